@@ -1,0 +1,1 @@
+"""The roof: every method on the same episodes, with intervals, in one report."""

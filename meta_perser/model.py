@@ -1,0 +1,151 @@
+"""The recogniser: encoder trunk -> weighted layer sum -> mean over time -> two linear layers.
+
+Meta-PerSER, section 2.1 (the s3prl recipe). The time mean is taken before the layer sum: both are linear,
+so they commute, and hidden states below the lowest moving layer are needed as means alone, which a cache
+holds.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from meta_perser.scope import lowest_moving_layer
+from perser.encoder import SpeechEncoder, mean_pool
+from perser.errors import UserError
+from perser.labels import EmotionSet
+
+CONFIG = "meta_perser.json"
+WEIGHTS = "recogniser.safetensors"
+
+
+@dataclass(frozen=True)
+class ClipBatch:
+    """What the moving part of a recogniser reads of B clips.
+
+    `lower`: time means of the hidden states that do not move, (B, num_lower, D).
+    `frames`: what enters the moving part, (B, T, F or D), with `mask` (B, T); both None where only the
+    head moves.
+    """
+
+    lower: Tensor
+    frames: Tensor | None = None
+    mask: Tensor | None = None
+
+    def to(self, device: torch.device) -> ClipBatch:
+        moved = [None if one is None else one.to(device) for one in (self.lower, self.frames, self.mask)]
+        return ClipBatch(*moved)
+
+
+class EmotionRecognizer(nn.Module):
+    """Logits over the emotions from a `ClipBatch` made for the same scope.
+
+    Args:
+        encoder: the speech encoder; its front-end stays frozen.
+        emotions: the classes.
+        scope: what moves (see `meta_perser.scope`); everything else has requires_grad False.
+        head_size: width of the first linear layer (256 in s3prl).
+    """
+
+    def __init__(
+        self, encoder: SpeechEncoder, emotions: EmotionSet, scope: str = "all", head_size: int = 256
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.emotions = emotions
+        states = encoder.num_layers + 1
+        self.layer_logits = nn.Parameter(torch.zeros(states))
+        self.projector = nn.Linear(encoder.hidden_size, head_size)
+        self.classifier = nn.Linear(head_size, len(emotions))
+        # Hidden states differ in scale by orders of magnitude from one dimension to the next; one gradient
+        # step size for all of them needs them standardised. Fitted once on training utterances.
+        self.register_buffer("state_mean", torch.zeros(states, encoder.hidden_size))
+        self.register_buffer("state_scale", torch.ones(states, encoder.hidden_size))
+        self.set_scope(scope)
+
+    def set_scope(self, scope: str) -> None:
+        """Choose what moves from now on."""
+        self.scope = scope
+        self.lowest = lowest_moving_layer(scope, self.encoder.num_layers)
+        moving = {id(one) for one in self.encoder.trunk_parameters(start=self.lowest)}
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(id(parameter) in moving or not name.startswith("encoder."))
+
+    def moving_parameters(self) -> dict[str, nn.Parameter]:
+        """Name to parameter of everything that moves, in a fixed order: theta of MAML."""
+        return {name: one for name, one in self.named_parameters() if one.requires_grad}
+
+    def standardise(self, pooled: Tensor) -> None:
+        """Fit the standardisation of hidden states to `pooled` (num_utterances, L + 1, D)."""
+        self.state_mean.copy_(pooled.mean(dim=0))
+        self.state_scale.copy_(pooled.std(dim=0).clamp(min=1e-3))
+
+    def embed(self, batch: ClipBatch) -> Tensor:
+        """One embedding an utterance: the weighted layer sum of time means, (B, D)."""
+        states = (self._pooled_states(batch) - self.state_mean) / self.state_scale
+        return torch.einsum("l,bld->bd", self.layer_logits.softmax(dim=0), states)
+
+    def forward(self, batch: ClipBatch) -> Tensor:
+        """Logits (B, num_emotions)."""
+        return self.classifier(self.projector(self.embed(batch)))
+
+    def _pooled_states(self, batch: ClipBatch) -> Tensor:
+        if batch.frames is None:
+            return batch.lower
+        if self.lowest is None:
+            moving = self.encoder.hidden_states(batch.frames, batch.mask)
+        else:
+            moving = self.encoder.run_layers(batch.frames, batch.mask, start=self.lowest)
+        means = torch.stack([mean_pool(hidden, batch.mask) for hidden in moving], dim=1)
+        return torch.cat([batch.lower, means], dim=1)
+
+    def save_pretrained(self, folder: Path, **extra: object) -> None:
+        """Write `encoder/` (transformers layout), the head's weights and a JSON that `from_pretrained`
+        and `extra_of` read."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.encoder.save_pretrained(folder / "encoder")
+        head = {
+            name: value.contiguous()
+            for name, value in self.state_dict().items()
+            if not name.startswith("encoder.")
+        }
+        save_file(head, folder / WEIGHTS)
+        config = {
+            "emotions": self.emotions.names,
+            "scope": self.scope,
+            "head_size": self.projector.out_features,
+            "extra": extra,
+        }
+        (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def from_pretrained(cls, folder: Path) -> EmotionRecognizer:
+        """Load what `save_pretrained` wrote. Raises UserError where the folder holds no recogniser."""
+        config = _read_config(folder)
+        model = cls(
+            SpeechEncoder.from_name(str(Path(folder) / "encoder")),
+            EmotionSet(tuple(config["emotions"])),
+            config["scope"],
+            config["head_size"],
+        )
+        missing, unexpected = model.load_state_dict(load_file(Path(folder) / WEIGHTS), strict=False)
+        if unexpected or any(not name.startswith("encoder.") for name in missing):
+            raise UserError(f"{folder}: {WEIGHTS} does not fit {CONFIG}: train it again")
+        return model
+
+
+def extra_of(folder: Path) -> dict:
+    """What was saved beside the weights: rates, steps, loss weights."""
+    return _read_config(folder)["extra"]
+
+
+def _read_config(folder: Path) -> dict:
+    path = Path(folder) / CONFIG
+    if not path.exists():
+        raise UserError(f"{folder} holds no {CONFIG}: train a model there with `perser pretrain`")
+    return json.loads(path.read_text(encoding="utf-8"))

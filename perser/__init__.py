@@ -1,0 +1,1 @@
+"""The ground: what a personalised-SER task is. Knows no route."""

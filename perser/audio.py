@@ -1,0 +1,76 @@
+"""Any recording to 16 kHz mono, and the reasons for which a file is not fit to be used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import soundfile
+import torch
+from torchaudio.functional import resample
+
+SAMPLE_RATE = 16_000
+"""Samples a second that every speech encoder here expects."""
+
+SILENCE_PEAK = 1e-4
+"""A recording that never rises above this (-80 dBFS, three steps of 16 bits) is silent."""
+
+
+class BadAudio(Exception):
+    """A file that cannot be used; the message is the reason, such as "empty" or "too short (0.03 s)"."""
+
+
+def load_audio(path: Path, min_seconds: float = 0.1) -> torch.Tensor:
+    """Decode a file to float32 of shape (num_samples,): 16 kHz, channels averaged.
+
+    Raises BadAudio for a file that is missing, unreadable, empty, silent, not finite or shorter than
+    `min_seconds`.
+    """
+    if not path.is_file():
+        raise BadAudio("missing")
+    if path.stat().st_size == 0:
+        raise BadAudio("empty")
+    samples, rate = _decode(path)
+    if samples.numel() == 0:
+        raise BadAudio("empty")
+    if not samples.isfinite().all():
+        raise BadAudio("not finite")
+    seconds = samples.shape[-1] / rate
+    if seconds < min_seconds:
+        raise BadAudio(f"too short ({seconds:.2f} s)")
+    waveform = resample(samples.mean(dim=0), rate, SAMPLE_RATE)
+    if waveform.abs().max() < SILENCE_PEAK:
+        raise BadAudio("silent")
+    return waveform
+
+
+def _decode(path: Path) -> tuple[torch.Tensor, int]:
+    """Samples, float32 (num_channels, num_samples), and their rate: soundfile, else torchcodec.
+
+    A broken file makes a decoder raise anything at all (TypeError for a headerless `.raw`), and one
+    file must not stop a run of thousands: hence the two broad excepts.
+    """
+    try:
+        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except Exception as error:
+        return _decode_with_torchcodec(path, first_error=error)
+    return torch.from_numpy(samples.T.copy()), rate
+
+
+def _decode_with_torchcodec(path: Path, first_error: Exception) -> tuple[torch.Tensor, int]:
+    try:
+        # Imported here: it needs FFmpeg's libraries, which soundfile's formats do without.
+        from torchcodec.decoders import AudioDecoder
+    except (ImportError, OSError, RuntimeError):
+        reason = _one_line(first_error)
+        raise BadAudio(f"unreadable: {reason} (torchcodec was no help: FFmpeg not found)") from first_error
+    try:
+        decoded = AudioDecoder(path).get_all_samples()
+    except Exception as error:
+        raise BadAudio(f"unreadable: {_one_line(error)}") from error
+    return decoded.data.float(), decoded.sample_rate
+
+
+def _one_line(error: Exception) -> str:
+    first_line, *_ = str(error).strip().splitlines() or [type(error).__name__]
+    # soundfile names the whole path, which whoever reads the reason has already.
+    return first_line.rpartition(": ")[2].rstrip(".")

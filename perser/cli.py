@@ -1,0 +1,127 @@
+"""perser COMMAND ...: finds its commands by entry point (`perser.commands`) and makes each one's options
+from its function's own signature and docstring."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from perser.errors import UserError
+
+USAGE = "usage: perser COMMAND [--help] [--debug] [--config FILE.yaml] [options]"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The `perser` program. Exits with 2 and one line on bad input."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    commands = {entry.name: entry for entry in entry_points(group="perser.commands")}
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview(commands))
+        return
+    name, *rest = arguments
+    if name not in commands:
+        _fail(f"unknown command '{name}': one of {', '.join(sorted(commands))}")
+    _run(lambda: commands[name].load(), rest, f"perser {name}")
+
+
+def run_command(function: Callable[..., None]) -> None:
+    """Run one command's function on the process's arguments: the body of `python -m package.module`."""
+    _run(lambda: function, sys.argv[1:], f"python -m {_module_name(function)}")
+
+
+def parse_command(
+    function: Callable[..., None], arguments: Sequence[str], program: str = "perser"
+) -> dict[str, Any]:
+    """The function's arguments from options and `--config` YAML, types and names checked.
+
+    Raises UserError that names the key.
+    """
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    parser = ArgumentParser(prog=program, description=_first_paragraph(function), exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--config", action="config", help="a YAML file of these options")
+    add_arguments = getattr(function, "add_arguments", None)  # a command made of other commands' options
+    if add_arguments is not None:
+        add_arguments(parser)
+    else:
+        parser.add_function_arguments(function, as_positional=False, sub_configs=True, fail_untyped=True)
+    try:
+        values = parser.instantiate(parser.parse_args(_named(function, list(arguments))))
+    except (ArgumentError, ValueError, TypeError) as error:
+        raise UserError(_one_line(error)) from error
+    values.pop("config", None)
+    return dict(values.as_dict() if hasattr(values, "as_dict") else values)
+
+
+def _named(function: Callable[..., None], arguments: list[str]) -> list[str]:
+    """The first option may be given bare: `prepare cremad` is `prepare --corpus cremad`."""
+    if arguments and not arguments[0].startswith("-"):
+        return [f"--{next(iter(inspect.signature(function).parameters))}", *arguments]
+    return arguments
+
+
+def _run(load: Callable[[], Callable[..., None]], arguments: Sequence[str], program: str) -> None:
+    debug = "--debug" in arguments
+    try:
+        function = load()
+        values = parse_command(function, [one for one in arguments if one != "--debug"], program)
+        function(**values)
+    except UserError as error:
+        if debug:
+            raise
+        _fail(str(error))
+    except KeyboardInterrupt:
+        print("perser: stopped; a rerun goes on after the last finished stage", file=sys.stderr)
+        raise SystemExit(130) from None
+    except Exception as error:
+        if debug:
+            raise
+        detail = _one_line(error)
+        _fail(f"{type(error).__name__}: {detail} (a fault of ours? --debug shows where)", status=1)
+
+
+def _overview(commands: dict[str, EntryPoint]) -> str:
+    width = max(map(len, commands), default=0)
+    rows = [f"  {name:<{width}}  {_summary(commands[name])}" for name in sorted(commands)]
+    return "\n".join([USAGE, "", "commands:", *rows, "", "perser COMMAND --help tells a command's options."])
+
+
+def _summary(entry: EntryPoint) -> str:
+    """First line of the command function's docstring, read without importing its module (which may
+    import torch: the overview answers at once)."""
+    spec = importlib.util.find_spec(entry.module)
+    if spec is None or spec.origin is None:
+        return ""
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name == entry.attr:
+            return (ast.get_docstring(node) or "").partition("\n")[0]
+    return ""
+
+
+def _first_paragraph(function: Callable[..., None]) -> str:
+    return (function.__doc__ or "").strip().partition("\n\n")[0]
+
+
+def _module_name(function: Callable[..., None]) -> str:
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return spec.name if spec is not None else function.__module__
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _fail(message: str, status: int = 2) -> None:
+    print(f"perser: error: {message}", file=sys.stderr)
+    raise SystemExit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""What a corpus reader found in the published files, before any audio was opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from perser.errors import UserError
+from perser.labels import Emotions
+
+# fmt: off
+AUDIO_SUFFIXES = frozenset((
+    ".aac", ".aif", ".aiff", ".au", ".caf", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".sph", ".w64",
+    ".wav", ".webm", ".wma",
+))
+# fmt: on
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One recording. `audio` is relative to the corpus's audio root (or absolute)."""
+
+    utterance_id: str
+    audio: str
+    speaker: str
+    session: str
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """What one listener heard in one utterance."""
+
+    utterance_id: str
+    listener: str
+    emotions: Emotions
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A file, line or utterance that could not be used, by name, and why."""
+
+    what: str
+    reason: str
+
+
+@dataclass
+class Listing:
+    """A corpus as its published files list it.
+
+    Utterances without annotation and annotations without utterance may stand in it: writing the
+    prepared corpus leaves them out by name.
+    """
+
+    name: str
+    emotions: Emotions
+    """The emotion set, in class order."""
+    audio_root: Path
+    utterances: list[Utterance]
+    annotations: list[Annotation]
+    source: str
+    """Where the corpus is published."""
+    licence: str
+    simulated: bool = False
+    """Whether anything in it, speech or listeners, is simulated; `notes` says what."""
+    notes: list[str] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    dropped: dict[str, int] = field(default_factory=dict)
+    """Counts of what the corpus has but these tasks do not use, such as {"other": 12}."""
+
+
+def audio_files(folder: Path, pattern: str = "*") -> Iterator[Path]:
+    """The audio files under a folder in sorted order, whatever their suffix; hidden files (macOS's
+    `._*`) are passed over."""
+    for path in sorted(folder.glob(pattern)):
+        if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith("."):
+            yield path
+
+
+def check_layout(found: object, root: Path, corpus: str, expected: str) -> None:
+    """Raises UserError unless something was `found` under `root`; `expected` says what the published
+    corpus has there."""
+    if not root.is_dir():
+        raise UserError(f"--root {root} is not a folder: give the folder that {corpus} was unpacked to")
+    if not found:
+        raise UserError(
+            f"{root} does not look like {corpus}: no {expected} in it; "
+            "give the folder that directly holds the published files"
+        )

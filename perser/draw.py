@@ -1,0 +1,36 @@
+"""perser episodes --corpus DIR --out episodes.json: who is tested, on what, from which examples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from perser.splits import SplitOptions
+
+
+def episodes(
+    corpus: Path,
+    out: Path,
+    split: SplitOptions = SplitOptions(),
+    k: int = 32,
+    q: int = 128,
+    seeds: int = 10,
+) -> None:
+    """Split a prepared corpus and draw the episodes that every method is measured on.
+
+    Args:
+        corpus: a prepared corpus (see `perser prepare`).
+        out: the episodes file to write (JSON).
+        split: the scenario, the fold, and who is kept apart.
+        k: enrolment pairs in a support.
+        q: utterances in a query.
+        seeds: episodes of each test person.
+    """
+    from perser.corpora.corpus import Corpus
+    from perser.episodes import draw_episodes
+
+    drawn = draw_episodes(Corpus.load(corpus), split, k, q, seeds)
+    drawn.save(out)
+    tested = {episode.person for episode in drawn.episodes}
+    print(f"{out}: {len(drawn.episodes)} episodes of {len(tested)} {drawn.person_axis}s, K={k}, Q={q}")
+    for person, count in drawn.left_out.items():
+        print(f"  left out: {person} has {count} annotations, fewer than K + Q = {k + q}")

@@ -1,0 +1,154 @@
+"""Find a speech encoder by name: a tiny random one, a transformers folder, or a model on the Hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+from safetensors import SafetensorError
+from transformers import PretrainedConfig, PreTrainedModel
+from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
+from transformers.utils import logging as transformers_logging
+
+from perser.encoder_families import ENCODER_RATE, FAMILIES, Family
+from perser.errors import UserError
+
+TINY_NAMES: dict[str, str] = {f"tiny-{kind.removesuffix('-audio')}": kind for kind in FAMILIES}
+"""Encoders with random weights, built on the spot: name -> model type."""
+
+Parts = tuple[PreTrainedModel, SequenceFeatureExtractor, Family]
+
+# Dropout, layer drop and masking act during the few gradient steps of adaptation, where they would add
+# noise to second-order gradients and leave parameters unused: all of them are off.
+_RANDOMNESS = (
+    "activation_dropout",
+    "attention_dropout",
+    "decoder_layerdrop",
+    "dropout",
+    "encoder_layerdrop",
+    "feat_proj_dropout",
+    "feat_quantizer_dropout",
+    "final_dropout",
+    "hidden_dropout",
+    "layerdrop",
+    "mask_feature_prob",
+    "mask_time_prob",
+)
+
+
+def load_encoder(name: str, seed: int) -> Parts:
+    """The transformers model (float32), its feature extractor and its family, for a name that
+    `SpeechEncoder.from_name` takes. Raises UserError for a name that gives no supported encoder."""
+    if name.startswith("tiny-"):
+        return _tiny(name, seed)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise UserError(f"'{name}' is not a model folder: it has no config.json")
+        with quiet_transformers():
+            return _pretrained(name, str(folder), offline=True)
+    offline = not _hub_answers(name)
+    with quiet_transformers(progress=True):
+        return _pretrained(name, name, offline)
+
+
+@contextmanager
+def quiet_transformers(progress: bool = False) -> Iterator[None]:
+    """No load report for what is left out on purpose (heads, decoders), and no bars unless it downloads."""
+    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    if not progress:
+        transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+def _tiny(name: str, seed: int) -> Parts:
+    if name not in TINY_NAMES:
+        raise UserError(f"unknown tiny encoder '{name}': there are {', '.join(TINY_NAMES)}")
+    family = FAMILIES[TINY_NAMES[name]]
+    config = _without_randomness(family.config_class(**family.tiny_config))
+    # The CPU's generator alone: torch.manual_seed would also reseed GPUs, which this does not put back.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        model = family.model_class(config)
+    return model, family.default_extractor(config), family
+
+
+def _pretrained(name: str, source: str, offline: bool) -> Parts:
+    family = FAMILIES.get(_model_type(name, source, offline))
+    try:
+        config = family.config_class.from_pretrained(source, local_files_only=offline)
+        extractor = family.extractor_class.from_pretrained(source, local_files_only=offline)
+        model, report = family.model_class.from_pretrained(
+            source,
+            config=_without_randomness(config),
+            dtype=torch.float32,
+            key_mapping=family.key_mapping,
+            local_files_only=offline,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise UserError(f"cannot load the encoder '{name}': {_first_line(error)}") from error
+    if missing := sorted(report["missing_keys"]):  # transformers would fill them with random numbers
+        raise UserError(f"the weights of '{name}' lack {len(missing)} tensors, such as {missing[0]}")
+    if extractor.sampling_rate != ENCODER_RATE:
+        raise UserError(f"'{name}' wants audio at {extractor.sampling_rate} Hz, not {ENCODER_RATE}")
+    return model, extractor, family
+
+
+def _model_type(name: str, source: str, offline: bool) -> str:
+    try:
+        settings, _ = PretrainedConfig.get_config_dict(source, local_files_only=offline)
+    except (OSError, ValueError) as error:
+        if offline and not Path(source).is_dir():
+            raise UserError(
+                f"cannot reach the Hugging Face Hub for the encoder '{name}', and it is not in the local "
+                f"cache: give a model folder, or one of {', '.join(TINY_NAMES)}"
+            ) from error
+        raise UserError(f"cannot read the config.json of '{name}': {_first_line(error)}") from error
+    model_type = settings.get("model_type")
+    if model_type not in FAMILIES:
+        raise UserError(
+            f"'{name}' is a model of type '{model_type}', not a supported speech encoder: "
+            f"{', '.join(FAMILIES)}"
+        )
+    return model_type
+
+
+def _hub_answers(name: str) -> bool:
+    """Whether the Hub has the model; False when it cannot be reached, so that the local cache is used at
+    once instead of after transformers' half minute of retries. Raises UserError for a name it lacks."""
+    nowhere = (
+        f"no encoder '{name}': not a local folder, not on the Hub and not one of {', '.join(TINY_NAMES)}"
+    )
+    try:
+        HfApi().model_info(name, timeout=10)
+    except HFValidationError as error:
+        raise UserError(nowhere) from error
+    except RepositoryNotFoundError as error:
+        raise UserError(f"{nowhere} (a private model needs `hf auth login`)") from error
+    except Exception:  # the HTTP library's own errors, which differ between versions of huggingface_hub
+        return False
+    return True
+
+
+def _without_randomness(config: PretrainedConfig) -> PretrainedConfig:
+    for field in _RANDOMNESS:
+        if hasattr(config, field):
+            setattr(config, field, 0.0)
+    config.apply_spec_augment = False
+    config.add_adapter = False  # a head for sequence tasks that some checkpoints append to the layers
+    return config
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]

@@ -1,0 +1,268 @@
+"""Tasks (everything of one person), episodes (support and query drawn from a task), and the file of
+episodes that every method reads, so that all are measured on the same draws."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from perser.errors import UserError
+from perser.folders import write_text_whole
+from perser.labels import Emotions, EmotionSet, decide
+from perser.splits import Part, PersonAxis, Scenario, Split, SplitOptions, split_corpus
+
+if TYPE_CHECKING:
+    from perser.corpora.corpus import Corpus
+
+FORMAT = "perser-episodes-1"
+
+
+@dataclass(frozen=True)
+class Task:
+    """Everything of one person: utterance ids and, aligned with them, the emotions heard in each."""
+
+    person: str
+    utterances: tuple[str, ...]
+    emotions: tuple[Emotions, ...]
+
+    def sample(self, count: int, rng: np.random.Generator) -> tuple[tuple[str, ...], tuple[Emotions, ...]]:
+        """`count` different pairs in random order (all of them where there are fewer)."""
+        chosen = rng.permutation(len(self.utterances))[:count]
+        return tuple(self.utterances[i] for i in chosen), tuple(self.emotions[i] for i in chosen)
+
+
+@dataclass(frozen=True)
+class Support:
+    """K enrolment pairs of one person. Who it is stays unsaid: a method has the pairs and nothing else.
+
+    `seed` is for methods that need chance, so that they too are the same every time.
+    """
+
+    utterances: tuple[str, ...]
+    emotions: tuple[Emotions, ...]
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    def first(self, pairs: int) -> Support:
+        """The first `pairs` of the enrolment. Raises UserError where there are fewer."""
+        if pairs > len(self):
+            raise UserError(f"{pairs} enrolment pairs asked for, but the support has {len(self)}: raise k")
+        return Support(self.utterances[:pairs], self.emotions[:pairs], self.seed)
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One draw from one person's task: a support to learn from and a query to be measured on."""
+
+    episode_id: str
+    person: str
+    seed: int
+    support: Support
+    query_utterances: tuple[str, ...]
+    query_emotions: tuple[Emotions, ...]
+
+
+@dataclass(frozen=True)
+class EpisodeFile:
+    """The split of a corpus and the episodes drawn from it, for one scenario and one K and Q."""
+
+    corpus: str
+    corpus_fingerprint: str
+    emotions: Emotions
+    scenario: Scenario
+    person_axis: PersonAxis
+    k: int
+    q: int
+    split: Split
+    episodes: tuple[Episode, ...]
+    validation_episodes: tuple[Episode, ...]
+    left_out: dict[str, int]
+    """Persons with fewer than K + Q annotations, and how many they have."""
+
+    def save(self, path: Path) -> None:
+        write_text_whole(path, json.dumps({"format": FORMAT} | asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> EpisodeFile:
+        """Raises UserError where the file is missing or is not an episodes file."""
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UserError(f"{path} is not there: draw episodes with `perser episodes`") from None
+        except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+            raise UserError(f"{path} is not an episodes file: {error}") from error
+        if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
+            raise UserError(f"{path} is not an episodes file of this version: draw it with `perser episodes`")
+        content["split"] = Split(**content["split"])
+        for key in ("episodes", "validation_episodes"):
+            content[key] = tuple(_episode(one) for one in content[key])
+        content["emotions"] = tuple(content["emotions"])
+        return cls(**content)
+
+    def tasks(self, corpus: Corpus, part: Part) -> list[Task]:
+        """The tasks of one part's persons on that part's utterances.
+
+        Raises UserError if the file was drawn from another corpus.
+        """
+        self.check_corpus(corpus)
+        allowed = set(self.split.utterances[part])
+        tasks = tasks_of(corpus, self.person_axis)
+        kept = (restrict(tasks[person], allowed) for person in self.split.persons[part])
+        return [task for task in kept if task.utterances]
+
+    def training_tasks(self, corpus: Corpus) -> list[Task]:
+        return self.tasks(corpus, "train")
+
+    def validation_tasks(self, corpus: Corpus) -> list[Task]:
+        return self.tasks(corpus, "validation")
+
+    def check_corpus(self, corpus: Corpus) -> None:
+        """Raises UserError if the file was drawn from another corpus than this one."""
+        if corpus.fingerprint != self.corpus_fingerprint:
+            raise UserError(
+                f"these episodes were drawn from another corpus ({self.corpus}) than {corpus.folder}: "
+                "draw them again with `perser episodes`"
+            )
+
+
+def _episode(content: dict) -> Episode:
+    support = content["support"]
+    return Episode(
+        episode_id=content["episode_id"],
+        person=content["person"],
+        seed=content["seed"],
+        support=Support(tuple(support["utterances"]), _labels(support["emotions"]), support["seed"]),
+        query_utterances=tuple(content["query_utterances"]),
+        query_emotions=_labels(content["query_emotions"]),
+    )
+
+
+def _labels(content: Iterable[Iterable[str]]) -> tuple[Emotions, ...]:
+    return tuple(tuple(emotions) for emotions in content)
+
+
+def tasks_of(corpus: Corpus, person_axis: PersonAxis) -> dict[str, Task]:
+    """Every person's task. On the speaker axis an utterance has the labels that its listeners, averaged,
+    put above 1/C; on the listener axis each listener's own."""
+    pairs: dict[str, list[tuple[str, Emotions]]] = defaultdict(list)
+    if person_axis == "listener":
+        for annotation in corpus.annotations:
+            pairs[annotation.listener].append((annotation.utterance_id, annotation.emotions))
+    else:
+        for utterance_id, emotions in aggregated_labels(corpus).items():
+            pairs[corpus.utterances[utterance_id].speaker].append((utterance_id, emotions))
+    return {
+        person: Task(person, *map(tuple, zip(*sorted(of_person), strict=True)))
+        for person, of_person in sorted(pairs.items())
+    }
+
+
+def aggregated_labels(corpus: Corpus) -> dict[str, Emotions]:
+    """Utterance id to the emotions whose mean share over the listeners is above 1/C; where none is
+    (all equal), those with the largest share."""
+    given: dict[str, list[Emotions]] = defaultdict(list)
+    for annotation in corpus.annotations:
+        given[annotation.utterance_id].append(annotation.emotions)
+    labels = {}
+    for utterance_id, emotions in given.items():
+        share = corpus.emotions.distribution(emotions).mean(axis=0)
+        chosen = decide(share)
+        labels[utterance_id] = corpus.emotions.words(chosen if chosen.any() else share == share.max())
+    return labels
+
+
+def aggregated_targets(tasks: Sequence[Task], emotions: EmotionSet) -> dict[str, np.ndarray]:
+    """Utterance id to the mean over these persons of their label distributions, float32
+    (num_emotions,): what SSL-E is trained on (Meta-PerSER 2.3.1)."""
+    total: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(len(emotions), dtype=np.float32))
+    count: dict[str, int] = defaultdict(int)
+    for task in tasks:
+        for utterance_id, row in zip(task.utterances, emotions.distribution(task.emotions), strict=True):
+            total[utterance_id] += row
+            count[utterance_id] += 1
+    return {utterance_id: total[utterance_id] / count[utterance_id] for utterance_id in sorted(total)}
+
+
+def restrict(task: Task, utterances: set[str]) -> Task:
+    """The part of a task that lies on these utterances."""
+    kept = [i for i, one in enumerate(task.utterances) if one in utterances]
+    return Task(
+        task.person, tuple(task.utterances[i] for i in kept), tuple(task.emotions[i] for i in kept)
+    )
+
+
+def draw_episode(task: Task, k: int, q: int, seed: int) -> Episode:
+    """K support and Q query pairs of one task, disjoint; the draw depends on person and seed alone.
+
+    Raises ValueError if the task has fewer than K + Q pairs.
+    """
+    if len(task.utterances) < k + q:
+        raise ValueError(f"{task.person} has {len(task.utterances)} annotations, fewer than {k} + {q}")
+    stream = zlib.crc32(task.person.encode())
+    utterances, emotions = task.sample(k + q, np.random.default_rng([seed, stream]))
+    return Episode(
+        episode_id=f"{task.person}/{seed}",
+        person=task.person,
+        seed=seed,
+        support=Support(utterances[:k], emotions[:k], seed=(stream + seed) % 2**31),
+        query_utterances=utterances[k:],
+        query_emotions=emotions[k:],
+    )
+
+
+def draw_episodes(corpus: Corpus, split: SplitOptions, k: int, q: int, seeds: int) -> EpisodeFile:
+    """Split the corpus and draw `seeds` episodes of every test person and one of every validation
+    person. Persons with fewer than K + Q annotations are left out by name.
+
+    Raises UserError if nobody is left.
+    """
+    if k < 1 or q < 1 or seeds < 1:
+        raise UserError(f"k, q and seeds must be at least 1, got k={k}, q={q}, seeds={seeds}")
+    tasks = tasks_of(corpus, split.person_axis)
+    rows = corpus.utterances
+    divided = split_corpus(
+        split,
+        tasks,
+        {one: getattr(row, split.held_out_by) for one, row in rows.items()},
+        {one: row.speaker for one, row in rows.items()},
+    )
+    left_out: dict[str, int] = {}
+    drawn: dict[Part, tuple[Episode, ...]] = {}
+    for part, draws in (("test", seeds), ("validation", 1)):
+        allowed = set(divided.utterances[part])
+        own = [restrict(tasks[person], allowed) for person in divided.persons[part]]
+        left_out |= {task.person: len(task.utterances) for task in own if len(task.utterances) < k + q}
+        drawn[part] = tuple(
+            draw_episode(task, k, q, seed)
+            for task in own
+            if task.person not in left_out
+            for seed in range(draws)
+        )
+        if not drawn[part]:
+            most = max(len(task.utterances) for task in own)
+            raise UserError(
+                f"K + Q = {k} + {q} is more than any {part} {split.person_axis} has "
+                f"(the most is {most} annotations): lower k or q"
+            )
+    return EpisodeFile(
+        corpus=corpus.name,
+        corpus_fingerprint=corpus.fingerprint,
+        emotions=corpus.emotions.names,
+        scenario=split.scenario,
+        person_axis=split.person_axis,
+        k=k,
+        q=q,
+        split=divided,
+        episodes=drawn["test"],
+        validation_episodes=drawn["validation"],
+        left_out=left_out,
+    )

@@ -1,0 +1,214 @@
+"""Encode once: encoder outputs of a whole corpus on disk, shared by both routes.
+
+    store = cached_features(corpus.recordings, encoder, "pooled", Path("cache"))
+    store["1001_DFA_ANG_XX"]       # float32 tensor (L + 1, D)
+    store.stack(utterance_ids)     # (n, L + 1, D)
+
+Three levels, all float32 (a second of speech is 50 frames):
+    frontend   the frozen front-end's frames (T, F): what an adapting trunk reads; 100 kB a second for F = 512
+    pooled     the mean over time of every hidden state (L + 1, D)
+    layer:<n>  hidden state n frame by frame (T, D); 0 is the trunk's entrance, L the model's output
+
+A store is a folder `<level>-<key>/` with `features.npy` (all utterances' rows one after the other) and
+`index.json`. The key covers the recordings and the weights that the level depends on, so that changed
+audio or a changed encoder never meets old features; an adapted trunk still shares the front-end's store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from perser.encoder import SpeechEncoder, mean_pool, pad
+from perser.errors import UserError
+
+Level = str
+"""`frontend`, `pooled` or `layer:<n>`."""
+
+_FORMAT = 1  # part of every key: raise it when what is stored changes
+# Seconds of padded audio in a batch: a CPU is no faster with more (it runs out of cache), a GPU is.
+_CPU_BATCH_SECONDS = 20.0
+_GPU_BATCH_SECONDS = 400.0
+
+
+class Recordings(Protocol):
+    """The audio of a corpus, as far as encoding needs it (`perser.corpora.corpus.Recordings`)."""
+
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def utterance_ids(self) -> Sequence[str]: ...
+    def duration(self, utterance_id: str) -> float: ...  # seconds
+    def waveform(self, utterance_id: str) -> Tensor: ...  # (num_samples,) at 16 kHz
+
+
+class FeatureStore:
+    """One level of features of one corpus, memory-mapped: opens at once and reads only what is asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        self.level: Level = index["level"]
+        self._spans: dict[str, tuple[int, int]] = {uid: (start, rows) for uid, start, rows in index["spans"]}
+        try:
+            self._rows = np.load(folder / "features.npy", mmap_mode="r")
+        except (OSError, ValueError) as error:
+            raise UserError(f"the feature cache {folder} is damaged ({error}): delete it") from error
+
+    def __len__(self) -> int:
+        return len(self._spans)
+
+    def __contains__(self, utterance_id: object) -> bool:
+        return utterance_id in self._spans
+
+    def __getitem__(self, utterance_id: str) -> Tensor:
+        """A float32 copy: (T, F), (L + 1, D) or (T, D) by level. Raises KeyError for an unknown id."""
+        start, rows = self._spans[utterance_id]
+        return torch.from_numpy(np.array(self._rows[start : start + rows]))
+
+    def stack(self, utterance_ids: Sequence[str]) -> Tensor:
+        """The `pooled` features of several utterances: (n, L + 1, D).
+
+        Raises ValueError at the frame-by-frame levels, whose utterances differ in length: `pad` those.
+        """
+        if self.level != "pooled":
+            raise ValueError(f"'{self.level}' features differ in length: use perser.encoder.pad")
+        return torch.stack([self[utterance_id] for utterance_id in utterance_ids])
+
+
+def cached_features(
+    recordings: Recordings, encoder: SpeechEncoder, level: Level, cache: Path
+) -> FeatureStore:
+    """The store of these recordings' features at this level, computed with a progress bar if `cache` has
+    none. It appears in one rename: an interrupted run leaves none, and of two at once the first stays.
+
+    Raises UserError for an unknown level, or for an utterance whose features are not finite.
+    """
+    layer = _layer_number(level, encoder.num_layers)
+    folder = cache / f"{level.replace(':', '-')}-{_key(recordings, encoder, level)}"
+    if not folder.is_dir():
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            dir=cache, prefix=".writing-", ignore_cleanup_errors=True
+        ) as temporary:
+            written = Path(temporary) / folder.name
+            written.mkdir()
+            _write(recordings, encoder, level, layer, written)
+            try:
+                written.rename(folder)
+            except OSError:
+                if not folder.is_dir():  # else another process has put the same features there meanwhile
+                    raise
+    return FeatureStore(folder)
+
+
+def _layer_number(level: Level, num_layers: int) -> int | None:
+    """n of `layer:<n>`, None of the other levels."""
+    if level in ("frontend", "pooled"):
+        return None
+    kind, _, number = level.partition(":")
+    if kind != "layer" or not number.isdecimal() or int(number) > num_layers:
+        raise UserError(f"unknown feature level '{level}': frontend, pooled or layer:0 to layer:{num_layers}")
+    return int(number)
+
+
+def _key(recordings: Recordings, encoder: SpeechEncoder, level: Level) -> str:
+    part = "frontend" if level == "frontend" else "all"
+    parts = [_FORMAT, recordings.fingerprint, encoder.fingerprint(part), level]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+
+
+def _write(
+    recordings: Recordings, encoder: SpeechEncoder, level: Level, layer: int | None, folder: Path
+) -> None:
+    """Encodes all utterances, the longest first, into the folder's two files."""
+    lengths = {utterance_id: recordings.duration(utterance_id) for utterance_id in recordings.utterance_ids}
+    width = encoder.front_size if level == "frontend" else encoder.hidden_size
+    seconds = _CPU_BATCH_SECONDS if encoder.model.device.type == "cpu" else _GPU_BATCH_SECONDS
+    spans: list[tuple[str, int, int]] = []
+    row = 0
+    with (
+        (folder / "features.npy").open("wb") as file,
+        torch.inference_mode(),
+        tqdm(total=len(lengths), desc=f"encoding ({level})", unit="utt") as progress,
+    ):
+        _write_header(file, row, width)
+        for utterance_ids, waveforms in _decoded(recordings, _batches(lengths, seconds)):
+            for utterance_id, features in zip(
+                utterance_ids, _encode(encoder, waveforms, level, layer), strict=True
+            ):
+                if not torch.isfinite(features).all():
+                    raise UserError(
+                        f"the encoder '{encoder.name}' gives non-finite values for '{utterance_id}'"
+                    )
+                file.write(features.float().cpu().contiguous().numpy().data)
+                spans.append((utterance_id, row, len(features)))
+                row += len(features)
+            progress.update(len(utterance_ids))
+        _write_header(file, row, width)
+    index = {"level": level, "encoder": encoder.name, "spans": spans}
+    (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
+
+
+def _encode(
+    encoder: SpeechEncoder, waveforms: list[Tensor], level: Level, layer: int | None
+) -> list[Tensor] | Tensor:
+    """The features of a batch, one tensor (rows, width) an utterance."""
+    clips = encoder.frontend(waveforms)
+    if level == "frontend":
+        return clips
+    frames, mask = pad(clips)
+    if level == "pooled":
+        return torch.stack([mean_pool(state, mask) for state in encoder.hidden_states(frames, mask)], dim=1)
+    hidden = encoder.embed(frames, mask)
+    if layer:
+        hidden = encoder.run_layers(hidden, mask, stop=layer)[-1]
+    return [state[: len(clip)] for state, clip in zip(hidden, clips, strict=True)]
+
+
+def _batches(lengths: dict[str, float], seconds: float) -> list[list[str]]:
+    """Utterances of similar length (in seconds) together, at most `seconds` a batch with its padding.
+
+    The longest come first: what does not fit into memory fails at once, and the time left is not
+    underestimated.
+    """
+    batches: list[list[str]] = []
+    for utterance_id in sorted(lengths, key=lambda uid: -lengths[uid]):
+        batch = batches[-1] if batches else []
+        if batch and (len(batch) + 1) * lengths[batch[0]] <= seconds:
+            batch.append(utterance_id)
+        else:
+            batches.append([utterance_id])
+    return batches
+
+
+def _decoded(recordings: Recordings, batches: list[list[str]]) -> Iterator[tuple[list[str], list[Tensor]]]:
+    """Each batch with its waveforms; the next batch is decoded in a thread while the caller encodes."""
+
+    def decode(batch: list[str]) -> list[Tensor]:
+        return [recordings.waveform(utterance_id) for utterance_id in batch]
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        coming = pool.submit(decode, batches[0]) if batches else None
+        for batch, following in zip(batches, [*batches[1:], None], strict=True):
+            waveforms = coming.result()
+            if following is not None:
+                coming = pool.submit(decode, following)
+            yield batch, waveforms
+
+
+def _write_header(file: BinaryIO, rows: int, width: int) -> None:
+    """(Re)writes the .npy header at the start; numpy leaves room in it for the number of rows to grow."""
+    file.seek(0)
+    np.lib.format.write_array_header_1_0(
+        file, {"shape": (rows, width), "fortran_order": False, "descr": "<f4"}
+    )

@@ -1,0 +1,47 @@
+"""Output folders that are either whole or not there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from perser.errors import UserError
+
+
+@contextmanager
+def whole_folder(out: Path, marker: str) -> Iterator[Path]:
+    """Give a temporary folder beside `out` to write into; it takes `out`'s name only if all went well.
+
+    An `out` that holds `marker` (the file that every folder of this kind has) is replaced; any other
+    existing folder with something in it is left alone with a UserError, so nothing of the user's is lost.
+    """
+    out = Path(out)
+    if out.exists() and not (out / marker).exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} exists and holds no {marker}: give another output folder, or remove it")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    except OSError as error:
+        raise UserError(f"cannot write in {out.parent}: {error.strerror}") from error
+    try:
+        temporary.chmod(0o755)  # mkdtemp makes it private; a results folder is not
+        yield temporary
+        if out.exists():
+            shutil.rmtree(out)
+        temporary.replace(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_text_whole(path: Path, text: str) -> None:
+    """Write a file so that a reader, or a crash, never meets half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        stream.write(text)
+    Path(temporary).chmod(0o644)
+    Path(temporary).replace(path)

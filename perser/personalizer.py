@@ -1,0 +1,111 @@
+"""The one interface that both routes and all baselines implement, and how a method is found by name."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+import numpy as np
+
+from perser.episodes import Episode, Support
+from perser.errors import UserError
+from perser.labels import EmotionSet
+
+if TYPE_CHECKING:
+    from perser.corpora.corpus import Recordings
+
+
+class Predictor(Protocol):
+    """A recogniser that has become one person's."""
+
+    def predict_proba(self, utterances: Sequence[str]) -> np.ndarray:
+        """Probabilities by utterance id: float32 (num_utterances, num_emotions), rows sum to 1."""
+        ...
+
+
+class Personalizer(ABC):
+    """A way to make a recogniser one person's from a support of K pairs.
+
+    It sees supports and recordings, never the labels of a query.
+    """
+
+    route: ClassVar[str]
+    """Which family the method belongs to: a route's name, or `trivial`."""
+
+    @abstractmethod
+    def personalize(self, support: Support) -> Predictor:
+        """Learn from one person's support."""
+
+    def personalize_many(self, supports: Sequence[Support]) -> list[Predictor]:
+        """Learn several persons; override where that is faster than one by one."""
+        return [self.personalize(support) for support in supports]
+
+
+@dataclass(frozen=True)
+class RouteContext:
+    """What a method is built from: models trained on other persons, and recordings without labels."""
+
+    emotions: EmotionSet
+    recordings: Recordings
+    models: Path
+    """Folder of trained models, one a subfolder: `ssl-e`, `meta-perser`, `speech-lm`."""
+    cache: Path
+    """Folder of the feature cache."""
+
+
+RouteFactory = Callable[[RouteContext, int | None], Personalizer]
+
+
+def method_names() -> list[str]:
+    """The methods that are installed (entry-point group `perser.routes`), sorted."""
+    return sorted(entry_points(group="perser.routes").names)
+
+
+def build_method(name: str, context: RouteContext) -> Personalizer:
+    """The personalizer of that name; a number at its end (`speech-lm-8`) is how many pairs it reads.
+
+    Raises UserError for an unknown name.
+    """
+    found = entry_points(group="perser.routes")
+    pairs = None
+    if name not in found.names and (numbered := re.fullmatch(r"(.+)-(\d+)", name)):
+        base, pairs = numbered[1], int(numbered[2])
+    else:
+        base = name
+    if base not in found.names:
+        raise UserError(f"unknown method '{name}': installed are {', '.join(method_names())}")
+    factory: RouteFactory = found[base].load()
+    return factory(context, pairs)
+
+
+def refuse_pairs(method: str, pairs: int | None) -> None:
+    """For methods that read the whole support. Raises UserError where a number was put to their name."""
+    if pairs is not None:
+        raise UserError(f"'{method}-{pairs}': {method} reads the whole support, leave the number out")
+
+
+def episode_scores(
+    personalizer: Personalizer, episodes: Sequence[Episode], emotions: EmotionSet
+) -> list[dict[str, float]]:
+    """Personalise to each episode's support and score its query (the metrics of `perser.metrics`)."""
+    from perser.metrics import score_episode
+
+    predictors = personalizer.personalize_many([episode.support for episode in episodes])
+    return [
+        score_episode(
+            predictor.predict_proba(episode.query_utterances), emotions.multi_hot(episode.query_emotions)
+        )
+        for predictor, episode in zip(predictors, episodes, strict=True)
+    ]
+
+
+def mean_score(
+    personalizer: Personalizer, episodes: Sequence[Episode], emotions: EmotionSet, metric: str = "maF1"
+) -> float:
+    """The metric's mean over these episodes: what choices on validation episodes are made by."""
+    return float(np.mean([scores[metric] for scores in episode_scores(personalizer, episodes, emotions)]))

@@ -1,0 +1,115 @@
+"""perser prepare --corpus cremad --root DIR --out DIR: a corpus in its published layout into the tables
+that everything else reads."""
+
+from __future__ import annotations
+
+import inspect
+from collections import defaultdict
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from perser.corpora.listing import Listing
+from perser.errors import UserError
+from perser.folders import whole_folder
+
+Reader = Callable[..., Listing]
+
+SHOWN = 3
+
+
+def prepare(
+    corpus: str,
+    out: Path,
+    root: Path | None = None,
+    listeners: int | str | None = None,
+    emotions: str | None = None,
+    seed: int | None = None,
+    allow_skips: bool = False,
+) -> None:
+    """Read a corpus in its published layout, check every recording, and write a prepared corpus.
+
+    A recording that cannot be used is left out by name, and the corpus card (corpus.json) lists it.
+
+    Args:
+        corpus: which one: cremad, iemocap, ravdess, emodb, manifest, simulated, or a plug-in's.
+        out: the prepared corpus to write; an older one there is replaced.
+        root: the folder that holds the published files; for manifest, the CSV or JSONL file.
+        listeners: who labels (cremad: responses, simulated:N, simulated:N:M for M clips each, or
+            intended; simulated: how many).
+        emotions: the emotion set of a manifest, as in "angry;happy"; the words found if not given.
+        seed: draws whatever is simulated.
+        allow_skips: go on even if more than 5% of the recordings are bad.
+    """
+    # Imported here: `perser prepare --help` need not wait for torch and datasets.
+    from perser.corpora.corpus import CARD, Corpus, fill_corpus
+
+    reader = _reader(corpus)
+    options = _options(corpus, reader, {"listeners": listeners, "emotions": emotions, "seed": seed})
+    _check_places(corpus, reader, root, out)
+    with whole_folder(out, CARD) as folder:
+        source = {"audio_out": folder / "audio"} if _makes_audio(reader) else {"root": root}
+        fill_corpus(reader(**source, **options), folder, allow_skips=allow_skips)
+    _print_summary(out, Corpus.load(out).card)
+
+
+def _reader(corpus: str) -> Reader:
+    readers = {entry.name: entry for entry in entry_points(group="perser.corpora")}
+    if corpus not in readers:
+        raise UserError(f"unknown corpus '{corpus}': one of {', '.join(sorted(readers))}")
+    return readers[corpus].load()
+
+
+def _makes_audio(reader: Reader) -> bool:
+    """A reader that has `audio_out` instead of `root` writes its recordings into the prepared corpus."""
+    return "audio_out" in inspect.signature(reader).parameters
+
+
+def _options(corpus: str, reader: Reader, options: dict[str, Any]) -> dict[str, Any]:
+    """Those given, each of the type that the reader's own default has.
+
+    Raises UserError for one that this corpus does not take, or takes as a number only.
+    """
+    taken = inspect.signature(reader).parameters
+    given = {name: value for name, value in options.items() if value is not None}
+    for name, value in given.items():
+        if name not in taken:
+            raise UserError(f"{corpus} takes no --{name}: leave it out")
+        if isinstance(taken[name].default, int) and not isinstance(value, int):
+            raise UserError(f"{corpus} takes a number as --{name}, not '{value}'")
+    return {
+        name: str(value) if isinstance(taken[name].default, str) else value for name, value in given.items()
+    }
+
+
+def _check_places(corpus: str, reader: Reader, root: Path | None, out: Path) -> None:
+    if _makes_audio(reader):
+        if root is not None:
+            raise UserError(f"{corpus} makes its own recordings and takes no --root: leave it out")
+    elif root is None:
+        raise UserError(f"{corpus} needs --root: the folder that holds its published files")
+    elif root.resolve().is_relative_to(out.resolve()):
+        raise UserError(f"--root {root} lies in --out {out}, which is written anew: give another --out")
+
+
+def _print_summary(out: Path, card: dict[str, Any]) -> None:
+    counts = card["counts"]
+    print(
+        f"{out}: {card['name']}, {counts['utterances']} utterances ({card['hours']:.2f} hours) "
+        f"of {counts['speakers']} speakers, {counts['annotations']} annotations "
+        f"by {counts['listeners']} listeners"
+    )
+    print(f"  emotions: {', '.join(card['emotions'])}")
+    for note in card["notes"]:
+        print(f"  note: {note}")
+    for what, count in card["dropped"].items():
+        print(f"  dropped: {count} {what}")
+    by_reason: dict[str, list[str]] = defaultdict(list)
+    for what, reason in card["left_out"]:
+        by_reason[reason].append(what)
+    if by_reason:
+        print(f"  left out: {counts['left_out']} (all named in {out / 'corpus.json'})")
+    for reason, what in sorted(by_reason.items(), key=lambda one: -len(one[1]))[:SHOWN]:
+        more = ", ..." if len(what) > SHOWN else ""
+        print(f"    {len(what)} {reason}: {', '.join(what[:SHOWN])}{more}")

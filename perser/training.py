@@ -1,0 +1,62 @@
+"""What the training loops of both routes share: set-up, schedule, progress, keeping the best."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.utils import set_seed
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from tqdm import tqdm
+from transformers import get_cosine_schedule_with_warmup
+
+
+def start(seed: int, mixed_precision: str = "no") -> Accelerator:
+    """The accelerator of this process, every random generator seeded (differently per process)."""
+    accelerator = Accelerator(mixed_precision=mixed_precision)
+    set_seed(seed, device_specific=True)
+    return accelerator
+
+
+def progress(total: int, description: str) -> tqdm:
+    """A progress bar with time left, on the main process alone."""
+    main = PartialState().is_local_main_process
+    return tqdm(total=total, desc=description, dynamic_ncols=True, disable=not main)
+
+
+def cosine(optimizer: torch.optim.Optimizer, steps: int, warmup_share: float = 0.1) -> LambdaLR:
+    """Linear warm-up, then a cosine to zero over `steps`."""
+    return get_cosine_schedule_with_warmup(optimizer, int(steps * warmup_share), steps)
+
+
+class Best:
+    """The weights with the highest validation score so far."""
+
+    def __init__(self) -> None:
+        self.score = float("-inf")
+        self.step = 0
+        self._state: dict[str, Tensor] = {}
+
+    def offer(self, score: float, step: int, module: nn.Module) -> bool:
+        """Keep a copy of the module's trained weights if the score is the highest; says whether it is."""
+        if score <= self.score:
+            return False
+        self.score, self.step = score, step
+        trained = {name for name, one in module.named_parameters() if one.requires_grad}
+        self._state = {
+            name: copy.deepcopy(one.detach()) for name, one in module.state_dict().items() if name in trained
+        }
+        return True
+
+    def restore(self, module: nn.Module) -> None:
+        """Put the kept weights back."""
+        module.load_state_dict(self._state, strict=False)
+
+
+def shuffled_batches(count: int, size: int, generator: torch.Generator) -> Iterator[list[int]]:
+    """One epoch of index batches in random order; the last may be smaller."""
+    for chunk in torch.randperm(count, generator=generator).split(size):
+        yield chunk.tolist()

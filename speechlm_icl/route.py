@@ -1,0 +1,68 @@
+"""The route `speech-lm`: personalise by reading the person's enrolment in the prompt, without training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from perser.encoder import SpeechEncoder
+from perser.episodes import Support
+from perser.errors import UserError
+from perser.features import FeatureStore, cached_features
+from perser.personalizer import Personalizer, RouteContext
+from speechlm_icl.model import SpeechLanguageModel
+from speechlm_icl.scoring import Enrolment, read_enrolment, score_queries
+
+MODEL_FOLDER = "speech-lm"
+
+
+class SpeechLMPredictor:
+    """A speech language model after one person's enrolment."""
+
+    def __init__(self, model: SpeechLanguageModel, features: FeatureStore, enrolment: Enrolment) -> None:
+        self.model = model
+        self.features = features
+        self.enrolment = enrolment
+
+    def predict_proba(self, utterances: Sequence[str]) -> np.ndarray:
+        """Probabilities over the emotions, float32 (n, C), rows sum to 1."""
+        if not utterances:
+            return np.zeros((0, len(self.model.prompt.emotions)), dtype=np.float32)
+        scores = score_queries(self.model, self.enrolment, self.features.stack(utterances))
+        return scores.softmax(dim=1).numpy()
+
+
+class SpeechLMPersonalizer(Personalizer):
+    """Personalises by reading the first `pairs` of a support (all of them when None)."""
+
+    route: ClassVar[str] = "speech-lm"
+
+    def __init__(self, model: SpeechLanguageModel, features: FeatureStore, pairs: int | None = None) -> None:
+        if pairs is not None and pairs < 0:
+            raise UserError(f"speech-lm cannot read {pairs} enrolment pairs: give 0 or more")
+        self.model = model
+        self.features = features
+        self.pairs = pairs
+
+    def personalize(self, support: Support) -> SpeechLMPredictor:
+        enrolled = support if self.pairs is None else support.first(self.pairs)
+        emotions = self.model.prompt.emotions
+        answers = [[emotions.index(word) for word in words] for words in enrolled.emotions]
+        features = self.features.stack(enrolled.utterances) if answers else None
+        return SpeechLMPredictor(self.model, self.features, read_enrolment(self.model, features, answers))
+
+
+def speech_lm(context: RouteContext, pairs: int | None = None) -> SpeechLMPersonalizer:
+    """The personalizer of the model in `context.models / "speech-lm"`."""
+    folder = context.models / MODEL_FOLDER
+    model = SpeechLanguageModel.load(folder)
+    if model.prompt.emotions != context.emotions:
+        raise UserError(
+            f"the model in {folder} knows the emotions {', '.join(model.prompt.emotions.names)}, "
+            f"the corpus has {', '.join(context.emotions.names)}: train one on this corpus"
+        )
+    encoder = SpeechEncoder.from_name(model.encoder)
+    features = cached_features(context.recordings, encoder, "pooled", context.cache)
+    return SpeechLMPersonalizer(model, features, pairs)

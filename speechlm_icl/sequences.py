@@ -1,0 +1,65 @@
+"""Meta-training sequences: a person's clips and answers in random order, every answer to be predicted from
+the pairs before it, so that one sequence teaches every number of enrolment pairs at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from perser.episodes import Task
+from perser.labels import Emotions, EmotionSet
+from speechlm_icl.prompt import Answer
+
+
+@dataclass(frozen=True)
+class PairSequence:
+    """N + 1 clips of one person with their answers."""
+
+    utterances: tuple[str, ...]
+    answers: list[Answer]
+
+
+class SequenceSampler:
+    """Draws sequences; a draw depends on its seeds alone.
+
+    Args:
+        tasks: Persons to draw from.
+        emotions: Gives the class indices of the answers.
+        pairs: N: enrolment pairs before the last clip. Shorter sequences where a person has fewer.
+        permute_labels: Share of the sequences in which the emotions swap their words at random, so that only
+            the pairs before it tell what a word means.
+    """
+
+    def __init__(
+        self, tasks: Sequence[Task], emotions: EmotionSet, pairs: int, permute_labels: float = 0.0
+    ) -> None:
+        self.tasks = list(tasks)
+        self.emotions = emotions
+        self.pairs = pairs
+        self.permute_labels = permute_labels
+
+    def draw(self, count: int, *seeds: int) -> list[PairSequence]:
+        """`count` sequences of persons drawn at random, each as likely as any other."""
+        rng = np.random.default_rng(seeds)
+        return [
+            self._sequence(self.tasks[person], rng) for person in rng.integers(len(self.tasks), size=count)
+        ]
+
+    def draw_each(self, count: int, *seeds: int) -> list[PairSequence]:
+        """`count` sequences that go through the persons in turn."""
+        rng = np.random.default_rng(seeds)
+        return [self._sequence(self.tasks[index % len(self.tasks)], rng) for index in range(count)]
+
+    def _sequence(self, task: Task, rng: np.random.Generator) -> PairSequence:
+        utterances, labels = task.sample(self.pairs + 1, rng)
+        classes = np.arange(len(self.emotions))
+        if rng.random() < self.permute_labels:
+            rng.shuffle(classes)
+        return PairSequence(utterances, [self._answer(words, classes, rng) for words in labels])
+
+    def _answer(self, words: Emotions, classes: np.ndarray, rng: np.random.Generator) -> Answer:
+        """Class indices in random order: the first word is then spread evenly over the emotions given."""
+        answer = classes[[self.emotions.index(word) for word in words]]
+        return rng.permutation(answer).tolist()

@@ -1,0 +1,254 @@
+"""perser icl-train --corpus DIR --episodes FILE --out DIR --cache DIR
+
+Meta-trains a speech language model to personalise from the pairs in its prompt (Ihori et al. 2025,
+arXiv 2509.08344; its encoder, language model and prompt are not published, so they are options here).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from perser.corpora.corpus import Corpus
+from perser.encoder import SpeechEncoder
+from perser.episodes import EpisodeFile, Task
+from perser.errors import UserError
+from perser.features import FeatureStore, cached_features
+from perser.folders import whole_folder
+from perser.training import Best, cosine, progress, start
+from speechlm_icl.language_model import LoraOptions
+from speechlm_icl.model import SpeechLanguageModel, new_model
+from speechlm_icl.projector import ProjectorOptions
+from speechlm_icl.prompt import TEXT, PromptBatch, PromptOptions, collate
+from speechlm_icl.sequences import PairSequence, SequenceSampler
+
+
+@dataclass(frozen=True)
+class IclTraining:
+    """How a speech language model is meta-trained.
+
+    Args:
+        pairs: Enrolment pairs of a training sequence (N of the N + 1 clips).
+        steps: Optimiser steps.
+        sequences_per_step: Sequences a step, over all processes.
+        accumulate: Parts into which a step's sequences are split to save memory.
+        learning_rate: Peak rate of AdamW, after the warm-up; it then falls to zero along a cosine.
+        warmup: Share of the steps in which the rate rises.
+        weight_decay: AdamW's weight decay.
+        clip_norm: Largest norm of the gradient.
+        permute_labels: Share of the sequences in which the emotions swap their words at random.
+        validate_every: Steps between two validations.
+        validation_sequences: Sequences of validation persons, the same ones each time.
+        mixed_precision: Numbers of the matrix products.
+        seed: Seed of the weights, the sequences and the noise.
+    """
+
+    pairs: int = 32
+    steps: int = 600
+    sequences_per_step: int = 32
+    accumulate: int = 1
+    learning_rate: float = 1e-3
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    permute_labels: float = 0.0
+    validate_every: int = 50
+    validation_sequences: int = 64
+    mixed_precision: Literal["no", "bf16"] = "no"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        counts = ("steps", "sequences_per_step", "accumulate", "validate_every", "validation_sequences")
+        for name in counts:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
+        if self.pairs < 0:
+            raise ValueError("pairs must be at least 0")
+        if self.sequences_per_step % self.accumulate:
+            raise ValueError("sequences_per_step must be a multiple of accumulate")
+        if not 0 <= self.warmup < 1 or not 0 <= self.permute_labels <= 1:
+            raise ValueError("warmup must be in [0, 1) and permute_labels in [0, 1]")
+
+
+DEFAULT_LORA = LoraOptions()
+DEFAULT_PROMPT = PromptOptions()
+DEFAULT_PROJECTOR = ProjectorOptions()
+
+
+def icl_train(
+    corpus: Path,
+    episodes: Path,
+    out: Path,
+    cache: Path,
+    encoder: str = "tiny-whisper",
+    language_model: str = "tiny-llama",
+    lora: LoraOptions = DEFAULT_LORA,
+    prompt: PromptOptions = DEFAULT_PROMPT,
+    projector: ProjectorOptions = DEFAULT_PROJECTOR,
+    **training: Any,
+) -> None:
+    """Meta-train a speech language model to personalise from the examples in its prompt.
+
+    Args:
+        corpus: Folder of a prepared corpus.
+        episodes: Episodes file; its training persons teach and its validation persons choose the best step.
+        out: Folder of the model that is written.
+        cache: Folder of the feature cache.
+        encoder: Speech encoder, frozen: a Hub name, a local folder or a tiny-... one.
+        language_model: tiny-llama (trained in full), or a Hub name or local folder of a causal language
+            model, which is frozen and gets a LoRA adapter.
+        lora: The adapter.
+        prompt: How a prompt is worded.
+        projector: How a clip becomes embeddings.
+        **training: The fields of `IclTraining`.
+    """
+    options = IclTraining(**training)
+    accelerator = start(options.seed, options.mixed_precision)
+    prepared = Corpus.load(corpus)
+    drawn = EpisodeFile.load(episodes)
+    train_tasks, validation_tasks = drawn.training_tasks(prepared), drawn.validation_tasks(prepared)
+    with whole_folder(out, marker="projector.safetensors") as folder:
+        store = cached_features(prepared.recordings, SpeechEncoder.from_name(encoder), "pooled", cache)
+        torch.manual_seed(options.seed)
+        model = new_model(
+            prepared.emotions,
+            encoder=encoder,
+            feature_shape=tuple(store[train_tasks[0].utterances[0]].shape),
+            language_model=language_model,
+            lora=lora,
+            prompt=prompt,
+            projector=projector,
+        )
+        history = meta_train(model, train_tasks, validation_tasks, store, options, accelerator)
+        model.save(folder)
+        record = {"corpus": prepared.fingerprint, "options": asdict(options), "history": history}
+        (folder / "training.json").write_text(json.dumps(record, indent=2) + "\n")
+
+
+def meta_train(
+    model: SpeechLanguageModel,
+    train_tasks: Sequence[Task],
+    validation_tasks: Sequence[Task],
+    store: FeatureStore,
+    options: IclTraining,
+    accelerator: Accelerator,
+) -> list[dict[str, float]]:
+    """Train in place and leave the model, in evaluation mode, at its best validated step.
+
+    Returns what each validation found; see `validate`. Raises UserError where there are no persons.
+    """
+    if not train_tasks or not validation_tasks:
+        raise UserError("meta-training needs training and validation persons: draw other episodes")
+    emotions = model.prompt.emotions
+    sampler = SequenceSampler(train_tasks, emotions, options.pairs, options.permute_labels)
+    held_out = SequenceSampler(validation_tasks, emotions, options.pairs)
+    validation = held_out.draw_each(options.validation_sequences, options.seed)
+    fit_standardisation(model, train_tasks, store)
+
+    accelerator.gradient_accumulation_steps = options.accumulate
+    optimizer = torch.optim.AdamW(
+        [parameter for parameter in model.parameters() if parameter.requires_grad],
+        lr=options.learning_rate,
+        weight_decay=options.weight_decay,
+    )
+    schedule = cosine(optimizer, options.steps, options.warmup)
+    trained, optimizer = accelerator.prepare(model, optimizer)
+    best, history = Best(), []
+    with progress(options.steps, "meta-training") as bar:
+        for step in range(1, options.steps + 1):
+            loss = _step(trained, model, sampler, store, options, accelerator, optimizer, step)
+            schedule.step()
+            bar.update()
+            if step % options.validate_every == 0 or step == options.steps:
+                history.append({"step": step, "train_loss": loss} | validate(model, validation, store))
+                best.offer(-history[-1]["loss"], step, model)
+                bar.set_postfix(loss=f"{loss:.3f}", validation=f"{history[-1]['loss']:.3f}")
+    accelerator.unwrap_model(trained, keep_fp32_wrapper=False)  # the saved model computes in float32
+    best.restore(model)
+    model.eval()
+    return history
+
+
+def _step(
+    trained: nn.Module,
+    model: SpeechLanguageModel,
+    sampler: SequenceSampler,
+    store: FeatureStore,
+    options: IclTraining,
+    accelerator: Accelerator,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+) -> float:
+    """One optimiser step on this process's share of the sequences; returns its loss in nats an answer.
+
+    `trained` is `model` as accelerate wrapped it: the loss goes through the wrapper, which sums gradients
+    over the processes.
+    """
+    trained.train()
+    size = max(1, options.sequences_per_step // (options.accumulate * accelerator.num_processes))
+    total = 0.0
+    for part in range(options.accumulate):
+        sequences = sampler.draw(size, options.seed, step, part, accelerator.process_index)
+        with accelerator.accumulate(trained):
+            loss = trained(*read(model, sequences, store)).sum() / _answers(sequences)
+            accelerator.backward(loss)
+            if accelerator.sync_gradients:
+                accelerator.clip_grad_norm_(trained.parameters(), options.clip_norm)
+            optimizer.step()
+            optimizer.zero_grad()
+        total += loss.item() / options.accumulate
+    return total
+
+
+def read(
+    model: SpeechLanguageModel, sequences: Sequence[PairSequence], store: FeatureStore
+) -> tuple[PromptBatch, Tensor]:
+    """The prompts of some sequences and their clips' features (num_clips, L+1, D), on the model's device."""
+    batch = collate([model.prompt.encode(sequence.answers) for sequence in sequences])
+    features = store.stack([utterance for sequence in sequences for utterance in sequence.utterances])
+    return batch.to(model.device), features.to(model.device)
+
+
+@torch.no_grad()
+def validate(
+    model: SpeechLanguageModel, sequences: Sequence[PairSequence], store: FeatureStore, at_once: int = 16
+) -> dict[str, float]:
+    """Loss in nats an answer: over all answers (`loss`), and over those with no pair and with most pairs
+    before them (`loss_first`, `loss_last`), whose difference is what reading the enrolment is worth."""
+    model.eval()
+    longest = max(len(sequence.answers) for sequence in sequences)
+    losses, answers = torch.zeros(longest), torch.zeros(longest)
+    for start_at in range(0, len(sequences), at_once):
+        chunk = sequences[start_at : start_at + at_once]
+        batch, features = read(model, chunk, store)
+        clips_so_far = (batch.clips != TEXT).cumsum(dim=1) // model.prompt.tokens_per_clip
+        answer = (clips_so_far - 1).clamp_min(0).flatten().cpu()
+        losses.index_add_(0, answer, model(batch, features).flatten().cpu())
+        for sequence in chunk:
+            answers[: len(sequence.answers)] += 1
+    means = losses / answers
+    return {
+        "loss": (losses.sum() / answers.sum()).item(),
+        "loss_first": means[0].item(),
+        "loss_last": means[-1].item(),
+    }
+
+
+def fit_standardisation(
+    model: SpeechLanguageModel, tasks: Sequence[Task], store: FeatureStore, most: int = 4096
+) -> None:
+    """Standardise features by training utterances: evenly spaced ones where there are more than `most`."""
+    utterances = sorted({utterance for task in tasks for utterance in task.utterances})
+    stride = -(-len(utterances) // most)
+    model.projector.fit_standardisation(store.stack(utterances[::stride]))
+
+
+def _answers(sequences: Sequence[PairSequence]) -> int:
+    return sum(len(sequence.answers) for sequence in sequences)

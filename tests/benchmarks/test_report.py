@@ -1,0 +1,240 @@
+import base64
+import re
+from html.parser import HTMLParser
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from benchmarks.report import DASH, comparisons, duration, print_table, write_report
+from benchmarks.verdict import verdict
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture(autouse=True)
+def coarse_plots(monkeypatch):
+    """Small pictures: most of a report's time goes into them."""
+    monkeypatch.setattr("benchmarks.plots.DPI", 30)
+
+
+def score(mean, half=0.02):
+    return {"mean": mean, "low": mean - half, "high": mean + half}
+
+
+def row(method, route, ma_f1, **changed):
+    return {
+        "method": method,
+        "route": route,
+        "corpus": "iemocap",
+        "scenario": "unseen",
+        "person_axis": "listener",
+        "k": 32,
+        "episodes": 50,
+        "persons": 10,
+        "metrics": {"maF1": score(ma_f1), "label_accuracy": score(0.8), "brier": score(0.7123)},
+        "seconds_personalize": 2.5,
+        "seconds_predict": 0.25,
+    } | changed
+
+
+def difference(a, b, mean, **changed):
+    given = {"a": a, "b": b, "scenario": "unseen", "k": 32, "metric": "maF1"}
+    return given | score(mean) | changed
+
+
+@pytest.fixture
+def results():
+    rows = [
+        row("random", "trivial", 0.154, seconds_personalize=0.0),
+        row("meta-perser", "meta-perser", 0.307),
+        *(row(f"speech-lm-{n}", "speech-lm", 0.2 + n / 100) for n in (0, 4, 8)),
+    ]
+    meta = {
+        "title": "Two routes",
+        "simulated": True,
+        "notes": ["Listeners are drawn by chance."],
+        "command": "perser bench",
+        "versions": {"torch": "2.11.0"},
+        "seconds": 75.0,
+    }
+    return {"meta": meta, "rows": rows, "differences": [difference("meta-perser", "speech-lm-8", 0.027)]}
+
+
+class Page(HTMLParser):
+    """What a browser would fetch, and whether every tag is closed in order."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.fetched, self.open, self.tables_outside = [], [], 0
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        named = dict(attributes)
+        self.fetched += [named[name] for name in ("src", "srcset", "href") if name in named]
+        if tag == "table":
+            self.tables_outside += ("div", "scroll") not in self.open
+        if tag not in ("meta", "img", "source", "link"):
+            self.open.append((tag, named.get("class")))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop()[0] == tag
+
+
+def test_the_report_is_written_whole(results, tmp_path):
+    paths = write_report(results, tmp_path / "new")
+    assert paths.markdown.parent == paths.html.parent == tmp_path / "new"
+    assert sorted(paths.plots) == sorted((tmp_path / "new" / "plots").iterdir())
+    assert all(path.read_bytes().startswith(PNG) for path in paths.plots)
+    endings = [path.stem.removeprefix("iemocap-unseen-listener-k32-") for path in paths.plots]
+    assert endings == ["macro-f1", "differences", "enrolment", "time"]
+    images = re.findall(r"!\[.*?\]\((.*?)\)", paths.markdown.read_text())
+    assert [tmp_path / "new" / image for image in images] == paths.plots
+
+
+def test_the_page_stands_alone_and_its_tables_scroll(results, tmp_path):
+    page = Page(write_report(results, tmp_path).html.read_text())
+    assert not page.open
+    assert not page.tables_outside
+    assert len(page.fetched) == 8  # four plots, light and dark
+    for source in page.fetched:
+        kind, data = source.split(",")
+        assert kind == "data:image/png;base64"
+        assert base64.b64decode(data).startswith(PNG)
+
+
+def test_both_forms_say_the_verdict_first_then_the_figures(results, tmp_path):
+    paths = write_report(results, tmp_path)
+    for text in (paths.markdown.read_text(), paths.html.read_text()):
+        assert text.index("Simulated data") < text.index("has the highest macro-F1") < text.index("30.7")
+        assert "Listeners are drawn by chance." in text
+        for shown in (
+            f"(28.7{DASH}32.7)",
+            "0.712",
+            "2.5 s",
+            "250 ms",
+            "+2.7 (+0.7 to +4.7)",
+            "torch 2.11.0",
+            "75.0 s",
+        ):
+            assert shown in text
+
+
+def test_what_is_real_is_not_called_simulated(results, tmp_path):
+    results["meta"]["simulated"] = False
+    paths = write_report(results, tmp_path)
+    assert "Simulated data" not in paths.markdown.read_text() + paths.html.read_text()
+
+
+def test_the_same_results_give_the_same_files(results, tmp_path):
+    first, second = (write_report(results, tmp_path / name) for name in ("a", "b"))
+    assert first.html.read_bytes() == second.html.read_bytes()
+
+
+def test_settings_are_never_ranked_against_each_other(results, tmp_path):
+    others = [{"k": 8}, {"corpus": "cremad"}, {"scenario": "seen"}, {"person_axis": "speaker"}]
+    results["rows"] += [row("entire-few", "meta-perser", 0.9, **other) for other in others]
+    found = comparisons(results)
+    assert [len(one.rows) for one in found] == [1, 1, 1, 5, 1]
+    assert sum("entire-few" in one.verdict for one in found) == 4
+    files = [one.plot_file(plot) for one in found for plot in one.plots]
+    assert len(set(files)) == len(files)
+    results["rows"] = [row("m", "mine", 0.1, seconds_personalize=None, k=k) for k in (8, 32)]
+    assert write_report(results, tmp_path).html.read_text().count('class="verdict"') == 2
+
+
+def test_a_difference_that_names_its_corpus_stays_there(results):
+    results["rows"].append(row("meta-perser", "meta-perser", 0.3, corpus="cremad"))
+    results["differences"] = [difference("meta-perser", "random", 0.1, corpus="cremad")]
+    assert {one.corpus: len(one.differences) for one in comparisons(results)} == {"cremad": 1, "iemocap": 0}
+
+
+def test_trivial_rows_stand_last_and_muted(results, tmp_path):
+    results["rows"].append(row("most-frequent", "trivial", 0.99))
+    methods = [one["method"] for one in comparisons(results)[0].rows]
+    assert methods == ["meta-perser", "speech-lm-8", "speech-lm-4", "speech-lm-0", "most-frequent", "random"]
+    assert write_report(results, tmp_path).html.read_text().count('<tr class="trivial">') == 2
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"differences": []},
+        {"rows": []},
+        {"rows": [row("random", "trivial", 0.1)]},
+        {
+            "rows": [
+                row("bare", "mine", 0.1, metrics={}),
+                row("odd", "mine", 0.1, metrics={"new": {"mean": 0.5}}),
+            ]
+        },
+        {"rows": [row("broken", "mine", float("nan"), seconds_personalize=None)]},
+        {"rows": [row("point", "mine", 0.1, metrics={"maF1": {"mean": 0.1}})]},
+        {"meta": {}},
+    ],
+)
+def test_what_is_missing_is_left_out(results, changed, tmp_path):
+    results |= changed
+    assert "nan" not in write_report(results, tmp_path).markdown.read_text().lower()
+    print_table(results, Console(file=StringIO()))
+
+
+def test_nothing_at_all_is_said_plainly(tmp_path):
+    paths = write_report({}, tmp_path)
+    assert "no method was measured" in paths.html.read_text()
+    assert not paths.plots
+
+
+def test_names_cannot_break_the_page_or_the_table(results, tmp_path):
+    results["rows"].append(row("<script>alert(1)</script> a|b", "mine", 0.25))
+    paths = write_report(results, tmp_path)
+    assert "<script>" not in paths.html.read_text()
+    tables = [line for line in paths.markdown.read_text().splitlines() if line.startswith("|")]
+    scores = tables[: 2 + len(results["rows"])]
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in scores} == {10}
+
+
+def test_the_terminal_shows_every_method_and_the_verdict(results):
+    results["rows"].append(row("[red]odd[/red]", "mine", 0.1))
+    console = Console(file=StringIO(), width=80)
+    print_table(results, console)
+    shown = console.file.getvalue()
+    for one in results["rows"]:
+        assert one["method"] in shown
+    assert f"30.7 (28.7{DASH}32.7)" in shown
+    assert "Simulated" in shown
+    assert "meta-perser has the highest macro-F1" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("rows", "differences", "said"),
+    [
+        ([("m", 0.3), ("n", 0.2)], [("m", "n", 0.1)], "ahead of n by +10.0 points"),
+        ([("m", 0.3), ("n", 0.2)], [("n", "m", -0.1)], "ahead of n by +10.0 points (+8.0 to +12.0"),
+        ([("m", 0.3), ("n", 0.29)], [("m", "n", 0.01)], "its lead over n, +1.0 points"),
+        ([("m", 0.3), ("n", 0.29)], [("m", "n", 0.01)], "is within chance"),
+        ([("m", 0.3), ("n", 0.29)], [], "without a paired comparison"),
+        ([("m", 0.3), ("n", 0.2), ("random", 0.1)], [], "The best trivial row, random, has 10.0%"),
+        ([("m", 0.3), ("random", 0.4)], [], "No method beats the trivial row random"),
+        ([("random", 0.4)], [], "nothing to conclude"),
+        ([], [], "nothing to conclude"),
+    ],
+)
+def test_the_verdict_claims_what_the_intervals_give(rows, differences, said):
+    rows = [row(name, "trivial" if name == "random" else "mine", mean) for name, mean in rows]
+    assert said in verdict(rows, [difference(*one) for one in differences])
+
+
+@pytest.mark.parametrize(("persons", "said"), [(1, "one person"), (5, "With 5 persons"), (6, "1.")])
+def test_the_verdict_says_when_persons_are_few(persons, said):
+    text = verdict([row("m", "mine", 0.3, persons=persons)], [])
+    assert (said in text) == (persons < 6)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(None, DASH), (2e-5, "< 1 ms"), (0.25, "250 ms"), (2.5, "2.5 s"), (600, "10 min"), (9000, "2.5 h")],
+)
+def test_durations_read_well(seconds, text):
+    assert duration(seconds) == text

@@ -1,0 +1,80 @@
+"""What several test files share: a toy corpus on disk, its episodes, and one thread for steady figures."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ["HF_HUB_OFFLINE"] = "1"  # a test that reaches for a hub is a fault
+
+import numpy as np
+import pytest
+import soundfile
+
+from perser.corpora.corpus import Corpus, write_corpus
+from perser.corpora.listing import Annotation, Listing, Utterance
+from perser.episodes import EpisodeFile, draw_episodes
+from perser.listeners import annotate, draw_listeners
+from perser.splits import SplitOptions
+
+EMOTIONS = ("angry", "happy", "neutral", "sad")
+PITCH = dict(zip(EMOTIONS, (440.0, 330.0, 220.0, 150.0), strict=True))
+
+
+@pytest.fixture(scope="session")
+def toy_corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """Eight speakers, four emotions told by pitch, 128 clips of 0.3-0.4 s, twelve simulated listeners."""
+    folder = tmp_path_factory.mktemp("toy")
+    audio = folder / "audio"
+    audio.mkdir()
+    rng = np.random.default_rng(0)
+    utterances, votes = [], []
+    for speaker in range(8):
+        for number in range(4):
+            for index, emotion in enumerate(EMOTIONS):
+                name = f"s{speaker}-{emotion}-{number}"
+                seconds = rng.uniform(0.3, 0.4)
+                time = np.arange(int(16_000 * seconds)) / 16_000
+                pitch = PITCH[emotion] * (1 + 0.05 * (speaker - 4) / 4) * rng.uniform(0.97, 1.03)
+                tone = sum(np.sin(2 * np.pi * pitch * h * time) / h for h in (1, 2, 3))
+                noise = 0.05 * rng.standard_normal(len(time))
+                soundfile.write(audio / f"{name}.wav", 0.2 * tone + noise, 16_000)
+                session = str(speaker // 2 + 1)
+                utterances.append(Utterance(name, f"{name}.wav", f"speaker-{speaker}", session))
+                votes.append(np.where(np.arange(4) == index, 0.7, 0.1))
+    annotations = []
+    for style in draw_listeners(12, len(EMOTIONS), np.random.default_rng(1)):
+        given = annotate(style, np.array(votes), np.random.default_rng(2))
+        for utterance, row in zip(utterances, given, strict=True):
+            words = tuple(word for word, on in zip(EMOTIONS, row, strict=True) if on)
+            annotations.append(Annotation(utterance.utterance_id, style.name, words))
+    listing = Listing(
+        name="toy",
+        emotions=EMOTIONS,
+        audio_root=audio,
+        utterances=utterances,
+        annotations=annotations,
+        source="made by the tests",
+        licence="none",
+        simulated=True,
+    )
+    return write_corpus(listing, folder / "corpus")
+
+
+@pytest.fixture(scope="session")
+def toy_split() -> SplitOptions:
+    return SplitOptions(folds=4, validation_persons=2, validation_groups=2)
+
+
+@pytest.fixture(scope="session")
+def toy_episodes(toy_corpus: Corpus, toy_split: SplitOptions) -> EpisodeFile:
+    """Unseen listeners on unseen speakers: K = 8, Q = 16, two episodes a listener."""
+    return draw_episodes(toy_corpus, toy_split, k=8, q=16, seeds=2)
+
+
+@pytest.fixture(scope="session")
+def toy_episodes_path(toy_episodes: EpisodeFile, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("episodes") / "episodes.json"
+    toy_episodes.save(path)
+    return path

@@ -1,0 +1,62 @@
+"""Expressions and their votes."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from perser.corpora.expression import (
+    AXES,
+    PITCH_STEP,
+    PROTOTYPES,
+    draw_expressions,
+    draw_speaker,
+    vote_shares,
+)
+
+expressions = arrays(np.float64, (len(AXES),), elements=st.floats(-1.8, 1.8))
+
+
+@given(st.lists(expressions, min_size=1, max_size=5))
+def test_votes_are_distributions(points):
+    votes = vote_shares(np.stack(points))
+    np.testing.assert_allclose(votes.sum(axis=1), 1.0)
+    assert (votes > 0).all()
+
+
+def test_a_prototype_is_mostly_heard_as_itself_but_not_only():
+    votes = vote_shares(np.array(list(PROTOTYPES.values())))
+    np.testing.assert_array_equal(votes.argmax(axis=1), np.arange(len(PROTOTYPES)))
+    assert (votes.max(axis=1) < 0.9).all()
+
+
+def test_emotions_differ_in_more_than_loudness():
+    without = np.array(list(PROTOTYPES.values()))[:, :3]
+    distances = np.linalg.norm(without[:, None] - without[None], axis=-1)
+    assert distances[~np.eye(len(without), dtype=bool)].min() > 1
+
+
+@given(expressions, st.integers(0, 30))
+def test_a_delivery_expresses_what_was_meant(expression, index):
+    speaker = draw_speaker(index, np.random.default_rng(index))
+    expressed = speaker.expressed(speaker.deliver(expression))
+    np.testing.assert_allclose(expressed, expression, atol=0.06)
+
+
+@given(expressions)
+def test_a_limit_of_espeak_changes_what_is_expressed(expression):
+    speaker = draw_speaker(0, np.random.default_rng(0))
+    expression[0] = 20
+    delivery = speaker.deliver(expression)
+    assert delivery.pitch == 99
+    assert speaker.expressed(delivery)[0] == pytest.approx((99 - speaker.neutral.pitch) / PITCH_STEP)
+
+
+def test_speakers_have_their_own_ways():
+    speakers = [draw_speaker(index, np.random.default_rng(index)) for index in range(12)]
+    assert len({speaker.neutral for speaker in speakers}) == 12
+    assert np.std([speaker.prototypes for speaker in speakers], axis=0).mean() > 0.2
+    attempts = draw_expressions(speakers[0], 200, np.random.default_rng(0))
+    np.testing.assert_allclose(attempts.mean(axis=0), speakers[0].prototypes, atol=0.15)
+    assert attempts.std(axis=0).min() > 0.2

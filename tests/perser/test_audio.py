@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from perser.audio import SAMPLE_RATE, BadAudio, load_audio
+
+
+def tone(pitch: float, seconds: float, rate: int) -> np.ndarray:
+    return 0.5 * np.sin(2 * np.pi * pitch * np.arange(round(seconds * rate)) / rate)
+
+
+def loudest(waveform: torch.Tensor) -> float:
+    """Frequency (Hz) of the highest peak of the spectrum."""
+    return float(np.abs(np.fft.rfft(waveform.numpy())).argmax() * SAMPLE_RATE / len(waveform))
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 22_050, 44_100, 48_000])
+def test_any_rate_becomes_16_khz(rate: int, tmp_path: Path):
+    soundfile.write(tmp_path / "a.wav", tone(1000, 0.5, rate), rate)
+    waveform = load_audio(tmp_path / "a.wav")
+    assert waveform.dtype == torch.float32
+    assert waveform.ndim == 1
+    assert len(waveform) == pytest.approx(8000, abs=1)
+    assert loudest(waveform) == pytest.approx(1000, abs=4)
+    assert waveform.square().mean().sqrt().item() == pytest.approx(0.5 / 2**0.5, rel=0.03)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3", "aiff"])
+def test_formats(suffix: str, tmp_path: Path):
+    soundfile.write(tmp_path / f"a.{suffix}", tone(500, 0.5, 16_000), 16_000)
+    waveform = load_audio(tmp_path / f"a.{suffix}")
+    assert len(waveform) == pytest.approx(8000, abs=1200)  # mp3 pads
+    assert loudest(waveform) == pytest.approx(500, abs=4)
+
+
+def test_channels_are_averaged(tmp_path: Path):
+    left, right = tone(300, 0.2, 16_000), tone(700, 0.2, 16_000)
+    soundfile.write(tmp_path / "a.wav", np.stack([left, right], axis=1), 16_000, subtype="FLOAT")
+    expected = torch.from_numpy((left + right) / 2).float()
+    torch.testing.assert_close(load_audio(tmp_path / "a.wav"), expected)
+
+
+def write_bad(path: Path, kind: str) -> None:
+    samples = tone(300, 0.5, 16_000)
+    if kind == "zero bytes":
+        path.write_bytes(b"")
+    elif kind == "garbage":
+        path.write_bytes(b"<html>404 Not Found</html>" * 50)
+    elif kind == "no samples":
+        soundfile.write(path, samples[:0], 16_000)
+    elif kind == "silence":
+        soundfile.write(path, 0 * samples, 16_000)
+    elif kind in ("nan", "inf"):
+        samples[100] = float(kind)
+        soundfile.write(path, samples, 16_000, subtype="FLOAT")
+    elif kind == "brief":
+        soundfile.write(path, samples[:480], 16_000)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("no file", "missing"),
+        ("zero bytes", "empty"),
+        ("garbage", "unreadable: Format not recognised"),
+        ("no samples", "empty"),
+        ("silence", "silent"),
+        ("nan", "not finite"),
+        ("inf", "not finite"),
+        ("brief", r"too short \(0.03 s\)"),
+    ],
+)
+def test_a_bad_file_says_why_in_one_line(kind: str, reason: str, tmp_path: Path):
+    write_bad(tmp_path / "a.wav", kind)
+    with pytest.raises(BadAudio, match=f"^{reason}") as caught:
+        load_audio(tmp_path / "a.wav")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["folder.wav", "headerless.raw"])
+def test_what_no_decoder_expects_is_bad_audio_too(name: str, tmp_path: Path):
+    path = tmp_path / name
+    path.mkdir() if name.startswith("folder") else path.write_bytes(b"\x01\x02" * 4000)
+    with pytest.raises(BadAudio):
+        load_audio(path)
+
+
+def test_the_shortest_length_can_be_set(tmp_path: Path):
+    soundfile.write(tmp_path / "a.wav", tone(300, 0.05, 16_000), 16_000)
+    assert len(load_audio(tmp_path / "a.wav", min_seconds=0.05)) == 800
+
+
+def test_torchcodec_decodes_what_soundfile_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A stand-in for torchcodec, which needs FFmpeg's libraries."""
+    samples = torch.from_numpy(tone(300, 0.2, 32_000)).float().expand(2, -1)
+
+    class AudioDecoder:
+        def __init__(self, path: Path) -> None:
+            if path.suffix != ".m4a":
+                raise RuntimeError("no decoder for this")
+
+        def get_all_samples(self) -> SimpleNamespace:
+            return SimpleNamespace(data=samples, sample_rate=32_000)
+
+    monkeypatch.setitem(sys.modules, "torchcodec.decoders", SimpleNamespace(AudioDecoder=AudioDecoder))
+    for suffix in ("m4a", "xyz"):
+        (tmp_path / f"a.{suffix}").write_bytes(b"something compressed")
+    assert len(load_audio(tmp_path / "a.m4a")) == 3200
+    with pytest.raises(BadAudio, match="unreadable: no decoder for this"):
+        load_audio(tmp_path / "a.xyz")

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from perser.cli import main, parse_command
+from perser.errors import UserError
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A loop.
+
+    Args:
+        steps: how many.
+    """
+
+    steps: int = 5
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"loop.steps: {self.steps}, give at least 1")
+
+
+def command(corpus: str, out: Path = Path("runs"), loop: Loop = Loop(), rate: float = 0.1) -> None:  # noqa: B008
+    """Do a thing.
+
+    Args:
+        corpus: which.
+        out: where.
+        loop: how often.
+        rate: how fast.
+    """
+
+
+def test_options_come_from_the_signature_and_the_first_may_be_bare():
+    values = parse_command(command, ["cremad", "--loop.steps", "7", "--out", "here"])
+    assert values == {"corpus": "cremad", "out": Path("here"), "loop": Loop(7), "rate": 0.1}
+
+
+def test_yaml_and_command_line_mix_and_the_command_line_wins(tmp_path):
+    config = tmp_path / "run.yaml"
+    config.write_text("corpus: iemocap\nrate: 0.5\nloop:\n  steps: 3\n")
+    values = parse_command(command, ["--config", str(config), "--rate", "0.25"])
+    assert (values["corpus"], values["rate"], values["loop"]) == ("iemocap", 0.25, Loop(3))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["cremad", "--rat", "1"], "rat"),
+        (["cremad", "--rate", "fast"], "rate"),
+        (["cremad", "--loop.stepz", "3"], "stepz"),
+        (["cremad", "--loop.steps", "0"], "loop.steps"),
+        ([], "corpus"),
+    ],
+)
+def test_a_wrong_option_is_named_in_one_line(arguments, named):
+    with pytest.raises(UserError, match=named) as caught:
+        parse_command(command, arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_misspelt_key_in_yaml_is_named(tmp_path):
+    config = tmp_path / "run.yaml"
+    config.write_text("corpus: iemocap\nlooop:\n  steps: 3\n")
+    with pytest.raises(UserError, match="looop"):
+        parse_command(command, ["--config", str(config)])
+
+
+def test_a_missing_config_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere\.yaml"):
+        parse_command(command, ["--config", str(tmp_path / "nowhere.yaml")])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fly"], "unknown command 'fly'"),
+        (["prepare", "nonsense", "--out", "x"], "unknown corpus 'nonsense'"),
+        (["prepare", "ravdess", "--root", "/nowhere", "--out", "x"], "/nowhere"),
+        (["prepare", "ravdess", "--rooot", "/nowhere", "--out", "x"], "rooot"),
+        (["episodes", "--corpus", "/nowhere", "--out", "e.json"], "/nowhere is not a prepared corpus"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments, message, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("perser: error: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_debug_shows_where_an_error_came_from():
+    with pytest.raises(UserError):
+        main(["episodes", "--corpus", "/nowhere", "--out", "e.json", "--debug"])
+
+
+def test_the_overview_names_every_command_and_loads_nothing_heavy():
+    """Within a second on an idle machine; what makes that so is that torch stays unloaded."""
+    code = "import sys; from perser.cli import main; main(['--help']); print('torch' in sys.modules)"
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert time.perf_counter() - started < 30
+    assert done.stdout.rstrip().endswith("False")
+    for name in ("prepare", "episodes", "pretrain", "meta-train", "icl-train", "bench", "quickstart"):
+        assert f"  {name} " in done.stdout

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perser.episodes import (
+    EpisodeFile,
+    Task,
+    aggregated_labels,
+    aggregated_targets,
+    draw_episode,
+    draw_episodes,
+    tasks_of,
+)
+from perser.errors import UserError
+from perser.labels import EmotionSet
+from perser.splits import SplitOptions
+
+
+@given(st.integers(1, 10), st.integers(1, 10), st.integers(0, 5), st.integers(0, 10**6))
+def test_no_query_utterance_is_in_the_support(k, q, spare, seed):
+    size = k + q + spare
+    task = Task("p", tuple(f"u{i}" for i in range(size)), tuple((f"e{i}",) for i in range(size)))
+    episode = draw_episode(task, k, q, seed)
+    drawn = [*episode.support.utterances, *episode.query_utterances]
+    assert len(episode.support) == k
+    assert len(set(drawn)) == k + q
+    labels = dict(zip(task.utterances, task.emotions, strict=True))
+    assert list(episode.support.emotions) == [labels[one] for one in episode.support.utterances]
+    assert list(episode.query_emotions) == [labels[one] for one in episode.query_utterances]
+
+
+def test_a_persons_draw_does_not_depend_on_who_else_there_is(toy_corpus, toy_split, toy_episodes):
+    again = draw_episodes(toy_corpus, toy_split, k=8, q=16, seeds=1)
+    firsts = [episode for episode in toy_episodes.episodes if episode.seed == 0]
+    assert list(again.episodes) == firsts
+
+
+def test_seeds_give_different_draws(toy_episodes):
+    first, second = toy_episodes.episodes[:2]
+    assert first.person == second.person
+    assert set(first.support.utterances) != set(second.support.utterances)
+
+
+def test_the_file_round_trips(toy_episodes, toy_episodes_path):
+    assert EpisodeFile.load(toy_episodes_path) == toy_episodes
+
+
+def test_no_person_or_utterance_crosses_the_split(toy_corpus, toy_episodes):
+    training = toy_episodes.training_tasks(toy_corpus)
+    trained_on = {one for task in training for one in task.utterances}
+    trained_by = {task.person for task in training}
+    for episode in (*toy_episodes.episodes, *toy_episodes.validation_episodes):
+        assert episode.person not in trained_by
+        assert not trained_on & {*episode.support.utterances, *episode.query_utterances}
+
+
+def test_on_the_speaker_axis_the_support_is_the_speakers_own(toy_corpus):
+    split = SplitOptions(scenario="speaker", validation_persons=2)
+    drawn = draw_episodes(toy_corpus, split, k=4, q=8, seeds=1)
+    for episode in drawn.episodes:
+        speakers = {toy_corpus.utterances[one].speaker for one in episode.support.utterances}
+        assert speakers == {episode.person}
+
+
+def test_people_with_too_little_are_left_out_by_name(toy_corpus, toy_split):
+    person = draw_episodes(toy_corpus, toy_split, k=8, q=16, seeds=1).episodes[0].person
+    own = [one for one in toy_corpus.annotations if one.listener == person]
+    kept = [one for one in toy_corpus.annotations if one not in own[20:]]
+    poorer = dataclasses.replace(toy_corpus, annotations=kept)
+    drawn = draw_episodes(poorer, toy_split, k=8, q=16, seeds=1)
+    assert person in drawn.left_out
+    assert person not in {episode.person for episode in drawn.episodes}
+
+
+def test_k_larger_than_anybody_has_says_how_many_there_are(toy_corpus, toy_split):
+    with pytest.raises(UserError, match=r"K \+ Q = 500 \+ 16 is more than any .*the most is \d+"):
+        draw_episodes(toy_corpus, toy_split, k=500, q=16, seeds=1)
+
+
+def test_episodes_of_another_corpus_are_refused(toy_corpus, toy_episodes):
+    other = dataclasses.replace(toy_episodes, corpus_fingerprint="another")
+    with pytest.raises(UserError, match="another corpus"):
+        other.training_tasks(toy_corpus)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1, 2]", "not json", '{"format": "perser-episodes-0"}'])
+def test_a_file_that_is_none_is_refused_in_one_line(tmp_path, content):
+    path = tmp_path / "episodes.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match=r"is not an episodes file"):
+        EpisodeFile.load(path)
+    with pytest.raises(UserError, match="is not there"):
+        EpisodeFile.load(tmp_path / "missing.json")
+
+
+def test_aggregated_targets_are_the_mean_over_listeners():
+    emotions = EmotionSet(("a", "b"))
+    tasks = [
+        Task("p", ("u1", "u2"), (("a",), ("a", "b"))),
+        Task("r", ("u1",), (("b",),)),
+    ]
+    targets = aggregated_targets(tasks, emotions)
+    np.testing.assert_allclose(targets["u1"], [0.5, 0.5])
+    np.testing.assert_allclose(targets["u2"], [0.5, 0.5])
+
+
+def test_aggregated_labels_are_what_listeners_together_put_above_chance(toy_corpus):
+    labels = aggregated_labels(toy_corpus)
+    naive = {
+        one: np.mean(
+            [
+                [(emotion in a.emotions) / len(a.emotions) for emotion in toy_corpus.emotions.names]
+                for a in toy_corpus.annotations
+                if a.utterance_id == one
+            ],
+            axis=0,
+        )
+        for one in list(labels)[:10]
+    }
+    for one, share in naive.items():
+        expected = {name for name, s in zip(toy_corpus.emotions.names, share, strict=True) if s > 0.25}
+        assert set(labels[one]) == expected
+
+
+def test_the_listener_axis_keeps_each_listeners_own_labels(toy_corpus):
+    tasks = tasks_of(toy_corpus, "listener")
+    assert len(tasks) == 12
+    given = {(a.listener, a.utterance_id): a.emotions for a in toy_corpus.annotations}
+    for person, task in tasks.items():
+        assert all(
+            given[person, one] == emotions
+            for one, emotions in zip(task.utterances, task.emotions, strict=True)
+        )

@@ -1,0 +1,183 @@
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import brier_score_loss, f1_score, hamming_loss
+
+from perser.metrics import PersonalisedSER, aggregate, expected_calibration_error, score_episode
+
+IEMOCAP_RATES = np.array([0.243, 0.215, 0.143, 0.136, 0.118, 0.103, 0.023, 0.012, 0.007])
+LABELS_A_RESPONSE = 1.03
+
+
+def softmax(logits):
+    exponentials = np.exp(logits)
+    return (exponentials / exponentials.sum(axis=-1, keepdims=True)).astype(np.float32)
+
+
+def responses(count, rng):
+    """Label sets at IEMOCAP's rates: one label, now and then a second."""
+    targets = np.zeros((count, len(IEMOCAP_RATES)), dtype=np.float32)
+    for row in targets:
+        number = 1 + (rng.random() < LABELS_A_RESPONSE - 1)
+        row[rng.choice(len(row), size=number, replace=False, p=IEMOCAP_RATES / IEMOCAP_RATES.sum())] = 1
+    return targets
+
+
+@st.composite
+def episodes(draw, single=False):
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    shape = (draw(st.integers(1, 12)), draw(st.integers(2, 6)))
+    targets = np.zeros(shape, dtype=np.float32)
+    targets[np.arange(shape[0]), rng.integers(shape[1], size=shape[0])] = 1
+    if not single:
+        targets = np.maximum(targets, rng.random(shape) < draw(st.sampled_from([0.1, 0.5, 1.0])))
+    return softmax(rng.normal(size=shape)), targets.astype(np.float32)
+
+
+def naive_scores(probabilities, targets):
+    """The definitions, cell by cell."""
+    num_rows, num_classes = targets.shape
+    counts = np.zeros((num_classes, 4))  # true positive, false positive, false negative, true negative
+    for q in range(num_rows):
+        for c in range(num_classes):
+            given_, said = targets[q, c] == 1, probabilities[q, c] > np.float32(1) / np.float32(num_classes)
+            counts[c, {(1, 1): 0, (0, 1): 1, (1, 0): 2, (0, 0): 3}[int(given_), int(said)]] += 1
+
+    def f1(tp, fp, fn, _):
+        return 2 * tp / (2 * tp + fp + fn) if tp + fp + fn else 0.0
+
+    tp, fp, fn, tn = counts.sum(axis=0)
+    recalls = [tp / (tp + fn)] + ([tn / (tn + fp)] if tn + fp else [])
+    return {
+        "maF1": np.mean([f1(*row) for row in counts]),
+        "miF1": f1(tp, fp, fn, tn),
+        "label_accuracy": (tp + tn) / targets.size,
+        "balanced_accuracy": np.mean(recalls),
+    }
+
+
+@settings(deadline=None, max_examples=40)
+@given(episodes())
+def test_scores_equal_a_naive_loop(episode):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scores = score_episode(*episode)
+    expected = naive_scores(*episode)
+    assert {name: scores[name] for name in expected} == pytest.approx(expected)
+    assert all(0 <= value <= (2 if name == "brier" else 1) for name, value in scores.items())
+
+
+@settings(deadline=None, max_examples=30)
+@given(episodes(single=True))
+def test_single_label_scores_equal_their_definitions(episode):
+    probabilities, targets = episode
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scores = score_episode(probabilities, targets)
+    label, guess = targets.argmax(axis=1), probabilities.argmax(axis=1)
+    assert scores["wa"] == pytest.approx(np.mean(label == guess))
+    recalls = [np.mean(guess[label == one] == one) for one in sorted(set(label))]
+    assert scores["uar"] == pytest.approx(np.mean(recalls))
+    classes = list(range(targets.shape[1]))
+    if len(classes) > 2:  # scikit-learn halves the two-class score and wants the second column alone
+        oracle = brier_score_loss(label, probabilities, labels=classes, scale_by_half=False)
+        assert scores["brier"] == pytest.approx(oracle, abs=1e-6)
+
+
+def test_single_label_scores_need_single_labels():
+    targets = np.array([[1, 1, 0], [0, 0, 1]])
+    assert not {"uar", "wa"} & score_episode(softmax(np.eye(2, 3)), targets).keys()
+
+
+@settings(deadline=None, max_examples=5)
+@given(episodes())
+def test_the_evaluate_metric_agrees_in_one_call_and_in_batches(episode):
+    probabilities, targets = episode
+    metric = PersonalisedSER(keep_in_memory=True)
+    assert metric.compute(predictions=probabilities, references=targets) == score_episode(*episode)
+    for row in range(len(targets)):
+        metric.add_batch(predictions=probabilities[row : row + 1], references=targets[row : row + 1])
+    assert metric.compute() == score_episode(*episode)
+
+
+def test_random_scores_as_in_the_papers_random_row():
+    rng = np.random.default_rng(0)
+    scores = [
+        score_episode(softmax(0.9 * rng.normal(size=(128, 9))), responses(128, rng)) for _ in range(100)
+    ]
+    means = aggregate([("listener", one) for one in scores])
+    assert 100 * means["maF1"] == pytest.approx(15.4, abs=1)
+    assert 100 * means["miF1"] == pytest.approx(17.4, abs=1)
+    assert 100 * means["label_accuracy"] == pytest.approx(60.7, abs=1)
+    assert 100 * means["balanced_accuracy"] == pytest.approx(50, abs=1)
+
+
+def test_predicting_nothing_scores_high_on_label_accuracy_alone():
+    targets = responses(2000, np.random.default_rng(1))
+    scores = score_episode(np.full(targets.shape, 1 / 9, dtype=np.float32), targets)
+    assert 100 * scores["label_accuracy"] == pytest.approx(88.6, abs=0.3)
+    assert (scores["maF1"], scores["miF1"], scores["balanced_accuracy"]) == (0, 0, 0.5)
+
+
+def test_an_absent_emotion_counts_as_zero_in_macro_f1():
+    targets = np.eye(4)[[0, 1, 0, 1]]
+    perfect = np.where(targets == 1, 0.91, 0.03).astype(np.float32)
+    scores = score_episode(perfect, targets)
+    assert scores["maF1"] == 0.5
+    assert scores["miF1"] == scores["uar"] == 1
+    assert f1_score(targets, targets, average="macro", zero_division=1) == 1  # the policy we did not take
+    assert scores["label_accuracy"] == 1 - hamming_loss(targets, targets)
+
+
+@settings(deadline=None, max_examples=40)
+@given(episodes(), st.integers(1, 20))
+def test_ece_equals_a_loop_over_bins(episode, num_bins):
+    probabilities, labels = episode
+    confidence, guess = probabilities.max(axis=1).astype(float), probabilities.argmax(axis=1)
+    expected = 0.0
+    for low in range(num_bins):
+        inside = (confidence * num_bins > low) & (confidence * num_bins <= low + 1)
+        if inside.any():
+            right = np.mean([float(labels[q, guess[q]]) for q in np.flatnonzero(inside)])
+            expected += inside.mean() * abs(right - confidence[inside].mean())
+    assert expected_calibration_error(probabilities, labels, num_bins) == pytest.approx(expected)
+
+
+def test_calibration_tells_an_honest_recogniser_from_an_overconfident_one():
+    rng = np.random.default_rng(0)
+    honest = softmax(2 * rng.normal(size=(4000, 4)))
+    targets = np.stack([rng.multinomial(1, row / row.sum()) for row in honest.astype(np.float64)])
+    sharp = honest**3 / (honest**3).sum(axis=1, keepdims=True)
+    assert score_episode(honest, targets)["ece"] < 0.03
+    assert score_episode(sharp, targets)["ece"] > 0.1
+    assert score_episode(sharp, targets)["brier"] > score_episode(honest, targets)["brier"]
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "targets", "complaint"),
+    [
+        ([[0.5, 0.5]], [[1, 0], [0, 1]], r"\(Q, C\)"),
+        (np.zeros((0, 2)), np.zeros((0, 2)), r"\(Q, C\)"),
+        ([[np.nan, 0.5]], [[1, 0]], "sum to 1"),
+        ([[1.5, -0.5]], [[1, 0]], "sum to 1"),
+        ([[0.9, 0.9]], [[1, 0]], "sum to 1"),
+        ([[0.5, 0.5]], [[0, 0]], "at least one label"),
+        ([[0.5, 0.5]], [[0.5, 0.5]], "0 or 1"),
+    ],
+)
+def test_what_is_no_score_is_refused(probabilities, targets, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        score_episode(np.array(probabilities), np.array(targets))
+
+
+def test_persons_count_alike_however_many_episodes_they_have():
+    episodes = [("a", {"maF1": 0.2}), ("a", {"maF1": 0.4}), ("b", {"maF1": 0.9})]
+    assert aggregate(episodes) == pytest.approx({"maF1": 0.6})
+
+
+def test_a_metric_that_some_episode_lacks_is_not_averaged():
+    assert aggregate([("a", {"maF1": 0.2, "uar": 1.0}), ("b", {"maF1": 0.4})]) == pytest.approx({"maF1": 0.3})
+    assert aggregate([]) == {}

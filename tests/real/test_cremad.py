@@ -1,0 +1,62 @@
+"""CREMA-D itself, where a copy lies at ../shared/data/cremad."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from perser.corpora.corpus import write_corpus
+from perser.corpora.cremad import EMOTIONS, cremad
+from perser.corpora.listing import Listing
+from perser.errors import UserError
+
+ROOT = Path(__file__).parents[3] / "shared" / "data" / "cremad"
+
+pytestmark = pytest.mark.skipif(not ROOT.is_dir(), reason=f"no copy of CREMA-D at {ROOT}")
+
+
+@pytest.fixture(scope="module")
+def simulated() -> Listing:
+    return cremad(ROOT, listeners="simulated:2")
+
+
+def test_every_clip_is_listed(simulated: Listing):
+    assert len(simulated.utterances) == 7442
+    assert len({row.speaker for row in simulated.utterances}) == 91
+    assert all(row.text for row in simulated.utterances)
+
+
+def test_every_clip_but_one_has_votes(simulated: Listing):
+    """One clip's name lacks a letter, in the published corpus too."""
+    heard = Counter(one.listener for one in simulated.annotations)
+    assert heard == {"sim-000": 7441, "sim-001": 7441}
+    assert [one.what.split()[-1] for one in simulated.left_out] == ["(1040_ITH_SAD_XX)"]
+    assert {row.utterance_id for row in simulated.utterances} - {
+        one.utterance_id for one in simulated.annotations
+    } == {"1040_ITH_SAD_X"}
+
+
+def test_acted_emotions_are_as_published():
+    acted = Counter(one.emotions[0] for one in cremad(ROOT, listeners="intended").annotations)
+    assert acted == {one: 1087 if one == "neutral" else 1271 for one in EMOTIONS}
+
+
+def test_without_the_responses_the_user_is_told_what_to_give():
+    if (ROOT / "finishedResponses.csv").is_file():
+        pytest.skip("this copy has the responses")
+    with pytest.raises(UserError, match="give --listeners simulated:N"):
+        cremad(ROOT)
+
+
+def test_some_clips_are_prepared(simulated: Listing, tmp_path: Path):
+    some = replace(simulated, utterances=simulated.utterances[::300])
+    ids = {row.utterance_id for row in some.utterances}
+    some.annotations = [one for one in some.annotations if one.utterance_id in ids]
+    corpus = write_corpus(some, tmp_path / "out")
+    assert set(corpus.utterances) == ids
+    assert all(1 < corpus.recordings.duration(one) < 6 for one in ids)
+    one = min(ids)
+    assert len(corpus.recordings.waveform(one)) == round(16_000 * corpus.recordings.duration(one))

@@ -1,0 +1,101 @@
+"""Tiny models and a made-up task, without an encoder: features by utterance id."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from perser.episodes import Task
+from perser.labels import EmotionSet
+from speechlm_icl.language_model import LoraOptions
+from speechlm_icl.model import SpeechLanguageModel, new_model
+from speechlm_icl.projector import ProjectorOptions
+from speechlm_icl.prompt import PromptOptions, word_tokenizer
+
+EMOTIONS = EmotionSet(("angry", "happy", "sad"))
+LAYERS, SIZE = 3, 5
+
+
+@dataclass
+class FakeStore:
+    """Stands in for a FeatureStore of pooled features."""
+
+    features: dict[str, torch.Tensor]
+
+    def __getitem__(self, utterance_id: str) -> torch.Tensor:
+        return self.features[utterance_id]
+
+    def stack(self, utterance_ids: Sequence[str]) -> torch.Tensor:
+        return torch.stack([self.features[utterance_id] for utterance_id in utterance_ids])
+
+
+@pytest.fixture
+def emotions() -> EmotionSet:
+    return EMOTIONS
+
+
+@pytest.fixture
+def store() -> FakeStore:
+    """60 utterances u0 ... u59, utterance i standing for class i modulo 3."""
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.randn(3, LAYERS, SIZE, generator=generator)
+    noise = 0.3 * torch.randn(60, LAYERS, SIZE, generator=generator)
+    return FakeStore({f"u{i}": centres[i % 3] + noise[i] for i in range(60)})
+
+
+@pytest.fixture
+def tasks() -> list[Task]:
+    """12 persons: all hear classes 0 and 1 alike, but what they call class 2 only their enrolment tells."""
+    tasks = []
+    for person in range(12):
+        words = [EMOTIONS.names[0], EMOTIONS.names[1], EMOTIONS.names[person % 3]]
+        labels = tuple((words[i % 3],) for i in range(60))
+        tasks.append(Task(f"p{person}", tuple(f"u{i}" for i in range(60)), labels))
+    return tasks
+
+
+def make_model(language_model: str = "tiny-llama", **options) -> SpeechLanguageModel:
+    """A random model of this file's emotions and feature shape, in evaluation mode."""
+    torch.manual_seed(1)
+    return new_model(
+        options.pop("emotions", EMOTIONS),
+        encoder=options.pop("encoder", "tiny-whisper"),
+        feature_shape=(LAYERS, SIZE),
+        language_model=language_model,
+        lora=options.pop("lora", LoraOptions(r=4)),
+        prompt=PromptOptions(**options.pop("prompt", {})),
+        projector=ProjectorOptions(**({"width": 16} | options)),
+    ).eval()
+
+
+@pytest.fixture(scope="session")
+def llama_folder(tmp_path_factory):
+    """A local causal language model with a start token, as one from the Hub would lie on disk."""
+    folder = tmp_path_factory.mktemp("base") / "llama"
+    tokenizer = word_tokenizer(["angry happy sad glad very and \n What does this person hear ?"])
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        initializer_range=0.3,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def model() -> SpeechLanguageModel:
+    return make_model()
+
+
+@pytest.fixture
+def build():
+    """`make_model`, for tests that want other options."""
+    return make_model

@@ -1,0 +1,50 @@
+import pytest
+import torch
+from transformers import Gemma2Config, Gemma2ForCausalLM
+
+from perser.errors import UserError
+from speechlm_icl.language_model import LoraOptions, new_language_model
+from speechlm_icl.prompt import word_tokenizer
+
+
+def test_tiny_llama_is_small_trained_in_full_and_offline():
+    model = new_language_model("tiny-llama", ["angry happy sad and \n"], LoraOptions())
+    parameters = list(model.parameters())
+    assert 0.5e6 < sum(one.numel() for one in parameters) < 2e6
+    assert all(one.requires_grad for one in parameters)
+
+
+def test_a_model_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"cannot load language model '.*nowhere'"):
+        new_language_model(str(tmp_path / "nowhere"), [], LoraOptions())
+
+
+def test_adapter_targets_that_the_model_does_not_have_are_named(llama_folder):
+    with pytest.raises(UserError, match=r"lora.targets.*no_such_layer"):
+        new_language_model(str(llama_folder), [], LoraOptions(targets=("no_such_layer",)))
+
+
+def test_a_model_that_caps_its_logits_is_refused_rather_than_scored_wrongly(tmp_path):
+    tokenizer = word_tokenizer(["angry happy and \n"])
+    torch.manual_seed(0)
+    config = Gemma2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+        initializer_range=1.0,
+        final_logit_softcapping=0.5,
+    )
+    Gemma2ForCausalLM(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="changes its logits"):
+        new_language_model(str(tmp_path), [], LoraOptions())
+
+
+@pytest.mark.parametrize("wrong", [{"r": 0}, {"alpha": 0}, {"targets": ()}])
+def test_adapter_options_out_of_range_are_refused(wrong):
+    with pytest.raises(ValueError, match="lora"):
+        LoraOptions(**wrong)

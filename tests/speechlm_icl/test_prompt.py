@@ -1,0 +1,102 @@
+import pytest
+import torch
+
+from perser.errors import UserError
+from perser.labels import EmotionSet
+from speechlm_icl.prompt import IGNORE, TEXT, PromptFormat, PromptOptions, collate, word_tokenizer
+
+EMOTIONS = EmotionSet(("angry", "happy", "sad"))
+
+
+def prompt_format(tokens_per_clip: int = 1, **options) -> PromptFormat:
+    wording = PromptOptions(**options)
+    return PromptFormat(word_tokenizer(wording.texts(EMOTIONS)), EMOTIONS, wording, tokens_per_clip)
+
+
+def written(prompt_format: PromptFormat, prompt) -> list[str]:
+    """The prompt as words, `<n>` where clip n goes."""
+    tokenizer = word_tokenizer(prompt_format.options.texts(EMOTIONS))
+    words = tokenizer.convert_ids_to_tokens(prompt.token_ids)
+    return [
+        word if clip == TEXT else f"<{clip}>" for word, clip in zip(words, prompt.clips, strict=True)
+    ]
+
+
+def test_a_prompt_reads_as_instruction_then_clips_with_their_label_words():
+    form = prompt_format(instruction="What is heard ?", label_words={"happy": "very glad"})
+    prompt = form.encode([[2], [1, 0]])
+    expected = "What is heard ? <0> sad \n <1> very glad and angry \n"
+    assert written(form, prompt) == expected.split(" ")
+
+
+def test_only_answers_are_targets():
+    form = prompt_format(instruction="What is heard ?", tokens_per_clip=2)
+    prompt = form.encode([[2], [1, 0]])
+    for token, clip, target, word in zip(
+        prompt.token_ids, prompt.clips, prompt.targets, written(form, prompt), strict=True
+    ):
+        in_answer = clip == TEXT and word not in ("What", "is", "heard", "?")
+        assert target == (token if in_answer else IGNORE)
+
+
+def test_one_pair_takes_three_positions():
+    assert len(prompt_format().encode([[0]] * 33).token_ids) == 99
+
+
+def test_batch_is_padded_to_the_right_and_numbers_clips_through():
+    form = prompt_format(tokens_per_clip=2)
+    batch = collate([form.encode([[0]]), form.encode([[1, 2], [0]])])
+    assert batch.attention_mask.sum(dim=1).tolist() == [4, 10]
+    assert batch.clips[batch.clips != TEXT].tolist() == [0, 0, 1, 1, 2, 2]
+    assert batch.position_ids[1].tolist() == list(range(10))
+    assert batch.position_ids[0, :4].tolist() == [0, 1, 2, 3]
+    padding = batch.attention_mask == 0
+    assert (batch.targets[padding] == IGNORE).all()
+    assert (batch.clips[padding] == TEXT).all()
+    assert all(tensor.dtype == torch.int64 for tensor in vars(batch).values())
+
+
+def test_labels_that_begin_one_another_are_refused():
+    with pytest.raises(UserError, match=r"'glad' begin those of 'glad indeed'.*prompt.label_words"):
+        prompt_format(label_words={"happy": "glad indeed", "sad": "glad"})
+    with pytest.raises(UserError, match="begin those of"):
+        prompt_format(label_words={"happy": "glad", "sad": "glad"})
+
+
+def test_labels_that_share_only_their_first_word_are_fine():
+    form = prompt_format(label_words={"happy": "very glad", "sad": "very sad"})
+    assert [len(label) for label in form.labels] == [1, 2, 2]
+
+
+def test_label_words_for_an_unknown_emotion_are_refused():
+    with pytest.raises(UserError, match="unknown emotion 'bored'"):
+        prompt_format(label_words={"bored": "bored"})
+
+
+def test_a_label_that_the_tokenizer_cannot_write_is_refused():
+    with pytest.raises(UserError, match="cannot write the label 'sad'"):
+        PromptFormat(word_tokenizer(["angry happy and \n"]), EMOTIONS, PromptOptions())
+
+
+def test_a_tokenizer_with_a_start_token_gets_it_once_at_the_start():
+    class Starting:
+        unk_token_id = None
+
+        def __call__(self, text, add_special_tokens=True):
+            words = [hash(word) % 1000 + 2 for word in text.replace("\n", " <end> ").split()]
+            return {"input_ids": [1] * add_special_tokens + words}
+
+    prompt = PromptFormat(Starting(), EMOTIONS, PromptOptions()).encode([[0], [1]])
+    assert prompt.token_ids[0] == 1
+    assert prompt.token_ids.count(1) == 1
+
+
+def test_word_tokenizer_survives_saving(tmp_path):
+    from transformers import AutoTokenizer
+
+    tokenizer = word_tokenizer(["very angry and\n"])
+    tokenizer.save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    for text in ("very angry\n", " and", "\n", ""):
+        assert loaded(text)["input_ids"] == tokenizer(text)["input_ids"]
+    assert loaded.unk_token_id not in loaded("very angry\n")["input_ids"]

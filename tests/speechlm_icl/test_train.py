@@ -1,0 +1,114 @@
+import pytest
+import torch
+
+from perser.errors import UserError
+from perser.training import start
+from speechlm_icl.scoring import label_log_probabilities
+from speechlm_icl.sequences import PairSequence, SequenceSampler
+from speechlm_icl.train import IclTraining, meta_train, read, validate
+
+
+def train(model, tasks, store, **options):
+    options = IclTraining(
+        **({"pairs": 6, "steps": 4, "sequences_per_step": 4, "validate_every": 2} | options)
+    )
+    return meta_train(model, tasks[:9], tasks[9:], store, options, start(options.seed))
+
+
+def accuracy(model, tasks, store, pairs: int) -> float:
+    """Of predicting clips 30 to 59 of each task after its first pairs."""
+    right = []
+    for task in tasks:
+        classes = [model.prompt.emotions.index(words[0]) for words in task.emotions]
+        support = store.stack(task.utterances[:pairs]) if pairs else None
+        scores = label_log_probabilities(
+            model, support, [[one] for one in classes[:pairs]], store.stack(task.utterances[30:])
+        )
+        right.append((scores.argmax(dim=1) == torch.tensor(classes[30:])).float().mean())
+    return float(torch.stack(right).mean())
+
+
+def test_it_learns_to_read_the_enrolment_of_people_it_has_not_met(build, tasks, store):
+    """What a person calls every third clip can only be guessed without enrolment: .78 at best."""
+    model = build()
+    options = {"pairs": 12, "steps": 60, "sequences_per_step": 12, "validate_every": 20}
+    history = train(model, tasks, store, learning_rate=2e-3, validation_sequences=12, **options)
+    unread, read_ = (accuracy(model, tasks[9:], store, pairs) for pairs in (0, 6))
+    assert unread < 0.8
+    assert read_ > 0.88
+    assert history[-1]["loss_last"] < history[-1]["loss_first"] - 0.1
+
+
+def test_the_same_seed_gives_the_same_model(build, tasks, store):
+    states = []
+    for seed in (3, 3, 4):
+        model = build(feature_noise=0.1, dropout=0.1)
+        train(model, tasks, store, seed=seed)
+        states.append(model.state_dict())
+    same, again, other = states
+    assert all(torch.equal(same[name], again[name]) for name in same)
+    assert not all(torch.equal(same[name], other[name]) for name in same)
+
+
+def test_a_frozen_language_model_stays_as_it_was(build, tasks, store, llama_folder):
+    model = build(str(llama_folder))
+    before = {name: one.detach().clone() for name, one in model.named_parameters()}
+    train(model, tasks, store)
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, before[name]) != parameter.requires_grad, name
+
+
+def test_the_best_validated_step_is_kept(build, tasks, store):
+    """A rate at which training falls apart: the model that is left is the best of those validated."""
+    model = build()
+    options = {"steps": 8, "validate_every": 1, "learning_rate": 0.3, "warmup": 0.0}
+    history = train(model, tasks, store, **options)
+    losses = [row["loss"] for row in history]
+    sampler = SequenceSampler(tasks[9:], model.prompt.emotions, 6)
+    assert validate(model, sampler.draw_each(64, 0), store)["loss"] == pytest.approx(min(losses), abs=1e-5)
+
+
+def test_a_step_in_parts_follows_the_gradient_of_the_whole(build, tasks, store):
+    """With equally long sequences the mean over parts is the mean over all."""
+    model = build()
+    sequences = SequenceSampler(tasks, model.prompt.emotions, 5).draw(4, 0)
+
+    def gradient(parts):
+        model.zero_grad()
+        for part in parts:
+            loss = model(*read(model, part, store)).sum() / (6 * len(part))
+            (loss / len(parts)).backward()
+        return model.projector.up.weight.grad.clone()
+
+    whole, halves = gradient([sequences]), gradient([sequences[:2], sequences[2:]])
+    torch.testing.assert_close(whole, halves)
+
+
+def test_accumulation_and_bf16_run(build, tasks, store):
+    model = build()
+    history = train(model, tasks, store, accumulate=2, mixed_precision="bf16")
+    assert history[-1]["loss"] < 10
+    assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+
+
+def test_validation_tells_answers_apart_by_the_pairs_before_them(build, tasks, store):
+    model = build(tokens_per_clip=2)
+    sequences = SequenceSampler(tasks, model.prompt.emotions, 3).draw_each(5, 0)
+    found = validate(model, sequences, store, at_once=2)
+    first = [PairSequence(one.utterances[:1], one.answers[:1]) for one in sequences]
+    expected = model(*read(model, first, store)).sum().item() / 5
+    assert found["loss_first"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_without_persons_it_says_so(model, tasks, store):
+    with pytest.raises(UserError, match="training and validation persons"):
+        meta_train(model, tasks, [], store, IclTraining(), start(0))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"steps": 0}, {"pairs": -1}, {"sequences_per_step": 5, "accumulate": 2}, {"warmup": 1.0}],
+)
+def test_options_out_of_range_are_refused(wrong):
+    with pytest.raises(ValueError, match="must be"):
+        IclTraining(**wrong)
