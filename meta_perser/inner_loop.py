@@ -54,19 +54,28 @@ def adapt(
 ) -> Weights:
     """Meta-testing: the adapted weights alone, detached, the graph of each step freed as it ends.
 
-    Raises FloatingPointError if the steps were too large and the weights are no longer finite.
+    Where the steps are too large for a support and the loss stops being finite, the last weights with a
+    finite loss are given: one person's bad luck must not end a benchmark.
     """
     weights = {name: one.detach() for name, one in model.moving_parameters().items()}
+    before = weights
     for step in range(steps):
         leaves = {name: one.requires_grad_() for name, one in weights.items()}
-        predicted = functional_call(model, leaves, (batch,))
-        gradients = torch.autograd.grad(loss(predicted, targets), list(leaves.values()))
+        value = loss(functional_call(model, leaves, (batch,)), targets)
+        if not value.isfinite():
+            return _detached(before)
+        gradients = torch.autograd.grad(value, list(leaves.values()))
         rate = rates.at(step)
+        before = leaves
         with torch.no_grad():
             weights = {
                 name: leaf - rate[name] * gradient
                 for (name, leaf), gradient in zip(leaves.items(), gradients, strict=True)
             }
-    if not all(one.isfinite().all() for one in weights.values()):
-        raise FloatingPointError(f"adaptation diverged within {steps} steps: lower the rate")
+    with torch.no_grad():
+        finite = loss(functional_call(model, weights, (batch,)), targets).isfinite()
+    return _detached(weights if finite else before)
+
+
+def _detached(weights: Weights) -> Weights:
     return {name: one.detach() for name, one in weights.items()}

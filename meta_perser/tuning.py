@@ -29,10 +29,7 @@ def choose_fine_tune_rate(
 
     def score(rate: float) -> float:
         tuned = GradientPersonalizer(model, source, ConstantRate(names, rate), loss, steps)
-        try:
-            return mean_score(tuned, episodes, model.emotions)
-        except FloatingPointError:
-            return float("-inf")
+        return mean_score(tuned, episodes, model.emotions)
 
     return max(FINE_TUNE_RATES, key=score)
 

@@ -23,7 +23,9 @@ from speechlm_icl.language_model import (
 from speechlm_icl.projector import PooledProjector, ProjectorOptions, splice
 from speechlm_icl.prompt import IGNORE, PromptBatch, PromptFormat, PromptOptions
 
-FORMAT = "perser speech-lm 1"
+FORMAT = "perser-speech-lm-1"
+CONFIG, WEIGHTS = "config.json", "projector.safetensors"
+"""What every model folder has."""
 
 
 class SpeechLanguageModel(nn.Module):
@@ -80,8 +82,8 @@ class SpeechLanguageModel(nn.Module):
             "projector": asdict(self.projector.options),
             "features": list(self.projector.mean.shape),
         }
-        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-        save_file(self.projector.state_dict(), folder / "projector.safetensors")
+        (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+        save_file(self.projector.state_dict(), folder / WEIGHTS)
         self.language_model.save(folder)
 
     @classmethod
@@ -96,7 +98,7 @@ class SpeechLanguageModel(nn.Module):
             PromptOptions(**config["prompt"]),
             ProjectorOptions(**config["projector"]),
         )
-        model.projector.load_state_dict(load_file(folder / "projector.safetensors"))
+        model.projector.load_state_dict(load_file(folder / WEIGHTS))
         return model.eval()
 
 
@@ -135,7 +137,7 @@ def _assemble(
 
 def read_config(folder: Path) -> dict:
     """The config of a model folder. UserError when it is missing or of another format."""
-    path = folder / "config.json"
+    path = folder / CONFIG
     try:
         config = json.loads(path.read_text())
     except FileNotFoundError:

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 class ProjectorOptions:
     """How a clip becomes language-model embeddings.
 
+    Noise and dropout are strong because a model otherwise learns some thousand training clips by heart.
+
     Args:
         tokens_per_clip: Embeddings that one clip takes in the prompt.
         width: Inner width of the projector's SwiGLU.
@@ -23,8 +25,8 @@ class ProjectorOptions:
 
     tokens_per_clip: int = 1
     width: int = 256
-    dropout: float = 0.0
-    feature_noise: float = 0.0
+    dropout: float = 0.2
+    feature_noise: float = 1.0
 
     def __post_init__(self) -> None:
         if self.tokens_per_clip < 1 or self.width < 1:

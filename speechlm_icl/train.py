@@ -1,4 +1,4 @@
-"""perser icl-train --corpus DIR --episodes FILE --out DIR --cache DIR
+"""perser icl-train --corpus DIR --episodes FILE --out DIR
 
 Meta-trains a speech language model to personalise from the pairs in its prompt (Ihori et al. 2025,
 arXiv 2509.08344; its encoder, language model and prompt are not published, so they are options here).
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from perser.cli import run_command
 from perser.corpora.corpus import Corpus
 from perser.encoder import SpeechEncoder
 from perser.episodes import EpisodeFile, Task
@@ -24,7 +26,7 @@ from perser.features import FeatureStore, cached_features
 from perser.folders import whole_folder
 from perser.training import Best, cosine, progress, start
 from speechlm_icl.language_model import LoraOptions
-from speechlm_icl.model import SpeechLanguageModel, new_model
+from speechlm_icl.model import WEIGHTS, SpeechLanguageModel, new_model
 from speechlm_icl.projector import ProjectorOptions
 from speechlm_icl.prompt import TEXT, PromptBatch, PromptOptions, collate
 from speechlm_icl.sequences import PairSequence, SequenceSampler
@@ -86,7 +88,7 @@ def icl_train(
     corpus: Path,
     episodes: Path,
     out: Path,
-    cache: Path,
+    cache: Path = Path("runs/cache"),
     encoder: str = "tiny-whisper",
     language_model: str = "tiny-llama",
     lora: LoraOptions = DEFAULT_LORA,
@@ -114,22 +116,24 @@ def icl_train(
     prepared = Corpus.load(corpus)
     drawn = EpisodeFile.load(episodes)
     train_tasks, validation_tasks = drawn.training_tasks(prepared), drawn.validation_tasks(prepared)
-    with whole_folder(out, marker="projector.safetensors") as folder:
+    main = accelerator.is_main_process
+    with whole_folder(out, marker=WEIGHTS) if main else nullcontext() as folder:
         store = cached_features(prepared.recordings, SpeechEncoder.from_name(encoder), "pooled", cache)
-        torch.manual_seed(options.seed)
+        torch.manual_seed(options.seed)  # the same weights in every process
         model = new_model(
             prepared.emotions,
             encoder=encoder,
-            feature_shape=tuple(store[train_tasks[0].utterances[0]].shape),
+            feature_shape=tuple(store[prepared.recordings.utterance_ids[0]].shape),
             language_model=language_model,
             lora=lora,
             prompt=prompt,
             projector=projector,
         )
         history = meta_train(model, train_tasks, validation_tasks, store, options, accelerator)
-        model.save(folder)
-        record = {"corpus": prepared.fingerprint, "options": asdict(options), "history": history}
-        (folder / "training.json").write_text(json.dumps(record, indent=2) + "\n")
+        if folder is not None:
+            model.save(folder)
+            record = {"corpus": prepared.fingerprint, "options": asdict(options), "history": history}
+            (folder / "training.json").write_text(json.dumps(record, indent=2) + "\n")
 
 
 def meta_train(
@@ -220,8 +224,8 @@ def read(
 def validate(
     model: SpeechLanguageModel, sequences: Sequence[PairSequence], store: FeatureStore, at_once: int = 16
 ) -> dict[str, float]:
-    """Loss in nats an answer: over all answers (`loss`), and over those with no pair and with most pairs
-    before them (`loss_first`, `loss_last`), whose difference is what reading the enrolment is worth."""
+    """Loss in nats an answer: over all answers (`loss`), over those with no pair before them (`loss_first`)
+    and over the last quarter (`loss_late`); the fall is what reading the enrolment is worth."""
     model.eval()
     longest = max(len(sequence.answers) for sequence in sequences)
     losses, answers = torch.zeros(longest), torch.zeros(longest)
@@ -233,11 +237,11 @@ def validate(
         losses.index_add_(0, answer, model(batch, features).flatten().cpu())
         for sequence in chunk:
             answers[: len(sequence.answers)] += 1
-    means = losses / answers
+    late = slice(3 * longest // 4, None)
     return {
         "loss": (losses.sum() / answers.sum()).item(),
-        "loss_first": means[0].item(),
-        "loss_last": means[-1].item(),
+        "loss_first": (losses[0] / answers[0]).item(),
+        "loss_late": (losses[late].sum() / answers[late].sum()).item(),
     }
 
 
@@ -252,3 +256,7 @@ def fit_standardisation(
 
 def _answers(sequences: Sequence[PairSequence]) -> int:
     return sum(len(sequence.answers) for sequence in sequences)
+
+
+if __name__ == "__main__":
+    run_command(icl_train)

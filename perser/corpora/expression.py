@@ -27,11 +27,11 @@ PROTOTYPES = {
 """Steps along AXES. Any two differ in more than loudness, which many encoders normalise away."""
 _CENTRES = np.array(list(PROTOTYPES.values()))
 
-PITCH_STEP = 12.0
+PITCH_STEP = 20.0
 """eSpeak's pitch units, a little under two semitones."""
-RANGE_STEP = 18.0
-RATE_STEP = float(np.log(1.12))
-LOUDNESS_STEP = float(np.log(10 ** (3 / 20)))
+RANGE_STEP = 24.0
+RATE_STEP = float(np.log(1.2))
+LOUDNESS_STEP = float(np.log(10 ** (4 / 20)))
 """Three decibels."""
 
 OWN_WAY_STD = 0.4

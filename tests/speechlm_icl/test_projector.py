@@ -58,7 +58,8 @@ def test_splicing_lets_gradients_through_to_text_and_frames():
 
 def projector(**options) -> PooledProjector:
     torch.manual_seed(0)
-    return PooledProjector(3, 5, 8, embedding_scale=0.02, options=ProjectorOptions(width=16, **options))
+    quiet = {"width": 16, "dropout": 0.0, "feature_noise": 0.0}
+    return PooledProjector(3, 5, 8, embedding_scale=0.02, options=ProjectorOptions(**(quiet | options)))
 
 
 def test_output_has_the_shape_and_the_scale_of_the_embeddings():

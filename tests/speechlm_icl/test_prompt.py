@@ -17,9 +17,7 @@ def written(prompt_format: PromptFormat, prompt) -> list[str]:
     """The prompt as words, `<n>` where clip n goes."""
     tokenizer = word_tokenizer(prompt_format.options.texts(EMOTIONS))
     words = tokenizer.convert_ids_to_tokens(prompt.token_ids)
-    return [
-        word if clip == TEXT else f"<{clip}>" for word, clip in zip(words, prompt.clips, strict=True)
-    ]
+    return [word if clip == TEXT else f"<{clip}>" for word, clip in zip(words, prompt.clips, strict=True)]
 
 
 def test_a_prompt_reads_as_instruction_then_clips_with_their_label_words():

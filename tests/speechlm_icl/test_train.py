@@ -30,13 +30,13 @@ def accuracy(model, tasks, store, pairs: int) -> float:
 
 def test_it_learns_to_read_the_enrolment_of_people_it_has_not_met(build, tasks, store):
     """What a person calls every third clip can only be guessed without enrolment: .78 at best."""
-    model = build()
+    model = build(dropout=0.0, feature_noise=0.0)
     options = {"pairs": 12, "steps": 60, "sequences_per_step": 12, "validate_every": 20}
     history = train(model, tasks, store, learning_rate=2e-3, validation_sequences=12, **options)
     unread, read_ = (accuracy(model, tasks[9:], store, pairs) for pairs in (0, 6))
     assert unread < 0.8
     assert read_ > 0.88
-    assert history[-1]["loss_last"] < history[-1]["loss_first"] - 0.1
+    assert history[-1]["loss_late"] < history[-1]["loss_first"] - 0.1
 
 
 def test_the_same_seed_gives_the_same_model(build, tasks, store):

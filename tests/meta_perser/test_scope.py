@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+import pytest
+
+from meta_perser.scope import lowest_moving_layer
+from perser.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("scope", "lowest"), [("all", None), ("head", 4), ("top_layers:1", 3), ("top_layers:4", 0)]
+)
+def test_how_many_layers_stay_below(scope, lowest):
+    assert lowest_moving_layer(scope, 4) == lowest
+
+
+@pytest.mark.parametrize("scope", ["top_layers:5", "top_layers:0", "top_layers", "most", ""])
+def test_anything_else_is_refused_by_name(scope):
+    with pytest.raises(UserError, match="scope"):
+        lowest_moving_layer(scope, 4)

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from meta_perser.baselines import entire_few, entire_zero, prior_shift
+from meta_perser.model import extra_of
+from meta_perser.route import meta_perser
+from meta_perser.train import InnerOptions, OuterOptions, meta_train
+from perser.errors import UserError
+from perser.personalizer import build_method, mean_score
+
+FACTORIES = {
+    "entire-zero": entire_zero,
+    "entire-few": entire_few,
+    "prior-shift": prior_shift,
+    "meta-perser": meta_perser,
+}
+
+
+@pytest.mark.parametrize("name", FACTORIES)
+def test_every_method_gives_probabilities(name, trained, toy_episodes):
+    method = FACTORIES[name](trained)
+    episode = toy_episodes.episodes[0]
+    probabilities = method.personalize(episode.support).predict_proba(episode.query_utterances)
+    assert probabilities.shape == (16, 4)
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    assert type(build_method(name, trained)) is type(method)
+
+
+def test_ssl_e_learned_to_hear(trained, toy_episodes, toy_corpus):
+    score = mean_score(entire_zero(trained), toy_episodes.episodes, toy_corpus.emotions, "balanced_accuracy")
+    assert score > 0.6
+
+
+def test_personalising_moves_towards_the_person(trained, toy_episodes):
+    """On the support itself, adapted weights must fit better than unadapted ones."""
+    support = toy_episodes.episodes[0].support
+    targets = trained.emotions.distribution(support.emotions)
+
+    def surprise(method):
+        probabilities = method.personalize(support).predict_proba(support.utterances)
+        return -(targets * np.log(probabilities)).sum(axis=1).mean()
+
+    zero = surprise(entire_zero(trained))
+    for name in ("entire-few", "prior-shift", "meta-perser"):
+        assert surprise(FACTORIES[name](trained)) < zero, name
+
+
+def test_one_person_leaves_no_trace_on_the_next(trained, toy_episodes):
+    first, second = toy_episodes.episodes[0], toy_episodes.episodes[-1]
+    for name, factory in FACTORIES.items():
+        method = factory(trained)
+        alone = method.personalize(second.support).predict_proba(second.query_utterances)
+        fresh = factory(trained)
+        fresh.personalize(first.support).predict_proba(first.query_utterances)
+        after = fresh.personalize(second.support).predict_proba(second.query_utterances)
+        np.testing.assert_array_equal(alone, after, err_msg=name)
+
+
+def test_a_number_on_a_method_that_reads_everything_is_refused(trained):
+    with pytest.raises(UserError, match="leave the number out"):
+        build_method("entire-few-8", trained)
+    with pytest.raises(UserError, match="unknown method 'entire-many'"):
+        build_method("entire-many", trained)
+
+
+def test_what_a_user_asks_is_written_beside_the_weights(trained):
+    extra = extra_of(trained.models / "meta-perser")
+    assert extra["inner_steps"] == 3
+    assert extra["adaptation_steps"] == 6
+    assert 0 <= extra["best_iteration"] <= 20
+
+
+@pytest.mark.parametrize("scope", ["head", "top_layers:1"])
+def test_the_same_seed_trains_the_same_model(scope, trained, toy_corpus, toy_episodes_path, tmp_path):
+    weights = []
+    for name in ("first", "second"):
+        meta_train(
+            corpus=toy_corpus.folder,
+            episodes=toy_episodes_path,
+            ssl_e=trained.models / "ssl-e",
+            out=tmp_path / name,
+            cache=trained.cache,
+            scope=scope,
+            inner=InnerOptions(steps=2, support=8, adaptation_steps=2),
+            outer=OuterOptions(iterations=3, persons=2, validate_every=3),
+        )
+        files = ("recogniser.safetensors", "rates.safetensors", "encoder/model.safetensors")
+        weights.append([(tmp_path / name / file).read_bytes() for file in files])
+    assert weights[0] == weights[1]
+
+
+def test_impossible_inner_loops_are_refused_by_key():
+    with pytest.raises(ValueError, match=r"inner\.adaptation_steps"):
+        InnerOptions(steps=5, adaptation_steps=3)
+    with pytest.raises(ValueError, match=r"inner\.steps"):
+        InnerOptions(steps=0)
