@@ -30,6 +30,7 @@ GIVEN = {"corpus", "episodes", "out", "cache", "ssl_e", "encoder", "models", "se
 def experiment(
     title: str,
     out: Path,
+    cache: Path | None,
     seed: int,
     encoder: str,
     prepare: dict[str, Any],
@@ -48,10 +49,13 @@ def experiment(
     from speechlm_icl.train import icl_train as run_icl_train
 
     stages = Stages(out)
-    corpus, episodes, cache, models = out / "corpus", out / "episodes.json", out / "cache", out / "models"
+    corpus, episodes, models = out / "corpus", out / "episodes.json", out / "models"
+    cache = cache or out / "cache"
     ssl_e = models / "ssl-e"
     training = {"corpus": corpus, "episodes": episodes, "cache": cache, "seed": seed}
-    stages.run("prepare", run_prepare, prepare | {"out": corpus, "seed": seed})
+    # A simulated corpus is the seed's; real recordings, and whoever is simulated over them, stay the same.
+    drawn = {"seed": seed} if prepare["corpus"] == "simulated" else {}
+    stages.run("prepare", run_prepare, prepare | {"out": corpus} | drawn)
     stages.run("episodes", run_draw, draw | {"corpus": corpus, "out": episodes})
     stages.run("pretrain", run_pretrain, pretrain | training | {"out": ssl_e, "encoder": encoder})
     stages.run(
@@ -86,6 +90,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, default=QUICKSTART_OUT, help="folder of everything that the run makes"
     )
+    parser.add_argument(
+        "--cache", type=Path | None, default=None, help="folder of the feature cache; none: in out"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of every stage that draws by chance")
     parser.add_argument(
         "--encoder",
@@ -93,8 +100,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         default="tiny-whisper",
         help="a Hub name, a local folder, or tiny-{wav2vec2,hubert,wavlm,data2vec,whisper}",
     )
-    skip_prepare = GIVEN - {"corpus"}
-    parser.add_function_arguments(prepare, "prepare", skip=skip_prepare, as_positional=False)
+    parser.add_function_arguments(prepare, "prepare", skip={"out"}, as_positional=False)
     for name, stage in {
         "draw": episodes,
         "pretrain": pretrain,
@@ -103,6 +109,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "bench": bench,
     }.items():
         parser.add_function_arguments(stage, name, skip=GIVEN, as_positional=False)
+    parser.set_defaults({"prepare.corpus": "simulated"})
 
 
 experiment.add_arguments = add_arguments

@@ -100,6 +100,4 @@ def training_class_weights(tasks: Sequence[Task], emotions: EmotionSet) -> Tenso
 
 def balanced_loss(class_weights: Tensor, label_smoothing: float = 0.0) -> LossFunction:
     """Class-balanced soft cross-entropy with these weights."""
-    return partial(
-        class_balanced_cross_entropy, class_weights=class_weights, label_smoothing=label_smoothing
-    )
+    return partial(class_balanced_cross_entropy, class_weights=class_weights, label_smoothing=label_smoothing)

@@ -71,9 +71,7 @@ def pretrain(
     model = EmotionRecognizer(
         SpeechEncoder.from_name(encoder, seed=seed), prepared.emotions, scope, head_size
     )
-    model.standardise(
-        cached_features(prepared.recordings, model.encoder, "pooled", cache).stack(utterances)
-    )
+    model.standardise(cached_features(prepared.recordings, model.encoder, "pooled", cache).stack(utterances))
     model.to(accelerator.device)
     source = ClipSource(prepared.recordings, model, cache)
     optimizer = torch.optim.AdamW(

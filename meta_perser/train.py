@@ -79,9 +79,7 @@ class MetaLearner(nn.Module):
     """The recogniser and its rates; a forward runs one person's whole inner loop and gives the outer loss,
     so that what wraps it for several processes sees every gradient."""
 
-    def __init__(
-        self, model: EmotionRecognizer, rates: LearnedRates, loss: LossFunction, steps: int
-    ) -> None:
+    def __init__(self, model: EmotionRecognizer, rates: LearnedRates, loss: LossFunction, steps: int) -> None:
         super().__init__()
         self.model = model
         self.rates = rates

@@ -34,9 +34,7 @@ def choose_fine_tune_rate(
     return max(FINE_TUNE_RATES, key=score)
 
 
-def choose_prior_strength(
-    model: EmotionRecognizer, source: ClipSource, episodes: Sequence[Episode]
-) -> float:
+def choose_prior_strength(model: EmotionRecognizer, source: ClipSource, episodes: Sequence[Episode]) -> float:
     """The strength with which Prior-Shift does best."""
     return max(
         PRIOR_STRENGTHS,

@@ -44,7 +44,9 @@ def parse_command(
     """
     from jsonargparse import ArgumentError, ArgumentParser
 
-    parser = ArgumentParser(prog=program, description=_first_paragraph(function), exit_on_error=False, allow_abbrev=False)
+    parser = ArgumentParser(
+        prog=program, description=_first_paragraph(function), exit_on_error=False, allow_abbrev=False
+    )
     parser.add_argument("--config", action="config", help="a YAML file of these options")
     add_arguments = getattr(function, "add_arguments", None)  # a command made of other commands' options
     if add_arguments is not None:

@@ -195,9 +195,7 @@ def aggregated_targets(tasks: Sequence[Task], emotions: EmotionSet) -> dict[str,
 def restrict(task: Task, utterances: set[str]) -> Task:
     """The part of a task that lies on these utterances."""
     kept = [i for i, one in enumerate(task.utterances) if one in utterances]
-    return Task(
-        task.person, tuple(task.utterances[i] for i in kept), tuple(task.emotions[i] for i in kept)
-    )
+    return Task(task.person, tuple(task.utterances[i] for i in kept), tuple(task.emotions[i] for i in kept))
 
 
 def draw_episode(task: Task, k: int, q: int, seed: int) -> Episode:

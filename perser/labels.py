@@ -35,9 +35,7 @@ class EmotionSet:
         try:
             return self.names.index(emotion)
         except ValueError:
-            raise UserError(
-                f"unknown emotion '{emotion}': this set has {', '.join(self.names)}"
-            ) from None
+            raise UserError(f"unknown emotion '{emotion}': this set has {', '.join(self.names)}") from None
 
     def multi_hot(self, labels: Sequence[Emotions]) -> np.ndarray:
         """Label sets as a 0/1 array, float32 of shape (num_utterances, num_emotions).

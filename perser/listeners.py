@@ -41,10 +41,16 @@ class ListenerStyle:
 
 
 def draw_listeners(
-    count: int, num_emotions: int, rng: np.random.Generator, prefix: str = "sim", confusion: float = 0.5
+    count: int,
+    num_emotions: int,
+    rng: np.random.Generator,
+    prefix: str = "sim",
+    bias_std: float = BIAS_STD,
+    confusion: float = 0.5,
 ) -> list[ListenerStyle]:
     """Draw `count` listeners named `sim-000`, `sim-001`, ...
 
+    `bias_std` is the spread of a listener's bias over the emotions, in logits.
     `confusion` is the largest share of an emotion that a listener hears as another one. Each listener has
     a random permutation of the emotions and, for every emotion, a share uniform in [0, confusion] that is
     heard as its image: what others hear as disgust this one partly hears as anger. Without it a listener
@@ -59,7 +65,7 @@ def draw_listeners(
     return [
         ListenerStyle(
             name=f"{prefix}-{index:03d}",
-            bias=tuple(child.normal(0.0, BIAS_STD, num_emotions).tolist()),
+            bias=tuple(child.normal(0.0, bias_std, num_emotions).tolist()),
             sharpness=float(child.uniform(*SHARPNESS)),
             breadth=float(child.uniform(0.0, MAX_BREADTH)),
             confusion=_draw_confusion(num_emotions, child, confusion),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
@@ -42,7 +44,7 @@ def test_narrower_scopes_move_less(toy_corpus):
     for scope in ("all", "top_layers:2", "top_layers:1", "head"):
         model.set_scope(scope)
         moving.append(set(model.moving_parameters()))
-    assert all(inner < outer for outer, inner in zip(moving, moving[1:], strict=False))
+    assert all(inner < outer for outer, inner in itertools.pairwise(moving))
     assert moving[-1] == {
         "layer_logits",
         "projector.weight",
@@ -78,5 +80,5 @@ def test_a_saved_recogniser_comes_back_the_same(toy_corpus, tmp_path):
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):
-    with pytest.raises(UserError, match="meta_perser.json"):
+    with pytest.raises(UserError, match=r"meta_perser\.json"):
         EmotionRecognizer.from_pretrained(tmp_path)

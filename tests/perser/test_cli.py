@@ -27,7 +27,7 @@ class Loop:
             raise ValueError(f"loop.steps: {self.steps}, give at least 1")
 
 
-def command(corpus: str, out: Path = Path("runs"), loop: Loop = Loop(), rate: float = 0.1) -> None:  # noqa: B008
+def command(corpus: str, out: Path = Path("runs"), loop: Loop = Loop(), rate: float = 0.1) -> None:
     """Do a thing.
 
     Args:

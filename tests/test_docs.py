@@ -1,0 +1,213 @@
+"""What the documents promise holds: every command parses, every file is there, the Python example runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate.commands.launch import launch_command_parser
+from torch.distributed.run import get_args_parser as torchrun_parser
+
+from perser.cli import parse_command
+from perser.corpora.simulated import EMOTIONS
+from perser.encoder import SpeechEncoder
+from perser.features import cached_features
+from speechlm_icl.language_model import LoraOptions
+from speechlm_icl.model import new_model
+from speechlm_icl.projector import ProjectorOptions
+from speechlm_icl.prompt import PromptOptions
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+COMMANDS = {
+    name: EntryPoint(name, value, "perser.commands")
+    for name, value in PROJECT["entry-points"]["perser.commands"].items()
+}
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+CHECKS = ("ruff format --check .", "ruff check .", "lint-imports", "pytest")
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+QUOTED = re.compile(r"`([^`\n]+)`")
+OUR_FOLDERS = "configs|perser|meta_perser|speechlm_icl|benchmarks|tests|\\.ci"
+OUR_FILE = re.compile(rf"(?:{OUR_FOLDERS})/[\w./-]*|[\w-]+\.(?:toml|txt|md|yaml)")
+OUTPUTS = {"report.md"}
+
+
+def text_of(document: str) -> str:
+    return (ROOT / document).read_text(encoding="utf-8")
+
+
+def fenced(document: str, language: str) -> list[str]:
+    return [body for kind, body in FENCE.findall(text_of(document)) if kind == language]
+
+
+def shell_commands(document: str) -> Iterator[str]:
+    """Every command of the document's shell blocks, continued lines joined, `a && b` taken apart."""
+    for block in fenced(document, "bash"):
+        for line in block.replace("\\\n", " ").splitlines():
+            yield from (part.strip() for part in line.split("&&") if part.strip())
+
+
+SHELL = [(document, command) for document in DOCUMENTS for command in shell_commands(document)]
+
+
+def check_perser(words: list[str]) -> None:
+    name, *arguments = words
+    parse_command(COMMANDS[name].load(), arguments)
+
+
+def check_module(module: str, arguments: list[str]) -> None:
+    """`python -m module`: its options are those of the command that lives in it."""
+    (entry,) = [one for one in COMMANDS.values() if one.module == module]
+    parse_command(entry.load(), arguments)
+
+
+def check_torchrun(words: list[str]) -> None:
+    given = torchrun_parser().parse_args(words)
+    assert given.module
+    check_module(given.training_script, given.training_script_args)
+
+
+def check_accelerate(words: list[str]) -> None:
+    given = launch_command_parser().parse_args(words[1:])
+    assert words[0] == "launch"
+    assert given.module
+    check_module(given.training_script, given.training_script_args)
+
+
+def check_pip(words: list[str]) -> None:
+    assert words[:2] == ["install", "-e"]
+    extras = re.fullmatch(r"\.\[([\w,]+)\]", words[2])
+    assert set(extras[1].split(",")) <= set(PROJECT["optional-dependencies"])
+    assert words[3:] == ["-c", "constraints.txt"]
+
+
+PROGRAMS = {
+    "perser": check_perser,
+    "torchrun": check_torchrun,
+    "accelerate": check_accelerate,
+    "pip": check_pip,
+}
+
+
+@pytest.mark.parametrize(("document", "command"), SHELL, ids=lambda one: one[:60])
+def test_a_command_parses(document, command, monkeypatch):
+    monkeypatch.chdir(ROOT)  # where a reader stands: --config files are opened
+    words = shlex.split(command)
+    while re.fullmatch(r"[A-Z_]+=\S*", words[0]):
+        words.pop(0)
+    if words[0] in PROGRAMS:
+        PROGRAMS[words[0]](words[1:])
+    else:
+        assert command in CHECKS or words[:2] == ["pre-commit", "install"], f"unchecked command in {document}"
+
+
+def test_a_command_that_does_not_exist_is_noticed():
+    with pytest.raises(Exception, match="stepz"):
+        check_torchrun(shlex.split("-m meta_perser.train --corpus a --inner.stepz 1"))
+
+
+def test_the_first_screen_has_the_two_commands():
+    first_screen = "\n".join(text_of("README.md").splitlines()[:25])
+    assert "\npip install -e '.[quickstart]' -c constraints.txt && perser quickstart\n" in first_screen
+    assert "\npip install -e '.[test]' -c constraints.txt && pytest\n" in first_screen
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_no_relative_link_is_broken(document):
+    relative = [target for target in LINK.findall(text_of(document)) if "://" not in target]
+    assert [target for target in relative if not (ROOT / target.partition("#")[0]).exists()] == []
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+def test_every_file_that_is_named_exists(document):
+    prose = FENCE.sub("", text_of(document))
+    named = {one for one in QUOTED.findall(prose) if OUR_FILE.fullmatch(one)} - OUTPUTS
+    assert named
+    assert sorted(one for one in named if not (ROOT / one).exists()) == []
+
+
+def test_the_entry_points_shown_are_real():
+    shown = [tomllib.loads(block)["project"]["entry-points"] for block in fenced("CONTRIBUTING.md", "toml")]
+    assert [list(groups) for groups in shown] == [["perser.corpora"], ["perser.routes"], ["perser.commands"]]
+    for groups in shown:
+        for group, members in groups.items():
+            assert members.items() <= PROJECT["entry-points"][group].items()
+
+
+def test_every_method_and_corpus_is_in_the_readme():
+    quoted = set(QUOTED.findall(text_of("README.md")))
+    methods = PROJECT["entry-points"]["perser.routes"]
+    corpora = PROJECT["entry-points"]["perser.corpora"]
+    assert {*methods, *corpora} - {"speech-lm"} <= quoted
+    assert {"speech-lm-8", "speech-lm-32"} <= quoted
+
+
+def test_the_quickstarts_emotions_are_as_the_readme_says():
+    assert f"--emotions '{';'.join(EMOTIONS.names)}'" in text_of("README.md")
+
+
+def test_the_python_example_runs(toy_corpus, toy_episodes, tmp_path, monkeypatch, capsys):
+    """On the toy corpus and an untrained model, laid out as a finished quickstart."""
+    monkeypatch.chdir(tmp_path)
+    run = Path("runs/quickstart")
+    shutil.copytree(toy_corpus.folder, run / "corpus")
+    toy_episodes.save(run / "episodes.json")
+    store = cached_features(
+        toy_corpus.recordings, SpeechEncoder.from_name("tiny-whisper"), "pooled", run / "cache"
+    )
+    torch.manual_seed(0)
+    model = new_model(
+        toy_corpus.emotions,
+        encoder="tiny-whisper",
+        feature_shape=tuple(store[toy_corpus.recordings.utterance_ids[0]].shape),
+        language_model="tiny-llama",
+        lora=LoraOptions(),
+        prompt=PromptOptions(),
+        projector=ProjectorOptions(),
+    )
+    model.save(run / "models" / "speech-lm")
+    (example,) = fenced("README.md", "python")
+    names: dict = {}
+    exec(compile(example, "README.md", "exec"), names)
+    episode = toy_episodes.episodes[0]
+    assert names["support"] == replace(episode.support, seed=0)
+    assert names["probabilities"].shape == (16, 4)
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in printed] == list(episode.query_utterances)
+
+
+def test_ci_runs_what_contributing_and_pre_commit_say():
+    script = text_of(".ci/run")
+    assert os.access(ROOT / ".ci/run", os.X_OK)
+    assert re.findall(r'^step "([a-z].*)"$', script, re.MULTILINE) == list(CHECKS)
+    assert re.findall(r"^ +entry: (.*)$", text_of(".pre-commit-config.yaml"), re.MULTILINE) == list(CHECKS)
+    assert set(CHECKS) <= set(shell_commands("CONTRIBUTING.md"))
+
+
+@pytest.mark.parametrize(
+    "readme",
+    [
+        "pip install -e '.[test]' -c constraints.txt && pytest\n",
+        "```bash\npip install -e '.[test]'\npytest\n```\n",
+        "```bash\npip install a && pytest\npip install b && pytest\n```\n",
+    ],
+    ids=["unfenced", "apart", "twice"],
+)
+def test_ci_stops_where_the_readme_has_no_test_command(readme, tmp_path):
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci/run", tmp_path / ".ci/run")
+    (tmp_path / "README.md").write_text(readme)
+    done = subprocess.run([tmp_path / ".ci/run"], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1
+    assert "README.md must have exactly one fenced line" in done.stderr
