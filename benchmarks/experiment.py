@@ -22,7 +22,26 @@ from perser.folders import write_text_whole
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
+COMMAND = "command.txt"
 QUICKSTART_OUT = Path("runs/quickstart")
+QUICKSTART = {
+    "prepare.corpus": "simulated",
+    "draw.q": 64,
+    "draw.seeds": 2,
+    "draw.split.validation_groups": 5,
+    "pretrain.epochs": 12,
+    "pretrain.batch_size": 16,
+    "pretrain.learning_rate": 2e-3,
+    "meta_train.scope": "head",
+    "meta_train.inner.steps": 50,
+    "meta_train.inner.rate": 0.005,
+    "meta_train.outer.iterations": 60,
+    "meta_train.outer.rates_learning_rate": 1e-4,
+    "meta_train.outer.validate_every": 20,
+    "icl_train.steps": 200,
+    "icl_train.projector.feature_noise": 0.3,
+}
+"""What the embedded default sets apart from the stages' own defaults: minutes on two CPU cores."""
 GIVEN = {"corpus", "episodes", "out", "cache", "ssl_e", "encoder", "models", "seed", "title"}
 """Arguments of the stages that the experiment itself fills in."""
 
@@ -49,6 +68,7 @@ def experiment(
     from speechlm_icl.train import icl_train as run_icl_train
 
     stages = Stages(out)
+    write_text_whole(out / COMMAND, command_line() + "\n")
     corpus, episodes, models = out / "corpus", out / "episodes.json", out / "models"
     cache = cache or out / "cache"
     ssl_e = models / "ssl-e"
@@ -109,7 +129,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "bench": bench,
     }.items():
         parser.add_function_arguments(stage, name, skip=GIVEN, as_positional=False)
-    parser.set_defaults({"prepare.corpus": "simulated"})
+    parser.set_defaults(QUICKSTART)
 
 
 experiment.add_arguments = add_arguments

@@ -83,6 +83,11 @@ class Comparison:
         return [name for name in METRICS if name in present] + sorted(present - METRICS.keys())
 
     @property
+    def trivial(self) -> set[str]:
+        """The methods that never hear the speech."""
+        return {row["method"] for row in self.rows if row["route"] == "trivial"}
+
+    @property
     def verdict(self) -> str:
         return verdict(self.rows, self.differences)
 
@@ -117,9 +122,9 @@ def write_report(results: Mapping[str, Any], folder: Path) -> ReportPaths:
         "glossary": _glossary(found),
         "images": images,
     }
-    environment = _environment()
-    write_text_whole(paths.markdown, environment.get_template("report.md.jinja").render(content))
-    write_text_whole(paths.html, environment.get_template("report.html.jinja").render(content))
+    templates = environment()
+    write_text_whole(paths.markdown, templates.get_template("report.md.jinja").render(content))
+    write_text_whole(paths.html, templates.get_template("report.html.jinja").render(content))
     return paths
 
 
@@ -214,27 +219,29 @@ def _glossary(found: Sequence[Comparison]) -> list[tuple[str, str]]:
     return [meaning for name, meaning in METRICS.items() if name in present]
 
 
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """The templates and how they print figures."""
+    made = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=select_autoescape(enabled_extensions=("html.jinja",)),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    made.filters |= {
         "heading": lambda metric: METRICS.get(metric, (metric, ""))[0],
         "value": value_text,
         "interval": interval_text,
         "difference": difference_text,
         "duration": duration,
+        "share": lambda value: f"{value:.3f}",
         "groupby_metric": lambda differences: groupby(differences, key=lambda one: one["metric"]),
         "plain": _plain,
         "markdown": _markdown,
         "effect": lambda effect: f"{effect:+.2f}" if finite(effect) else DASH,
         "p_value": lambda p: (f"{p:.3f}" if p >= 0.001 else "< 0.001") if finite(p) else DASH,
     }
-    return environment
+    return made
 
 
 def _plain(value: Any) -> str:

@@ -32,6 +32,7 @@ METHODS = (
     "entire-zero",
     "prior-shift",
     "entire-few",
+    "head-few",
     "meta-perser",
     "speech-lm-0",
     "speech-lm-8",
@@ -70,7 +71,9 @@ def bench(
         "meta": _meta(title, prepared, drawn),
         "rows": [_row(name, built[name].route, measured[name], drawn) for name in methods],
         "differences": _differences(
-            {name: measured[name]["scores"] for name in methods if built[name].route != "trivial"}, drawn
+            {name: one["scores"] for name, one in measured.items()},
+            {name for name, one in built.items() if one.route == "trivial"},
+            drawn,
         ),
     }
     write_text_whole(out / "results.json", json.dumps(results, indent=1) + "\n")
@@ -113,13 +116,16 @@ def _row(name: str, route: str, measured: Mapping[str, Any], drawn: EpisodeFile)
     }
 
 
-def _differences(scores: Mapping[str, Sequence[EpisodeScores]], drawn: EpisodeFile) -> list[dict[str, Any]]:
-    """Every pair of methods that hear the speech, the one listed later minus the one listed earlier."""
+def _differences(
+    scores: Mapping[str, Sequence[EpisodeScores]], trivial: set[str], drawn: EpisodeFile
+) -> list[dict[str, Any]]:
+    """Every pair with at least one method that hears the speech: the one listed later minus the other."""
     return [
         {"a": a, "b": b, "scenario": drawn.scenario, "person_axis": drawn.person_axis, "k": drawn.k}
         | {"metric": metric}
         | asdict(paired_difference(by_episode(scores[a], metric), by_episode(scores[b], metric)))
         for b, a in combinations(scores, 2)
+        if not {a, b} <= trivial
         for metric in COMPARED
     ]
 

@@ -98,10 +98,17 @@ def pretrain(
             best.offer(score, epoch + 1, model)
             bar.set_postfix(loss=f"{loss.item():.3f}", validation_maF1=f"{score:.3f}")
     best.restore(model)
-    fine_tune_rate = choose_fine_tune_rate(
-        model, source, loss_function, adaptation_steps, drawn.validation_episodes
-    )
-    prior_strength = choose_prior_strength(model, source, drawn.validation_episodes)
+    model.eval()
+    fine_tune = {}
+    for part, moving in {"entire": scope, "head": "head"}.items():
+        model.set_scope(moving)
+        clips = ClipSource(prepared.recordings, model, cache)
+        rate = choose_fine_tune_rate(model, clips, loss_function, adaptation_steps, drawn.validation_episodes)
+        fine_tune[part] = {"scope": moving, "rate": rate}
+    prior_strength = choose_prior_strength(model, clips, drawn.validation_episodes)
+    model.set_scope(scope)
+    if not accelerator.is_main_process:
+        return
     with whole_folder(out, marker="meta_perser.json") as folder:
         model.save_pretrained(
             folder,
@@ -109,7 +116,7 @@ def pretrain(
             label_smoothing=label_smoothing,
             best_epoch=best.step,
             validation_maf1=best.score,
-            fine_tune_rate=fine_tune_rate,
+            fine_tune=fine_tune,
             adaptation_steps=adaptation_steps,
             prior_strength=prior_strength,
         )

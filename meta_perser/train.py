@@ -137,7 +137,8 @@ def meta_train(
     loss = balanced_loss(
         torch.tensor(start_point["class_weights"], device=accelerator.device), start_point["label_smoothing"]
     )
-    rate = start_point["fine_tune_rate"] if inner.rate is None else inner.rate
+    part = "head" if scope == "head" else "entire"
+    rate = start_point["fine_tune"][part]["rate"] if inner.rate is None else inner.rate
     rates = LearnedRates(list(model.moving_parameters()), inner.steps, rate).to(accelerator.device)
     learner = MetaLearner(model, rates, loss, inner.steps)
     optimizer = torch.optim.Adam(
@@ -174,6 +175,8 @@ def meta_train(
                 best.offer(validate(), iteration, learner)
             bar.set_postfix(loss=f"{loss_value:.3f}", best_validation_maF1=f"{best.score:.3f}")
     best.restore(learner)
+    if not accelerator.is_main_process:
+        return
     with whole_folder(out, marker="meta_perser.json") as folder:
         model.save_pretrained(
             folder,

@@ -13,7 +13,7 @@ from meta_perser.prior_shift import PriorShift
 from perser.episodes import Episode
 from perser.personalizer import mean_score
 
-FINE_TUNE_RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
+FINE_TUNE_RATES = (0.0003, 0.001, 0.003, 0.01, 0.03)
 PRIOR_STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)
 
 

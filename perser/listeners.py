@@ -1,9 +1,8 @@
 """Simulated listeners: a personal way to turn what most people hear in a clip into one's own labels.
 
-A listener hears the clip's votes (the share of people who hear each emotion) through a confusion of their
-own, then answers by
+A listener sharpens and biases the clip's votes (the share of people who hear each emotion):
 
-    logits = sharpness * log(votes @ confusion + EPSILON) + bias + NOISE * Gumbel(0, 1)
+    logits = sharpness * log(votes + EPSILON) + bias + NOISE * Gumbel(0, 1)
 
 The top logit is a label, and so is every emotion within `breadth` of it.
 """
@@ -35,40 +34,21 @@ class ListenerStyle:
     """How closely the listener follows the votes; 0 ignores the clip."""
     breadth: float
     """How far below the top, in logits, another emotion is still given too; 0 gives exactly one label."""
-    confusion: tuple[tuple[float, ...], ...] | None = None
-    """(C, C), rows sum to 1: the share of votes for the row's emotion that this listener hears as the
-    column's. None hears what the others hear."""
 
 
 def draw_listeners(
-    count: int,
-    num_emotions: int,
-    rng: np.random.Generator,
-    prefix: str = "sim",
-    bias_std: float = BIAS_STD,
-    confusion: float = 0.5,
+    count: int, num_emotions: int, rng: np.random.Generator, prefix: str = "sim"
 ) -> list[ListenerStyle]:
     """Draw `count` listeners named `sim-000`, `sim-001`, ...
 
-    `bias_std` is the spread of a listener's bias over the emotions, in logits.
-    `confusion` is the largest share of an emotion that a listener hears as another one. Each listener has
-    a random permutation of the emotions and, for every emotion, a share uniform in [0, confusion] that is
-    heard as its image: what others hear as disgust this one partly hears as anger. Without it a listener
-    would be the common votes plus a prior over labels, and a method that only learned to shift its label
-    prior would look like full personalisation. 0 turns it off.
-
-    Each listener has its own child of `rng`, so a longer draw from an equal generator starts with the same
-    listeners. Raises ValueError for a confusion outside [0, 1].
+    Each has its own child of `rng`, so a longer draw from an equal generator starts with the same listeners.
     """
-    if not 0 <= confusion <= 1:
-        raise ValueError(f"confusion is a share between 0 and 1, got {confusion}")
     return [
         ListenerStyle(
             name=f"{prefix}-{index:03d}",
-            bias=tuple(child.normal(0.0, bias_std, num_emotions).tolist()),
+            bias=tuple(child.normal(0.0, BIAS_STD, num_emotions).tolist()),
             sharpness=float(child.uniform(*SHARPNESS)),
             breadth=float(child.uniform(0.0, MAX_BREADTH)),
-            confusion=_draw_confusion(num_emotions, child, confusion),
         )
         for index, child in enumerate(rng.spawn(count))
     ]
@@ -85,16 +65,6 @@ def annotate(style: ListenerStyle, votes: np.ndarray, rng: np.random.Generator) 
         raise ValueError(f"votes need shape (num_clips, {len(style.bias)}), got {votes.shape}")
     if (votes < 0).any() or not np.allclose(votes.sum(axis=1), 1.0, atol=1e-4):
         raise ValueError("every row of votes must be a distribution: not negative, summing to 1")
-    heard = votes if style.confusion is None else votes @ np.array(style.confusion)
-    logits = style.sharpness * np.log(heard + EPSILON) + np.array(style.bias)
+    logits = style.sharpness * np.log(votes + EPSILON) + np.array(style.bias)
     logits += NOISE * rng.gumbel(size=votes.shape)
     return logits >= logits.max(axis=1, keepdims=True) - style.breadth
-
-
-def _draw_confusion(
-    num_emotions: int, rng: np.random.Generator, largest_share: float
-) -> tuple[tuple[float, ...], ...]:
-    share = rng.uniform(0.0, largest_share, size=(num_emotions, 1))
-    heard_as = np.eye(num_emotions)[rng.permutation(num_emotions)]
-    mixed = (1 - share) * np.eye(num_emotions) + share * heard_as
-    return tuple(tuple(row) for row in mixed.tolist())

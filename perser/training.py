@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import torch
 from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
@@ -15,7 +16,11 @@ from transformers import get_cosine_schedule_with_warmup
 
 
 def start(seed: int, mixed_precision: str = "no") -> Accelerator:
-    """The accelerator of this process, every random generator seeded (differently per process)."""
+    """The accelerator of this process, every random generator seeded (differently per process).
+
+    One process may run several trainings in turn, each with its own precision.
+    """
+    AcceleratorState._reset_state()
     accelerator = Accelerator(mixed_precision=mixed_precision)
     set_seed(seed, device_specific=True)
     return accelerator

@@ -123,7 +123,7 @@ def _add_simulated(root: Path, listing: Listing, count: int, clips: int | None, 
         raise UserError(f"--listeners asks for {clips} clips a listener, but only {len(names)} have votes")
     shares = np.stack([votes[name] / votes[name].sum() for name in names])
     style_rng, label_rng = np.random.default_rng(seed).spawn(2)
-    styles = draw_listeners(count, len(EMOTIONS), style_rng, confusion=0.0)  # the votes as they are
+    styles = draw_listeners(count, len(EMOTIONS), style_rng)
     for style, rng in zip(styles, label_rng.spawn(count), strict=True):
         heard = np.sort(rng.permutation(len(names))[:clips])
         listing.annotations += [

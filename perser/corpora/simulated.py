@@ -54,18 +54,11 @@ class Clip:
     votes: np.ndarray
 
 
-LISTENER_BIAS_STD = 0.7
-"""Smaller than over real votes: with a strong bias most listeners hardly use two or three of the six
-emotions, and the macro-F1 over all six then tells how often a method names what is never there."""
-LISTENER_CONFUSION = 0.8
-"""Listeners differ mostly in what they hear as what, which no bias over the emotions can imitate."""
-
-
 def simulated(
     audio_out: Path,
     speakers: int = 40,
     sentences: int = 10,
-    listeners: int = 96,
+    listeners: int = 128,
     clips_per_listener: int = 1200,
     seed: int = 0,
 ) -> Listing:
@@ -78,7 +71,7 @@ def simulated(
         audio_out: Folder to write the clips to (16 kHz, mono, 16-bit wav).
         speakers: How many speakers, each with a voice and ways to express an emotion.
         sentences: How many sentences, 16 at most.
-        listeners: How many listeners, each with a bias, a sharpness and confusions of their own.
+        listeners: How many listeners, each with a bias, a sharpness and a breadth of their own.
         clips_per_listener: How many clips a listener labels, as evenly over the speakers as possible; all
             clips where there are fewer.
         seed: The corpus is the same, bit for bit, for the same seed.
@@ -92,9 +85,7 @@ def simulated(
             path.parent.mkdir(parents=True, exist_ok=True)
             soundfile.write(path, espeak.say(clip.utterance.text, clip.delivery), SAMPLE_RATE, "PCM_16")
     annotations: list[Annotation] = []
-    styles = draw_listeners(
-        listeners, len(EMOTIONS), style_rng, bias_std=LISTENER_BIAS_STD, confusion=LISTENER_CONFUSION
-    )
+    styles = draw_listeners(listeners, len(EMOTIONS), style_rng)
     for style, rng in zip(styles, label_rng.spawn(listeners), strict=True):
         heard = [clips[index] for index in draw_share(len(clips), speakers, clips_per_listener, rng)]
         labels = annotate(style, np.stack([clip.votes for clip in heard]), rng)

@@ -1,0 +1,55 @@
+"""python -m benchmarks.results_page --runs '[runs/cremad_listeners, runs/cremad_speakers]'
+
+The page of measured tables, generated from finished runs.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks.experiment import COMMAND
+from benchmarks.reference import REFERENCE
+from benchmarks.report import comparisons, environment
+from perser.cli import run_command
+from perser.errors import UserError
+from perser.folders import write_text_whole
+
+
+def results_page(runs: list[Path], out: Path = Path("benchmarks/RESULTS.md")) -> None:
+    """Write one page with the tables of finished runs and the commands that made them.
+
+    Args:
+        runs: folders that `perser experiment` wrote, in the order of the page.
+        out: the Markdown file to write.
+    """
+    page = environment().get_template("results.md.jinja").render(runs=[_run(Path(one)) for one in runs])
+    write_text_whole(out, page.rstrip() + "\n")
+
+
+def _run(folder: Path) -> dict[str, Any]:
+    try:
+        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        command = (folder / COMMAND).read_text(encoding="utf-8").strip()
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{folder} is no finished experiment (no {Path(error.filename).name}): run it"
+        ) from None
+    stages = {
+        name: json.loads((folder / "stages" / f"{name}.json").read_text(encoding="utf-8"))["seconds"]
+        for name in ("prepare", "episodes", "pretrain", "meta-train", "icl-train", "bench")
+    }
+    reference = folder / REFERENCE
+    return {
+        "meta": results["meta"],
+        "command": command,
+        "stages": stages,
+        "seconds": sum(stages.values()),
+        "comparisons": comparisons(results),
+        "reference": json.loads(reference.read_text(encoding="utf-8")) if reference.exists() else None,
+    }
+
+
+if __name__ == "__main__":
+    run_command(results_page)
