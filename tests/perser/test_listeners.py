@@ -66,22 +66,6 @@ def test_sharpness_raises_agreement_with_the_votes(votes, seed, sharpness, more)
     assert agreement[0] <= agreement[1]
 
 
-def test_a_confused_listener_hears_one_emotion_as_another():
-    swap = ((0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0))
-    style = ListenerStyle("swapped", (0.0, 0.0, 0.0), 8.0, breadth=0.0, confusion=swap)
-    labels = annotate(style, np.eye(3), np.random.default_rng(0))
-    np.testing.assert_array_equal(labels, np.array(swap, dtype=bool))
-
-
-@given(st.integers(2, 9), seeds, st.floats(0, 1))
-def test_confusions_are_row_stochastic_and_no_stronger_than_asked(num_emotions, seed, strength):
-    for style in draw_listeners(4, num_emotions, np.random.default_rng(seed), confusion=strength):
-        confusion = np.array(style.confusion)
-        np.testing.assert_allclose(confusion.sum(axis=1), 1.0)
-        assert (confusion >= 0).all()
-        assert (np.diag(confusion) >= 1 - strength - 1e-12).all()
-
-
 @given(st.integers(0, 6), st.integers(0, 6), seeds)
 def test_drawing_more_listeners_keeps_the_first(few, extra, seed):
     first = draw_listeners(few, 6, np.random.default_rng(seed))
@@ -104,8 +88,3 @@ def test_listeners_differ_and_give_somewhat_more_than_one_label():
 def test_votes_must_be_distributions(votes):
     with pytest.raises(ValueError, match="votes"):
         annotate(draw_one(3, 0), votes, np.random.default_rng(0))
-
-
-def test_confusion_must_be_a_share():
-    with pytest.raises(ValueError, match="between 0 and 1"):
-        draw_listeners(1, 3, np.random.default_rng(0), confusion=1.5)

@@ -1,0 +1,143 @@
+"""The main job from one command, on the toy corpus through the manifest reader, small enough for a test."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+
+from benchmarks.experiment import experiment
+from benchmarks.reference import reference
+from benchmarks.results_page import results_page
+from benchmarks.run import METHODS
+from perser.cli import main, parse_command
+from perser.errors import UserError
+
+SMALL = {
+    "draw.k": 32,
+    "draw.q": 8,
+    "draw.seeds": 2,
+    "draw.split.folds": 3,
+    "draw.split.validation_persons": 2,
+    "draw.split.validation_groups": 0,  # they hear training utterances: the toy has few
+    "pretrain.epochs": 2,
+    "pretrain.head_size": 16,
+    "pretrain.adaptation_steps": 3,
+    "meta_train.inner.steps": 2,
+    "meta_train.inner.adaptation_steps": 3,
+    "meta_train.outer.iterations": 4,
+    "meta_train.outer.persons": 2,
+    "icl_train.steps": 4,
+    "icl_train.sequences_per_step": 2,
+    "icl_train.validation_sequences": 2,
+}
+
+
+def small(root, out, *more):
+    options = [part for key, value in SMALL.items() for part in (f"--{key}", str(value))]
+    corpus = ["--prepare.corpus", "manifest", "--prepare.root", str(root), "--out", str(out)]
+    return [*corpus, *options, *more]
+
+
+@pytest.fixture(scope="module")
+def manifest(toy_corpus, tmp_path_factory):
+    path = tmp_path_factory.mktemp("manifest") / "toy.csv"
+    with path.open("w", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(["path", "speaker", "listener", "emotions"])
+        for one in toy_corpus.annotations:
+            recording = toy_corpus.recordings.path(one.utterance_id)
+            speaker = toy_corpus.utterances[one.utterance_id].speaker
+            rows.writerow([recording, speaker, one.listener, ";".join(one.emotions)])
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(manifest, tmp_path_factory):
+    out = tmp_path_factory.mktemp("run") / "toy"
+    experiment(**parse_command(experiment, small(manifest, out)))
+    return out
+
+
+def test_every_method_is_measured_on_every_episode(finished):
+    results = json.loads((finished / "results.json").read_text())
+    assert [row["method"] for row in results["rows"]] == list(METHODS)
+    assert len({(row["episodes"], row["persons"]) for row in results["rows"]}) == 1
+    for row in results["rows"]:
+        assert {"maF1", "miF1", "label_accuracy", "balanced_accuracy"} <= row["metrics"].keys()
+        for one in row["metrics"].values():
+            assert one["low"] - 1e-9 <= one["mean"] <= one["high"] + 1e-9
+    heard = {(one["a"], one["b"], one["metric"]) for one in results["differences"]}
+    assert ("meta-perser", "entire-few", "maF1") in heard
+    assert ("speech-lm-32", "speech-lm-0", "maF1") in heard
+
+
+def test_a_difference_is_the_difference_of_the_means(finished):
+    results = json.loads((finished / "results.json").read_text())
+    means = {row["method"]: row["metrics"] for row in results["rows"]}
+    for one in results["differences"]:
+        a, b = (means[one[side]][one["metric"]]["mean"] for side in ("a", "b"))
+        assert one["mean"] == pytest.approx(a - b, abs=1e-9)
+
+
+def test_the_report_is_there_and_fetches_nothing(finished):
+    page = (finished / "report.html").read_text()
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "src=" not in page.replace('src="data:', "")
+    assert (finished / "report.md").read_text().startswith("# ")
+    assert list((finished / "plots").glob("*.png"))
+
+
+def test_a_finished_run_is_skipped_and_a_changed_stage_is_not(finished, manifest, capsys):
+    before = (finished / "results.json").read_bytes()
+    experiment(**parse_command(experiment, small(manifest, finished)))
+    assert capsys.readouterr().err.count("finished before, skipped") == 6
+    assert (finished / "results.json").read_bytes() == before
+    methods = ["--bench.methods", "[random, entire-zero]"]
+    experiment(**parse_command(experiment, small(manifest, finished, *methods)))
+    assert capsys.readouterr().err.count("finished before, skipped") == 5
+    rows = json.loads((finished / "results.json").read_text())["rows"]
+    assert [row["method"] for row in rows] == ["random", "entire-zero"]
+    experiment(**parse_command(experiment, small(manifest, finished)))
+
+
+def test_the_same_seed_gives_the_same_results_times_apart(finished, manifest, tmp_path):
+    experiment(**parse_command(experiment, small(manifest, tmp_path / "again")))
+    contents = [json.loads((one / "results.json").read_text()) for one in (finished, tmp_path / "again")]
+    for content in contents:
+        for row in content["rows"]:
+            del row["seconds_personalize"], row["seconds_predict"]
+    assert contents[0] == contents[1]
+
+
+def test_the_results_page_holds_the_runs_figures(finished, tmp_path):
+    reference(finished)
+    results_page([finished], tmp_path / "RESULTS.md")
+    page = (tmp_path / "RESULTS.md").read_text()
+    results = json.loads((finished / "results.json").read_text())
+    for row in results["rows"]:
+        assert row["method"].replace("_", "\\_") in page
+        assert f"{100 * row['metrics']['maF1']['mean']:.1f}" in page
+
+
+def test_a_page_of_an_unfinished_run_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"no finished experiment.*results\.json"):
+        results_page([tmp_path], tmp_path / "RESULTS.md")
+
+
+@pytest.mark.parametrize(
+    ("option", "named"),
+    [
+        ("--pretrain.epohcs=3", "epohcs"),
+        ("--meta_train.inner.steps=many", "meta_train.inner.steps"),
+        ("--draw.split.fold=9", "fold"),
+        ("--meta_train.inner.adaptation_steps=1", "adaptation_steps"),
+    ],
+)
+def test_a_wrong_key_is_named_before_anything_runs(option, named, manifest, tmp_path, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["experiment", *small(manifest, tmp_path / "out"), option])
+    assert caught.value.code == 2
+    assert named in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
