@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import pytest
+
+from perser.errors import UserError
+from perser.folders import whole_folder, write_text_whole
+
+MARKER = "card.json"
+
+
+def fill(out, text="new"):
+    with whole_folder(out, MARKER) as folder:
+        (folder / MARKER).write_text(text)
+
+
+def test_a_folder_is_there_when_it_is_whole(tmp_path):
+    out = tmp_path / "deep" / "out"
+    with whole_folder(out, MARKER) as folder:
+        (folder / MARKER).write_text("new")
+        assert not out.exists()
+    assert (out / MARKER).read_text() == "new"
+    assert [one.name for one in out.parent.iterdir()] == ["out"]
+
+
+def test_a_failure_leaves_what_was_there(tmp_path):
+    out = tmp_path / "out"
+    fill(out, "old")
+    with pytest.raises(RuntimeError), whole_folder(out, MARKER) as folder:
+        (folder / MARKER).write_text("half")
+        raise RuntimeError
+    assert (out / MARKER).read_text() == "old"
+    assert [one.name for one in tmp_path.iterdir()] == ["out"]
+
+
+def test_one_of_its_kind_is_replaced(tmp_path):
+    out = tmp_path / "out"
+    fill(out, "old")
+    (out / "left over").touch()
+    fill(out, "new")
+    assert [one.name for one in out.iterdir()] == [MARKER]
+
+
+def test_somebody_elses_folder_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match=r"holds no card\.json"):
+        fill(tmp_path)
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def test_an_empty_folder_may_be_taken(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    fill(out)
+    assert (out / MARKER).exists()
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot write in"):
+        fill(tmp_path / "file" / "out")
+
+
+def test_text_is_written_whole(tmp_path):
+    write_text_whole(tmp_path / "a" / "b.txt", "text")
+    assert (tmp_path / "a" / "b.txt").read_text() == "text"
+    assert len(list((tmp_path / "a").iterdir())) == 1
