@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from perser.cli import run_command
 from perser.folders import write_text_whole
+from perser.personalizer import check_method
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -67,8 +68,9 @@ def experiment(
     from perser.prepare import prepare as run_prepare
     from speechlm_icl.train import icl_train as run_icl_train
 
+    for method in bench["methods"]:
+        check_method(method, draw["k"])
     stages = Stages(out)
-    write_text_whole(out / COMMAND, command_line() + "\n")
     corpus, episodes, models = out / "corpus", out / "episodes.json", out / "models"
     cache = cache or out / "cache"
     ssl_e = models / "ssl-e"
@@ -91,7 +93,8 @@ def experiment(
         "out": out,
         "title": title,
     }
-    stages.run("bench", run_bench, bench | measured)
+    stages.run("bench", run_bench, bench | measured, made=out / "results.json")
+    write_text_whole(out / COMMAND, command_line() + "\n")
     show(out)
 
 
@@ -142,15 +145,20 @@ class Stages:
         self._folder = out / "stages"
         self._before = ""
 
-    def run(self, name: str, function: Callable[..., None], options: dict[str, Any]) -> None:
-        """Run the stage unless it ended before with the same options, after the same stages."""
+    def run(
+        self, name: str, function: Callable[..., None], options: dict[str, Any], made: Path | None = None
+    ) -> None:
+        """Run the stage unless it ended before with the same options, after the same stages, and what it
+        made (its `out`, if not said) is still there."""
         described = json.dumps(_plain(options), sort_keys=True)
         key = hashlib.sha256((self._before + name + described).encode()).hexdigest()
         self._before = key
         record = self._folder / f"{name}.json"
-        if record.exists() and json.loads(record.read_text(encoding="utf-8")).get("key") == key:
+        there = (made or Path(options["out"])).exists()
+        if there and record.exists() and json.loads(record.read_text(encoding="utf-8")).get("key") == key:
             print(f"{name}: finished before, skipped", file=sys.stderr)
             return
+        record.unlink(missing_ok=True)  # what is there is no longer a finished stage's
         print(f"{name}: started", file=sys.stderr)
         started = time.perf_counter()
         function(**options)

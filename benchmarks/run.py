@@ -22,7 +22,7 @@ from perser.corpora.corpus import Corpus
 from perser.episodes import EpisodeFile
 from perser.folders import write_text_whole
 from perser.metrics import score_episode
-from perser.personalizer import Personalizer, RouteContext, build_method
+from perser.personalizer import Personalizer, RouteContext, build_method, check_method
 from perser.training import progress
 
 METHODS = (
@@ -65,6 +65,8 @@ def bench(
     prepared, drawn = Corpus.load(corpus), EpisodeFile.load(episodes)
     drawn.check_corpus(prepared)
     context = RouteContext(prepared.emotions, prepared.recordings, Path(models), Path(cache))
+    for name in methods:
+        check_method(name, drawn.k)
     built = {name: build_method(name, context) for name in methods}
     measured = {name: measure(name, method, drawn, prepared) for name, method in built.items()}
     results = {

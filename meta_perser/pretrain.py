@@ -18,6 +18,7 @@ from perser.cli import run_command
 from perser.corpora.corpus import Corpus
 from perser.encoder import SpeechEncoder
 from perser.episodes import EpisodeFile, aggregated_targets
+from perser.errors import UserError
 from perser.features import cached_features
 from perser.folders import whole_folder
 from perser.personalizer import mean_score
@@ -59,6 +60,8 @@ def pretrain(
         adaptation_steps: gradient steps of Entire-Few, whose rate is chosen here on validation episodes.
         seed: of weights and batches.
     """
+    if min(epochs, batch_size, adaptation_steps) < 1:
+        raise UserError("epochs, batch_size and adaptation_steps must be at least 1")
     accelerator = start(seed)
     prepared, drawn = Corpus.load(corpus), EpisodeFile.load(episodes)
     tasks = drawn.training_tasks(prepared)
@@ -79,7 +82,8 @@ def pretrain(
     )
     steps_an_epoch = -(-len(utterances) // batch_size)
     schedule = cosine(optimizer, epochs * steps_an_epoch)
-    wrapped, optimizer, schedule = accelerator.prepare(model, optimizer, schedule)
+    # Not the schedule: prepared, it would step once for every process.
+    wrapped, optimizer = accelerator.prepare(model, optimizer)
     order = torch.Generator().manual_seed(seed)
     best = Best()
     with progress(epochs * steps_an_epoch, "SSL-E") as bar:

@@ -74,6 +74,11 @@ class OuterOptions:
     rates_learning_rate: float = 1e-3
     validate_every: int = 40
 
+    def __post_init__(self) -> None:
+        for name in ("iterations", "persons", "validate_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"outer.{name}: {getattr(self, name)}, give at least 1")
+
 
 class MetaLearner(nn.Module):
     """The recogniser and its rates; a forward runs one person's whole inner loop and gives the outer loss,
@@ -148,7 +153,8 @@ def meta_train(
         ]
     )
     schedule = cosine(optimizer, outer.iterations)
-    wrapped, optimizer, schedule = accelerator.prepare(learner, optimizer, schedule)
+    # Not the schedule: prepared, it would step once for every process.
+    wrapped, optimizer = accelerator.prepare(learner, optimizer)
     rng = np.random.default_rng([seed, accelerator.process_index])
 
     def validate() -> float:

@@ -62,10 +62,29 @@ def parse_command(
 
 
 def _named(function: Callable[..., None], arguments: list[str]) -> list[str]:
-    """The first option may be given bare: `prepare cremad` is `prepare --corpus cremad`."""
+    """Options as the parser spells them: a bare first word is the command's first required argument
+    (`prepare cremad`) or a YAML file of options, a hyphen in a name is an underscore, and a switch without
+    a value is switched on."""
+    parameters = inspect.signature(function).parameters
+    first = next(iter(parameters.values()))
     if arguments and not arguments[0].startswith("-"):
-        return [f"--{next(iter(inspect.signature(function).parameters))}", *arguments]
-    return arguments
+        if arguments[0].endswith((".yaml", ".yml")):
+            arguments = ["--config", *arguments]
+        elif first.default is first.empty and not hasattr(function, "add_arguments"):
+            arguments = [f"--{first.name}", *arguments]
+        else:
+            raise UserError(f"'{arguments[0]}' is no option: every option has a name (see --help)")
+    switches = {name for name, one in parameters.items() if isinstance(one.default, bool)}
+    spelt = []
+    for place, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name.startswith("--"):
+            name = f"--{name[2:].replace('-', '_')}"
+        spelt.append(name + equals + value)
+        alone = place + 1 == len(arguments) or arguments[place + 1].startswith("--")
+        if name[2:] in switches and not equals and alone:
+            spelt[-1] = f"{name}=true"
+    return spelt
 
 
 def _run(load: Callable[[], Callable[..., None]], arguments: Sequence[str], program: str) -> None:
@@ -79,7 +98,7 @@ def _run(load: Callable[[], Callable[..., None]], arguments: Sequence[str], prog
             raise
         _fail(str(error))
     except KeyboardInterrupt:
-        print("perser: stopped; a rerun goes on after the last finished stage", file=sys.stderr)
+        print("perser: stopped", file=sys.stderr)
         raise SystemExit(130) from None
     except Exception as error:
         if debug:

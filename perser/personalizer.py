@@ -71,16 +71,27 @@ def build_method(name: str, context: RouteContext) -> Personalizer:
 
     Raises UserError for an unknown name.
     """
-    found = entry_points(group="perser.routes")
-    pairs = None
-    if name not in found.names and (numbered := re.fullmatch(r"(.+)-(\d+)", name)):
-        base, pairs = numbered[1], int(numbered[2])
-    else:
-        base = name
-    if base not in found.names:
-        raise UserError(f"unknown method '{name}': installed are {', '.join(method_names())}")
-    factory: RouteFactory = found[base].load()
+    base, pairs = _parse(name)
+    factory: RouteFactory = entry_points(group="perser.routes")[base].load()
     return factory(context, pairs)
+
+
+def check_method(name: str, k: int) -> None:
+    """Raises UserError for an unknown method, or one that reads more pairs than a support of `k` has."""
+    _, pairs = _parse(name)
+    if pairs is not None and pairs > k:
+        raise UserError(f"'{name}' reads {pairs} enrolment pairs, but a support has k = {k}: raise k")
+
+
+def _parse(name: str) -> tuple[str, int | None]:
+    """A method's installed name, and the number at the end of what was asked for."""
+    installed = method_names()
+    if name in installed:
+        return name, None
+    numbered = re.fullmatch(r"(.+)-(\d+)", name)
+    if numbered is None or numbered[1] not in installed:
+        raise UserError(f"unknown method '{name}': installed are {', '.join(installed)}")
+    return numbered[1], int(numbered[2])
 
 
 def refuse_pairs(method: str, pairs: int | None) -> None:

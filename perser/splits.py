@@ -12,6 +12,7 @@ from perser.errors import UserError
 Scenario = Literal["seen", "unseen", "speaker"]
 PersonAxis = Literal["listener", "speaker"]
 Part = Literal["train", "validation", "test"]
+DEFAULT_VALIDATION_GROUPS = 3
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
 
@@ -29,7 +30,7 @@ class SplitOptions:
         held_out_by: `unseen` only: the property of utterances by which they are kept apart.
         held_out: `unseen` only: the values kept for the test (IEMOCAP: ["5"]); none: this fold's part.
         validation_groups: `unseen` only: how many more values are kept apart for the validation persons;
-            0: they are heard on training utterances.
+            0: they are heard on training utterances; none: 0 with `held_out`, else 3.
         eligible: persons who may be tested or validated on, the others only train; none: everybody.
         seed: of the shuffle before cutting.
     """
@@ -40,7 +41,7 @@ class SplitOptions:
     validation_persons: int = 8
     held_out_by: Literal["speaker", "session"] = "speaker"
     held_out: list[str] | None = None
-    validation_groups: int = 3
+    validation_groups: int | None = None
     eligible: list[str] | None = None
     seed: int = 0
 
@@ -51,7 +52,7 @@ class SplitOptions:
             raise ValueError(f"fold: {self.fold} is not between 0 and folds - 1 = {self.folds - 1}")
         if self.validation_persons < 1:
             raise ValueError(f"validation_persons: {self.validation_persons}, give at least 1")
-        if self.validation_groups < 0:
+        if self.validation_groups is not None and self.validation_groups < 0:
             raise ValueError(f"validation_groups: {self.validation_groups} is negative")
         if self.scenario != "unseen" and self.held_out is not None:
             raise ValueError(f"held_out goes with scenario: unseen, not {self.scenario}")
@@ -123,10 +124,13 @@ def _split_utterances(options: SplitOptions, groups: dict[str, str]) -> dict[Par
         if unknown:
             raise UserError(f"held_out: no {options.held_out_by} {unknown[0]!r} in this corpus")
         following = [name for name in names if name not in test]
-    validation = set(following[: options.validation_groups])
-    if len(validation) < options.validation_groups:
+    wanted = options.validation_groups
+    if wanted is None:
+        wanted = 0 if options.held_out is not None else DEFAULT_VALIDATION_GROUPS
+    validation = set(following[:wanted])
+    if len(validation) < wanted:
         raise UserError(
-            f"validation_groups: {options.validation_groups} asked for, but only {len(validation)} "
+            f"validation_groups: {wanted} asked for, but only {len(validation)} "
             f"{options.held_out_by}s can be kept apart: lower it"
         )
     train = set(names) - test - validation

@@ -111,7 +111,10 @@ def icl_train(
         projector: How a clip becomes embeddings.
         **training: The fields of `IclTraining`.
     """
-    options = IclTraining(**training)
+    try:
+        options = IclTraining(**training)
+    except ValueError as error:
+        raise UserError(str(error)) from error
     accelerator = start(options.seed, options.mixed_precision)
     prepared = Corpus.load(corpus)
     drawn = EpisodeFile.load(episodes)

@@ -246,7 +246,7 @@ def _refuse_if_too_few(
         some = "; ".join(f"{one.what}: {one.reason}" for one in bad[:3])
         raise UserError(
             f"{len(bad)} of {len(listed)} recordings are bad ({some}{'; ...' if len(bad) > 3 else ''}): "
-            "mend them, or pass --allow_skips true to go on without them"
+            "mend them, or pass --allow-skips to go on without them"
         )
 
 

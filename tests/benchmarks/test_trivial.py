@@ -11,23 +11,23 @@ from perser.labels import EmotionSet, decide
 from perser.metrics import score_episode
 from perser.personalizer import RouteContext
 
-RATES = dict(
-    frustrated=0.243,
-    neutral=0.215,
-    angry=0.143,
-    excited=0.136,
-    sad=0.118,
-    happy=0.103,
-    surprise=0.023,
-    fear=0.012,
-    disgust=0.007,
-)
+RATES = {
+    "frustrated": 0.243,
+    "neutral": 0.215,
+    "angry": 0.143,
+    "excited": 0.136,
+    "sad": 0.118,
+    "happy": 0.103,
+    "surprise": 0.023,
+    "fear": 0.012,
+    "disgust": 0.007,
+}
 """Mean shares of single votes in IEMOCAP; about 1.03 labels a response."""
 
 
 @pytest.fixture
 def context():
-    return RouteContext(EmotionSet(("angry", "happy", "sad")), None, Path("."), Path("."))
+    return RouteContext(EmotionSet(("angry", "happy", "sad")), None, Path(), Path())
 
 
 SUPPORT = Support(("u1", "u2", "u3"), (("sad",), ("happy", "sad"), ("angry",)), seed=7)

@@ -98,6 +98,19 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, message, capsys):
     assert error.count("\n") == 1
 
 
+def test_hyphens_bare_switches_and_a_bare_yaml_are_understood(tmp_path):
+    def switched(corpus: str = "a", allow_skips: bool = False, out_dir: str = "b") -> None:
+        """Do."""
+
+    assert parse_command(switched, ["--allow-skips", "--out-dir", "c"])["allow_skips"] is True
+    assert parse_command(switched, ["--out-dir=c-d"])["out_dir"] == "c-d"
+    config = tmp_path / "run.yaml"
+    config.write_text("corpus: b\n")
+    assert parse_command(switched, [str(config)])["corpus"] == "b"
+    with pytest.raises(UserError, match="'nonsense' is no option"):
+        parse_command(switched, ["nonsense"])
+
+
 def test_debug_shows_where_an_error_came_from():
     with pytest.raises(UserError):
         main(["episodes", "--corpus", "/nowhere", "--out", "e.json", "--debug"])

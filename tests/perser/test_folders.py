@@ -25,9 +25,14 @@ def test_a_folder_is_there_when_it_is_whole(tmp_path):
 def test_a_failure_leaves_what_was_there(tmp_path):
     out = tmp_path / "out"
     fill(out, "old")
-    with pytest.raises(RuntimeError), whole_folder(out, MARKER) as folder:
-        (folder / MARKER).write_text("half")
-        raise RuntimeError
+
+    def fail_half_way():
+        with whole_folder(out, MARKER) as folder:
+            (folder / MARKER).write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
     assert (out / MARKER).read_text() == "old"
     assert [one.name for one in tmp_path.iterdir()] == ["out"]
 
