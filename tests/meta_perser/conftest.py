@@ -20,7 +20,7 @@ def trained(toy_corpus: Corpus, toy_episodes_path: Path, tmp_path_factory) -> Ro
         **shared,
         out=models / "ssl-e",
         encoder="tiny-whisper",
-        epochs=6,
+        epochs=40,
         batch_size=16,
         head_size=16,
         learning_rate=3e-3,

@@ -8,8 +8,11 @@ from hypothesis.extra.numpy import arrays
 
 from perser.corpora.expression import (
     AXES,
+    LOUDNESS_STEP,
     PITCH_STEP,
     PROTOTYPES,
+    RANGE_STEP,
+    RATE_STEP,
     draw_expressions,
     draw_speaker,
     vote_shares,
@@ -40,8 +43,19 @@ def test_emotions_differ_in_more_than_loudness():
 @given(expressions, st.integers(0, 30))
 def test_a_delivery_expresses_what_was_meant(expression, index):
     speaker = draw_speaker(index, np.random.default_rng(index))
-    expressed = speaker.expressed(speaker.deliver(expression))
-    np.testing.assert_allclose(expressed, expression, atol=0.06)
+    delivery = speaker.deliver(expression)
+    expressed = speaker.expressed(delivery)
+    # eSpeak takes whole numbers: half a unit of each, in steps of its axis.
+    half_a_unit = np.array(
+        [
+            0.5 / LOUDNESS_STEP,
+            PITCH_STEP,
+            0.5 / RANGE_STEP,
+            -np.log1p(-0.5 / delivery.rate) / RATE_STEP,
+            -np.log1p(-0.5 / delivery.volume) / LOUDNESS_STEP,
+        ]
+    )
+    assert (np.abs(expressed - expression) <= half_a_unit + 1e-9).all()
 
 
 @given(expressions)
