@@ -64,7 +64,9 @@ def bench(
     """
     prepared, drawn = Corpus.load(corpus), EpisodeFile.load(episodes)
     drawn.check_corpus(prepared)
-    context = RouteContext(prepared.emotions, prepared.recordings, Path(models), Path(cache))
+    context = RouteContext(
+        prepared.emotions, prepared.recordings, Path(models), Path(cache), drawn.training_digest
+    )
     for name in methods:
         check_method(name, drawn.k)
     built = {name: build_method(name, context) for name in methods}

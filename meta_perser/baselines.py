@@ -54,7 +54,8 @@ def _fine_tuned(context: RouteContext, part: str) -> Personalizer:
 def _ssl_e(context: RouteContext, scope: str) -> tuple[EmotionRecognizer, ClipSource, dict]:
     """SSL-E, its clips encoded up to what the scope moves, and what was saved beside it."""
     folder = context.models / "ssl-e"
-    model = EmotionRecognizer.from_pretrained(folder)
+    model, extra = EmotionRecognizer.from_pretrained(folder), extra_of(folder)
+    context.check_model(folder, model.emotions, extra["trained_on"])
     model.set_scope(scope)
     model.eval()
-    return model, ClipSource(context.recordings, model, context.cache), extra_of(folder)
+    return model, ClipSource(context.recordings, model, context.cache), extra

@@ -21,6 +21,8 @@ from perser.errors import UserError
 from perser.labels import EmotionSet
 
 CONFIG = "meta_perser.json"
+MARKER = CONFIG
+"""The file that every folder of such a model has."""
 WEIGHTS = "recogniser.safetensors"
 
 

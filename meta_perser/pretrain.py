@@ -12,7 +12,7 @@ import torch
 
 from meta_perser.clips import ClipSource
 from meta_perser.gradient import Unadapted, balanced_loss, training_class_weights
-from meta_perser.model import EmotionRecognizer
+from meta_perser.model import MARKER, EmotionRecognizer
 from meta_perser.tuning import choose_fine_tune_rate, choose_prior_strength
 from perser.cli import run_command
 from perser.corpora.corpus import Corpus
@@ -20,7 +20,7 @@ from perser.encoder import SpeechEncoder
 from perser.episodes import EpisodeFile, aggregated_targets
 from perser.errors import UserError
 from perser.features import cached_features
-from perser.folders import whole_folder
+from perser.folders import refuse_foreign, whole_folder
 from perser.personalizer import mean_score
 from perser.training import Best, cosine, progress, shuffled_batches, start
 
@@ -62,6 +62,7 @@ def pretrain(
     """
     if min(epochs, batch_size, adaptation_steps) < 1:
         raise UserError("epochs, batch_size and adaptation_steps must be at least 1")
+    refuse_foreign(out, MARKER)
     accelerator = start(seed)
     prepared, drawn = Corpus.load(corpus), EpisodeFile.load(episodes)
     tasks = drawn.training_tasks(prepared)
@@ -113,9 +114,10 @@ def pretrain(
     model.set_scope(scope)
     if not accelerator.is_main_process:
         return
-    with whole_folder(out, marker="meta_perser.json") as folder:
+    with whole_folder(out, marker=MARKER) as folder:
         model.save_pretrained(
             folder,
+            trained_on=drawn.training_digest,
             class_weights=class_weights.tolist(),
             label_smoothing=label_smoothing,
             best_epoch=best.step,

@@ -20,6 +20,7 @@ def meta_perser(context: RouteContext, pairs: int | None = None) -> Personalizer
     model = EmotionRecognizer.from_pretrained(folder)
     model.eval()
     extra = extra_of(folder)
+    context.check_model(folder, model.emotions, extra["trained_on"])
     rates = LearnedRates(list(model.moving_parameters()), extra["inner_steps"], initial=0.0)
     rates.load_state_dict(load_file(folder / RATES))
     loss = balanced_loss(torch.tensor(extra["class_weights"]), extra["label_smoothing"])

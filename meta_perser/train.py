@@ -19,11 +19,12 @@ from meta_perser.clips import ClipSource
 from meta_perser.gradient import GradientPersonalizer, balanced_loss, target_tensor
 from meta_perser.inner_loop import LossFunction, inner_loop
 from meta_perser.lslr import LearnedRates
-from meta_perser.model import ClipBatch, EmotionRecognizer, extra_of
+from meta_perser.model import MARKER, ClipBatch, EmotionRecognizer, extra_of
 from perser.cli import run_command
 from perser.corpora.corpus import Corpus
 from perser.episodes import EpisodeFile
-from perser.folders import whole_folder
+from perser.errors import UserError
+from perser.folders import refuse_foreign, whole_folder
 from perser.personalizer import mean_score
 from perser.training import Best, cosine, progress, start
 
@@ -131,10 +132,13 @@ def meta_train(
         outer: the outer loop.
         seed: of the sampled persons and examples.
     """
+    refuse_foreign(out, MARKER)
     accelerator = start(seed)
     prepared, drawn = Corpus.load(corpus), EpisodeFile.load(episodes)
     tasks = drawn.training_tasks(prepared)
     start_point = extra_of(ssl_e)
+    if start_point["trained_on"] != drawn.training_digest:
+        raise UserError(f"{ssl_e} was trained on another split than {episodes}: train it with this one")
     model = EmotionRecognizer.from_pretrained(ssl_e)
     model.set_scope(scope)
     model.to(accelerator.device)
@@ -183,9 +187,10 @@ def meta_train(
     best.restore(learner)
     if not accelerator.is_main_process:
         return
-    with whole_folder(out, marker="meta_perser.json") as folder:
+    with whole_folder(out, marker=MARKER) as folder:
         model.save_pretrained(
             folder,
+            trained_on=drawn.training_digest,
             class_weights=start_point["class_weights"],
             label_smoothing=start_point["label_smoothing"],
             inner_steps=inner.steps,

@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from huggingface_hub import HfApi
-from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 from safetensors import SafetensorError
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
@@ -16,6 +14,7 @@ from transformers.utils import logging as transformers_logging
 
 from perser.encoder_families import ENCODER_RATE, FAMILIES, Family
 from perser.errors import UserError
+from perser.hub import hub_answers
 
 TINY_NAMES: dict[str, str] = {f"tiny-{kind.removesuffix('-audio')}": kind for kind in FAMILIES}
 """Encoders with random weights, built on the spot: name -> model type."""
@@ -51,7 +50,10 @@ def load_encoder(name: str, seed: int) -> Parts:
             raise UserError(f"'{name}' is not a model folder: it has no config.json")
         with quiet_transformers():
             return _pretrained(name, str(folder), offline=True)
-    offline = not _hub_answers(name)
+    nowhere = (
+        f"no encoder '{name}': not a local folder, not on the Hub and not one of {', '.join(TINY_NAMES)}"
+    )
+    offline = not hub_answers(name, nowhere)
     with quiet_transformers(progress=True):
         return _pretrained(name, name, offline)
 
@@ -122,23 +124,6 @@ def _model_type(name: str, source: str, offline: bool) -> str:
             f"{', '.join(FAMILIES)}"
         )
     return model_type
-
-
-def _hub_answers(name: str) -> bool:
-    """Whether the Hub has the model; False when it cannot be reached, so that the local cache is used at
-    once instead of after transformers' half minute of retries. Raises UserError for a name it lacks."""
-    nowhere = (
-        f"no encoder '{name}': not a local folder, not on the Hub and not one of {', '.join(TINY_NAMES)}"
-    )
-    try:
-        HfApi().model_info(name, timeout=10)
-    except HFValidationError as error:
-        raise UserError(nowhere) from error
-    except RepositoryNotFoundError as error:
-        raise UserError(f"{nowhere} (a private model needs `hf auth login`)") from error
-    except Exception:  # the HTTP library's own errors, which differ between versions of huggingface_hub
-        return False
-    return True
 
 
 def _without_randomness(config: PretrainedConfig) -> PretrainedConfig:

@@ -3,6 +3,7 @@ episodes that every method reads, so that all are measured on the same draws."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zlib
 from collections import defaultdict
@@ -87,6 +88,12 @@ class EpisodeFile:
     validation_episodes: tuple[Episode, ...]
     left_out: dict[str, int]
     """Persons with fewer than K + Q annotations, and how many they have."""
+
+    @property
+    def training_digest(self) -> str:
+        """Names who and what is trained on: equal for files that leave the same to the tests."""
+        part = [self.corpus_fingerprint, self.split.persons["train"], self.split.utterances["train"]]
+        return hashlib.sha256(json.dumps(part).encode()).hexdigest()
 
     def save(self, path: Path) -> None:
         write_text_whole(path, json.dumps({"format": FORMAT} | asdict(self), indent=1) + "\n")

@@ -12,6 +12,13 @@ from pathlib import Path
 from perser.errors import UserError
 
 
+def refuse_foreign(out: Path, marker: str) -> None:
+    """Raises UserError for an existing `out` that is neither empty nor of this kind: called before hours of
+    work, not after."""
+    if out.exists() and not (out / marker).exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} exists and holds no {marker}: give another output folder, or remove it")
+
+
 @contextmanager
 def whole_folder(out: Path, marker: str) -> Iterator[Path]:
     """Give a temporary folder beside `out` to write into; it takes `out`'s name only if all went well.
@@ -20,8 +27,7 @@ def whole_folder(out: Path, marker: str) -> Iterator[Path]:
     existing folder with something in it is left alone with a UserError, so nothing of the user's is lost.
     """
     out = Path(out)
-    if out.exists() and not (out / marker).exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} exists and holds no {marker}: give another output folder, or remove it")
+    refuse_foreign(out, marker)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))

@@ -56,6 +56,23 @@ class RouteContext:
     """Folder of trained models, one a subfolder: `ssl-e`, `meta-perser`, `speech-lm`."""
     cache: Path
     """Folder of the feature cache."""
+    trained_on: str | None = None
+    """Digest of the training part that the models must come from (`EpisodeFile.training_digest`); None where
+    nobody they were trained on can be among the recordings."""
+
+    def check_model(self, folder: Path, emotions: EmotionSet, trained_on: str | None) -> None:
+        """Raises UserError if a model has other emotions, or was trained on another split, so that it may
+        have met the persons or utterances that it is to be measured on."""
+        if emotions != self.emotions:
+            raise UserError(
+                f"the model in {folder} knows the emotions {', '.join(emotions.names)}, "
+                f"the corpus has {', '.join(self.emotions.names)}: train one on this corpus"
+            )
+        if self.trained_on is not None and trained_on != self.trained_on:
+            raise UserError(
+                f"the model in {folder} was trained on another split than these episodes keep apart: "
+                "train it with this episodes file"
+            )
 
 
 RouteFactory = Callable[[RouteContext, int | None], Personalizer]

@@ -25,6 +25,7 @@ from transformers import (
 )
 
 from perser.errors import UserError
+from perser.hub import hub_answers
 from speechlm_icl.prompt import word_tokenizer
 
 if TYPE_CHECKING:
@@ -184,11 +185,17 @@ def _tiny_llama(vocabulary: int) -> LlamaForCausalLM:
 
 
 def _load_base(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    nowhere = f"cannot load language model '{name}': no local folder, and not on the Hub"
+    offline = not Path(name).is_dir() and not hub_answers(name, nowhere)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
-        model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=offline)
+        model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32, local_files_only=offline)
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = (
+            "the Hub cannot be reached: give a local folder"
+            if offline
+            else str(error).strip().splitlines()[0]
+        )
         raise UserError(f"cannot load language model '{name}' (a folder or a Hub name): {reason}") from error
     model.requires_grad_(False)
     _check_head(model, name)

@@ -26,6 +26,8 @@ from speechlm_icl.prompt import IGNORE, PromptBatch, PromptFormat, PromptOptions
 FORMAT = "perser-speech-lm-1"
 CONFIG, WEIGHTS = "config.json", "projector.safetensors"
 """What every model folder has."""
+TRAINING = "training.json"
+"""What a trained one has too: on whom, how, and what validation found."""
 
 
 class SpeechLanguageModel(nn.Module):

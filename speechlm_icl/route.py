@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -12,7 +13,7 @@ from perser.episodes import Support
 from perser.errors import UserError
 from perser.features import FeatureStore, cached_features
 from perser.personalizer import Personalizer, RouteContext
-from speechlm_icl.model import SpeechLanguageModel
+from speechlm_icl.model import TRAINING, SpeechLanguageModel
 from speechlm_icl.scoring import Enrolment, read_enrolment, score_queries
 
 MODEL_FOLDER = "speech-lm"
@@ -58,11 +59,9 @@ def speech_lm(context: RouteContext, pairs: int | None = None) -> SpeechLMPerson
     """The personalizer of the model in `context.models / "speech-lm"`."""
     folder = context.models / MODEL_FOLDER
     model = SpeechLanguageModel.load(folder)
-    if model.prompt.emotions != context.emotions:
-        raise UserError(
-            f"the model in {folder} knows the emotions {', '.join(model.prompt.emotions.names)}, "
-            f"the corpus has {', '.join(context.emotions.names)}: train one on this corpus"
-        )
+    record = folder / TRAINING
+    trained_on = json.loads(record.read_text(encoding="utf-8"))["trained_on"] if record.exists() else None
+    context.check_model(folder, model.prompt.emotions, trained_on)
     encoder = SpeechEncoder.from_name(model.encoder)
     features = cached_features(context.recordings, encoder, "pooled", context.cache)
     return SpeechLMPersonalizer(model, features, pairs)

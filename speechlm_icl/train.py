@@ -26,7 +26,7 @@ from perser.features import FeatureStore, cached_features
 from perser.folders import whole_folder
 from perser.training import Best, cosine, progress, start
 from speechlm_icl.language_model import LoraOptions
-from speechlm_icl.model import WEIGHTS, SpeechLanguageModel, new_model
+from speechlm_icl.model import TRAINING, WEIGHTS, SpeechLanguageModel, new_model
 from speechlm_icl.projector import ProjectorOptions
 from speechlm_icl.prompt import TEXT, PromptBatch, PromptOptions, collate
 from speechlm_icl.sequences import PairSequence, SequenceSampler
@@ -135,8 +135,8 @@ def icl_train(
         history = meta_train(model, train_tasks, validation_tasks, store, options, accelerator)
         if folder is not None:
             model.save(folder)
-            record = {"corpus": prepared.fingerprint, "options": asdict(options), "history": history}
-            (folder / "training.json").write_text(json.dumps(record, indent=2) + "\n")
+            record = {"trained_on": drawn.training_digest, "options": asdict(options), "history": history}
+            (folder / TRAINING).write_text(json.dumps(record, indent=2) + "\n")
 
 
 def meta_train(

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from meta_perser.baselines import entire_few, entire_zero, prior_shift
 from meta_perser.model import extra_of
+from meta_perser.pretrain import pretrain
 from meta_perser.route import meta_perser
 from meta_perser.train import InnerOptions, OuterOptions, meta_train
+from perser.episodes import draw_episodes
 from perser.errors import UserError
+from perser.labels import EmotionSet
 from perser.personalizer import build_method, mean_score
 
 FACTORIES = {
@@ -64,6 +69,36 @@ def test_a_number_on_a_method_that_reads_everything_is_refused(trained):
         build_method("entire-few-8", trained)
     with pytest.raises(UserError, match="unknown method 'entire-many'"):
         build_method("entire-many", trained)
+
+
+def test_a_model_of_another_split_or_other_emotions_is_refused(trained, toy_episodes):
+    elsewhere = dataclasses.replace(trained, trained_on="another split")
+    reordered = dataclasses.replace(trained, emotions=EmotionSet(trained.emotions.names[::-1]))
+    here = dataclasses.replace(trained, trained_on=toy_episodes.training_digest)
+    for factory in FACTORIES.values():
+        factory(here)
+        with pytest.raises(UserError, match="another split"):
+            factory(elsewhere)
+        with pytest.raises(UserError, match="train one on this corpus"):
+            factory(reordered)
+
+
+def test_ssl_e_of_another_split_is_no_start(trained, toy_corpus, toy_split, tmp_path):
+    other = draw_episodes(toy_corpus, dataclasses.replace(toy_split, fold=1), k=8, q=16, seeds=1)
+    other.save(tmp_path / "episodes.json")
+    with pytest.raises(UserError, match="another split"):
+        meta_train(
+            corpus=toy_corpus.folder,
+            episodes=tmp_path / "episodes.json",
+            ssl_e=trained.models / "ssl-e",
+            out=tmp_path / "out",
+        )
+
+
+def test_a_foreign_output_folder_is_refused_before_training(toy_corpus, toy_episodes_path, tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(UserError, match=r"holds no meta_perser\.json"):
+        pretrain(corpus=toy_corpus.folder, episodes=toy_episodes_path, out=tmp_path)
 
 
 def test_what_a_user_asks_is_written_beside_the_weights(trained):

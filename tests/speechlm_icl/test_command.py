@@ -48,9 +48,9 @@ def test_the_route_personalises_with_the_model_that_the_command_wrote(context, t
     np.testing.assert_array_equal(predictions[None], predictions[8])
 
 
-def test_the_run_is_on_record(run, toy_corpus):
+def test_the_run_is_on_record(run, toy_episodes):
     record = json.loads((run / "models" / "speech-lm" / "training.json").read_text())
-    assert record["corpus"] == toy_corpus.fingerprint
+    assert record["trained_on"] == toy_episodes.training_digest
     assert record["options"]["steps"] == 2
     assert record["history"][-1]["step"] == 2
 

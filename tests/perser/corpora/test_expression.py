@@ -48,8 +48,7 @@ def test_a_delivery_expresses_what_was_meant(expression, index):
     # eSpeak takes whole numbers: half a unit of each, in steps of its axis.
     half_a_unit = np.array(
         [
-            0.5 / LOUDNESS_STEP,
-            PITCH_STEP,
+            0.5 / PITCH_STEP,
             0.5 / RANGE_STEP,
             -np.log1p(-0.5 / delivery.rate) / RATE_STEP,
             -np.log1p(-0.5 / delivery.volume) / LOUDNESS_STEP,
