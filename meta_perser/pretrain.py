@@ -6,18 +6,20 @@ personalised model starts from.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from meta_perser.clips import ClipSource
 from meta_perser.gradient import Unadapted, balanced_loss, training_class_weights
+from meta_perser.inner_loop import LossFunction
 from meta_perser.model import MARKER, EmotionRecognizer
 from meta_perser.tuning import choose_fine_tune_rate, choose_prior_strength
 from perser.cli import run_command
 from perser.corpora.corpus import Corpus
 from perser.encoder import SpeechEncoder
-from perser.episodes import EpisodeFile, aggregated_targets
+from perser.episodes import Episode, EpisodeFile, aggregated_targets
 from perser.errors import UserError
 from perser.features import cached_features
 from perser.folders import refuse_foreign, whole_folder
@@ -104,14 +106,9 @@ def pretrain(
             bar.set_postfix(loss=f"{loss.item():.3f}", validation_maF1=f"{score:.3f}")
     best.restore(model)
     model.eval()
-    fine_tune = {}
-    for part, moving in {"entire": scope, "head": "head"}.items():
-        model.set_scope(moving)
-        clips = ClipSource(prepared.recordings, model, cache)
-        rate = choose_fine_tune_rate(model, clips, loss_function, adaptation_steps, drawn.validation_episodes)
-        fine_tune[part] = {"scope": moving, "rate": rate}
-    prior_strength = choose_prior_strength(model, clips, drawn.validation_episodes)
-    model.set_scope(scope)
+    fine_tune, prior_strength = _tune_baselines(
+        model, prepared, cache, loss_function, adaptation_steps, drawn.validation_episodes
+    )
     if not accelerator.is_main_process:
         return
     with whole_folder(out, marker=MARKER) as folder:
@@ -126,6 +123,28 @@ def pretrain(
             adaptation_steps=adaptation_steps,
             prior_strength=prior_strength,
         )
+
+
+def _tune_baselines(
+    model: EmotionRecognizer,
+    corpus: Corpus,
+    cache: Path,
+    loss: LossFunction,
+    steps: int,
+    episodes: Sequence[Episode],
+) -> tuple[dict[str, dict[str, object]], float]:
+    """Scope and rate of Entire-Few (`entire`: what was trained) and Head-Few (`head`), and Prior-Shift's
+    strength. Each scope is tuned once; the model's own is left as it was."""
+    trained = model.scope
+    rates = {}
+    for scope in dict.fromkeys((trained, "head")):
+        model.set_scope(scope)
+        clips = ClipSource(corpus.recordings, model, cache)
+        rates[scope] = choose_fine_tune_rate(model, clips, loss, steps, episodes)
+    prior_strength = choose_prior_strength(model, clips, episodes)
+    model.set_scope(trained)
+    scopes = {"entire": trained, "head": "head"}
+    return {part: {"scope": scope, "rate": rates[scope]} for part, scope in scopes.items()}, prior_strength
 
 
 if __name__ == "__main__":
