@@ -6,17 +6,16 @@ the same episodes. A finished stage is skipped on a rerun with the same options.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shlex
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import asdict, is_dataclass
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.stages import Stages
 from perser.cli import run_command
+from perser.errors import UserError
 from perser.folders import write_text_whole
 from perser.personalizer import check_method
 
@@ -52,6 +51,7 @@ def experiment(
     out: Path,
     cache: Path | None,
     seed: int,
+    threads: int | None,
     encoder: str,
     prepare: dict[str, Any],
     draw: dict[str, Any],
@@ -68,23 +68,30 @@ def experiment(
     from perser.prepare import prepare as run_prepare
     from speechlm_icl.train import icl_train as run_icl_train
 
-    for method in bench["methods"]:
-        check_method(method, draw["k"])
-    stages = Stages(out)
     corpus, episodes, models = out / "corpus", out / "episodes.json", out / "models"
     cache = cache or out / "cache"
     ssl_e = models / "ssl-e"
     training = {"corpus": corpus, "episodes": episodes, "cache": cache, "seed": seed}
     # A simulated corpus is the seed's; real recordings, and whoever is simulated over them, stay the same.
-    drawn = {"seed": seed} if prepare["corpus"] == "simulated" else {}
-    stages.run("prepare", run_prepare, prepare | {"out": corpus} | drawn)
+    if prepare["corpus"] == "simulated" and prepare["seed"] is None:
+        prepare = prepare | {"seed": seed}
+    prepare = prepare | {"out": corpus}
+    heard_by = {"encoder": str(ssl_e / "encoder"), "out": models / "speech-lm"}
+    check(encoder, prepare, draw, icl_train, bench)
+    fix_threads(threads)
+    stages = Stages(out)
+    stages.run("prepare", run_prepare, prepare, sources=("root",))
     stages.run("episodes", run_draw, draw | {"corpus": corpus, "out": episodes})
-    stages.run("pretrain", run_pretrain, pretrain | training | {"out": ssl_e, "encoder": encoder})
+    stages.run(
+        "pretrain",
+        run_pretrain,
+        pretrain | training | {"out": ssl_e, "encoder": encoder},
+        sources=("encoder",),
+    )
     stages.run(
         "meta-train", run_meta_train, meta_train | training | {"ssl_e": ssl_e, "out": models / "meta-perser"}
     )
-    heard_by = {"encoder": str(ssl_e / "encoder"), "out": models / "speech-lm"}
-    stages.run("icl-train", run_icl_train, icl_train | training | heard_by)
+    stages.run("icl-train", run_icl_train, icl_train | training | heard_by, sources=("language_model",))
     measured = {
         "corpus": corpus,
         "episodes": episodes,
@@ -96,6 +103,43 @@ def experiment(
     stages.run("bench", run_bench, bench | measured, made=out / "results.json")
     write_text_whole(out / COMMAND, command_line() + "\n")
     show(out)
+
+
+def check(
+    encoder: str,
+    prepare: dict[str, Any],
+    draw: dict[str, Any],
+    icl_train: dict[str, Any],
+    bench: dict[str, Any],
+) -> None:
+    """What can be known to fail before the first stage runs. Raises UserError."""
+    from perser.encoder_loading import check_encoder
+    from perser.prepare import check_prepare
+    from speechlm_icl.language_model import check_language_model
+    from speechlm_icl.train import IclTraining
+
+    for method in bench["methods"]:
+        check_method(method, draw["k"])
+    check_prepare(**{name: value for name, value in prepare.items() if name != "allow_skips"})
+    check_encoder(encoder)
+    check_language_model(icl_train["language_model"])
+    known = {one.name for one in fields(IclTraining)}
+    try:
+        IclTraining(**{name: value for name, value in icl_train.items() if name in known})
+    except ValueError as error:
+        raise UserError(f"icl_train.{error}") from error
+
+
+def fix_threads(threads: int | None) -> None:
+    """Sums in floating point depend on how many threads share them: with the number fixed, a seed gives the
+    same figures on a machine whatever the environment says."""
+    if threads is None:
+        return
+    if threads < 1:
+        raise UserError(f"threads: {threads}, give at least 1, or null for the machine's own number")
+    import torch
+
+    torch.set_num_threads(threads)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -116,7 +160,16 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--cache", type=Path | None, default=None, help="folder of the feature cache; none: in out"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of every stage that draws by chance")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="of the training stages, and of a simulated corpus; the split and the episodes have "
+        "draw.split.seed and draw.seeds",
+    )
+    parser.add_argument(
+        "--threads", type=int | None, default=2, help="CPU threads; none: as many as the machine gives"
+    )
     parser.add_argument(
         "--encoder",
         type=str,
@@ -138,36 +191,6 @@ def add_arguments(parser: ArgumentParser) -> None:
 experiment.add_arguments = add_arguments
 
 
-class Stages:
-    """Runs stages in order; remembers in `out/stages/` which ended, with which options, after which."""
-
-    def __init__(self, out: Path) -> None:
-        self._folder = out / "stages"
-        self._before = ""
-
-    def run(
-        self, name: str, function: Callable[..., None], options: dict[str, Any], made: Path | None = None
-    ) -> None:
-        """Run the stage unless it ended before with the same options, after the same stages, and what it
-        made (its `out`, if not said) is still there."""
-        described = json.dumps(_plain(options), sort_keys=True)
-        key = hashlib.sha256((self._before + name + described).encode()).hexdigest()
-        self._before = key
-        record = self._folder / f"{name}.json"
-        there = (made or Path(options["out"])).exists()
-        if there and record.exists() and json.loads(record.read_text(encoding="utf-8")).get("key") == key:
-            print(f"{name}: finished before, skipped", file=sys.stderr)
-            return
-        record.unlink(missing_ok=True)  # what is there is no longer a finished stage's
-        print(f"{name}: started", file=sys.stderr)
-        started = time.perf_counter()
-        function(**options)
-        seconds = round(time.perf_counter() - started, 1)
-        ended = {"key": key, "seconds": seconds, "options": json.loads(described)}
-        write_text_whole(record, json.dumps(ended, indent=1) + "\n")
-        print(f"{name}: {seconds:.0f} s", file=sys.stderr)
-
-
 def show(out: Path) -> None:
     """Print the table of a finished run and where its report lies."""
     from benchmarks.report import print_table
@@ -175,16 +198,6 @@ def show(out: Path) -> None:
     print_table(json.loads((out / "results.json").read_text(encoding="utf-8")))
     for name in ("results.json", "report.md", "report.html", "plots"):
         print(f"  {out / name}")
-
-
-def _plain(value: Any) -> Any:
-    if is_dataclass(value):
-        return _plain(asdict(value))
-    if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    return str(value) if isinstance(value, Path) else value
 
 
 def command_line() -> str:

@@ -43,19 +43,37 @@ def load_encoder(name: str, seed: int) -> Parts:
     """The transformers model (float32), its feature extractor and its family, for a name that
     `SpeechEncoder.from_name` takes. Raises UserError for a name that gives no supported encoder."""
     if name.startswith("tiny-"):
-        return _tiny(name, seed)
+        return _tiny(_known_tiny(name), seed)
+    source, offline = _find(name)
+    with quiet_transformers(progress=source == name):
+        return _pretrained(name, source, offline)
+
+
+def check_encoder(name: str) -> None:
+    """Raises UserError for a name that gives no supported encoder; loads no weights."""
+    if name.startswith("tiny-"):
+        _known_tiny(name)
+    else:
+        _model_type(name, *_find(name))
+
+
+def _known_tiny(name: str) -> str:
+    if name not in TINY_NAMES:
+        raise UserError(f"unknown tiny encoder '{name}': there are {', '.join(TINY_NAMES)}")
+    return name
+
+
+def _find(name: str) -> tuple[str, bool]:
+    """Where transformers loads it from, and whether from this machine alone."""
     folder = Path(name).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise UserError(f"'{name}' is not a model folder: it has no config.json")
-        with quiet_transformers():
-            return _pretrained(name, str(folder), offline=True)
+        return str(folder), True
     nowhere = (
         f"no encoder '{name}': not a local folder, not on the Hub and not one of {', '.join(TINY_NAMES)}"
     )
-    offline = not hub_answers(name, nowhere)
-    with quiet_transformers(progress=True):
-        return _pretrained(name, name, offline)
+    return name, not hub_answers(name, nowhere)
 
 
 @contextmanager
@@ -74,8 +92,6 @@ def quiet_transformers(progress: bool = False) -> Iterator[None]:
 
 
 def _tiny(name: str, seed: int) -> Parts:
-    if name not in TINY_NAMES:
-        raise UserError(f"unknown tiny encoder '{name}': there are {', '.join(TINY_NAMES)}")
     family = FAMILIES[TINY_NAMES[name]]
     config = _without_randomness(family.config_class(**family.tiny_config))
     # The CPU's generator alone: torch.manual_seed would also reseed GPUs, which this does not put back.

@@ -45,13 +45,29 @@ def prepare(
     # Imported here: `perser prepare --help` need not wait for torch and datasets.
     from perser.corpora.corpus import CARD, Corpus, fill_corpus
 
-    reader = _reader(corpus)
-    options = _options(corpus, reader, {"listeners": listeners, "emotions": emotions, "seed": seed})
-    _check_places(corpus, reader, root, out)
+    reader, options = check_prepare(corpus, out, root, listeners, emotions, seed)
     with whole_folder(out, CARD) as folder:
         source = {"audio_out": folder / "audio"} if _makes_audio(reader) else {"root": root}
         fill_corpus(reader(**source, **options), folder, allow_skips=allow_skips)
     _print_summary(out, Corpus.load(out).card)
+
+
+def check_prepare(
+    corpus: str,
+    out: Path,
+    root: Path | None = None,
+    listeners: int | str | None = None,
+    emotions: str | None = None,
+    seed: int | None = None,
+) -> tuple[Reader, dict[str, Any]]:
+    """The corpus's reader and the options that it takes; reads nothing.
+
+    Raises UserError for an unknown corpus, an option that it does not take, or a root that is not there.
+    """
+    reader = _reader(corpus)
+    options = _options(corpus, reader, {"listeners": listeners, "emotions": emotions, "seed": seed})
+    _check_places(corpus, reader, root, out)
+    return reader, options
 
 
 def _reader(corpus: str) -> Reader:
@@ -89,6 +105,8 @@ def _check_places(corpus: str, reader: Reader, root: Path | None, out: Path) -> 
             raise UserError(f"{corpus} makes its own recordings and takes no --root: leave it out")
     elif root is None:
         raise UserError(f"{corpus} needs --root: the folder that holds its published files")
+    elif not root.exists():
+        raise UserError(f"--root {root} does not exist: give where the files of {corpus} are")
     elif root.resolve().is_relative_to(out.resolve()):
         raise UserError(f"--root {root} lies in --out {out}, which is written anew: give another --out")
 

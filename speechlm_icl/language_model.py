@@ -184,9 +184,24 @@ def _tiny_llama(vocabulary: int) -> LlamaForCausalLM:
     return LlamaForCausalLM(config)
 
 
+def check_language_model(name: str) -> None:
+    """Raises UserError for a name that is no model folder and not on the Hub; loads no weights."""
+    if name != TINY_LLAMA:
+        _only_on_this_machine(name)
+
+
+def _only_on_this_machine(name: str) -> bool:
+    """Whether the Hub is out of reach, for a name that is not a model folder."""
+    folder = Path(name)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise UserError(f"cannot load language model '{name}': the folder has no config.json")
+        return False
+    return not hub_answers(name, f"cannot load language model '{name}': no local folder, and not on the Hub")
+
+
 def _load_base(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    nowhere = f"cannot load language model '{name}': no local folder, and not on the Hub"
-    offline = not Path(name).is_dir() and not hub_answers(name, nowhere)
+    offline = _only_on_this_machine(name)
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=offline)
         model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32, local_files_only=offline)

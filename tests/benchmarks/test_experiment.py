@@ -133,6 +133,13 @@ def test_a_page_of_an_unfinished_run_is_refused(tmp_path):
         ("--meta_train.inner.steps=many", "meta_train.inner.steps"),
         ("--draw.split.fold=9", "fold"),
         ("--meta_train.inner.adaptation_steps=1", "adaptation_steps"),
+        ("--threads=0", "threads"),
+        ("--prepare.corpus=nowhere", "nowhere"),
+        ("--prepare.root=/no/such/folder", "/no/such/folder"),
+        ("--encoder=tiny-whale", "tiny-whale"),
+        ("--icl_train.language_model=/no/such/model", "/no/such/model"),
+        ("--icl_train.sequences_per_step=0", "sequences_per_step"),
+        ("--bench.methods=[speech-lm-64]", "speech-lm-64"),
     ],
 )
 def test_a_wrong_key_is_named_before_anything_runs(option, named, manifest, tmp_path, capsys):

@@ -1,0 +1,85 @@
+"""Stages of one run, in order: what ended before, with the same options and the same files, is skipped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from perser.folders import write_text_whole
+
+
+class Stages:
+    """Runs stages; remembers in `out/stages/` which ended, with which options, after which."""
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self._before = ""
+
+    def run(
+        self,
+        name: str,
+        function: Callable[..., None],
+        options: dict[str, Any],
+        made: Path | None = None,
+        sources: tuple[str, ...] = (),
+    ) -> None:
+        """Run the stage unless it ended before with the same options, after the same stages, and what it
+        made (its `out`, if not said) is still there.
+
+        `sources`: the options that may name files which were there before the run: a corpus's root, a
+        model's folder. The stage runs again where those changed.
+        """
+        described = json.dumps(_plain(options), sort_keys=True)
+        read = [_state(options[one]) for one in sources]
+        key = hashlib.sha256(json.dumps([self._before, name, described, read]).encode()).hexdigest()
+        self._before = key
+        record = self._out / "stages" / f"{name}.json"
+        there = (made or Path(options["out"])).exists()
+        if there and record.exists() and json.loads(record.read_text(encoding="utf-8")).get("key") == key:
+            print(f"{name}: finished before, skipped", file=sys.stderr)
+            return
+        record.unlink(missing_ok=True)  # what is there is no longer a finished stage's
+        print(f"{name}: started", file=sys.stderr)
+        started = time.perf_counter()
+        function(**options)
+        seconds = round(time.perf_counter() - started, 1)
+        ended = {"key": key, "seconds": seconds, "options": json.loads(described)}
+        write_text_whole(record, json.dumps(ended, indent=1) + "\n")
+        print(f"{name}: {seconds:.0f} s", file=sys.stderr)
+
+
+def _state(place: str | Path | None) -> str:
+    """A digest of the names, sizes and times of change of the files there; empty where there is no such
+    file or folder (a Hub name, a built-in one)."""
+    if place is None or not Path(place).exists():
+        return ""
+    digest = hashlib.sha256()
+    for name, path in _files(Path(place)):
+        found = path.stat()
+        digest.update(f"{name}\t{found.st_size}\t{found.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _files(place: Path) -> Iterator[tuple[str, Path]]:
+    if place.is_file():
+        yield place.name, place
+        return
+    for path in sorted(place.rglob("*")):
+        if path.is_file():
+            yield str(path.relative_to(place)), path
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return _plain(asdict(value))
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,70 @@
+"""Stages that end are skipped, until an option, an earlier stage or a file that they read changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.stages import Stages
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "source"
+    folder.mkdir()
+    (folder / "a.csv").write_text("one")
+    return folder
+
+
+def ran(out: Path, source: Path, seed: int = 0) -> list[str]:
+    """Which of two stages ran; the second reads what the first made."""
+    names: list[str] = []
+
+    def stage(name: str):
+        def run(out: Path, **options: object) -> None:
+            names.append(name)
+            out.parent.mkdir(exist_ok=True)
+            out.write_text("made")
+
+        return run
+
+    stages = Stages(out)
+    stages.run("first", stage("first"), {"out": out / "1", "root": source, "seed": seed}, sources=("root",))
+    stages.run("second", stage("second"), {"out": out / "2"})
+    return names
+
+
+def test_what_ended_is_skipped(tmp_path: Path, source: Path):
+    assert ran(tmp_path / "run", source) == ["first", "second"]
+    assert ran(tmp_path / "run", source) == []
+
+
+def test_another_option_runs_it_and_all_that_follow(tmp_path: Path, source: Path):
+    ran(tmp_path / "run", source)
+    assert ran(tmp_path / "run", source, seed=1) == ["first", "second"]
+
+
+def test_an_edited_or_new_source_file_runs_it_again(tmp_path: Path, source: Path):
+    ran(tmp_path / "run", source)
+    (source / "a.csv").write_text("one more")
+    assert ran(tmp_path / "run", source) == ["first", "second"]
+    (source / "b.csv").write_text("")
+    assert ran(tmp_path / "run", source) == ["first", "second"]
+    assert ran(tmp_path / "run", source) == []
+
+
+def test_what_was_removed_is_made_again(tmp_path: Path, source: Path):
+    ran(tmp_path / "run", source)
+    (tmp_path / "run" / "2").unlink()
+    assert ran(tmp_path / "run", source) == ["second"]
+
+
+def test_a_stage_that_fails_did_not_end(tmp_path: Path):
+    def fails(out: Path) -> None:
+        out.write_text("half")
+        raise RuntimeError("stopped")
+
+    for _ in range(2):
+        with pytest.raises(RuntimeError):
+            Stages(tmp_path).run("only", fails, {"out": tmp_path / "1"})
