@@ -7,9 +7,10 @@ import pytest
 
 from meta_perser.baselines import entire_few, entire_zero, prior_shift
 from meta_perser.model import extra_of
+from meta_perser.options import InnerOptions, OuterOptions
 from meta_perser.pretrain import pretrain
 from meta_perser.route import meta_perser
-from meta_perser.train import InnerOptions, OuterOptions, meta_train
+from meta_perser.train import meta_train
 from perser.episodes import draw_episodes
 from perser.errors import UserError
 from perser.labels import EmotionSet
