@@ -7,7 +7,9 @@ from typing import Literal
 
 Init = Literal["ssl-e", "encoder"]
 Memory = Literal["unroll", "checkpoint", "adjoint"]
-Granularity = Literal["off", "tensor", "module"]
+# YAML reads a bare `off` as false: both are taken, and are "off" from then on.
+Granularity = Literal["off", "tensor", "module", False]
+Annealing = Literal["off", "inner_steps", "training", False]
 Sign = Literal["free", "positive"]
 Beyond = Literal["last", "mean", "initial"]
 
@@ -100,6 +102,7 @@ class LslrOptions:
     beyond: Beyond = "last"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "granularity", self.granularity or "off")
         if self.granularity == "off":
             for name, default in (("sign", "free"), ("beyond", "last")):
                 if getattr(self, name) != default:
@@ -119,10 +122,11 @@ class AnnealingOptions:
         share: how much of either is first order, 0 to 1.
     """
 
-    by: Literal["off", "inner_steps", "training"] = "off"
+    by: Annealing = "off"
     share: float = 0.3
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "by", self.by or "off")
         if not 0 <= self.share <= 1:
             raise ValueError(f"derivative_annealing.share: {self.share} is outside 0..1")
 
