@@ -21,6 +21,7 @@ from meta_perser.options import (
 from meta_perser.outer_loop import OuterLoop
 from meta_perser.saving import MetaPerSER
 from meta_perser.start_point import start_point
+from meta_perser.train import meta_train
 from perser.errors import UserError
 from perser.training import start
 
@@ -148,34 +149,26 @@ def test_what_cannot_be_is_refused_by_key(toy_corpus, toy_episodes):
 
 def test_two_processes_train_the_model_that_one_trains(trained, toy_corpus, toy_episodes_path, tmp_path):
     """The persons are shared out, and gradients of weights and rates averaged."""
-    options = {
+    given = {
         "corpus": toy_corpus.folder,
         "episodes": toy_episodes_path,
         "ssl_e": trained.models / "ssl-e",
         "cache": trained.cache,
         "scope": "top_layers:1",
-        "inner.steps": 2,
-        "inner.support": 4,
-        "inner.adaptation_steps": 2,
-        "inner.memory": "adjoint",
-        "outer.iterations": 3,
-        "outer.persons": 4,
-        "outer.cosine": "false",
-        "outer.validate_every": 3,
     }
-    words = [f"--{name}={value}" for name, value in options.items()]
-    weights = []
-    for processes in (1, 2):
-        out = tmp_path / str(processes)
-        launch = ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"]
-        subprocess.run(
-            [sys.executable, "-m", *launch, "meta_perser.train", *words, f"--out={out}"],
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            check=True,
-            capture_output=True,
-        )
-        weights.append(MetaPerSER.from_pretrained(out / "last"))
-    one, two = weights
+    inner = {"steps": 2, "support": 4, "adaptation_steps": 2, "memory": "adjoint"}
+    outer = {"iterations": 3, "persons": 4, "cosine": False, "validate_every": 3}
+    meta_train(**given, inner=InnerOptions(**inner), outer=OuterOptions(**outer), out=tmp_path / "one")
+    words = [f"--{name}={value}" for name, value in given.items()]
+    words += [f"--inner.{name}={value}" for name, value in inner.items()]
+    words += [f"--outer.{name}={value}" for name, value in outer.items()]
+    launch = ["torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "meta_perser.train"]
+    subprocess.run(
+        [sys.executable, "-m", *launch, *words, f"--out={tmp_path / 'two'}"],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+        check=True,
+    )
+    one, two = (MetaPerSER.from_pretrained(tmp_path / name / "last") for name in ("one", "two"))
     start = EmotionRecognizer.from_pretrained(trained.models / "ssl-e")
     for name, value in one.model.moving_parameters().items():
         moved = value - start.get_parameter(name)
