@@ -72,8 +72,8 @@ class OuterLoop:
         def validate() -> float:
             score = mean_score(trained.personalizer(source), validation, trained.model.emotions)
             # All processes must stop together, whatever the last digit on each.
-            agreed = accelerator.reduce(torch.tensor(score, device=accelerator.device), reduction="mean")
-            return float(agreed)
+            found = torch.tensor(score, dtype=torch.float64, device=accelerator.device)
+            return float(accelerator.reduce(found, reduction="mean"))
 
         best, looks_since_best = Best(), 0
         best.offer(validate(), 0, learner)

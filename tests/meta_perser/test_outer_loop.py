@@ -89,6 +89,17 @@ def test_every_memory_trains_the_same_model_as_unroll(memory, sign, trained, toy
         torch.testing.assert_close(got, wanted, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("memory", ["unroll", "checkpoint", "adjoint"])
+def test_bf16_trains_float32_weights_and_rates(memory, trained, toy_corpus, toy_episodes):
+    begun, source, tasks = begin(trained, toy_corpus, toy_episodes, "top_layers:1")
+    inner = InnerOptions(steps=2, support=4, adaptation_steps=2, memory=memory)
+    _, learner = OuterLoop(inner, OUTER).train(
+        begun, source, tasks, toy_episodes.validation_episodes[:1], start(0, "bf16")
+    )
+    assert {one.dtype for one in learner.parameters()} == {torch.float32}
+    assert all(one.isfinite().all() for one in learner.parameters())
+
+
 def test_patience_ends_the_training_and_the_best_comes_back(trained, toy_corpus, toy_episodes, monkeypatch):
     scores = iter([0.1, 0.2, 0.5, 0.4, 0.5, 0.3, 0.9])
     monkeypatch.setattr("meta_perser.outer_loop.mean_score", lambda *_: next(scores))
