@@ -126,10 +126,3 @@ def test_the_same_seed_trains_the_same_model(scope, trained, toy_corpus, toy_epi
         files = ("recogniser.safetensors", "rates.safetensors", "encoder/model.safetensors")
         weights.append([(tmp_path / name / file).read_bytes() for file in files])
     assert weights[0] == weights[1]
-
-
-def test_impossible_inner_loops_are_refused_by_key():
-    with pytest.raises(ValueError, match=r"inner\.adaptation_steps"):
-        InnerOptions(steps=5, adaptation_steps=3)
-    with pytest.raises(ValueError, match=r"inner\.steps"):
-        InnerOptions(steps=0)
