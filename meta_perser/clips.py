@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from meta_perser.buckets import bucketed
 from meta_perser.model import ClipBatch, EmotionRecognizer
-from perser.encoder import pad
 from perser.features import FeatureStore, cached_features
 
 if TYPE_CHECKING:
@@ -44,5 +44,4 @@ class ClipSource:
             lower = self._pooled.stack(utterances)[:, : self._lowest + 1]
         if self._frames is None:
             return ClipBatch(lower).to(self._device)
-        frames, mask = pad([self._frames[one] for one in utterances])
-        return ClipBatch(lower, frames, mask).to(self._device)
+        return ClipBatch(lower, bucketed([self._frames[one] for one in utterances])).to(self._device)

@@ -7,46 +7,87 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.utils.checkpoint import checkpoint
 
-from meta_perser.lslr import ConstantRate, LearnedRates
+from meta_perser.adjoint import adjoint_inner_loop
+from meta_perser.inner_plan import InnerPlan, Weights, WeightsLoss
+from meta_perser.lslr import Rates
 from meta_perser.model import ClipBatch
+from meta_perser.options import Memory
 
-Weights = dict[str, Tensor]
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 """(logits (B, C), target distributions (B, C)) -> scalar."""
 
 
 def inner_loop(
-    model: nn.Module,
+    loss: WeightsLoss,
     weights: Weights,
-    rates: LearnedRates | ConstantRate,
-    batch: ClipBatch,
-    targets: Tensor,
-    loss: LossFunction,
-    steps: int,
-    second_order: bool,
-) -> Weights:
-    """The weights after `steps` gradient steps on one person's support.
+    rates: Tensor,
+    plan: InnerPlan,
+    watched: WeightsLoss | None = None,
+    memory: Memory = "unroll",
+) -> tuple[Weights, Tensor]:
+    """theta_S, and the sum over steps of plan.path_weights[s] * watched(theta_s).
 
-    `weights`: the moving tensors to start from, by name; the result is a new dict that stays connected to
-    them and to `rates` (through the gradients too when `second_order`), so an outer loss can flow back.
+    Both stay connected to `weights` (the moving tensors to start from) and to `rates` (S, num_weights), so
+    that an outer loss can flow back; through the gradients too at steps of second order. `watched`: none:
+    `loss` itself, whose values cost nothing more. `memory`: see `meta_perser.options.InnerOptions`.
     """
-    for step in range(steps):
-        predicted = functional_call(model, weights, (batch,))
-        gradients = torch.autograd.grad(
-            loss(predicted, targets), list(weights.values()), create_graph=second_order
-        )
-        rate = rates.at(step)
-        weights = {
-            name: weight - rate[name] * gradient
-            for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
-        }
-    return weights
+    if memory == "adjoint":
+        return adjoint_inner_loop(loss, weights, rates, plan, watched)
+    names, current = list(weights), list(weights.values())
+    path = rates.new_zeros(())
+    for second_order, share, rate in zip(plan.second_order, plan.path_weights, rates, strict=True):
+
+        def step(
+            rate: Tensor, *current: Tensor, second_order: bool = second_order, share: float = share
+        ) -> tuple[Tensor, ...]:
+            return _step(loss, watched, dict(zip(names, current, strict=True)), rate, second_order, share)
+
+        if memory == "checkpoint" and (second_order or share):
+            # Around the whole step: recomputed inside functional_call, it would read the slow weights.
+            added, *current = checkpoint(step, rate, *current, use_reentrant=False, preserve_rng_state=False)
+        else:
+            added, *current = step(rate, *current)
+        path = path + added
+    return dict(zip(names, current, strict=True)), path
+
+
+def _step(
+    loss: WeightsLoss,
+    watched: WeightsLoss | None,
+    weights: Weights,
+    rate: Tensor,
+    second_order: bool,
+    share: float,
+) -> tuple[Tensor, ...]:
+    """(share * watched(theta_s), *theta_{s+1}) of theta_s."""
+    value = loss(weights)
+    current = list(weights.values())
+    graph_is_needed = second_order or bool(share)
+    gradients = torch.autograd.grad(value, current, create_graph=second_order, retain_graph=graph_is_needed)
+    added = share * (value if watched is None else watched(weights)) if share else value.new_zeros(())
+    moved = [one - of * slope for one, of, slope in zip(current, rate, gradients, strict=True)]
+    return added, *moved
+
+
+def loss_on(model: nn.Module, loss: LossFunction, batch: ClipBatch, targets: Tensor) -> WeightsLoss:
+    """The loss of the model on these clips, as a function of its moving weights.
+
+    Under autocast the model alone runs in lower precision: the loss, like weights and rates, does not.
+    """
+
+    def of_weights(weights: Weights) -> Tensor:
+        logits = functional_call(model, weights, (batch,))
+        with torch.autocast(logits.device.type, enabled=False):
+            return loss(logits.to(torch.promote_types(logits.dtype, torch.float32)), targets)
+
+    return of_weights
 
 
 def adapt(
     model: nn.Module,
-    rates: LearnedRates | ConstantRate,
+    rates: Rates,
     batch: ClipBatch,
     targets: Tensor,
     loss: LossFunction,

@@ -27,21 +27,35 @@ WEIGHTS = "recogniser.safetensors"
 
 
 @dataclass(frozen=True)
+class Bucket:
+    """Some clips of a batch, similar in length.
+
+    `frames`: what enters the moving part, (b, T, F or D), with `mask` (b, T), or None where no frame is
+    padding. `places`: (b,), where in the batch these clips belong.
+    """
+
+    frames: Tensor
+    mask: Tensor | None
+    places: Tensor
+
+    def to(self, device: torch.device) -> Bucket:
+        mask = None if self.mask is None else self.mask.to(device)
+        return Bucket(self.frames.to(device), mask, self.places.to(device))
+
+
+@dataclass(frozen=True)
 class ClipBatch:
     """What the moving part of a recogniser reads of B clips.
 
     `lower`: time means of the hidden states that do not move, (B, num_lower, D).
-    `frames`: what enters the moving part, (B, T, F or D), with `mask` (B, T); both None where only the
-    head moves.
+    `buckets`: every clip's frames, in one of them; none where only the head moves.
     """
 
     lower: Tensor
-    frames: Tensor | None = None
-    mask: Tensor | None = None
+    buckets: tuple[Bucket, ...] = ()
 
     def to(self, device: torch.device) -> ClipBatch:
-        moved = [None if one is None else one.to(device) for one in (self.lower, self.frames, self.mask)]
-        return ClipBatch(*moved)
+        return ClipBatch(self.lower.to(device), tuple(one.to(device) for one in self.buckets))
 
 
 class EmotionRecognizer(nn.Module):
@@ -97,14 +111,18 @@ class EmotionRecognizer(nn.Module):
         return self.classifier(self.projector(self.embed(batch)))
 
     def _pooled_states(self, batch: ClipBatch) -> Tensor:
-        if batch.frames is None:
+        if not batch.buckets:
             return batch.lower
+        means = torch.cat([self._moving_means(bucket) for bucket in batch.buckets])
+        order = torch.cat([bucket.places for bucket in batch.buckets]).argsort()
+        return torch.cat([batch.lower, means[order]], dim=1)
+
+    def _moving_means(self, bucket: Bucket) -> Tensor:
         if self.lowest is None:
-            moving = self.encoder.hidden_states(batch.frames, batch.mask)
+            moving = self.encoder.hidden_states(bucket.frames, bucket.mask)
         else:
-            moving = self.encoder.run_layers(batch.frames, batch.mask, start=self.lowest)
-        means = torch.stack([mean_pool(hidden, batch.mask) for hidden in moving], dim=1)
-        return torch.cat([batch.lower, means], dim=1)
+            moving = self.encoder.run_layers(bucket.frames, bucket.mask, start=self.lowest)
+        return torch.stack([mean_pool(hidden, bucket.mask) for hidden in moving], dim=1)
 
     def save_pretrained(self, folder: Path, **extra: object) -> None:
         """Write `encoder/` (transformers layout), the head's weights and a JSON that `from_pretrained`

@@ -114,6 +114,7 @@ def pretrain(
     with whole_folder(out, marker=MARKER) as folder:
         model.save_pretrained(
             folder,
+            encoder={"name": encoder, "seed": seed},
             trained_on=drawn.training_digest,
             class_weights=class_weights.tolist(),
             label_smoothing=label_smoothing,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -143,7 +144,7 @@ class Wav2Vec2Family(Family):
     def _layer_outputs(
         self, model: PreTrainedModel, hidden: Tensor, mask: Tensor | None, start: int, stop: int
     ) -> list[Tensor]:
-        return _run_plain(model.encoder.layers[start:stop], hidden, mask)
+        return _run_plain(list(model.encoder.layers)[start:stop], hidden, mask)
 
     def _positions(self, model: PreTrainedModel, hidden: Tensor, mask: Tensor | None) -> Tensor:
         return model.encoder.pos_conv_embed(hidden)
@@ -194,7 +195,7 @@ class WavLMFamily(Wav2Vec2Family):
         # Layer 0 owns the bias; it is taken from there so that a run may start at a later layer.
         bias = layers[0].attention.compute_bias(frames, frames).repeat(batch, 1, 1)
         states = []
-        for layer in layers[start:stop]:
+        for layer in list(layers)[start:stop]:
             hidden, bias = layer(hidden, attention_mask=mask, position_bias=bias)
             states.append(hidden)
         return states
@@ -282,7 +283,7 @@ class WhisperFamily(Family):
     ) -> list[Tensor]:
         batch, frames, width = hidden.shape
         window = model.config.max_source_positions
-        layers = model.layers[start:stop]
+        layers = list(model.layers)[start:stop]
         if frames <= window:
             states = _run_plain(layers, hidden, mask)
         else:
@@ -309,7 +310,7 @@ FAMILIES: dict[str, Family] = {
 """By the `model_type` of a transformers configuration."""
 
 
-def _run_plain(layers: nn.ModuleList, hidden: Tensor, mask: Tensor | None) -> list[Tensor]:
+def _run_plain(layers: Sequence[nn.Module], hidden: Tensor, mask: Tensor | None) -> list[Tensor]:
     """Layers that take an additive mask; returns the hidden state after each."""
     additive = None
     if mask is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Iterator
 
 import torch
@@ -14,14 +15,23 @@ from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 from transformers import get_cosine_schedule_with_warmup
 
+from perser.errors import UserError
+
 
 def start(seed: int, mixed_precision: str = "no") -> Accelerator:
     """The accelerator of this process, every random generator seeded (differently per process).
 
-    One process may run several trainings in turn, each with its own precision.
+    One process may run several trainings in turn, each with its own precision. Raises UserError where
+    several processes were launched that do not know of each other.
     """
     AcceleratorState._reset_state()
     accelerator = Accelerator(mixed_precision=mixed_precision)
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if accelerator.num_processes != launched:
+        raise UserError(
+            f"{launched} processes were launched, but each would train alone: without a GPU for each, "
+            "set ACCELERATE_USE_CPU=true and use torchrun"
+        )
     set_seed(seed, device_specific=True)
     return accelerator
 

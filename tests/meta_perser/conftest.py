@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from meta_perser.options import InnerOptions, OuterOptions
 from meta_perser.pretrain import pretrain
-from meta_perser.train import InnerOptions, OuterOptions, meta_train
+from meta_perser.train import meta_train
 from perser.corpora.corpus import Corpus
 from perser.personalizer import RouteContext
 

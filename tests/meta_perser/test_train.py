@@ -7,9 +7,10 @@ import pytest
 
 from meta_perser.baselines import entire_few, entire_zero, prior_shift
 from meta_perser.model import extra_of
+from meta_perser.options import InnerOptions, OuterOptions
 from meta_perser.pretrain import pretrain
 from meta_perser.route import meta_perser
-from meta_perser.train import InnerOptions, OuterOptions, meta_train
+from meta_perser.train import meta_train
 from perser.episodes import draw_episodes
 from perser.errors import UserError
 from perser.labels import EmotionSet
@@ -125,10 +126,3 @@ def test_the_same_seed_trains_the_same_model(scope, trained, toy_corpus, toy_epi
         files = ("recogniser.safetensors", "rates.safetensors", "encoder/model.safetensors")
         weights.append([(tmp_path / name / file).read_bytes() for file in files])
     assert weights[0] == weights[1]
-
-
-def test_impossible_inner_loops_are_refused_by_key():
-    with pytest.raises(ValueError, match=r"inner\.adaptation_steps"):
-        InnerOptions(steps=5, adaptation_steps=3)
-    with pytest.raises(ValueError, match=r"inner\.steps"):
-        InnerOptions(steps=0)

@@ -1,0 +1,45 @@
+"""Clips of similar length together, so that a batch of 2-12 s clips is not padded to its longest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from meta_perser.model import Bucket
+from perser.encoder import pad
+
+BUCKET_COST = 100
+"""What one more bucket must save to be worth its fixed work, in padded frames (2 s of speech)."""
+
+
+def bucketed(clips: Sequence[Tensor]) -> tuple[Bucket, ...]:
+    """Frames (T_i, F) of several clips in the buckets of `bucket_places`, each padded to its own longest."""
+    buckets = []
+    for places in bucket_places([len(clip) for clip in clips]):
+        frames, mask = pad([clips[place] for place in places])
+        buckets.append(Bucket(frames, None if mask.all() else mask, torch.tensor(places)))
+    return tuple(buckets)
+
+
+def bucket_places(lengths: Sequence[int]) -> list[list[int]]:
+    """Places of the clips, a list a bucket, shortest clips first.
+
+    Of all ways to cut the clips, sorted by length, into buckets, the one with the least
+    sum over buckets of (clips * longest + BUCKET_COST): padded frames, and a price that keeps buckets few.
+    Found exactly, from the cheapest ways to cut the first 1, 2, ... clips.
+    """
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    cheapest, cuts = [0], [0]
+    for end in range(1, len(order) + 1):
+        longest = lengths[order[end - 1]]
+        costs = [cheapest[start] + (end - start) * longest + BUCKET_COST for start in range(end)]
+        cheapest.append(min(costs))
+        cuts.append(costs.index(cheapest[-1]))
+    buckets: list[list[int]] = []
+    end = len(order)
+    while end:
+        buckets.insert(0, order[cuts[end] : end])
+        end = cuts[end]
+    return buckets

@@ -1,0 +1,170 @@
+"""The outer loop of MAML: the mean over listeners of L(theta_i, T_i), followed to theta and the rates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from meta_perser.annealing import second_order_steps
+from meta_perser.clips import ClipSource
+from meta_perser.gradient import target_tensor
+from meta_perser.inner_plan import InnerPlan
+from meta_perser.meta_learner import Examples, MetaLearner
+from meta_perser.multi_step_loss import multi_step_weights
+from meta_perser.options import AnnealingOptions, InnerOptions, MultiStepOptions, OuterOptions
+from meta_perser.saving import MetaPerSER
+from perser.episodes import Episode, Task
+from perser.errors import UserError
+from perser.labels import Emotions
+from perser.personalizer import mean_score
+from perser.training import Best, cosine, progress
+
+Pairs = tuple[tuple[str, ...], tuple[Emotions, ...]]
+"""Utterance ids and, aligned with them, what one listener heard in each."""
+
+
+@dataclass(frozen=True)
+class OuterLoop:
+    """How `perser meta-train` trains; fields as its options, by the same names."""
+
+    inner: InnerOptions = field(default_factory=InnerOptions)
+    outer: OuterOptions = field(default_factory=OuterOptions)
+    csmt: bool = True
+    derivative_annealing: AnnealingOptions = field(default_factory=AnnealingOptions)
+    multi_step_loss: MultiStepOptions = field(default_factory=MultiStepOptions)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.csmt and self.inner.query is not None:
+            raise UserError("inner.query: with csmt the outer loss is on the support: leave inner.query out")
+
+    def train(
+        self,
+        trained: MetaPerSER,
+        source: ClipSource,
+        tasks: Sequence[Task],
+        validation: Sequence[Episode],
+        accelerator: Accelerator,
+    ) -> tuple[Best, MetaLearner]:
+        """Train `trained` in place, to its last iteration or until patience is out.
+
+        Gives what did best on the validation episodes, and the module that `Best.restore` puts it back into.
+        Raises UserError where the listeners or their examples are too few.
+        """
+        self.check(tasks, accelerator.num_processes)
+        learner = MetaLearner(trained.model, trained.rates, trained.loss, self.inner.memory)
+        optimizer = self._optimizer(learner)
+        schedule = cosine(optimizer, self.outer.iterations) if self.outer.cosine else None
+        # Not the schedule: prepared, it would step once for every process.
+        wrapped, optimizer = accelerator.prepare(learner, optimizer)
+        rng = np.random.default_rng([self.seed, 0])
+
+        def read(pairs: Pairs) -> Examples:
+            utterances, labels = pairs
+            targets = target_tensor(trained.model.emotions, labels, trained.model)
+            return source.batch(utterances), targets
+
+        def validate() -> float:
+            score = mean_score(trained.personalizer(source), validation, trained.model.emotions)
+            # All processes must stop together, whatever the last digit on each.
+            found = torch.tensor(score, dtype=torch.float64, device=accelerator.device)
+            return float(accelerator.reduce(found, reduction="mean"))
+
+        best, looks_since_best = Best(), 0
+        best.offer(validate(), 0, learner)
+        with progress(self.outer.iterations, "meta-train") as bar:
+            for iteration in range(1, self.outer.iterations + 1):
+                loss = self._gradients(wrapped, read, tasks, rng, iteration, accelerator)
+                if self.outer.clip_norm is not None:
+                    accelerator.clip_grad_norm_(wrapped.parameters(), self.outer.clip_norm)
+                optimizer.step()
+                if schedule is not None:
+                    schedule.step()
+                optimizer.zero_grad()
+                bar.update()
+                if iteration % self.outer.validate_every == 0 or iteration == self.outer.iterations:
+                    better = best.offer(validate(), iteration, learner)
+                    looks_since_best = 0 if better else looks_since_best + 1
+                bar.set_postfix(loss=f"{loss:.3f}", best_validation_maF1=f"{best.score:.3f}")
+                if looks_since_best == self.outer.patience:
+                    break
+        return best, learner
+
+    def check(self, tasks: Sequence[Task], processes: int) -> None:
+        """Raises UserError, naming the key, where persons or their examples do not suffice."""
+        persons = min(self.outer.persons, len(tasks))
+        if persons % processes:
+            raise UserError(
+                f"outer.persons: {self.outer.persons} (of {len(tasks)} training persons) cannot be shared "
+                f"by {processes} processes: give a multiple of {processes}"
+            )
+        if self.csmt:
+            return
+        wanted = self.inner.support + self._query_size()
+        for task in tasks:
+            if len(task.utterances) < wanted:
+                raise UserError(
+                    f"inner.query: {self.inner.support} + {self._query_size()} examples a listener are more "
+                    f"than '{task.person}' has ({len(task.utterances)}): lower inner.support or inner.query"
+                )
+
+    def plan(self, iteration: int, persons: int) -> tuple[InnerPlan, float]:
+        """Order and loss weight of each inner step in this iteration (from 1), and the weight of the loss at
+        theta_S; `persons`: how many there are to train on."""
+        steps, behind = self.inner.steps, iteration - 1
+        epoch = behind // -(-persons // min(self.outer.persons, persons))
+        *early, final = multi_step_weights(self.multi_step_loss, steps, epoch)
+        orders = second_order_steps(self.derivative_annealing, steps, behind / self.outer.iterations)
+        return InnerPlan(orders, (0.0, *early)), final
+
+    def _gradients(
+        self,
+        wrapped: MetaLearner,
+        read: Callable[[Pairs], Examples],
+        tasks: Sequence[Task],
+        rng: np.random.Generator,
+        iteration: int,
+        accelerator: Accelerator,
+    ) -> float:
+        """Add up this iteration's outer gradient; gives this process's mean outer loss.
+
+        Every process draws the same persons and examples, and each takes its own share of the persons, so
+        that the sum does not depend on how many processes there are.
+        """
+        plan, final_weight = self.plan(iteration, len(tasks))
+        chosen = [tasks[i] for i in rng.permutation(len(tasks))[: self.outer.persons]]
+        drawn = [self._draw(task, rng) for task in chosen]
+        own = drawn[accelerator.process_index :: accelerator.num_processes]
+        total = 0.0
+        for place, sets in enumerate(own, start=1):
+            last = place == len(own)
+            with nullcontext() if last else accelerator.no_sync(wrapped):
+                loss = wrapped(plan, final_weight, *map(read, sets)) / len(own)
+                accelerator.backward(loss)
+            total += loss.item()
+        return total
+
+    def _draw(self, task: Task, rng: np.random.Generator) -> list[Pairs]:
+        """The support, and with it the query unless both are one set."""
+        if self.csmt:
+            return [task.sample(self.inner.support, rng)]
+        utterances, labels = task.sample(self.inner.support + self._query_size(), rng)
+        k = self.inner.support
+        return [(utterances[:k], labels[:k]), (utterances[k:], labels[k:])]
+
+    def _query_size(self) -> int:
+        return self.inner.support if self.inner.query is None else self.inner.query
+
+    def _optimizer(self, learner: MetaLearner) -> torch.optim.Optimizer:
+        """Adam without weight decay: it would pull the rates to zero."""
+        groups = [
+            {"params": list(learner.model.moving_parameters().values()), "lr": self.outer.learning_rate}
+        ]
+        if rates := list(learner.rates.parameters()):
+            groups.append({"params": rates, "lr": self.outer.rates_learning_rate})
+        return torch.optim.Adam(groups)

@@ -1,0 +1,71 @@
+"""The recogniser that meta-training begins with (INI, Meta-PerSER 2.3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from meta_perser.lslr import make_rates
+from meta_perser.model import EmotionRecognizer, extra_of
+from meta_perser.options import Init, InnerOptions, LslrOptions
+from meta_perser.saving import MetaPerSER
+from perser.encoder import SpeechEncoder
+from perser.episodes import Task
+from perser.errors import UserError
+from perser.features import Recordings, cached_features
+
+
+def start_point(
+    ssl_e: Path,
+    init: Init,
+    scope: str,
+    inner: InnerOptions,
+    lslr: LslrOptions,
+    tasks: Sequence[Task],
+    recordings: Recordings,
+    cache: Path,
+    device: torch.device,
+) -> MetaPerSER:
+    """Untrained Meta-PerSER: SSL-E, or the plain encoder with a fresh head, with every rate at its start.
+
+    Either way the loss's weights, and the initial rate where `inner.rate` is none, are those that SSL-E was
+    trained and fine-tuned with.
+    """
+    extra = extra_of(ssl_e)
+    model = EmotionRecognizer.from_pretrained(ssl_e)
+    if init == "encoder":
+        model = _plain(model, ssl_e, extra, tasks, recordings, cache)
+    model.set_scope(scope)
+    model.to(device)
+    part = "head" if scope == "head" else "entire"
+    rate = extra["fine_tune"][part]["rate"] if inner.rate is None else inner.rate
+    return MetaPerSER(
+        model=model,
+        rates=make_rates(list(model.moving_parameters()), inner.steps, rate, lslr).to(device),
+        lslr=lslr,
+        inner_steps=inner.steps,
+        adaptation_steps=inner.adaptation_steps,
+        class_weights=torch.tensor(extra["class_weights"], device=device),
+        label_smoothing=extra["label_smoothing"],
+    )
+
+
+def _plain(
+    trained: EmotionRecognizer,
+    ssl_e: Path,
+    extra: dict,
+    tasks: Sequence[Task],
+    recordings: Recordings,
+    cache: Path,
+) -> EmotionRecognizer:
+    """The encoder that SSL-E began from, with a fresh head of the same shape, its hidden states standardised
+    on the training utterances as SSL-E's were."""
+    if "encoder" not in extra:
+        raise UserError(f"{ssl_e} does not say which encoder it began from: train it again for init: encoder")
+    encoder = SpeechEncoder.from_name(extra["encoder"]["name"], seed=extra["encoder"]["seed"])
+    model = EmotionRecognizer(encoder, trained.emotions, trained.scope, trained.projector.out_features)
+    utterances = sorted({utterance for task in tasks for utterance in task.utterances})
+    model.standardise(cached_features(recordings, encoder, "pooled", cache).stack(utterances))
+    return model

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import pytest
+
+from meta_perser.options import (
+    AnnealingOptions,
+    InnerOptions,
+    LslrOptions,
+    MultiStepOptions,
+    OuterOptions,
+)
+from meta_perser.train import meta_train
+from perser.cli import parse_command
+
+
+@pytest.mark.parametrize(
+    ("make", "key"),
+    [
+        (lambda: InnerOptions(steps=0), r"inner\.steps"),
+        (lambda: InnerOptions(query=0), r"inner\.query"),
+        (lambda: InnerOptions(steps=5, adaptation_steps=3), r"inner\.adaptation_steps"),
+        (lambda: OuterOptions(persons=0), r"outer\.persons"),
+        (lambda: OuterOptions(patience=0), r"outer\.patience"),
+        (lambda: OuterOptions(clip_norm=0), r"outer\.clip_norm"),
+        (lambda: LslrOptions(granularity="off", sign="positive"), r"lslr\.sign"),
+        (lambda: LslrOptions(granularity="off", beyond="mean"), r"lslr\.beyond"),
+        (lambda: AnnealingOptions(share=1.5), r"derivative_annealing\.share"),
+        (lambda: MultiStepOptions(epochs=0), r"multi_step_loss\.epochs"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_key(make, key):
+    with pytest.raises(ValueError, match=key):
+        make()
+
+
+def test_a_bare_off_in_yaml_means_off(tmp_path):
+    """YAML 1.1 reads it as false."""
+    file = tmp_path / "options.yaml"
+    file.write_text("derivative_annealing:\n  by: off\nlslr:\n  granularity: off\n")
+    needed = [f"--{name}=x" for name in ("corpus", "episodes", "ssl_e", "out")]
+    values = parse_command(meta_train, ["--config", str(file), *needed])
+    assert values["derivative_annealing"] == AnnealingOptions(by="off")
+    assert values["lslr"] == LslrOptions(granularity="off")
