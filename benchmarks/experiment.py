@@ -43,7 +43,7 @@ QUICKSTART = {
     "icl_train.projector.feature_noise": 0.3,
 }
 """What the embedded default sets apart from the stages' own defaults: minutes on two CPU cores."""
-GIVEN = {"corpus", "episodes", "out", "cache", "ssl_e", "encoder", "models", "seed", "title"}
+GIVEN = {"corpus", "episodes", "out", "cache", "ssl_e", "encoder", "models", "seed", "target", "title"}
 """Arguments of the stages that the experiment itself fills in."""
 
 
@@ -62,7 +62,9 @@ def experiment(
 ) -> None:
     """Run a whole comparison from one file: prepare, draw, train both routes, measure every method."""
     from benchmarks.run import bench as run_bench
+    from meta_perser.baselines import TARGETS
     from meta_perser.pretrain import pretrain as run_pretrain
+    from meta_perser.scope import DEFAULT_RANK
     from meta_perser.train import meta_train as run_meta_train
     from perser.draw import episodes as run_draw
     from perser.prepare import prepare as run_prepare
@@ -79,12 +81,20 @@ def experiment(
     drawn = {"seed": seed} if prepare["corpus"] == "simulated" else {}
     stages.run("prepare", run_prepare, prepare | {"out": corpus} | drawn)
     stages.run("episodes", run_draw, draw | {"corpus": corpus, "out": episodes})
-    stages.run("pretrain", run_pretrain, pretrain | training | {"out": ssl_e, "encoder": encoder})
+    supervised = pretrain | training | {"encoder": encoder}
+    if "lora-few" in bench["methods"] and not pretrain["lora_rank"]:
+        supervised["lora_rank"] = DEFAULT_RANK
+    stages.run("pretrain", run_pretrain, supervised | {"out": ssl_e})
     stages.run(
         "meta-train", run_meta_train, meta_train | training | {"ssl_e": ssl_e, "out": models / "meta-perser"}
     )
     heard_by = {"encoder": str(ssl_e / "encoder"), "out": models / "speech-lm"}
     stages.run("icl-train", run_icl_train, icl_train | training | heard_by)
+    # Last: a method more trains no other model again.
+    for target in (target for method, target in TARGETS.items() if method in bench["methods"]):
+        stages.run(
+            f"pretrain {target}", run_pretrain, supervised | {"out": models / target, "target": target}
+        )
     measured = {
         "corpus": corpus,
         "episodes": episodes,

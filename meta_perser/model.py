@@ -73,8 +73,8 @@ class EmotionRecognizer(nn.Module):
         self.set_scope(scope)
 
     def set_scope(self, scope: str) -> None:
-        """Choose what moves from now on. Adapters come with the scope `lora` and are merged into the encoder's
-        weights when it is left: the logits stay the same."""
+        """Choose what moves from now on. Adapters come with the scope `lora` and are merged into the
+        encoder's weights when it is left: the logits stay the same."""
         self.lowest = lowest_moving_layer(scope, self.encoder.num_layers)
         self.scope = scope
         rank = lora_rank(scope)
