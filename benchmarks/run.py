@@ -56,7 +56,7 @@ def bench(
     Args:
         corpus: a prepared corpus.
         episodes: the episodes file.
-        models: the folder that holds ssl-e, meta-perser and speech-lm.
+        models: the folder that holds what was trained: ssl-e, linear, multi, meta-perser, speech-lm.
         out: folder for results.json, report.md, report.html and plots.
         cache: folder of the feature cache.
         methods: which methods, by name; speech-lm-N reads N enrolment pairs.

@@ -25,10 +25,11 @@ QUERY_BATCH = 64
 
 
 class RecognizerPredictor:
-    """A recogniser with one person's weights in place of its own."""
+    """A recogniser (a module that gives logits of a `ClipBatch`) with one person's weights in place of its
+    own."""
 
     def __init__(
-        self, model: EmotionRecognizer, source: ClipSource, weights: Weights, logit_bias: Tensor | None = None
+        self, model: nn.Module, source: ClipSource, weights: Weights, logit_bias: Tensor | None = None
     ) -> None:
         self.model = model
         self.source = source
@@ -56,7 +57,7 @@ class Unadapted(Personalizer):
 
     route: ClassVar[str] = "meta-perser"
 
-    def __init__(self, model: EmotionRecognizer, source: ClipSource) -> None:
+    def __init__(self, model: nn.Module, source: ClipSource) -> None:
         self._predictor = RecognizerPredictor(model, source, {})
 
     def personalize(self, support: Support) -> RecognizerPredictor:

@@ -31,7 +31,7 @@ def lowest_moving_layer(scope: str, num_layers: int) -> int | None:
 
 
 def lora_rank(scope: str) -> int | None:
-    """The rank R of `lora:R` (8 of a bare `lora`), None for every other scope. Raises UserError for rank 0."""
+    """The rank R of `lora:R` (8 of a bare `lora`), None of any other scope. Raises UserError for rank 0."""
     match = re.fullmatch(r"lora(?::(\d+))?", scope)
     if match is None:
         return None

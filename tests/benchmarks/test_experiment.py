@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 
 import pytest
 
@@ -109,6 +110,26 @@ def test_the_same_seed_gives_the_same_results_times_apart(finished, manifest, tm
         for row in content["rows"]:
             del row["seconds_personalize"], row["seconds_predict"]
     assert contents[0] == contents[1]
+
+
+def test_a_method_with_a_model_of_its_own_has_it_trained(finished, manifest, tmp_path, capsys):
+    """As stages after the others, which are not run again for it."""
+    out = tmp_path / "toy"
+    shutil.copytree(finished, out)
+    methods = ["random", "linear-few", "multi-few"]
+    wanted = ["--bench.methods", f"[{', '.join(methods)}]"]
+    for stage in (out / "stages").glob("*.json"):  # the copy lies elsewhere: its options name other folders
+        stage.unlink()
+    experiment(**parse_command(experiment, small(manifest, out, *wanted)))
+    assert {"pretrain linear.json", "pretrain multi.json"} <= {one.name for one in (out / "stages").iterdir()}
+    rows = json.loads((out / "results.json").read_text())["rows"]
+    assert [row["method"] for row in rows] == methods
+    assert [row["adapts"].get("scope") for row in rows] == [None, "head", "linears"]
+    capsys.readouterr()
+    experiment(**parse_command(experiment, small(manifest, out, "--bench.methods", "[random, multi-few]")))
+    stages = [line for line in capsys.readouterr().err.splitlines() if "finished before" in line]
+    assert len(stages) == 5  # all that were there but the two at the end, whose order changed
+    assert not (out / "stages" / "nothing.json").exists()
 
 
 def test_the_results_page_holds_the_runs_figures(finished, tmp_path):
