@@ -191,7 +191,7 @@ def test_names_cannot_break_the_page_or_the_table(results, tmp_path):
     assert "<script>" not in paths.html.read_text()
     tables = [line for line in paths.markdown.read_text().splitlines() if line.startswith("|")]
     scores = tables[: 2 + len(results["rows"])]
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in scores} == {10}
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in scores} == {11}
 
 
 def test_the_terminal_shows_every_method_and_the_verdict(results):

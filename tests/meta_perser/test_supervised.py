@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
+from accelerate import PartialState, debug_launcher
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from torch import nn
 
@@ -69,16 +68,16 @@ def test_two_processes_train_the_model_that_one_does(toy_corpus, toy_episodes_pa
     pretrain(**options, out=tmp_path / "one")
     trained_on = json.loads(toy_episodes_path.read_text())["split"]["utterances"]["train"]
     assert len(trained_on) % 9 == 1, "the toy split has changed: choose another batch size"
-    arguments = [part for key, value in options.items() for part in (f"--{key}", str(value))]
-    launch = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
-    subprocess.run(
-        [sys.executable, *launch, "-m", "meta_perser.pretrain", *arguments, "--out", str(tmp_path / "two")],
-        env=os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
-        check=True,
-        timeout=120,
-        capture_output=True,
-    )
+    debug_launcher(in_a_process, (options | {"out": tmp_path / "two"},), num_processes=2)
     for file in ("recogniser.safetensors", "encoder/model.safetensors"):
         one, two = (load_file(tmp_path / name / file) for name in ("one", "two"))
         for name, value in one.items():
             torch.testing.assert_close(two[name], value, atol=2e-4, rtol=2e-3, msg=name)
+
+
+def in_a_process(options):
+    """A process of its own, made by a fork: what it has inherited of the one before is put aside."""
+    torch.set_num_threads(1)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    pretrain(**options)
+    assert PartialState().num_processes == 2
