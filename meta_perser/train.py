@@ -127,7 +127,7 @@ def meta_train(
         ssl_e: the folder that `perser pretrain` wrote.
         out: folder for the meta-trained recogniser and its rates.
         cache: folder of the feature cache.
-        scope: what adapts: all (trunk and head), top_layers:N or head.
+        scope: what adapts: all (trunk and head), top_layers:N, lora:R (adapters and head) or head.
         inner: the inner loop.
         outer: the outer loop.
         seed: of the sampled persons and examples.
