@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +43,7 @@ QUICKSTART = {
     "icl_train.projector.feature_noise": 0.3,
 }
 """What the embedded default sets apart from the stages' own defaults: minutes on two CPU cores."""
-GIVEN = {"corpus", "episodes", "out", "cache", "ssl_e", "encoder", "models", "seed", "title"}
+GIVEN = {"corpus", "episodes", "out", "cache", "ssl_e", "encoder", "models", "seed", "target", "title"}
 """Arguments of the stages that the experiment itself fills in."""
 
 
@@ -62,36 +63,29 @@ def experiment(
 ) -> None:
     """Run a whole comparison from one file: prepare, draw, train both routes, measure every method."""
     from benchmarks.run import bench as run_bench
-    from meta_perser.pretrain import pretrain as run_pretrain
-    from meta_perser.train import meta_train as run_meta_train
     from perser.draw import episodes as run_draw
     from perser.prepare import prepare as run_prepare
-    from speechlm_icl.train import icl_train as run_icl_train
 
     corpus, episodes, models = out / "corpus", out / "episodes.json", out / "models"
     cache = cache or out / "cache"
-    ssl_e = models / "ssl-e"
     training = {"corpus": corpus, "episodes": episodes, "cache": cache, "seed": seed}
     # A simulated corpus is the seed's; real recordings, and whoever is simulated over them, stay the same.
     if prepare["corpus"] == "simulated" and prepare["seed"] is None:
         prepare = prepare | {"seed": seed}
     prepare = prepare | {"out": corpus}
-    heard_by = {"encoder": str(ssl_e / "encoder"), "out": models / "speech-lm"}
-    check(encoder, prepare, draw, icl_train, bench)
+    check(encoder, (pretrain["scope"], meta_train["scope"]), prepare, draw, icl_train, bench)
     fix_threads(threads)
     stages = Stages(out)
     stages.run("prepare", run_prepare, prepare, sources=("root",))
-    stages.run("episodes", run_draw, draw | {"corpus": corpus, "out": episodes})
-    stages.run(
-        "pretrain",
-        run_pretrain,
-        pretrain | training | {"out": ssl_e, "encoder": encoder},
-        sources=("encoder",),
+    stages.run("episodes", run_draw, draw | {"corpus": corpus, "out": episodes}, after=("prepare",))
+    trained = train(
+        stages,
+        models,
+        pretrain | training | {"encoder": encoder},
+        meta_train | training,
+        icl_train | training,
+        bench["methods"],
     )
-    stages.run(
-        "meta-train", run_meta_train, meta_train | training | {"ssl_e": ssl_e, "out": models / "meta-perser"}
-    )
-    stages.run("icl-train", run_icl_train, icl_train | training | heard_by, sources=("language_model",))
     measured = {
         "corpus": corpus,
         "episodes": episodes,
@@ -100,19 +94,82 @@ def experiment(
         "out": out,
         "title": title,
     }
-    stages.run("bench", run_bench, bench | measured, made=out / "results.json")
+    stages.run("bench", run_bench, bench | measured, made=out / "results.json", after=trained)
     write_text_whole(out / COMMAND, command_line() + "\n")
     show(out)
 
 
+def train(
+    stages: Stages,
+    models: Path,
+    pretrain: dict[str, Any],
+    meta_train: dict[str, Any],
+    icl_train: dict[str, Any],
+    methods: Sequence[str],
+) -> tuple[str, ...]:
+    """Train SSL-E, both routes, and what the listed baselines stand on besides; gives the stages' names."""
+    from meta_perser.baselines import TARGETS
+    from meta_perser.pretrain import pretrain as run_pretrain
+    from meta_perser.scope import DEFAULT_RANK
+    from meta_perser.train import meta_train as run_meta_train
+    from speechlm_icl.train import icl_train as run_icl_train
+
+    ssl_e = models / "ssl-e"
+    heard_by = {"encoder": str(ssl_e / "encoder"), "out": models / "speech-lm"}
+    if "lora-few" in methods and not pretrain["lora_rank"]:
+        pretrain = pretrain | {"lora_rank": DEFAULT_RANK}
+    stages.run(
+        "pretrain",
+        run_pretrain,
+        pretrain | {"out": ssl_e},
+        after=("prepare", "episodes"),
+        sources=("encoder",),
+    )
+    trained = ["pretrain"]
+    if _listed(methods, "meta-perser"):
+        trained.append("meta-train")
+        stages.run(
+            "meta-train",
+            run_meta_train,
+            meta_train | {"ssl_e": ssl_e, "out": models / "meta-perser"},
+            after=("pretrain",),
+        )
+    if _listed(methods, "speech-lm"):
+        trained.append("icl-train")
+        stages.run(
+            "icl-train",
+            run_icl_train,
+            icl_train | heard_by,
+            after=("pretrain",),
+            sources=("language_model",),
+        )
+    for target in (target for method, target in TARGETS.items() if method in methods):
+        trained.append(f"pretrain {target}")
+        stages.run(
+            trained[-1],
+            run_pretrain,
+            pretrain | {"out": models / target, "target": target},
+            after=("prepare", "episodes"),
+            sources=("encoder",),
+        )
+    return tuple(trained)
+
+
+def _listed(methods: Sequence[str], model: str) -> bool:
+    """Whether a listed method stands on this model: what no method needs is not trained."""
+    return any(method.startswith(model) for method in methods)
+
+
 def check(
     encoder: str,
+    scopes: Sequence[str],
     prepare: dict[str, Any],
     draw: dict[str, Any],
     icl_train: dict[str, Any],
     bench: dict[str, Any],
 ) -> None:
     """What can be known to fail before the first stage runs. Raises UserError."""
+    from meta_perser.scope import check_scope
     from perser.encoder_loading import check_encoder
     from perser.prepare import check_prepare
     from speechlm_icl.language_model import check_language_model
@@ -120,6 +177,8 @@ def check(
 
     for method in bench["methods"]:
         check_method(method, draw["k"])
+    for scope in scopes:
+        check_scope(scope)
     check_prepare(**{name: value for name, value in prepare.items() if name != "allow_skips"})
     check_encoder(encoder)
     check_language_model(icl_train["language_model"])

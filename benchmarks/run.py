@@ -56,7 +56,7 @@ def bench(
     Args:
         corpus: a prepared corpus.
         episodes: the episodes file.
-        models: the folder that holds ssl-e, meta-perser and speech-lm.
+        models: the folder that holds what was trained: ssl-e, linear, multi, meta-perser, speech-lm.
         out: folder for results.json, report.md, report.html and plots.
         cache: folder of the feature cache.
         methods: which methods, by name; speech-lm-N reads N enrolment pairs.
@@ -73,7 +73,7 @@ def bench(
     measured = {name: measure(name, method, drawn, prepared) for name, method in built.items()}
     results = {
         "meta": _meta(title, prepared, drawn),
-        "rows": [_row(name, built[name].route, measured[name], drawn) for name in methods],
+        "rows": [_row(name, built[name], measured[name], drawn) for name in methods],
         "differences": _differences(
             {name: one["scores"] for name, one in measured.items()},
             {name for name, one in built.items() if one.route == "trivial"},
@@ -104,10 +104,11 @@ def measure(name: str, method: Personalizer, drawn: EpisodeFile, corpus: Corpus)
     return {"scores": scores, "personalize": personalize / count, "predict": predict / count}
 
 
-def _row(name: str, route: str, measured: Mapping[str, Any], drawn: EpisodeFile) -> dict[str, Any]:
+def _row(name: str, method: Personalizer, measured: Mapping[str, Any], drawn: EpisodeFile) -> dict[str, Any]:
     return {
         "method": name,
-        "route": route,
+        "route": method.route,
+        "adapts": method.describe(),
         "corpus": drawn.corpus,
         "scenario": drawn.scenario,
         "person_axis": drawn.person_axis,

@@ -19,7 +19,7 @@ class Stages:
 
     def __init__(self, out: Path) -> None:
         self._out = out
-        self._before = ""
+        self._keys: dict[str, str] = {}
 
     def run(
         self,
@@ -27,18 +27,21 @@ class Stages:
         function: Callable[..., None],
         options: dict[str, Any],
         made: Path | None = None,
+        after: tuple[str, ...] = (),
         sources: tuple[str, ...] = (),
     ) -> None:
         """Run the stage unless it ended before with the same options, after the same stages, and what it
         made (its `out`, if not said) is still there.
 
+        `after`: the stages whose work it reads; where one of them ran anew, so does this one.
         `sources`: the options that may name files which were there before the run: a corpus's root, a
         model's folder. The stage runs again where those changed.
         """
         described = json.dumps(_plain(options), sort_keys=True)
+        before = [self._keys[one] for one in after]
         read = [_state(options[one]) for one in sources]
-        key = hashlib.sha256(json.dumps([self._before, name, described, read]).encode()).hexdigest()
-        self._before = key
+        key = hashlib.sha256(json.dumps([before, name, described, read]).encode()).hexdigest()
+        self._keys[name] = key
         record = self._out / "stages" / f"{name}.json"
         there = (made or Path(options["out"])).exists()
         if there and record.exists() and json.loads(record.read_text(encoding="utf-8")).get("key") == key:

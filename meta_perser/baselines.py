@@ -1,4 +1,5 @@
-"""The gradient route's baselines by name, all on the SSL-E that Meta-PerSER starts from (section 2.4).
+"""The gradient route's baselines by name: those of Meta-PerSER, section 3.2, and Prior-Shift, Head-Few and
+LoRA-Few, which the paper lacks. Most stand on the SSL-E that Meta-PerSER starts from (section 2.4).
 
 Where nothing but the head matters, clips are read as cached time means.
 """
@@ -8,54 +9,103 @@ from __future__ import annotations
 import torch
 
 from meta_perser.clips import ClipSource
-from meta_perser.gradient import GradientPersonalizer, Unadapted, balanced_loss
+from meta_perser.gradient import GradientPersonalizer, NewHeadPersonalizer, Unadapted, balanced_loss
 from meta_perser.lslr import ConstantRate
-from meta_perser.model import EmotionRecognizer, extra_of
+from meta_perser.model import MARKER, EmotionRecognizer, extra_of
 from meta_perser.prior_shift import PriorShift
+from meta_perser.scope import DEFAULT_RANK
+from meta_perser.similarity import Similarity
+from perser.errors import UserError
 from perser.personalizer import Personalizer, RouteContext, refuse_pairs
+
+TARGETS = {"linear-few": "linear", "multi-few": "multi"}
+"""Methods that stand on a model of their own, and the `--target` of `perser pretrain` that trains it."""
 
 
 def entire_zero(context: RouteContext, pairs: int | None = None) -> Personalizer:
     """Entire-Zero: SSL-E as it is."""
     refuse_pairs("entire-zero", pairs)
-    model, source, _ = _ssl_e(context, "head")
+    model, source, _ = _trained(context, "ssl-e", "head")
     return Unadapted(model, source)
 
 
 def entire_few(context: RouteContext, pairs: int | None = None) -> Personalizer:
     """Entire-Few: everything that SSL-E trained, fine-tuned on the support."""
     refuse_pairs("entire-few", pairs)
-    return _fine_tuned(context, "entire")
+    return _fine_tuned(context, "ssl-e", "entire")
 
 
 def head_few(context: RouteContext, pairs: int | None = None) -> Personalizer:
     """Head-Few: SSL-E with its layer weights and classifier alone fine-tuned on the support."""
     refuse_pairs("head-few", pairs)
-    return _fine_tuned(context, "head")
+    return _fine_tuned(context, "ssl-e", "head")
+
+
+def lora_few(context: RouteContext, pairs: int | None = None) -> Personalizer:
+    """LoRA-Few: SSL-E with new adapters on its attention and its head fine-tuned on the support."""
+    refuse_pairs("lora-few", pairs)
+    return _fine_tuned(context, "ssl-e", "lora")
+
+
+def linear_few(context: RouteContext, pairs: int | None = None) -> Personalizer:
+    """Linear-Few: layer weights and classifier on the plain encoder, trained and then fine-tuned on the
+    support."""
+    refuse_pairs("linear-few", pairs)
+    return _fine_tuned(context, "linear", "head")
+
+
+def multi_few(context: RouteContext, pairs: int | None = None) -> Personalizer:
+    """Multi-Few: a new random head, learned on the support, on an encoder that was trained with a head for
+    each training listener."""
+    refuse_pairs("multi-few", pairs)
+    return _fine_tuned(context, "multi", "linears", NewHeadPersonalizer)
+
+
+def entire_sim(context: RouteContext, pairs: int | None = None) -> Personalizer:
+    """Entire-Sim.: similarity of SSL-E's embedding to the mean embedding of each emotion in the support."""
+    refuse_pairs("entire-sim", pairs)
+    model, source, _ = _trained(context, "ssl-e", "head")
+    return Similarity(model, source)
 
 
 def prior_shift(context: RouteContext, pairs: int | None = None) -> Personalizer:
     """Prior-Shift: a bias over the emotions fitted on the support, added to SSL-E's logits."""
     refuse_pairs("prior-shift", pairs)
-    model, source, extra = _ssl_e(context, "head")
+    model, source, extra = _trained(context, "ssl-e", "head")
     return PriorShift(model, source, extra["prior_strength"])
 
 
-def _fine_tuned(context: RouteContext, part: str) -> Personalizer:
+def _fine_tuned(
+    context: RouteContext, name: str, part: str, kind: type[GradientPersonalizer] = GradientPersonalizer
+) -> Personalizer:
     """Plain gradient descent with the rate that did best on validation episodes."""
-    extra = extra_of(context.models / "ssl-e")
-    chosen = extra["fine_tune"][part]
-    model, source, _ = _ssl_e(context, chosen["scope"])
+    chosen = _extra(context, name)["fine_tune"].get(part)
+    if chosen is None:  # the one part that is tuned only if asked for
+        raise UserError(
+            f"no rate was chosen for LoRA-Few on {context.models / name}: train it again with "
+            f"`perser pretrain --lora_rank {DEFAULT_RANK}`"
+        )
+    model, source, extra = _trained(context, name, chosen["scope"])
     loss = balanced_loss(torch.tensor(extra["class_weights"]), extra["label_smoothing"])
     rates = ConstantRate(list(model.moving_parameters()), chosen["rate"])
-    return GradientPersonalizer(model, source, rates, loss, extra["adaptation_steps"])
+    return kind(model, source, rates, loss, extra["adaptation_steps"])
 
 
-def _ssl_e(context: RouteContext, scope: str) -> tuple[EmotionRecognizer, ClipSource, dict]:
-    """SSL-E, its clips encoded up to what the scope moves, and what was saved beside it."""
-    folder = context.models / "ssl-e"
-    model, extra = EmotionRecognizer.from_pretrained(folder), extra_of(folder)
+def _trained(context: RouteContext, name: str, scope: str) -> tuple[EmotionRecognizer, ClipSource, dict]:
+    """A trained recogniser, its clips encoded up to what the scope moves, and what was saved beside it."""
+    folder, extra = context.models / name, _extra(context, name)
+    model = EmotionRecognizer.from_pretrained(folder)
     context.check_model(folder, model.emotions, extra["trained_on"])
     model.set_scope(scope)
     model.eval()
     return model, ClipSource(context.recordings, model, context.cache), extra
+
+
+def _extra(context: RouteContext, name: str) -> dict:
+    """What was saved beside a model's weights. Raises UserError where there is no such model."""
+    folder = context.models / name
+    if not (folder / MARKER).exists():
+        raise UserError(
+            f"{folder} holds no trained model: make it with `perser pretrain --target {name} --out {folder}`"
+        )
+    return extra_of(folder)

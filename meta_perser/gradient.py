@@ -2,46 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from meta_perser.clips import ClipSource
 from meta_perser.inner_loop import LossFunction, Weights, adapt
 from meta_perser.lslr import ConstantRate, LearnedRates
-from meta_perser.model import EmotionRecognizer
+from meta_perser.model import ClipBatch, EmotionRecognizer
+from meta_perser.together import adapt_together, persons_at_once
 from perser.episodes import Support, Task
 from perser.labels import Emotions, EmotionSet
 from perser.losses import class_balanced_cross_entropy, class_balanced_weights
-from perser.personalizer import Personalizer
+from perser.personalizer import Personalizer, Predictor
 
 QUERY_BATCH = 64
 
 
 class RecognizerPredictor:
-    """A recogniser with one person's weights in place of its own."""
+    """A recogniser (a module that gives logits of a `ClipBatch`) with one person's weights in place of its
+    own."""
 
     def __init__(
-        self, model: EmotionRecognizer, source: ClipSource, weights: Weights, logit_bias: Tensor | None = None
+        self, model: nn.Module, source: ClipSource, weights: Weights, logit_bias: Tensor | None = None
     ) -> None:
-        self._model = model
-        self._source = source
-        self._weights = weights
-        self._logit_bias = logit_bias
+        self.model = model
+        self.source = source
+        self.weights = weights
+        self.logit_bias = logit_bias
 
     @torch.no_grad()
     def logits(self, utterances: Sequence[str]) -> Tensor:
         """Logits (num_utterances, num_emotions)."""
-        parts = [utterances[i : i + QUERY_BATCH] for i in range(0, len(utterances), QUERY_BATCH)]
         logits = torch.cat(
-            [functional_call(self._model, self._weights, (self._source.batch(part),)) for part in parts]
+            [
+                functional_call(self.model, self.weights, (batch,))
+                for batch in query_batches(self.source, utterances)
+            ]
         )
-        return logits if self._logit_bias is None else logits + self._logit_bias
+        return logits if self.logit_bias is None else logits + self.logit_bias
 
     def predict_proba(self, utterances: Sequence[str]) -> np.ndarray:
         """float32 (num_utterances, num_emotions), rows sum to 1."""
@@ -53,7 +57,7 @@ class Unadapted(Personalizer):
 
     route: ClassVar[str] = "meta-perser"
 
-    def __init__(self, model: EmotionRecognizer, source: ClipSource) -> None:
+    def __init__(self, model: nn.Module, source: ClipSource) -> None:
         self._predictor = RecognizerPredictor(model, source, {})
 
     def personalize(self, support: Support) -> RecognizerPredictor:
@@ -73,18 +77,91 @@ class GradientPersonalizer(Personalizer):
         loss: LossFunction,
         steps: int,
     ) -> None:
-        self._model = model
-        self._source = source
+        self.model = model
+        self.source = source
         self._rates = rates
         self._loss = loss
         self._steps = steps
 
+    def start(self, support: Support) -> Weights:
+        """The weights before the first step: the recogniser's own."""
+        return {name: one.detach() for name, one in self.model.moving_parameters().items()}
+
     def personalize(self, support: Support) -> RecognizerPredictor:
-        targets = target_tensor(self._model.emotions, support.emotions, self._model)
-        batch = self._source.batch(support.utterances)
+        targets = target_tensor(self.model.emotions, support.emotions, self.model)
+        batch = self.source.batch(support.utterances)
         with torch.enable_grad():
-            weights = adapt(self._model, self._rates, batch, targets, self._loss, self._steps)
-        return RecognizerPredictor(self._model, self._source, weights)
+            weights = adapt(
+                self.model, self._rates, batch, targets, self._loss, self._steps, self.start(support)
+            )
+        return RecognizerPredictor(self.model, self.source, weights)
+
+    def personalize_many(self, supports: Sequence[Support]) -> list[Predictor]:
+        """Where only the head moves, all persons with equally many pairs at once, as many as memory takes."""
+        if self.model.lowest != self.model.encoder.num_layers:
+            return super().personalize_many(supports)
+        found: dict[int, Predictor] = {}
+        for k in {len(support) for support in supports}:
+            same = [place for place, support in enumerate(supports) if len(support) == k]
+            size = persons_at_once(self.model, k)
+            for chunk in (same[i : i + size] for i in range(0, len(same), size)):
+                found |= dict(zip(chunk, self._together([supports[one] for one in chunk]), strict=True))
+        return [found[place] for place in range(len(supports))]
+
+    def _together(self, supports: Sequence[Support]) -> list[RecognizerPredictor]:
+        """Several persons with equally many pairs, the head alone moving."""
+        starts = [self.start(support) for support in supports]
+        weights = adapt_together(
+            self.model,
+            {name: torch.stack([one[name] for one in starts]) for name in starts[0]},
+            self._rates,
+            torch.stack([self.source.batch(support.utterances).lower for support in supports]),
+            torch.stack([target_tensor(self.model.emotions, one.emotions, self.model) for one in supports]),
+            self._loss,
+            self._steps,
+        )
+        return [
+            RecognizerPredictor(self.model, self.source, {name: one[i] for name, one in weights.items()})
+            for i in range(len(supports))
+        ]
+
+    def describe(self) -> dict[str, object]:
+        constant = isinstance(self._rates, ConstantRate)
+        rate = float(f"{self._rates.rate.item():.6g}") if constant else "learned"  # not float32's digits
+        return {"scope": self.model.scope, "steps": self._steps, "rate": rate}
+
+
+class NewHeadPersonalizer(GradientPersonalizer):
+    """Learns two new linear layers from the support, drawn from its seed (the paper's Multi-Few)."""
+
+    def start(self, support: Support) -> Weights:
+        """Fresh weights of the two linear layers, as torch draws them."""
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(support.seed)
+            fresh = {
+                part: nn.Linear(one.in_features, one.out_features)
+                for part, one in (("projector", self.model.projector), ("classifier", self.model.classifier))
+            }
+        return {
+            f"{part}.{name}": one.detach().to(self.model.layer_logits)
+            for part, linear in fresh.items()
+            for name, one in linear.named_parameters()
+        }
+
+    def describe(self) -> dict[str, object]:
+        return super().describe() | {"start": "a new head"}
+
+
+def query_batches(source: ClipSource, utterances: Sequence[str]) -> Iterator[ClipBatch]:
+    """The utterances in order, at most QUERY_BATCH at once."""
+    for first in range(0, len(utterances), QUERY_BATCH):
+        yield source.batch(utterances[first : first + QUERY_BATCH])
+
+
+@torch.no_grad()
+def embeddings(model: EmotionRecognizer, source: ClipSource, utterances: Sequence[str]) -> Tensor:
+    """What the classifier reads: (num_utterances, D)."""
+    return torch.cat([model.embed(batch) for batch in query_batches(source, utterances)])
 
 
 def target_tensor(emotions: EmotionSet, labels: Sequence[Emotions], model: EmotionRecognizer) -> Tensor:

@@ -92,13 +92,15 @@ def adapt(
     targets: Tensor,
     loss: LossFunction,
     steps: int,
+    start: Weights | None = None,
 ) -> Weights:
     """Meta-testing: the adapted weights alone, detached, the graph of each step freed as it ends.
 
+    `start`: the weights before the first step; None: the model's own.
     Where the steps are too large for a support and the loss stops being finite, the last weights with a
     finite loss are given: one person's bad luck must not end a benchmark.
     """
-    weights = {name: one.detach() for name, one in model.moving_parameters().items()}
+    weights = _detached(model.moving_parameters() if start is None else start)
     before = weights
     for step in range(steps):
         leaves = {name: one.requires_grad_() for name, one in weights.items()}

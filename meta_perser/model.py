@@ -7,6 +7,7 @@ holds.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from meta_perser.scope import lowest_moving_layer
+from meta_perser.scope import lora_rank, lowest_moving_layer
+from perser.adapters import is_adapter
 from perser.encoder import SpeechEncoder, mean_pool
 from perser.errors import UserError
 from perser.labels import EmotionSet
@@ -85,12 +87,21 @@ class EmotionRecognizer(nn.Module):
         self.set_scope(scope)
 
     def set_scope(self, scope: str) -> None:
-        """Choose what moves from now on."""
-        self.scope = scope
+        """Choose what moves from now on. Adapters come with the scope `lora` and are merged into the
+        encoder's weights when it is left: the logits stay the same."""
         self.lowest = lowest_moving_layer(scope, self.encoder.num_layers)
-        moving = {id(one) for one in self.encoder.trunk_parameters(start=self.lowest)}
-        for name, parameter in self.named_parameters():
-            parameter.requires_grad_(id(parameter) in moving or not name.startswith("encoder."))
+        self.scope = scope
+        rank = lora_rank(scope)
+        self.encoder.set_adapters(rank)
+        if rank is None:
+            moving = self.encoder.trunk_parameters(start=self.lowest)
+        else:
+            moving = self.encoder.adapter_parameters()
+        self.requires_grad_(False)
+        head = [self.projector, self.classifier]
+        for parameter in (*moving, *(one for linear in head for one in linear.parameters())):
+            parameter.requires_grad_(True)
+        self.layer_logits.requires_grad_(scope != "linears")
 
     def moving_parameters(self) -> dict[str, nn.Parameter]:
         """Name to parameter of everything that moves, in a fixed order: theta of MAML."""
@@ -125,16 +136,12 @@ class EmotionRecognizer(nn.Module):
         return torch.stack([mean_pool(hidden, bucket.mask) for hidden in moving], dim=1)
 
     def save_pretrained(self, folder: Path, **extra: object) -> None:
-        """Write `encoder/` (transformers layout), the head's weights and a JSON that `from_pretrained`
-        and `extra_of` read."""
+        """Write `encoder/` (transformers layout, without adapters), the weights of head and adapters, and a
+        JSON that `from_pretrained` and `extra_of` read."""
         folder.mkdir(parents=True, exist_ok=True)
         self.encoder.save_pretrained(folder / "encoder")
-        head = {
-            name: value.contiguous()
-            for name, value in self.state_dict().items()
-            if not name.startswith("encoder.")
-        }
-        save_file(head, folder / WEIGHTS)
+        own = {name: value.contiguous() for name, value in self.state_dict().items() if _is_own(name)}
+        save_file(own, folder / WEIGHTS)
         config = {
             "emotions": self.emotions.names,
             "scope": self.scope,
@@ -142,6 +149,15 @@ class EmotionRecognizer(nn.Module):
             "extra": extra,
         }
         (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+
+    def fingerprint(self) -> str:
+        """sha256 over every weight and setting that the logits depend on."""
+        digest = hashlib.sha256(self.encoder.fingerprint("all").encode())
+        for name, value in sorted(self.state_dict().items()):
+            if _is_own(name):
+                digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+                digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        return digest.hexdigest()
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> EmotionRecognizer:
@@ -154,9 +170,14 @@ class EmotionRecognizer(nn.Module):
             config["head_size"],
         )
         missing, unexpected = model.load_state_dict(load_file(Path(folder) / WEIGHTS), strict=False)
-        if unexpected or any(not name.startswith("encoder.") for name in missing):
+        if unexpected or any(map(_is_own, missing)):
             raise UserError(f"{folder}: {WEIGHTS} does not fit {CONFIG}: train it again")
         return model
+
+
+def _is_own(name: str) -> bool:
+    """Whether a weight is the recogniser's and not the encoder's, which is saved apart."""
+    return not name.startswith("encoder.") or is_adapter(name)
 
 
 def extra_of(folder: Path) -> dict:
@@ -167,5 +188,7 @@ def extra_of(folder: Path) -> dict:
 def _read_config(folder: Path) -> dict:
     path = Path(folder) / CONFIG
     if not path.exists():
-        raise UserError(f"{folder} holds no {CONFIG}: train a model there with `perser pretrain`")
+        raise UserError(
+            f"{folder} holds no {CONFIG}: train a model there with `perser pretrain` or `perser meta-train`"
+        )
     return json.loads(path.read_text(encoding="utf-8"))

@@ -1,30 +1,82 @@
 """python -m meta_perser.pretrain --corpus DIR --episodes episodes.json --out ssl-e
 
-SSL-E: supervised training on labels aggregated over the training listeners (Meta-PerSER 2.3.1). What every
-personalised model starts from.
+Supervised training on the training listeners: SSL-E (Meta-PerSER 2.3.1), what every personalised model starts
+from, and the models of the baselines Linear-Few and Multi-Few.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 
 from meta_perser.clips import ClipSource
-from meta_perser.gradient import Unadapted, balanced_loss, training_class_weights
-from meta_perser.inner_loop import LossFunction
+from meta_perser.gradient import NewHeadPersonalizer, Unadapted, balanced_loss, training_class_weights
+from meta_perser.lessons import Lessons, aggregated_lessons, listener_lessons
 from meta_perser.model import MARKER, EmotionRecognizer
-from meta_perser.tuning import choose_fine_tune_rate, choose_prior_strength
+from meta_perser.multi_head import Consensus, MultiHead
+from meta_perser.supervised import FitOptions, fit
+from meta_perser.tuning import FRESH_RATES, Tuner
 from perser.cli import run_command
 from perser.corpora.corpus import Corpus
 from perser.encoder import SpeechEncoder
-from perser.episodes import Episode, EpisodeFile, aggregated_targets
+from perser.episodes import EpisodeFile
 from perser.errors import UserError
 from perser.features import cached_features
 from perser.folders import refuse_foreign, whole_folder
 from perser.personalizer import mean_score
-from perser.training import Best, cosine, progress, shuffled_batches, start
+from perser.training import start
+
+Target = Literal["ssl-e", "linear", "multi"]
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """How a recogniser is pretrained.
+
+    Args:
+        scope: what is trained: all (trunk and head), top_layers:N, lora:R or head; a linear target's is head.
+        head_size: width of the first of the two linear layers.
+        epochs: passes over the training utterances.
+        batch_size: utterances a step, over all processes.
+        learning_rate: of AdamW, with warm-up and cosine decay.
+        weight_decay: of AdamW.
+        label_smoothing: share of every target that is spread over all emotions (EMO-SUPERB: 0.05).
+        class_balanced: rare emotions weigh more in the loss, here and in everything that starts from this
+            model (Cui et al. 2019; the paper's); false: every utterance weighs the same.
+        adaptation_steps: gradient steps of the fine-tuning baselines, whose rates are chosen here on
+            validation episodes.
+        lora_rank: rank of LoRA-Few's adapters on SSL-E; 0: its rate is not chosen, and it cannot be measured.
+        seed: of weights and batches.
+    """
+
+    scope: str = "all"
+    head_size: int = 256
+    epochs: int = 20
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    label_smoothing: float = 0.05
+    class_balanced: bool = True
+    adaptation_steps: int = 50
+    lora_rank: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("head_size", "epochs", "batch_size", "adaptation_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: {getattr(self, name)}, give at least 1")
+        for name in ("learning_rate", "weight_decay", "lora_rank"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}: {getattr(self, name)}, give at least 0")
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"label_smoothing: {self.label_smoothing}, give at least 0 and less than 1")
+
+    @property
+    def fitting(self) -> FitOptions:
+        return FitOptions(self.epochs, self.batch_size, self.learning_rate, self.weight_decay, seed=self.seed)
 
 
 def pretrain(
@@ -33,17 +85,10 @@ def pretrain(
     out: Path,
     cache: Path = Path("runs/cache"),
     encoder: str = "tiny-whisper",
-    scope: str = "all",
-    head_size: int = 256,
-    epochs: int = 20,
-    batch_size: int = 32,
-    learning_rate: float = 1e-3,
-    weight_decay: float = 0.01,
-    label_smoothing: float = 0.05,
-    adaptation_steps: int = 50,
-    seed: int = 0,
+    target: Target = "ssl-e",
+    **training: Any,
 ) -> None:
-    """Train SSL-E, the recogniser of the average listener, on aggregated labels.
+    """Train SSL-E, the recogniser of the average listener, or the model of another baseline.
 
     Args:
         corpus: a prepared corpus.
@@ -52,100 +97,85 @@ def pretrain(
         out: folder for the trained recogniser.
         cache: folder of the feature cache.
         encoder: a Hub name, a local folder, or tiny-{wav2vec2,hubert,wavlm,data2vec,whisper}.
-        scope: what is trained: all (trunk and head), top_layers:N or head.
-        head_size: width of the first of the two linear layers.
-        epochs: passes over the training utterances.
-        batch_size: utterances a step.
-        learning_rate: of AdamW, with warm-up and cosine decay.
-        weight_decay: of AdamW.
-        label_smoothing: share of every target that is spread over all emotions (EMO-SUPERB: 0.05).
-        adaptation_steps: gradient steps of Entire-Few, whose rate is chosen here on validation episodes.
-        seed: of weights and batches.
+        target: ssl-e, on labels aggregated over the listeners; linear, the same with the encoder as it
+            comes (for linear-few); multi, a head for each listener on a shared encoder (for multi-few).
+        **training: the fields of `Pretraining`.
     """
-    if min(epochs, batch_size, adaptation_steps) < 1:
-        raise UserError("epochs, batch_size and adaptation_steps must be at least 1")
+    try:
+        options = Pretraining(**training)
+    except ValueError as error:
+        raise UserError(str(error)) from error
     refuse_foreign(out, MARKER)
-    accelerator = start(seed)
+    accelerator = start(options.seed)
+    torch.manual_seed(options.seed)  # the same weights in every process
     prepared, drawn = Corpus.load(corpus), EpisodeFile.load(episodes)
     tasks = drawn.training_tasks(prepared)
-    targets = aggregated_targets(tasks, prepared.emotions)
-    utterances = list(targets)
-    target_rows = torch.stack([torch.as_tensor(targets[one]) for one in utterances])
-    class_weights = training_class_weights(tasks, prepared.emotions)
-    loss_function = balanced_loss(class_weights, label_smoothing)
-
-    model = EmotionRecognizer(
-        SpeechEncoder.from_name(encoder, seed=seed), prepared.emotions, scope, head_size
+    class_weights = (
+        training_class_weights(tasks, prepared.emotions)
+        if options.class_balanced
+        else torch.ones(len(prepared.emotions))
     )
-    model.standardise(cached_features(prepared.recordings, model.encoder, "pooled", cache).stack(utterances))
-    model.to(accelerator.device)
+    loss = balanced_loss(class_weights, options.label_smoothing)
+    lessons = (listener_lessons if target == "multi" else aggregated_lessons)(tasks, prepared.emotions)
+    model = _new_recognizer(target, encoder, prepared, cache, lessons, options).to(accelerator.device)
     source = ClipSource(prepared.recordings, model, cache)
-    optimizer = torch.optim.AdamW(
-        model.moving_parameters().values(), lr=learning_rate, weight_decay=weight_decay
-    )
-    steps_an_epoch = -(-len(utterances) // batch_size)
-    schedule = cosine(optimizer, epochs * steps_an_epoch)
-    # Not the schedule: prepared, it would step once for every process.
-    wrapped, optimizer = accelerator.prepare(model, optimizer)
-    order = torch.Generator().manual_seed(seed)
-    best = Best()
-    with progress(epochs * steps_an_epoch, "SSL-E") as bar:
-        for epoch in range(epochs):
-            wrapped.train()
-            for chosen in shuffled_batches(len(utterances), batch_size, order):
-                logits = wrapped(source.batch([utterances[i] for i in chosen]))
-                loss = loss_function(logits, target_rows[chosen].to(logits))
-                accelerator.backward(loss)
-                accelerator.clip_grad_norm_(wrapped.parameters(), 1.0)
-                optimizer.step()
-                schedule.step()
-                optimizer.zero_grad()
-                bar.update()
-            score = mean_score(Unadapted(model, source), drawn.validation_episodes, prepared.emotions)
-            best.offer(score, epoch + 1, model)
-            bar.set_postfix(loss=f"{loss.item():.3f}", validation_maF1=f"{score:.3f}")
-    best.restore(model)
-    model.eval()
-    fine_tune, prior_strength = _tune_baselines(
-        model, prepared, cache, loss_function, adaptation_steps, drawn.validation_episodes
-    )
+    learner, average = model, model
+    if target == "multi":
+        learner = MultiHead(model, len(tasks)).to(accelerator.device)
+        average = Consensus(learner)
+
+    def validate() -> float:
+        return mean_score(Unadapted(average, source), drawn.validation_episodes, prepared.emotions)
+
+    best = fit(learner, lessons, source, loss, validate, options.fitting, accelerator, f"pretrain {target}")
+    tuner = Tuner(prepared, cache, loss, options.adaptation_steps, drawn.validation_episodes)
+    tuned = tune(target, model, tuner, options.lora_rank)
     if not accelerator.is_main_process:
         return
     with whole_folder(out, marker=MARKER) as folder:
         model.save_pretrained(
             folder,
-            encoder={"name": encoder, "seed": seed},
+            encoder={"name": encoder, "seed": options.seed},
             trained_on=drawn.training_digest,
             class_weights=class_weights.tolist(),
-            label_smoothing=label_smoothing,
+            label_smoothing=options.label_smoothing,
             best_epoch=best.step,
             validation_maf1=best.score,
-            fine_tune=fine_tune,
-            adaptation_steps=adaptation_steps,
-            prior_strength=prior_strength,
+            adaptation_steps=options.adaptation_steps,
+            **tuned,
         )
 
 
-def _tune_baselines(
-    model: EmotionRecognizer,
-    corpus: Corpus,
-    cache: Path,
-    loss: LossFunction,
-    steps: int,
-    episodes: Sequence[Episode],
-) -> tuple[dict[str, dict[str, object]], float]:
-    """Scope and rate of Entire-Few (`entire`: what was trained) and Head-Few (`head`), and Prior-Shift's
-    strength. Each scope is tuned once; the model's own is left as it was."""
+def _new_recognizer(
+    target: Target, encoder: str, corpus: Corpus, cache: Path, lessons: Lessons, options: Pretraining
+) -> EmotionRecognizer:
+    """An untrained recogniser, its hidden states standardised by the training utterances."""
+    model = EmotionRecognizer(
+        SpeechEncoder.from_name(encoder, seed=options.seed),
+        corpus.emotions,
+        "head" if target == "linear" else options.scope,
+        options.head_size,
+    )
+    pooled = cached_features(corpus.recordings, model.encoder, "pooled", cache)
+    model.standardise(pooled.stack(lessons.utterances))
+    return model
+
+
+def tune(target: Target, model: EmotionRecognizer, tuner: Tuner, lora_rank: int) -> dict[str, object]:
+    """What the baselines on this model are owed, by the names that `meta_perser.baselines` reads: scope and
+    rate of each that takes gradient steps, and Prior-Shift's strength. Each scope is tuned once."""
+    if target == "linear":
+        return {"fine_tune": {"head": tuner.fine_tuning(model, "head")}}
+    if target == "multi":
+        return {
+            "fine_tune": {"linears": tuner.fine_tuning(model, "linears", FRESH_RATES, NewHeadPersonalizer)}
+        }
     trained = model.scope
-    rates = {}
-    for scope in dict.fromkeys((trained, "head")):
-        model.set_scope(scope)
-        clips = ClipSource(corpus.recordings, model, cache)
-        rates[scope] = choose_fine_tune_rate(model, clips, loss, steps, episodes)
-    prior_strength = choose_prior_strength(model, clips, episodes)
-    model.set_scope(trained)
-    scopes = {"entire": trained, "head": "head"}
-    return {part: {"scope": scope, "rate": rates[scope]} for part, scope in scopes.items()}, prior_strength
+    tuned = {scope: tuner.fine_tuning(model, scope) for scope in dict.fromkeys((trained, "head"))}
+    parts = {"entire": tuned[trained], "head": tuned["head"]}
+    if lora_rank:
+        parts["lora"] = tuner.fine_tuning(model, f"lora:{lora_rank}", FRESH_RATES)
+    return {"fine_tune": parts, "prior_strength": tuner.prior_strength(model)}
 
 
 if __name__ == "__main__":

@@ -51,13 +51,16 @@ class PriorShift(Personalizer):
     route: ClassVar[str] = "meta-perser"
 
     def __init__(self, model: EmotionRecognizer, source: ClipSource, strength: float) -> None:
-        self._model = model
-        self._source = source
+        self.model = model
+        self.source = source
         self._strength = strength
 
     def personalize(self, support: Support) -> RecognizerPredictor:
-        unshifted = RecognizerPredictor(self._model, self._source, {})
+        unshifted = RecognizerPredictor(self.model, self.source, {})
         logits = unshifted.logits(support.utterances)
-        targets = target_tensor(self._model.emotions, support.emotions, self._model)
+        targets = target_tensor(self.model.emotions, support.emotions, self.model)
         bias = fit_bias(logits, targets, self._strength).to(logits)
-        return RecognizerPredictor(self._model, self._source, {}, logit_bias=bias)
+        return RecognizerPredictor(self.model, self.source, {}, logit_bias=bias)
+
+    def describe(self) -> dict[str, object]:
+        return {"scope": "a bias on the logits", "strength": self._strength}

@@ -39,8 +39,8 @@ def start_point(
         model = _plain(model, ssl_e, extra, tasks, recordings, cache)
     model.set_scope(scope)
     model.to(device)
-    part = "head" if scope == "head" else "entire"
-    rate = extra["fine_tune"][part]["rate"] if inner.rate is None else inner.rate
+    tuned = {one["scope"]: one["rate"] for one in extra["fine_tune"].values()}
+    rate = tuned.get(scope, extra["fine_tune"]["entire"]["rate"]) if inner.rate is None else inner.rate
     return MetaPerSER(
         model=model,
         rates=make_rates(list(model.moving_parameters()), inner.steps, rate, lslr).to(device),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from meta_perser.clips import ClipSource
 from meta_perser.gradient import GradientPersonalizer
@@ -10,37 +12,63 @@ from meta_perser.inner_loop import LossFunction
 from meta_perser.lslr import ConstantRate
 from meta_perser.model import EmotionRecognizer
 from meta_perser.prior_shift import PriorShift
+from perser.corpora.corpus import Corpus
 from perser.episodes import Episode
 from perser.personalizer import mean_score
 from perser.training import progress
 
 FINE_TUNE_RATES = (0.0003, 0.001, 0.003, 0.01, 0.03)
+FRESH_RATES = (0.003, 0.01, 0.03, 0.1, 0.3)
+"""For what starts from nothing: a new head, adapters."""
 PRIOR_STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)
 
 
-def choose_fine_tune_rate(
-    model: EmotionRecognizer,
-    source: ClipSource,
-    loss: LossFunction,
-    steps: int,
-    episodes: Sequence[Episode],
-) -> float:
-    """The constant rate with which fine-tuning on the support does best after `steps` steps."""
-    names = list(model.moving_parameters())
-    with progress(len(FINE_TUNE_RATES), f"choosing a rate ({model.scope})") as bar:
+@dataclass(frozen=True)
+class Tuner:
+    """Tries a baseline on the validation episodes with each value that it may have."""
 
-        def score(rate: float) -> float:
-            tuned = GradientPersonalizer(model, source, ConstantRate(names, rate), loss, steps)
-            found = mean_score(tuned, episodes, model.emotions)
-            bar.update()
-            return found
+    corpus: Corpus
+    cache: Path
+    loss: LossFunction
+    steps: int
+    """Gradient steps on a support."""
+    episodes: Sequence[Episode]
 
-        return max(FINE_TUNE_RATES, key=score)
+    def fine_tuning(
+        self,
+        model: EmotionRecognizer,
+        scope: str,
+        rates: Sequence[float] = FINE_TUNE_RATES,
+        kind: type[GradientPersonalizer] = GradientPersonalizer,
+    ) -> dict[str, object]:
+        """The scope, and the constant rate with which moving it on the support does best. The model's own
+        scope is left as it was."""
+        trained = model.scope
+        model.set_scope(scope)
+        source = ClipSource(self.corpus.recordings, model, self.cache)
+        names = list(model.moving_parameters())
+        with progress(len(rates), f"choosing a rate ({scope})") as bar:
 
+            def score(rate: float) -> float:
+                tuned = kind(model, source, ConstantRate(names, rate), self.loss, self.steps)
+                found = mean_score(tuned, self.episodes, model.emotions)
+                bar.update()
+                return found
 
-def choose_prior_strength(model: EmotionRecognizer, source: ClipSource, episodes: Sequence[Episode]) -> float:
-    """The strength with which Prior-Shift does best."""
-    return max(
-        PRIOR_STRENGTHS,
-        key=lambda strength: mean_score(PriorShift(model, source, strength), episodes, model.emotions),
-    )
+            best = max(rates, key=score)
+        model.set_scope(trained)
+        return {"scope": scope, "rate": best}
+
+    def prior_strength(self, model: EmotionRecognizer) -> float:
+        """The strength with which Prior-Shift does best."""
+        trained = model.scope
+        model.set_scope("head")
+        source = ClipSource(self.corpus.recordings, model, self.cache)
+        best = max(
+            PRIOR_STRENGTHS,
+            key=lambda strength: mean_score(
+                PriorShift(model, source, strength), self.episodes, model.emotions
+            ),
+        )
+        model.set_scope(trained)
+        return best

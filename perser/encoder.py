@@ -13,6 +13,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal, Self
 
@@ -22,6 +23,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 
+from perser.adapters import adapter_rank, base_name, base_state, inject, is_adapter, merge, switched_off
 from perser.encoder_families import Family, WavLMFamily
 from perser.encoder_loading import load_encoder, quiet_transformers
 from perser.weight_norm import use_exact_weight_norm
@@ -58,7 +60,7 @@ class SpeechEncoder(nn.Module):
         for module in family.front_modules(model):
             module.requires_grad_(False)
         # What transformers itself keeps fixed (Whisper's sinusoids) is not for the trunk to learn either.
-        self._trunk_names = [key for key, value in model.named_parameters() if value.requires_grad]
+        self._trunk_names = {key for key, value in model.named_parameters() if value.requires_grad}
         self.set_attention(attention)
 
     @classmethod
@@ -75,9 +77,10 @@ class SpeechEncoder(nn.Module):
         return cls(name, model, extractor, family, attention)
 
     def save_pretrained(self, folder: Path) -> None:
-        """Writes the encoder in transformers' layout; `from_name(str(folder))` gives the same outputs."""
+        """Writes the encoder in transformers' layout; `from_name(str(folder))` gives the same outputs.
+        Adapters are left out."""
         with quiet_transformers():
-            self.model.save_pretrained(folder)
+            self.model.save_pretrained(folder, state_dict=base_state(self.model))
             self._extractor.save_pretrained(folder)
 
     def set_attention(self, attention: Attention) -> None:
@@ -85,6 +88,24 @@ class SpeechEncoder(nn.Module):
         utterances but only once differentiable. They agree. WavLM always computes its own, explicitly."""
         if not isinstance(self._family, WavLMFamily):
             self.model.set_attn_implementation(attention)
+
+    def set_adapters(self, rank: int | None, seed: int = 0) -> None:
+        """Have LoRA adapters of this rank on every layer's attention projections, or none. New ones change no
+        output (see `perser.adapters`); those that are there already with this rank stay as they are; what
+        others learned is merged into the weights."""
+        if adapter_rank(self.model) == rank:
+            return
+        merge(self.model)
+        if rank is not None:
+            inject(self.model, rank, seed)
+
+    def adapter_parameters(self) -> list[nn.Parameter]:
+        """The adapters' parameters, in the model's order; empty without adapters."""
+        return [one for name, one in self.model.named_parameters() if is_adapter(name)]
+
+    def without_adapters(self) -> AbstractContextManager[None]:
+        """Within it, the encoder gives what it would give if it had no adapters."""
+        return switched_off(self.model)
 
     def train(self, mode: bool = True) -> Self:
         """As any module's, but nothing in the transformers model may act differently in training."""
@@ -124,11 +145,13 @@ class SpeechEncoder(nn.Module):
         return self.hidden_states(frames, mask)
 
     def trunk_parameters(self, start: int | None = None) -> list[nn.Parameter]:
-        """Everything that may adapt: all but the front-end and fixed positions, in the model's order.
+        """Everything that may adapt: all but the front-end, fixed positions and adapters, in the model's
+        order.
 
         With `start`, only what `run_layers(..., start)` reads and no layer below it does.
         """
-        trunk = {name: self.model.get_parameter(name) for name in self._trunk_names}
+        named = ((base_name(name), one) for name, one in self.model.named_parameters())
+        trunk = {name: one for name, one in named if name in self._trunk_names}
         if start is None:
             return list(trunk.values())
         read = self._read_by_layers_from(start)
@@ -156,14 +179,15 @@ class SpeechEncoder(nn.Module):
         return {id(one) for one, gradient in pairs if gradient is not None}
 
     def fingerprint(self, part: Literal["frontend", "all"]) -> str:
-        """sha256 over the weights and settings that the front-end's output, or any output, depends on."""
+        """sha256 over the weights and settings that the front-end's output, or any output, depends on.
+        Adapters are left out."""
         family, config = self._family, self.model.config
         settings = {name: getattr(self._extractor, name) for name in family.extractor_fields}
         fields = family.front_fields if part == "frontend" else family.front_fields + family.trunk_fields
         settings |= {name: getattr(config, name, None) for name in fields}
         front = {id(value) for module in family.front_modules(self.model) for value in module.parameters()}
         digest = hashlib.sha256(json.dumps([config.model_type, settings], sort_keys=True).encode())
-        for name, value in sorted(self.model.state_dict(keep_vars=True).items()):
+        for name, value in sorted(base_state(self.model).items()):
             if part == "all" or id(value) in front:
                 array = value.detach().cpu().contiguous()
                 digest.update(f"{name} {array.dtype} {tuple(array.shape)}".encode())

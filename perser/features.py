@@ -90,6 +90,7 @@ def cached_features(
 ) -> FeatureStore:
     """The store of these recordings' features at this level, computed with a progress bar if `cache` has
     none. It appears in one rename: an interrupted run leaves none, and of two at once the first stays.
+    An encoder's adapters have no part in it.
 
     Raises UserError for an unknown level, or for an utterance whose features are not finite.
     """
@@ -102,7 +103,8 @@ def cached_features(
         ) as temporary:
             written = Path(temporary) / folder.name
             written.mkdir()
-            _write(recordings, encoder, level, layer, written)
+            with encoder.without_adapters():
+                _write(recordings, encoder, level, layer, written)
             try:
                 written.rename(folder)
             except OSError:

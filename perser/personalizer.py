@@ -45,6 +45,10 @@ class Personalizer(ABC):
         """Learn several persons; override where that is faster than one by one."""
         return [self.personalize(support) for support in supports]
 
+    def describe(self) -> dict[str, object]:
+        """What the method adapts and how, for the record: short names to plain values."""
+        return {}
+
 
 @dataclass(frozen=True)
 class RouteContext:
@@ -53,7 +57,7 @@ class RouteContext:
     emotions: EmotionSet
     recordings: Recordings
     models: Path
-    """Folder of trained models, one a subfolder: `ssl-e`, `meta-perser`, `speech-lm`."""
+    """Folder of trained models, one a subfolder: `ssl-e`, `linear`, `multi`, `meta-perser`, `speech-lm`."""
     cache: Path
     """Folder of the feature cache."""
     trained_on: str | None = None

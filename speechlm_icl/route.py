@@ -54,6 +54,9 @@ class SpeechLMPersonalizer(Personalizer):
         features = self.features.stack(enrolled.utterances) if answers else None
         return SpeechLMPredictor(self.model, self.features, read_enrolment(self.model, features, answers))
 
+    def describe(self) -> dict[str, object]:
+        return {"pairs": "all" if self.pairs is None else self.pairs}
+
 
 def speech_lm(context: RouteContext, pairs: int | None = None) -> SpeechLMPersonalizer:
     """The personalizer of the model in `context.models / "speech-lm"`."""

@@ -111,6 +111,22 @@ def test_the_same_seed_gives_the_same_results_times_apart(finished, manifest, tm
     assert contents[0] == contents[1]
 
 
+def test_a_method_with_a_model_of_its_own_has_it_trained(manifest, tmp_path, capsys):
+    """As stages after the others, which are not run again for it."""
+    out = tmp_path / "toy"
+    methods = ["random", "linear-few", "multi-few"]
+    wanted = ["--bench.methods", f"[{', '.join(methods)}]"]
+    experiment(**parse_command(experiment, small(manifest, out, *wanted)))
+    assert {"pretrain linear.json", "pretrain multi.json"} <= {one.name for one in (out / "stages").iterdir()}
+    rows = json.loads((out / "results.json").read_text())["rows"]
+    assert [row["method"] for row in rows] == methods
+    assert [row["adapts"].get("scope") for row in rows] == [None, "head", "linears"]
+    capsys.readouterr()
+    experiment(**parse_command(experiment, small(manifest, out, "--bench.methods", "[random, multi-few]")))
+    stages = [line for line in capsys.readouterr().err.splitlines() if "finished before" in line]
+    assert len(stages) == 5  # what both runs have before the baselines' models
+
+
 def test_the_results_page_holds_the_runs_figures(finished, tmp_path):
     reference(finished)
     results_page([finished], tmp_path / "RESULTS.md")
@@ -134,6 +150,7 @@ def test_a_page_of_an_unfinished_run_is_refused(tmp_path):
         ("--draw.split.fold=9", "fold"),
         ("--meta_train.inner.adaptation_steps=1", "adaptation_steps"),
         ("--threads=0", "threads"),
+        ("--meta_train.scope=tail", "tail"),
         ("--prepare.corpus=nowhere", "nowhere"),
         ("--prepare.root=/no/such/folder", "/no/such/folder"),
         ("--encoder=tiny-whale", "tiny-whale"),

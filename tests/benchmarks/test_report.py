@@ -191,7 +191,7 @@ def test_names_cannot_break_the_page_or_the_table(results, tmp_path):
     assert "<script>" not in paths.html.read_text()
     tables = [line for line in paths.markdown.read_text().splitlines() if line.startswith("|")]
     scores = tables[: 2 + len(results["rows"])]
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in scores} == {10}
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in scores} == {11}
 
 
 def test_the_terminal_shows_every_method_and_the_verdict(results):
@@ -238,3 +238,14 @@ def test_the_verdict_says_when_persons_are_few(persons, said):
 )
 def test_durations_read_well(seconds, text):
     assert duration(seconds) == text
+
+
+def test_what_a_method_adapts_stands_in_its_row(results, tmp_path):
+    results["rows"].append(
+        row("head-few", "mine", 0.25, adapts={"scope": "head", "steps": 50, "rate": 0.003})
+    )
+    paths = write_report(results, tmp_path)
+    lines = paths.markdown.read_text().splitlines()
+    (line,) = [one for one in lines if one.startswith("| head-few |") and "50" in one]
+    assert line.endswith("| scope head, steps 50, rate 0.003 |")
+    assert "scope head, steps 50, rate 0.003" in paths.html.read_text()

@@ -31,12 +31,13 @@ def ran(out: Path, source: Path, seed: int = 0) -> list[str]:
 
     stages = Stages(out)
     stages.run("first", stage("first"), {"out": out / "1", "root": source, "seed": seed}, sources=("root",))
-    stages.run("second", stage("second"), {"out": out / "2"})
+    stages.run("second", stage("second"), {"out": out / "2"}, after=("first",))
+    stages.run("apart", stage("apart"), {"out": out / "3"})
     return names
 
 
 def test_what_ended_is_skipped(tmp_path: Path, source: Path):
-    assert ran(tmp_path / "run", source) == ["first", "second"]
+    assert ran(tmp_path / "run", source) == ["first", "second", "apart"]
     assert ran(tmp_path / "run", source) == []
 
 

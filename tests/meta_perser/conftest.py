@@ -13,7 +13,7 @@ from perser.personalizer import RouteContext
 
 @pytest.fixture(scope="session")
 def trained(toy_corpus: Corpus, toy_episodes_path: Path, tmp_path_factory) -> RouteContext:
-    """SSL-E and Meta-PerSER, trained for a few seconds on the toy corpus."""
+    """SSL-E, Meta-PerSER and the baselines' models, trained for a few seconds on the toy corpus."""
     folder = tmp_path_factory.mktemp("trained")
     shared = {"corpus": toy_corpus.folder, "episodes": toy_episodes_path, "cache": folder / "cache"}
     models = folder / "models"
@@ -26,7 +26,19 @@ def trained(toy_corpus: Corpus, toy_episodes_path: Path, tmp_path_factory) -> Ro
         head_size=16,
         learning_rate=3e-3,
         adaptation_steps=6,
+        lora_rank=2,
     )
+    for target in ("linear", "multi"):
+        pretrain(
+            **shared,
+            out=models / target,
+            target=target,
+            epochs=4,
+            batch_size=16,
+            head_size=16,
+            learning_rate=3e-3,
+            adaptation_steps=6,
+        )
     meta_train(
         **shared,
         ssl_e=models / "ssl-e",

@@ -2,18 +2,33 @@ from __future__ import annotations
 
 import pytest
 
-from meta_perser.scope import lowest_moving_layer
+from meta_perser.scope import DEFAULT_RANK, lora_rank, lowest_moving_layer
 from perser.errors import UserError
 
 
 @pytest.mark.parametrize(
-    ("scope", "lowest"), [("all", None), ("head", 4), ("top_layers:1", 3), ("top_layers:4", 0)]
+    ("scope", "lowest"),
+    [
+        ("all", None),
+        ("head", 4),
+        ("linears", 4),
+        ("top_layers:1", 3),
+        ("top_layers:4", 0),
+        ("lora", 0),
+        ("lora:3", 0),
+    ],
 )
 def test_how_many_layers_stay_below(scope, lowest):
     assert lowest_moving_layer(scope, 4) == lowest
 
 
-@pytest.mark.parametrize("scope", ["top_layers:5", "top_layers:0", "top_layers", "most", ""])
+@pytest.mark.parametrize(
+    "scope", ["top_layers:5", "top_layers:0", "top_layers", "most", "lora:", "lora:0", "lora:x", ""]
+)
 def test_anything_else_is_refused_by_name(scope):
     with pytest.raises(UserError, match="scope"):
         lowest_moving_layer(scope, 4)
+
+
+def test_a_rank_is_part_of_the_scope():
+    assert [lora_rank(one) for one in ("lora:3", "lora", "head")] == [3, DEFAULT_RANK, None]

@@ -1,11 +1,22 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
 
 import numpy as np
 import pytest
 
-from meta_perser.baselines import entire_few, entire_zero, prior_shift
+from meta_perser.baselines import (
+    entire_few,
+    entire_sim,
+    entire_zero,
+    head_few,
+    linear_few,
+    lora_few,
+    multi_few,
+    prior_shift,
+)
 from meta_perser.model import extra_of
 from meta_perser.options import InnerOptions, OuterOptions
 from meta_perser.pretrain import pretrain
@@ -19,6 +30,11 @@ from perser.personalizer import build_method, mean_score
 FACTORIES = {
     "entire-zero": entire_zero,
     "entire-few": entire_few,
+    "entire-sim": entire_sim,
+    "head-few": head_few,
+    "linear-few": linear_few,
+    "lora-few": lora_few,
+    "multi-few": multi_few,
     "prior-shift": prior_shift,
     "meta-perser": meta_perser,
 }
@@ -50,7 +66,7 @@ def test_personalising_moves_towards_the_person(trained, toy_episodes):
         return -(targets * np.log(probabilities)).sum(axis=1).mean()
 
     zero = surprise(entire_zero(trained))
-    for name in ("entire-few", "prior-shift", "meta-perser"):
+    for name in ("entire-few", "head-few", "lora-few", "prior-shift", "meta-perser"):
         assert surprise(FACTORIES[name](trained)) < zero, name
 
 
@@ -70,6 +86,25 @@ def test_a_number_on_a_method_that_reads_everything_is_refused(trained):
         build_method("entire-few-8", trained)
     with pytest.raises(UserError, match="unknown method 'entire-many'"):
         build_method("entire-many", trained)
+
+
+@pytest.mark.parametrize(
+    ("name", "target"), [("linear-few", "linear"), ("multi-few", "multi"), ("entire-sim", "ssl-e")]
+)
+def test_a_model_that_is_not_there_is_named_with_its_command(name, target, trained, tmp_path):
+    nowhere = dataclasses.replace(trained, models=tmp_path)
+    with pytest.raises(UserError, match=rf"`perser pretrain --target {target} --out \S+/{target}`"):
+        build_method(name, nowhere)
+
+
+def test_lora_few_says_that_its_rate_was_not_chosen(trained, tmp_path):
+    shutil.copytree(trained.models / "ssl-e", tmp_path / "ssl-e")
+    config = tmp_path / "ssl-e" / "meta_perser.json"
+    content = json.loads(config.read_text())
+    del content["extra"]["fine_tune"]["lora"]
+    config.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="--lora_rank"):
+        build_method("lora-few", dataclasses.replace(trained, models=tmp_path))
 
 
 def test_a_model_of_another_split_or_other_emotions_is_refused(trained, toy_episodes):
@@ -109,7 +144,7 @@ def test_what_a_user_asks_is_written_beside_the_weights(trained):
     assert 0 <= extra["best_iteration"] <= 20
 
 
-@pytest.mark.parametrize("scope", ["head", "top_layers:1"])
+@pytest.mark.parametrize("scope", ["head", "top_layers:1", "lora:2"])
 def test_the_same_seed_trains_the_same_model(scope, trained, toy_corpus, toy_episodes_path, tmp_path):
     weights = []
     for name in ("first", "second"):
@@ -126,3 +161,6 @@ def test_the_same_seed_trains_the_same_model(scope, trained, toy_corpus, toy_epi
         files = ("recogniser.safetensors", "rates.safetensors", "encoder/model.safetensors")
         weights.append([(tmp_path / name / file).read_bytes() for file in files])
     assert weights[0] == weights[1]
+    (tmp_path / "first").rename(tmp_path / "meta-perser")
+    method = meta_perser(dataclasses.replace(trained, models=tmp_path))
+    assert method.describe() == {"scope": scope, "steps": 2, "rate": "learned"}

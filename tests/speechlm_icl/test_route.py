@@ -47,3 +47,8 @@ def test_predictors_of_two_people_do_not_disturb_each_other(model, store):
     both = personalizer.personalize_many([SUPPORT, other])
     both[1].predict_proba(QUERIES)
     np.testing.assert_array_equal(both[0].predict_proba(QUERIES), alone)
+
+
+def test_it_says_how_many_pairs_it_reads(model, store):
+    assert SpeechLMPersonalizer(model, store, 4).describe() == {"pairs": 4}
+    assert SpeechLMPersonalizer(model, store).describe() == {"pairs": "all"}

@@ -1,0 +1,98 @@
+"""Adapters as fast weights: what `lora` moves is meta-learned, saved and loaded like the rest."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.func import functional_call
+
+from meta_perser.clips import ClipSource
+from meta_perser.inner_loop import inner_loop
+from meta_perser.lslr import LearnedRates
+from meta_perser.model import EmotionRecognizer
+from perser.encoder import SpeechEncoder
+from perser.losses import class_balanced_cross_entropy
+
+
+def recogniser(encoder, corpus, scope="lora:2"):
+    torch.manual_seed(0)
+    model = EmotionRecognizer(SpeechEncoder.from_name(encoder), corpus.emotions, scope, head_size=8)
+    for name, one in model.moving_parameters().items():
+        if ".lora_B." in name:
+            torch.nn.init.normal_(one, std=0.1)
+    return model
+
+
+@pytest.mark.parametrize("encoder", ["tiny-wav2vec2", "tiny-whisper", "tiny-wavlm"])
+def test_second_order_gradients_agree_with_finite_differences(encoder, toy_corpus, tmp_path):
+    model = recogniser(encoder, toy_corpus)
+    chosen = toy_corpus.recordings.utterance_ids[:3]
+    model.double()
+    source = ClipSource(toy_corpus.recordings, recogniser(encoder, toy_corpus), tmp_path)
+    batch = as_double(source.batch(chosen))
+    targets = torch.eye(4, dtype=torch.float64)[:3]
+    weights = {name: one.detach().requires_grad_() for name, one in model.moving_parameters().items()}
+    rates = LearnedRates(list(weights), steps=2, initial=0.5).double()
+
+    def outer(start):
+        adapted = inner_loop(model, start, rates, batch, targets, class_balanced_cross_entropy, 2, True)
+        return class_balanced_cross_entropy(functional_call(model, adapted, (batch,)), targets)
+
+    gradients = torch.autograd.grad(outer(weights), list(weights.values()))
+    adapters = [name for name in weights if ".lora_" in name]
+    assert len(adapters) == 3 * 4 * 2
+    generator = torch.Generator().manual_seed(1)
+    for part in (adapters, list(weights)):
+        ways = {
+            name: torch.randn(weights[name].shape, dtype=torch.float64, generator=generator) for name in part
+        }
+        slope = sum(
+            (gradient * ways[name]).sum()
+            for name, gradient in zip(weights, gradients, strict=True)
+            if name in ways
+        )
+
+        def shifted(size, ways=ways):
+            moved = {name: one + size * ways[name] if name in ways else one for name, one in weights.items()}
+            return outer(moved).detach()
+
+        size = 1e-5
+        measured = (shifted(size) - shifted(-size)) / (2 * size)
+        torch.testing.assert_close(slope, measured, rtol=1e-6, atol=1e-9)
+
+
+def as_double(batch):
+    """The same batch in float64, whatever it is made of."""
+
+    def double(value):
+        if isinstance(value, torch.Tensor):
+            return value.double() if value.is_floating_point() else value
+        return type(value)(map(double, value)) if isinstance(value, tuple | list) else value
+
+    return type(batch)(*map(double, vars(batch).values()))
+
+
+@pytest.mark.parametrize("encoder", ["tiny-hubert", "tiny-whisper"])
+def test_adapters_are_saved_apart_from_the_encoder(encoder, toy_corpus, tmp_path):
+    model = recogniser(encoder, toy_corpus)
+    model.save_pretrained(tmp_path / "model")
+    loaded = EmotionRecognizer.from_pretrained(tmp_path / "model")
+    assert list(loaded.moving_parameters()) == list(model.moving_parameters())
+    chosen = toy_corpus.recordings.utterance_ids[:3]
+    logits = [one(ClipSource(toy_corpus.recordings, one, tmp_path).batch(chosen)) for one in (model, loaded)]
+    assert torch.equal(*logits)
+    base = SpeechEncoder.from_name(str(tmp_path / "model" / "encoder"))
+    assert not base.adapter_parameters()
+    assert base.fingerprint("all") == SpeechEncoder.from_name(encoder).fingerprint("all")
+
+
+def test_only_adapters_and_head_move(toy_corpus):
+    model = recogniser("tiny-wav2vec2", toy_corpus)
+    head = {
+        "layer_logits",
+        *(f"{one}.{kind}" for one in ("projector", "classifier") for kind in ("weight", "bias")),
+    }
+    moving = set(model.moving_parameters())
+    assert head < moving
+    assert all(".lora_" in name for name in moving - head)
+    assert model.fingerprint() != recogniser("tiny-wav2vec2", toy_corpus, "lora:3").fingerprint()

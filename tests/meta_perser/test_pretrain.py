@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from meta_perser.baselines import entire_few, head_few, linear_few, lora_few, multi_few, prior_shift
+from meta_perser.model import EmotionRecognizer, extra_of
+from meta_perser.pretrain import Pretraining, pretrain
+from meta_perser.tuning import FINE_TUNE_RATES, FRESH_RATES
+from perser.encoder import SpeechEncoder
+from perser.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("epochs", 0),
+        ("batch_size", 0),
+        ("head_size", 0),
+        ("adaptation_steps", 0),
+        ("learning_rate", -1.0),
+        ("weight_decay", -0.1),
+        ("lora_rank", -1),
+        ("label_smoothing", 1.0),
+    ],
+)
+def test_impossible_options_are_refused_by_key(key, value, toy_corpus, toy_episodes_path, tmp_path):
+    with pytest.raises(ValueError, match=key):
+        Pretraining(**{key: value})
+    with pytest.raises(UserError, match=key):
+        pretrain(corpus=toy_corpus.folder, episodes=toy_episodes_path, out=tmp_path / "out", **{key: value})
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_linear_model_leaves_the_encoder_as_it_came(trained):
+    plain = SpeechEncoder.from_name("tiny-whisper", seed=0).fingerprint("all")
+    encoders = {
+        name: EmotionRecognizer.from_pretrained(trained.models / name).encoder.fingerprint("all")
+        for name in ("linear", "multi", "ssl-e")
+    }
+    assert encoders["linear"] == plain
+    assert plain not in (encoders["multi"], encoders["ssl-e"])
+    model = EmotionRecognizer.from_pretrained(trained.models / "linear")
+    assert model.scope == "head"
+    assert model.layer_logits.abs().max() > 0
+
+
+def test_every_baseline_has_its_tuned_rate(trained):
+    tuned = {name: extra_of(trained.models / name)["fine_tune"] for name in ("ssl-e", "linear", "multi")}
+    assert tuned["ssl-e"].keys() == {"entire", "head", "lora"}
+    assert tuned["linear"].keys() == {"head"}
+    assert tuned["multi"].keys() == {"linears"}
+    assert tuned["ssl-e"]["lora"]["rate"] in FRESH_RATES
+    assert tuned["multi"]["linears"]["rate"] in FRESH_RATES
+    assert tuned["linear"]["head"]["rate"] in FINE_TUNE_RATES
+
+
+def test_a_method_says_what_it_adapts(trained):
+    tuned = extra_of(trained.models / "ssl-e")["fine_tune"]
+    for factory, part in ((entire_few, "entire"), (head_few, "head"), (lora_few, "lora")):
+        assert factory(trained).describe() == {"steps": 6} | tuned[part]
+    assert linear_few(trained).describe()["scope"] == "head"
+    assert multi_few(trained).describe()["start"] == "a new head"
+    assert prior_shift(trained).describe()["strength"] == extra_of(trained.models / "ssl-e")["prior_strength"]
+
+
+def test_a_new_head_is_the_supports_seed_and_owes_the_saved_one_nothing(trained, toy_episodes):
+    first, second = (one.support for one in toy_episodes.episodes[:2])
+    assert first.seed != second.seed
+    method = multi_few(trained)
+    with torch.no_grad():
+        starts = [method.start(one) for one in (first, second, first)]
+        for one in method.model.moving_parameters().values():
+            one.zero_()
+    assert starts[0].keys() == method.model.moving_parameters().keys()
+    assert all(torch.equal(starts[0][name], starts[2][name]) for name in starts[0])
+    assert not any(torch.equal(starts[0][name], starts[1][name]) for name in starts[0])
+    assert all(torch.equal(starts[0][name], one) for name, one in method.start(first).items())
