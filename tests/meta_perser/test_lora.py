@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
-from torch.func import functional_call
 
 from meta_perser.clips import ClipSource
-from meta_perser.inner_loop import inner_loop
-from meta_perser.lslr import LearnedRates
-from meta_perser.model import EmotionRecognizer
+from meta_perser.inner_loop import inner_loop, loss_on
+from meta_perser.inner_plan import InnerPlan
+from meta_perser.model import ClipBatch, EmotionRecognizer
 from perser.encoder import SpeechEncoder
 from perser.losses import class_balanced_cross_entropy
 
@@ -32,11 +33,12 @@ def test_second_order_gradients_agree_with_finite_differences(encoder, toy_corpu
     batch = as_double(source.batch(chosen))
     targets = torch.eye(4, dtype=torch.float64)[:3]
     weights = {name: one.detach().requires_grad_() for name, one in model.moving_parameters().items()}
-    rates = LearnedRates(list(weights), steps=2, initial=0.5).double()
+    rates = torch.full((2, len(weights)), 0.5, dtype=torch.float64)
 
     def outer(start):
-        adapted = inner_loop(model, start, rates, batch, targets, class_balanced_cross_entropy, 2, True)
-        return class_balanced_cross_entropy(functional_call(model, adapted, (batch,)), targets)
+        loss = loss_on(model, class_balanced_cross_entropy, batch, targets)
+        adapted, _ = inner_loop(loss, start, rates, InnerPlan.plain(2))
+        return loss(adapted)
 
     gradients = torch.autograd.grad(outer(weights), list(weights.values()))
     adapters = [name for name in weights if ".lora_" in name]
@@ -62,14 +64,9 @@ def test_second_order_gradients_agree_with_finite_differences(encoder, toy_corpu
 
 
 def as_double(batch):
-    """The same batch in float64, whatever it is made of."""
-
-    def double(value):
-        if isinstance(value, torch.Tensor):
-            return value.double() if value.is_floating_point() else value
-        return type(value)(map(double, value)) if isinstance(value, tuple | list) else value
-
-    return type(batch)(*map(double, vars(batch).values()))
+    """The same batch in float64."""
+    buckets = tuple(dataclasses.replace(one, frames=one.frames.double()) for one in batch.buckets)
+    return ClipBatch(batch.lower.double(), buckets)
 
 
 @pytest.mark.parametrize("encoder", ["tiny-hubert", "tiny-whisper"])
