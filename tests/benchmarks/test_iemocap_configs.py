@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from benchmarks.experiment import experiment
+from benchmarks.results_page import results_page
 from benchmarks.scores import Scores
 from perser.cli import parse_command
 from perser.episodes import EpisodeFile
@@ -111,6 +113,13 @@ def test_table_2(root, tmp_path):
     assert ("meta-perser:ini-csmt", "meta-perser:none") in compared
     models = {path.name for path in (tmp_path / "turn-0" / "models").iterdir()}
     assert models == {"ssl-e", "meta-perser", "meta-perser-none", "meta-perser-ini-csmt"}
+    results_page([tmp_path], tmp_path / "RESULTS.md")
+    page = (tmp_path / "RESULTS.md").read_text()
+    assert "| meta-perser:ini-csmt | meta-perser:none |" in page
+    stages = re.search(r"this run's machine \((.*)\)\.", page)[1]
+    assert re.sub(r" (< )?[\d.]+ \w+", "", stages) == (
+        "prepare, episodes, pretrain, meta-train, meta-train-none, meta-train-ini-csmt, bench"
+    )
 
 
 def test_figure_2(root, tmp_path):
