@@ -10,41 +10,43 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from benchmarks.experiment_options import add_arguments
 from benchmarks.stages import Stages
 from perser.cli import run_command
 from perser.errors import UserError
 from perser.folders import write_text_whole
 from perser.personalizer import check_method
+from perser.splits import SplitOptions
 
 if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser
+    from benchmarks.models import Recipe
 
 COMMAND = "command.txt"
-QUICKSTART_OUT = Path("runs/quickstart")
-QUICKSTART = {
-    "prepare.corpus": "simulated",
-    "draw.q": 64,
-    "draw.seeds": 2,
-    "draw.split.validation_groups": 5,
-    "pretrain.epochs": 12,
-    "pretrain.batch_size": 16,
-    "pretrain.learning_rate": 2e-3,
-    "meta_train.scope": "head",
-    "meta_train.inner.steps": 50,
-    "meta_train.inner.rate": 0.005,
-    "meta_train.outer.iterations": 60,
-    "meta_train.outer.rates_learning_rate": 1e-4,
-    "meta_train.outer.validate_every": 20,
-    "icl_train.steps": 200,
-    "icl_train.projector.feature_noise": 0.3,
-}
-"""What the embedded default sets apart from the stages' own defaults: minutes on two CPU cores."""
-GIVEN = {"corpus", "episodes", "out", "cache", "ssl_e", "encoder", "models", "seed", "target", "title"}
-"""Arguments of the stages that the experiment itself fills in."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One split of the corpus: its own models and episodes, in its own folder where there are several."""
+
+    folder: Path
+    split: SplitOptions
+    k: int
+    """What the models are trained with; a stage or file of another K has it in its name."""
+    prefix: str = ""
+    """What the names of its stages begin with."""
+
+    def episodes(self, k: int) -> Path:
+        return self.folder / ("episodes.json" if k == self.k else f"episodes-k{k}.json")
+
+    def scores(self, k: int) -> Path:
+        return self.folder / ("scores.json" if k == self.k else f"scores-k{k}.json")
+
+    def stage(self, name: str, k: int) -> str:
+        return f"{self.prefix}{name}" + ("" if k == self.k else f" k={k}")
 
 
 def experiment(
@@ -53,120 +55,101 @@ def experiment(
     cache: Path | None,
     seed: int,
     threads: int | None,
+    turns: list[int] | Literal["all"] | None,
+    sweep_k: list[int],
     encoder: str,
     prepare: dict[str, Any],
     draw: dict[str, Any],
     pretrain: dict[str, Any],
     meta_train: dict[str, Any],
+    variants: dict[str, Any],
     icl_train: dict[str, Any],
     bench: dict[str, Any],
 ) -> None:
     """Run a whole comparison from one file: prepare, draw, train both routes, measure every method."""
-    from benchmarks.run import bench as run_bench
-    from perser.draw import episodes as run_draw
+    from benchmarks.models import Recipe
+    from benchmarks.run import write_results
+    from benchmarks.variants import with_variants
     from perser.prepare import prepare as run_prepare
 
-    corpus, episodes, models = out / "corpus", out / "episodes.json", out / "models"
-    cache = cache or out / "cache"
-    training = {"corpus": corpus, "episodes": episodes, "cache": cache, "seed": seed}
     # A simulated corpus is the seed's; real recordings, and whoever is simulated over them, stay the same.
     if prepare["corpus"] == "simulated" and prepare["seed"] is None:
         prepare = prepare | {"seed": seed}
-    prepare = prepare | {"out": corpus}
-    check(encoder, (pretrain["scope"], meta_train["scope"]), prepare, draw, icl_train, bench)
+    prepare = prepare | {"out": out / "corpus"}
+    methods, meta_trainings = with_variants(bench["methods"], meta_train, variants)
+    sizes = sorted({draw["k"], *sweep_k})
+    check(encoder, pretrain["scope"], prepare, sizes, icl_train, methods)
+    planned = plan_turns(turns, draw["split"], draw["k"], out)
     fix_threads(threads)
+    recipe = Recipe(methods, encoder, pretrain, meta_trainings, icl_train)
+    shared = {"corpus": out / "corpus", "cache": cache or out / "cache"}
     stages = Stages(out)
     stages.run("prepare", run_prepare, prepare, sources=("root",))
-    stages.run("episodes", run_draw, draw | {"corpus": corpus, "out": episodes}, after=("prepare",))
-    trained = train(
-        stages,
-        models,
-        pretrain | training | {"encoder": encoder},
-        meta_train | training,
-        icl_train | training,
-        bench["methods"],
-    )
-    measured = {
-        "corpus": corpus,
-        "episodes": episodes,
-        "models": models,
-        "cache": cache,
-        "out": out,
-        "title": title,
-    }
-    stages.run("bench", run_bench, bench | measured, made=out / "results.json", after=trained)
+    for turn in planned:  # all of them before any is trained: what cannot be drawn is found out at once
+        draw_turn(stages, turn, draw, sizes, shared["corpus"])
+    for turn in planned:
+        run_turn(stages, turn, recipe, sizes, shared, seed)
+    write_results([turn.scores(k) for turn in planned for k in sizes], out, title)
     write_text_whole(out / COMMAND, command_line() + "\n")
     show(out)
 
 
-def train(
+def plan_turns(
+    turns: list[int] | Literal["all"] | None, split: SplitOptions, k: int, out: Path
+) -> list[Turn]:
+    """The folds that are tested, each as a turn. Raises UserError for a fold that is not there, or twice."""
+    if turns is None:
+        return [Turn(out, split, k)]
+    folds = list(range(split.folds)) if turns == "all" else list(turns)
+    if not folds or len(set(folds)) < len(folds) or not set(folds) <= set(range(split.folds)):
+        raise UserError(
+            f"turns: {folds}, give folds from 0 to {split.folds - 1} (draw.split.folds), none twice, or all"
+        )
+    return [Turn(out / f"turn-{fold}", replace(split, fold=fold), k, f"turn-{fold} ") for fold in folds]
+
+
+def draw_turn(stages: Stages, turn: Turn, draw: dict[str, Any], sizes: Sequence[int], corpus: Path) -> None:
+    """One file of episodes for each K; the queries are the same for all, and the supports begin alike."""
+    from perser.draw import episodes
+
+    for k in sizes:
+        options = draw | {"corpus": corpus, "split": turn.split, "k": k, "largest_k": max(sizes)}
+        options |= {"out": turn.episodes(k)}
+        stages.run(turn.stage("episodes", k), episodes, options, after=("prepare",))
+
+
+def run_turn(
     stages: Stages,
-    models: Path,
-    pretrain: dict[str, Any],
-    meta_train: dict[str, Any],
-    icl_train: dict[str, Any],
-    methods: Sequence[str],
-) -> tuple[str, ...]:
-    """Train SSL-E, both routes, and what the listed baselines stand on besides; gives the stages' names."""
-    from meta_perser.baselines import TARGETS
-    from meta_perser.pretrain import pretrain as run_pretrain
-    from meta_perser.scope import DEFAULT_RANK
-    from meta_perser.train import meta_train as run_meta_train
-    from speechlm_icl.train import icl_train as run_icl_train
+    turn: Turn,
+    recipe: Recipe,
+    sizes: Sequence[int],
+    shared: dict[str, Any],
+    seed: int,
+) -> None:
+    """Train what the methods need on this turn's split, and measure them with every K."""
+    from benchmarks.models import train
+    from benchmarks.run import write_scores
 
-    ssl_e = models / "ssl-e"
-    heard_by = {"encoder": str(ssl_e / "encoder"), "out": models / "speech-lm"}
-    if "lora-few" in methods and not pretrain["lora_rank"]:
-        pretrain = pretrain | {"lora_rank": DEFAULT_RANK}
-    stages.run(
-        "pretrain",
-        run_pretrain,
-        pretrain | {"out": ssl_e},
-        after=("prepare", "episodes"),
-        sources=("encoder",),
-    )
-    trained = ["pretrain"]
-    if _listed(methods, "meta-perser"):
-        trained.append("meta-train")
+    models = turn.folder / "models"
+    given = shared | {"episodes": turn.episodes(turn.k), "seed": seed}
+    trained = train(recipe, stages, turn.prefix, models, given)
+    for k in sizes:
+        measured = {"episodes": turn.episodes(k), "models": models, "methods": list(recipe.methods)}
         stages.run(
-            "meta-train",
-            run_meta_train,
-            meta_train | {"ssl_e": ssl_e, "out": models / "meta-perser"},
-            after=("pretrain",),
+            turn.stage("bench", k),
+            write_scores,
+            shared | measured | {"out": turn.scores(k)},
+            after=(turn.stage("episodes", k), *trained),
         )
-    if _listed(methods, "speech-lm"):
-        trained.append("icl-train")
-        stages.run(
-            "icl-train",
-            run_icl_train,
-            icl_train | heard_by,
-            after=("pretrain",),
-            sources=("language_model",),
-        )
-    for target in (target for method, target in TARGETS.items() if method in methods):
-        trained.append(f"pretrain {target}")
-        stages.run(
-            trained[-1],
-            run_pretrain,
-            pretrain | {"out": models / target, "target": target},
-            after=("prepare", "episodes"),
-            sources=("encoder",),
-        )
-    return tuple(trained)
-
-
-def _listed(methods: Sequence[str], model: str) -> bool:
-    """Whether a listed method stands on this model: what no method needs is not trained."""
-    return any(method.startswith(model) for method in methods)
 
 
 def check(
     encoder: str,
-    scopes: Sequence[str],
+    scope: str,
     prepare: dict[str, Any],
-    draw: dict[str, Any],
+    sizes: Sequence[int],
     icl_train: dict[str, Any],
-    bench: dict[str, Any],
+    methods: Sequence[str],
 ) -> None:
     """What can be known to fail before the first stage runs. Raises UserError."""
     from meta_perser.scope import check_scope
@@ -175,10 +158,11 @@ def check(
     from speechlm_icl.language_model import check_language_model
     from speechlm_icl.train import IclTraining
 
-    for method in bench["methods"]:
-        check_method(method, draw["k"])
-    for scope in scopes:
-        check_scope(scope)
+    if min(sizes) < 1:
+        raise UserError(f"sweep_k: {min(sizes)}, give at least 1")
+    for method in methods:
+        check_method(method, min(sizes))
+    check_scope(scope)
     check_prepare(**{name: value for name, value in prepare.items() if name != "allow_skips"})
     check_encoder(encoder)
     check_language_model(icl_train["language_model"])
@@ -199,52 +183,6 @@ def fix_threads(threads: int | None) -> None:
     import torch
 
     torch.set_num_threads(threads)
-
-
-def add_arguments(parser: ArgumentParser) -> None:
-    """Every stage's own options under the stage's name; their defaults are the quickstart."""
-    from benchmarks.run import bench
-    from meta_perser.pretrain import pretrain
-    from meta_perser.train import meta_train
-    from perser.draw import episodes
-    from perser.prepare import prepare
-    from speechlm_icl.train import icl_train
-
-    parser.add_argument(
-        "--title", type=str, default="Quickstart on simulated speech", help="heads the report"
-    )
-    parser.add_argument(
-        "--out", type=Path, default=QUICKSTART_OUT, help="folder of everything that the run makes"
-    )
-    parser.add_argument(
-        "--cache", type=Path | None, default=None, help="folder of the feature cache; none: in out"
-    )
-    parser.add_argument(
-        "--seed",
-        type=int,
-        default=0,
-        help="of the training stages, and of a simulated corpus; the split and the episodes have "
-        "draw.split.seed and draw.seeds",
-    )
-    parser.add_argument(
-        "--threads", type=int | None, default=2, help="CPU threads; none: as many as the machine gives"
-    )
-    parser.add_argument(
-        "--encoder",
-        type=str,
-        default="tiny-whisper",
-        help="a Hub name, a local folder, or tiny-{wav2vec2,hubert,wavlm,data2vec,whisper}",
-    )
-    parser.add_function_arguments(prepare, "prepare", skip={"out"}, as_positional=False)
-    for name, stage in {
-        "draw": episodes,
-        "pretrain": pretrain,
-        "meta_train": meta_train,
-        "icl_train": icl_train,
-        "bench": bench,
-    }.items():
-        parser.add_function_arguments(stage, name, skip=GIVEN, as_positional=False)
-    parser.set_defaults(QUICKSTART)
 
 
 experiment.add_arguments = add_arguments

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 WIDTH = 4.8
 """Inches: narrow, so that the letters stay legible on a telephone."""
 DPI = 160
+_MARKS = "os^vD<>P*X"
 SHORTEST = 1e-3
 """Seconds: faster methods are drawn here, since a logarithmic axis has no zero."""
 
@@ -77,6 +78,12 @@ def plots(rows: Sequence[Row], differences: Sequence[Row]) -> list[Plot]:
     return found
 
 
+def plot_by_k(rows: Sequence[Row]) -> Plot:
+    """Macro- and micro-F1 of each method against K, from rows that differ in method and K alone."""
+    title = "Macro-F1 and micro-F1 against K, the size of the support, with 95% intervals"
+    return Plot("by-k", title, lambda theme: _plot_by_k(rows, theme))
+
+
 def score(row: Row) -> float | None:
     """A row's mean macro-F1, or None where it has none."""
     mean = row["metrics"].get("maF1", {}).get("mean")
@@ -133,6 +140,41 @@ def _plot_enrolment(rows: Mapping[int, Row], colours: Mapping[str, str], theme: 
     return figure
 
 
+def _plot_by_k(rows: Sequence[Row], theme: Theme) -> Figure:
+    from matplotlib import colormaps
+
+    sizes = sorted({row["k"] for row in rows})
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    figure, first = _figure(theme, 5.4 + 0.09 * len(methods), rows=2)
+    colours = colormaps["tab20" if len(methods) > 10 else "tab10"].colors
+    for axes, (metric, label) in zip(
+        figure.axes, {"maF1": "macro-F1", "miF1": "micro-F1"}.items(), strict=True
+    ):
+        for place, method in enumerate(methods):
+            found = {row["k"]: row["metrics"].get(metric, {}) for row in rows if row["method"] == method}
+            known = [k for k in sizes if finite(found.get(k, {}).get("mean"))]
+            trivial = any(row["route"] == "trivial" for row in rows if row["method"] == method)
+            colour = theme.muted if trivial else colours[place % len(colours)]
+            # Side by side, so that intervals do not cover each other.
+            places = [k * 1.012 ** (place - len(methods) / 2) for k in known]
+            means = [100 * found[k]["mean"] for k in known]
+            axes.plot(
+                places, means, color=colour, marker=_MARKS[place % len(_MARKS)], markersize=5, label=method
+            )
+            for at, one in zip(places, (found[k] for k in known), strict=True):
+                if finite(one.get("low")) and finite(one.get("high")):
+                    axes.plot([at, at], [100 * one["low"], 100 * one["high"]], color=colour, alpha=0.5)
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(sizes, [str(k) for k in sizes])
+        axes.set_ylabel(f"{label} (%)")
+    figure.axes[-1].set_xlabel("K, enrolment pairs (log.)")
+    marks, names = first.get_legend_handles_labels()
+    figure.legend(
+        marks, names, loc="outside upper left", ncols=3, frameon=False, fontsize=9, labelcolor=theme.ink
+    )
+    return figure
+
+
 def _plot_time(rows: Sequence[Row], theme: Theme) -> Figure:
     rows = sorted(rows, key=score)
     figure, axes = _figure(theme, max(3.4, 0.25 * len(rows) + 1.3))
@@ -161,19 +203,21 @@ def _plot_time(rows: Sequence[Row], theme: Theme) -> Figure:
     return figure
 
 
-def _figure(theme: Theme, height: float) -> tuple[Figure, Axes]:
+def _figure(theme: Theme, height: float, rows: int = 1) -> tuple[Figure, Axes]:
+    """A figure with its axes under one another, and the first of them."""
     from matplotlib.figure import Figure  # imported here: a second of start-up that most commands never need
 
     figure = Figure(figsize=(WIDTH, height), layout="constrained", facecolor=theme.background)
-    axes = figure.add_subplot(facecolor=theme.background)
-    axes.grid(color=theme.grid, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=theme.ink, labelsize=11, length=0)
-    axes.xaxis.label.set(color=theme.ink, size=11)
-    axes.yaxis.label.set(color=theme.ink, size=11)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    return figure, axes
+    for place in range(rows):
+        axes = figure.add_subplot(rows, 1, place + 1, facecolor=theme.background)
+        axes.grid(color=theme.grid, linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.tick_params(colors=theme.ink, labelsize=11, length=0)
+        axes.xaxis.label.set(color=theme.ink, size=11)
+        axes.yaxis.label.set(color=theme.ink, size=11)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+    return figure, figure.axes[0]
 
 
 def _interval_mark(axes: Axes, place: int, one: Mapping[str, float], colour: str) -> None:

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from benchmarks.plots import DARK, LIGHT, Plot, plots, score
+from benchmarks.plots import DARK, LIGHT, Plot, plot_by_k, plots, score
 from benchmarks.verdict import Row, finite, percent, points, verdict
 from perser.folders import write_text_whole
 
@@ -97,10 +97,50 @@ class Comparison:
 
     def plot_file(self, plot: Plot) -> str:
         """A plot's path inside the report's folder."""
-        slug = re.sub(
-            r"[^a-z0-9]+", "-", f"{self.corpus} {self.scenario} {self.person_axis} k{self.k}".lower()
-        )
-        return f"plots/{slug.strip('-')}-{plot.name}.png"
+        return _plot_file(plot, self.corpus, self.scenario, self.person_axis, f"k{self.k}")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Comparisons that differ in K alone. Within one K methods are ranked; across K they are drawn."""
+
+    comparisons: list[Comparison]
+
+    @property
+    def title(self) -> str:
+        one = self.comparisons[0]
+        sizes = ", ".join(str(each.k) for each in self.comparisons)
+        return f"{one.corpus}, {one.scenario}, personalised to the {one.person_axis}, K = {sizes}"
+
+    @property
+    def plot(self) -> Plot:
+        return plot_by_k([row for one in self.comparisons for row in one.rows])
+
+    @property
+    def file(self) -> str:
+        one = self.comparisons[0]
+        return _plot_file(self.plot, one.corpus, one.scenario, one.person_axis)
+
+    @property
+    def methods(self) -> list[str]:
+        """As the first K ranks them; what only other K have after them."""
+        return list(dict.fromkeys(row["method"] for one in self.comparisons for row in one.rows))
+
+    def metric(self, method: str, metric: str) -> list[Mapping[str, float] | None]:
+        """A method's metric at each K, None where it has none."""
+        found = [{row["method"]: row["metrics"].get(metric) for row in one.rows} for one in self.comparisons]
+        return [one.get(method) for one in found]
+
+
+def _plot_file(plot: Plot, *words: str) -> str:
+    slug = re.sub(r"[^a-z0-9]+", "-", " ".join(words).lower())
+    return f"plots/{slug.strip('-')}-{plot.name}.png"
+
+
+def sweeps(found: Sequence[Comparison]) -> list[Sweep]:
+    """Where there are several K."""
+    by_setting = groupby(found, key=lambda one: (one.corpus, one.scenario, one.person_axis))
+    return [Sweep(several) for _, same in by_setting if len(several := list(same)) > 1]
 
 
 def write_report(results: Mapping[str, Any], folder: Path) -> ReportPaths:
@@ -110,15 +150,16 @@ def write_report(results: Mapping[str, Any], folder: Path) -> ReportPaths:
     found = comparisons(results)
     paths = ReportPaths(folder / "report.md", folder / "report.html", [])
     images = {}
-    for comparison in found:
-        for plot in comparison.plots:
-            name, light = comparison.plot_file(plot), plot.png(LIGHT)
-            (folder / name).write_bytes(light)
-            paths.plots.append(folder / name)
-            images[name] = {"light": _data_uri(light), "dark": _data_uri(plot.png(DARK))}
+    drawn = [(one.plot_file(plot), plot) for one in found for plot in one.plots]
+    for name, plot in [*drawn, *((one.file, one.plot) for one in sweeps(found))]:
+        light = plot.png(LIGHT)
+        (folder / name).write_bytes(light)
+        paths.plots.append(folder / name)
+        images[name] = {"light": _data_uri(light), "dark": _data_uri(plot.png(DARK))}
     content = {
         "meta": dict(results.get("meta", {})),
         "comparisons": found,
+        "sweeps": sweeps(found),
         "glossary": _glossary(found),
         "images": images,
     }

@@ -6,6 +6,8 @@ The page of measured tables, generated from finished runs.
 from __future__ import annotations
 
 import json
+import re
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +38,7 @@ def _run(folder: Path) -> dict[str, Any]:
         raise UserError(
             f"{folder} is no finished experiment (no {Path(error.filename).name}): run it"
         ) from None
-    stages = {
-        name: json.loads((folder / "stages" / f"{name}.json").read_text(encoding="utf-8"))["seconds"]
-        for name in ("prepare", "episodes", "pretrain", "meta-train", "icl-train", "bench")
-    }
+    stages = _seconds(folder / "stages")
     reference = folder / REFERENCE
     return {
         "meta": results["meta"],
@@ -49,6 +48,15 @@ def _run(folder: Path) -> dict[str, Any]:
         "comparisons": comparisons(results),
         "reference": json.loads(reference.read_text(encoding="utf-8")) if reference.exists() else None,
     }
+
+
+def _seconds(records: Path) -> dict[str, float]:
+    """Seconds by stage, summed over the turns and the sizes of the support, in the order of their work."""
+    seconds: dict[str, float] = defaultdict(float)
+    for path in sorted(records.glob("*.json"), key=lambda path: path.stat().st_mtime_ns):
+        stage = re.sub(r"^turn-\d+ | k=\d+$", "", path.stem)
+        seconds[stage] += json.loads(path.read_text(encoding="utf-8"))["seconds"]
+    return dict(seconds)
 
 
 if __name__ == "__main__":

@@ -8,15 +8,15 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from importlib.metadata import version
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from benchmarks.pooling import pool
 from benchmarks.report import write_report
-from benchmarks.statistics import EpisodeScores, by_episode, intervals, paired_difference
+from benchmarks.scores import MethodScores, Scores
+from benchmarks.statistics import EpisodeScores
 from perser.cli import run_command
 from perser.corpora.corpus import Corpus
 from perser.episodes import EpisodeFile
@@ -38,7 +38,7 @@ METHODS = (
     "speech-lm-8",
     "speech-lm-32",
 )
-COMPARED = ("maF1", "miF1", "label_accuracy", "balanced_accuracy")
+SCORES = "scores.json"
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "scikit-learn", "numpy")
 
 
@@ -51,17 +51,26 @@ def bench(
     methods: list[str] = list(METHODS),  # noqa: B006 (the command line shows it)
     title: str = "Personalised speech emotion recognition",
 ) -> None:
-    """Measure methods on the same episodes and write results.json, a report and plots.
+    """Measure methods on the same episodes and write scores.json, results.json, a report and plots.
 
     Args:
         corpus: a prepared corpus.
         episodes: the episodes file.
         models: the folder that holds what was trained: ssl-e, linear, multi, meta-perser, speech-lm.
-        out: folder for results.json, report.md, report.html and plots.
+        out: folder for scores.json, results.json, report.md, report.html and plots.
         cache: folder of the feature cache.
-        methods: which methods, by name; speech-lm-N reads N enrolment pairs.
+        methods: which methods, by name; speech-lm-N reads N enrolment pairs, meta-perser:V stands on
+            the model in the subfolder meta-perser-V.
         title: heads the report.
     """
+    write_scores(corpus, episodes, models, out / SCORES, cache, methods)
+    write_results([out / SCORES], out, title)
+
+
+def write_scores(
+    corpus: Path, episodes: Path, models: Path, out: Path, cache: Path, methods: Sequence[str]
+) -> None:
+    """Measure methods on the same episodes and keep what each scored on each of them (`Scores`)."""
     prepared, drawn = Corpus.load(corpus), EpisodeFile.load(episodes)
     drawn.check_corpus(prepared)
     context = RouteContext(
@@ -70,22 +79,27 @@ def bench(
     for name in methods:
         check_method(name, drawn.k)
     built = {name: build_method(name, context) for name in methods}
-    measured = {name: measure(name, method, drawn, prepared) for name, method in built.items()}
-    results = {
-        "meta": _meta(title, prepared, drawn),
-        "rows": [_row(name, built[name], measured[name], drawn) for name in methods],
-        "differences": _differences(
-            {name: one["scores"] for name, one in measured.items()},
-            {name for name, one in built.items() if one.route == "trivial"},
-            drawn,
-        ),
-    }
+    measured = tuple(measure(name, method, drawn, prepared) for name, method in built.items())
+    Scores(
+        corpus=drawn.corpus,
+        scenario=drawn.scenario,
+        person_axis=drawn.person_axis,
+        k=drawn.k,
+        training_digest=drawn.training_digest,
+        meta=_meta(prepared, drawn),
+        methods=measured,
+    ).save(out)
+
+
+def write_results(scores: Sequence[Path], out: Path, title: str) -> None:
+    """Write results.json, a report and plots from files of scores: turns pooled, every K apart."""
+    results = pool([Scores.load(one) for one in scores], title)
     write_text_whole(out / "results.json", json.dumps(results, indent=1) + "\n")
     write_report(results, out)
 
 
-def measure(name: str, method: Personalizer, drawn: EpisodeFile, corpus: Corpus) -> dict[str, Any]:
-    """One method on every test episode: scores, and mean seconds to personalise and a query utterance."""
+def measure(name: str, method: Personalizer, drawn: EpisodeFile, corpus: Corpus) -> MethodScores:
+    """One method on every test episode."""
     scores, personalize, predict = [], 0.0, 0.0
     with progress(len(drawn.episodes), f"bench {name}") as shown:
         for episode in drawn.episodes:
@@ -101,43 +115,13 @@ def measure(name: str, method: Personalizer, drawn: EpisodeFile, corpus: Corpus)
             )
             shown.update()
     count = len(drawn.episodes)
-    return {"scores": scores, "personalize": personalize / count, "predict": predict / count}
+    return MethodScores(
+        name, method.route, method.describe(), tuple(scores), personalize / count, predict / count
+    )
 
 
-def _row(name: str, method: Personalizer, measured: Mapping[str, Any], drawn: EpisodeFile) -> dict[str, Any]:
+def _meta(corpus: Corpus, drawn: EpisodeFile) -> dict[str, Any]:
     return {
-        "method": name,
-        "route": method.route,
-        "adapts": method.describe(),
-        "corpus": drawn.corpus,
-        "scenario": drawn.scenario,
-        "person_axis": drawn.person_axis,
-        "k": drawn.k,
-        "episodes": len(drawn.episodes),
-        "persons": len({episode.person for episode in drawn.episodes}),
-        "metrics": {metric: asdict(one) for metric, one in intervals(measured["scores"]).items()},
-        "seconds_personalize": round(measured["personalize"], 5),
-        "seconds_predict": round(measured["predict"], 6),
-    }
-
-
-def _differences(
-    scores: Mapping[str, Sequence[EpisodeScores]], trivial: set[str], drawn: EpisodeFile
-) -> list[dict[str, Any]]:
-    """Every pair with at least one method that hears the speech: the one listed later minus the other."""
-    return [
-        {"a": a, "b": b, "scenario": drawn.scenario, "person_axis": drawn.person_axis, "k": drawn.k}
-        | {"metric": metric}
-        | asdict(paired_difference(by_episode(scores[a], metric), by_episode(scores[b], metric)))
-        for b, a in combinations(scores, 2)
-        if not {a, b} <= trivial
-        for metric in COMPARED
-    ]
-
-
-def _meta(title: str, corpus: Corpus, drawn: EpisodeFile) -> dict[str, Any]:
-    return {
-        "title": title,
         "corpus": corpus.name,
         "simulated": corpus.simulated,
         "notes": corpus.card["notes"],

@@ -11,6 +11,8 @@ from perser.episodes import Support
 from perser.labels import EmotionSet
 from perser.personalizer import Personalizer, RouteContext, refuse_pairs
 
+TRIVIAL = ("random", "nothing", "most-frequent")
+"""These methods' names: they stand on no model."""
 RANDOM_LOGIT_STD = 0.9
 """Spread of an untrained classifier's logits: with it the paper's Random row comes out on such labels."""
 

@@ -82,7 +82,7 @@ def _fine_tuned(
     chosen = _extra(context, name)["fine_tune"].get(part)
     if chosen is None:  # the one part that is tuned only if asked for
         raise UserError(
-            f"no rate was chosen for LoRA-Few on {context.models / name}: train it again with "
+            f"no rate was chosen for LoRA-Few on {context.folder(name)}: train it again with "
             f"`perser pretrain --lora_rank {DEFAULT_RANK}`"
         )
     model, source, extra = _trained(context, name, chosen["scope"])
@@ -93,7 +93,7 @@ def _fine_tuned(
 
 def _trained(context: RouteContext, name: str, scope: str) -> tuple[EmotionRecognizer, ClipSource, dict]:
     """A trained recogniser, its clips encoded up to what the scope moves, and what was saved beside it."""
-    folder, extra = context.models / name, _extra(context, name)
+    folder, extra = context.folder(name), _extra(context, name)
     model = EmotionRecognizer.from_pretrained(folder)
     context.check_model(folder, model.emotions, extra["trained_on"])
     model.set_scope(scope)
@@ -103,7 +103,7 @@ def _trained(context: RouteContext, name: str, scope: str) -> tuple[EmotionRecog
 
 def _extra(context: RouteContext, name: str) -> dict:
     """What was saved beside a model's weights. Raises UserError where there is no such model."""
-    folder = context.models / name
+    folder = context.folder(name)
     if not (folder / MARKER).exists():
         raise UserError(
             f"{folder} holds no trained model: make it with `perser pretrain --target {name} --out {folder}`"

@@ -11,7 +11,7 @@ from perser.personalizer import Personalizer, RouteContext, refuse_pairs
 def meta_perser(context: RouteContext, pairs: int | None = None) -> Personalizer:
     """Meta-PerSER: 50 gradient steps with learned per-layer per-step rates from the meta-learned start."""
     refuse_pairs("meta-perser", pairs)
-    folder = context.models / "meta-perser"
+    folder = context.folder("meta-perser")
     trained = MetaPerSER.from_pretrained(folder)
     context.check_model(folder, trained.model.emotions, extra_of(folder)["trained_on"])
     trained.model.eval()

@@ -48,16 +48,18 @@ def parse_command(
         prog=program, description=_first_paragraph(function), exit_on_error=False, allow_abbrev=False
     )
     parser.add_argument("--config", action="config", help="a YAML file of these options")
+    parser.add_argument("--base", help="in such a file: another one, relative to it, that it goes on from")
     add_arguments = getattr(function, "add_arguments", None)  # a command made of other commands' options
     if add_arguments is not None:
         add_arguments(parser)
     else:
         parser.add_function_arguments(function, as_positional=False, sub_configs=True, fail_untyped=True)
     try:
-        values = parser.instantiate(parser.parse_args(_named(function, list(arguments))))
+        values = parser.instantiate(parser.parse_args(_with_bases(_named(function, list(arguments)))))
     except (ArgumentError, ValueError, TypeError) as error:
         raise UserError(_one_line(error)) from error
-    values.pop("config", None)
+    for name in ("config", "base"):
+        values.pop(name, None)
     return dict(values.as_dict() if hasattr(values, "as_dict") else values)
 
 
@@ -85,6 +87,37 @@ def _named(function: Callable[..., None], arguments: list[str]) -> list[str]:
         if name[2:] in switches and not equals and alone:
             spelt[-1] = f"{name}=true"
     return spelt
+
+
+def _with_bases(arguments: list[str]) -> list[str]:
+    """The same, with the file that a `--config` file names as its `base` before it: what the file itself says
+    wins."""
+    found: list[str] = []
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        if before == "--config" and (base := _base(Path(argument))):
+            found += [str(base), "--config"]
+        elif argument.startswith("--config=") and (base := _base(Path(argument.partition("=")[2]))):
+            found.append(f"--config={base}")
+        found.append(argument)
+    return found
+
+
+def _base(config: Path) -> Path | None:
+    """The file that this one goes on from, if any. Raises UserError where it is not there or has one too."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None  # the parser says what is wrong with it
+    if not isinstance(content, dict) or content.get("base") is None:
+        return None
+    base = config.parent / str(content["base"])
+    if not base.is_file():
+        raise UserError(f"{config}: its base {base} is not there")
+    if _base(base):
+        raise UserError(f"{config}: its base {base} has a base itself, which is one too many")
+    return base
 
 
 def _run(load: Callable[[], Callable[..., None]], arguments: Sequence[str], program: str) -> None:

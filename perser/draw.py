@@ -14,6 +14,7 @@ def episodes(
     k: int = 32,
     q: int = 128,
     seeds: int = 10,
+    largest_k: int | None = None,
 ) -> None:
     """Split a prepared corpus and draw the episodes that every method is measured on.
 
@@ -24,13 +25,15 @@ def episodes(
         k: enrolment pairs in a support.
         q: utterances in a query.
         seeds: episodes of each test person.
+        largest_k: the largest of several K to compare: files drawn with the same one have the same queries,
+            and a smaller support is the beginning of a larger; none: k.
     """
     from perser.corpora.corpus import Corpus
     from perser.episodes import draw_episodes
 
-    drawn = draw_episodes(Corpus.load(corpus), split, k, q, seeds)
+    drawn = draw_episodes(Corpus.load(corpus), split, k, q, seeds, largest_k)
     drawn.save(out)
     tested = {episode.person for episode in drawn.episodes}
     print(f"{out}: {len(drawn.episodes)} episodes of {len(tested)} {drawn.person_axis}s, K={k}, Q={q}")
     for person, count in drawn.left_out.items():
-        print(f"  left out: {person} has {count} annotations, fewer than K + Q = {k + q}")
+        print(f"  left out: {person} has {count} annotations, fewer than K + Q = {(largest_k or k) + q}")

@@ -205,33 +205,41 @@ def restrict(task: Task, utterances: set[str]) -> Task:
     return Task(task.person, tuple(task.utterances[i] for i in kept), tuple(task.emotions[i] for i in kept))
 
 
-def draw_episode(task: Task, k: int, q: int, seed: int) -> Episode:
+def draw_episode(task: Task, k: int, q: int, seed: int, largest_k: int | None = None) -> Episode:
     """K support and Q query pairs of one task, disjoint; the draw depends on person and seed alone.
 
-    Raises ValueError if the task has fewer than K + Q pairs.
+    With one `largest_k`, episodes of every K up to it have the same query, and the smaller support is the
+    larger one's beginning. Raises ValueError if the task has too few pairs.
     """
-    if len(task.utterances) < k + q:
-        raise ValueError(f"{task.person} has {len(task.utterances)} annotations, fewer than {k} + {q}")
+    most = k if largest_k is None else largest_k
+    if len(task.utterances) < most + q:
+        raise ValueError(f"{task.person} has {len(task.utterances)} annotations, fewer than {most} + {q}")
     stream = zlib.crc32(task.person.encode())
-    utterances, emotions = task.sample(k + q, np.random.default_rng([seed, stream]))
+    utterances, emotions = task.sample(most + q, np.random.default_rng([seed, stream]))
     return Episode(
         episode_id=f"{task.person}/{seed}",
         person=task.person,
         seed=seed,
         support=Support(utterances[:k], emotions[:k], seed=(stream + seed) % 2**31),
-        query_utterances=utterances[k:],
-        query_emotions=emotions[k:],
+        query_utterances=utterances[most:],
+        query_emotions=emotions[most:],
     )
 
 
-def draw_episodes(corpus: Corpus, split: SplitOptions, k: int, q: int, seeds: int) -> EpisodeFile:
+def draw_episodes(
+    corpus: Corpus, split: SplitOptions, k: int, q: int, seeds: int, largest_k: int | None = None
+) -> EpisodeFile:
     """Split the corpus and draw `seeds` episodes of every test person and one of every validation
-    person. Persons with fewer than K + Q annotations are left out by name.
+    person. Persons with fewer than K + Q annotations (the largest K's, see `draw_episode`) are left out
+    by name.
 
     Raises UserError if nobody is left.
     """
     if k < 1 or q < 1 or seeds < 1:
         raise UserError(f"k, q and seeds must be at least 1, got k={k}, q={q}, seeds={seeds}")
+    most = k if largest_k is None else largest_k
+    if most < k:
+        raise UserError(f"largest_k: {most} is below k = {k}")
     tasks = tasks_of(corpus, split.person_axis)
     rows = corpus.utterances
     divided = split_corpus(
@@ -245,18 +253,18 @@ def draw_episodes(corpus: Corpus, split: SplitOptions, k: int, q: int, seeds: in
     for part, draws in (("test", seeds), ("validation", 1)):
         allowed = set(divided.utterances[part])
         own = [restrict(tasks[person], allowed) for person in divided.persons[part]]
-        left_out |= {task.person: len(task.utterances) for task in own if len(task.utterances) < k + q}
+        left_out |= {task.person: len(task.utterances) for task in own if len(task.utterances) < most + q}
         drawn[part] = tuple(
-            draw_episode(task, k, q, seed)
+            draw_episode(task, k, q, seed, most)
             for task in own
             if task.person not in left_out
             for seed in range(draws)
         )
         if not drawn[part]:
-            most = max(len(task.utterances) for task in own)
+            largest = max(len(task.utterances) for task in own)
             raise UserError(
-                f"K + Q = {k} + {q} is more than any {part} {split.person_axis} has "
-                f"(the most is {most} annotations): lower k or q"
+                f"K + Q = {most} + {q} is more than any {part} {split.person_axis} has "
+                f"(the most is {largest} annotations): lower k or q"
             )
     return EpisodeFile(
         corpus=corpus.name,

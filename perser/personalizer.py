@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
@@ -63,6 +63,12 @@ class RouteContext:
     trained_on: str | None = None
     """Digest of the training part that the models must come from (`EpisodeFile.training_digest`); None where
     nobody they were trained on can be among the recordings."""
+    variant: str | None = None
+    """Which variant of the models: with `V`, those in the subfolders `meta-perser-V` and so on."""
+
+    def folder(self, model: str) -> Path:
+        """Where a trained model lies."""
+        return self.models / (model if self.variant is None else f"{model}-{self.variant}")
 
     def check_model(self, folder: Path, emotions: EmotionSet, trained_on: str | None) -> None:
         """Raises UserError if a model has other emotions, or was trained on another split, so that it may
@@ -88,31 +94,36 @@ def method_names() -> list[str]:
 
 
 def build_method(name: str, context: RouteContext) -> Personalizer:
-    """The personalizer of that name; a number at its end (`speech-lm-8`) is how many pairs it reads.
+    """The personalizer of that name; a number at its end (`speech-lm-8`) is how many pairs it reads, and
+    what follows a colon (`meta-perser:no-lslr`) is the variant of its model.
 
     Raises UserError for an unknown name.
     """
-    base, pairs = _parse(name)
+    base, pairs, variant = _parse(name)
     factory: RouteFactory = entry_points(group="perser.routes")[base].load()
-    return factory(context, pairs)
+    method = factory(replace(context, variant=variant), pairs)
+    if variant is not None and method.route == "trivial":
+        raise UserError(f"'{name}': {base} has no model that could have variants, leave ':{variant}' out")
+    return method
 
 
 def check_method(name: str, k: int) -> None:
     """Raises UserError for an unknown method, or one that reads more pairs than a support of `k` has."""
-    _, pairs = _parse(name)
+    _, pairs, _ = _parse(name)
     if pairs is not None and pairs > k:
         raise UserError(f"'{name}' reads {pairs} enrolment pairs, but a support has k = {k}: raise k")
 
 
-def _parse(name: str) -> tuple[str, int | None]:
-    """A method's installed name, and the number at the end of what was asked for."""
+def _parse(name: str) -> tuple[str, int | None, str | None]:
+    """A method's installed name, and the number and the variant at the end of what was asked for."""
     installed = method_names()
-    if name in installed:
-        return name, None
-    numbered = re.fullmatch(r"(.+)-(\d+)", name)
+    method, _, variant = name.partition(":")
+    if method in installed:
+        return method, None, variant or None
+    numbered = re.fullmatch(r"(.+)-(\d+)", method)
     if numbered is None or numbered[1] not in installed:
         raise UserError(f"unknown method '{name}': installed are {', '.join(installed)}")
-    return numbered[1], int(numbered[2])
+    return numbered[1], int(numbered[2]), variant or None
 
 
 def refuse_pairs(method: str, pairs: int | None) -> None:

@@ -32,6 +32,7 @@ class SplitOptions:
         validation_groups: `unseen` only: how many more values are kept apart for the validation persons;
             0: they are heard on training utterances; none: 0 with `held_out`, else 3.
         eligible: persons who may be tested or validated on, the others only train; none: everybody.
+        excluded: persons of whom nothing is used at all; none: nobody.
         seed: of the shuffle before cutting.
     """
 
@@ -43,6 +44,7 @@ class SplitOptions:
     held_out: list[str] | None = None
     validation_groups: int | None = None
     eligible: list[str] | None = None
+    excluded: list[str] | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -54,6 +56,8 @@ class SplitOptions:
             raise ValueError(f"validation_persons: {self.validation_persons}, give at least 1")
         if self.validation_groups is not None and self.validation_groups < 0:
             raise ValueError(f"validation_groups: {self.validation_groups} is negative")
+        if twice := sorted(set(self.eligible or ()) & set(self.excluded or ())):
+            raise ValueError(f"excluded: {twice[0]!r} is eligible too")
         if self.scenario != "unseen" and self.held_out is not None:
             raise ValueError(f"held_out goes with scenario: unseen, not {self.scenario}")
 
@@ -97,12 +101,12 @@ def split_corpus(
 
 
 def _split_persons(options: SplitOptions, persons: list[str]) -> tuple[list[str], list[str], list[str]]:
-    candidates = persons
-    if options.eligible is not None:
-        unknown = sorted(set(options.eligible) - set(persons))
+    for name in ("eligible", "excluded"):
+        unknown = sorted(set(getattr(options, name) or ()) - set(persons))
         if unknown:
-            raise UserError(f"eligible: no {options.person_axis} {unknown[0]!r} in this corpus")
-        candidates = sorted(options.eligible)
+            raise UserError(f"{name}: no {options.person_axis} {unknown[0]!r} in this corpus")
+    persons = [person for person in persons if person not in (options.excluded or ())]
+    candidates = persons if options.eligible is None else sorted(options.eligible)
     parts = _shuffled_parts(candidates, options, what=f"{options.person_axis}s")
     test = parts[options.fold]
     validation = parts[(options.fold + 1) % options.folds][: options.validation_persons]

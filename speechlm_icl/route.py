@@ -59,8 +59,8 @@ class SpeechLMPersonalizer(Personalizer):
 
 
 def speech_lm(context: RouteContext, pairs: int | None = None) -> SpeechLMPersonalizer:
-    """The personalizer of the model in `context.models / "speech-lm"`."""
-    folder = context.models / MODEL_FOLDER
+    """The personalizer of the model in the folder `speech-lm`."""
+    folder = context.folder(MODEL_FOLDER)
     model = SpeechLanguageModel.load(folder)
     record = folder / TRAINING
     trained_on = json.loads(record.read_text(encoding="utf-8"))["trained_on"] if record.exists() else None

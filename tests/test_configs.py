@@ -8,9 +8,22 @@ import pytest
 import yaml
 
 from benchmarks.experiment import experiment
+from benchmarks.variants import with_variants
+from meta_perser.options import AnnealingOptions, LslrOptions
 from perser.cli import parse_command
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+FOLDER = Path(__file__).parents[1] / "configs"
+CONFIGS = sorted(FOLDER.glob("*.yaml"))
+BASES = sorted((FOLDER / "base").glob("*.yaml"))
+SWITCHES = ("ini", "csmt", "da", "lslr")
+ABLATED = [
+    ("ini",),
+    ("ini", "csmt"),
+    ("ini", "csmt", "da"),
+    ("ini", "csmt", "lslr"),
+    ("ini", "da"),
+    ("ini", "lslr"),
+]
 
 
 def test_there_are_some():
@@ -25,6 +38,68 @@ def test_a_config_is_taken_whole(path):
     assert values["title"] == content["title"]
     text = path.read_text(encoding="utf-8")
     assert f"--config configs/{path.name}" in text or path.stem == "quickstart"
+
+
+@pytest.mark.parametrize("path", BASES, ids=lambda path: path.stem)
+def test_a_base_is_taken_whole_and_used(path):
+    parse_command(experiment, ["--config", str(path)])
+    assert any(f"\nbase: base/{path.name}" in one.read_text(encoding="utf-8") for one in CONFIGS)
+
+
+def paper(name: str) -> dict:
+    return parse_command(experiment, ["--config", str(FOLDER / f"{name}.yaml")])
+
+
+TABLE_1 = {
+    f"iemocap_{scenario}_{family}": (scenario, encoder)
+    for scenario in ("seen", "unseen")
+    for family, encoder in {
+        "wav2vec2": "facebook/wav2vec2-base",
+        "hubert": "facebook/hubert-base-ls960",
+        "wavlm": "microsoft/wavlm-base",
+    }.items()
+}
+
+
+@pytest.mark.parametrize("name", [*TABLE_1, "ablation_unseen", "sweep_k"])
+def test_the_papers_protocol(name):
+    """Meta-PerSER (arXiv 2505.16220), sections 2.3, 3.1 and 3.2."""
+    values = paper(name)
+    default = ("unseen" if name == "ablation_unseen" else "seen", "microsoft/wavlm-base")
+    scenario, encoder = TABLE_1.get(name, default)
+    assert values["encoder"] == encoder
+    draw, split = values["draw"], values["draw"]["split"]
+    assert (draw["k"], draw["q"], draw["seeds"]) == (32, 128, 10)
+    assert (values["turns"], split.folds, split.validation_persons) == ("all", 5, 1)
+    assert split.eligible == ["E1", "E2", "E3", "E4", "E5"]
+    held_out = ("session", ["5"]) if scenario == "unseen" else (split.held_out_by, None)
+    assert (split.scenario, split.held_out_by, split.held_out) == (scenario, *held_out)
+    trained = values["meta_train"]
+    assert (trained["scope"], trained["init"], trained["csmt"]) == ("all", "ssl-e", True)
+    assert trained["derivative_annealing"] == AnnealingOptions("inner_steps", 0.3)
+    assert trained["lslr"] == LslrOptions("tensor")
+    assert (trained["inner"].steps, trained["inner"].support) == (5, 32)
+    assert trained["inner"].adaptation_steps == values["pretrain"]["adaptation_steps"] == 50
+    assert values["pretrain"]["class_balanced"]
+
+
+def test_the_ablation_has_every_row_of_table_2():
+    """By what is on: start point, combined set, annealing, learned rates."""
+    values = paper("ablation_unseen")
+    _, options = with_variants(values["bench"]["methods"], values["meta_train"], values["variants"])
+    on = {}
+    for model, one in options.items():
+        annealed, learned = one["derivative_annealing"].by != "off", one["lslr"].granularity != "off"
+        row = (one["init"] == "ssl-e", one["csmt"], annealed, learned)
+        name = model.removeprefix("meta-perser")
+        on[name] = {switch for switch, is_on in zip(SWITCHES, row, strict=True) if is_on}
+    assert on.pop("") == set(SWITCHES)
+    assert on.pop("-none") == set()
+    assert on == {f"-{'-'.join(names)}": set(names) for names in ABLATED}
+
+
+def test_the_sweep_has_every_k_of_figure_2():
+    assert paper("sweep_k")["sweep_k"] == [2, 4, 8, 16, 32, 64]
 
 
 def test_the_quickstart_file_is_the_embedded_default():

@@ -119,14 +119,14 @@ def test_a_method_with_a_model_of_its_own_has_it_trained(manifest, tmp_path, cap
     methods = ["random", "linear-few", "multi-few"]
     wanted = ["--bench.methods", f"[{', '.join(methods)}]"]
     experiment(**parse_command(experiment, small(manifest, out, *wanted)))
-    assert {"pretrain linear.json", "pretrain multi.json"} <= {one.name for one in (out / "stages").iterdir()}
+    assert {one.name for one in (out / "models").iterdir()} == {"linear", "multi"}
     rows = json.loads((out / "results.json").read_text())["rows"]
     assert [row["method"] for row in rows] == methods
     assert [row["adapts"].get("scope") for row in rows] == [None, "head", "linears"]
     capsys.readouterr()
     experiment(**parse_command(experiment, small(manifest, out, "--bench.methods", "[random, multi-few]")))
     stages = [line for line in capsys.readouterr().err.splitlines() if "finished before" in line]
-    assert [line.split(":")[0] for line in stages] == ["prepare", "episodes", "pretrain", "pretrain multi"]
+    assert [line.split(":")[0] for line in stages] == ["prepare", "episodes", "pretrain multi"]
 
 
 def test_the_results_page_holds_the_runs_figures(finished, tmp_path):
@@ -159,6 +159,19 @@ def test_a_page_of_an_unfinished_run_is_refused(tmp_path):
         ("--icl_train.language_model=/no/such/model", "/no/such/model"),
         ("--icl_train.sequences_per_step=0", "sequences_per_step"),
         ("--bench.methods=[speech-lm-64]", "speech-lm-64"),
+        ("--bench.methods=['meta-perser:none']", "meta-perser:none"),
+        ("--turns=[0, 3]", "turns: [0, 3]"),
+        ("--turns=[1, 1]", "turns: [1, 1]"),
+        ("--sweep_k=[0]", "sweep_k: 0"),
+        ("--sweep_k=[16]", "speech-lm-32"),
+        ('--variants={"a": {"lslrr": 1}}', "variants.a.lslrr"),
+        ('--variants={"a": {"lslr": {"granularities": "off"}}}', "variants.a.lslr.granularities"),
+        ('--variants={"a": {"lslr": "off"}}', "variants.a.lslr"),
+        ('--variants={"a": {"lslr": {"granularity": "row"}}}', "granularity"),
+        ('--variants={"a": {"inner": {"steps": 0}}}', "inner.steps"),
+        ('--variants={"a": {"inner": {"query": 8}}}', "variants.a.inner.query"),
+        ('--variants={"a": {"scope": "tail"}}', "variants.a.scope"),
+        ('--variants={"a/b": {}}', "a/b"),
     ],
 )
 def test_a_wrong_key_is_named_before_anything_runs(option, named, manifest, tmp_path, capsys):

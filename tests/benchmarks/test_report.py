@@ -249,3 +249,19 @@ def test_what_a_method_adapts_stands_in_its_row(results, tmp_path):
     (line,) = [one for one in lines if one.startswith("| head-few |") and "50" in one]
     assert line.endswith("| scope head, steps 50, rate 0.003 |")
     assert "scope head, steps 50, rate 0.003" in paths.html.read_text()
+
+
+def test_several_k_are_drawn_and_tabled_together(results, tmp_path):
+    """A method that one K lacks has a dash there."""
+    smaller = [row(one["method"], one["route"], 0.123, k=8) for one in results["rows"][:2]]
+    results["rows"] += smaller
+    paths = write_report(results, tmp_path)
+    assert [path.name for path in paths.plots][-1] == "iemocap-unseen-listener-by-k.png"
+    lines = paths.markdown.read_text().splitlines()
+    place = lines.index("| maF1 | K = 8 | K = 32 |")
+    table = lines[place + 2 : place + 2 + len(results["rows"]) - len(smaller)]
+    assert f"| meta-perser | 12.3 (10.3{DASH}14.3) | 30.7 (28.7{DASH}32.7) |" in table
+    assert f"| speech-lm-0 | {DASH}  | 20.0 (18.0{DASH}22.0) |" in table
+    page = Page(paths.html.read_text())
+    assert not page.open
+    assert not page.tables_outside

@@ -7,9 +7,10 @@ import pytest
 
 from benchmarks.trivial import most_frequent, nothing, random, random_probabilities
 from perser.episodes import Support
+from perser.errors import UserError
 from perser.labels import EmotionSet, decide
 from perser.metrics import score_episode
-from perser.personalizer import RouteContext
+from perser.personalizer import RouteContext, build_method
 
 RATES = {
     "frustrated": 0.243,
@@ -62,3 +63,8 @@ def test_random_lands_on_the_papers_row_at_its_label_rates():
         scores.append(score_episode(random_probabilities(128, 9, episode).astype(np.float32), targets))
     means = [100 * np.mean([one[name] for one in scores]) for name in ("maF1", "miF1", "label_accuracy")]
     np.testing.assert_allclose(means, [15.4, 17.4, 60.7], atol=1.0)
+
+
+def test_a_trivial_method_has_no_variants(context):
+    with pytest.raises(UserError, match="random has no model"):
+        build_method("random:other", context)

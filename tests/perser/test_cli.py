@@ -125,3 +125,23 @@ def test_the_overview_names_every_command_and_loads_nothing_heavy():
     assert done.stdout.rstrip().endswith("False")
     for name in ("prepare", "episodes", "pretrain", "meta-train", "icl-train", "bench", "quickstart"):
         assert f"  {name} " in done.stdout
+
+
+def test_a_file_goes_on_from_its_base_and_wins(tmp_path):
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "all.yaml").write_text("corpus: iemocap\nrate: 0.5\nloop:\n  steps: 3\n")
+    config = tmp_path / "run.yaml"
+    config.write_text("base: base/all.yaml\nrate: 0.25\n")
+    for given in (["--config", str(config)], [f"--config={config}"], [str(config)]):
+        values = parse_command(command, [*given, "--out", "here"])
+        assert values == {"corpus": "iemocap", "out": Path("here"), "loop": Loop(3), "rate": 0.25}
+
+
+@pytest.mark.parametrize(("base", "said"), [("nowhere.yaml", "is not there"), ("run.yaml", "one too many")])
+def test_a_base_that_cannot_be_gone_on_from_is_named(base, said, tmp_path):
+    (tmp_path / "end.yaml").write_text("corpus: iemocap\n")
+    (tmp_path / "run.yaml").write_text("base: end.yaml\n")
+    config = tmp_path / "last.yaml"
+    config.write_text(f"base: {base}\n")
+    with pytest.raises(UserError, match=rf"{base}.*{said}"):
+        parse_command(command, ["--config", str(config)])

@@ -34,6 +34,21 @@ def test_no_query_utterance_is_in_the_support(k, q, spare, seed):
     assert list(episode.query_emotions) == [labels[one] for one in episode.query_utterances]
 
 
+@given(st.integers(1, 6), st.integers(0, 6), st.integers(1, 6), st.integers(0, 10**6))
+def test_episodes_of_several_k_share_their_query_and_nest_their_supports(k, more, q, seed):
+    size = k + more + q
+    task = Task("p", tuple(f"u{i}" for i in range(size)), tuple((f"e{i}",) for i in range(size)))
+    small, large = (draw_episode(task, one, q, seed, largest_k=k + more) for one in (k, k + more))
+    assert small.query_utterances == large.query_utterances
+    assert small.support == large.support.first(k)
+    assert large == draw_episode(task, k + more, q, seed)
+
+
+def test_a_k_above_the_largest_is_refused(toy_corpus, toy_split):
+    with pytest.raises(UserError, match="largest_k: 4 is below k = 8"):
+        draw_episodes(toy_corpus, toy_split, k=8, q=16, seeds=1, largest_k=4)
+
+
 def test_a_persons_draw_does_not_depend_on_who_else_there_is(toy_corpus, toy_split, toy_episodes):
     again = draw_episodes(toy_corpus, toy_split, k=8, q=16, seeds=1)
     firsts = [episode for episode in toy_episodes.episodes if episode.seed == 0]

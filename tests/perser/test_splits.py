@@ -81,6 +81,7 @@ def test_named_groups_and_eligible_persons_are_respected():
         ({"folds": 40}, "folds"),
         ({"held_out": ["nobody"]}, "held_out"),
         ({"eligible": ["nobody", *LISTENERS]}, "eligible"),
+        ({"excluded": ["nobody"]}, "excluded"),
         ({"validation_groups": 50}, "validation_groups"),
         ({"held_out": SPEAKERS, "validation_groups": 0}, "left to train on"),
     ],
@@ -98,8 +99,17 @@ def test_a_split_that_leaves_a_part_empty_is_refused_by_key(change, message):
         {"validation_persons": 0},
         {"validation_groups": -1},
         {"scenario": "seen", "held_out": ["1"]},
+        {"eligible": ["a", "b"], "excluded": ["b"]},
     ],
 )
 def test_impossible_options_name_their_key(change):
     with pytest.raises(ValueError, match=next(reversed(change))):
         SplitOptions(**change)
+
+
+def test_an_excluded_person_is_in_no_part():
+    split = divide(SplitOptions(excluded=LISTENERS[3:5]))
+    assert {one for part in PARTS for one in split.persons[part]} <= {*LISTENERS[:3], *LISTENERS[5:]}
+    training = divide(SplitOptions(eligible=LISTENERS[:4], excluded=["listener-9"])).persons["train"]
+    assert "listener-9" not in training
+    assert "listener-8" in training

@@ -1,0 +1,115 @@
+"""From scores to the content of results.json: the turns of a cross-validation pooled into one row a method,
+each K in rows of its own. Every mean, interval and difference is computed from the episodes' scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations, groupby
+from typing import Any
+
+import numpy as np
+
+from benchmarks.scores import MethodScores, Scores
+from benchmarks.statistics import EpisodeScores, by_episode, intervals, paired_difference
+from perser.errors import UserError
+
+COMPARED = ("maF1", "miF1", "label_accuracy", "balanced_accuracy")
+SAME = ("corpus_fingerprint", "emotions", "q")
+"""Which parts of `meta` must agree where scores are pooled."""
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """One method in one setting, over all turns."""
+
+    parts: Sequence[MethodScores]
+
+    @property
+    def episodes(self) -> list[EpisodeScores]:
+        return [episode for part in self.parts for episode in part.episodes]
+
+    @property
+    def adapts(self) -> dict[str, Any]:
+        """What is the same in every turn as it is, what was chosen anew in each as a list."""
+        found = {key: [part.adapts.get(key) for part in self.parts] for key in self.parts[0].adapts}
+        return {key: _one_or_all(values) for key, values in found.items()}
+
+    def seconds(self, name: str) -> float:
+        """Mean over the episodes."""
+        weights = [len(part.episodes) for part in self.parts]
+        return float(np.average([getattr(part, name) for part in self.parts], weights=weights))
+
+
+def pool(scores: Sequence[Scores], title: str) -> dict[str, Any]:
+    """The content of results.json. Scores of the same setting (corpus, scenario, person axis, K) are turns.
+
+    Raises UserError where turns do not go together.
+    """
+    rows, differences = [], []
+    for setting, same in groupby(sorted(scores, key=lambda one: one.setting), key=lambda one: one.setting):
+        said = dict(zip(("corpus", "scenario", "person_axis", "k"), setting, strict=True))
+        pooled = _methods(list(same))
+        rows += [_row(method, said) for method in pooled]
+        differences += [one | said for one in _differences(pooled)]
+    return {"meta": _meta(scores, title), "rows": rows, "differences": differences}
+
+
+def _methods(turns: Sequence[Scores]) -> list[Pooled]:
+    names = [one.method for one in turns[0].methods]
+    if any([one.method for one in turn.methods] != names for turn in turns):
+        raise UserError("the turns were not measured with the same methods: run the experiment again")
+    tested = [(e.person, e.episode_id) for turn in turns for e in turn.methods[0].episodes]
+    if len(set(tested)) < len(tested):
+        raise UserError("a person is tested in two turns: their episodes would count twice")
+    return [Pooled([turn.methods[place] for turn in turns]) for place in range(len(names))]
+
+
+def _row(pooled: Pooled, setting: Mapping[str, Any]) -> dict[str, Any]:
+    first, episodes = pooled.parts[0], pooled.episodes
+    return {
+        "method": first.method,
+        "route": first.route,
+        "adapts": pooled.adapts,
+        **setting,
+        "episodes": len(episodes),
+        "persons": len({episode.person for episode in episodes}),
+        "metrics": {metric: asdict(one) for metric, one in intervals(episodes).items()},
+        "seconds_personalize": round(pooled.seconds("seconds_personalize"), 5),
+        "seconds_predict": round(pooled.seconds("seconds_predict"), 6),
+    }
+
+
+def _differences(methods: Sequence[Pooled]) -> list[dict[str, Any]]:
+    """Every pair with at least one method that hears the speech: the one listed later minus the other."""
+    found = []
+    for b, a in combinations(methods, 2):
+        if {a.parts[0].route, b.parts[0].route} == {"trivial"}:
+            continue
+        for metric in COMPARED:
+            pair = paired_difference(by_episode(a.episodes, metric), by_episode(b.episodes, metric))
+            found.append({"a": a.parts[0].method, "b": b.parts[0].method, "metric": metric} | asdict(pair))
+    return found
+
+
+def _meta(scores: Sequence[Scores], title: str) -> dict[str, Any]:
+    first = scores[0].meta
+    for name in SAME:
+        if any(one.meta[name] != first[name] for one in scores):
+            raise UserError(f"scores with another {name} cannot be pooled: measure them again together")
+    turns = {one.training_digest: one.meta for one in scores}
+    left_out = [one.meta["persons_left_out"] for one in scores]
+    return (
+        {"title": title}
+        | first
+        | {
+            "turns": len(turns),
+            "persons_left_out": {person: count for one in left_out for person, count in one.items()},
+            "training_persons": _one_or_all([one["training_persons"] for one in turns.values()]),
+            "versions": _one_or_all([one.meta["versions"] for one in scores]),
+        }
+    )
+
+
+def _one_or_all(values: list[Any]) -> Any:
+    return values[0] if all(value == values[0] for value in values) else values

@@ -1,0 +1,68 @@
+"""What every method scored on every episode of one file of episodes: measured once, and kept, so that any
+table is computed from scores and never from averages."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.statistics import EpisodeScores
+from perser.errors import UserError
+from perser.folders import write_text_whole
+
+FORMAT = "perser-scores-1"
+
+
+@dataclass(frozen=True)
+class MethodScores:
+    """One method on all episodes of a file."""
+
+    method: str
+    route: str
+    adapts: dict[str, Any]
+    """What the method adapts and how (`Personalizer.describe`)."""
+    episodes: tuple[EpisodeScores, ...]
+    seconds_personalize: float
+    """Mean over the episodes."""
+    seconds_predict: float
+    """Mean of one query utterance."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """All methods on one file of episodes, which has one split, one K and one Q."""
+
+    corpus: str
+    scenario: str
+    person_axis: str
+    k: int
+    training_digest: str
+    """Names who and what the models were trained on (`EpisodeFile.training_digest`)."""
+    meta: dict[str, Any]
+    """What else a report says of a run: the corpus, Q, who was left out, versions."""
+    methods: tuple[MethodScores, ...]
+
+    @property
+    def setting(self) -> tuple[str, str, str, int]:
+        """What rows must share to be compared."""
+        return self.corpus, self.scenario, self.person_axis, self.k
+
+    def save(self, path: Path) -> None:
+        write_text_whole(path, json.dumps({"format": FORMAT} | asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Scores:
+        """Raises UserError where the file is missing or is no file of scores."""
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+            raise UserError(f"{path} is no file of scores: {error}; write it with `perser bench`") from error
+        if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
+            raise UserError(f"{path} is no file of scores of this version: write it with `perser bench`")
+        methods = (
+            one | {"episodes": tuple(EpisodeScores(**episode) for episode in one["episodes"])}
+            for one in content["methods"]
+        )
+        return cls(**content | {"methods": tuple(MethodScores(**one) for one in methods)})

@@ -1,0 +1,140 @@
+"""The paper's protocol from start to end: the files in configs/ on a miniature IEMOCAP, reduced in size."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmarks.experiment import experiment
+from benchmarks.results_page import results_page
+from benchmarks.scores import Scores
+from perser.cli import parse_command
+from perser.episodes import EpisodeFile
+
+from ..perser.corpora.miniature_iemocap import write_iemocap
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+REDUCED = {
+    "threads": 1,
+    "turns": "[0, 1]",
+    "draw.k": 4,
+    "draw.q": 8,
+    "draw.seeds": 2,
+    "pretrain.epochs": 1,
+    "pretrain.head_size": 8,
+    "pretrain.adaptation_steps": 1,
+    "pretrain.lora_rank": 2,
+    "meta_train.inner.steps": 2,
+    "meta_train.inner.support": 4,
+    "meta_train.inner.adaptation_steps": 2,
+    "meta_train.outer.iterations": 1,
+    "meta_train.outer.persons": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every evaluator E1 to E5 has 16 utterances and more in every session."""
+    folder = tmp_path_factory.mktemp("iemocap") / "IEMOCAP_full_release"
+    write_iemocap(folder, dialogs=4, turns=8, seconds=0.3)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def few_plots(monkeypatch):
+    """The one by K, coarse: the others have tests of their own, and take a quarter of the time here."""
+    monkeypatch.setattr("benchmarks.plots.DPI", 30)
+    monkeypatch.setattr("benchmarks.report.plots", lambda rows, differences: [])
+
+
+def run(config: str, encoder: str, root: Path, out: Path, **changed: object) -> dict:
+    places = {"prepare.root": root, "cache": root.parent / "cache", "out": out, "encoder": encoder}
+    options = [f"--{key}={value}" for key, value in {**REDUCED, **places, **changed}.items()]
+    experiment(**parse_command(experiment, [f"--config={CONFIGS / config}.yaml", *options]))
+    return json.loads((out / "results.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("config", "encoder"),
+    [
+        (f"iemocap_{scenario}_{family}", f"tiny-{family}")
+        for scenario in ("seen", "unseen")
+        for family in ("wav2vec2", "hubert", "wavlm")
+    ],
+)
+def test_table_1(config, encoder, root, tmp_path):
+    results = run(config, encoder, root, tmp_path)
+    assert [row["method"] for row in results["rows"]] == [
+        *("random", "nothing", "most-frequent", "linear-few", "entire-few", "entire-zero", "multi-few"),
+        *("entire-sim", "prior-shift", "head-few", "lora-few", "meta-perser"),
+    ]
+    drawn = [EpisodeFile.load(tmp_path / f"turn-{fold}" / "episodes.json") for fold in (0, 1)]
+    tested = [one.split.persons["test"] for one in drawn]
+    assert tested[1] == drawn[0].split.persons["validation"]
+    assert {(row["persons"], row["episodes"], row["k"]) for row in results["rows"]} == {(2, 4, 4)}
+    for one in drawn:
+        assert len(one.split.persons["test"]) == len(one.split.persons["validation"]) == 1
+        assert {*one.split.persons["test"], *one.split.persons["validation"]} < {f"E{n}" for n in range(1, 6)}
+        # The miniature has ten reporting actors; the paper's corpus has six, hence nine who train.
+        assert len(one.split.persons["train"]) == 3 + 10
+        sessions = {
+            part: {utterance[3:5] for utterance in one.split.utterances[part]}
+            for part in ("train", "validation", "test")
+        }
+        first, last = {"01", "02", "03", "04"}, {"05"}
+        if one.scenario == "unseen":
+            assert sessions == {"train": first, "validation": first, "test": last}
+        else:
+            assert sessions == dict.fromkeys(sessions, first | last)
+
+
+def test_table_2(root, tmp_path):
+    """Two of its rows, beside all four parts."""
+    variants = {
+        "none": {"init": "encoder", "csmt": False, "lslr": {"granularity": "off"}},
+        "ini-csmt": {"lslr": {"granularity": "off"}},
+    }
+    methods = "[random, meta-perser]"
+    results = run(
+        "ablation_unseen",
+        "tiny-wavlm",
+        root,
+        tmp_path,
+        variants=json.dumps(variants),
+        **{"bench.methods": methods},
+    )
+    assert [row["method"] for row in results["rows"]] == [
+        *("random", "meta-perser", "meta-perser:none", "meta-perser:ini-csmt"),
+    ]
+    compared = {(one["a"], one["b"]) for one in results["differences"]}
+    assert ("meta-perser:ini-csmt", "meta-perser:none") in compared
+    models = {path.name for path in (tmp_path / "turn-0" / "models").iterdir()}
+    assert models == {"ssl-e", "meta-perser", "meta-perser-none", "meta-perser-ini-csmt"}
+    results_page([tmp_path], tmp_path / "RESULTS.md")
+    page = (tmp_path / "RESULTS.md").read_text()
+    assert "| meta-perser:ini-csmt | meta-perser:none |" in page
+    stages = re.search(r"this run's machine \((.*)\)\.", page)[1]
+    assert re.sub(r" (< )?[\d.]+ \w+", "", stages) == (
+        "prepare, episodes, pretrain, meta-train, meta-train-none, meta-train-ini-csmt, bench"
+    )
+
+
+def test_figure_2(root, tmp_path):
+    changed = {"sweep_k": "[2, 6]", "bench.methods": "[random, entire-zero, prior-shift]"}
+    results = run("sweep_k", "tiny-wavlm", root, tmp_path, **changed)
+    assert [(row["k"], row["method"]) for row in results["rows"]] == [
+        (k, method) for k in (2, 4, 6) for method in ("random", "entire-zero", "prior-shift")
+    ]
+    files = [tmp_path / "turn-0" / f"episodes{name}.json" for name in ("-k2", "", "-k6")]
+    for small, main, large in zip(*(EpisodeFile.load(one).episodes for one in files), strict=True):
+        assert small.query_utterances == main.query_utterances == large.query_utterances
+        assert large.support.first(4) == main.support
+        assert large.support.first(2) == small.support
+    zero = [row["metrics"]["maF1"] for row in results["rows"] if row["method"] == "entire-zero"]
+    assert zero[0] == zero[1] == zero[2]  # it reads no support, and the queries are the same
+    assert len(list((tmp_path / "plots").glob("*-by-k.png"))) == 1
+    assert "-by-k.png" in (tmp_path / "report.md").read_text()
+    assert Scores.load(tmp_path / "turn-0" / "scores-k2.json").k == 2
