@@ -33,6 +33,8 @@ class Tuner:
     steps: int
     """Gradient steps on a support."""
     episodes: Sequence[Episode]
+    """Of the validation persons. Where the trunk moves, which takes seconds an episode, the first of each
+    person's is tried; else all."""
 
     def fine_tuning(
         self,
@@ -47,11 +49,14 @@ class Tuner:
         model.set_scope(scope)
         source = ClipSource(self.corpus.recordings, model, self.cache)
         names = list(model.moving_parameters())
+        episodes = self.episodes
+        if model.lowest != model.encoder.num_layers:
+            episodes = list({one.person: one for one in reversed(episodes)}.values())
         with progress(len(rates), f"choosing a rate ({scope})") as bar:
 
             def score(rate: float) -> float:
                 tuned = kind(model, source, ConstantRate(names, rate), self.loss, self.steps)
-                found = mean_score(tuned, self.episodes, model.emotions)
+                found = mean_score(tuned, episodes, model.emotions)
                 bar.update()
                 return found
 

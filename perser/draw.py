@@ -15,6 +15,7 @@ def episodes(
     q: int = 128,
     seeds: int = 10,
     largest_k: int | None = None,
+    validation_seeds: int = 1,
 ) -> None:
     """Split a prepared corpus and draw the episodes that every method is measured on.
 
@@ -27,11 +28,13 @@ def episodes(
         seeds: episodes of each test person.
         largest_k: the largest of several K to compare: files drawn with the same one have the same queries,
             and a smaller support is the beginning of a larger; none: k.
+        validation_seeds: episodes of each validation person, by which checkpoints, rates and strengths are
+            chosen.
     """
     from perser.corpora.corpus import Corpus
     from perser.episodes import draw_episodes
 
-    drawn = draw_episodes(Corpus.load(corpus), split, k, q, seeds, largest_k)
+    drawn = draw_episodes(Corpus.load(corpus), split, k, q, seeds, largest_k, validation_seeds)
     drawn.save(out)
     tested = {episode.person for episode in drawn.episodes}
     print(f"{out}: {len(drawn.episodes)} episodes of {len(tested)} {drawn.person_axis}s, K={k}, Q={q}")

@@ -227,16 +227,25 @@ def draw_episode(task: Task, k: int, q: int, seed: int, largest_k: int | None = 
 
 
 def draw_episodes(
-    corpus: Corpus, split: SplitOptions, k: int, q: int, seeds: int, largest_k: int | None = None
+    corpus: Corpus,
+    split: SplitOptions,
+    k: int,
+    q: int,
+    seeds: int,
+    largest_k: int | None = None,
+    validation_seeds: int = 1,
 ) -> EpisodeFile:
-    """Split the corpus and draw `seeds` episodes of every test person and one of every validation
-    person. Persons with fewer than K + Q annotations (the largest K's, see `draw_episode`) are left out
-    by name.
+    """Split the corpus and draw `seeds` episodes of every test person and `validation_seeds` of every
+    validation person. Persons with fewer than K + Q annotations (the largest K's, see `draw_episode`) are
+    left out by name.
 
     Raises UserError if nobody is left.
     """
-    if k < 1 or q < 1 or seeds < 1:
-        raise UserError(f"k, q and seeds must be at least 1, got k={k}, q={q}, seeds={seeds}")
+    if min(k, q, seeds, validation_seeds) < 1:
+        raise UserError(
+            f"k, q, seeds and validation_seeds must be at least 1, got k={k}, q={q}, seeds={seeds}, "
+            f"validation_seeds={validation_seeds}"
+        )
     most = k if largest_k is None else largest_k
     if most < k:
         raise UserError(f"largest_k: {most} is below k = {k}")
@@ -250,7 +259,7 @@ def draw_episodes(
     )
     left_out: dict[str, int] = {}
     drawn: dict[Part, tuple[Episode, ...]] = {}
-    for part, draws in (("test", seeds), ("validation", 1)):
+    for part, draws in (("test", seeds), ("validation", validation_seeds)):
         allowed = set(divided.utterances[part])
         own = [restrict(tasks[person], allowed) for person in divided.persons[part]]
         left_out |= {task.person: len(task.utterances) for task in own if len(task.utterances) < most + q}
