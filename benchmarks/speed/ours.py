@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -39,11 +41,12 @@ class Clips:
 
 def encode(case: Case, cache: Path) -> ClipSource:
     """The support below what moves: encoded into the cache, once."""
-    return ClipSource(Clips(case.waveforms), case.model, cache)
+    with redirect_stderr(StringIO()):  # no progress bar among the tables
+        return ClipSource(Clips(case.waveforms), case.model, cache)
 
 
 def outer_gradients(case: Case, source: ClipSource, steps: int, memory: Memory = "unroll") -> list[Tensor]:
-    """Gradients of the outer loss with respect to everything that moves; the clips are read from the cache."""
+    """Gradients of the outer loss by everything that moves; the frames are read from the cache."""
     batch = source.batch(Clips(case.waveforms).utterance_ids)
     learner = MetaLearner(case.model, _rate(case), loss, memory)
     with case.autocast():

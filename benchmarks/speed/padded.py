@@ -65,7 +65,7 @@ def padded_batch(case: Case) -> PaddedBatch:
 
 
 @contextmanager
-def encoded_alone(model: PaddedRecognizer, lengths: Sequence[int]) -> Iterator[None]:
+def encoded_alone(model: EmotionRecognizer | PaddedRecognizer, lengths: Sequence[int]) -> Iterator[None]:
     """Within it, the front-end reads each clip of the batch without its padding, which the group norm of
     the base models would mix in: so the outputs are exactly the recogniser's. `lengths`: in samples."""
     network = model.encoder.model

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.speed.case import RATE, Case, loss
-from benchmarks.speed.padded import PaddedBatch, HookFreeRecognizer
+from benchmarks.speed.padded import HookFreeRecognizer, PaddedBatch
 
 
 def outer_gradients(model: HookFreeRecognizer, batch: PaddedBatch, case: Case, steps: int) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""One second-order step of MAML in plain PyTorch, with fast weights, as the well-known repositories write it."""
+"""One second-order step of MAML in plain PyTorch with fast weights, as well-known repositories write it."""
 
 from __future__ import annotations
 

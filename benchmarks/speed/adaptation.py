@@ -1,0 +1,77 @@
+"""Meta-testing, a person's clips to a person's weights: ours, and a plain fine-tuning loop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.speed import ours
+from benchmarks.speed.case import Case
+from benchmarks.speed.comparison import Row, Timing, check_agreement
+from benchmarks.speed.measure import by_turns, distance
+from benchmarks.speed.operations import operations
+from benchmarks.speed.padded import PaddedRecognizer, encoded_alone, padded_batch
+from benchmarks.speed.presets import Preset
+from benchmarks.speed.theirs_finetune import fine_tune
+
+THEIRS = "transformers fine-tuning"
+SCOPES = {
+    "all": ("all trunk layers", "adapt_vs_finetune"),
+    "head": ("head only", "head_adapt_vs_finetune"),
+}
+"""What moves: in words, and the ratio's name."""
+
+
+def compare_adaptations(case: Case, preset: Preset, agreement: dict[str, float]) -> Timing:
+    """Seconds of all steps. Where steps are long some are run and count in proportion: theirs repeats the
+    same work in each, and ours does once it has encoded. Ours starts at the waveforms, theirs at its padded
+    batch.
+    """
+    what, ratio = SCOPES[case.model.scope]
+    steps, timed = preset.adapt_steps, preset.timed_steps
+    own_timed = timed if case.model.scope == "all" else steps
+    model, batch = PaddedRecognizer(case.model), padded_batch(case)
+    runs = {
+        "theirs": lambda: fine_tune(model, batch, case, timed),
+        "no step": lambda: ours.personalize(case, 0),
+        "ours": lambda: ours.personalize(case, own_timed),
+        "encoding": lambda: encode_anew(case),
+    }
+    a_step = operations(lambda: fine_tune(model, batch, case, 1))
+    none, one, encoding = (
+        operations(run) for run in (runs["no step"], lambda: ours.personalize(case, 1), runs["encoding"])
+    )
+    taken = by_turns(runs, preset.repeats, case.device)
+    theirs = Row(THEIRS, [part * steps / timed for part in taken["theirs"]], a_step * steps)
+    whole = [
+        start + (part - start) * steps / own_timed
+        for start, part in zip(taken["no step"], taken["ours"], strict=True)
+    ]
+    own = Row("Meta-PerSER, encoding included", whole, none + (one - none) * steps)
+    without = [all_of_it - once for all_of_it, once in zip(whole, taken["encoding"], strict=True)]
+    encoded = Row("Meta-PerSER, clips encoded before", without, own.operations - encoding)
+    title = f"{steps} steps of adaptation, {what}, K = {len(case.waveforms)}, {case.precision}"
+    if timed < steps:
+        title += f" ({timed} of theirs timed, {own_timed} of ours)"
+    ratios = {ratio: theirs.seconds / own.seconds}
+    return Timing(title, [theirs, own, encoded], own, taken["encoding"], ratios, agreement)
+
+
+def check_adaptation(case: Case, steps: int) -> dict[str, float]:
+    """How far the way that the weights went with ours is from theirs, theirs with every clip's front-end
+    output as without padding. Raises RuntimeError where that is too far."""
+    start = [one.detach().clone() for one in case.moving]
+    with encoded_alone(case.model, [len(one) for one in case.waveforms]):
+        theirs = fine_tune(PaddedRecognizer(case.model), padded_batch(case), case, steps)
+    own = ours.personalize(case, steps)
+    moved = [[one - before for one, before in zip(after, start, strict=True)] for after in (own, theirs)]
+    found = {f"{THEIRS}, where the weights went in {steps} steps": distance(*moved)}
+    if case.precision == "float32":
+        check_agreement(found)
+    return found
+
+
+def encode_anew(case: Case) -> None:
+    """The support's one-off encoding, into a cache of its own."""
+    with TemporaryDirectory() as folder:
+        ours.encode(case, Path(folder))
