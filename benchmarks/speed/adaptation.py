@@ -47,9 +47,9 @@ def compare_adaptations(case: Case, preset: Preset, agreement: dict[str, float])
         start + (part - start) * steps / own_timed
         for start, part in zip(taken["no step"], taken["ours"], strict=True)
     ]
-    own = Row("Meta-PerSER, encoding included", whole, none + (one - none) * steps)
+    own = Row("ours, encoding included", whole, none + (one - none) * steps)
     without = [all_of_it - once for all_of_it, once in zip(whole, taken["encoding"], strict=True)]
-    encoded = Row("Meta-PerSER, clips encoded before", without, own.operations - encoding)
+    encoded = Row("ours, encoding left out", without, own.operations - encoding)
     title = f"{steps} steps of adaptation, {what}, K = {len(case.waveforms)}, {case.precision}"
     if timed < steps:
         title += f" ({timed} of theirs timed, {own_timed} of ours)"

@@ -1,10 +1,10 @@
-"""Floating-point operations of whatever runs, two a multiply-add: matrix products, convolutions, attention."""
+"""Floating-point operations of whatever runs, two a multiply-add: products, convolutions, attention."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,11 +14,19 @@ from torch.utils.flop_counter import flop_registry
 _aten = torch.ops.aten
 
 
-def operations(run: Callable[[], object]) -> int:
-    """Of one run, which is also a warm-up."""
+Result = TypeVar("Result")
+
+
+def counted(run: Callable[[], Result]) -> tuple[Result, int]:
+    """What a run gives, and its operations; it is a warm-up too."""
     with _Counter() as counter:
-        run()
-    return counter.total
+        result = run()
+    return result, counter.total
+
+
+def operations(run: Callable[[], object]) -> int:
+    """Of one run."""
+    return counted(run)[1]
 
 
 class _Counter(TorchDispatchMode):

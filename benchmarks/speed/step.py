@@ -13,7 +13,7 @@ from benchmarks.speed.adaptation import encode_anew
 from benchmarks.speed.case import Case
 from benchmarks.speed.comparison import Row, Timing, check_agreement
 from benchmarks.speed.measure import by_turns, distance
-from benchmarks.speed.operations import operations
+from benchmarks.speed.operations import counted, operations
 from benchmarks.speed.padded import HookFreeRecognizer, PaddedRecognizer, encoded_alone, padded_batch
 from meta_perser.options import InnerOptions, OuterOptions
 
@@ -42,33 +42,35 @@ def compare_steps(case: Case, steps: int, rounds: int) -> Timing:
             "plain MAML": lambda: theirs_plain_maml.outer_gradients(plain, batch, case, steps),
             "ours": lambda: ours.outer_gradients(case, source, steps),
         }
-        agreement = _agreement(case, runs)
-        counts = {name: operations(run) for name, run in runs.items()}
+        found, own_count = counted(runs["ours"])
+        agreement = _agreement(case, found, runs)
+        count = operations(runs["plain MAML"])  # and those of `higher`, which takes the same products
         taken = by_turns({**runs, "encoding": lambda: encode_anew(case)}, rounds, case.device)
     encoding = operations(lambda: encode_anew(case))
 
     def with_encoding(who: str, share: float) -> Row:
         rounds = [step + share * once for step, once in zip(taken["ours"], taken["encoding"], strict=True)]
-        return Row(who, rounds, counts["ours"] + round(share * encoding))
+        return Row(who, rounds, own_count + round(share * encoding))
 
-    amortised = with_encoding("Meta-PerSER, encoded once a training", encodings_a_draw())
-    rows = [Row(name, taken[name], counts[name]) for name in ("higher", "plain MAML")]
+    amortised = with_encoding("ours, encoded once a training", encodings_a_draw())
+    rows = [Row(name, taken[name], count) for name in ("higher", "plain MAML")]
     ratios = {
         key: row.seconds / amortised.seconds
         for key, row in zip(("step_vs_higher", "step_vs_plain_maml"), rows, strict=True)
     }
     rows += [
-        with_encoding("Meta-PerSER, encoding left out", 0.0),
+        with_encoding("ours, encoding left out", 0.0),
         amortised,
-        with_encoding("Meta-PerSER, encoded at every step", 1.0),
+        with_encoding("ours, encoded at every step", 1.0),
     ]
     title = f"second-order step, S = {steps}, K = {len(case.waveforms)}, {case.precision}"
     return Timing(title, rows, amortised, taken["encoding"], ratios, agreement)
 
 
-def _agreement(case: Case, runs: dict[str, Callable[[], list[Tensor]]]) -> dict[str, float]:
-    """Outer gradients of ours and theirs, theirs with every clip's front-end output as without padding."""
-    found = runs["ours"]()
+def _agreement(
+    case: Case, found: list[Tensor], runs: dict[str, Callable[[], list[Tensor]]]
+) -> dict[str, float]:
+    """How far ours, `found`, is from theirs with every clip's front-end output as without padding."""
     lengths = [len(one) for one in case.waveforms]
     with encoded_alone(case.model, lengths):
         distances = {name: distance(found, runs[name]()) for name in ("higher", "plain MAML")}

@@ -43,7 +43,7 @@ def print_timing(timing: Timing, rate: float, console: Console) -> None:
     console.print(table)
     console.print(f"encoding of the clips, once: {median(timing.encoding):.3g} s")
     for who, far in timing.agreement.items():
-        console.print(f"relative distance of ours from {who}: {far:.1e}")
+        console.print(f"distance of ours from {who}, relative: {far:.1e}")
     console.print()
 
 
