@@ -14,7 +14,7 @@ from benchmarks.speed.padded import PaddedRecognizer, encoded_alone, padded_batc
 from benchmarks.speed.presets import Preset
 from benchmarks.speed.theirs_finetune import fine_tune
 
-THEIRS = "transformers fine-tuning"
+THEIRS = "plain fine-tuning"
 SCOPES = {
     "all": ("all trunk layers", "adapt_vs_finetune"),
     "head": ("head only", "head_adapt_vs_finetune"),
