@@ -14,7 +14,7 @@ from benchmarks.speed.comparison import halved_until_it_fits
 from benchmarks.speed.front_share import front_shares
 from benchmarks.speed.measure import matrix_rate
 from benchmarks.speed.peak import Peaks, compare_peaks
-from benchmarks.speed.presets import Precision, Preset
+from benchmarks.speed.presets import BASE, Precision, Preset
 from benchmarks.speed.step import compare_steps
 from benchmarks.speed.table import print_memory, print_timing, timing_json
 
@@ -72,7 +72,7 @@ class Everything:
 def print_front_shares(preset: Preset, device: str, console: Console) -> dict[str, Any]:
     """The front-end's share of a forward pass: in this preset's encoder and in wav2vec2-base."""
     found = {}
-    for name, shapes in (("this encoder", preset.encoder), ("wav2vec2-base", {})):
+    for name, shapes in (("this encoder", preset.encoder), ("wav2vec2-base", BASE)):
         operations, time = front_shares(shapes, torch.device(device))
         found[name] = {"operations": operations, "seconds": time}
         share = f"{operations:.0%} of operations, {time:.0%} of time"

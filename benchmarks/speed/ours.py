@@ -18,6 +18,7 @@ from meta_perser.inner_loop import adapt
 from meta_perser.inner_plan import InnerPlan
 from meta_perser.lslr import ConstantRate
 from meta_perser.meta_learner import MetaLearner
+from meta_perser.model import ClipBatch
 from meta_perser.options import Memory
 
 
@@ -54,12 +55,17 @@ def outer_gradients(case: Case, source: ClipSource, steps: int, memory: Memory =
     return list(torch.autograd.grad(outer, case.moving))
 
 
-def personalize(case: Case, steps: int) -> list[Tensor]:
-    """The weights of a person whose clips were never heard, from the waveforms on."""
+def encoded_anew(case: Case) -> ClipBatch:
+    """The support of a person whose clips were never heard, from the waveforms on."""
     with TemporaryDirectory() as cache, case.autocast():
-        batch = encode(case, Path(cache)).batch(Clips(case.waveforms).utterance_ids)
-        adapted = adapt(case.model, _rate(case), batch, case.targets, loss, steps)
-    return list(adapted.values())
+        return encode(case, Path(cache)).batch(Clips(case.waveforms).utterance_ids)
+
+
+def adapted(case: Case, batch: ClipBatch, steps: int) -> list[Tensor]:
+    """The weights that moved, after `steps` steps."""
+    with case.autocast():
+        weights = adapt(case.model, _rate(case), batch, case.targets, loss, steps)
+    return list(weights.values())
 
 
 def _rate(case: Case) -> ConstantRate:

@@ -37,6 +37,8 @@ class Preset:
     precisions: tuple[Precision, ...] = ("float32",)
 
 
+BASE: dict[str, Any] = {}
+"""transformers' default is wav2vec2-base itself."""
 # The front-ends are so wide that they have the share of a forward pass's operations that wav2vec2-base's has.
 NARROW = {
     "hidden_size": 192,
@@ -47,10 +49,10 @@ NARROW = {
 }
 NARROWER = {
     "hidden_size": 128,
-    "num_hidden_layers": 4,
+    "num_hidden_layers": 3,
     "num_attention_heads": 4,
     "intermediate_size": 512,
-    "conv_dim": [56] * 7,
+    "conv_dim": [48] * 7,
 }
 TINY = {
     "hidden_size": 32,
@@ -66,5 +68,5 @@ PRESETS = {
     "tiny": Preset(TINY, 3, 2, 2, 4, 3, 4, 2, 1),
     "quick": Preset(NARROWER, step_clips=4, memory_clips=2, timed_steps=1, repeats=3),
     "full": Preset(NARROW, step_clips=16, memory_clips=4, repeats=3),
-    "base": Preset(precisions=("float32", "bf16")),
+    "base": Preset(BASE, precisions=("float32", "bf16")),
 }

@@ -9,7 +9,6 @@ from tempfile import TemporaryDirectory
 from torch import Tensor
 
 from benchmarks.speed import ours, theirs_higher, theirs_plain_maml
-from benchmarks.speed.adaptation import encode_anew
 from benchmarks.speed.case import Case
 from benchmarks.speed.comparison import Row, Timing, check_agreement
 from benchmarks.speed.measure import by_turns, distance
@@ -45,8 +44,8 @@ def compare_steps(case: Case, steps: int, rounds: int) -> Timing:
         found, own_count = counted(runs["ours"])
         agreement = _agreement(case, found, runs)
         count = operations(runs["plain MAML"])  # and those of `higher`, which takes the same products
-        taken = by_turns({**runs, "encoding": lambda: encode_anew(case)}, rounds, case.device)
-    encoding = operations(lambda: encode_anew(case))
+        taken = by_turns({**runs, "encoding": lambda: ours.encoded_anew(case)}, rounds, case.device)
+    encoding = operations(lambda: ours.encoded_anew(case))
 
     def with_encoding(who: str, share: float) -> Row:
         rounds = [step + share * once for step, once in zip(taken["ours"], taken["encoding"], strict=True)]
