@@ -39,7 +39,7 @@ def speed(
     """How fast and lean Meta-PerSER's training step and adaptation are, against what one would take instead.
 
     Args:
-        preset: quick (within 3 minutes on two cores), full (a wider encoder, every adaptation step), base
+        preset: quick (within 3 minutes on two cores), full (a wider encoder, more clips and rounds), base
             (shapes of wav2vec2-base, in float32 and bf16, for a GPU) or tiny (whether it runs; its figures
             mean nothing).
         device: where everyone computes.

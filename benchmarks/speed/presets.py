@@ -67,6 +67,6 @@ TINY = {
 PRESETS = {
     "tiny": Preset(TINY, 3, 2, 2, 4, 3, 4, 2, 1),
     "quick": Preset(NARROWER, step_clips=4, memory_clips=2, timed_steps=1, repeats=3),
-    "full": Preset(NARROW, step_clips=16, memory_clips=4, repeats=3),
+    "full": Preset(NARROW, step_clips=8, memory_clips=4, timed_steps=5),
     "base": Preset(BASE, precisions=("float32", "bf16")),
 }
