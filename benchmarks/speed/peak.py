@@ -18,7 +18,8 @@ from benchmarks.speed.padded import HookFreeRecognizer, padded_batch
 from benchmarks.speed.presets import Precision, Preset
 from perser.errors import UserError
 
-Who = Literal["higher", "Meta-PerSER (adjoint)"]
+Who = Literal["higher", "ours (adjoint)"]
+CONTENDERS: tuple[Who, ...] = get_args(Who)
 _STATUS = Path("/proc/self/status")
 
 
@@ -32,32 +33,29 @@ class Peaks:
     @property
     def ratio(self) -> float:
         """Theirs over ours."""
-        return self.peaks["higher"] / self.peaks["Meta-PerSER (adjoint)"]
+        return self.peaks["higher"] / self.peaks["ours (adjoint)"]
 
 
 def compare_peaks(preset: Preset, clips: int, device: str, precision: Precision, seed: int) -> Peaks:
-    """Both contenders on one support of `clips`."""
-    title = f"peak memory of a second-order step, S = {preset.memory_steps}, K = {clips}, {precision}"
-    return Peaks(
-        title, {who: peak_bytes(who, preset, clips, device, precision, seed) for who in get_args(Who)}
-    )
+    """What one step on `clips` clips adds to what its model, its clips and their features already take.
 
-
-def peak_bytes(who: Who, preset: Preset, clips: int, device: str, precision: Precision, seed: int) -> int:
-    """What one step adds to what its model, its clips and their features already take.
-
-    On a GPU what torch allocates. On a CPU the process's resident memory, in a process of its own that
+    On a GPU what torch allocates. On a CPU resident memory, each contender in a process of its own that
     nothing else has made larger; its high-water mark is read from /proc (getrusage's would be that of the
     process which started it).
     Raises UserError where there is no /proc.
     """
-    if device == "cpu" and not _STATUS.exists():
+    arguments = (preset, clips, device, precision, seed)
+    if device == "cuda":
+        peaks = {who: _peak_of_one_step(who, *arguments) for who in CONTENDERS}
+    elif not _STATUS.exists():
         raise UserError("peak memory on a CPU is read from /proc/self/status, which this system lacks")
-    arguments = (who, preset, clips, device, precision, seed)
-    if device != "cpu":
-        return _peak_of_one_step(*arguments)
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as processes:
-        return processes.submit(_peak_of_one_step, *arguments).result()
+    else:
+        spawn = get_context("spawn")
+        with ProcessPoolExecutor(len(CONTENDERS), spawn, max_tasks_per_child=1) as processes:
+            coming = {who: processes.submit(_peak_of_one_step, who, *arguments) for who in CONTENDERS}
+            peaks = {who: one.result() for who, one in coming.items()}
+    title = f"peak memory of a second-order step, S = {preset.memory_steps}, K = {clips}, {precision}"
+    return Peaks(title, peaks)
 
 
 def _peak_of_one_step(

@@ -17,10 +17,11 @@ GIGA = 1e9
 def print_timing(timing: Timing, rate: float, console: Console) -> None:
     """`rate`: the machine's floating-point operations a second."""
     theirs, *_ = timing.rows
-    table = Table("who")
+    table = Table()
+    table.add_column("who", no_wrap=True)
     for heading in (
         "seconds",
-        f"{theirs.who} over it",
+        "first over it",
         "GFLOP",
         "floor, s",
         "over own floor",
