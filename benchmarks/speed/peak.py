@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -51,8 +52,11 @@ def compare_peaks(preset: Preset, clips: int, device: str, precision: Precision,
         raise UserError("peak memory on a CPU is read from /proc/self/status, which this system lacks")
     else:
         spawn = get_context("spawn")
-        with ProcessPoolExecutor(len(CONTENDERS), spawn, max_tasks_per_child=1) as processes:
-            coming = {who: processes.submit(_peak_of_one_step, who, *arguments) for who in CONTENDERS}
+        with ExitStack() as alive:
+            coming = {}
+            for who in CONTENDERS:
+                process = alive.enter_context(ProcessPoolExecutor(1, spawn))
+                coming[who] = process.submit(_peak_of_one_step, who, *arguments)
             peaks = {who: one.result() for who, one in coming.items()}
     title = f"peak memory of a second-order step, S = {preset.memory_steps}, K = {clips}, {precision}"
     return Peaks(title, peaks)
