@@ -18,7 +18,8 @@ from perser.corpora.expression import (
     vote_shares,
 )
 
-expressions = arrays(np.float64, (len(AXES),), elements=st.floats(-1.8, 1.8))
+# The loudest speaker (volume 46) reaches eSpeak's limit of 100 at 1.69 steps of loudness.
+expressions = arrays(np.float64, (len(AXES),), elements=st.floats(-1.6, 1.6))
 
 
 @given(st.lists(expressions, min_size=1, max_size=5))
