@@ -78,7 +78,7 @@ def experiment(
     prepare = prepare | {"out": out / "corpus"}
     methods, meta_trainings = with_variants(bench["methods"], meta_train, variants)
     sizes = sorted({draw["k"], *sweep_k})
-    check(encoder, pretrain["scope"], prepare, sizes, icl_train, methods)
+    check(encoder, pretrain, prepare, sizes, icl_train, methods)
     planned = plan_turns(turns, draw["split"], draw["k"], out)
     fix_threads(threads)
     recipe = Recipe(methods, encoder, pretrain, meta_trainings, icl_train)
@@ -145,13 +145,14 @@ def run_turn(
 
 def check(
     encoder: str,
-    scope: str,
+    pretrain: dict[str, Any],
     prepare: dict[str, Any],
     sizes: Sequence[int],
     icl_train: dict[str, Any],
     methods: Sequence[str],
 ) -> None:
     """What can be known to fail before the first stage runs. Raises UserError."""
+    from meta_perser.pretrain import Pretraining
     from meta_perser.scope import check_scope
     from perser.encoder_loading import check_encoder
     from perser.prepare import check_prepare
@@ -162,15 +163,21 @@ def check(
         raise UserError(f"sweep_k: {min(sizes)}, give at least 1")
     for method in methods:
         check_method(method, min(sizes))
-    check_scope(scope)
+    check_scope(pretrain["scope"])
     check_prepare(**{name: value for name, value in prepare.items() if name != "allow_skips"})
     check_encoder(encoder)
     check_language_model(icl_train["language_model"])
-    known = {one.name for one in fields(IclTraining)}
+    _check_fields(Pretraining, "pretrain", pretrain)
+    _check_fields(IclTraining, "icl_train", icl_train)
+
+
+def _check_fields(training: type, stage: str, options: dict[str, Any]) -> None:
+    """Raises UserError that names the key where the stage's own dataclass refuses its options."""
+    known = {one.name for one in fields(training)}
     try:
-        IclTraining(**{name: value for name, value in icl_train.items() if name in known})
+        training(**{name: value for name, value in options.items() if name in known})
     except ValueError as error:
-        raise UserError(f"icl_train.{error}") from error
+        raise UserError(f"{stage}.{error}") from error
 
 
 def fix_threads(threads: int | None) -> None:
