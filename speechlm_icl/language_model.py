@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     Cache,
@@ -185,9 +186,14 @@ def _tiny_llama(vocabulary: int) -> LlamaForCausalLM:
 
 
 def check_language_model(name: str) -> None:
-    """Raises UserError for a name that is no model folder and not on the Hub; loads no weights."""
-    if name != TINY_LLAMA:
-        _only_on_this_machine(name)
+    """Raises UserError for a name that is no model folder and neither on the Hub nor, where the Hub cannot be
+    reached, in its local cache; loads no weights."""
+    if name == TINY_LLAMA or not _only_on_this_machine(name):
+        return
+    try:
+        AutoConfig.from_pretrained(name, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise _out_of_reach(name) from error
 
 
 def _only_on_this_machine(name: str) -> bool:
@@ -200,17 +206,22 @@ def _only_on_this_machine(name: str) -> bool:
     return not hub_answers(name, f"cannot load language model '{name}': no local folder, and not on the Hub")
 
 
+def _out_of_reach(name: str) -> UserError:
+    return UserError(
+        f"cannot load language model '{name}': the Hugging Face Hub cannot be reached, and it is not in the "
+        f"local cache: give a model folder, or {TINY_LLAMA}"
+    )
+
+
 def _load_base(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     offline = _only_on_this_machine(name)
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=offline)
         model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32, local_files_only=offline)
     except (OSError, ValueError) as error:
-        reason = (
-            "the Hub cannot be reached: give a local folder"
-            if offline
-            else str(error).strip().splitlines()[0]
-        )
+        if offline:
+            raise _out_of_reach(name) from error
+        reason = str(error).strip().splitlines()[0]
         raise UserError(f"cannot load language model '{name}' (a folder or a Hub name): {reason}") from error
     model.requires_grad_(False)
     _check_head(model, name)

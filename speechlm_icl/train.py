@@ -25,7 +25,7 @@ from perser.errors import UserError
 from perser.features import FeatureStore, cached_features
 from perser.folders import whole_folder
 from perser.training import Best, cosine, progress, start
-from speechlm_icl.language_model import LoraOptions
+from speechlm_icl.language_model import LoraOptions, check_language_model
 from speechlm_icl.model import TRAINING, WEIGHTS, SpeechLanguageModel, new_model
 from speechlm_icl.projector import ProjectorOptions
 from speechlm_icl.prompt import TEXT, PromptBatch, PromptOptions, collate
@@ -115,6 +115,7 @@ def icl_train(
         options = IclTraining(**training)
     except ValueError as error:
         raise UserError(str(error)) from error
+    check_language_model(language_model)  # before the corpus is encoded, not after
     accelerator = start(options.seed, options.mixed_precision)
     prepared = Corpus.load(corpus)
     drawn = EpisodeFile.load(episodes)
