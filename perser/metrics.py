@@ -1,5 +1,5 @@
 """How an episode is scored, in one place for every method: F1, label accuracy, balanced accuracy,
-calibration; and how episodes become one figure.
+calibration.
 
 `score_episode` is what the toolkit calls; `PersonalisedSER` is the same as an `evaluate.Metric`, for
 pipelines built on Hugging Face evaluate. It works offline, but writes an Arrow table per call.
@@ -24,8 +24,6 @@ Decisions are `perser.labels.decide` (p > 1/C, strict) for all methods. Everythi
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 import datasets
@@ -63,22 +61,6 @@ def score_episode(probabilities: np.ndarray, targets: np.ndarray) -> dict[str, f
         scores["uar"] = recall_score(label, guess, labels=np.unique(label), average="macro", zero_division=0)
         scores["wa"] = accuracy_score(label, guess)
     return {name: float(score) for name, score in scores.items()}
-
-
-def aggregate(episodes: Iterable[tuple[str, Mapping[str, float]]]) -> dict[str, float]:
-    """(person, metrics) of each episode to one figure a metric: mean over a person's episodes, then over
-    persons, so that a person with more episodes counts no more. Metrics that some episode lacks
-    (`uar`, `wa`) are left out: over part of the episodes they would say something else.
-    """
-    by_person: dict[str, list[Mapping[str, float]]] = defaultdict(list)
-    for person, metrics in episodes:
-        by_person[person].append(metrics)
-    rows = [row for rows in by_person.values() for row in rows]
-    names = [name for name in (rows[0] if rows else ()) if all(name in row for row in rows)]
-    return {
-        name: float(np.mean([np.mean([row[name] for row in rows]) for rows in by_person.values()]))
-        for name in names
-    }
 
 
 def brier_score(probabilities: np.ndarray, labels: np.ndarray) -> float:
