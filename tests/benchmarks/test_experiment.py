@@ -25,6 +25,7 @@ SMALL = {
     "pretrain.head_size": 16,
     "pretrain.adaptation_steps": 3,
     "meta_train.inner.steps": 2,
+    "meta_train.inner.query": 8,
     "meta_train.inner.adaptation_steps": 3,
     "meta_train.outer.iterations": 4,
     "meta_train.outer.persons": 2,
