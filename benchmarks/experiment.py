@@ -78,7 +78,7 @@ def experiment(
     prepare = prepare | {"out": out / "corpus"}
     methods, meta_trainings = with_variants(bench["methods"], meta_train, variants)
     sizes = sorted({draw["k"], *sweep_k})
-    check(encoder, pretrain, prepare, sizes, icl_train, methods)
+    check(encoder, pretrain, prepare, draw, sizes, icl_train, methods)
     planned = plan_turns(turns, draw["split"], draw["k"], out)
     fix_threads(threads)
     recipe = Recipe(methods, encoder, pretrain, meta_trainings, icl_train)
@@ -147,6 +147,7 @@ def check(
     encoder: str,
     pretrain: dict[str, Any],
     prepare: dict[str, Any],
+    draw: dict[str, Any],
     sizes: Sequence[int],
     icl_train: dict[str, Any],
     methods: Sequence[str],
@@ -159,6 +160,9 @@ def check(
     from speechlm_icl.language_model import check_language_model
     from speechlm_icl.train import IclTraining
 
+    for name in ("k", "q", "seeds", "validation_seeds"):
+        if draw[name] < 1:
+            raise UserError(f"draw.{name}: {draw[name]}, give at least 1")
     if min(sizes) < 1:
         raise UserError(f"sweep_k: {min(sizes)}, give at least 1")
     for method in methods:

@@ -20,14 +20,25 @@ from perser.folders import write_text_whole
 
 
 def results_page(runs: list[Path], out: Path = Path("benchmarks/RESULTS.md")) -> None:
-    """Write one page with the tables of finished runs and the commands that made them.
+    """Put the tables of finished runs, and the commands that made them, on the page.
+
+    A run that is on the page already, by its title, is replaced where it stands; the others stay as they
+    are.
 
     Args:
-        runs: folders that `perser experiment` wrote, in the order of the page.
-        out: the Markdown file to write.
+        runs: folders that `perser experiment` wrote; new ones follow in this order.
+        out: the Markdown file.
     """
-    page = environment().get_template("results.md.jinja").render(runs=[_run(Path(one)) for one in runs])
-    write_text_whole(out, page.rstrip() + "\n")
+    template = environment().get_template("results.md.jinja")
+    head, made = _sections(template.render(runs=[_run(Path(one)) for one in runs]))
+    _, before = _sections(out.read_text(encoding="utf-8")) if out.exists() else (head, {})
+    write_text_whole(out, (head + "".join((before | made).values())).rstrip() + "\n")
+
+
+def _sections(page: str) -> tuple[str, dict[str, str]]:
+    """What stands before the first run, and every run's section by its heading."""
+    head, *sections = re.split(r"(?m)^(?=## )", page)
+    return head, {one.partition("\n")[0]: one.rstrip() + "\n\n" for one in sections}
 
 
 def _run(folder: Path) -> dict[str, Any]:

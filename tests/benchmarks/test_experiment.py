@@ -140,6 +140,17 @@ def test_the_results_page_holds_the_runs_figures(finished, tmp_path):
         assert f"{100 * row['metrics']['maF1']['mean']:.1f}" in page
 
 
+def test_another_runs_section_stays_on_the_page_and_the_same_runs_is_replaced(finished, tmp_path):
+    page = tmp_path / "RESULTS.md"
+    results_page([finished], page)
+    own = page.read_text()
+    other = "## Another run\n\nits figures\n"
+    heading = next(line for line in own.splitlines() if line.startswith("## "))
+    page.write_text(own.replace(heading, f"{other}\n{heading}").replace("maF1", "old"))
+    results_page([finished], page)
+    assert page.read_text() == own.replace(heading, f"{other}\n{heading}")
+
+
 def test_a_page_of_an_unfinished_run_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"no finished experiment.*results\.json"):
         results_page([tmp_path], tmp_path / "RESULTS.md")
@@ -153,6 +164,7 @@ def test_a_page_of_an_unfinished_run_is_refused(tmp_path):
         ("--draw.split.fold=9", "fold"),
         ("--meta_train.inner.adaptation_steps=1", "adaptation_steps"),
         ("--threads=0", "threads"),
+        ("--draw.q=0", "draw.q"),
         ("--meta_train.scope=tail", "tail"),
         ("--prepare.corpus=nowhere", "nowhere"),
         ("--prepare.root=/no/such/folder", "/no/such/folder"),
