@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -78,10 +78,10 @@ def experiment(
     prepare = prepare | {"out": out / "corpus"}
     methods, meta_trainings = with_variants(bench["methods"], meta_train, variants)
     sizes = sorted({draw["k"], *sweep_k})
-    check(encoder, pretrain, prepare, draw, sizes, icl_train, methods)
+    recipe = Recipe(methods, encoder, pretrain, meta_trainings, icl_train)
+    check(recipe, prepare, draw, sizes)
     planned = plan_turns(turns, draw["split"], draw["k"], out)
     fix_threads(threads)
-    recipe = Recipe(methods, encoder, pretrain, meta_trainings, icl_train)
     shared = {"corpus": out / "corpus", "cache": cache or out / "cache"}
     stages = Stages(out)
     stages.run("prepare", run_prepare, prepare, sources=("root",))
@@ -143,15 +143,7 @@ def run_turn(
         )
 
 
-def check(
-    encoder: str,
-    pretrain: dict[str, Any],
-    prepare: dict[str, Any],
-    draw: dict[str, Any],
-    sizes: Sequence[int],
-    icl_train: dict[str, Any],
-    methods: Sequence[str],
-) -> None:
+def check(recipe: Recipe, prepare: dict[str, Any], draw: dict[str, Any], sizes: Sequence[int]) -> None:
     """What can be known to fail before the first stage runs. Raises UserError."""
     from meta_perser.pretrain import Pretraining
     from meta_perser.scope import check_scope
@@ -165,17 +157,18 @@ def check(
             raise UserError(f"draw.{name}: {draw[name]}, give at least 1")
     if min(sizes) < 1:
         raise UserError(f"sweep_k: {min(sizes)}, give at least 1")
-    for method in methods:
+    for method in recipe.methods:
         check_method(method, min(sizes))
-    check_scope(pretrain["scope"])
+    check_scope(recipe.pretrain["scope"])
     check_prepare(**{name: value for name, value in prepare.items() if name != "allow_skips"})
-    check_encoder(encoder)
-    check_language_model(icl_train["language_model"])
-    _check_fields(Pretraining, "pretrain", pretrain)
-    _check_fields(IclTraining, "icl_train", icl_train)
+    check_encoder(recipe.encoder)
+    _check_fields(Pretraining, "pretrain", recipe.pretrain)
+    _check_fields(IclTraining, "icl_train", recipe.icl_train)
+    if recipe.needs("speech-lm"):
+        check_language_model(recipe.icl_train["language_model"])
 
 
-def _check_fields(training: type, stage: str, options: dict[str, Any]) -> None:
+def _check_fields(training: type, stage: str, options: Mapping[str, Any]) -> None:
     """Raises UserError that names the key where the stage's own dataclass refuses its options."""
     known = {one.name for one in fields(training)}
     try:

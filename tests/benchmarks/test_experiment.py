@@ -130,6 +130,13 @@ def test_a_method_with_a_model_of_its_own_has_it_trained(manifest, tmp_path, cap
     assert [line.split(":")[0] for line in stages] == ["prepare", "episodes", "pretrain multi"]
 
 
+def test_a_model_that_no_method_stands_on_need_not_be_there(manifest, tmp_path):
+    options = ["--bench.methods", "[random]", "--icl_train.language_model", "/no/such/model"]
+    experiment(**parse_command(experiment, small(manifest, tmp_path / "toy", *options)))
+    rows = json.loads((tmp_path / "toy" / "results.json").read_text())["rows"]
+    assert [row["method"] for row in rows] == ["random"]
+
+
 def test_the_results_page_holds_the_runs_figures(finished, tmp_path):
     reference(finished)
     results_page([finished], tmp_path / "RESULTS.md")
