@@ -148,15 +148,13 @@ def check(recipe: Recipe, prepare: dict[str, Any], draw: dict[str, Any], sizes: 
     from meta_perser.pretrain import Pretraining
     from meta_perser.scope import check_scope
     from perser.encoder_loading import check_encoder
+    from perser.episodes import check_counts
     from perser.prepare import check_prepare
     from speechlm_icl.language_model import check_language_model
     from speechlm_icl.train import IclTraining
 
-    for name in ("k", "q", "seeds", "validation_seeds"):
-        if draw[name] < 1:
-            raise UserError(f"draw.{name}: {draw[name]}, give at least 1")
-    if min(sizes) < 1:
-        raise UserError(f"sweep_k: {min(sizes)}, give at least 1")
+    counts = {f"draw.{name}": draw[name] for name in ("k", "q", "seeds", "validation_seeds")}
+    check_counts(counts | {"sweep_k": min(sizes)})
     for method in recipe.methods:
         check_method(method, min(sizes))
     check_scope(recipe.pretrain["scope"])

@@ -7,7 +7,7 @@ import hashlib
 import json
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -226,6 +226,13 @@ def draw_episode(task: Task, k: int, q: int, seed: int, largest_k: int | None = 
     )
 
 
+def check_counts(counts: Mapping[str, int]) -> None:
+    """Raises UserError that names the first of these counts that is below 1."""
+    for name, count in counts.items():
+        if count < 1:
+            raise UserError(f"{name}: {count}, give at least 1")
+
+
 def draw_episodes(
     corpus: Corpus,
     split: SplitOptions,
@@ -239,13 +246,9 @@ def draw_episodes(
     validation person. Persons with fewer than K + Q annotations (the largest K's, see `draw_episode`) are
     left out by name.
 
-    Raises UserError if nobody is left.
+    Raises UserError if a count is below 1, or nobody is left.
     """
-    if min(k, q, seeds, validation_seeds) < 1:
-        raise UserError(
-            f"k, q, seeds and validation_seeds must be at least 1, got k={k}, q={q}, seeds={seeds}, "
-            f"validation_seeds={validation_seeds}"
-        )
+    check_counts({"k": k, "q": q, "seeds": seeds, "validation_seeds": validation_seeds})
     most = k if largest_k is None else largest_k
     if most < k:
         raise UserError(f"largest_k: {most} is below k = {k}")

@@ -45,7 +45,7 @@ def prepare(
     # Imported here: `perser prepare --help` need not wait for torch and datasets.
     from perser.corpora.corpus import CARD, Corpus, fill_corpus
 
-    reader, options = check_prepare(corpus, out, root, listeners, emotions, seed)
+    reader, options = check_prepare(corpus, out, root, listeners=listeners, emotions=emotions, seed=seed)
     with whole_folder(out, CARD) as folder:
         source = {"audio_out": folder / "audio"} if _makes_audio(reader) else {"root": root}
         fill_corpus(reader(**source, **options), folder, allow_skips=allow_skips)
@@ -53,21 +53,16 @@ def prepare(
 
 
 def check_prepare(
-    corpus: str,
-    out: Path,
-    root: Path | None = None,
-    listeners: int | str | None = None,
-    emotions: str | None = None,
-    seed: int | None = None,
+    corpus: str, out: Path, root: Path | None, **options: int | str | None
 ) -> tuple[Reader, dict[str, Any]]:
-    """The corpus's reader and the options that it takes; reads nothing.
+    """The corpus's reader, and those of the `options` of `prepare` that are given; reads nothing.
 
     Raises UserError for an unknown corpus, an option that it does not take, or a root that is not there.
     """
     reader = _reader(corpus)
-    options = _options(corpus, reader, {"listeners": listeners, "emotions": emotions, "seed": seed})
+    given = _options(corpus, reader, options)
     _check_places(corpus, reader, root, out)
-    return reader, options
+    return reader, given
 
 
 def _reader(corpus: str) -> Reader:
