@@ -45,13 +45,16 @@ class LearnedRates(nn.Module):
 
     def at(self, step: int) -> dict[str, Tensor]:
         """Name to rate (a scalar tensor) of inner step `step`, from 0."""
-        rates = self._beyond(self.options.beyond) if step >= self.rates.shape[1] else self._learned(step)
-        of_row = rates.unbind()
+        of_row = self._of_rows(step).unbind()
         return {name: of_row[row] for name, row in zip(self.names, self._row_of_name, strict=True)}
 
     def table(self, steps: int) -> Tensor:
         """The rates of the first `steps` steps as one tensor (steps, num_names)."""
-        return torch.stack([torch.stack(list(self.at(step).values())) for step in range(steps)])
+        return torch.stack([self._of_rows(step) for step in range(steps)])[:, self._row_of_name]
+
+    def _of_rows(self, step: int) -> Tensor:
+        """Every row's rate (num_rows,) at a step, from 0."""
+        return self._beyond(self.options.beyond) if step >= self.rates.shape[1] else self._learned(step)
 
     def _learned(self, step: int) -> Tensor:
         return self._values()[:, step]
