@@ -6,11 +6,13 @@ from, and the models of the baselines Linear-Few and Multi-Few.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from meta_perser.clips import ClipSource
 from meta_perser.gradient import NewHeadPersonalizer, Unadapted, balanced_loss, training_class_weights
@@ -22,10 +24,11 @@ from meta_perser.tuning import FRESH_RATES, Tuner
 from perser.cli import run_command
 from perser.corpora.corpus import Corpus
 from perser.encoder import SpeechEncoder
-from perser.episodes import EpisodeFile
+from perser.episodes import EpisodeFile, Task
 from perser.errors import UserError
 from perser.features import cached_features
 from perser.folders import refuse_foreign, whole_folder
+from perser.labels import EmotionSet
 from perser.personalizer import mean_score
 from perser.training import start
 
@@ -110,11 +113,7 @@ def pretrain(
     torch.manual_seed(options.seed)  # the same weights in every process
     prepared, drawn = Corpus.load(corpus), EpisodeFile.load(episodes)
     tasks = drawn.training_tasks(prepared)
-    class_weights = (
-        training_class_weights(tasks, prepared.emotions)
-        if options.class_balanced
-        else torch.ones(len(prepared.emotions))
-    )
+    class_weights = _class_weights(tasks, prepared.emotions, options.class_balanced)
     loss = balanced_loss(class_weights, options.label_smoothing)
     lessons = (listener_lessons if target == "multi" else aggregated_lessons)(tasks, prepared.emotions)
     model = _new_recognizer(target, encoder, prepared, cache, lessons, options).to(accelerator.device)
@@ -144,6 +143,11 @@ def pretrain(
             adaptation_steps=options.adaptation_steps,
             **tuned,
         )
+
+
+def _class_weights(tasks: Sequence[Task], emotions: EmotionSet, balanced: bool) -> Tensor:
+    """How much each emotion weighs in the loss (num_emotions,)."""
+    return training_class_weights(tasks, emotions) if balanced else torch.ones(len(emotions))
 
 
 def _new_recognizer(

@@ -47,10 +47,9 @@ NARROW = {
     "intermediate_size": 768,
     "conv_dim": [80] * 7,
 }
-NARROWER = {
+NARROWER = NARROW | {
     "hidden_size": 128,
     "num_hidden_layers": 3,
-    "num_attention_heads": 4,
     "intermediate_size": 512,
     "conv_dim": [48] * 7,
 }
@@ -65,7 +64,17 @@ TINY = {
 }
 
 PRESETS = {
-    "tiny": Preset(TINY, 3, 2, 2, 4, 3, 4, 2, 1),
+    "tiny": Preset(
+        TINY,
+        step_clips=3,
+        steps=2,
+        memory_clips=2,
+        memory_steps=4,
+        adapt_clips=3,
+        adapt_steps=4,
+        timed_steps=2,
+        repeats=1,
+    ),
     "quick": Preset(NARROWER, step_clips=4, memory_clips=2, timed_steps=1, repeats=3),
     "full": Preset(NARROW, step_clips=8, memory_clips=4, timed_steps=5),
     "base": Preset(BASE, precisions=("float32", "bf16")),
