@@ -12,7 +12,6 @@ from benchmarks.stages import Stages
 from benchmarks.trivial import TRIVIAL
 from meta_perser.baselines import TARGETS
 from meta_perser.pretrain import pretrain
-from meta_perser.scope import DEFAULT_RANK
 from meta_perser.train import meta_train
 from speechlm_icl.train import icl_train
 
@@ -45,8 +44,8 @@ def train(
     `given`: the options that all training shares: corpus, episodes, cache, seed.
     """
     ssl_e, pretraining = models / "ssl-e", {**recipe.pretrain, **given, "encoder": recipe.encoder}
-    if "lora-few" in recipe.methods and not pretraining["lora_rank"]:
-        pretraining |= {"lora_rank": DEFAULT_RANK}
+    if "lora-few" in recipe.methods and pretraining["lora"] is None:
+        pretraining |= {"lora": "lora"}
     drawn, pretrained = ("prepare", f"{turn}episodes"), f"{turn}pretrain"
     trained = []
 

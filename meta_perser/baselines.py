@@ -13,7 +13,6 @@ from meta_perser.gradient import GradientPersonalizer, NewHeadPersonalizer, Unad
 from meta_perser.lslr import ConstantRate
 from meta_perser.model import MARKER, EmotionRecognizer, extra_of
 from meta_perser.prior_shift import PriorShift
-from meta_perser.scope import DEFAULT_RANK
 from meta_perser.similarity import Similarity
 from perser.errors import UserError
 from perser.personalizer import Personalizer, RouteContext, refuse_pairs
@@ -83,7 +82,7 @@ def _fine_tuned(
     if chosen is None:  # the one part that is tuned only if asked for
         raise UserError(
             f"no rate was chosen for LoRA-Few on {context.folder(name)}: train it again with "
-            f"`perser pretrain --lora_rank {DEFAULT_RANK}`"
+            "`perser pretrain --lora lora`"
         )
     model, source, extra = _trained(context, name, chosen["scope"])
     loss = balanced_loss(torch.tensor(extra["class_weights"]), extra["label_smoothing"])

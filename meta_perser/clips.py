@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from meta_perser.buckets import bucketed
 from meta_perser.model import ClipBatch, EmotionRecognizer
@@ -24,6 +25,7 @@ class ClipSource:
 
     def __init__(self, recordings: Recordings, model: EmotionRecognizer, cache: Path) -> None:
         self._lowest = model.lowest
+        self._window = model.frame_window
         self._hidden_size = model.encoder.hidden_size
         self._num_layers = model.encoder.num_layers
         self._device = model.layer_logits.device
@@ -44,4 +46,12 @@ class ClipSource:
             lower = self._pooled.stack(utterances)[:, : self._lowest + 1]
         if self._frames is None:
             return ClipBatch(lower).to(self._device)
-        return ClipBatch(lower, bucketed([self._frames[one] for one in utterances])).to(self._device)
+        clips = [window_means(self._frames[one], self._window) for one in utterances]
+        return ClipBatch(lower, bucketed(clips)).to(self._device)
+
+
+def window_means(frames: Tensor, size: int) -> Tensor:
+    """Means (ceil(T / size), F) of frames (T, F), `size` after `size`; the last is that of what is left."""
+    if size == 1:
+        return frames
+    return torch.stack([window.mean(dim=0) for window in frames.split(size)])

@@ -68,14 +68,21 @@ class EmotionRecognizer(nn.Module):
         emotions: the classes.
         scope: what moves (see `meta_perser.scope`); everything else has requires_grad False.
         head_size: width of the first linear layer (256 in s3prl).
+        frame_window: frames whose mean enters the layers that move; whoever makes a `ClipBatch` applies it.
     """
 
     def __init__(
-        self, encoder: SpeechEncoder, emotions: EmotionSet, scope: str = "all", head_size: int = 256
+        self,
+        encoder: SpeechEncoder,
+        emotions: EmotionSet,
+        scope: str = "all",
+        head_size: int = 256,
+        frame_window: int = 1,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.emotions = emotions
+        self.frame_window = frame_window
         states = encoder.num_layers + 1
         self.layer_logits = nn.Parameter(torch.zeros(states))
         self.projector = nn.Linear(encoder.hidden_size, head_size)
@@ -92,7 +99,7 @@ class EmotionRecognizer(nn.Module):
         self.lowest = lowest_moving_layer(scope, self.encoder.num_layers)
         self.scope = scope
         rank = lora_rank(scope)
-        self.encoder.set_adapters(rank)
+        self.encoder.set_adapters(rank, start=self.lowest or 0)
         if rank is None:
             moving = self.encoder.trunk_parameters(start=self.lowest)
         else:
@@ -146,13 +153,14 @@ class EmotionRecognizer(nn.Module):
             "emotions": self.emotions.names,
             "scope": self.scope,
             "head_size": self.projector.out_features,
+            "frame_window": self.frame_window,
             "extra": extra,
         }
         (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
 
     def fingerprint(self) -> str:
         """sha256 over every weight and setting that the logits depend on."""
-        digest = hashlib.sha256(self.encoder.fingerprint("all").encode())
+        digest = hashlib.sha256(f"{self.encoder.fingerprint('all')} {self.frame_window}".encode())
         for name, value in sorted(self.state_dict().items()):
             if _is_own(name):
                 digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
@@ -168,6 +176,7 @@ class EmotionRecognizer(nn.Module):
             EmotionSet(tuple(config["emotions"])),
             config["scope"],
             config["head_size"],
+            config["frame_window"],
         )
         missing, unexpected = model.load_state_dict(load_file(Path(folder) / WEIGHTS), strict=False)
         if unexpected or any(map(_is_own, missing)):

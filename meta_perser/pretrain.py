@@ -19,6 +19,7 @@ from meta_perser.gradient import NewHeadPersonalizer, Unadapted, balanced_loss, 
 from meta_perser.lessons import Lessons, aggregated_lessons, listener_lessons
 from meta_perser.model import MARKER, EmotionRecognizer
 from meta_perser.multi_head import Consensus, MultiHead
+from meta_perser.scope import lora_rank
 from meta_perser.supervised import FitOptions, fit
 from meta_perser.tuning import FRESH_RATES, Tuner
 from perser.cli import run_command
@@ -40,8 +41,11 @@ class Pretraining:
     """How a recogniser is pretrained.
 
     Args:
-        scope: what is trained: all (trunk and head), top_layers:N, lora:R or head; a linear target's is head.
+        scope: what is trained: all (trunk and head), top_layers:N, lora:R:N or head; a linear target's is
+            head.
         head_size: width of the first of the two linear layers.
+        frame_window: frames (of 20 ms) whose mean enters the layers that move, here and in everything that
+            starts from this model: adaptation is about so many times cheaper; 1: every frame, as the paper.
         epochs: passes over the training utterances.
         batch_size: utterances a step, over all processes.
         learning_rate: of AdamW, with warm-up and cosine decay.
@@ -51,12 +55,14 @@ class Pretraining:
             model (Cui et al. 2019; the paper's); false: every utterance weighs the same.
         adaptation_steps: gradient steps of the fine-tuning baselines, whose rates are chosen here on
             validation episodes.
-        lora_rank: rank of LoRA-Few's adapters on SSL-E; 0: its rate is not chosen, and it cannot be measured.
+        lora: LoRA-Few's adapters on SSL-E, lora:R of rank R or lora:R:N on the N highest layers alone; none:
+            its rate is not chosen, and it cannot be measured.
         seed: of weights and batches.
     """
 
     scope: str = "all"
     head_size: int = 256
+    frame_window: int = 1
     epochs: int = 20
     batch_size: int = 32
     learning_rate: float = 1e-3
@@ -64,18 +70,20 @@ class Pretraining:
     label_smoothing: float = 0.05
     class_balanced: bool = True
     adaptation_steps: int = 50
-    lora_rank: int = 0
+    lora: str | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("head_size", "epochs", "batch_size", "adaptation_steps"):
+        for name in ("head_size", "frame_window", "epochs", "batch_size", "adaptation_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: {getattr(self, name)}, give at least 1")
-        for name in ("learning_rate", "weight_decay", "lora_rank"):
+        for name in ("learning_rate", "weight_decay"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}: {getattr(self, name)}, give at least 0")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing: {self.label_smoothing}, give at least 0 and less than 1")
+        if self.lora is not None and lora_rank(self.lora) is None:
+            raise ValueError(f"lora: '{self.lora}', give lora:R, lora:R:N or none")
 
     @property
     def fitting(self) -> FitOptions:
@@ -128,7 +136,7 @@ def pretrain(
 
     best = fit(learner, lessons, source, loss, validate, options.fitting, accelerator, f"pretrain {target}")
     tuner = Tuner(prepared, cache, loss, options.adaptation_steps, drawn.validation_episodes)
-    tuned = tune(target, model, tuner, options.lora_rank)
+    tuned = tune(target, model, tuner, options.lora)
     if not accelerator.is_main_process:
         return
     with whole_folder(out, marker=MARKER) as folder:
@@ -159,13 +167,14 @@ def _new_recognizer(
         corpus.emotions,
         "head" if target == "linear" else options.scope,
         options.head_size,
+        options.frame_window,
     )
     pooled = cached_features(corpus.recordings, model.encoder, "pooled", cache)
     model.standardise(pooled.stack(lessons.utterances))
     return model
 
 
-def tune(target: Target, model: EmotionRecognizer, tuner: Tuner, lora_rank: int) -> dict[str, object]:
+def tune(target: Target, model: EmotionRecognizer, tuner: Tuner, lora: str | None) -> dict[str, object]:
     """What the baselines on this model are owed, by the names that `meta_perser.baselines` reads: scope and
     rate of each that takes gradient steps, and Prior-Shift's strength. Each scope is tuned once."""
     if target == "linear":
@@ -177,8 +186,8 @@ def tune(target: Target, model: EmotionRecognizer, tuner: Tuner, lora_rank: int)
     trained = model.scope
     tuned = {scope: tuner.fine_tuning(model, scope) for scope in dict.fromkeys((trained, "head"))}
     parts = {"entire": tuned[trained], "head": tuned["head"]}
-    if lora_rank:
-        parts["lora"] = tuner.fine_tuning(model, f"lora:{lora_rank}", FRESH_RATES)
+    if lora is not None:
+        parts["lora"] = tuner.fine_tuning(model, lora, FRESH_RATES)
     return {"fine_tune": parts, "prior_strength": tuner.prior_strength(model)}
 
 

@@ -19,26 +19,28 @@ def lowest_moving_layer(scope: str, num_layers: int) -> int | None:
     """Number of trunk layers below everything that moves; None where even the trunk's entrance moves.
 
     `scope`: `all` (the whole trunk and the head), `top_layers:N` (the N highest layers and the head),
-    `lora` or `lora:R` (adapters of rank R on the attention of every layer, and the head), `head` (layer
-    weights and the two linear layers) or `linears` (those two alone). Raises UserError for anything else.
+    `lora`, `lora:R` or `lora:R:N` (adapters of rank R on the attention of every layer, or of the N highest,
+    and the head), `head` (layer weights and the two linear layers) or `linears` (those two alone). Raises
+    UserError for anything else.
     """
     if scope == "all":
         return None
     if scope in ("head", "linears"):
         return num_layers
-    if lora_rank(scope) is not None:
+    if lora_rank(scope) is not None and scope.count(":") < 2:
         return 0
-    if match := re.fullmatch(r"top_layers:(\d+)", scope):
+    if match := re.fullmatch(r"(?:top_layers|lora:\d+):(\d+)", scope):
         count = int(match[1])
         if 1 <= count <= num_layers:
             return num_layers - count
         raise UserError(f"scope: {scope}, but this encoder has {num_layers} layers")
-    raise UserError(f"scope: '{scope}' is none of all, top_layers:N, lora, lora:R, head, linears")
+    raise UserError(f"scope: '{scope}' is none of all, top_layers:N, lora, lora:R, lora:R:N, head, linears")
 
 
 def lora_rank(scope: str) -> int | None:
-    """The rank R of `lora:R` (8 of a bare `lora`), None of any other scope. Raises UserError for rank 0."""
-    match = re.fullmatch(r"lora(?::(\d+))?", scope)
+    """The rank R of `lora:R` or `lora:R:N` (8 of a bare `lora`), None of any other scope. Raises UserError
+    for rank 0."""
+    match = re.fullmatch(r"lora(?::(\d+)(?::\d+)?)?", scope)
     if match is None:
         return None
     rank = int(match[1] or DEFAULT_RANK)

@@ -65,7 +65,9 @@ def _plain(
     if "encoder" not in extra:
         raise UserError(f"{ssl_e} does not say which encoder it began from: train it again for init: encoder")
     encoder = SpeechEncoder.from_name(extra["encoder"]["name"], seed=extra["encoder"]["seed"])
-    model = EmotionRecognizer(encoder, trained.emotions, trained.scope, trained.projector.out_features)
+    model = EmotionRecognizer(
+        encoder, trained.emotions, trained.scope, trained.projector.out_features, trained.frame_window
+    )
     utterances = sorted({utterance for task in tasks for utterance in task.utterances})
     model.standardise(cached_features(recordings, encoder, "pooled", cache).stack(utterances))
     return model

@@ -58,7 +58,7 @@ def meta_train(
         ssl_e: the folder that `perser pretrain` wrote.
         out: folder for the meta-trained recogniser and its rates that did best; `last` in it holds the last.
         cache: folder of the feature cache.
-        scope: what adapts: all (trunk and head), top_layers:N, lora:R (adapters and head) or head.
+        scope: what adapts: all (trunk and head), top_layers:N, lora:R:N (adapters and head) or head.
         init: what meta-training starts from (INI): ssl-e, or the plain encoder that SSL-E began from, with a
             fresh head.
         csmt: the outer loss is on the set that the inner loop learned from (combined-set meta-training);

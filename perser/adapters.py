@@ -6,7 +6,7 @@ The encoder keeps its own weights under their own names: `base_state` gives them
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -14,8 +14,9 @@ from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import Linear
 from torch import Tensor, nn
 
-PROJECTIONS = r"(.*\.)?layers\.\d+\.(self_attn|attention)\.(q|k|v|out)_proj"
-"""The attention projections of every layer, as all families of `perser.encoder_families` name them."""
+PROJECTIONS = r"(.*\.)?layers\.({layers})\.(self_attn|attention)\.(q|k|v|out)_proj"
+"""The attention projections of some layers, as all families of `perser.encoder_families` name them."""
+LAYER = re.compile(r"\blayers\.(\d+)\.")
 NAME = "default"
 
 
@@ -32,10 +33,12 @@ class VisibleLora(Linear):
         return own if self.disable_adapters else own + self.get_delta_weight(NAME)
 
 
-def inject(model: nn.Module, rank: int, seed: int) -> None:
-    """Put adapters of this rank on the model's attention projections: A drawn from the seed, B zero, so that
-    the outputs are still the model's own. The scale alpha / rank is 1: the learning rate does the scaling."""
-    config = LoraConfig(r=rank, lora_alpha=rank, target_modules=PROJECTIONS, lora_dropout=0.0)
+def inject(model: nn.Module, rank: int, layers: Iterable[int], seed: int) -> None:
+    """Put adapters of this rank on the attention projections of these layers: A drawn from the seed, B zero,
+    so that the outputs are still the model's own. The scale alpha / rank is 1: the learning rate does the
+    scaling."""
+    targets = PROJECTIONS.format(layers="|".join(map(str, layers)))
+    config = LoraConfig(r=rank, lora_alpha=rank, target_modules=targets, lora_dropout=0.0)
     config._register_custom_module({nn.Linear: VisibleLora})
     # The CPU's generator alone, where peft draws: the caller's chance stays as it was.
     with torch.random.fork_rng(devices=[]):
@@ -55,9 +58,13 @@ def merge(model: nn.Module) -> None:
             setattr(model.get_submodule(parent), child, own)
 
 
-def adapter_rank(model: nn.Module) -> int | None:
-    """The rank of the model's adapters; None where it has none."""
-    return next((one.r[NAME] for one in model.modules() if isinstance(one, VisibleLora)), None)
+def adapter_shape(model: nn.Module) -> tuple[int, int] | None:
+    """The rank of the model's adapters and the lowest layer that has one; None where none has."""
+    adapted = {name: one for name, one in model.named_modules() if isinstance(one, VisibleLora)}
+    if not adapted:
+        return None
+    layers = [int(match[1]) for name in adapted if (match := LAYER.search(name))]
+    return next(iter(adapted.values())).r[NAME], min(layers)
 
 
 @contextmanager

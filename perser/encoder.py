@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -23,13 +22,21 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 
-from perser.adapters import adapter_rank, base_name, base_state, inject, is_adapter, merge, switched_off
+from perser.adapters import (
+    LAYER,
+    adapter_shape,
+    base_name,
+    base_state,
+    inject,
+    is_adapter,
+    merge,
+    switched_off,
+)
 from perser.encoder_families import Family, WavLMFamily
 from perser.encoder_loading import load_encoder, quiet_transformers
 from perser.weight_norm import use_exact_weight_norm
 
 Attention = Literal["eager", "sdpa"]
-_LAYER = re.compile(r"\blayers\.(\d+)\.")
 
 
 class SpeechEncoder(nn.Module):
@@ -89,15 +96,15 @@ class SpeechEncoder(nn.Module):
         if not isinstance(self._family, WavLMFamily):
             self.model.set_attn_implementation(attention)
 
-    def set_adapters(self, rank: int | None, seed: int = 0) -> None:
-        """Have LoRA adapters of this rank on every layer's attention projections, or none. New ones change no
-        output (see `perser.adapters`); those that are there already with this rank stay as they are; what
-        others learned is merged into the weights."""
-        if adapter_rank(self.model) == rank:
+    def set_adapters(self, rank: int | None, start: int = 0, seed: int = 0) -> None:
+        """Have LoRA adapters of this rank on the attention projections of layers `start` and above, or none.
+        New ones change no output (see `perser.adapters`); those that are there already, of this rank on these
+        layers, stay as they are; what others learned is merged into the weights."""
+        if adapter_shape(self.model) == (None if rank is None else (rank, start)):
             return
         merge(self.model)
         if rank is not None:
-            inject(self.model, rank, seed)
+            inject(self.model, rank, range(start, self.num_layers), seed)
 
     def adapter_parameters(self) -> list[nn.Parameter]:
         """The adapters' parameters, in the model's order; empty without adapters."""
@@ -155,7 +162,7 @@ class SpeechEncoder(nn.Module):
         if start is None:
             return list(trunk.values())
         read = self._read_by_layers_from(start)
-        lower = [name for name in trunk if (layer := _LAYER.search(name)) and int(layer[1]) < start]
+        lower = [name for name in trunk if (layer := LAYER.search(name)) and int(layer[1]) < start]
         return [one for name, one in trunk.items() if id(one) in read and name not in lower]
 
     def _read_by_layers_from(self, start: int) -> set[int]:

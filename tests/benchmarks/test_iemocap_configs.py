@@ -26,7 +26,7 @@ REDUCED = {
     "pretrain.epochs": 1,
     "pretrain.head_size": 8,
     "pretrain.adaptation_steps": 1,
-    "pretrain.lora_rank": 2,
+    "pretrain.lora": "lora:2",
     "meta_train.inner.steps": 2,
     "meta_train.inner.support": 4,
     "meta_train.inner.adaptation_steps": 2,

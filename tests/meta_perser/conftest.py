@@ -26,7 +26,7 @@ def trained(toy_corpus: Corpus, toy_episodes_path: Path, tmp_path_factory) -> Ro
         head_size=16,
         learning_rate=3e-3,
         adaptation_steps=6,
-        lora_rank=2,
+        lora="lora:2",
     )
     for target in ("linear", "multi"):
         pretrain(

@@ -20,7 +20,7 @@ def test_every_scope_gives_the_same_logits(encoder, toy_corpus, tmp_path):
     model = EmotionRecognizer(SpeechEncoder.from_name(encoder), toy_corpus.emotions, "all", head_size=16)
     chosen = toy_corpus.recordings.utterance_ids[:6]
     logits = {}
-    for scope in ("all", "top_layers:3", "top_layers:1", "head", "lora:2", "linears"):
+    for scope in ("all", "top_layers:3", "top_layers:1", "head", "lora:2", "lora:2:1", "linears"):
         model.set_scope(scope)
         source = ClipSource(toy_corpus.recordings, model, tmp_path)
         logits[scope] = model(source.batch(chosen)).detach()
@@ -29,7 +29,7 @@ def test_every_scope_gives_the_same_logits(encoder, toy_corpus, tmp_path):
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
-@pytest.mark.parametrize("scope", ["all", "top_layers:1", "head", "lora:2", "linears"])
+@pytest.mark.parametrize("scope", ["all", "top_layers:1", "head", "lora:2", "lora:2:1", "linears"])
 def test_exactly_what_moves_gets_a_gradient(encoder, scope, toy_corpus, tmp_path):
     model = EmotionRecognizer(SpeechEncoder.from_name(encoder), toy_corpus.emotions, scope, head_size=16)
     source = ClipSource(toy_corpus.recordings, model, tmp_path)

@@ -17,10 +17,11 @@ from perser.errors import UserError
         ("epochs", 0),
         ("batch_size", 0),
         ("head_size", 0),
+        ("frame_window", 0),
         ("adaptation_steps", 0),
         ("learning_rate", -1.0),
         ("weight_decay", -0.1),
-        ("lora_rank", -1),
+        ("lora", "head"),
         ("label_smoothing", 1.0),
     ],
 )

@@ -16,6 +16,7 @@ from perser.errors import UserError
         ("top_layers:4", 0),
         ("lora", 0),
         ("lora:3", 0),
+        ("lora:3:1", 3),
     ],
 )
 def test_how_many_layers_stay_below(scope, lowest):
@@ -23,7 +24,20 @@ def test_how_many_layers_stay_below(scope, lowest):
 
 
 @pytest.mark.parametrize(
-    "scope", ["top_layers:5", "top_layers:0", "top_layers", "most", "lora:", "lora:0", "lora:x", ""]
+    "scope",
+    [
+        "top_layers:5",
+        "top_layers:0",
+        "top_layers",
+        "most",
+        "lora:",
+        "lora:0",
+        "lora:3:0",
+        "lora:3:5",
+        "lora:0:1",
+        "lora:x",
+        "",
+    ],
 )
 def test_anything_else_is_refused_by_name(scope):
     with pytest.raises(UserError, match="scope"):
@@ -31,4 +45,4 @@ def test_anything_else_is_refused_by_name(scope):
 
 
 def test_a_rank_is_part_of_the_scope():
-    assert [lora_rank(one) for one in ("lora:3", "lora", "head")] == [3, DEFAULT_RANK, None]
+    assert [lora_rank(one) for one in ("lora:3", "lora:2:1", "lora", "head")] == [3, 2, DEFAULT_RANK, None]

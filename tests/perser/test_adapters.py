@@ -68,6 +68,18 @@ def test_adapters_of_the_same_rank_are_kept_and_others_start_anew(encoder):
     torch.testing.assert_close(output(encoder), learned, atol=1e-5, rtol=1e-4)
 
 
+def test_adapters_can_be_had_on_the_highest_layers_alone(encoder):
+    start = encoder.num_layers - 1
+    encoder.set_adapters(RANK)
+    fill(encoder)
+    learned = output(encoder)
+    encoder.set_adapters(RANK, start=start)
+    names = [name for name, _ in encoder.model.named_parameters() if is_adapter(name)]
+    assert len(names) == 4 * 2
+    assert all(f"layers.{start}." in name for name in names)
+    torch.testing.assert_close(output(encoder), learned, atol=1e-5, rtol=1e-4)
+
+
 def test_the_base_stays_itself_under_its_adapters(encoder, tmp_path):
     before = output(encoder)
     prints = [encoder.fingerprint("frontend"), encoder.fingerprint("all")]

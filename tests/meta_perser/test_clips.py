@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from meta_perser.clips import ClipSource, window_means
+from meta_perser.model import EmotionRecognizer
+from perser.encoder import SpeechEncoder
+
+
+def recogniser(corpus, scope, frame_window):
+    torch.manual_seed(0)
+    encoder = SpeechEncoder.from_name("tiny-whisper")
+    return EmotionRecognizer(encoder, corpus.emotions, scope, head_size=8, frame_window=frame_window)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 20])
+def test_windows_are_means_of_what_follows_one_another(size):
+    frames = torch.randn(7, 4)
+    expected = [frames[first : first + size].mean(dim=0) for first in range(0, 7, size)]
+    torch.testing.assert_close(window_means(frames, size), torch.stack(expected))
+
+
+@pytest.mark.parametrize("scope", ["top_layers:1", "lora:2:1"])
+def test_a_window_shortens_what_the_moving_layers_read_and_nothing_else(toy_corpus, tmp_path, scope):
+    chosen = toy_corpus.recordings.utterance_ids[:3]
+    every, fourth = (
+        ClipSource(toy_corpus.recordings, recogniser(toy_corpus, scope, window), tmp_path).batch(chosen)
+        for window in (1, 4)
+    )
+    torch.testing.assert_close(every.lower, fourth.lower)
+    assert [-(-one // 4) for one in lengths(every)] == lengths(fourth)
+
+
+def test_the_window_is_saved_and_is_part_of_the_fingerprint(toy_corpus, tmp_path):
+    model = recogniser(toy_corpus, "top_layers:1", frame_window=3)
+    model.save_pretrained(tmp_path)
+    loaded = EmotionRecognizer.from_pretrained(tmp_path)
+    assert loaded.frame_window == 3
+    assert loaded.fingerprint() == model.fingerprint()
+    assert model.fingerprint() != recogniser(toy_corpus, "top_layers:1", frame_window=1).fingerprint()
+
+
+def lengths(batch):
+    """Frames of every clip, in the batch's order."""
+    found = {}
+    for bucket in batch.buckets:
+        counts = (
+            bucket.mask.sum(dim=1)
+            if bucket.mask is not None
+            else torch.full((len(bucket.places),), bucket.frames.shape[1])
+        )
+        found |= dict(zip(bucket.places.tolist(), counts.tolist(), strict=True))
+    return [found[place] for place in sorted(found)]
