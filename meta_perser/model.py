@@ -68,7 +68,9 @@ class EmotionRecognizer(nn.Module):
         emotions: the classes.
         scope: what moves (see `meta_perser.scope`); everything else has requires_grad False.
         head_size: width of the first linear layer (256 in s3prl).
-        frame_window: frames whose mean enters the layers that move; whoever makes a `ClipBatch` applies it.
+        kept_layers: how many of the lowest layers stay as they came, in all training of this model and of
+            those that start from it: what they give is read from disk; None: none do.
+        frame_window: frames whose mean enters the layers above those; `ClipSource` takes it.
     """
 
     def __init__(
@@ -77,11 +79,13 @@ class EmotionRecognizer(nn.Module):
         emotions: EmotionSet,
         scope: str = "all",
         head_size: int = 256,
+        kept_layers: int | None = None,
         frame_window: int = 1,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.emotions = emotions
+        self.kept_layers = kept_layers
         self.frame_window = frame_window
         states = encoder.num_layers + 1
         self.layer_logits = nn.Parameter(torch.zeros(states))
@@ -95,8 +99,15 @@ class EmotionRecognizer(nn.Module):
 
     def set_scope(self, scope: str) -> None:
         """Choose what moves from now on. Adapters come with the scope `lora` and are merged into the
-        encoder's weights when it is left: the logits stay the same."""
-        self.lowest = lowest_moving_layer(scope, self.encoder.num_layers)
+        encoder's weights when it is left: the logits stay the same. Raises UserError for what is no scope of
+        this encoder, or moves layers below those that read means of several frames."""
+        lowest = lowest_moving_layer(scope, self.encoder.num_layers)
+        if self.frame_window > 1 and (lowest or 0) < (self.kept_layers or 0):
+            raise UserError(
+                f"scope: {scope} moves layers below those that read {self.frame_window} frames at once "
+                "(pretrain's frame_window): give a higher one"
+            )
+        self.lowest = lowest
         self.scope = scope
         rank = lora_rank(scope)
         self.encoder.set_adapters(rank, start=self.lowest or 0)
@@ -153,6 +164,7 @@ class EmotionRecognizer(nn.Module):
             "emotions": self.emotions.names,
             "scope": self.scope,
             "head_size": self.projector.out_features,
+            "kept_layers": self.kept_layers,
             "frame_window": self.frame_window,
             "extra": extra,
         }
@@ -160,7 +172,8 @@ class EmotionRecognizer(nn.Module):
 
     def fingerprint(self) -> str:
         """sha256 over every weight and setting that the logits depend on."""
-        digest = hashlib.sha256(f"{self.encoder.fingerprint('all')} {self.frame_window}".encode())
+        window = f"{self.frame_window} frames from {self.kept_layers}" if self.frame_window > 1 else ""
+        digest = hashlib.sha256((self.encoder.fingerprint("all") + window).encode())
         for name, value in sorted(self.state_dict().items()):
             if _is_own(name):
                 digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
@@ -176,6 +189,7 @@ class EmotionRecognizer(nn.Module):
             EmotionSet(tuple(config["emotions"])),
             config["scope"],
             config["head_size"],
+            config["kept_layers"],
             config["frame_window"],
         )
         missing, unexpected = model.load_state_dict(load_file(Path(folder) / WEIGHTS), strict=False)

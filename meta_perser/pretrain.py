@@ -14,12 +14,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from meta_perser.clips import ClipSource
+from meta_perser.clips import ClipSource, standardise
 from meta_perser.gradient import NewHeadPersonalizer, Unadapted, balanced_loss, training_class_weights
 from meta_perser.lessons import Lessons, aggregated_lessons, listener_lessons
 from meta_perser.model import MARKER, EmotionRecognizer
 from meta_perser.multi_head import Consensus, MultiHead
-from meta_perser.scope import lora_rank
+from meta_perser.scope import lora_rank, lowest_moving_layer
 from meta_perser.supervised import FitOptions, fit
 from meta_perser.tuning import FRESH_RATES, Tuner
 from perser.cli import run_command
@@ -27,7 +27,6 @@ from perser.corpora.corpus import Corpus
 from perser.encoder import SpeechEncoder
 from perser.episodes import EpisodeFile, Task
 from perser.errors import UserError
-from perser.features import cached_features
 from perser.folders import refuse_foreign, whole_folder
 from perser.labels import EmotionSet
 from perser.personalizer import mean_score
@@ -44,8 +43,8 @@ class Pretraining:
         scope: what is trained: all (trunk and head), top_layers:N, lora:R:N or head; a linear target's is
             head.
         head_size: width of the first of the two linear layers.
-        frame_window: frames (of 20 ms) whose mean enters the layers that move, here and in everything that
-            starts from this model: adaptation is about so many times cheaper; 1: every frame, as the paper.
+        frame_window: frames (of 20 ms) whose mean enters the layers that are trained, here and in everything
+            that starts from this model: they are about so many times cheaper; 1: every frame, as the paper.
         epochs: passes over the training utterances.
         batch_size: utterances a step, over all processes.
         learning_rate: of AdamW, with warm-up and cosine decay.
@@ -82,6 +81,8 @@ class Pretraining:
                 raise ValueError(f"{name}: {getattr(self, name)}, give at least 0")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing: {self.label_smoothing}, give at least 0 and less than 1")
+        if self.frame_window > 1 and self.scope in ("all", "head"):
+            raise ValueError(f"frame_window: {self.frame_window} needs scope top_layers:N or lora:R:N")
         if self.lora is not None and lora_rank(self.lora) is None:
             raise ValueError(f"lora: '{self.lora}', give lora:R, lora:R:N or none")
 
@@ -162,15 +163,17 @@ def _new_recognizer(
     target: Target, encoder: str, corpus: Corpus, cache: Path, lessons: Lessons, options: Pretraining
 ) -> EmotionRecognizer:
     """An untrained recogniser, its hidden states standardised by the training utterances."""
+    speech_encoder = SpeechEncoder.from_name(encoder, seed=options.seed)
+    scope = "head" if target == "linear" else options.scope
     model = EmotionRecognizer(
-        SpeechEncoder.from_name(encoder, seed=options.seed),
+        speech_encoder,
         corpus.emotions,
-        "head" if target == "linear" else options.scope,
+        scope,
         options.head_size,
+        lowest_moving_layer(scope, speech_encoder.num_layers),
         options.frame_window,
     )
-    pooled = cached_features(corpus.recordings, model.encoder, "pooled", cache)
-    model.standardise(pooled.stack(lessons.utterances))
+    standardise(model, lessons.utterances, corpus.recordings, cache)
     return model
 
 

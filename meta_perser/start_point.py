@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from meta_perser.clips import standardise
 from meta_perser.lslr import make_rates
 from meta_perser.model import EmotionRecognizer, extra_of
 from meta_perser.options import Init, InnerOptions, LslrOptions
@@ -14,7 +15,7 @@ from meta_perser.saving import MetaPerSER
 from perser.encoder import SpeechEncoder
 from perser.episodes import Task
 from perser.errors import UserError
-from perser.features import Recordings, cached_features
+from perser.features import Recordings
 
 
 def start_point(
@@ -66,8 +67,12 @@ def _plain(
         raise UserError(f"{ssl_e} does not say which encoder it began from: train it again for init: encoder")
     encoder = SpeechEncoder.from_name(extra["encoder"]["name"], seed=extra["encoder"]["seed"])
     model = EmotionRecognizer(
-        encoder, trained.emotions, trained.scope, trained.projector.out_features, trained.frame_window
+        encoder,
+        trained.emotions,
+        trained.scope,
+        trained.projector.out_features,
+        trained.kept_layers,
+        trained.frame_window,
     )
-    utterances = sorted({utterance for task in tasks for utterance in task.utterances})
-    model.standardise(cached_features(recordings, encoder, "pooled", cache).stack(utterances))
+    standardise(model, sorted({one for task in tasks for one in task.utterances}), recordings, cache)
     return model

@@ -185,20 +185,25 @@ class SpeechEncoder(nn.Module):
         pairs = zip(everything, gradients, strict=True)
         return {id(one) for one, gradient in pairs if gradient is not None}
 
-    def fingerprint(self, part: Literal["frontend", "all"]) -> str:
-        """sha256 over the weights and settings that the front-end's output, or any output, depends on.
-        Adapters are left out."""
+    def fingerprint(self, part: Literal["frontend", "all"] | int) -> str:
+        """sha256 over the weights and settings that the front-end's output depends on, or any output, or
+        hidden states 0 to n (`part`: n). Adapters are left out."""
         family, config = self._family, self.model.config
         settings = {name: getattr(self._extractor, name) for name in family.extractor_fields}
         fields = family.front_fields if part == "frontend" else family.front_fields + family.trunk_fields
         settings |= {name: getattr(config, name, None) for name in fields}
-        front = {id(value) for module in family.front_modules(self.model) for value in module.parameters()}
+        state = base_state(self.model)
+        if part == "frontend":
+            front = {id(one) for module in family.front_modules(self.model) for one in module.parameters()}
+            state = {name: value for name, value in state.items() if id(value) in front}
+        elif part != "all":
+            above = {id(one) for one in self.trunk_parameters(start=part)}
+            state = {name: value for name, value in state.items() if id(value) not in above}
         digest = hashlib.sha256(json.dumps([config.model_type, settings], sort_keys=True).encode())
-        for name, value in sorted(base_state(self.model).items()):
-            if part == "all" or id(value) in front:
-                array = value.detach().cpu().contiguous()
-                digest.update(f"{name} {array.dtype} {tuple(array.shape)}".encode())
-                digest.update(array.view(-1).view(torch.uint8).numpy())
+        for name, value in sorted(state.items()):
+            array = value.detach().cpu().contiguous()
+            digest.update(f"{name} {array.dtype} {tuple(array.shape)}".encode())
+            digest.update(array.view(-1).view(torch.uint8).numpy())
         return digest.hexdigest()
 
 

@@ -4,14 +4,16 @@
     store["1001_DFA_ANG_XX"]       # float32 tensor (L + 1, D)
     store.stack(utterance_ids)     # (n, L + 1, D)
 
-Three levels, all float32 (a second of speech is 50 frames):
+Levels, all float32 (a second of speech is 50 frames):
     frontend   the frozen front-end's frames (T, F): what an adapting trunk reads; 100 kB a second for F = 512
     pooled     the mean over time of every hidden state (L + 1, D)
+    pooled:<n> the same of hidden states 0 to n alone (n + 1, D)
     layer:<n>  hidden state n frame by frame (T, D); 0 is the trunk's entrance, L the model's output
 
 A store is a folder `<level>-<key>/` with `features.npy` (all utterances' rows one after the other) and
 `index.json`. The key covers the recordings and the weights that the level depends on, so that changed
-audio or a changed encoder never meets old features; an adapted trunk still shares the front-end's store.
+audio or a changed encoder never meets old features; encoders that differ above layer n alone share the
+stores of `frontend`, `pooled:<n>` and `layer:<n>`.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from perser.encoder import SpeechEncoder, mean_pool, pad
 from perser.errors import UserError
 
 Level = str
-"""`frontend`, `pooled` or `layer:<n>`."""
+"""`frontend`, `pooled`, `pooled:<n>` or `layer:<n>`."""
 
 _FORMAT = 1  # part of every key: raise it when what is stored changes
 # Seconds of padded audio in a batch: a CPU is no faster with more (it runs out of cache), a GPU is.
@@ -80,7 +82,7 @@ class FeatureStore:
 
         Raises ValueError at the frame-by-frame levels, whose utterances differ in length: `pad` those.
         """
-        if self.level != "pooled":
+        if not self.level.startswith("pooled"):
             raise ValueError(f"'{self.level}' features differ in length: use perser.encoder.pad")
         return torch.stack([self[utterance_id] for utterance_id in utterance_ids])
 
@@ -114,17 +116,20 @@ def cached_features(
 
 
 def _layer_number(level: Level, num_layers: int) -> int | None:
-    """n of `layer:<n>`, None of the other levels."""
+    """n of `layer:<n>` and `pooled:<n>`, None of the other levels."""
     if level in ("frontend", "pooled"):
         return None
     kind, _, number = level.partition(":")
-    if kind != "layer" or not number.isdecimal() or int(number) > num_layers:
-        raise UserError(f"unknown feature level '{level}': frontend, pooled or layer:0 to layer:{num_layers}")
+    if kind not in ("layer", "pooled") or not number.isdecimal() or int(number) > num_layers:
+        raise UserError(
+            f"unknown feature level '{level}': frontend, pooled, or pooled:N or layer:N with N from 0 to "
+            f"{num_layers}"
+        )
     return int(number)
 
 
 def _key(recordings: Recordings, encoder: SpeechEncoder, level: Level) -> str:
-    part = "frontend" if level == "frontend" else "all"
+    part = {"frontend": "frontend", "pooled": "all"}.get(level) or _layer_number(level, encoder.num_layers)
     parts = [_FORMAT, recordings.fingerprint, encoder.fingerprint(part), level]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
@@ -171,10 +176,12 @@ def _encode(
     frames, mask = pad(clips)
     if level == "pooled":
         return torch.stack([mean_pool(state, mask) for state in encoder.hidden_states(frames, mask)], dim=1)
-    hidden = encoder.embed(frames, mask)
+    states = [encoder.embed(frames, mask)]
     if layer:
-        hidden = encoder.run_layers(hidden, mask, stop=layer)[-1]
-    return [state[: len(clip)] for state, clip in zip(hidden, clips, strict=True)]
+        states += encoder.run_layers(states[0], mask, stop=layer)
+    if level.startswith("pooled"):
+        return torch.stack([mean_pool(state, mask) for state in states], dim=1)
+    return [state[: len(clip)] for state, clip in zip(states[-1], clips, strict=True)]
 
 
 def _batches(lengths: dict[str, float], seconds: float) -> list[list[str]]:

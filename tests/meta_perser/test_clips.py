@@ -6,12 +6,14 @@ import torch
 from meta_perser.clips import ClipSource, window_means
 from meta_perser.model import EmotionRecognizer
 from perser.encoder import SpeechEncoder
+from perser.errors import UserError
 
 
 def recogniser(corpus, scope, frame_window):
+    """Layers 2 and above may read windows: tiny-whisper has 3."""
     torch.manual_seed(0)
     encoder = SpeechEncoder.from_name("tiny-whisper")
-    return EmotionRecognizer(encoder, corpus.emotions, scope, head_size=8, frame_window=frame_window)
+    return EmotionRecognizer(encoder, corpus.emotions, scope, 8, kept_layers=2, frame_window=frame_window)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 20])
@@ -30,6 +32,41 @@ def test_a_window_shortens_what_the_moving_layers_read_and_nothing_else(toy_corp
     )
     torch.testing.assert_close(every.lower, fourth.lower)
     assert [-(-one // 4) for one in lengths(every)] == lengths(fourth)
+
+
+def test_layers_above_the_kept_ones_are_run_where_the_disk_does_not_have_them(toy_corpus, tmp_path):
+    chosen = toy_corpus.recordings.utterance_ids[:5]
+    model = recogniser(toy_corpus, "head", frame_window=1)
+    found = ClipSource(toy_corpus.recordings, model, tmp_path).batch(chosen)
+    model.kept_layers = None
+    expected = ClipSource(toy_corpus.recordings, model, tmp_path).batch(chosen)
+    assert not found.buckets
+    torch.testing.assert_close(found.lower, expected.lower, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("window", [1, 4])
+def test_every_scope_reads_the_clips_alike(toy_corpus, tmp_path, window):
+    chosen = toy_corpus.recordings.utterance_ids[:5]
+    torch.manual_seed(0)
+    encoder = SpeechEncoder.from_name("tiny-whisper")
+    model = EmotionRecognizer(encoder, toy_corpus.emotions, "top_layers:2", 8, 1, window)
+    with torch.no_grad():
+        for one in model.moving_parameters().values():
+            one += 0.05 * torch.randn_like(one)
+    logits = []
+    for scope in ("top_layers:2", "top_layers:1", "lora:2:1", "head", "linears"):
+        model.set_scope(scope)
+        with torch.no_grad():
+            logits.append(model(ClipSource(toy_corpus.recordings, model, tmp_path).batch(chosen)))
+    for one in logits[1:]:
+        torch.testing.assert_close(one, logits[0], atol=1e-5, rtol=1e-5)
+    assert {folder.name.rsplit("-", 1)[0] for folder in tmp_path.iterdir()} == {"pooled-1", "layer-1"}
+
+
+@pytest.mark.parametrize("scope", ["all", "top_layers:2", "lora:2"])
+def test_layers_below_the_windows_cannot_move(toy_corpus, scope):
+    with pytest.raises(UserError, match="frame_window"):
+        recogniser(toy_corpus, "head", frame_window=2).set_scope(scope)
 
 
 def test_the_window_is_saved_and_is_part_of_the_fingerprint(toy_corpus, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import multiprocessing
 from pathlib import Path
@@ -14,7 +15,7 @@ from perser.encoder import SpeechEncoder
 from perser.errors import UserError
 from perser.features import FeatureStore, cached_features
 
-LEVELS = ("frontend", "pooled", "layer:0", "layer:1", "layer:3")
+LEVELS = ("frontend", "pooled", "pooled:0", "pooled:2", "layer:0", "layer:1", "layer:3")
 
 
 class FakeRecordings:
@@ -48,8 +49,9 @@ def expected(encoder, waveform, level):
         if level == "frontend":
             return frames
         states = encoder.hidden_states(frames[None], None)
-        if level == "pooled":
-            return torch.stack([state[0].mean(dim=0) for state in states])
+        if level.startswith("pooled"):
+            number = int(level.partition(":")[2] or encoder.num_layers)
+            return torch.stack([state[0].mean(dim=0) for state in states[: number + 1]])
         return states[int(level.removeprefix("layer:"))][0]
 
 
@@ -113,6 +115,22 @@ def test_a_changed_trunk_shares_the_front_end_only(tmp_path):
     reference = expected(encoder, recordings.waveform("clip0"), "pooled")
     torch.testing.assert_close(changed, reference, atol=1e-4, rtol=1e-4)
     assert not torch.allclose(changed, before["pooled"]["clip0"], atol=1e-3)
+
+
+@pytest.mark.parametrize("level", ["layer:2", "pooled:2"])
+def test_what_lies_below_a_changed_layer_is_shared(encoder, level, tmp_path):
+    encoder, recordings = copy.deepcopy(encoder), FakeRecordings()
+    before = cached_features(recordings, encoder, level, tmp_path)["clip0"]
+    reads = recordings.reads
+    with torch.no_grad():
+        for parameter in encoder.trunk_parameters(start=2):
+            parameter += 0.05 * torch.randn_like(parameter)
+    assert torch.equal(cached_features(recordings, encoder, level, tmp_path)["clip0"], before)
+    assert recordings.reads == reads
+    with torch.no_grad():
+        for parameter in encoder.trunk_parameters(start=1):
+            parameter += 0.05 * torch.randn_like(parameter)
+    assert not torch.allclose(cached_features(recordings, encoder, level, tmp_path)["clip0"], before)
 
 
 def test_other_recordings_and_other_seeds_have_their_own_store(tmp_path):
@@ -190,9 +208,9 @@ def test_losing_the_race_uses_the_winners_store(encoder, tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
-@pytest.mark.parametrize("level", ["layer:4", "layer:", "layer:-1", "layer", "mean", "pooled:1"])
+@pytest.mark.parametrize("level", ["layer:4", "layer:", "layer:-1", "layer", "mean", "pooled:4", "pooled:"])
 def test_an_unknown_level(encoder, level, tmp_path):
-    with pytest.raises(UserError, match="layer:0 to layer:3"):
+    with pytest.raises(UserError, match="layer:N with N from 0 to 3"):
         cached_features(FakeRecordings(), encoder, level, tmp_path)
 
 
