@@ -16,6 +16,7 @@ from meta_perser.inner_loop import LossFunction, Weights, adapt
 from meta_perser.lslr import ConstantRate, LearnedRates
 from meta_perser.model import ClipBatch, EmotionRecognizer
 from meta_perser.together import adapt_together, persons_at_once
+from perser.encoder import use_attention
 from perser.episodes import Support, Task
 from perser.labels import Emotions, EmotionSet
 from perser.losses import class_balanced_cross_entropy, class_balanced_weights
@@ -39,12 +40,13 @@ class RecognizerPredictor:
     @torch.no_grad()
     def logits(self, utterances: Sequence[str]) -> Tensor:
         """Logits (num_utterances, num_emotions)."""
-        logits = torch.cat(
-            [
-                functional_call(self.model, self.weights, (batch,))
-                for batch in query_batches(self.source, utterances)
-            ]
-        )
+        with use_attention(self.model, "sdpa"):
+            logits = torch.cat(
+                [
+                    functional_call(self.model, self.weights, (batch,))
+                    for batch in query_batches(self.source, utterances)
+                ]
+            )
         return logits if self.logit_bias is None else logits + self.logit_bias
 
     def predict_proba(self, utterances: Sequence[str]) -> np.ndarray:
@@ -161,7 +163,8 @@ def query_batches(source: ClipSource, utterances: Sequence[str]) -> Iterator[Cli
 @torch.no_grad()
 def embeddings(model: EmotionRecognizer, source: ClipSource, utterances: Sequence[str]) -> Tensor:
     """What the classifier reads: (num_utterances, D)."""
-    return torch.cat([model.embed(batch) for batch in query_batches(source, utterances)])
+    with use_attention(model, "sdpa"):
+        return torch.cat([model.embed(batch) for batch in query_batches(source, utterances)])
 
 
 def target_tensor(emotions: EmotionSet, labels: Sequence[Emotions], model: EmotionRecognizer) -> Tensor:
