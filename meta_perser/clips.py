@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from meta_perser.buckets import bucketed
+from meta_perser.buckets import bucketed, bucketed_alike
 from meta_perser.model import ClipBatch, EmotionRecognizer
 from perser.features import FeatureStore, cached_features
 
@@ -40,14 +40,32 @@ class ClipSource:
 
     def batch(self, utterances: Sequence[str]) -> ClipBatch:
         """The `ClipBatch` of these utterances, in their order."""
-        if self._pooled is None:
-            lower = torch.zeros(len(utterances), 0, self._hidden_size)
-        else:
-            lower = self._pooled.stack(utterances)[:, : self._lowest + 1]
+        lower = self._lower(utterances)
         if self._frames is None:
             return ClipBatch(lower).to(self._device)
-        clips = [window_means(self._frames[one], self._window) for one in utterances]
-        return ClipBatch(lower, bucketed(clips)).to(self._device)
+        return ClipBatch(lower, bucketed(self._clips(utterances))).to(self._device)
+
+    def batch_alike(self, persons: Sequence[Sequence[str]]) -> ClipBatch:
+        """Several persons' utterances, equally many each and shortest first, as one: `lower` and the buckets
+        begin with a dimension (P,), see `bucketed_alike`."""
+        lower = torch.stack([self._lower(utterances) for utterances in persons])
+        if self._frames is None:
+            return ClipBatch(lower).to(self._device)
+        clips = [self._clips(utterances) for utterances in persons]
+        return ClipBatch(lower, bucketed_alike(clips)).to(self._device)
+
+    def num_frames(self, utterance: str) -> int:
+        """How many frames of it enter the moving layers; 0 where only the head moves."""
+        return 0 if self._frames is None else -(-self._frames.num_rows(utterance) // self._window)
+
+    def _lower(self, utterances: Sequence[str]) -> Tensor:
+        if self._pooled is None:
+            return torch.zeros(len(utterances), 0, self._hidden_size)
+        return self._pooled.stack(utterances)[:, : self._lowest + 1]
+
+    def _clips(self, utterances: Sequence[str]) -> list[Tensor]:
+        assert self._frames is not None
+        return [window_means(self._frames[one], self._window) for one in utterances]
 
 
 def window_means(frames: Tensor, size: int) -> Tensor:

@@ -60,6 +60,7 @@ class SpeechEncoder(nn.Module):
         self.model = model.eval()
         self.num_layers: int = model.config.num_hidden_layers
         self.hidden_size: int = model.config.hidden_size
+        self.num_heads: int = model.config.num_attention_heads
         self.front_size: int = family.front_size(model.config)
         self._extractor = extractor
         self._family = family
