@@ -23,27 +23,34 @@ from meta_perser.inner_plan import InnerPlan, Weights, WeightsLoss
 
 
 def adjoint_inner_loop(
-    loss: WeightsLoss, weights: Weights, rates: Tensor, plan: InnerPlan, watched: WeightsLoss | None = None
+    loss: WeightsLoss,
+    once: WeightsLoss,
+    weights: Weights,
+    rates: Tensor,
+    plan: InnerPlan,
+    watched: WeightsLoss | None = None,
 ) -> tuple[Weights, Tensor]:
     """`meta_perser.inner_loop.inner_loop` with the memory of one step's graph; gradients reach `weights` and
-    `rates` (S, num_weights), nothing else that the losses may read."""
-    path, *adapted = _Adjoint.apply((loss, watched, plan, list(weights)), rates, *weights.values())
+    `rates` (S, num_weights), nothing else that the losses may read. Forwards, all is of first order: there
+    `once` stands for `loss`."""
+    path, *adapted = _Adjoint.apply((loss, once, watched, plan, list(weights)), rates, *weights.values())
     return dict(zip(weights, adapted, strict=True)), path
 
 
 class _Adjoint(torch.autograd.Function):
-    """(path loss, *theta_S) of (loop, rates, *theta_0); `loop` is (loss, watched loss, plan, names)."""
+    """(path loss, *theta_S) of (loop, rates, *theta_0); `loop` is (loss, loss to be differentiated once,
+    watched loss, plan, names)."""
 
     @staticmethod
     def forward(ctx: Any, loop: tuple, rates: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
-        loss, watched, plan, names = loop
+        _, once, watched, plan, names = loop
         kept: list[Tensor] = []
         current = [one.detach() for one in weights]
         path = rates.new_zeros(())
         for second_order, share, rate in zip(plan.second_order, plan.path_weights, rates, strict=True):
             leaves = _leaves(current)
             with torch.enable_grad():
-                value = loss(dict(zip(names, leaves, strict=True)))
+                value = once(dict(zip(names, leaves, strict=True)))
                 gradients = pull = torch.autograd.grad(value, leaves)
                 if share and watched is not None:
                     value = watched(dict(zip(names, leaves, strict=True)))
@@ -61,7 +68,7 @@ class _Adjoint(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, path: Tensor, *adjoint: Tensor) -> tuple[Tensor | None, ...]:
-        loss, watched, plan, names = ctx.loop
+        loss, _, watched, plan, names = ctx.loop
         rates, *kept = ctx.saved_tensors
         slopes = torch.zeros_like(rates)
         for step in reversed(range(len(rates))):

@@ -23,6 +23,25 @@ def bucketed(clips: Sequence[Tensor]) -> tuple[Bucket, ...]:
     return tuple(buckets)
 
 
+def bucketed_alike(persons: Sequence[Sequence[Tensor]]) -> tuple[Bucket, ...]:
+    """Frames of several persons' clips, equally many each and shortest first, in buckets of one shape for
+    all: `frames` (P, b, T, F), `mask` (P, b, T), and `places` (b,), which all persons share.
+
+    The clips at one place go by the longest of them.
+    """
+    buckets = []
+    for places in bucket_places(joint_lengths([[len(clip) for clip in clips] for clips in persons])):
+        frames, mask = pad([clips[place] for clips in persons for place in places])
+        shape = (len(persons), len(places))
+        buckets.append(Bucket(frames.unflatten(0, shape), mask.unflatten(0, shape), torch.tensor(places)))
+    return tuple(buckets)
+
+
+def joint_lengths(persons: Sequence[Sequence[int]]) -> list[int]:
+    """The longest clip at each place, over persons with equally many clips."""
+    return [max(lengths) for lengths in zip(*persons, strict=True)]
+
+
 def bucket_places(lengths: Sequence[int]) -> list[list[int]]:
     """Places of the clips, a list a bucket, shortest clips first.
 

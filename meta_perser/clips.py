@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from meta_perser.buckets import bucketed
-from meta_perser.model import Bucket, ClipBatch, EmotionRecognizer
+from meta_perser.buckets import bucketed, bucketed_alike
+from meta_perser.model import ClipBatch, EmotionRecognizer
 from perser.encoder import mean_pool
 from perser.features import FeatureStore, cached_features
 
@@ -31,6 +31,7 @@ class ClipSource:
     def __init__(self, recordings: Recordings, model: EmotionRecognizer, cache: Path) -> None:
         self._encoder = model.encoder
         self._lowest = model.lowest
+        self._moves_layers = model.lowest != model.encoder.num_layers
         self._window = model.frame_window
         self._device = model.layer_logits.device
         self._from: int | None = model.lowest
@@ -51,7 +52,23 @@ class ClipSource:
 
     def batch(self, utterances: Sequence[str]) -> ClipBatch:
         """The `ClipBatch` of these utterances, in their order."""
-        return ClipBatch(self._lower(utterances), self._buckets(utterances)).to(self._device)
+        lower = self._lower(utterances)
+        if not self._moves_layers:
+            return ClipBatch(lower).to(self._device)
+        return ClipBatch(lower, bucketed(self._clips(utterances))).to(self._device)
+
+    def batch_alike(self, persons: Sequence[Sequence[str]]) -> ClipBatch:
+        """Several persons' utterances, equally many each and shortest first, as one: `lower` and the buckets
+        begin with a dimension (P,), see `bucketed_alike`."""
+        lower = torch.stack([self._lower(utterances) for utterances in persons])
+        if not self._moves_layers:
+            return ClipBatch(lower).to(self._device)
+        clips = [self._clips(utterances) for utterances in persons]
+        return ClipBatch(lower, bucketed_alike(clips)).to(self._device)
+
+    def num_frames(self, utterance: str) -> int:
+        """How many frames of it enter the moving layers; 0 where only the head moves."""
+        return -(-self._frames.num_rows(utterance) // self._window) if self._moves_layers else 0
 
     def _lower(self, utterances: Sequence[str]) -> Tensor:
         if self._pooled is None:
@@ -62,13 +79,16 @@ class ClipSource:
         self._compute(utterances)
         return torch.cat([lower, torch.stack([self._means[one] for one in utterances])], dim=1)
 
-    def _buckets(self, utterances: Sequence[str]) -> tuple[Bucket, ...]:
-        if self._frames is None or self._lowest == self._encoder.num_layers:
-            return ()
+    def _clips(self, utterances: Sequence[str]) -> list[Tensor]:
+        """The frames that enter the moving layers."""
         if self._from == self._lowest:
-            return bucketed([window_means(self._frames[one], self._window) for one in utterances])
+            return self._windows(utterances)
         self._compute(utterances)
-        return bucketed([self._last_frames[one] for one in utterances])
+        return [self._last_frames[one] for one in utterances]
+
+    def _windows(self, utterances: Sequence[str]) -> list[Tensor]:
+        """The frames that are on disk, or the means of several."""
+        return [window_means(self._frames[one], self._window) for one in utterances]
 
     @torch.no_grad()
     def _compute(self, utterances: Sequence[str]) -> None:
@@ -77,7 +97,7 @@ class ClipSource:
         missing = [one for one in dict.fromkeys(utterances) if one not in self._means]
         for first in range(0, len(missing), CLIPS_AT_ONCE):
             chosen = missing[first : first + CLIPS_AT_ONCE]
-            for bucket in bucketed([window_means(self._frames[one], self._window) for one in chosen]):
+            for bucket in bucketed(self._windows(chosen)):
                 on_device = bucket.to(self._device)
                 with self._encoder.without_adapters():
                     states = self._encoder.run_layers(
@@ -86,7 +106,7 @@ class ClipSource:
                 means = torch.stack([mean_pool(state, on_device.mask) for state in states], dim=1).cpu()
                 for row, place in enumerate(bucket.places.tolist()):
                     self._means[chosen[place]] = means[row]
-                    if self._lowest < self._encoder.num_layers:
+                    if self._moves_layers:
                         length = (
                             bucket.frames.shape[1] if bucket.mask is None else int(bucket.mask[row].sum())
                         )

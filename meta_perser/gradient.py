@@ -12,10 +12,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from meta_perser.clips import ClipSource
+from meta_perser.companies import companies
 from meta_perser.inner_loop import LossFunction, Weights, adapt
 from meta_perser.lslr import ConstantRate, LearnedRates
 from meta_perser.model import ClipBatch, EmotionRecognizer
-from meta_perser.together import adapt_together, persons_at_once
+from meta_perser.scope import lora_rank
+from meta_perser.together import adapt_together
+from perser.encoder import use_attention
 from perser.episodes import Support, Task
 from perser.labels import Emotions, EmotionSet
 from perser.losses import class_balanced_cross_entropy, class_balanced_weights
@@ -39,12 +42,13 @@ class RecognizerPredictor:
     @torch.no_grad()
     def logits(self, utterances: Sequence[str]) -> Tensor:
         """Logits (num_utterances, num_emotions)."""
-        logits = torch.cat(
-            [
-                functional_call(self.model, self.weights, (batch,))
-                for batch in query_batches(self.source, utterances)
-            ]
-        )
+        with use_attention(self.model, "sdpa"):
+            logits = torch.cat(
+                [
+                    functional_call(self.model, self.weights, (batch,))
+                    for batch in query_batches(self.source, utterances)
+                ]
+            )
         return logits if self.logit_bias is None else logits + self.logit_bias
 
     def predict_proba(self, utterances: Sequence[str]) -> np.ndarray:
@@ -97,25 +101,32 @@ class GradientPersonalizer(Personalizer):
         return RecognizerPredictor(self.model, self.source, weights)
 
     def personalize_many(self, supports: Sequence[Support]) -> list[Predictor]:
-        """Where only the head moves, all persons with equally many pairs at once, as many as memory takes."""
-        if self.model.lowest != self.model.encoder.num_layers:
+        """Where only the head or adapters move, several persons at once as far as that pays (see
+        `meta_perser.companies`)."""
+        if self.model.lowest != self.model.encoder.num_layers and lora_rank(self.model.scope) is None:
             return super().personalize_many(supports)
+        supports = [self._shortest_first(support) for support in supports]
+        lengths = [[self.source.num_frames(one) for one in support.utterances] for support in supports]
         found: dict[int, Predictor] = {}
-        for k in {len(support) for support in supports}:
-            same = [place for place, support in enumerate(supports) if len(support) == k]
-            size = persons_at_once(self.model, k)
-            for chunk in (same[i : i + size] for i in range(0, len(same), size)):
-                found |= dict(zip(chunk, self._together([supports[one] for one in chunk]), strict=True))
+        for places in companies(self.model, lengths):
+            company = [supports[place] for place in places]
+            done = self._together(company) if len(company) > 1 else [self.personalize(company[0])]
+            found |= dict(zip(places, done, strict=True))
         return [found[place] for place in range(len(supports))]
 
+    def _shortest_first(self, support: Support) -> Support:
+        """The same pairs: their order is nothing that a step on all of them sees."""
+        frames = [self.source.num_frames(one) for one in support.utterances]
+        return support.ordered(sorted(range(len(support)), key=frames.__getitem__))
+
     def _together(self, supports: Sequence[Support]) -> list[RecognizerPredictor]:
-        """Several persons with equally many pairs, the head alone moving."""
+        """Several persons with equally many pairs, shortest first, the head or adapters moving."""
         starts = [self.start(support) for support in supports]
         weights = adapt_together(
             self.model,
             {name: torch.stack([one[name] for one in starts]) for name in starts[0]},
             self._rates,
-            torch.stack([self.source.batch(support.utterances).lower for support in supports]),
+            self.source.batch_alike([support.utterances for support in supports]),
             torch.stack([target_tensor(self.model.emotions, one.emotions, self.model) for one in supports]),
             self._loss,
             self._steps,
@@ -161,7 +172,8 @@ def query_batches(source: ClipSource, utterances: Sequence[str]) -> Iterator[Cli
 @torch.no_grad()
 def embeddings(model: EmotionRecognizer, source: ClipSource, utterances: Sequence[str]) -> Tensor:
     """What the classifier reads: (num_utterances, D)."""
-    return torch.cat([model.embed(batch) for batch in query_batches(source, utterances)])
+    with use_attention(model, "sdpa"):
+        return torch.cat([model.embed(batch) for batch in query_batches(source, utterances)])
 
 
 def target_tensor(emotions: EmotionSet, labels: Sequence[Emotions], model: EmotionRecognizer) -> Tensor:

@@ -14,6 +14,7 @@ from meta_perser.inner_plan import InnerPlan, Weights, WeightsLoss
 from meta_perser.lslr import Rates
 from meta_perser.model import ClipBatch
 from meta_perser.options import Memory
+from perser.encoder import Attention, use_attention
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 """(logits (B, C), target distributions (B, C)) -> scalar."""
@@ -26,15 +27,19 @@ def inner_loop(
     plan: InnerPlan,
     watched: WeightsLoss | None = None,
     memory: Memory = "unroll",
+    once: WeightsLoss | None = None,
 ) -> tuple[Weights, Tensor]:
     """theta_S, and the sum over steps of plan.path_weights[s] * watched(theta_s).
 
     Both stay connected to `weights` (the moving tensors to start from) and to `rates` (S, num_weights), so
     that an outer loss can flow back; through the gradients too at steps of second order. `watched`: none:
-    `loss` itself, whose values cost nothing more. `memory`: see `meta_perser.options.InnerOptions`.
+    `loss` itself, whose values cost nothing more. `memory`: see `meta_perser.options.InnerOptions`. `once`:
+    `loss` by a quicker way that can be differentiated but once, which is taken wherever that will do; none:
+    there is no such way. `watched` is never differentiated twice.
     """
+    once = once or loss
     if memory == "adjoint":
-        return adjoint_inner_loop(loss, weights, rates, plan, watched)
+        return adjoint_inner_loop(loss, once, weights, rates, plan, watched)
     names, current = list(weights), list(weights.values())
     path = rates.new_zeros(())
     for second_order, share, rate in zip(plan.second_order, plan.path_weights, rates, strict=True):
@@ -42,7 +47,8 @@ def inner_loop(
         def step(
             rate: Tensor, *current: Tensor, second_order: bool = second_order, share: float = share
         ) -> tuple[Tensor, ...]:
-            return _step(loss, watched, dict(zip(names, current, strict=True)), rate, second_order, share)
+            own = loss if second_order else once
+            return _step(own, watched, dict(zip(names, current, strict=True)), rate, second_order, share)
 
         if memory == "checkpoint" and (second_order or share):
             # Around the whole step: recomputed inside functional_call, it would read the slow weights.
@@ -71,14 +77,22 @@ def _step(
     return added, *moved
 
 
-def loss_on(model: nn.Module, loss: LossFunction, batch: ClipBatch, targets: Tensor) -> WeightsLoss:
-    """The loss of the model on these clips, as a function of its moving weights.
+def loss_on(
+    model: nn.Module,
+    loss: LossFunction,
+    batch: ClipBatch,
+    targets: Tensor,
+    attention: Attention = "eager",
+) -> WeightsLoss:
+    """The loss of the model on these clips, as a function of its moving weights; with the attention `sdpa` it
+    can be differentiated but once.
 
     Under autocast the model alone runs in lower precision: the loss, like weights and rates, does not.
     """
 
     def of_weights(weights: Weights) -> Tensor:
-        logits = functional_call(model, weights, (batch,))
+        with use_attention(model, attention):
+            logits = functional_call(model, weights, (batch,))
         with torch.autocast(logits.device.type, enabled=False):
             return loss(logits.to(torch.promote_types(logits.dtype, torch.float32)), targets)
 
@@ -100,11 +114,12 @@ def adapt(
     Where the steps are too large for a support and the loss stops being finite, the last weights with a
     finite loss are given: one person's bad luck must not end a benchmark.
     """
+    own_loss = loss_on(model, loss, batch, targets, attention="sdpa")
     weights = _detached(model.moving_parameters() if start is None else start)
     before = weights
     for step in range(steps):
         leaves = {name: one.requires_grad_() for name, one in weights.items()}
-        value = loss(functional_call(model, leaves, (batch,)), targets)
+        value = own_loss(leaves)
         if not value.isfinite():
             return _detached(before)
         gradients = torch.autograd.grad(value, list(leaves.values()))
@@ -116,7 +131,7 @@ def adapt(
                 for (name, leaf), gradient in zip(leaves.items(), gradients, strict=True)
             }
     with torch.no_grad():
-        finite = loss(functional_call(model, weights, (batch,)), targets).isfinite()
+        finite = own_loss(weights).isfinite()
     return _detached(weights if finite else before)
 
 

@@ -36,7 +36,8 @@ class MetaLearner(nn.Module):
         nothing more, or on `query` where there is one (classic MAML).
         """
         learned_from = loss_on(self.model, self._loss, *support)
-        watched = None if query is None else loss_on(self.model, self._loss, *query)
+        once = loss_on(self.model, self._loss, *support, attention="sdpa")
+        watched = None if query is None else loss_on(self.model, self._loss, *query, attention="sdpa")
         adapted, path = inner_loop(
             learned_from,
             dict(self.model.moving_parameters()),
@@ -44,5 +45,6 @@ class MetaLearner(nn.Module):
             plan,
             watched,
             self._memory,
+            once,
         )
-        return path + final_weight * (watched or learned_from)(adapted)
+        return path + final_weight * (watched or once)(adapted)

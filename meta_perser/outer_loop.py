@@ -50,13 +50,15 @@ class OuterLoop:
         tasks: Sequence[Task],
         validation: Sequence[Episode],
         accelerator: Accelerator,
+        keep: Callable[[Best, int], None] = lambda best, iteration: None,
     ) -> tuple[Best, MetaLearner]:
-        """Train `trained` in place, to its last iteration or until patience is out.
+        """Train `trained` in place, to its last iteration or until patience is out; for listeners and
+        examples that `check` found to be enough.
 
         Gives what did best on the validation episodes, and the module that `Best.restore` puts it back into.
-        Raises UserError where the listeners or their examples are too few.
+        `keep` is called in the main process after every look at the validation episodes, with the best so far
+        and the iteration of the weights that `trained` has.
         """
-        self.check(tasks, accelerator.num_processes)
         learner = MetaLearner(trained.model, trained.rates, trained.loss, self.inner.memory)
         optimizer = self._optimizer(learner)
         schedule = cosine(optimizer, self.outer.iterations) if self.outer.cosine else None
@@ -69,14 +71,18 @@ class OuterLoop:
             targets = target_tensor(trained.model.emotions, labels, trained.model)
             return source.batch(utterances), targets
 
-        def validate() -> float:
+        best, looks_since_best = Best(), 0
+
+        def validate(iteration: int) -> bool:
             score = mean_score(trained.personalizer(source), validation, trained.model.emotions)
             # All processes must stop together, whatever the last digit on each.
             found = torch.tensor(score, dtype=torch.float64, device=accelerator.device)
-            return float(accelerator.reduce(found, reduction="mean"))
+            better = best.offer(float(accelerator.reduce(found, reduction="mean")), iteration, learner)
+            if accelerator.is_main_process:
+                keep(best, iteration)
+            return better
 
-        best, looks_since_best = Best(), 0
-        best.offer(validate(), 0, learner)
+        validate(0)
         with progress(self.outer.iterations, "meta-train") as bar:
             for iteration in range(1, self.outer.iterations + 1):
                 loss = self._gradients(wrapped, read, tasks, rng, iteration, accelerator)
@@ -88,8 +94,7 @@ class OuterLoop:
                 optimizer.zero_grad()
                 bar.update()
                 if iteration % self.outer.validate_every == 0 or iteration == self.outer.iterations:
-                    better = best.offer(validate(), iteration, learner)
-                    looks_since_best = 0 if better else looks_since_best + 1
+                    looks_since_best = 0 if validate(iteration) else looks_since_best + 1
                 bar.set_postfix(loss=f"{loss:.3f}", best_validation_maF1=f"{best.score:.3f}")
                 if looks_since_best == self.outer.patience:
                     break

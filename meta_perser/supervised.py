@@ -12,6 +12,7 @@ from torch import nn
 from meta_perser.clips import ClipSource
 from meta_perser.inner_loop import LossFunction
 from meta_perser.lessons import Lessons
+from perser.encoder import use_attention
 from perser.training import Best, cosine, progress, shuffled_batches
 
 
@@ -56,7 +57,7 @@ def fit(
     wrapped, optimizer = accelerator.prepare(learner, optimizer)
     order = torch.Generator().manual_seed(options.seed)  # the same in every process
     best = Best()
-    with progress(steps, title) as bar:
+    with progress(steps, title) as bar, use_attention(learner, "sdpa"):
         for epoch in range(options.epochs):
             wrapped.train()
             for chosen in shuffled_batches(len(lessons), options.batch_size, order):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from meta_perser.checkpoints import Checkpoints
 from meta_perser.clips import ClipSource
 from meta_perser.model import MARKER, extra_of
 from meta_perser.options import (
@@ -25,11 +26,8 @@ from perser.cli import run_command
 from perser.corpora.corpus import Corpus
 from perser.episodes import EpisodeFile
 from perser.errors import UserError
-from perser.folders import refuse_foreign, whole_folder
+from perser.folders import refuse_foreign
 from perser.training import start
-
-LAST = "last"
-"""Folder, within that of the best checkpoint, of the last one."""
 
 
 def meta_train(
@@ -57,6 +55,7 @@ def meta_train(
             the checkpoint.
         ssl_e: the folder that `perser pretrain` wrote.
         out: folder for the meta-trained recogniser and its rates that did best; `last` in it holds the last.
+            Both are written anew at every validation, so a run that is stopped leaves them.
         cache: folder of the feature cache.
         scope: what adapts: all (trunk and head), top_layers:N, lora:R:N (adapters and head) or head.
         init: what meta-training starts from (INI): ssl-e, or the plain encoder that SSL-E began from, with a
@@ -84,14 +83,8 @@ def meta_train(
         ssl_e, init, scope, inner, lslr, tasks, prepared.recordings, cache, accelerator.device
     )
     source = ClipSource(prepared.recordings, trained.model, cache)
-    best, learner = loop.train(trained, source, tasks, drawn.validation_episodes, accelerator)
-    if not accelerator.is_main_process:
-        return
-    said = {"trained_on": drawn.training_digest, "best_iteration": best.step, "validation_maf1": best.score}
-    with whole_folder(out, marker=MARKER) as folder:
-        trained.save_pretrained(folder / LAST, **said)
-        best.restore(learner)
-        trained.save_pretrained(folder, **said)
+    checkpoints = Checkpoints(trained, out, drawn.training_digest)
+    loop.train(trained, source, tasks, drawn.validation_episodes, accelerator, checkpoints.write)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Literal, Self
 
@@ -60,6 +60,7 @@ class SpeechEncoder(nn.Module):
         self.model = model.eval()
         self.num_layers: int = model.config.num_hidden_layers
         self.hidden_size: int = model.config.hidden_size
+        self.num_heads: int = model.config.num_attention_heads
         self.front_size: int = family.front_size(model.config)
         self._extractor = extractor
         self._family = family
@@ -91,8 +92,10 @@ class SpeechEncoder(nn.Module):
             self._extractor.save_pretrained(folder)
 
     def set_attention(self, attention: Attention) -> None:
-        """`eager` can be differentiated twice (second-order adaptation needs it); `sdpa` is leaner on long
-        utterances but only once differentiable. They agree. WavLM always computes its own, explicitly."""
+        """`eager` can be differentiated twice (second-order adaptation needs it); `sdpa` is quicker and
+        leaner, on long utterances above all, but only once differentiable. They agree. WavLM always computes
+        its own, explicitly."""
+        self.attention: Attention = attention
         if not isinstance(self._family, WavLMFamily):
             self.model.set_attn_implementation(attention)
 
@@ -205,6 +208,21 @@ class SpeechEncoder(nn.Module):
             digest.update(f"{name} {array.dtype} {tuple(array.shape)}".encode())
             digest.update(array.view(-1).view(torch.uint8).numpy())
         return digest.hexdigest()
+
+
+@contextmanager
+def use_attention(module: nn.Module, attention: Attention) -> Iterator[None]:
+    """Within it, every speech encoder in `module` computes attention this way (see
+    `SpeechEncoder.set_attention`); what is computed meanwhile may be differentiated later."""
+    encoders = [one for one in module.modules() if isinstance(one, SpeechEncoder)]
+    switched = [(one, one.attention) for one in encoders if one.attention != attention]
+    for one, _ in switched:
+        one.set_attention(attention)
+    try:
+        yield
+    finally:
+        for one, before in switched:
+            one.set_attention(before)
 
 
 def pad(frames: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

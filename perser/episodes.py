@@ -53,6 +53,14 @@ class Support:
     def __len__(self) -> int:
         return len(self.utterances)
 
+    def ordered(self, places: Sequence[int]) -> Support:
+        """The pairs at these places, in this order."""
+        return Support(
+            tuple(self.utterances[one] for one in places),
+            tuple(self.emotions[one] for one in places),
+            self.seed,
+        )
+
     def first(self, pairs: int) -> Support:
         """The first `pairs` of the enrolment. Raises UserError where there are fewer."""
         if pairs > len(self):

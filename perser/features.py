@@ -77,6 +77,10 @@ class FeatureStore:
         start, rows = self._spans[utterance_id]
         return torch.from_numpy(np.array(self._rows[start : start + rows]))
 
+    def num_rows(self, utterance_id: str) -> int:
+        """How many rows `self[utterance_id]` has, without reading them."""
+        return self._spans[utterance_id][1]
+
     def stack(self, utterance_ids: Sequence[str]) -> Tensor:
         """The `pooled` features of several utterances: (n, L + 1, D).
 

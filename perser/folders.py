@@ -22,6 +22,7 @@ def refuse_foreign(out: Path, marker: str) -> None:
 @contextmanager
 def whole_folder(out: Path, marker: str) -> Iterator[Path]:
     """Give a temporary folder beside `out` to write into; it takes `out`'s name only if all went well.
+    A run that is killed meanwhile leaves the old folder whole, or the new one.
 
     An `out` that holds `marker` (the file that every folder of this kind has) is replaced; any other
     existing folder with something in it is left alone with a UserError, so nothing of the user's is lost.
@@ -36,11 +37,20 @@ def whole_folder(out: Path, marker: str) -> Iterator[Path]:
     try:
         temporary.chmod(0o755)  # mkdtemp makes it private; a results folder is not
         yield temporary
-        if out.exists():
-            shutil.rmtree(out)
-        temporary.replace(out)
+        _swap(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _swap(new: Path, out: Path) -> None:
+    """Give `new` the name `out`; what had it is moved away first, and deleted last."""
+    if not out.exists():
+        new.replace(out)
+        return
+    old = new.with_name(f"{new.name}-old")
+    out.replace(old)
+    new.replace(out)
+    shutil.rmtree(old)
 
 
 def write_text_whole(path: Path, text: str) -> None:

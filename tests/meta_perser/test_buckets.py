@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meta_perser.buckets import BUCKET_COST, bucket_places, bucketed
+from meta_perser.buckets import BUCKET_COST, bucket_places, bucketed, bucketed_alike, joint_lengths
 from meta_perser.model import Bucket, ClipBatch, EmotionRecognizer
 from perser.encoder import SpeechEncoder, pad
 from perser.labels import EmotionSet
@@ -64,3 +64,18 @@ def test_buckets_change_neither_logits_nor_gradients(encoder, scope):
         results.append([logits, *torch.autograd.grad(logits.square().sum(), moving)])
     for got, wanted in zip(*results, strict=True):
         torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-11)
+
+
+def test_persons_alike_share_shapes_and_keep_their_frames():
+    lengths = [(3, 8, 300), (5, 7, 250), (1, 9, 310)]
+    persons = [[torch.randn(length, 2) for length in one] for one in lengths]
+    found = bucketed_alike(persons)
+    assert joint_lengths(lengths) == [5, 9, 310]
+    assert [one.places.tolist() for one in found] == bucket_places([5, 9, 310])
+    assert [one.frames.shape for one in found] == [(3, 2, 9, 2), (3, 1, 310, 2)]
+    for bucket in found:
+        for person, clips in enumerate(persons):
+            for row, place in enumerate(bucket.places):
+                real = bucket.mask[person, row]
+                assert torch.equal(bucket.frames[person, row][real], clips[place])
+                assert not bucket.frames[person, row][~real].any()

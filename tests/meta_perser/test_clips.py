@@ -89,3 +89,26 @@ def lengths(batch):
         )
         found |= dict(zip(bucket.places.tolist(), counts.tolist(), strict=True))
     return [found[place] for place in sorted(found)]
+
+
+@pytest.mark.parametrize("scope", ["head", "lora:2:1", "all"])
+def test_persons_alike_have_what_each_has_alone(toy_corpus, tmp_path, scope):
+    source = ClipSource(toy_corpus.recordings, recogniser(toy_corpus, scope, 2), tmp_path)
+    ids = toy_corpus.recordings.utterance_ids
+    persons = [sorted(ids[first : first + 4], key=source.num_frames) for first in (0, 4, 8)]
+    together = source.batch_alike(persons)
+    for person, utterances in enumerate(persons):
+        alone = source.batch(utterances)
+        assert torch.equal(together.lower[person], alone.lower)
+        frames = {
+            place.item(): bucket.frames[row][... if bucket.mask is None else bucket.mask[row]]
+            for bucket in alone.buckets
+            for row, place in enumerate(bucket.places)
+        }
+        assert [len(frames[place]) if frames else 0 for place in range(4)] == [
+            source.num_frames(one) for one in utterances
+        ]
+        for bucket in together.buckets:
+            for row, place in enumerate(bucket.places):
+                real = bucket.mask[person, row]
+                assert torch.equal(bucket.frames[person, row][real], frames[place.item()])

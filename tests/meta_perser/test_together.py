@@ -10,8 +10,9 @@ import torch
 from torch.func import functional_call
 
 from meta_perser import gradient, together
+from meta_perser.buckets import bucketed, bucketed_alike
 from meta_perser.inner_loop import adapt
-from meta_perser.lslr import ConstantRate
+from meta_perser.lslr import ConstantRate, LearnedRates
 from meta_perser.model import ClipBatch, EmotionRecognizer
 from perser.encoder import SpeechEncoder
 from perser.losses import class_balanced_cross_entropy
@@ -32,8 +33,8 @@ def test_many_are_as_each_alone(name, trained, toy_episodes):
         np.testing.assert_allclose(found.predict_proba(query), alone.predict_proba(query), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", HEADS)
-def test_where_only_the_head_moves_they_go_together(name, trained, toy_episodes, monkeypatch):
+@pytest.mark.parametrize("name", [*HEADS, "lora-few"])
+def test_where_the_head_or_adapters_move_they_go_together(name, trained, toy_episodes, monkeypatch):
     method = build_method(name, trained)
     supports = [one.support for one in toy_episodes.episodes]
     calls = []
@@ -46,15 +47,43 @@ def test_where_only_the_head_moves_they_go_together(name, trained, toy_episodes,
     method.personalize_many(supports)
     assert calls == [len(supports)]
     calls.clear()
-    monkeypatch.setattr(gradient, "persons_at_once", lambda model, k: 2)
+    monkeypatch.setattr(gradient, "companies", lambda *_: [[4, 1], [2], [0, 3]])
     method.personalize_many(supports[:5])
-    assert calls == [2, 2, 1]
+    assert calls == [2, 2]
 
 
-def test_what_memory_takes_shrinks_with_the_supports(trained):
-    model = build_method("head-few", trained).model
-    assert together.persons_at_once(model, 8) > together.persons_at_once(model, 64) >= 1
-    assert together.persons_at_once(model, 10**9) == 1
+ENCODERS = ("tiny-wav2vec2", "tiny-hubert", "tiny-wavlm", "tiny-data2vec", "tiny-whisper")
+
+
+@pytest.mark.parametrize("scope", ["lora:2", "lora:2:1"])
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_adapters_of_many_are_as_each_alone(encoder, scope, toy_corpus):
+    """Clips of every length, each person's in buckets of its own when it goes alone; rates learned."""
+    torch.manual_seed(0)
+    model = EmotionRecognizer(SpeechEncoder.from_name(encoder), toy_corpus.emotions, scope, 8)
+    moving = list(model.moving_parameters())
+    rates = LearnedRates(moving, 2, 0.05)
+    torch.nn.init.uniform_(rates.rates, 0.01, 0.1)
+    clips = [
+        [torch.randn(length, model.encoder.hidden_size) for length in lengths]
+        for lengths in ((3, 8, 40, 140), (5, 7, 90, 91), (4, 4, 4, 4))
+    ]
+    lower = torch.randn(3, 4, model.lowest + 1, model.encoder.hidden_size)
+    targets = torch.randn(3, 4, 4).softmax(dim=-1)
+    start = {name: one.detach() for name, one in model.moving_parameters().items()}
+    shared = {name: torch.stack([one] * 3) for name, one in start.items()}
+    batch = ClipBatch(lower, bucketed_alike(clips))
+    assert len(batch.buckets) > 1
+    with torch.no_grad():
+        found = together.adapt_together(
+            model, shared, rates, batch, targets, class_balanced_cross_entropy, steps=3
+        )
+    for person in range(3):
+        own = ClipBatch(lower[person], bucketed(clips[person]))
+        alone = adapt(model, rates, own, targets[person], class_balanced_cross_entropy, 3)
+        for name, one in alone.items():
+            torch.testing.assert_close(found[name][person], one, rtol=1e-4, atol=1e-6)
+    assert all((found[name][0] != start[name]).any() for name in moving if ".lora_B." in name)
 
 
 @pytest.mark.parametrize("rate", [0.05, 1e30, 1e300])
@@ -72,7 +101,7 @@ def test_one_persons_divergence_is_not_anothers(rate, toy_corpus):
     rates.rate.fill_(rate)
     stacked = {name: torch.stack([one] * 3) for name, one in start.items()}
     loss = class_balanced_cross_entropy
-    found = together.adapt_together(model, stacked, rates, states, targets, loss, steps=4)
+    found = together.adapt_together(model, stacked, rates, ClipBatch(states), targets, loss, steps=4)
     for person in range(3):
         own = {name: one[person] for name, one in found.items()}
         batch = ClipBatch(states[person])

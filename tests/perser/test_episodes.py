@@ -151,3 +151,13 @@ def test_the_listener_axis_keeps_each_listeners_own_labels(toy_corpus):
             given[person, one] == emotions
             for one, emotions in zip(task.utterances, task.emotions, strict=True)
         )
+
+
+def test_a_support_in_another_order_has_the_same_pairs(toy_episodes):
+    support = toy_episodes.episodes[0].support
+    turned = support.ordered([2, 0, 1])
+    assert turned.utterances == tuple(support.utterances[one] for one in (2, 0, 1))
+    assert dict(zip(turned.utterances, turned.emotions, strict=True)) == dict(
+        zip(support.utterances[:3], support.emotions[:3], strict=True)
+    )
+    assert turned.seed == support.seed

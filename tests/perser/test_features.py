@@ -78,6 +78,7 @@ def test_stacking(encoder, tmp_path):
     assert stacked.shape == (3, encoder.num_layers + 1, encoder.hidden_size)
     assert torch.equal(stacked[0], stacked[2])
     assert torch.equal(stacked[1], store["clip0"])
+    assert store.num_rows("clip0") == len(store["clip0"]) == encoder.num_layers + 1
     with pytest.raises(ValueError, match="pad"):
         cached_features(recordings, encoder, "frontend", tmp_path).stack(["clip0"])
 

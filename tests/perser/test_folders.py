@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from perser.errors import UserError
@@ -35,6 +37,22 @@ def test_a_failure_leaves_what_was_there(tmp_path):
         fail_half_way()
     assert (out / MARKER).read_text() == "old"
     assert [one.name for one in tmp_path.iterdir()] == ["out"]
+
+
+def test_whoever_is_killed_while_the_old_one_goes_leaves_the_new_one(tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    fill(out, "old")
+    remove = shutil.rmtree
+
+    def killed(path, **how):
+        if (path / MARKER).exists():
+            raise KeyboardInterrupt
+        remove(path, **how)
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fill(out, "new")
+    assert (out / MARKER).read_text() == "new"
 
 
 def test_one_of_its_kind_is_replaced(tmp_path):

@@ -1,0 +1,168 @@
+"""Fused attention kernels: everywhere but where a gradient is differentiated again, with the same results."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import partial
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from meta_perser import inner_loop, meta_learner
+from meta_perser.buckets import bucketed
+from meta_perser.clips import ClipSource
+from meta_perser.gradient import RecognizerPredictor, embeddings
+from meta_perser.inner_loop import adapt
+from meta_perser.inner_plan import InnerPlan
+from meta_perser.lslr import ConstantRate
+from meta_perser.meta_learner import MetaLearner
+from meta_perser.model import ClipBatch, EmotionRecognizer
+from perser.encoder import SpeechEncoder, use_attention
+from perser.labels import EmotionSet
+from perser.losses import class_balanced_cross_entropy as loss
+
+SWITCHABLE = ("tiny-wav2vec2", "tiny-hubert", "tiny-data2vec", "tiny-whisper")
+LAYERS = 3
+MEMORIES = ("unroll", "checkpoint", "adjoint")
+
+
+class FusedCalls(TorchDispatchMode):
+    """Counts fused attention, forwards and backwards."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts = Counter(forward=0, backward=0)
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = str(func)
+        if "scaled_dot_product" in name:
+            self.counts["backward" if "backward" in name else "forward"] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def recogniser(name, attention="eager"):
+    torch.manual_seed(0)
+    encoder = SpeechEncoder.from_name(name, attention=attention)
+    return EmotionRecognizer(encoder, EmotionSet(("a", "b", "c")), f"top_layers:{LAYERS}", 8).double()
+
+
+def examples(model, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape):
+        return torch.randn(*shape, dtype=torch.float64, generator=generator)
+
+    width = model.encoder.hidden_size
+    clips = [draw(length, width) for length in (9, 14, 30, 12)]
+    return ClipBatch(draw(4, 1, width), bucketed(clips)), draw(4, 3).softmax(dim=-1)
+
+
+def outer_gradients(model, plan, memory, sets):
+    learner = MetaLearner(model, ConstantRate(list(model.moving_parameters()), 0.05), loss, memory)
+    return torch.autograd.grad(learner(plan, 0.5, *sets), list(model.moving_parameters().values()))
+
+
+def eager_alone(patch):
+    """Has every loss computed by explicit attention."""
+    own = inner_loop.loss_on
+    for module in (inner_loop, meta_learner):
+        patch.setattr(module, "loss_on", lambda *given, attention="eager": own(*given))
+
+
+@pytest.mark.parametrize("own_query", [False, True])
+@pytest.mark.parametrize("memory", MEMORIES)
+@pytest.mark.parametrize("name", SWITCHABLE)
+def test_second_order_never_meets_a_fused_kernel(name, memory, own_query, monkeypatch):
+    """Not even on an encoder that was asked for fused attention. A fused kernel there raises; and the outer
+    gradients are those of explicit attention throughout."""
+    model = recogniser(name, attention="sdpa")
+    plan = InnerPlan((False, True, True), (0.0, 0.3, 0.2))
+    sets = [examples(model, seed) for seed in ((1, 2) if own_query else (1,))]
+    found = outer_gradients(model, plan, memory, sets)
+    assert model.encoder.attention == "sdpa"
+    eager_alone(monkeypatch)
+    with FusedCalls() as fused:
+        wanted = outer_gradients(model, plan, memory, sets)
+    assert not fused.counts.total()
+    for got, one in zip(found, wanted, strict=True):
+        torch.testing.assert_close(got, one, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_a_fused_kernel_in_second_order_would_raise(memory, monkeypatch):
+    """So the test above sees what it is to see."""
+    model = recogniser("tiny-wav2vec2")
+    own = meta_learner.loss_on
+    monkeypatch.setattr(meta_learner, "loss_on", lambda *given, **_: own(*given, attention="sdpa"))
+    with pytest.raises(RuntimeError, match=r"derivative for .*scaled_dot_product.* is not implemented"):
+        outer_gradients(model, InnerPlan.plain(2), memory, [examples(model)])
+
+
+@pytest.mark.parametrize(
+    ("memory", "orders", "forwards"),
+    [
+        ("unroll", (False, False, True), 3),  # two steps and the loss after the last
+        ("unroll", (True, True, True), 1),
+        ("adjoint", (True, True, True), 4),  # forwards, all that the adjoint does is of first order
+        ("checkpoint", (False, False, True), 3),
+    ],
+)
+def test_what_is_differentiated_once_goes_by_fused_kernels(memory, orders, forwards):
+    model = recogniser("tiny-whisper")
+    support = examples(model)
+    runs = LAYERS * len(support[0].buckets)
+    with FusedCalls() as fused:
+        outer_gradients(model, InnerPlan(orders, (0.0,) * 3), memory, [support])
+    assert fused.counts == {"forward": forwards * runs, "backward": forwards * runs}
+    assert model.encoder.attention == "eager"
+
+
+@pytest.mark.parametrize("name", SWITCHABLE)
+def test_adaptation_by_fused_kernels_gives_the_same_weights(name, monkeypatch):
+    model = recogniser(name)
+    batch, targets = examples(model)
+    rates = ConstantRate(list(model.moving_parameters()), 0.05)
+    with FusedCalls() as fused:
+        found = adapt(model, rates, batch, targets, loss, 4)
+    runs = LAYERS * len(batch.buckets)
+    assert fused.counts == {
+        "forward": 5 * runs,
+        "backward": 4 * runs,
+    }  # the last says that the loss is finite
+    eager_alone(monkeypatch)
+    for key, wanted in adapt(model, rates, batch, targets, loss, 4).items():
+        torch.testing.assert_close(found[key], wanted, rtol=1e-9, atol=1e-12)
+
+
+def test_predictions_go_by_fused_kernels(toy_corpus, tmp_path):
+    model = EmotionRecognizer(SpeechEncoder.from_name("tiny-whisper"), toy_corpus.emotions, "all", 8)
+    source = ClipSource(toy_corpus.recordings, model, tmp_path)
+    utterances = toy_corpus.recordings.utterance_ids[:3]
+    runs = LAYERS * len(source.batch(utterances).buckets)
+    for compute in (RecognizerPredictor(model, source, {}).logits, partial(embeddings, model, source)):
+        with FusedCalls() as fused:
+            compute(utterances)
+        assert fused.counts == {"forward": runs, "backward": 0}
+
+
+def test_attention_is_put_back_whatever_happens():
+    encoder = SpeechEncoder.from_name("tiny-whisper")
+    outer = torch.nn.ModuleList([encoder, torch.nn.Linear(2, 2)])
+    seen = []
+
+    def look():
+        seen.append((encoder.attention, encoder.model.config._attn_implementation))
+
+    def fail_within():
+        with use_attention(outer, "sdpa"):
+            look()
+            with use_attention(outer, "eager"):
+                look()
+            look()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_within()
+    look()
+    assert seen == [(one, one) for one in ("sdpa", "eager", "sdpa", "eager")]
