@@ -76,19 +76,6 @@ def test_a_label_that_the_tokenizer_cannot_write_is_refused():
         PromptFormat(word_tokenizer(["angry happy and \n"]), EMOTIONS, PromptOptions())
 
 
-def test_a_tokenizer_with_a_start_token_gets_it_once_at_the_start():
-    class Starting:
-        unk_token_id = None
-
-        def __call__(self, text, add_special_tokens=True):
-            words = [hash(word) % 1000 + 2 for word in text.replace("\n", " <end> ").split()]
-            return {"input_ids": [1] * add_special_tokens + words}
-
-    prompt = PromptFormat(Starting(), EMOTIONS, PromptOptions()).encode([[0], [1]])
-    assert prompt.token_ids[0] == 1
-    assert prompt.token_ids.count(1) == 1
-
-
 def test_word_tokenizer_survives_saving(tmp_path):
     from transformers import AutoTokenizer
 

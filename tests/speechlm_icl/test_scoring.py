@@ -36,7 +36,7 @@ def recomputed(model, store, support, answers, queries) -> torch.Tensor:
             batch = collate([model.prompt.encode([*answers, [emotion]])])
             logits = model.language_model.causal(inputs_embeds=model.embed(batch, features)).logits[0]
             log_probabilities = logits.log_softmax(dim=-1)
-            first = len(logits) - len(label) - len(model.prompt.separator)
+            first = len(logits) - len(label) - len(model.prompt.turns.end + model.prompt.turns.following)
             row.append(sum(log_probabilities[first + i - 1, token] for i, token in enumerate(label)))
         rows.append(torch.stack(row))
     return torch.stack(rows)
