@@ -39,7 +39,8 @@ def draw_pairs(
     if not len(fitting):
         return None
     part = rng.choice(fitting)
-    return order[known[part]][:enrolled], order[other[part]][:asked]
+    # Shuffled anew: what the enrolment left of the order begins with the emotions that it may not have.
+    return order[known[part]][:enrolled], rng.permutation(order[other[part]])[:asked]
 
 
 def _as_bits(labels: Sequence[Emotions], order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

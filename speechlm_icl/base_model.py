@@ -99,6 +99,7 @@ def load_base(name: str, weights: BaseWeights) -> tuple[PreTrainedModel, PreTrai
     model = files.load(AutoModelForCausalLM, **_loading(weights))
     if files.gguf_file is not None:
         _forget_quantisation(model)
+    _keep_gradients(model)
     model.requires_grad_(False)
     _check_head(model, name)
     return model, base_tokenizer(files)
@@ -145,6 +146,14 @@ def _check_quantised(name: str, weights: BaseWeights) -> None:
 def _require(package: str, extra: str, what: str) -> None:
     if find_spec(package) is None:
         raise UserError(f"{what} needs the package {package}: pip install 'perser[{extra}]'")
+
+
+def _keep_gradients(model: PreTrainedModel) -> None:
+    """On some CPUs bitsandbytes packs 4-bit weights anew at the first pass without gradients, and from then
+    on no gradient goes through them, without a word: a validation would end the training."""
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _forget_quantisation(model: PreTrainedModel) -> None:

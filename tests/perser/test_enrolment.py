@@ -66,6 +66,15 @@ def test_with_restricted_every_emotion_may_be_asked():
     assert len({labels[place] for place in support}) < 3
 
 
+def test_with_restricted_the_query_leans_to_no_emotion():
+    """Of 40 pairs of two emotions, ten of one are enrolled: the other has 20 of the 30 that are left."""
+    labels = [("a",), ("b",)] * 20
+    rng = np.random.default_rng(0)
+    draws = [draw_pairs(labels, 10, 1, "restricted", rng) for _ in range(400)]
+    other = np.mean([labels[support[0]] != labels[query[0]] for support, query in draws])
+    assert other == pytest.approx(2 / 3, abs=0.07)
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_a_draw_depends_on_its_generator_alone(mode):
     labels = [("a",), ("b",), ("c", "a")] * 5
