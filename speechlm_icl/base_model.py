@@ -96,7 +96,9 @@ def load_base(name: str, weights: BaseWeights) -> tuple[PreTrainedModel, PreTrai
     files = find_base(name)
     base_config(files)
     _check_quantised(name, weights)
-    model = files.load(AutoModelForCausalLM, **_loading(weights))
+    model, report = files.load(AutoModelForCausalLM, **_loading(weights), output_loading_info=True)
+    if missing := sorted(report["missing_keys"]):  # transformers would fill them with random numbers
+        raise UserError(f"the weights of '{name}' lack {len(missing)} tensors, such as {missing[0]}")
     if files.gguf_file is not None:
         _forget_quantisation(model)
     _keep_gradients(model)

@@ -51,6 +51,7 @@ def test_a_mode_is_kept_in_the_file_and_its_supports_lack_emotions(toy_corpus, t
     drawn.save(tmp_path / "episodes.json")
     assert EpisodeFile.load(tmp_path / "episodes.json") == drawn
     assert drawn.mode == mode
+    assert drawn.setting == f"unseen ({mode} enrolment)"
     tasks = tasks_of(toy_corpus, "listener")
     for episode in (*drawn.episodes, *drawn.validation_episodes):
         told = {one for emotions in episode.support.emotions for one in emotions}
@@ -83,6 +84,7 @@ def test_a_file_from_before_the_modes_is_of_mode_any(toy_episodes, tmp_path):
     del content["mode"]
     path.write_text(json.dumps(content))
     assert EpisodeFile.load(path) == toy_episodes
+    assert toy_episodes.setting == toy_episodes.scenario
 
 
 def test_a_k_above_the_largest_is_refused(toy_corpus, toy_split):

@@ -1,6 +1,7 @@
 """Base models of every kind, and what is refused before anything is loaded."""
 
 import json
+import shutil
 from importlib.util import find_spec
 
 import pytest
@@ -56,6 +57,14 @@ def test_a_folder_without_weights_is_refused(tmp_path, llama_folder):
     (tmp_path / "config.json").write_bytes((llama_folder / "config.json").read_bytes())
     with pytest.raises(UserError, match="it has no weights"):
         check_base(str(tmp_path), "float32", TARGETS)
+
+
+def test_missing_weights_are_not_replaced_by_random_ones(tmp_path, llama_folder):
+    shutil.copytree(llama_folder, tmp_path / "model")
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))
+    with pytest.raises(UserError, match=r"lack 9 tensors, such as model\.layers\.2"):
+        load_base(str(tmp_path / "model"), "float32")
 
 
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path, llama_folder):
@@ -166,7 +175,7 @@ def write_gguf(path, folder) -> None:
         for part, heads in (("q_proj", config.num_attention_heads), ("k_proj", config.num_key_value_heads)):
             if part in name:  # GGUF's Llama has the halves of the rotary positions interleaved
                 array = array.reshape(heads, 2, -1, array.shape[1]).swapaxes(1, 2).reshape(array.shape)
-        writer.add_tensor(names.get_name(name, try_suffixes=(".weight",)) + ".weight", array.copy())
+        writer.add_tensor(names.get_name(name, try_suffixes=(".weight",)), array.copy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
