@@ -43,7 +43,7 @@ def test_a_hub_name_is_offline_only_while_the_hub_is_out_of_reach(hub, error, of
 def test_what_is_neither_is_named_with_its_kind_and_what_else_there_is(hub, tmp_path):
     with pytest.raises(UserError, match=r"is not a model folder: it has no config\.json"):
         find_model(str(tmp_path), "encoder", "tiny-one")
-    with pytest.raises(UserError, match="no encoder '/no/folder': .* not one of tiny-one"):
+    with pytest.raises(UserError, match=r"no encoder '/no/folder': .* not one of tiny-one"):
         find_model("/no/folder", "encoder", "tiny-one")
     said = str(out_of_reach("a/b", "language model", "tiny-llama"))
     assert "for the language model 'a/b'" in said
