@@ -163,7 +163,7 @@ def check(recipe: Recipe, prepare: dict[str, Any], draw: dict[str, Any], sizes: 
     _check_fields(Pretraining, "pretrain", recipe.pretrain)
     _check_fields(IclTraining, "icl_train", recipe.icl_train)
     if recipe.needs("speech-lm"):
-        check_language_model(recipe.icl_train["language_model"])
+        check_language_model(recipe.icl_train["language_model"], recipe.icl_train["lora"])
 
 
 def _check_fields(training: type, stage: str, options: Mapping[str, Any]) -> None:

@@ -82,7 +82,7 @@ def write_scores(
     measured = tuple(measure(name, method, drawn, prepared) for name, method in built.items())
     Scores(
         corpus=drawn.corpus,
-        scenario=drawn.scenario,
+        scenario=drawn.setting,
         person_axis=drawn.person_axis,
         k=drawn.k,
         training_digest=drawn.training_digest,

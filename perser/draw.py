@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from perser.enrolment import EnrolmentMode
 from perser.splits import SplitOptions
 
 
@@ -16,6 +17,7 @@ def episodes(
     seeds: int = 10,
     largest_k: int | None = None,
     validation_seeds: int = 1,
+    mode: EnrolmentMode = "any",
 ) -> None:
     """Split a prepared corpus and draw the episodes that every method is measured on.
 
@@ -30,13 +32,15 @@ def episodes(
             and a smaller support is the beginning of a larger; none: k.
         validation_seeds: episodes of each validation person, by which checkpoints, rates and strengths are
             chosen.
+        mode: which emotions a support has: any; restricted: only some of the person's, while all are asked;
+            missing: only some, while the others are asked.
     """
     from perser.corpora.corpus import Corpus
     from perser.episodes import draw_episodes
 
-    drawn = draw_episodes(Corpus.load(corpus), split, k, q, seeds, largest_k, validation_seeds)
+    drawn = draw_episodes(Corpus.load(corpus), split, k, q, seeds, largest_k, validation_seeds, mode)
     drawn.save(out)
     tested = {episode.person for episode in drawn.episodes}
     print(f"{out}: {len(drawn.episodes)} episodes of {len(tested)} {drawn.person_axis}s, K={k}, Q={q}")
     for person, count in drawn.left_out.items():
-        print(f"  left out: {person} has {count} annotations, fewer than K + Q = {(largest_k or k) + q}")
+        print(f"  left out: {person} has {count} annotations, too few for K + Q = {(largest_k or k) + q}")

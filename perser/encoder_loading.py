@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
@@ -14,7 +13,7 @@ from transformers.utils import logging as transformers_logging
 
 from perser.encoder_families import ENCODER_RATE, FAMILIES, Family
 from perser.errors import UserError
-from perser.hub import hub_answers
+from perser.hub import ModelSource, find_model, out_of_reach
 
 TINY_NAMES: dict[str, str] = {f"tiny-{kind.removesuffix('-audio')}": kind for kind in FAMILIES}
 """Encoders with random weights, built on the spot: name -> model type."""
@@ -44,9 +43,9 @@ def load_encoder(name: str, seed: int) -> Parts:
     `SpeechEncoder.from_name` takes. Raises UserError for a name that gives no supported encoder."""
     if name.startswith("tiny-"):
         return _tiny(_known_tiny(name), seed)
-    source, offline = _find(name)
-    with quiet_transformers(progress=source == name):
-        return _pretrained(name, source, offline)
+    source = _find(name)
+    with quiet_transformers(progress=not source.is_folder):
+        return _pretrained(name, source)
 
 
 def check_encoder(name: str) -> None:
@@ -54,7 +53,7 @@ def check_encoder(name: str) -> None:
     if name.startswith("tiny-"):
         _known_tiny(name)
     else:
-        _model_type(name, *_find(name))
+        _model_type(name, _find(name))
 
 
 def _known_tiny(name: str) -> str:
@@ -63,17 +62,8 @@ def _known_tiny(name: str) -> str:
     return name
 
 
-def _find(name: str) -> tuple[str, bool]:
-    """Where transformers loads it from, and whether from this machine alone."""
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise UserError(f"'{name}' is not a model folder: it has no config.json")
-        return str(folder), True
-    nowhere = (
-        f"no encoder '{name}': not a local folder, not on the Hub and not one of {', '.join(TINY_NAMES)}"
-    )
-    return name, not hub_answers(name, nowhere)
+def _find(name: str) -> ModelSource:
+    return find_model(name, "encoder", ", ".join(TINY_NAMES))
 
 
 @contextmanager
@@ -101,17 +91,17 @@ def _tiny(name: str, seed: int) -> Parts:
     return model, family.default_extractor(config), family
 
 
-def _pretrained(name: str, source: str, offline: bool) -> Parts:
-    family = FAMILIES.get(_model_type(name, source, offline))
+def _pretrained(name: str, source: ModelSource) -> Parts:
+    family = FAMILIES.get(_model_type(name, source))
     try:
-        config = family.config_class.from_pretrained(source, local_files_only=offline)
-        extractor = family.extractor_class.from_pretrained(source, local_files_only=offline)
+        config = family.config_class.from_pretrained(source.path, local_files_only=source.offline)
+        extractor = family.extractor_class.from_pretrained(source.path, local_files_only=source.offline)
         model, report = family.model_class.from_pretrained(
-            source,
+            source.path,
             config=_without_randomness(config),
             dtype=torch.float32,
             key_mapping=family.key_mapping,
-            local_files_only=offline,
+            local_files_only=source.offline,
             output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
@@ -123,15 +113,12 @@ def _pretrained(name: str, source: str, offline: bool) -> Parts:
     return model, extractor, family
 
 
-def _model_type(name: str, source: str, offline: bool) -> str:
+def _model_type(name: str, source: ModelSource) -> str:
     try:
-        settings, _ = PretrainedConfig.get_config_dict(source, local_files_only=offline)
+        settings, _ = PretrainedConfig.get_config_dict(source.path, local_files_only=source.offline)
     except (OSError, ValueError) as error:
-        if offline and not Path(source).is_dir():
-            raise UserError(
-                f"cannot reach the Hugging Face Hub for the encoder '{name}', and it is not in the local "
-                f"cache: give a model folder, or one of {', '.join(TINY_NAMES)}"
-            ) from error
+        if source.offline and not source.is_folder:
+            raise out_of_reach(name, "encoder", ", ".join(TINY_NAMES)) from error
         raise UserError(f"cannot read the config.json of '{name}': {_first_line(error)}") from error
     model_type = settings.get("model_type")
     if model_type not in FAMILIES:

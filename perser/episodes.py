@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from perser.enrolment import MODES, EnrolmentMode, draw_pairs
 from perser.errors import UserError
 from perser.folders import write_text_whole
 from perser.labels import Emotions, EmotionSet, decide
@@ -35,7 +36,11 @@ class Task:
 
     def sample(self, count: int, rng: np.random.Generator) -> tuple[tuple[str, ...], tuple[Emotions, ...]]:
         """`count` different pairs in random order (all of them where there are fewer)."""
-        chosen = rng.permutation(len(self.utterances))[:count]
+        return self.at(rng.permutation(len(self.utterances))[:count])
+
+    def at(self, places: Iterable[int]) -> tuple[tuple[str, ...], tuple[Emotions, ...]]:
+        """The pairs at these places."""
+        chosen = list(places)
         return tuple(self.utterances[i] for i in chosen), tuple(self.emotions[i] for i in chosen)
 
 
@@ -95,13 +100,20 @@ class EpisodeFile:
     episodes: tuple[Episode, ...]
     validation_episodes: tuple[Episode, ...]
     left_out: dict[str, int]
-    """Persons with fewer than K + Q annotations, and how many they have."""
+    """Persons with too few annotations for K + Q (in this mode), and how many they have."""
+    mode: EnrolmentMode = "any"
+    """Which emotions a support may lack; see `perser.enrolment`."""
 
     @property
     def training_digest(self) -> str:
         """Names who and what is trained on: equal for files that leave the same to the tests."""
         part = [self.corpus_fingerprint, self.split.persons["train"], self.split.utterances["train"]]
         return hashlib.sha256(json.dumps(part).encode()).hexdigest()
+
+    @property
+    def setting(self) -> str:
+        """The scenario, and what its supports lack: episodes that differ in it are never compared."""
+        return self.scenario if self.mode == "any" else f"{self.scenario} ({self.mode} enrolment)"
 
     def save(self, path: Path) -> None:
         write_text_whole(path, json.dumps({"format": FORMAT} | asdict(self), indent=1) + "\n")
@@ -213,25 +225,36 @@ def restrict(task: Task, utterances: set[str]) -> Task:
     return Task(task.person, tuple(task.utterances[i] for i in kept), tuple(task.emotions[i] for i in kept))
 
 
-def draw_episode(task: Task, k: int, q: int, seed: int, largest_k: int | None = None) -> Episode:
+def draw_episode(
+    task: Task, k: int, q: int, seed: int, largest_k: int | None = None, mode: EnrolmentMode = "any"
+) -> Episode:
     """K support and Q query pairs of one task, disjoint; the draw depends on person and seed alone.
 
     With one `largest_k`, episodes of every K up to it have the same query, and the smaller support is the
-    larger one's beginning. Raises ValueError if the task has too few pairs.
+    larger one's beginning. Raises ValueError if the task has too few pairs for the mode.
     """
     most = k if largest_k is None else largest_k
-    if len(task.utterances) < most + q:
-        raise ValueError(f"{task.person} has {len(task.utterances)} annotations, fewer than {most} + {q}")
     stream = zlib.crc32(task.person.encode())
-    utterances, emotions = task.sample(most + q, np.random.default_rng([seed, stream]))
+    drawn = draw_pairs(task.emotions, most, q, mode, np.random.default_rng([seed, stream]))
+    if drawn is None:
+        had = f"{task.person} has {len(task.utterances)} annotations"
+        raise ValueError(f"{had}, too few for {most} + {q} in mode '{mode}'")
+    enrolled, asked = drawn
+    utterances, emotions = task.at(enrolled[:k])
+    query_utterances, query_emotions = task.at(asked)
     return Episode(
         episode_id=f"{task.person}/{seed}",
         person=task.person,
         seed=seed,
-        support=Support(utterances[:k], emotions[:k], seed=(stream + seed) % 2**31),
-        query_utterances=utterances[most:],
-        query_emotions=emotions[most:],
+        support=Support(utterances, emotions, seed=(stream + seed) % 2**31),
+        query_utterances=query_utterances,
+        query_emotions=query_emotions,
     )
+
+
+def has_enough(task: Task, k: int, q: int, mode: EnrolmentMode) -> bool:
+    """Whether episodes of K and Q can be drawn from the task: this depends on no seed."""
+    return draw_pairs(task.emotions, k, q, mode, np.random.default_rng(0)) is not None
 
 
 def check_counts(counts: Mapping[str, int]) -> None:
@@ -249,14 +272,17 @@ def draw_episodes(
     seeds: int,
     largest_k: int | None = None,
     validation_seeds: int = 1,
+    mode: EnrolmentMode = "any",
 ) -> EpisodeFile:
     """Split the corpus and draw `seeds` episodes of every test person and `validation_seeds` of every
-    validation person. Persons with fewer than K + Q annotations (the largest K's, see `draw_episode`) are
-    left out by name.
+    validation person. Persons with too few annotations for K + Q (the largest K's, see `draw_episode`) in
+    this mode are left out by name.
 
-    Raises UserError if a count is below 1, or nobody is left.
+    Raises UserError if a count is below 1, the mode is unknown, or nobody is left.
     """
     check_counts({"k": k, "q": q, "seeds": seeds, "validation_seeds": validation_seeds})
+    if mode not in MODES:
+        raise UserError(f"mode: '{mode}' is none of {', '.join(MODES)}")
     most = k if largest_k is None else largest_k
     if most < k:
         raise UserError(f"largest_k: {most} is below k = {k}")
@@ -273,17 +299,18 @@ def draw_episodes(
     for part, draws in (("test", seeds), ("validation", validation_seeds)):
         allowed = set(divided.utterances[part])
         own = [restrict(tasks[person], allowed) for person in divided.persons[part]]
-        left_out |= {task.person: len(task.utterances) for task in own if len(task.utterances) < most + q}
+        left_out |= {task.person: len(task.utterances) for task in own if not has_enough(task, most, q, mode)}
         drawn[part] = tuple(
-            draw_episode(task, k, q, seed, most)
+            draw_episode(task, k, q, seed, most, mode)
             for task in own
             if task.person not in left_out
             for seed in range(draws)
         )
         if not drawn[part]:
             largest = max(len(task.utterances) for task in own)
+            needed = f"K + Q = {most} + {q}" + ("" if mode == "any" else f" in mode '{mode}'")
             raise UserError(
-                f"K + Q = {most} + {q} is more than any {part} {split.person_axis} has "
+                f"{needed} is more than any {part} {split.person_axis} has "
                 f"(the most is {largest} annotations): lower k or q"
             )
     return EpisodeFile(
@@ -298,4 +325,5 @@ def draw_episodes(
         episodes=drawn["test"],
         validation_episodes=drawn["validation"],
         left_out=left_out,
+        mode=mode,
     )

@@ -1,21 +1,19 @@
 """The language model behind the prompt: embeddings in, hidden states and logits out.
 
-Either a tiny Llama trained in full from its config, or any causal language model of transformers (a local
-folder or a Hub name), frozen, with a LoRA adapter of peft.
+Either a tiny Llama trained in full from its config, or any causal language model of transformers (see
+`base_model`), frozen, with a LoRA adapter of peft.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
-import torch
 from torch import Tensor, nn
 from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
     AutoTokenizer,
     Cache,
     DynamicCache,
@@ -26,15 +24,26 @@ from transformers import (
 )
 
 from perser.errors import UserError
-from perser.hub import hub_answers
+from speechlm_icl.base_model import (
+    TINY_LLAMA,
+    BaseWeights,
+    base_config,
+    base_tokenizer,
+    check_base,
+    check_targets,
+    context_length,
+    find_base,
+    load_base,
+)
 from speechlm_icl.prompt import word_tokenizer
 
 if TYPE_CHECKING:
     from peft import PeftModel
 
-TINY_LLAMA = "tiny-llama"
 WHOLE, ADAPTER = "language_model", "adapter"
 """Where in a model folder a model that was trained in full, or an adapter, is kept."""
+BASE = "base.json"
+"""Beside an adapter: how the weights that it was trained on were kept."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +54,17 @@ class LoraOptions:
         r: Rank.
         alpha: Scale: an update is multiplied by alpha / r.
         targets: Names of the linear layers that get an adapter.
+        base_weights: How the frozen weights under it are kept: 8bit and 4bit (QLoRA) need bitsandbytes.
     """
 
     r: int = 8
     alpha: int = 32
     targets: tuple[str, ...] = ("q_proj", "v_proj")
+    base_weights: BaseWeights = "float32"
 
     def __post_init__(self) -> None:
+        if self.base_weights not in get_args(BaseWeights):
+            raise ValueError(f"lora.base_weights must be one of {', '.join(get_args(BaseWeights))}")
         if self.r < 1 or self.alpha <= 0 or not self.targets:
             raise ValueError("lora: r must be at least 1, alpha above 0, and targets must not be empty")
 
@@ -64,12 +77,17 @@ class LanguageModel(nn.Module):
     """
 
     def __init__(
-        self, model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, name: str
+        self,
+        model: PreTrainedModel | PeftModel,
+        tokenizer: PreTrainedTokenizerBase,
+        name: str,
+        base_weights: BaseWeights = "float32",
     ) -> None:
         super().__init__()
         self.model = model
         self.tokenizer = tokenizer
         self.name = name
+        self.base_weights: BaseWeights = base_weights
 
     @property
     def adapted(self) -> bool:
@@ -80,6 +98,11 @@ class LanguageModel(nn.Module):
     def causal(self) -> PreTrainedModel:
         """The transformers model itself (with the adapter's layers inside it, where there is one)."""
         return self.model.get_base_model() if self.adapted else self.model
+
+    @property
+    def context(self) -> int | None:
+        """Positions that a prompt may take; None where there is no limit."""
+        return context_length(self.causal.config)
 
     @property
     def hidden_size(self) -> int:
@@ -118,10 +141,21 @@ class LanguageModel(nn.Module):
     def new_cache(self) -> Cache:
         return DynamicCache(config=self.causal.config)
 
+    def recompute_layers(self, on: bool) -> None:
+        """Whether the layers, while training, keep nothing for the backward pass and compute it again there
+        (gradient checkpointing). Raises UserError where the model does not support it."""
+        if on and not self.causal.supports_gradient_checkpointing:
+            raise UserError(f"gradient_checkpointing: language model '{self.name}' does not support it")
+        if on:
+            self.causal.gradient_checkpointing_enable({"use_reentrant": False})
+        elif self.causal.is_gradient_checkpointing:
+            self.causal.gradient_checkpointing_disable()
+
     def save(self, folder: Path) -> None:
         """Write what was trained into a model folder: all of it, or the adapter in peft's own format."""
         if self.adapted:
             self.model.save_pretrained(folder / ADAPTER, save_embedding_layers=False)
+            (folder / ADAPTER / BASE).write_text(json.dumps({"weights": self.base_weights}) + "\n")
         else:
             self.model.save_pretrained(folder / WHOLE)
             self.tokenizer.save_pretrained(folder / WHOLE)
@@ -131,15 +165,15 @@ def new_language_model(name: str, texts: Sequence[str], lora: LoraOptions) -> La
     """A language model ready to be trained.
 
     Args:
-        name: `tiny-llama`, a local folder or a Hub name.
+        name: `tiny-llama`, a local folder, a Hub name or a GGUF file.
         texts: Every text that a prompt is made of: the vocabulary of tiny-llama.
         lora: The adapter of any other model.
     """
     if name == TINY_LLAMA:
         tokenizer = word_tokenizer(texts)
-        return LanguageModel(_tiny_llama(len(tokenizer)), tokenizer, name)
-    base, tokenizer = _load_base(name)
-    return LanguageModel(_with_adapter(base, name, lora), tokenizer, name)
+        return LanguageModel(LlamaForCausalLM(_tiny_config(len(tokenizer))), tokenizer, name)
+    base, tokenizer = load_base(name, lora.base_weights)
+    return LanguageModel(_with_adapter(base, name, lora), tokenizer, name, lora.base_weights)
 
 
 def load_language_model(folder: Path, name: str) -> LanguageModel:
@@ -149,13 +183,18 @@ def load_language_model(folder: Path, name: str) -> LanguageModel:
         return LanguageModel(model, AutoTokenizer.from_pretrained(folder / WHOLE), name)
     from peft import PeftModel  # imports bitsandbytes where it is installed: slow, and it writes a warning
 
-    base, tokenizer = _load_base(name)
-    return LanguageModel(PeftModel.from_pretrained(base, folder / ADAPTER), tokenizer, name)
+    weights: BaseWeights = json.loads((folder / ADAPTER / BASE).read_text(encoding="utf-8"))["weights"]
+    base, tokenizer = load_base(name, weights)
+    return LanguageModel(PeftModel.from_pretrained(base, folder / ADAPTER), tokenizer, name, weights)
 
 
 def _with_adapter(base: PreTrainedModel, name: str, lora: LoraOptions) -> PeftModel:
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
+    check_targets(base, name, lora.targets)
+    if lora.base_weights in ("8bit", "4bit"):
+        # Checkpointing is an option of training; what is not quantised (norms, embeddings) goes to float32.
+        base = prepare_model_for_kbit_training(base, use_gradient_checkpointing=False)
     config = LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,
@@ -163,14 +202,11 @@ def _with_adapter(base: PreTrainedModel, name: str, lora: LoraOptions) -> PeftMo
         lora_dropout=0.0,
         task_type="CAUSAL_LM",
     )
-    try:
-        return get_peft_model(base, config)
-    except ValueError as error:
-        raise UserError(f"LoRA does not fit language model '{name}' (lora.targets): {error}") from error
+    return get_peft_model(base, config)
 
 
-def _tiny_llama(vocabulary: int) -> LlamaForCausalLM:
-    config = LlamaConfig(
+def _tiny_config(vocabulary: int) -> LlamaConfig:
+    return LlamaConfig(
         vocab_size=vocabulary,
         hidden_size=128,
         intermediate_size=384,
@@ -182,60 +218,20 @@ def _tiny_llama(vocabulary: int) -> LlamaForCausalLM:
         eos_token_id=None,
         tie_word_embeddings=False,
     )
-    return LlamaForCausalLM(config)
 
 
-def check_language_model(name: str) -> None:
-    """Raises UserError for a name that is no model folder and neither on the Hub nor, where the Hub cannot be
-    reached, in its local cache; loads no weights."""
-    if name == TINY_LLAMA or not _only_on_this_machine(name):
-        return
-    try:
-        AutoConfig.from_pretrained(name, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise _out_of_reach(name) from error
+def check_language_model(name: str, lora: LoraOptions) -> None:
+    """Raises UserError for a name that is no causal language model within reach, or adapter targets that it
+    does not have; loads no weights."""
+    if name != TINY_LLAMA:
+        check_base(name, lora.base_weights, lora.targets)
 
 
-def _only_on_this_machine(name: str) -> bool:
-    """Whether the Hub is out of reach, for a name that is not a model folder."""
-    folder = Path(name)
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise UserError(f"cannot load language model '{name}': the folder has no config.json")
-        return False
-    return not hub_answers(name, f"cannot load language model '{name}': no local folder, and not on the Hub")
-
-
-def _out_of_reach(name: str) -> UserError:
-    return UserError(
-        f"cannot load language model '{name}': the Hugging Face Hub cannot be reached, and it is not in the "
-        f"local cache: give a model folder, or {TINY_LLAMA}"
-    )
-
-
-def _load_base(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    offline = _only_on_this_machine(name)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=offline)
-        model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32, local_files_only=offline)
-    except (OSError, ValueError) as error:
-        if offline:
-            raise _out_of_reach(name) from error
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"cannot load language model '{name}' (a folder or a Hub name): {reason}") from error
-    model.requires_grad_(False)
-    _check_head(model, name)
-    return model, tokenizer
-
-
-@torch.no_grad()
-def _check_head(model: PreTrainedModel, name: str) -> None:
-    """`LanguageModel` calls decoder and head apart: refuse a model that does more than that (soft-capped or
-    scaled logits), whose probabilities would come out wrong without a word."""
-    vocabulary = model.get_input_embeddings().num_embeddings
-    # Several tokens, because a padding token's logits may all be 0.
-    token_ids = torch.arange(min(8, vocabulary), device=model.device)[None]
-    whole = model(input_ids=token_ids).logits
-    apart = model.get_output_embeddings()(model.get_decoder()(input_ids=token_ids).last_hidden_state)
-    if not torch.allclose(whole, apart, rtol=1e-3, atol=1e-3):
-        raise UserError(f"language model '{name}' changes its logits after the head, which is not supported")
+def tokenizer_and_context(name: str, texts: Sequence[str]) -> tuple[PreTrainedTokenizerBase, int | None]:
+    """The tokenizer that `new_language_model` will have, and the positions that its prompts may take (None:
+    no limit); loads no weights."""
+    if name == TINY_LLAMA:
+        tokenizer = word_tokenizer(texts)
+        return tokenizer, context_length(_tiny_config(len(tokenizer)))
+    files = find_base(name)
+    return base_tokenizer(files), context_length(base_config(files))

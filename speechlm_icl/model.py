@@ -153,9 +153,9 @@ def read_config(folder: Path) -> dict:
 
 def portable_name(name: str, folder: Path) -> str:
     """How a model folder names another model: relative to itself where both lie in one run's folder, so that
-    the run can be moved; a folder elsewhere by its full path; any other name as it is."""
+    the run can be moved; a folder (or a GGUF file) elsewhere by its full path; any other name as it is."""
     target = Path(name)
-    if not target.is_dir():
+    if not target.exists():
         return name
     run = folder.resolve().parent.parent
     if target.resolve().is_relative_to(run):

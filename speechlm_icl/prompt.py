@@ -1,7 +1,7 @@
-"""The prompt: `[instruction] (<audio> label words <separator>)*`, as token ids, audio places and targets.
+"""The prompt: `start (<audio> cue label words end following)*`, as token ids, audio places and targets.
 
-Pieces are tokenised one by one and joined as ids, so that a label has the same tokens wherever it stands:
-while training, in the enrolment and where it is scored.
+`turns` says what stands around the clips and the label words, which have the same tokens wherever they stand:
+while training, in the enrolment and where they are scored.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import permutations
+from typing import Literal
 
 import torch
 from tokenizers import Tokenizer
@@ -20,11 +21,19 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from perser.errors import UserError
 from perser.labels import EmotionSet
+from speechlm_icl.turns import chat_turns, plain_turns, token_ids
 
 TEXT = -1
 """Stands in `clips` where a position is no audio."""
 IGNORE = -100
 """Stands in `targets` where nothing is to be predicted."""
+
+DEFAULT_INSTRUCTION = (
+    "You hear recordings of speech, one after the other. Answer each with the emotion that is heard in it, "
+    "or with several, as in '{labels[0]}{joiner} {labels[1]}'. The emotions are: {listed}. All answers so "
+    "far are right for one and the same person: learn from them how emotions sound to, or in, this person."
+)
+"""What a pretrained language model is told."""
 
 Answer = Sequence[int]
 """The emotions of one clip as class indices, in the order in which the prompt says them."""
@@ -35,13 +44,17 @@ class PromptOptions:
     """How a prompt is worded.
 
     Args:
-        instruction: Text before the first clip; empty for none.
+        instruction: Text before the first clip; empty for none; null for one that names the emotions, or for
+            none where the vocabulary (tiny-llama's) holds little but label words.
+        chat: Whether the language model's chat template stands around clips and answers; auto: where it has
+            one.
         joiner: Between two emotions of one clip.
-        separator: Ends each clip's label words.
+        separator: Ends each clip's label words; with a chat template, its end of turn does.
         label_words: Words that stand for an emotion, as in `angry: very angry`; default is its name.
     """
 
-    instruction: str = ""
+    instruction: str | None = None
+    chat: bool | Literal["auto"] = "auto"
     joiner: str = " and"
     separator: str = "\n"
     label_words: dict[str, str] = field(default_factory=dict)
@@ -58,7 +71,24 @@ class PromptOptions:
 
     def texts(self, emotions: EmotionSet) -> list[str]:
         """Every text that a prompt can be made of."""
-        return [self.instruction, self.joiner, self.separator, *self.words(emotions)]
+        return [self.instruction or "", self.joiner, self.separator, *self.words(emotions)]
+
+    def settled(self, tokenizer: PreTrainedTokenizerBase, emotions: EmotionSet) -> PromptOptions:
+        """The same with nothing left open. Raises UserError for `chat: true` without a chat template."""
+        templated = bool(getattr(tokenizer, "chat_template", None))
+        if self.chat is True and not templated:
+            raise UserError(
+                "prompt.chat: true, but the language model has no chat template: give auto or false"
+            )
+        chat = templated if self.chat == "auto" else self.chat
+        instruction = self.instruction
+        if instruction is None:
+            labels = self.words(emotions)
+            said = {"labels": labels, "joiner": self.joiner, "listed": ", ".join(labels)}
+            instruction = DEFAULT_INSTRUCTION.format(**said) + ("" if chat else "\n")
+            if tokenizer.unk_token_id in token_ids(tokenizer, instruction):
+                instruction = ""
+        return replace(self, instruction=instruction, chat=chat)
 
 
 @dataclass(frozen=True)
@@ -85,7 +115,7 @@ class PromptBatch:
 
 
 class PromptFormat:
-    """Writes prompts for one tokenizer and emotion set.
+    """Writes prompts for one tokenizer and emotion set; its `options` have nothing left open.
 
     Raises UserError when one emotion's tokens begin another's: their probabilities would overlap.
     """
@@ -98,18 +128,17 @@ class PromptFormat:
         tokens_per_clip: int = 1,
     ) -> None:
         self.emotions = emotions
-        self.options = options
+        self.options = options = options.settled(tokenizer, emotions)
         self.tokens_per_clip = tokens_per_clip
-
-        def ids(text: str) -> list[int]:
-            return list(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-        # With special tokens: a model trained with a start token gets it.
-        self.start: list[int] = list(tokenizer(options.instruction)["input_ids"])
-        self.joiner = ids(options.joiner)
-        self.separator = ids(options.separator)
+        if options.chat:
+            self.turns = chat_turns(tokenizer, options.instruction)
+        else:
+            self.turns = plain_turns(tokenizer, options.instruction, options.separator)
+        self.joiner = token_ids(tokenizer, options.joiner)
         words = options.words(emotions)
-        self.labels: list[tuple[int, ...]] = [tuple(ids(f" {text.strip()}")) for text in words]
+        self.labels: list[tuple[int, ...]] = [
+            tuple(token_ids(tokenizer, f" {text.strip()}")) for text in words
+        ]
         self._check_labels(words, unknown=tokenizer.unk_token_id)
 
     def _check_labels(self, words: list[str], unknown: int | None) -> None:
@@ -123,20 +152,32 @@ class PromptFormat:
                     "give one of them other words (prompt.label_words)"
                 )
 
-    def encode(self, answers: Sequence[Answer]) -> EncodedPrompt:
-        """Instruction, then each clip's audio places, label words and separator. The words, joiners and
-        separators are targets: the separator teaches where an answer ends."""
-        prompt = EncodedPrompt(list(self.start), [TEXT] * len(self.start), [IGNORE] * len(self.start))
+    def answer_tokens(self, answer: Answer) -> list[int]:
+        """An answer's label words, joined, and its end. Raises UserError for one without emotions."""
+        if not answer:
+            raise UserError("an annotation without any emotion: give at least one")
+        tokens = list(self.labels[answer[0]])
+        for emotion in answer[1:]:
+            tokens += [*self.joiner, *self.labels[emotion]]
+        return tokens + self.turns.end
+
+    def encode(self, answers: Sequence[Answer], first_target: int = 0) -> EncodedPrompt:
+        """A prompt of clips and their answers, which ends where a further clip can stand.
+
+        Label words, joiners and ends are targets from answer `first_target` on: the end teaches where an
+        answer ends. Nothing else is ever a target.
+        """
+        turns = self.turns
+        prompt = EncodedPrompt(list(turns.start), [TEXT] * len(turns.start), [IGNORE] * len(turns.start))
         for clip, answer in enumerate(answers):
-            if not answer:
-                raise UserError("an annotation without any emotion: give at least one")
-            tokens = list(self.labels[answer[0]])
-            for emotion in answer[1:]:
-                tokens += [*self.joiner, *self.labels[emotion]]
-            tokens += self.separator
-            prompt.token_ids.extend([0] * self.tokens_per_clip + tokens)
-            prompt.clips.extend([clip] * self.tokens_per_clip + [TEXT] * len(tokens))
-            prompt.targets.extend([IGNORE] * self.tokens_per_clip + tokens)
+            tokens = self.answer_tokens(answer)
+            told = [*turns.cue, *tokens, *turns.following]
+            targets = tokens if clip >= first_target else [IGNORE] * len(tokens)
+            prompt.token_ids.extend([0] * self.tokens_per_clip + told)
+            prompt.clips.extend([clip] * self.tokens_per_clip + [TEXT] * len(told))
+            prompt.targets.extend(
+                [IGNORE] * (self.tokens_per_clip + len(turns.cue)) + targets + [IGNORE] * len(turns.following)
+            )
         return prompt
 
 

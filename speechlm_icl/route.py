@@ -13,6 +13,7 @@ from perser.episodes import Support
 from perser.errors import UserError
 from perser.features import FeatureStore, cached_features
 from perser.personalizer import Personalizer, RouteContext
+from speechlm_icl.context import check_fits
 from speechlm_icl.model import TRAINING, SpeechLanguageModel
 from speechlm_icl.scoring import Enrolment, read_enrolment, score_queries
 
@@ -51,6 +52,9 @@ class SpeechLMPersonalizer(Personalizer):
         enrolled = support if self.pairs is None else support.first(self.pairs)
         emotions = self.model.prompt.emotions
         answers = [[emotions.index(word) for word in words] for words in enrolled.emotions]
+        prompt = self.model.prompt
+        clip_tokens = [prompt.tokens_per_clip] * (len(answers) + 1)
+        check_fits(prompt, answers, clip_tokens, self.model.language_model.context)
         features = self.features.stack(enrolled.utterances) if answers else None
         return SpeechLMPredictor(self.model, self.features, read_enrolment(self.model, features, answers))
 

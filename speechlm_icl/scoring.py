@@ -100,11 +100,12 @@ def _stems(labels: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], list[int]
 def _continue(
     model: SpeechLanguageModel, enrolment: Enrolment, frames: Tensor, stem: tuple[int, ...]
 ) -> Tensor:
-    """Log-probabilities (Q, 1 + len(stem), V) of what follows each query's frames (Q, F, H) and then each
-    token of the stem."""
+    """Log-probabilities (Q, 1 + len(stem), V) of what follows each query's frames (Q, F, H) with the cue, and
+    then each token of the stem."""
     language_model = model.language_model
     queries, num_frames, _ = frames.shape
-    stem_ids = torch.tensor(stem, dtype=torch.int64, device=frames.device).expand(queries, -1)
+    cue = model.prompt.turns.cue
+    stem_ids = torch.tensor([*cue, *stem], dtype=torch.int64, device=frames.device).expand(queries, -1)
     stem_embeddings = language_model.embed(stem_ids)
     embeddings = torch.cat([frames.to(stem_embeddings.dtype), stem_embeddings], dim=1)
     length = enrolment.length + embeddings.shape[1]
@@ -114,4 +115,4 @@ def _continue(
         position_ids=torch.arange(enrolment.length, length, device=frames.device).expand(queries, -1),
         cache=enrolment.copies(queries),
     )
-    return language_model.logits(hidden[:, num_frames - 1 :]).float().log_softmax(dim=-1)
+    return language_model.logits(hidden[:, num_frames + len(cue) - 1 :]).float().log_softmax(dim=-1)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from perser.enrolment import MODES, EnrolmentMode, draw_pairs
 from perser.episodes import Task
 from perser.labels import Emotions, EmotionSet
 from speechlm_icl.prompt import Answer
@@ -15,7 +16,7 @@ from speechlm_icl.prompt import Answer
 
 @dataclass(frozen=True)
 class PairSequence:
-    """N + 1 clips of one person with their answers."""
+    """N + 1 clips of one person with their answers; the last is the query."""
 
     utterances: tuple[str, ...]
     answers: list[Answer]
@@ -28,16 +29,29 @@ class SequenceSampler:
         tasks: Persons to draw from.
         emotions: Gives the class indices of the answers.
         pairs: N: enrolment pairs before the last clip. Shorter sequences where a person has fewer.
+        uniform: Draw every sequence's number of pairs uniformly from 0 to N.
+        restricted: Share of the sequences whose enrolment has only some of the person's emotions.
+        missing: Share of the sequences whose enrolment has none of the last clip's emotions.
         permute_labels: Share of the sequences in which the emotions swap their words at random, so that only
             the pairs before it tell what a word means.
     """
 
     def __init__(
-        self, tasks: Sequence[Task], emotions: EmotionSet, pairs: int, permute_labels: float = 0.0
+        self,
+        tasks: Sequence[Task],
+        emotions: EmotionSet,
+        pairs: int,
+        *,
+        uniform: bool = False,
+        restricted: float = 0.0,
+        missing: float = 0.0,
+        permute_labels: float = 0.0,
     ) -> None:
         self.tasks = list(tasks)
         self.emotions = emotions
         self.pairs = pairs
+        self.uniform = uniform
+        self.shares = (1 - restricted - missing, restricted, missing)
         self.permute_labels = permute_labels
 
     def draw(self, count: int, *seeds: int) -> list[PairSequence]:
@@ -53,7 +67,9 @@ class SequenceSampler:
         return [self._sequence(self.tasks[index % len(self.tasks)], rng) for index in range(count)]
 
     def _sequence(self, task: Task, rng: np.random.Generator) -> PairSequence:
-        utterances, labels = task.sample(self.pairs + 1, rng)
+        pairs = int(rng.integers(self.pairs + 1)) if self.uniform else self.pairs
+        mode = MODES[rng.choice(len(MODES), p=self.shares)]
+        utterances, labels = _pairs_of(task, pairs, mode, rng)
         classes = np.arange(len(self.emotions))
         if rng.random() < self.permute_labels:
             rng.shuffle(classes)
@@ -63,3 +79,24 @@ class SequenceSampler:
         """Class indices in random order: the first word is then spread evenly over the emotions given."""
         answer = classes[[self.emotions.index(word) for word in words]]
         return rng.permutation(answer).tolist()
+
+
+def _pairs_of(
+    task: Task, pairs: int, mode: EnrolmentMode, rng: np.random.Generator
+) -> tuple[tuple[str, ...], tuple[Emotions, ...]]:
+    """The enrolment and, last, the query. Where a person has too few pairs for the mode the enrolment is
+    halved until it fits, and where no enrolment fits (they know one emotion) it is of mode `any`."""
+    enrolled = 0 if mode == "any" else pairs
+    while enrolled:
+        drawn = draw_pairs(task.emotions, enrolled, 1, mode, rng)
+        if drawn is not None:
+            return task.at(np.concatenate(drawn))
+        enrolled //= 2
+    return task.sample(pairs + 1, rng)
+
+
+def by_length(sequences: Sequence[PairSequence], parts: int) -> list[list[PairSequence]]:
+    """The sequences in `parts` parts of equally many, similar lengths together: little padding."""
+    ordered = sorted(sequences, key=lambda sequence: len(sequence.answers))
+    size = -(-len(ordered) // parts)
+    return [ordered[start : start + size] for start in range(0, len(ordered), size)]

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -25,59 +25,15 @@ from perser.errors import UserError
 from perser.features import FeatureStore, cached_features
 from perser.folders import whole_folder
 from perser.training import Best, cosine, progress, start
+from speechlm_icl.align import align
+from speechlm_icl.context import check_training_fits
 from speechlm_icl.language_model import LoraOptions, check_language_model
 from speechlm_icl.model import TRAINING, WEIGHTS, SpeechLanguageModel, new_model
+from speechlm_icl.optimizer import check_optimizer, new_optimizer
+from speechlm_icl.options import IclTraining, Loss
 from speechlm_icl.projector import ProjectorOptions
 from speechlm_icl.prompt import TEXT, PromptBatch, PromptOptions, collate
-from speechlm_icl.sequences import PairSequence, SequenceSampler
-
-
-@dataclass(frozen=True)
-class IclTraining:
-    """How a speech language model is meta-trained.
-
-    Args:
-        pairs: Enrolment pairs of a training sequence (N of the N + 1 clips).
-        steps: Optimiser steps.
-        sequences_per_step: Sequences a step, over all processes.
-        accumulate: Parts into which a step's sequences are split to save memory.
-        learning_rate: Peak rate of AdamW, after the warm-up; it then falls to zero along a cosine.
-        warmup: Share of the steps in which the rate rises.
-        weight_decay: AdamW's weight decay.
-        clip_norm: Largest norm of the gradient.
-        permute_labels: Share of the sequences in which the emotions swap their words at random.
-        validate_every: Steps between two validations.
-        validation_sequences: Sequences of validation persons, the same ones each time.
-        mixed_precision: Numbers of the matrix products.
-        seed: Seed of the weights, the sequences and the noise.
-    """
-
-    pairs: int = 32
-    steps: int = 600
-    sequences_per_step: int = 32
-    accumulate: int = 1
-    learning_rate: float = 1e-3
-    warmup: float = 0.1
-    weight_decay: float = 0.01
-    clip_norm: float = 1.0
-    permute_labels: float = 0.0
-    validate_every: int = 50
-    validation_sequences: int = 64
-    mixed_precision: Literal["no", "bf16"] = "no"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        counts = ("steps", "sequences_per_step", "accumulate", "validate_every", "validation_sequences")
-        for name in counts:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1")
-        if self.pairs < 0:
-            raise ValueError("pairs must be at least 0")
-        if self.sequences_per_step % self.accumulate:
-            raise ValueError("sequences_per_step must be a multiple of accumulate")
-        if not 0 <= self.warmup < 1 or not 0 <= self.permute_labels <= 1:
-            raise ValueError("warmup must be in [0, 1) and permute_labels in [0, 1]")
-
+from speechlm_icl.sequences import PairSequence, SequenceSampler, by_length
 
 DEFAULT_LORA = LoraOptions()
 DEFAULT_PROMPT = PromptOptions()
@@ -104,8 +60,8 @@ def icl_train(
         out: Folder of the model that is written.
         cache: Folder of the feature cache.
         encoder: Speech encoder, frozen: a Hub name, a local folder or a tiny-... one.
-        language_model: tiny-llama (trained in full), or a Hub name or local folder of a causal language
-            model, which is frozen and gets a LoRA adapter.
+        language_model: tiny-llama (trained in full), or a Hub name, local folder or GGUF file of a causal
+            language model, which is frozen and gets a LoRA adapter.
         lora: The adapter.
         prompt: How a prompt is worded.
         projector: How a clip becomes embeddings.
@@ -115,11 +71,14 @@ def icl_train(
         options = IclTraining(**training)
     except ValueError as error:
         raise UserError(str(error)) from error
-    check_language_model(language_model)  # before the corpus is encoded, not after
+    # Before the corpus is encoded, not after.
+    check_language_model(language_model, lora)
+    check_optimizer(options)
     accelerator = start(options.seed, options.mixed_precision)
     prepared = Corpus.load(corpus)
     drawn = EpisodeFile.load(episodes)
     train_tasks, validation_tasks = drawn.training_tasks(prepared), drawn.validation_tasks(prepared)
+    check_training_fits(language_model, prompt, prepared.emotions, train_tasks, options.pairs, projector)
     main = accelerator.is_main_process
     with whole_folder(out, marker=WEIGHTS) if main else nullcontext() as folder:
         store = cached_features(prepared.recordings, SpeechEncoder.from_name(encoder), "pooled", cache)
@@ -154,20 +113,18 @@ def meta_train(
     """
     if not train_tasks or not validation_tasks:
         raise UserError("meta-training needs training and validation persons: draw other episodes")
-    emotions = model.prompt.emotions
-    sampler = SequenceSampler(train_tasks, emotions, options.pairs, options.permute_labels)
-    held_out = SequenceSampler(validation_tasks, emotions, options.pairs)
+    sampler = _sampler(model, train_tasks, options)
+    held_out = SequenceSampler(validation_tasks, model.prompt.emotions, options.pairs)
     validation = held_out.draw_each(options.validation_sequences, options.seed)
     fit_standardisation(model, train_tasks, store)
+    if options.align_steps:
+        align(model, train_tasks, store, options)
 
     accelerator.gradient_accumulation_steps = options.accumulate
-    optimizer = torch.optim.AdamW(
-        [parameter for parameter in model.parameters() if parameter.requires_grad],
-        lr=options.learning_rate,
-        weight_decay=options.weight_decay,
-    )
+    optimizer = new_optimizer(model, options)
     schedule = cosine(optimizer, options.steps, options.warmup)
     trained, optimizer = accelerator.prepare(model, optimizer)
+    model.language_model.recompute_layers(options.gradient_checkpointing)
     best, history = Best(), []
     with progress(options.steps, "meta-training") as bar:
         for step in range(1, options.steps + 1):
@@ -179,9 +136,22 @@ def meta_train(
                 best.offer(-history[-1]["loss"], step, model)
                 bar.set_postfix(loss=f"{loss:.3f}", validation=f"{history[-1]['loss']:.3f}")
     accelerator.unwrap_model(trained, keep_fp32_wrapper=False)  # the saved model computes in float32
+    model.language_model.recompute_layers(False)
     best.restore(model)
     model.eval()
     return history
+
+
+def _sampler(model: SpeechLanguageModel, tasks: Sequence[Task], options: IclTraining) -> SequenceSampler:
+    return SequenceSampler(
+        tasks,
+        model.prompt.emotions,
+        options.pairs,
+        uniform=options.uniform_pairs,
+        restricted=options.restricted,
+        missing=options.missing,
+        permute_labels=options.permute_labels,
+    )
 
 
 def _step(
@@ -194,32 +164,38 @@ def _step(
     optimizer: torch.optim.Optimizer,
     step: int,
 ) -> float:
-    """One optimiser step on this process's share of the sequences; returns its loss in nats an answer.
+    """One optimiser step on this process's share of the sequences; returns its loss in nats an answer, the
+    same however many parts it is taken in.
 
     `trained` is `model` as accelerate wrapped it: the loss goes through the wrapper, which sums gradients
     over the processes.
     """
     trained.train()
-    size = max(1, options.sequences_per_step // (options.accumulate * accelerator.num_processes))
+    parts = options.accumulate
+    size = parts * max(1, options.sequences_per_step // (parts * accelerator.num_processes))
+    sequences = sampler.draw(size, options.seed, step, accelerator.process_index)
+    answers = len(sequences) if options.loss == "query" else _answers(sequences)
     total = 0.0
-    for part in range(options.accumulate):
-        sequences = sampler.draw(size, options.seed, step, part, accelerator.process_index)
+    for part in by_length(sequences, parts):
         with accelerator.accumulate(trained):
-            loss = trained(*read(model, sequences, store)).sum() / _answers(sequences)
-            accelerator.backward(loss)
+            loss = trained(*read(model, part, store, options.loss)).sum() / answers
+            accelerator.backward(loss * parts)  # which divides it by the parts, as for a mean over them
             if accelerator.sync_gradients:
                 accelerator.clip_grad_norm_(trained.parameters(), options.clip_norm)
             optimizer.step()
             optimizer.zero_grad()
-        total += loss.item() / options.accumulate
+        total += loss.item()
     return total
 
 
 def read(
-    model: SpeechLanguageModel, sequences: Sequence[PairSequence], store: FeatureStore
+    model: SpeechLanguageModel, sequences: Sequence[PairSequence], store: FeatureStore, loss: Loss = "every"
 ) -> tuple[PromptBatch, Tensor]:
-    """The prompts of some sequences and their clips' features (num_clips, L+1, D), on the model's device."""
-    batch = collate([model.prompt.encode(sequence.answers) for sequence in sequences])
+    """The prompts of some sequences and their clips' features (num_clips, L+1, D), on the model's device.
+    Targets are every answer, or the last alone."""
+    first = [0 if loss == "every" else len(sequence.answers) - 1 for sequence in sequences]
+    prompts = map(model.prompt.encode, [sequence.answers for sequence in sequences], first)
+    batch = collate(list(prompts))
     features = store.stack([utterance for sequence in sequences for utterance in sequence.utterances])
     return batch.to(model.device), features.to(model.device)
 
@@ -236,8 +212,7 @@ def validate(
     for start_at in range(0, len(sequences), at_once):
         chunk = sequences[start_at : start_at + at_once]
         batch, features = read(model, chunk, store)
-        clips_so_far = (batch.clips != TEXT).cumsum(dim=1) // model.prompt.tokens_per_clip
-        answer = (clips_so_far - 1).clamp_min(0).flatten().cpu()
+        answer = _clip_before(batch).flatten().cpu()
         losses.index_add_(0, answer, model(batch, features).flatten().cpu())
         for sequence in chunk:
             answers[: len(sequence.answers)] += 1
@@ -247,6 +222,13 @@ def validate(
         "loss_first": (losses[0] / answers[0]).item(),
         "loss_late": (losses[late].sum() / answers[late].sum()).item(),
     }
+
+
+def _clip_before(batch: PromptBatch) -> Tensor:
+    """Which clip of its own prompt, counted from 0, every position (B, T) stands in or follows; 0 before."""
+    clips = batch.clips.cummax(dim=1).values
+    first = torch.where(batch.clips == TEXT, clips.max() + 1, batch.clips).amin(dim=1, keepdim=True)
+    return (clips - first).clamp_min(0)
 
 
 def fit_standardisation(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -42,6 +43,48 @@ def test_episodes_of_several_k_share_their_query_and_nest_their_supports(k, more
     assert small.query_utterances == large.query_utterances
     assert small.support == large.support.first(k)
     assert large == draw_episode(task, k + more, q, seed)
+
+
+@pytest.mark.parametrize("mode", ["restricted", "missing"])
+def test_a_mode_is_kept_in_the_file_and_its_supports_lack_emotions(toy_corpus, toy_split, mode, tmp_path):
+    drawn = draw_episodes(toy_corpus, toy_split, k=4, q=4, seeds=2, mode=mode)
+    drawn.save(tmp_path / "episodes.json")
+    assert EpisodeFile.load(tmp_path / "episodes.json") == drawn
+    assert drawn.mode == mode
+    assert drawn.setting == f"unseen ({mode} enrolment)"
+    tasks = tasks_of(toy_corpus, "listener")
+    for episode in (*drawn.episodes, *drawn.validation_episodes):
+        told = {one for emotions in episode.support.emotions for one in emotions}
+        assert told < {one for emotions in tasks[episode.person].emotions for one in emotions}
+        if mode == "missing":
+            assert not told & {one for emotions in episode.query_emotions for one in emotions}
+
+
+@pytest.mark.parametrize("mode", ["any", "restricted", "missing"])
+def test_in_every_mode_a_smaller_support_is_the_beginning_of_a_larger(mode):
+    task = Task("p", tuple(f"u{i}" for i in range(40)), tuple((f"e{i % 4}",) for i in range(40)))
+    small, large = (draw_episode(task, k, 5, seed=3, largest_k=8, mode=mode) for k in (2, 8))
+    assert small.query_utterances == large.query_utterances
+    assert small.support == large.support.first(2)
+
+
+def test_a_mode_that_there_is_not_or_that_nobody_can_fill_is_named(toy_corpus, toy_split):
+    with pytest.raises(UserError, match="mode: 'some' is none of any, restricted, missing"):
+        draw_episodes(toy_corpus, toy_split, k=4, q=4, seeds=1, mode="some")
+    with pytest.raises(UserError, match=r"K \+ Q = 500 \+ 1 in mode 'missing' is more than any"):
+        draw_episodes(toy_corpus, toy_split, k=500, q=1, seeds=1, mode="missing")
+    with pytest.raises(ValueError, match="in mode 'missing'"):
+        draw_episode(Task("p", ("u", "v"), (("a",), ("a",))), 1, 1, 0, mode="missing")
+
+
+def test_a_file_from_before_the_modes_is_of_mode_any(toy_episodes, tmp_path):
+    path = tmp_path / "episodes.json"
+    toy_episodes.save(path)
+    content = json.loads(path.read_text())
+    del content["mode"]
+    path.write_text(json.dumps(content))
+    assert EpisodeFile.load(path) == toy_episodes
+    assert toy_episodes.setting == toy_episodes.scenario
 
 
 def test_a_k_above_the_largest_is_refused(toy_corpus, toy_split):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from perser.episodes import Task
 from perser.labels import EmotionSet
@@ -70,22 +70,58 @@ def make_model(language_model: str = "tiny-llama", **options) -> SpeechLanguageM
     ).eval()
 
 
-@pytest.fixture(scope="session")
-def llama_folder(tmp_path_factory):
-    """A local causal language model with a start token, as one from the Hub would lie on disk."""
-    folder = tmp_path_factory.mktemp("base") / "llama"
-    tokenizer = word_tokenizer(["angry happy sad glad very and \n What does this person hear ?"])
+def save_llama(folder, vocabulary: int) -> None:
+    """A random Llama of two layers, whose attention looks at something."""
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=48,
+        vocab_size=vocabulary,
+        hidden_size=64,
+        intermediate_size=128,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
         initializer_range=0.3,
     )
     LlamaForCausalLM(config).save_pretrained(folder)
+
+
+@pytest.fixture(scope="session")
+def llama_folder(tmp_path_factory):
+    """A local causal language model with a start token, as one from the Hub would lie on disk."""
+    folder = tmp_path_factory.mktemp("base") / "llama"
+    tokenizer = word_tokenizer(["angry happy sad glad very and \n What does this person hear ?"])
+    save_llama(folder, len(tokenizer))
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ '<turn>' + message['role'] + '\n' + message['content'] + '<end>\n' }}"
+    "{% endfor %}"
+)
+
+
+def make_chat_tokenizer(template: str = CHAT_TEMPLATE) -> PreTrainedTokenizerFast:
+    """Words, special tokens and a chat template."""
+    tokenizer = word_tokenizer(["angry happy sad very glad and \n What is heard ? system user assistant"])
+    tokenizer.add_special_tokens({"bos_token": "<s>", "eos_token": "<end>"})
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<turn>"]})
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+@pytest.fixture
+def chat_tokenizer():
+    """`make_chat_tokenizer`, for tests that want other templates."""
+    return make_chat_tokenizer
+
+
+@pytest.fixture(scope="session")
+def chat_folder(tmp_path_factory):
+    """A local causal language model with a chat template."""
+    folder = tmp_path_factory.mktemp("chat") / "llama"
+    tokenizer = make_chat_tokenizer()
+    save_llama(folder, len(tokenizer))
     tokenizer.save_pretrained(folder)
     return folder
 

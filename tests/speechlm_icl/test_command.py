@@ -10,9 +10,12 @@ from perser.errors import UserError
 from perser.labels import EmotionSet
 from perser.personalizer import RouteContext
 from speechlm_icl.language_model import LoraOptions
+from speechlm_icl.projector import ProjectorOptions
+from speechlm_icl.prompt import PromptOptions
 from speechlm_icl.route import speech_lm
 from speechlm_icl.train import icl_train
 
+LABELS = ("angry", "happy", "sad", "very")
 QUICK = {"steps": 2, "pairs": 4, "sequences_per_step": 2, "validation_sequences": 2}
 
 
@@ -81,6 +84,45 @@ def test_every_option_can_be_given_on_the_command_line():
     assert values["lora"] == LoraOptions(r=4)
     assert values["projector"].width == 9
     assert values["permute_labels"] == 0.5
+
+
+def test_the_options_can_stand_in_a_file(tmp_path):
+    (tmp_path / "run.yaml").write_text(
+        "corpus: c\nepisodes: e\nout: o\nlanguage_model: some/model\nlora: {r: 4, base_weights: 4bit}\n"
+        "prompt: {chat: false}\nmissing: 0.25\nlanguage_learning_rate: 1e-4\nloss: query\nalign_steps: 100\n"
+    )
+    values = parse_command(icl_train, ["--config", str(tmp_path / "run.yaml"), "--missing", "0.5"])
+    assert values["lora"] == LoraOptions(r=4, base_weights="4bit")
+    assert values["prompt"].chat is False
+    given = {"missing": 0.5, "language_learning_rate": 1e-4, "loss": "query", "align_steps": 100}
+    assert {name: values[name] for name in given} == given
+
+
+def test_what_cannot_work_is_refused_before_anything_is_encoded(
+    tmp_path, toy_corpus, toy_episodes_path, llama_folder, monkeypatch
+):
+    def encoded(*args, **kwargs):
+        raise AssertionError("encoded first")
+
+    monkeypatch.setattr("speechlm_icl.train.cached_features", encoded)
+    wrong = {
+        "no linear layer 'nothing'": {"lora": LoraOptions(targets=("nothing",))},
+        "not a model folder": {"language_model": str(tmp_path)},
+        r"has 2048: \d+ pairs fit": {"projector": ProjectorOptions(tokens_per_clip=500)},
+        "cannot write the label": {},
+        "no chat template": {"prompt": PromptOptions(chat=True)},
+        "unknown emotion 'bored'": {"prompt": PromptOptions(label_words={"bored": "bored"})},
+    }
+    words = PromptOptions(label_words=dict(zip(toy_corpus.emotions.names, LABELS, strict=True)))
+    for message, options in wrong.items():
+        options = {"language_model": str(llama_folder)} | options
+        if "projector" in options:
+            options["prompt"] = words
+        with pytest.raises(UserError, match=message) as error:
+            icl_train(
+                toy_corpus.folder, toy_episodes_path, tmp_path / "o", tmp_path / "c", **options, **QUICK
+            )
+        assert "\n" not in str(error.value)
 
 
 def test_a_mistyped_option_is_named():

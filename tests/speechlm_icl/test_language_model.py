@@ -3,8 +3,7 @@ import torch
 from transformers import Gemma2Config, Gemma2ForCausalLM
 
 from perser.errors import UserError
-from speechlm_icl import language_model
-from speechlm_icl.language_model import LoraOptions, new_language_model
+from speechlm_icl.language_model import LoraOptions, check_language_model, new_language_model
 from speechlm_icl.prompt import word_tokenizer
 
 
@@ -16,15 +15,19 @@ def test_tiny_llama_is_small_trained_in_full_and_offline():
 
 
 def test_a_model_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"cannot load language model '.*nowhere'"):
+    with pytest.raises(UserError, match=r"no language model '.*nowhere'"):
         new_language_model(str(tmp_path / "nowhere"), [], LoraOptions())
 
 
 def test_without_the_hub_and_without_a_local_copy_the_check_says_so(monkeypatch):
     """Before a run's hours of work, not after."""
-    monkeypatch.setattr(language_model, "hub_answers", lambda name, nowhere: False)
-    with pytest.raises(UserError, match=r"'somebody/nothing': the Hugging Face Hub cannot be reached"):
-        language_model.check_language_model("somebody/nothing")
+
+    def unreachable(*args, **kwargs):
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", unreachable)
+    with pytest.raises(UserError, match=r"cannot reach the Hugging Face Hub.*'somebody/nothing'"):
+        check_language_model("somebody/nothing", LoraOptions())
 
 
 def test_adapter_targets_that_the_model_does_not_have_are_named(llama_folder):

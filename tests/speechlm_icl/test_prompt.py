@@ -3,7 +3,15 @@ import torch
 
 from perser.errors import UserError
 from perser.labels import EmotionSet
-from speechlm_icl.prompt import IGNORE, TEXT, PromptFormat, PromptOptions, collate, word_tokenizer
+from speechlm_icl.prompt import (
+    DEFAULT_INSTRUCTION,
+    IGNORE,
+    TEXT,
+    PromptFormat,
+    PromptOptions,
+    collate,
+    word_tokenizer,
+)
 
 EMOTIONS = EmotionSet(("angry", "happy", "sad"))
 
@@ -35,6 +43,32 @@ def test_only_answers_are_targets():
     ):
         in_answer = clip == TEXT and word not in ("What", "is", "heard", "?")
         assert target == (token if in_answer else IGNORE)
+
+
+def test_targets_can_begin_at_a_later_answer():
+    form = prompt_format()
+    every, last = form.encode([[2], [0]]), form.encode([[2], [0]], first_target=1)
+    assert (last.token_ids, last.clips) == (every.token_ids, every.clips)
+    assert last.targets == [IGNORE] * 3 + every.targets[3:]
+
+
+def test_what_is_left_open_is_settled_by_the_tokenizer(chat_tokenizer):
+    tokenizer = chat_tokenizer()
+    open_, closed = PromptOptions(), PromptOptions(instruction="What", chat=False)
+    assert closed.settled(tokenizer, EMOTIONS) == closed
+    assert open_.settled(tokenizer, EMOTIONS) == PromptOptions(instruction="", chat=True)
+    with pytest.raises(UserError, match=r"prompt.chat: true, but .* no chat template"):
+        prompt_format(chat=True)
+
+
+def test_the_default_instruction_names_the_emotions_by_their_words():
+    """For a tokenizer that can write it; the small vocabularies of the other tests cannot."""
+    labels = {"happy": "glad"}
+    said = DEFAULT_INSTRUCTION.format(labels=["angry", "glad"], joiner=" and", listed="angry, glad, sad")
+    tokenizer = word_tokenizer([said + "\n", *PromptOptions(label_words=labels).texts(EMOTIONS)])
+    settled = PromptOptions(label_words=labels).settled(tokenizer, EMOTIONS)
+    assert settled.instruction == said + "\n"
+    assert "'angry and glad'" in said
 
 
 def test_one_pair_takes_three_positions():
@@ -74,19 +108,6 @@ def test_label_words_for_an_unknown_emotion_are_refused():
 def test_a_label_that_the_tokenizer_cannot_write_is_refused():
     with pytest.raises(UserError, match="cannot write the label 'sad'"):
         PromptFormat(word_tokenizer(["angry happy and \n"]), EMOTIONS, PromptOptions())
-
-
-def test_a_tokenizer_with_a_start_token_gets_it_once_at_the_start():
-    class Starting:
-        unk_token_id = None
-
-        def __call__(self, text, add_special_tokens=True):
-            words = [hash(word) % 1000 + 2 for word in text.replace("\n", " <end> ").split()]
-            return {"input_ids": [1] * add_special_tokens + words}
-
-    prompt = PromptFormat(Starting(), EMOTIONS, PromptOptions()).encode([[0], [1]])
-    assert prompt.token_ids[0] == 1
-    assert prompt.token_ids.count(1) == 1
 
 
 def test_word_tokenizer_survives_saving(tmp_path):

@@ -13,14 +13,15 @@ QUERIES = [f"u{i}" for i in range(10, 17)]
 SEVERAL_TOKENS = {"label_words": {"happy": "very glad indeed", "sad": "very sad"}}
 
 
-@pytest.fixture(params=["one token", "several tokens", "instruction", "two tokens a clip", "adapter"])
-def any_model(request, build, llama_folder):
+@pytest.fixture(params=["one token", "several tokens", "instruction", "two tokens a clip", "adapter", "chat"])
+def any_model(request, build, llama_folder, chat_folder):
     return {
         "one token": lambda: build(),
         "several tokens": lambda: build(prompt=SEVERAL_TOKENS),
         "instruction": lambda: build(prompt={"instruction": "What is heard ?"}),
         "two tokens a clip": lambda: build(tokens_per_clip=2),
         "adapter": lambda: build(str(llama_folder)),
+        "chat": lambda: build(str(chat_folder), prompt={"instruction": "What is heard ?"}),
     }[request.param]()
 
 
@@ -36,7 +37,7 @@ def recomputed(model, store, support, answers, queries) -> torch.Tensor:
             batch = collate([model.prompt.encode([*answers, [emotion]])])
             logits = model.language_model.causal(inputs_embeds=model.embed(batch, features)).logits[0]
             log_probabilities = logits.log_softmax(dim=-1)
-            first = len(logits) - len(label) - len(model.prompt.separator)
+            first = len(logits) - len(label) - len(model.prompt.turns.end + model.prompt.turns.following)
             row.append(sum(log_probabilities[first + i - 1, token] for i, token in enumerate(label)))
         rows.append(torch.stack(row))
     return torch.stack(rows)

@@ -3,7 +3,7 @@ import pytest
 
 from perser.episodes import Task
 from perser.labels import EmotionSet
-from speechlm_icl.sequences import SequenceSampler
+from speechlm_icl.sequences import PairSequence, SequenceSampler, by_length
 
 EMOTIONS = EmotionSet(("angry", "happy", "sad"))
 TASKS = [
@@ -58,3 +58,56 @@ def test_permuted_labels_are_consistent_within_a_sequence_and_vary_between():
 def test_every_person_in_turn():
     drawn = SequenceSampler(TASKS, EMOTIONS, pairs=1).draw_each(8, 0)
     assert [sequence.utterances[0].partition("u")[0] for sequence in drawn] == ["p0", "p1", "p2", "p3"] * 2
+
+
+PLENTY = [
+    Task(
+        f"p{person}",
+        tuple(f"p{person}u{i}" for i in range(30)),
+        tuple((EMOTIONS.names[i % 3],) for i in range(30)),
+    )
+    for person in range(3)
+]
+
+
+def told(sequence) -> set[int]:
+    """The classes that the enrolment has."""
+    return {one for answer in sequence.answers[:-1] for one in answer}
+
+
+def test_the_number_of_pairs_is_uniform_from_none_to_the_most():
+    sequences = SequenceSampler(PLENTY, EMOTIONS, pairs=4, uniform=True).draw(500, 0)
+    counts = np.bincount([len(sequence.answers) - 1 for sequence in sequences])
+    assert len(counts) == 5
+    assert min(counts) > 70
+
+
+def test_shares_of_sequences_lack_emotions():
+    plain = SequenceSampler(PLENTY, EMOTIONS, pairs=12).draw(200, 0)
+    mixed = SequenceSampler(PLENTY, EMOTIONS, pairs=12, restricted=0.25, missing=0.25).draw(200, 0)
+    assert np.mean([len(told(one)) == 3 for one in plain]) > 0.95
+    assert 0.4 < np.mean([len(told(one)) == 3 for one in mixed]) < 0.6
+    missing = SequenceSampler(PLENTY, EMOTIONS, pairs=12, missing=1.0).draw(50, 0)
+    assert not any(told(one) & set(one.answers[-1]) for one in missing)
+    restricted = SequenceSampler(PLENTY, EMOTIONS, pairs=12, restricted=1.0).draw(50, 0)
+    assert all(len(told(one)) < 3 for one in restricted)
+    assert any(told(one) & set(one.answers[-1]) for one in restricted)
+
+
+def test_an_enrolment_too_long_for_its_mode_is_halved_until_it_fits():
+    """With 29 of one emotion asked for, a person has at most 20 of two."""
+    sequences = SequenceSampler(PLENTY, EMOTIONS, pairs=29, missing=1.0).draw(30, 0)
+    assert {len(one.answers) - 1 for one in sequences} == {14}
+    assert not any(told(one) & set(one.answers[-1]) for one in sequences)
+
+
+def test_a_person_of_one_emotion_is_drawn_without_a_mode():
+    task = Task("p", ("a", "b", "c"), (("sad",),) * 3)
+    (sequence,) = SequenceSampler([task], EMOTIONS, pairs=2, missing=1.0).draw(1, 0)
+    assert sorted(sequence.utterances) == ["a", "b", "c"]
+
+
+def test_parts_are_of_similar_lengths_and_lose_nothing():
+    sequences = [PairSequence((f"u{n}",) * n, [[0]] * n) for n in (5, 1, 4, 2, 3, 6)]
+    parts = by_length(sequences, 3)
+    assert [[len(one.answers) for one in part] for part in parts] == [[1, 2], [3, 4], [5, 6]]

@@ -3,9 +3,10 @@ import torch
 
 from perser.errors import UserError
 from perser.training import start
+from speechlm_icl.options import IclTraining
 from speechlm_icl.scoring import label_log_probabilities
 from speechlm_icl.sequences import PairSequence, SequenceSampler
-from speechlm_icl.train import IclTraining, meta_train, read, validate
+from speechlm_icl.train import _step, meta_train, read, validate
 
 
 def train(model, tasks, store, **options):
@@ -68,20 +69,63 @@ def test_the_best_validated_step_is_kept(build, tasks, store):
     assert validate(model, sampler.draw_each(64, 0), store)["loss"] == pytest.approx(min(losses), abs=1e-5)
 
 
-def test_a_step_in_parts_follows_the_gradient_of_the_whole(build, tasks, store):
-    """With equally long sequences the mean over parts is the mean over all."""
-    model = build()
-    sequences = SequenceSampler(tasks, model.prompt.emotions, 5).draw(4, 0)
+@pytest.mark.parametrize("loss", ["every", "query"])
+def test_a_step_in_parts_is_the_step_of_the_whole(build, tasks, store, loss):
+    """Sequences of unlike lengths, sorted by them into parts; plain gradient descent shows the gradient."""
+    moved = []
+    for parts in (1, 2, 4):
+        model = build(dropout=0.0, feature_noise=0.0)
+        options = IclTraining(pairs=8, uniform_pairs=True, sequences_per_step=4, accumulate=parts, loss=loss)
+        accelerator = start(0)
+        accelerator.gradient_accumulation_steps = parts
+        trained, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters(), lr=0.1))
+        sampler = SequenceSampler(tasks, model.prompt.emotions, 8, uniform=True)
+        value = _step(trained, model, sampler, store, options, accelerator, optimizer, step=1)
+        moved.append((value, model.projector.up.weight.detach().clone()))
+    for value, weight in moved[1:]:
+        assert value == pytest.approx(moved[0][0], rel=1e-5)
+        torch.testing.assert_close(weight, moved[0][1])
 
-    def gradient(parts):
-        model.zero_grad()
-        for part in parts:
-            loss = model(*read(model, part, store)).sum() / (6 * len(part))
-            (loss / len(parts)).backward()
+
+def test_the_loss_of_the_query_alone_is_that_of_the_last_answer(build, tasks, store):
+    model = build()
+    sequences = SequenceSampler(tasks, model.prompt.emotions, 5).draw(3, 0)
+    every, last = (model(*read(model, sequences, store, loss)) for loss in ("every", "query"))
+    batch, _ = read(model, sequences, store)
+    final = batch.clips.shape[1] - 2  # the last label word; its end comes after it
+    torch.testing.assert_close(last[:, final:], every[:, final:])
+    assert last[:, : final - 1].eq(0).all()
+    assert every[:, : final - 1].ne(0).any()
+
+
+def test_recomputed_layers_give_the_same_gradient_and_are_left_off(build, tasks, store, llama_folder):
+    model = build(str(llama_folder), dropout=0.0, feature_noise=0.0)
+    sequences = SequenceSampler(tasks, model.prompt.emotions, 5).draw(3, 0)
+    passes = []
+    model.language_model.causal.model.layers[0].mlp.register_forward_pre_hook(
+        lambda *given: passes.append(None)
+    )
+
+    def gradient(recompute: bool) -> torch.Tensor:
+        model.language_model.recompute_layers(recompute)
+        model.train().zero_grad()
+        passes.clear()
+        model(*read(model, sequences, store)).sum().backward()
+        assert len(passes) == (2 if recompute else 1)
         return model.projector.up.weight.grad.clone()
 
-    whole, halves = gradient([sequences]), gradient([sequences[:2], sequences[2:]])
-    torch.testing.assert_close(whole, halves)
+    torch.testing.assert_close(gradient(True), gradient(False))
+    train(model, tasks, store, gradient_checkpointing=True)
+    assert not any(getattr(one, "gradient_checkpointing", False) for one in model.modules())
+
+
+def test_every_option_at_once_runs_on_a_chat_model(build, tasks, store, chat_folder):
+    model = build(str(chat_folder))
+    options = {"uniform_pairs": True, "restricted": 0.3, "missing": 0.3, "permute_labels": 0.5}
+    options |= {"align_steps": 2, "accumulate": 2, "loss": "query", "language_learning_rate": 1e-4}
+    history = train(model, tasks, store, gradient_checkpointing=True, mixed_precision="bf16", **options)
+    assert history[-1]["step"] == 4
+    assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
 
 
 def test_accumulation_and_bf16_run(build, tasks, store):
@@ -107,7 +151,17 @@ def test_without_persons_it_says_so(model, tasks, store):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"steps": 0}, {"pairs": -1}, {"sequences_per_step": 5, "accumulate": 2}, {"warmup": 1.0}],
+    [
+        {"steps": 0},
+        {"pairs": -1},
+        {"sequences_per_step": 5, "accumulate": 2},
+        {"warmup": 1.0},
+        {"align_steps": -1},
+        {"restricted": 0.6, "missing": 0.6},
+        {"missing": -0.1},
+        {"loss": "some"},
+        {"optimizer": "sgd"},
+    ],
 )
 def test_options_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match="must be"):

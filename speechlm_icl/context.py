@@ -1,0 +1,66 @@
+"""Whether a prompt fits into the language model's context."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+from perser.episodes import Task
+from perser.errors import UserError
+from perser.labels import EmotionSet
+from speechlm_icl.language_model import tokenizer_and_context
+from speechlm_icl.projector import ProjectorOptions
+from speechlm_icl.prompt import Answer, PromptFormat, PromptOptions
+
+
+def check_fits(
+    prompt: PromptFormat, answers: Sequence[Answer], clip_tokens: Sequence[int], context: int | None
+) -> None:
+    """Raises UserError, which says how many pairs fit, where an enrolment and one query exceed the context.
+
+    Args:
+        prompt: How prompts are written.
+        answers: The answers of the N pairs of the enrolment.
+        clip_tokens: Positions of their N clips and of the query's clip, N + 1 numbers.
+        context: Positions that the language model was made for; None for no limit.
+    """
+    if context is None:
+        return
+    turns = prompt.turns
+    around = len(turns.cue) + len(turns.following)
+    pairs = [
+        clip + around + len(prompt.answer_tokens(answer))
+        for clip, answer in zip(clip_tokens[:-1], answers, strict=True)
+    ]
+    query = clip_tokens[-1] + len(turns.cue) + max(map(len, prompt.labels))
+    lengths = list(accumulate(pairs, initial=len(turns.start) + query))
+    if lengths[-1] <= context:
+        return
+    if lengths[0] > context:
+        raise UserError(
+            f"instruction and query take {lengths[0]} positions, but the language model's context has "
+            f"{context}: shorten the instruction"
+        )
+    fitting = sum(length <= context for length in lengths) - 1
+    raise UserError(
+        f"the prompt of {len(answers)} pairs takes {lengths[-1]} positions, but the language model's "
+        f"context has {context}: {fitting} pairs fit"
+    )
+
+
+def check_training_fits(
+    language_model: str,
+    prompt: PromptOptions,
+    emotions: EmotionSet,
+    tasks: Sequence[Task],
+    pairs: int,
+    projector: ProjectorOptions,
+) -> None:
+    """`check_fits` for the longest sequence that can be drawn for meta-training; loads no weights. Raises
+    UserError too for what is wrong with the prompt itself."""
+    tokenizer, context = tokenizer_and_context(language_model, prompt.texts(emotions))
+    form = PromptFormat(tokenizer, emotions, prompt)
+    for task in tasks:
+        answers = [[emotions.index(word) for word in words] for words in task.emotions]
+        longest = sorted(answers, key=lambda answer: len(form.answer_tokens(answer)))[-pairs - 1 :]
+        check_fits(form, longest, [projector.tokens_per_clip] * len(longest) + [0], context)

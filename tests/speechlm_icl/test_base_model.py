@@ -1,0 +1,235 @@
+"""Base models of every kind, and what is refused before anything is loaded."""
+
+import json
+import shutil
+from importlib.util import find_spec
+
+import pytest
+import torch
+from tokenizers.pre_tokenizers import ByteLevel
+from torch.testing import assert_close
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, WhisperConfig
+
+from perser.errors import UserError
+from speechlm_icl import base_model
+from speechlm_icl.base_model import check_base, context_length, load_base
+from speechlm_icl.language_model import LoraOptions, load_language_model, new_language_model
+from speechlm_icl.model import SpeechLanguageModel
+from speechlm_icl.prompt import collate
+from speechlm_icl.scoring import label_log_probabilities
+
+TARGETS = ("q_proj", "v_proj")
+needs_gguf = pytest.mark.skipif(not find_spec("gguf"), reason="needs the extra gguf")
+needs_bitsandbytes = pytest.mark.skipif(not find_spec("bitsandbytes"), reason="needs the extra quantized")
+
+
+def one_line(error) -> str:
+    text = str(error.value)
+    assert "\n" not in text
+    return text
+
+
+def test_a_model_folder_passes_the_check(llama_folder):
+    check_base(str(llama_folder), "float32", TARGETS)
+
+
+def test_a_target_that_fits_nothing_is_named_even_beside_one_that_fits(llama_folder):
+    with pytest.raises(
+        UserError, match=r"lora\.targets: .* no linear layer 'c_attn': it has .*q_proj"
+    ) as error:
+        check_base(str(llama_folder), "float32", ("q_proj", "c_attn"))
+    one_line(error)
+
+
+def test_folders_that_hold_no_language_model_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"not a model folder: it has no config\.json"):
+        check_base(str(tmp_path), "float32", TARGETS)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(UserError, match="cannot load the language model") as error:
+        check_base(str(tmp_path), "float32", TARGETS)
+    one_line(error)
+    WhisperConfig().save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="of type 'whisper', not a causal language model"):
+        check_base(str(tmp_path), "float32", TARGETS)
+
+
+def test_a_folder_without_weights_is_refused(tmp_path, llama_folder):
+    (tmp_path / "config.json").write_bytes((llama_folder / "config.json").read_bytes())
+    with pytest.raises(UserError, match="it has no weights"):
+        check_base(str(tmp_path), "float32", TARGETS)
+
+
+def test_missing_weights_are_not_replaced_by_random_ones(tmp_path, llama_folder):
+    shutil.copytree(llama_folder, tmp_path / "model")
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))
+    with pytest.raises(UserError, match=r"lack 9 tensors, such as model\.layers\.2"):
+        load_base(str(tmp_path / "model"), "float32")
+
+
+def test_a_folder_without_a_tokenizer_is_refused(tmp_path, llama_folder):
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((llama_folder / name).read_bytes())
+    with pytest.raises(UserError, match="cannot load the language model") as error:
+        load_base(str(tmp_path), "float32")
+    one_line(error)
+
+
+def test_a_missing_library_is_named_with_its_extra(monkeypatch, llama_folder, tmp_path):
+    monkeypatch.setattr(base_model, "find_spec", lambda package: None)
+    with pytest.raises(UserError, match=r"bitsandbytes: pip install 'perser\[quantized\]'"):
+        check_base(str(llama_folder), "4bit", TARGETS)
+    (tmp_path / "model.gguf").touch()
+    with pytest.raises(UserError, match=r"gguf: pip install 'perser\[gguf\]'"):
+        check_base(str(tmp_path / "model.gguf"), "float32", TARGETS)
+
+
+def test_the_context_is_the_models_own(llama_folder):
+    model, _ = load_base(str(llama_folder), "float32")
+    assert context_length(model.config) == model.config.max_position_embeddings == 2048
+
+
+def test_bfloat16_weights_stay_so_and_are_saved_with_the_adapter(build, llama_folder, store, tmp_path):
+    model = build(str(llama_folder), lora=LoraOptions(r=4, base_weights="bfloat16"))
+    weights = model.language_model.causal.get_input_embeddings().weight
+    assert weights.dtype == torch.bfloat16
+    model.save(tmp_path)
+    loaded = SpeechLanguageModel.load(tmp_path)
+    assert loaded.language_model.base_weights == "bfloat16"
+    scores = [label_log_probabilities(one, None, [], store.stack(["u0", "u1"])) for one in (model, loaded)]
+    assert_close(*scores)
+
+
+@needs_bitsandbytes
+@pytest.mark.parametrize("weights", ["8bit", "4bit"])
+def test_an_adapter_on_quantised_weights_learns_and_comes_back(build, llama_folder, store, weights, tmp_path):
+    from bitsandbytes.nn import Linear4bit, Linear8bitLt
+
+    model = build(str(llama_folder), lora=LoraOptions(r=4, base_weights=weights))
+    kind = {"8bit": Linear8bitLt, "4bit": Linear4bit}[weights]
+    assert any(isinstance(one, kind) for one in model.modules())
+    trained = {name for name, one in model.named_parameters() if one.requires_grad}
+    assert all("lora_" in name or name.startswith("projector.") for name in trained)
+
+    batch, features = collate([model.prompt.encode([[0], [1], [2]])]), store.stack(["u0", "u1", "u2"])
+    optimizer = torch.optim.AdamW((one for one in model.parameters() if one.requires_grad), lr=1e-2)
+    losses = []
+    for _ in range(6):
+        loss = model(batch, features).sum()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+
+    model.save(tmp_path)
+    loaded = SpeechLanguageModel.load(tmp_path)
+    assert loaded.language_model.base_weights == weights
+    with torch.no_grad():
+        assert_close(loaded(batch, features), model(batch, features), atol=1e-3, rtol=1e-3)
+
+
+@needs_bitsandbytes
+@pytest.mark.parametrize("weights", ["8bit", "4bit"])
+def test_gradients_go_through_quantised_weights_after_a_validation_too(build, llama_folder, store, weights):
+    model = build(str(llama_folder), lora=LoraOptions(r=4, base_weights=weights), dropout=0, feature_noise=0)
+    batch, features = collate([model.prompt.encode([[0], [1]])]), store.stack(["u0", "u1"])
+
+    def gradient() -> torch.Tensor:
+        model.train().zero_grad()
+        model(batch, features).sum().backward()
+        return model.projector.down.weight.grad.clone()
+
+    before = gradient()
+    with torch.no_grad():
+        model.eval()(batch, features)
+    assert before.abs().max() > 0
+    assert_close(gradient(), before)
+
+
+def write_gguf(path, folder) -> None:
+    """The Llama of a folder as a GGUF file in float32, with a byte-level vocabulary."""
+    import gguf
+
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    config = model.config
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_context_length(128)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_vocab_size(config.vocab_size)
+    tokens = ["<s>", "<end>", *sorted(ByteLevel.alphabet()), "an", "sa"]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list(tokens)
+    writer.add_token_types([gguf.TokenType.CONTROL] * 2 + [gguf.TokenType.NORMAL] * (len(tokens) - 2))
+    writer.add_token_merges(["a n", "s a"])
+    writer.add_bos_token_id(0)
+    writer.add_eos_token_id(1)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
+    for name, value in model.state_dict().items():
+        array = value.float().numpy()
+        for part, heads in (("q_proj", config.num_attention_heads), ("k_proj", config.num_key_value_heads)):
+            if part in name:  # GGUF's Llama has the halves of the rotary positions interleaved
+                array = array.reshape(heads, 2, -1, array.shape[1]).swapaxes(1, 2).reshape(array.shape)
+        writer.add_tensor(names.get_name(name, try_suffixes=(".weight",)), array.copy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+@pytest.fixture(scope="module")
+def byte_llama(tmp_path_factory):
+    """A Llama whose vocabulary is that of the GGUF file below."""
+    folder = tmp_path_factory.mktemp("bytes")
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=260,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        initializer_range=0.3,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@needs_gguf
+def test_a_gguf_file_is_the_same_model_and_can_be_saved(byte_llama, tmp_path):
+    file = tmp_path / "tiny.gguf"
+    write_gguf(file, byte_llama)
+    check_base(str(file), "float32", TARGETS)
+    model, tokenizer = load_base(str(file), "float32")
+    expected = AutoModelForCausalLM.from_pretrained(byte_llama)
+    tokens = torch.arange(2, 30)[None]
+    with torch.no_grad():
+        assert_close(model(tokens).logits, expected(tokens).logits, atol=1e-4, rtol=1e-4)
+    assert context_length(model.config) == 128
+    assert tokenizer.bos_token_id == 0
+    assert tokenizer("an", add_special_tokens=False)["input_ids"]
+
+    model.save_pretrained(tmp_path / "saved")
+    assert "quantization_config" not in json.loads((tmp_path / "saved" / "config.json").read_text())
+    language_model = new_language_model(str(file), [], LoraOptions(r=2))
+    language_model.save(tmp_path / "trained")
+    again = load_language_model(tmp_path / "trained", str(file))
+    assert again.adapted
+
+
+@needs_gguf
+def test_gguf_files_that_are_none_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"no language model '.*none\.gguf': the file is not there"):
+        check_base(str(tmp_path / "none.gguf"), "float32", TARGETS)
+    (tmp_path / "broken.gguf").write_bytes(b"not a model")
+    with pytest.raises(UserError, match="cannot load the language model") as error:
+        check_base(str(tmp_path / "broken.gguf"), "float32", TARGETS)
+    one_line(error)
+    if find_spec("bitsandbytes"):
+        with pytest.raises(UserError):
+            check_base(str(tmp_path / "broken.gguf"), "4bit", TARGETS)

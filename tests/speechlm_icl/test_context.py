@@ -1,0 +1,59 @@
+import pytest
+
+from perser.episodes import Support, Task
+from perser.errors import UserError
+from perser.labels import EmotionSet
+from speechlm_icl.context import check_fits, check_training_fits
+from speechlm_icl.projector import ProjectorOptions
+from speechlm_icl.prompt import PromptFormat, PromptOptions, collate, word_tokenizer
+from speechlm_icl.route import SpeechLMPersonalizer
+
+EMOTIONS = EmotionSet(("angry", "happy", "sad"))
+WORDING = PromptOptions("What is heard ?", label_words={"sad": "very sad"})
+FORM = PromptFormat(word_tokenizer(WORDING.texts(EMOTIONS)), EMOTIONS, WORDING)
+ANSWERS = [[0], [1, 2], [2], [0]]
+
+
+def length(pairs: int) -> int:
+    """Of the longest thing that is read: the enrolment and a query with the longest label."""
+    return len(collate([FORM.encode([*ANSWERS[:pairs], [2]])]).token_ids[0]) - len(FORM.turns.end)
+
+
+@pytest.mark.parametrize("pairs", [0, 1, 2, 3])
+def test_it_says_how_many_pairs_fit(pairs):
+    clips = [1] * 5
+    check_fits(FORM, ANSWERS, clips, length(4))
+    check_fits(FORM, ANSWERS, clips, None)
+    for context in (length(pairs), length(pairs + 1) - 1):
+        with pytest.raises(
+            UserError, match=rf"takes {length(4)} positions.*has {context}: {pairs} pairs fit"
+        ):
+            check_fits(FORM, ANSWERS, clips, context)
+
+
+def test_clips_count_with_their_own_lengths():
+    with pytest.raises(UserError, match="3 pairs fit"):
+        check_fits(FORM, ANSWERS, [1, 1, 1, 7, 1], length(4) + 5)
+    check_fits(FORM, ANSWERS, [1, 1, 1, 7, 1], length(4) + 6)
+
+
+def test_an_instruction_alone_may_be_too_long():
+    with pytest.raises(UserError, match="shorten the instruction"):
+        check_fits(FORM, [], [1], length(0) - 1)
+
+
+def test_training_is_refused_before_it_starts():
+    """tiny-llama has 4,096 positions; two words, an end and 300 positions of audio a pair."""
+    task = Task("p", tuple(f"u{i}" for i in range(40)), (("sad",),) * 40)
+    check_training_fits("tiny-llama", WORDING, EMOTIONS, [task], 12, ProjectorOptions(300))
+    with pytest.raises(UserError, match=r"has 4096: 13 pairs fit"):
+        check_training_fits("tiny-llama", WORDING, EMOTIONS, [task], 13, ProjectorOptions(300))
+
+
+def test_a_support_beyond_the_context_is_refused(build, store):
+    model = build()
+    model.language_model.causal.config.max_position_embeddings = 3 * 5 + 2
+    support = Support(tuple(f"u{i}" for i in range(7)), (("sad",),) * 7, seed=0)
+    SpeechLMPersonalizer(model, store, 5).personalize(support)
+    with pytest.raises(UserError, match="5 pairs fit"):
+        SpeechLMPersonalizer(model, store).personalize(support)
