@@ -54,6 +54,8 @@ class SpeechEncoder(nn.Module):
         self.num_layers: int = model.config.num_hidden_layers
         self.hidden_size: int = model.config.hidden_size
         self.front_size: int = family.front_size(model.config)
+        self.frame_count = family.frame_count(model.config, extractor)
+        """Frames by the number of samples."""
         self._extractor = extractor
         self._family = family
         use_exact_weight_norm(model)

@@ -142,14 +142,15 @@ def new_language_model(name: str, texts: Sequence[str], lora: LoraOptions) -> La
     return LanguageModel(_with_adapter(base, name, lora), tokenizer, name)
 
 
-def load_language_model(folder: Path, name: str) -> LanguageModel:
-    """The trained language model of a model folder; `name` says where the base of an adapter is."""
+def load_language_model(folder: Path, name: str, commit: str | None = None) -> LanguageModel:
+    """The trained language model of a model folder; `name` says where the base of an adapter is, and `commit`
+    which one it is on the Hub."""
     if name == TINY_LLAMA:
         model = LlamaForCausalLM.from_pretrained(folder / WHOLE)
         return LanguageModel(model, AutoTokenizer.from_pretrained(folder / WHOLE), name)
     from peft import PeftModel  # imports bitsandbytes where it is installed: slow, and it writes a warning
 
-    base, tokenizer = _load_base(name)
+    base, tokenizer = _load_base(name, commit)
     return LanguageModel(PeftModel.from_pretrained(base, folder / ADAPTER), tokenizer, name)
 
 
@@ -213,11 +214,13 @@ def _out_of_reach(name: str) -> UserError:
     )
 
 
-def _load_base(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _load_base(name: str, commit: str | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     offline = _only_on_this_machine(name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=offline)
-        model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32, local_files_only=offline)
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=commit, local_files_only=offline)
+        model = AutoModelForCausalLM.from_pretrained(
+            name, revision=commit, dtype=torch.float32, local_files_only=offline
+        )
     except (OSError, ValueError) as error:
         if offline:
             raise _out_of_reach(name) from error

@@ -95,11 +95,9 @@ class PromptFormat:
         tokenizer: PreTrainedTokenizerBase,
         emotions: EmotionSet,
         options: PromptOptions,
-        tokens_per_clip: int = 1,
     ) -> None:
         self.emotions = emotions
         self.options = options
-        self.tokens_per_clip = tokens_per_clip
 
         def ids(text: str) -> list[int]:
             return list(tokenizer(text, add_special_tokens=False)["input_ids"])
@@ -124,7 +122,7 @@ class PromptFormat:
                 )
 
     def encode(self, answers: Sequence[Answer]) -> EncodedPrompt:
-        """Instruction, then each clip's audio places, label words and separator. The words, joiners and
+        """Instruction, then each clip's one placeholder, label words and separator. The words, joiners and
         separators are targets: the separator teaches where an answer ends."""
         prompt = EncodedPrompt(list(self.start), [TEXT] * len(self.start), [IGNORE] * len(self.start))
         for clip, answer in enumerate(answers):
@@ -134,9 +132,9 @@ class PromptFormat:
             for emotion in answer[1:]:
                 tokens += [*self.joiner, *self.labels[emotion]]
             tokens += self.separator
-            prompt.token_ids.extend([0] * self.tokens_per_clip + tokens)
-            prompt.clips.extend([clip] * self.tokens_per_clip + [TEXT] * len(tokens))
-            prompt.targets.extend([IGNORE] * self.tokens_per_clip + tokens)
+            prompt.token_ids.extend([0, *tokens])
+            prompt.clips.extend([clip] + [TEXT] * len(tokens))
+            prompt.targets.extend([IGNORE, *tokens])
         return prompt
 
 

@@ -176,7 +176,7 @@ def test_the_python_example_runs(toy_corpus, toy_episodes, tmp_path, monkeypatch
         prompt=PromptOptions(),
         projector=ProjectorOptions(),
     )
-    model.save(run / "models" / "speech-lm")
+    model.save_pretrained(run / "models" / "speech-lm")
     (example,) = fenced("README.md", "python")
     names: dict = {}
     exec(compile(example, "README.md", "exec"), names)

@@ -10,7 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from perser.episodes import Task
 from perser.labels import EmotionSet
 from speechlm_icl.language_model import LoraOptions
-from speechlm_icl.model import SpeechLanguageModel, new_model
+from speechlm_icl.model import SpeechLMForICL, new_model
 from speechlm_icl.projector import ProjectorOptions
 from speechlm_icl.prompt import PromptOptions, word_tokenizer
 
@@ -23,6 +23,7 @@ class FakeStore:
     """Stands in for a FeatureStore of pooled features."""
 
     features: dict[str, torch.Tensor]
+    level: str = "pooled"
 
     def __getitem__(self, utterance_id: str) -> torch.Tensor:
         return self.features[utterance_id]
@@ -56,7 +57,7 @@ def tasks() -> list[Task]:
     return tasks
 
 
-def make_model(language_model: str = "tiny-llama", **options) -> SpeechLanguageModel:
+def make_model(language_model: str = "tiny-llama", **options) -> SpeechLMForICL:
     """A random model of this file's emotions and feature shape, in evaluation mode."""
     torch.manual_seed(1)
     return new_model(
@@ -91,7 +92,7 @@ def llama_folder(tmp_path_factory):
 
 
 @pytest.fixture
-def model() -> SpeechLanguageModel:
+def model() -> SpeechLMForICL:
     return make_model()
 
 

@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from perser.errors import UserError
 from perser.labels import EmotionSet
-from speechlm_icl.model import SpeechLanguageModel
+from speechlm_icl.model import SpeechLMForICL
 from speechlm_icl.prompt import IGNORE, collate
 from speechlm_icl.scoring import label_log_probabilities
 
@@ -21,7 +21,7 @@ def sequence(model, store):
 
 def test_loss_is_that_of_the_whole_language_model_at_the_answers(model, store):
     batch, features = sequence(model, store)
-    losses = model(batch, features)
+    losses = model.losses(batch, features)
     logits = model.language_model.causal(
         inputs_embeds=model.embed(batch, features), attention_mask=batch.attention_mask
     ).logits
@@ -36,7 +36,7 @@ def test_a_label_is_predicted_without_seeing_itself_or_what_follows(model, store
     other = collate([model.prompt.encode([*ANSWERS[:2], [0, 1]])])
     before = batch.token_ids.shape[1] - 3
     changed = torch.cat([features[:2], torch.randn(1, *features.shape[1:])])
-    assert_close(model(batch, features)[0, :before], model(other, changed)[0, :before])
+    assert_close(model.losses(batch, features)[0, :before], model.losses(other, changed)[0, :before])
 
 
 def test_padding_changes_nothing(model, store):
@@ -45,14 +45,14 @@ def test_padding_changes_nothing(model, store):
     padded = collate([model.prompt.encode(ANSWERS), longer])
     more = torch.cat([features, store.stack([f"u{i}" for i in range(7)])])
     assert_close(
-        model(batch, features)[0], model(padded, more)[0, : batch.token_ids.shape[1]], atol=1e-5, rtol=1e-5
+        model.losses(batch, features)[0], model.losses(padded, more)[0, : batch.token_ids.shape[1]], atol=1e-5, rtol=1e-5
     )
 
 
 def test_a_batch_with_a_clip_too_few_is_refused(model, store):
     batch, features = sequence(model, store)
     with pytest.raises(ValueError, match="places for 3 clips, 2 were given"):
-        model(batch, features[:2])
+        model.losses(batch, features[:2])
 
 
 def scores(model, store):
@@ -64,11 +64,11 @@ def scores(model, store):
 def test_tiny_llama_is_saved_whole_and_comes_back_the_same(build, store, tmp_path):
     model = build(prompt={"instruction": "What is heard ?", "label_words": {"happy": "very glad"}})
     model.projector.fit_standardisation(store.stack([f"u{i}" for i in range(30)]))
-    model.save(tmp_path / "speech-lm")
-    loaded = SpeechLanguageModel.load(tmp_path / "speech-lm")
+    model.save_pretrained(tmp_path / "speech-lm")
+    loaded = SpeechLMForICL.from_pretrained(tmp_path / "speech-lm")
     assert_close(scores(loaded, store), scores(model, store))
     assert not loaded.training
-    assert loaded.encoder == "tiny-whisper"
+    assert loaded.config.encoder == "tiny-whisper"
 
 
 def test_only_the_adapter_and_the_projector_of_a_frozen_model_are_trained_and_saved(
@@ -83,11 +83,11 @@ def test_only_the_adapter_and_the_projector_of_a_frozen_model_are_trained_and_sa
             if "lora_B" in name:
                 parameter.normal_()
 
-    model.save(tmp_path / "speech-lm")
+    model.save_pretrained(tmp_path / "speech-lm")
     written = {file.name for file in (tmp_path / "speech-lm").rglob("*") if file.is_file()}
     assert {"adapter_config.json", "adapter_model.safetensors", "projector.safetensors"} <= written
     assert "model.safetensors" not in written
-    loaded = SpeechLanguageModel.load(tmp_path / "speech-lm")
+    loaded = SpeechLMForICL.from_pretrained(tmp_path / "speech-lm")
     assert_close(scores(loaded, store), scores(model, store))
     plain = build(str(llama_folder))
     assert not torch.allclose(scores(plain, store), scores(model, store))
@@ -97,31 +97,31 @@ def test_a_run_can_be_moved_with_its_encoder(build, tmp_path):
     encoder = tmp_path / "run" / "models" / "ssl-e" / "encoder"
     encoder.mkdir(parents=True)
     folder = tmp_path / "run" / "models" / "speech-lm"
-    build(encoder=str(encoder)).save(folder)
+    build(encoder=str(encoder)).save_pretrained(folder)
     assert json.loads((folder / "config.json").read_text())["encoder"] == "../ssl-e/encoder"
 
     moved = (tmp_path / "run").rename(tmp_path / "elsewhere") / "models"
-    loaded = SpeechLanguageModel.load(moved / "speech-lm")
-    assert loaded.encoder == str((moved / "ssl-e" / "encoder").resolve())
+    loaded = SpeechLMForICL.from_pretrained(moved / "speech-lm")
+    assert loaded.config.encoder == str((moved / "ssl-e" / "encoder").resolve())
 
 
 def test_an_encoder_elsewhere_is_named_by_its_full_path(build, tmp_path):
     encoder = tmp_path / "encoders" / "mine"
     encoder.mkdir(parents=True)
     folder = tmp_path / "runs" / "one" / "models" / "speech-lm"
-    build(encoder=str(encoder)).save(folder)
-    assert SpeechLanguageModel.load(folder).encoder == str(encoder.resolve())
+    build(encoder=str(encoder)).save_pretrained(folder)
+    assert SpeechLMForICL.from_pretrained(folder).config.encoder == str(encoder.resolve())
 
 
 def test_folders_that_hold_no_model_are_refused(tmp_path):
     with pytest.raises(UserError, match="no speech-LM model"):
-        SpeechLanguageModel.load(tmp_path)
+        SpeechLMForICL.from_pretrained(tmp_path)
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UserError, match="not of format"):
-        SpeechLanguageModel.load(tmp_path)
+        SpeechLMForICL.from_pretrained(tmp_path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(UserError, match="damaged"):
-        SpeechLanguageModel.load(tmp_path)
+        SpeechLMForICL.from_pretrained(tmp_path)
 
 
 def test_nine_emotions_as_iemocap_has_them(build, store):

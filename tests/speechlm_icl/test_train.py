@@ -76,9 +76,9 @@ def test_a_step_in_parts_follows_the_gradient_of_the_whole(build, tasks, store):
     def gradient(parts):
         model.zero_grad()
         for part in parts:
-            loss = model(*read(model, part, store)).sum() / (6 * len(part))
+            loss = model.losses(*read(model, part, store)).sum() / (6 * len(part))
             (loss / len(parts)).backward()
-        return model.projector.up.weight.grad.clone()
+        return model.projector.mlp.up.weight.grad.clone()
 
     whole, halves = gradient([sequences]), gradient([sequences[:2], sequences[2:]])
     torch.testing.assert_close(whole, halves)
@@ -96,7 +96,7 @@ def test_validation_tells_answers_apart_by_the_pairs_before_them(build, tasks, s
     sequences = SequenceSampler(tasks, model.prompt.emotions, 3).draw_each(5, 0)
     found = validate(model, sequences, store, at_once=2)
     first = [PairSequence(one.utterances[:1], one.answers[:1]) for one in sequences]
-    expected = model(*read(model, first, store)).sum().item() / 5
+    expected = model.losses(*read(model, first, store)).sum().item() / 5
     assert found["loss_first"] == pytest.approx(expected, rel=1e-4)
 
 
