@@ -42,7 +42,7 @@ class SpeechLMProcessor(ProcessorMixin):
     """
 
     audio_kwargs: ClassVar[dict[str, Any]] = {"sampling_rate": SAMPLE_RATE}
-    text_kwargs: ClassVar[dict[str, Any]] = {"padding": True}
+    text_kwargs: ClassVar[dict[str, Any]] = {"padding": True, "padding_side": "left"}  # as generation needs it
 
     def __init__(
         self,

@@ -21,7 +21,7 @@ class QFormerProjector(Projector):
     def __init__(self, sizes: Sizes, options: ProjectorOptions) -> None:
         super().__init__(sizes, options)
         self.norm = nn.LayerNorm(sizes.feature_size)
-        self.queries = nn.Parameter(torch.randn(options.tokens_per_stretch, options.width))
+        self.queries = nn.Parameter(0.02 * torch.randn(options.tokens_per_stretch, options.width))
         self.places = nn.Parameter(torch.zeros(options.windows_per_token, sizes.feature_size))
         self.layers = nn.ModuleList(_Layer(sizes.feature_size, options) for _ in range(LAYERS))
         self.last_norm = nn.LayerNorm(options.width)

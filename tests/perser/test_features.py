@@ -12,9 +12,9 @@ import torch
 
 from perser.encoder import SpeechEncoder
 from perser.errors import UserError
-from perser.features import FeatureStore, cached_features
+from perser.features import FeatureStore, cached_features, encode_clips
 
-LEVELS = ("frontend", "pooled", "layer:0", "layer:1", "layer:3")
+LEVELS = ("frontend", "pooled", "layer:0", "layer:1", "layer:3", "windows:1", "windows:4")
 
 
 class FakeRecordings:
@@ -50,6 +50,9 @@ def expected(encoder, waveform, level):
         states = encoder.hidden_states(frames[None], None)
         if level == "pooled":
             return torch.stack([state[0].mean(dim=0) for state in states])
+        if level.startswith("windows:"):
+            every, size = torch.stack([state[0] for state in states], dim=1), int(level.removeprefix("windows:"))
+            return torch.stack([every[at : at + size].mean(dim=0) for at in range(0, len(every), size)])
         return states[int(level.removeprefix("layer:"))][0]
 
 
@@ -78,6 +81,15 @@ def test_stacking(encoder, tmp_path):
     assert torch.equal(stacked[1], store["clip0"])
     with pytest.raises(ValueError, match="pad"):
         cached_features(recordings, encoder, "frontend", tmp_path).stack(["clip0"])
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_what_a_store_would_hold_can_be_had_without_one(encoder, level, tmp_path):
+    recordings = FakeRecordings()
+    store = cached_features(recordings, encoder, level, tmp_path)
+    clips = [recordings.waveform(one) for one in recordings.utterance_ids]
+    for one, features in zip(recordings.utterance_ids, encode_clips(encoder, clips, level), strict=True):
+        torch.testing.assert_close(features, store[one], atol=1e-4, rtol=1e-4)
 
 
 def test_what_is_read_can_be_written_to_without_touching_the_store(encoder, tmp_path):
@@ -190,7 +202,7 @@ def test_losing_the_race_uses_the_winners_store(encoder, tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
-@pytest.mark.parametrize("level", ["layer:4", "layer:", "layer:-1", "layer", "mean", "pooled:1"])
+@pytest.mark.parametrize("level", ["layer:4", "layer:", "layer:-1", "layer", "mean", "pooled:1", "windows:0", "windows"])
 def test_an_unknown_level(encoder, level, tmp_path):
     with pytest.raises(UserError, match="layer:0 to layer:3"):
         cached_features(FakeRecordings(), encoder, level, tmp_path)

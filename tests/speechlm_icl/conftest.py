@@ -63,7 +63,7 @@ def make_model(language_model: str = "tiny-llama", **options) -> SpeechLMForICL:
     return new_model(
         options.pop("emotions", EMOTIONS),
         encoder=options.pop("encoder", "tiny-whisper"),
-        feature_shape=(LAYERS, SIZE),
+        feature_shape=options.pop("feature_shape", (LAYERS, SIZE)),
         language_model=language_model,
         lora=options.pop("lora", LoraOptions(r=4)),
         prompt=PromptOptions(**options.pop("prompt", {})),
@@ -89,6 +89,32 @@ def llama_folder(tmp_path_factory):
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+HEARING = {
+    "pooled": {},
+    "two tokens a clip": {"kind": "attention", "tokens_per_clip": 2},
+    "by length": {"kind": "stack", "windows_per_token": 2},
+}
+"""Projectors of a fixed and of a variable length."""
+
+
+@pytest.fixture(scope="module", params=["tiny-llama", "adapter"])
+def language_model(request, llama_folder) -> str:
+    return "tiny-llama" if request.param == "tiny-llama" else str(llama_folder)
+
+
+@pytest.fixture(scope="module", params=list(HEARING))
+def hearing(request, language_model) -> SpeechLMForICL:
+    """A random model that reads what the encoder `tiny-whisper` gives, in evaluation mode."""
+    instruction = {"instruction": "What does this person hear ?"}
+    options = HEARING[request.param] | {"prompt": instruction, "feature_shape": (4, 64)}
+    model = make_model(language_model, **options)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.1)
+    return model
 
 
 @pytest.fixture
