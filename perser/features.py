@@ -5,7 +5,7 @@
     store.stack(utterance_ids)     # (n, L + 1, D)
 
 Four levels, all float32 (a second of speech is 50 frames):
-    frontend     the frozen front-end's frames (T, F): what an adapting trunk reads; 100 kB a second for F = 512
+    frontend     the frozen front-end's frames (T, F): what adapting trunks read; 100 kB a second for F = 512
     pooled       the mean over time of every hidden state (L + 1, D)
     layer:<n>    hidden state n frame by frame (T, D); 0 is the trunk's entrance, L the model's output
     windows:<n>  the mean of every hidden state over each n frames (ceil(T / n), L + 1, D), the last window
@@ -160,9 +160,7 @@ def _write(recordings: Recordings, encoder: SpeechEncoder, level: Level, folder:
     ):
         _write_header(file, (row, *row_shape))
         for utterance_ids, waveforms in _decoded(recordings, _batches(lengths, seconds)):
-            for utterance_id, features in zip(
-                utterance_ids, _encode(encoder, waveforms, level), strict=True
-            ):
+            for utterance_id, features in zip(utterance_ids, _encode(encoder, waveforms, level), strict=True):
                 if not torch.isfinite(features).all():
                     raise UserError(
                         f"the encoder '{encoder.name}' gives non-finite values for '{utterance_id}'"
@@ -235,6 +233,4 @@ def _decoded(recordings: Recordings, batches: list[list[str]]) -> Iterator[tuple
 def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
     """(Re)writes the .npy header at the start; numpy leaves room in it for the number of rows to grow."""
     file.seek(0)
-    np.lib.format.write_array_header_1_0(
-        file, {"shape": shape, "fortran_order": False, "descr": "<f4"}
-    )
+    np.lib.format.write_array_header_1_0(file, {"shape": shape, "fortran_order": False, "descr": "<f4"})

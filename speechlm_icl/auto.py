@@ -1,7 +1,7 @@
 """Makes transformers' Auto classes know the speech language model: import this once.
 
-    import speechlm_icl.auto
-    model = AutoModelForMultimodalLM.from_pretrained("runs/quickstart/models/speech-lm")
+import speechlm_icl.auto
+model = AutoModelForMultimodalLM.from_pretrained("runs/quickstart/models/speech-lm")
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Saving and loading: a checkpoint holds what was trained, and names the models that it stands on.
 
-    config.json                SpeechLMConfig
-    projector.safetensors      the projector with its layer weights and standardisation
-    adapter/                   LoRA of the language model, in peft's own format; or
-    language_model/            the language model, where all of it was trained
+config.json                SpeechLMConfig
+projector.safetensors      the projector with its layer weights and standardisation
+adapter/                   LoRA of the language model, in peft's own format; or
+language_model/            the language model, where all of it was trained
 """
 
 from __future__ import annotations
@@ -96,7 +96,11 @@ class SavedApart:
         folder = Path(name)
         if not folder.is_dir():
             folder = _downloaded(
-                str(name), revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only
+                str(name),
+                revision=revision,
+                token=token,
+                cache_dir=cache_dir,
+                local_files_only=local_files_only,
             )
         config = copy.deepcopy(config) if config is not None else read_config(folder)
         config.encoder = resolve_name(config.encoder, folder)
@@ -110,7 +114,9 @@ class SavedApart:
             model.projector.load_state_dict(load_file(folder / WEIGHTS))
         except (OSError, RuntimeError, SafetensorError) as error:
             reason = str(error).strip().splitlines()[0]
-            raise UserError(f"the speech-LM model in {folder} is damaged ({reason}): train it again") from error
+            raise UserError(
+                f"the speech-LM model in {folder} is damaged ({reason}): train it again"
+            ) from error
         if dtype not in (None, "auto"):
             model = model.to(getattr(torch, dtype) if isinstance(dtype, str) else dtype)
         model.name_or_path = str(name)

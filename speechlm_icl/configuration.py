@@ -21,7 +21,7 @@ class SpeechLMConfig(PreTrainedConfig):
         format: Of the checkpoint's files.
         emotions: The emotion set, in its order.
         encoder: Speech encoder: a local folder, a Hub name or a `tiny-...` one.
-        encoder_revision: Which one of that name (`speechlm_icl.base_models.revision_of`), where that is known.
+        encoder_revision: Which one of that name (see `base_models.revision_of`), where that is known.
         language_model: `tiny-llama`, a local folder or a Hub name.
         language_model_revision: Which one of that name, where that is known.
         feature_shape: (L+1, D) of the encoder's hidden states.

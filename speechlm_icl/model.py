@@ -1,10 +1,10 @@
 """The speech language model: a projector that lets a language model hear, and the prompt it reads.
 
-    model = SpeechLMForICL.from_pretrained("runs/quickstart/models/speech-lm")
-    processor = SpeechLMProcessor.from_pretrained("runs/quickstart/models/speech-lm")
-    inputs = processor(text="<|audio|> happy\\n<|audio|>", audio=[one, other], return_tensors="pt")
-    loss = model(**inputs, labels=inputs.input_ids).loss
-    words = model.generate(**inputs, max_new_tokens=4)[:, inputs.input_ids.shape[1]:]
+model = SpeechLMForICL.from_pretrained("runs/quickstart/models/speech-lm")
+processor = SpeechLMProcessor.from_pretrained("runs/quickstart/models/speech-lm")
+inputs = processor(text="<|audio|> happy\\n<|audio|>", audio=[one, other], return_tensors="pt")
+loss = model(**inputs, labels=inputs.input_ids).loss
+words = model.generate(**inputs, max_new_tokens=4)[:, inputs.input_ids.shape[1]:]
 """
 
 from __future__ import annotations
@@ -96,12 +96,10 @@ class SpeechLMForICL(SavedApart, PreTrainedModel):
         shape = (encoder.num_layers + 1, encoder.hidden_size)
         if shape != tuple(self.config.feature_shape):
             raise UserError(
-                f"the speech encoder '{self.config.encoder}' gives features of shape {shape}, this model reads "
-                f"{tuple(self.config.feature_shape)}: it was trained with another encoder"
+                f"the speech encoder '{self.config.encoder}' gives features of shape {shape}, this model "
+                f"reads {tuple(self.config.feature_shape)}: it was trained with another encoder"
             )
         return encoder
-
-    # What the processor made -------------------------------------------------------------------------------
 
     def forward(
         self,
@@ -130,10 +128,7 @@ class SpeechLMForICL(SavedApart, PreTrainedModel):
             given = inputs_embeds if input_ids is None else input_ids
             attention_mask = torch.ones(given.shape[:2], dtype=torch.int64, device=given.device)
         if labels is not None:
-            left_out = attention_mask == 0
-            if input_ids is not None:
-                left_out = left_out | (input_ids == self.config.audio_token_id)
-            labels = labels.masked_fill(left_out, IGNORE)
+            labels = self._predictable(labels, attention_mask, input_ids)
         if inputs_embeds is None:
             inputs_embeds = self.embed_inputs(input_ids, input_values, audio_mask)
         if position_ids is None:
@@ -145,6 +140,14 @@ class SpeechLMForICL(SavedApart, PreTrainedModel):
             labels=labels,
             **options,
         )
+
+    def _predictable(self, labels: Tensor, attention_mask: Tensor, input_ids: Tensor | None) -> Tensor:
+        """Labels (B, T) without audio, padding, and what would be predicted from padding before it."""
+        padding = attention_mask == 0
+        left_out = padding | F.pad(padding[:, :-1], (1, 0))
+        if input_ids is not None:
+            left_out = left_out | (input_ids == self.config.audio_token_id)
+        return labels.masked_fill(left_out, IGNORE)
 
     @torch.no_grad()
     def generate(
@@ -159,8 +162,8 @@ class SpeechLMForICL(SavedApart, PreTrainedModel):
 
         Args:
             input_ids, attention_mask, input_values, audio_mask: See `forward`.
-            **options: Of transformers' `generate`. Without an end token of the language model's own, an answer
-                ends where the prompt's answers do.
+            **options: Of transformers' `generate`. Where the language model has no end token of its own, an
+                answer ends as the prompt's answers do.
 
         Returns the prompts (padded on the left) and what follows, int64 (B, T + num_new), as transformers'
         `generate` does; or its output object where `return_dict_in_generate` is asked for.
@@ -209,8 +212,6 @@ class SpeechLMForICL(SavedApart, PreTrainedModel):
         encoder = self.speech_encoder.to(self.device)
         features = encode_clips(encoder, waveforms, self.projector.options.level)
         return torch.stack(features) if self.projector.options.level == "pooled" else features
-
-    # The model's own prompts and cached features -----------------------------------------------------------
 
     def batch(self, prompts: Sequence[EncodedPrompt], features: Clips | None) -> PromptBatch:
         """Prompts (of `prompt.encode`) with their clips' placeholders expanded, on the model's device;

@@ -42,7 +42,10 @@ class SpeechLMProcessor(ProcessorMixin):
     """
 
     audio_kwargs: ClassVar[dict[str, Any]] = {"sampling_rate": SAMPLE_RATE}
-    text_kwargs: ClassVar[dict[str, Any]] = {"padding": True, "padding_side": "left"}  # as generation needs it
+    text_kwargs: ClassVar[dict[str, Any]] = {
+        "padding": True,
+        "padding_side": "left",
+    }  # as generation needs it
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What every projector is: from a clip's encoder states to the language-model embeddings that stand for it."""
+"""What every projector is: from a clip's encoder states to language-model embeddings that stand for it."""
 
 from __future__ import annotations
 

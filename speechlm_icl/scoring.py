@@ -40,9 +40,7 @@ class Enrolment:
 
 
 @torch.inference_mode()
-def read_enrolment(
-    model: SpeechLMForICL, features: Clips | None, answers: Sequence[Answer]
-) -> Enrolment:
+def read_enrolment(model: SpeechLMForICL, features: Clips | None, answers: Sequence[Answer]) -> Enrolment:
     """Let the model read the instruction and N pairs; N may be 0.
 
     Args:

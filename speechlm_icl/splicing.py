@@ -32,7 +32,7 @@ def expand(prompt: EncodedPrompt, lengths: Sequence[int]) -> EncodedPrompt:
 
 
 def clips_at(audio: Tensor, lengths: Sequence[int]) -> Tensor:
-    """Which clip each position belongs to (B, T), TEXT elsewhere, for prompts whose placeholders are expanded.
+    """Which clip each position belongs to (B, T), TEXT elsewhere, where placeholders are expanded.
 
     Args:
         audio: Where the placeholders are, bool (B, T).
@@ -48,7 +48,8 @@ def clips_at(audio: Tensor, lengths: Sequence[int]) -> Tensor:
             f"{sum(lengths)}"
         )
     clip = torch.repeat_interleave(
-        torch.arange(len(lengths), device=audio.device), torch.tensor(lengths, dtype=torch.int64, device=audio.device)
+        torch.arange(len(lengths), device=audio.device),
+        torch.tensor(lengths, dtype=torch.int64, device=audio.device),
     )
     same = clip[1:] == clip[:-1]
     broken = same & ((rows[1:] != rows[:-1]) | (columns[1:] != columns[:-1] + 1))

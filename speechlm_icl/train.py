@@ -25,9 +25,9 @@ from perser.errors import UserError
 from perser.features import FeatureStore, cached_features
 from perser.folders import whole_folder
 from perser.training import Best, cosine, progress, start
-from speechlm_icl.language_model import LoraOptions, check_language_model
 from speechlm_icl.checkpoint import TRAINING, WEIGHTS
 from speechlm_icl.clips import clips_on, read_clips
+from speechlm_icl.language_model import LoraOptions, check_language_model
 from speechlm_icl.model import SpeechLMForICL, new_model
 from speechlm_icl.processing import SpeechLMProcessor
 from speechlm_icl.projector import Clips, ProjectorOptions
@@ -212,8 +212,8 @@ def _step(
 ) -> float:
     """One optimiser step on this process's share of the sequences; returns its loss in nats an answer.
 
-    `trained` is the model's `AnswerLosses` as accelerate wrapped it: the loss goes through the wrapper, which sums gradients
-    over the processes.
+    `trained` is the model's `AnswerLosses` as accelerate wrapped it: the loss goes through the wrapper, which
+    sums gradients over the processes.
     """
     trained.train()
     size = max(1, options.sequences_per_step // (options.accumulate * accelerator.num_processes))

@@ -17,7 +17,9 @@ class ConvolutionProjector(Projector):
         super().__init__(sizes, options)
         stride = options.windows_per_token
         self.norm = nn.RMSNorm(sizes.feature_size, eps=1e-6)
-        self.convolution = nn.Conv1d(sizes.feature_size, options.width, 2 * stride + 1, stride, padding=stride)
+        self.convolution = nn.Conv1d(
+            sizes.feature_size, options.width, 2 * stride + 1, stride, padding=stride
+        )
         self.dropout = nn.Dropout(options.dropout)
         self.out = nn.Linear(options.width, sizes.hidden_size, bias=False)
 

@@ -15,8 +15,8 @@ LAYERS = 2
 
 
 class QFormerProjector(Projector):
-    """A window-level Q-Former (SALMONN, Tang et al. 2024, arXiv 2310.13289): `tokens_per_stretch` queries read
-    each stretch of windows_per_token windows, apart from all others."""
+    """A window-level Q-Former (SALMONN, Tang et al. 2024, arXiv 2310.13289): `tokens_per_stretch` queries
+    read each stretch of `windows_per_token` windows, apart from all others."""
 
     def __init__(self, sizes: Sizes, options: ProjectorOptions) -> None:
         super().__init__(sizes, options)

@@ -22,11 +22,13 @@ class StackProjector(Projector):
 
     def forward(self, clips: Clips) -> list[Tensor]:
         """Windows (num_windows, L+1, D) of each clip to (ceil(num_windows / windows_per_token), H)."""
-        stacks = [stacked(clip, self.options.windows_per_token).flatten(1) for clip in self.mixed_clips(clips)]
+        stacks = [
+            stacked(clip, self.options.windows_per_token).flatten(1) for clip in self.mixed_clips(clips)
+        ]
         embeddings = self.out_norm(self.mlp(self.norm(torch.cat(stacks))))
         return list(embeddings.split([len(stack) for stack in stacks]))
 
 
 def stacked(windows: Tensor, count: int) -> Tensor:
-    """Windows (T, D) in stretches of `count`, the last one filled up with zeros: (ceil(T / count), count, D)."""
+    """Windows (T, D) in stretches, the last one filled up with zeros: (ceil(T / count), count, D)."""
     return F.pad(windows, (0, 0, 0, -len(windows) % count)).unflatten(0, (-1, count))

@@ -51,7 +51,10 @@ def expected(encoder, waveform, level):
         if level == "pooled":
             return torch.stack([state[0].mean(dim=0) for state in states])
         if level.startswith("windows:"):
-            every, size = torch.stack([state[0] for state in states], dim=1), int(level.removeprefix("windows:"))
+            every, size = (
+                torch.stack([state[0] for state in states], dim=1),
+                int(level.removeprefix("windows:")),
+            )
             return torch.stack([every[at : at + size].mean(dim=0) for at in range(0, len(every), size)])
         return states[int(level.removeprefix("layer:"))][0]
 
@@ -202,7 +205,9 @@ def test_losing_the_race_uses_the_winners_store(encoder, tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
-@pytest.mark.parametrize("level", ["layer:4", "layer:", "layer:-1", "layer", "mean", "pooled:1", "windows:0", "windows"])
+@pytest.mark.parametrize(
+    "level", ["layer:4", "layer:", "layer:-1", "layer", "mean", "pooled:1", "windows:0", "windows"]
+)
 def test_an_unknown_level(encoder, level, tmp_path):
     with pytest.raises(UserError, match="layer:0 to layer:3"):
         cached_features(FakeRecordings(), encoder, level, tmp_path)

@@ -9,7 +9,9 @@ from perser.encoder import SpeechEncoder
 SAMPLES = (1, 200, 399, 400, 401, 639, 640, 719, 720, 721, 800, 4_321, 16_000, 40_123)
 
 
-@pytest.mark.parametrize("name", ["tiny-wav2vec2", "tiny-hubert", "tiny-wavlm", "tiny-data2vec", "tiny-whisper"])
+@pytest.mark.parametrize(
+    "name", ["tiny-wav2vec2", "tiny-hubert", "tiny-wavlm", "tiny-data2vec", "tiny-whisper"]
+)
 def test_it_is_what_the_front_end_gives(name):
     encoder = SpeechEncoder.from_name(name)
     for samples in SAMPLES:

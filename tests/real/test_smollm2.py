@@ -11,7 +11,7 @@ from perser.labels import EmotionSet
 from speechlm_icl.language_model import LoraOptions
 from speechlm_icl.model import SpeechLMForICL, new_model
 from speechlm_icl.projector import ProjectorOptions
-from speechlm_icl.prompt import PromptOptions, collate
+from speechlm_icl.prompt import PromptOptions
 from speechlm_icl.scoring import label_log_probabilities
 
 FOLDER = os.environ.get("PERSER_SMOLLM2", "")
@@ -44,8 +44,8 @@ def test_cached_scores_equal_full_forward_passes(model):
     scores = label_log_probabilities(model, features[:4], ANSWERS, features[4:])
     for query in range(2):
         for emotion, label in enumerate(model.prompt.labels):
-            batch = collate([model.prompt.encode([*ANSWERS, [emotion]])])
             clips = torch.cat([features[:4], features[4 + query : 5 + query]])
+            batch = model.batch([model.prompt.encode([*ANSWERS, [emotion]])], clips)
             with torch.no_grad():
                 logits = model.language_model.causal(inputs_embeds=model.embed(batch, clips)).logits[0]
             first = len(logits) - len(label) - len(model.prompt.separator)
@@ -56,7 +56,7 @@ def test_cached_scores_equal_full_forward_passes(model):
 
 def test_a_few_adapter_steps_lower_the_loss_and_survive_saving(model, tmp_path):
     features = torch.randn(4, 3, 8, generator=torch.Generator().manual_seed(1))
-    batch = collate([model.prompt.encode(ANSWERS)])
+    batch = model.batch([model.prompt.encode(ANSWERS)], features)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-3)
     losses = []

@@ -1,6 +1,5 @@
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
@@ -100,7 +99,9 @@ def test_another_language_model_of_the_same_name_is_refused(build, tmp_path, lla
     SpeechLMForICL.from_pretrained(tmp_path / "models" / "speech-lm")
     weights = base / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\1")
-    with pytest.raises(UserError, match=r"language model '.*base' is not the one that this model was trained"):
+    with pytest.raises(
+        UserError, match=r"language model '.*base' is not the one that this model was trained"
+    ):
         SpeechLMForICL.from_pretrained(tmp_path / "models" / "speech-lm")
 
 
@@ -123,7 +124,7 @@ def test_an_encoder_of_another_size_is_refused(build):
 
 def test_an_encoder_folder_that_is_none_is_named(build, tmp_path):
     model = build(encoder=str(tmp_path))
-    with pytest.raises(UserError, match="is not a model folder: it has no config.json"):
+    with pytest.raises(UserError, match=r"is not a model folder: it has no config\.json"):
         _ = model.speech_encoder
 
 
@@ -131,7 +132,7 @@ def test_a_checkpoint_whose_base_has_gone_names_it(build, tmp_path, llama_folder
     base = shutil.copytree(llama_folder, tmp_path / "base")
     build(str(base)).save_pretrained(tmp_path / "models" / "speech-lm")
     shutil.rmtree(base)
-    with pytest.raises(UserError, match="cannot load language model '.*base'"):
+    with pytest.raises(UserError, match=r"cannot load language model '.*base'"):
         SpeechLMForICL.from_pretrained(tmp_path / "models" / "speech-lm")
 
 

@@ -1,4 +1,4 @@
-"""`model(**inputs)` and `model.generate(**inputs)` on what the processor made, as a transformers user has them."""
+"""`model(**inputs)` and `model.generate(**inputs)` on what the processor made."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from speechlm_icl.model import SpeechLMForICL
 from speechlm_icl.processing import SpeechLMProcessor
 
 CLIPS = [0.1 * torch.randn(n, generator=torch.Generator().manual_seed(n)) for n in (12_000, 5_000, 31_000)]
-TEXTS = ["What does this person hear ? <|audio|> happy \n <|audio|>", "<|audio|> sad"]
+TEXTS = ["What does this person hear ? <|audio|> happy \n <|audio|>", "sad <|audio|> angry"]
 OWN = [CLIPS[:2], CLIPS[2:]]
 """Each text's clips."""
 
@@ -39,7 +39,9 @@ def test_the_prompt_of_text_is_the_models_own_prompt(hearing, processor):
     """The same clips and answers by way of the processor and by way of `prompt` and features."""
     clips = CLIPS[:2]
     inputs = processor(
-        text="What does this person hear ? <|audio|> happy \n <|audio|> sad \n", audio=clips, return_tensors="pt"
+        text="What does this person hear ? <|audio|> happy \n <|audio|> sad \n",
+        audio=clips,
+        return_tensors="pt",
     )
     features = hearing.hear(inputs.input_values, inputs.audio_mask)
     batch = hearing.batch([hearing.prompt.encode([[1], [2]])], features)
@@ -56,7 +58,7 @@ def test_loss_is_over_text_alone(hearing, processor, side):
     losses = []
     for row in range(2):
         for at in range(1, inputs.input_ids.shape[1]):
-            if counted[row, at]:
+            if counted[row, at] and inputs.attention_mask[row, at - 1]:
                 token = inputs.input_ids[row, at][None]
                 losses.append(F.cross_entropy(outputs.logits[row, at - 1][None], token))
     assert_close(outputs.loss, torch.stack(losses).mean())

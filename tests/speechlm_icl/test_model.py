@@ -41,7 +41,10 @@ def test_padding_changes_nothing(model, store):
     padded = collate([model.prompt.encode(ANSWERS), longer])
     more = torch.cat([features, store.stack([f"u{i}" for i in range(7)])])
     assert_close(
-        model.losses(batch, features)[0], model.losses(padded, more)[0, : batch.token_ids.shape[1]], atol=1e-5, rtol=1e-5
+        model.losses(batch, features)[0],
+        model.losses(padded, more)[0, : batch.token_ids.shape[1]],
+        atol=1e-5,
+        rtol=1e-5,
     )
 
 
