@@ -142,11 +142,16 @@ class Projector(nn.Module, ABC):
         self.std.copy_((squares / count - mean.square()).clamp_min(0).sqrt().clamp_min(1e-5))
 
     def mixed(self, states: Tensor) -> Tensor:
-        """States (n, L+1, D) to their layers' weighted sum (n, D)."""
-        states = (states.to(self.mean.dtype) - self.mean) / self.std
+        """States (n, L+1, D) to their standardised layers' weighted sum (n, D).
+
+        While training, with the noise that independent noise on every standardised feature sums up to:
+        Gaussian again, sqrt(sum of the squared weights) times as strong.
+        """
+        weights = self.layer_weights.softmax(dim=0)
+        mixed = weights @ ((states.to(self.mean.dtype) - self.mean) / self.std)
         if self.training and self.options.feature_noise:
-            states = states + self.options.feature_noise * torch.randn_like(states)
-        return torch.einsum("l,nld->nd", self.layer_weights.softmax(dim=0), states)
+            mixed = mixed + self.options.feature_noise * weights.norm() * torch.randn_like(mixed)
+        return mixed
 
     def mixed_clips(self, clips: Sequence[Tensor]) -> list[Tensor]:
         """Windows (num_windows, L+1, D) of each clip to (num_windows, D)."""

@@ -151,3 +151,17 @@ def test_each_kind_says_which_features_it_reads():
 def test_options_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=r"projector\.\w+ must be"):
         ProjectorOptions(**wrong)
+
+
+def test_the_noise_is_what_noise_on_every_feature_sums_up_to():
+    """Mean and deviation over many draws, against noise added feature by feature."""
+    module = projector(feature_noise=0.7)
+    with torch.no_grad():
+        module.layer_weights.copy_(torch.tensor([0.0, 1.0, -0.5]))
+    (clip,) = clips([1])
+    drawn = module.mixed(clip.expand(20_000, -1, -1))
+    weights = module.layer_weights.softmax(dim=0)
+    noisy = clip + 0.7 * torch.randn(20_000, 3, 5)
+    expected = torch.einsum("l,nld->nd", weights, noisy)
+    assert_close(drawn.mean(dim=0), expected.mean(dim=0), atol=0.02, rtol=0)
+    assert_close(drawn.std(dim=0), expected.std(dim=0), atol=0.02, rtol=0)
