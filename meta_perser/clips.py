@@ -11,7 +11,7 @@ from torch import Tensor
 
 from meta_perser.buckets import bucketed, bucketed_alike
 from meta_perser.model import ClipBatch, EmotionRecognizer
-from perser.encoder import mean_pool
+from perser.encoder import mean_pool, window_means
 from perser.features import FeatureStore, cached_features
 
 if TYPE_CHECKING:
@@ -121,10 +121,3 @@ def standardise(
     model.set_scope("head")
     model.standardise(ClipSource(recordings, model, cache).batch(utterances).lower)
     model.set_scope(scope)
-
-
-def window_means(frames: Tensor, size: int) -> Tensor:
-    """Means (ceil(T / size), F) of frames (T, F), `size` after `size`; the last is that of what is left."""
-    if size == 1:
-        return frames
-    return torch.stack([window.mean(dim=0) for window in frames.split(size)])

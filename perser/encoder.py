@@ -62,6 +62,8 @@ class SpeechEncoder(nn.Module):
         self.hidden_size: int = model.config.hidden_size
         self.num_heads: int = model.config.num_attention_heads
         self.front_size: int = family.front_size(model.config)
+        self.frame_count = family.frame_count(model.config, extractor)
+        """Frames by the number of samples."""
         self._extractor = extractor
         self._family = family
         use_exact_weight_norm(model)
@@ -238,3 +240,10 @@ def mean_pool(hidden: Tensor, mask: Tensor | None) -> Tensor:
     if mask is None:
         return hidden.mean(dim=1)
     return hidden.masked_fill(~mask.unsqueeze(-1), 0.0).sum(dim=1) / mask.sum(dim=1, keepdim=True)
+
+
+def window_means(frames: Tensor, size: int) -> Tensor:
+    """Means (ceil(T / size), ...) of frames (T, ...), `size` after `size`; the last of what is left."""
+    if size == 1:
+        return frames
+    return torch.stack([window.mean(dim=0) for window in frames.split(size)])

@@ -33,6 +33,8 @@ from transformers import (
 from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from perser.frame_count import FrameCount
+
 # Of transformers' own call for WavLM, each time it meets padding; the result is right.
 warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask")
 
@@ -68,6 +70,10 @@ class Family(ABC):
         self, model: PreTrainedModel, extractor: SequenceFeatureExtractor, waveform: Tensor
     ) -> Tensor:
         """One waveform (num_samples,) at 16 kHz to frames (num_frames, F)."""
+
+    @abstractmethod
+    def frame_count(self, config: PretrainedConfig, extractor: SequenceFeatureExtractor) -> FrameCount:
+        """How many frames `front_end` gives."""
 
     @abstractmethod
     def embed(self, model: PreTrainedModel, frames: Tensor, mask: Tensor | None) -> Tensor:
@@ -125,6 +131,10 @@ class Wav2Vec2Family(Family):
             waveform.cpu().numpy(), sampling_rate=ENCODER_RATE, return_tensors="pt"
         ).input_values
         return model.feature_extractor(values.to(model.device, model.dtype))[0].T
+
+    def frame_count(self, config: PretrainedConfig, extractor: SequenceFeatureExtractor) -> FrameCount:
+        convolutions = tuple(zip(config.conv_kernel, config.conv_stride, strict=True))
+        return FrameCount(convolutions, least=_receptive_field(config))
 
     def embed(self, model: PreTrainedModel, frames: Tensor, mask: Tensor | None) -> Tensor:
         projected = model.feature_projection(frames)
@@ -258,9 +268,14 @@ class WhisperFamily(Family):
     def front_end(
         self, model: PreTrainedModel, extractor: SequenceFeatureExtractor, waveform: Tensor
     ) -> Tensor:
-        samples_a_frame = extractor.hop_length * model.conv1.stride[0] * model.conv2.stride[0]
-        windows = waveform.split(model.config.max_source_positions * samples_a_frame)
+        windows = waveform.split(self.frame_count(model.config, extractor).window)
         return torch.cat([self._window(model, extractor, window) for window in windows])
+
+    def frame_count(self, config: PretrainedConfig, extractor: SequenceFeatureExtractor) -> FrameCount:
+        # The log-mel's hops, then the second convolution's stride; the kernels are padded.
+        hop = extractor.hop_length
+        window = config.max_source_positions * hop * 2
+        return FrameCount(((hop, hop), (1, 2)), least=extractor.n_fft, window=window)
 
     @staticmethod
     def _window(model: PreTrainedModel, extractor: SequenceFeatureExtractor, waveform: Tensor) -> Tensor:

@@ -5,10 +5,12 @@
     store.stack(utterance_ids)     # (n, L + 1, D)
 
 Levels, all float32 (a second of speech is 50 frames):
-    frontend   the frozen front-end's frames (T, F): what an adapting trunk reads; 100 kB a second for F = 512
-    pooled     the mean over time of every hidden state (L + 1, D)
-    pooled:<n> the same of hidden states 0 to n alone (n + 1, D)
-    layer:<n>  hidden state n frame by frame (T, D); 0 is the trunk's entrance, L the model's output
+    frontend     the frozen front-end's frames (T, F): what adapting trunks read; 100 kB a second for F = 512
+    pooled       the mean over time of every hidden state (L + 1, D)
+    pooled:<n>   the same of hidden states 0 to n alone (n + 1, D)
+    layer:<n>    hidden state n frame by frame (T, D); 0 is the trunk's entrance, L the model's output
+    windows:<n>  the mean of every hidden state over each n frames (ceil(T / n), L + 1, D), the last window
+                 being shorter where T is no multiple of n
 
 A store is a folder `<level>-<key>/` with `features.npy` (all utterances' rows one after the other) and
 `index.json`. The key covers the recordings and the weights that the level depends on, so that changed
@@ -31,11 +33,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from perser.encoder import SpeechEncoder, mean_pool, pad
+from perser.encoder import SpeechEncoder, mean_pool, pad, window_means
 from perser.errors import UserError
 
 Level = str
-"""`frontend`, `pooled`, `pooled:<n>` or `layer:<n>`."""
+"""`frontend`, `pooled`, `pooled:<n>`, `layer:<n>` or `windows:<n>`."""
 
 _FORMAT = 1  # part of every key: raise it when what is stored changes
 # Seconds of padded audio in a batch: a CPU is no faster with more (it runs out of cache), a GPU is.
@@ -73,7 +75,8 @@ class FeatureStore:
         return utterance_id in self._spans
 
     def __getitem__(self, utterance_id: str) -> Tensor:
-        """A float32 copy: (T, F), (L + 1, D) or (T, D) by level. Raises KeyError for an unknown id."""
+        """A float32 copy: (T, F), (L + 1, D), (T, D) or (ceil(T / n), L + 1, D) by level. Raises KeyError for
+        an unknown id."""
         start, rows = self._spans[utterance_id]
         return torch.from_numpy(np.array(self._rows[start : start + rows]))
 
@@ -100,7 +103,7 @@ def cached_features(
 
     Raises UserError for an unknown level, or for an utterance whose features are not finite.
     """
-    layer = _layer_number(level, encoder.num_layers)
+    _check_level(level, encoder.num_layers)
     folder = cache / f"{level.replace(':', '-')}-{_key(recordings, encoder, level)}"
     if not folder.is_dir():
         cache.mkdir(parents=True, exist_ok=True)
@@ -110,7 +113,7 @@ def cached_features(
             written = Path(temporary) / folder.name
             written.mkdir()
             with encoder.without_adapters():
-                _write(recordings, encoder, level, layer, written)
+                _write(recordings, encoder, level, written)
             try:
                 written.rename(folder)
             except OSError:
@@ -119,31 +122,44 @@ def cached_features(
     return FeatureStore(folder)
 
 
-def _layer_number(level: Level, num_layers: int) -> int | None:
-    """n of `layer:<n>` and `pooled:<n>`, None of the other levels."""
+def encode_clips(encoder: SpeechEncoder, waveforms: Sequence[Tensor], level: Level) -> list[Tensor]:
+    """The features that a store of this level would hold of these waveforms (num_samples,), one tensor each,
+    on the encoder's device. Raises UserError for an unknown level."""
+    _check_level(level, encoder.num_layers)
+    with torch.no_grad():
+        return list(_encode(encoder, list(waveforms), level))
+
+
+def _check_level(level: Level, num_layers: int) -> None:
     if level in ("frontend", "pooled"):
-        return None
+        return
     kind, _, number = level.partition(":")
-    if kind not in ("layer", "pooled") or not number.isdecimal() or int(number) > num_layers:
+    known = number.isdecimal() and (
+        (kind in ("layer", "pooled") and int(number) <= num_layers)
+        or (kind == "windows" and int(number) >= 1)
+    )
+    if not known:
         raise UserError(
-            f"unknown feature level '{level}': frontend, pooled, or pooled:N or layer:N with N from 0 to "
-            f"{num_layers}"
+            f"unknown feature level '{level}': frontend, pooled, pooled:N or layer:N with N from 0 to "
+            f"{num_layers}, or windows:N with N from 1"
         )
-    return int(number)
 
 
 def _key(recordings: Recordings, encoder: SpeechEncoder, level: Level) -> str:
-    part = {"frontend": "frontend", "pooled": "all"}.get(level) or _layer_number(level, encoder.num_layers)
+    kind, _, number = level.partition(":")
+    part = "frontend" if kind == "frontend" else "all"
+    if number and kind in ("layer", "pooled"):
+        part = int(number)
     parts = [_FORMAT, recordings.fingerprint, encoder.fingerprint(part), level]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
 
-def _write(
-    recordings: Recordings, encoder: SpeechEncoder, level: Level, layer: int | None, folder: Path
-) -> None:
+def _write(recordings: Recordings, encoder: SpeechEncoder, level: Level, folder: Path) -> None:
     """Encodes all utterances, the longest first, into the folder's two files."""
     lengths = {utterance_id: recordings.duration(utterance_id) for utterance_id in recordings.utterance_ids}
-    width = encoder.front_size if level == "frontend" else encoder.hidden_size
+    row_shape: tuple[int, ...] = (encoder.front_size if level == "frontend" else encoder.hidden_size,)
+    if level.startswith("windows:"):
+        row_shape = (encoder.num_layers + 1, *row_shape)
     seconds = _CPU_BATCH_SECONDS if encoder.model.device.type == "cpu" else _GPU_BATCH_SECONDS
     spans: list[tuple[str, int, int]] = []
     row = 0
@@ -152,11 +168,9 @@ def _write(
         torch.inference_mode(),
         tqdm(total=len(lengths), desc=f"encoding ({level})", unit="utt") as progress,
     ):
-        _write_header(file, row, width)
+        _write_header(file, (row, *row_shape))
         for utterance_ids, waveforms in _decoded(recordings, _batches(lengths, seconds)):
-            for utterance_id, features in zip(
-                utterance_ids, _encode(encoder, waveforms, level, layer), strict=True
-            ):
+            for utterance_id, features in zip(utterance_ids, _encode(encoder, waveforms, level), strict=True):
                 if not torch.isfinite(features).all():
                     raise UserError(
                         f"the encoder '{encoder.name}' gives non-finite values for '{utterance_id}'"
@@ -165,25 +179,29 @@ def _write(
                 spans.append((utterance_id, row, len(features)))
                 row += len(features)
             progress.update(len(utterance_ids))
-        _write_header(file, row, width)
+        _write_header(file, (row, *row_shape))
     index = {"level": level, "encoder": encoder.name, "spans": spans}
     (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
 
 
-def _encode(
-    encoder: SpeechEncoder, waveforms: list[Tensor], level: Level, layer: int | None
-) -> list[Tensor] | Tensor:
-    """The features of a batch, one tensor (rows, width) an utterance."""
+def _encode(encoder: SpeechEncoder, waveforms: list[Tensor], level: Level) -> list[Tensor] | Tensor:
+    """The features of a batch, one tensor (rows, ...) an utterance."""
     clips = encoder.frontend(waveforms)
     if level == "frontend":
         return clips
     frames, mask = pad(clips)
     if level == "pooled":
         return torch.stack([mean_pool(state, mask) for state in encoder.hidden_states(frames, mask)], dim=1)
+    kind, _, number = level.partition(":")
+    if kind == "windows":
+        states = torch.stack(encoder.hidden_states(frames, mask), dim=2)  # (B, T, L + 1, D)
+        return [
+            window_means(state[: len(clip)], int(number)) for state, clip in zip(states, clips, strict=True)
+        ]
     states = [encoder.embed(frames, mask)]
-    if layer:
-        states += encoder.run_layers(states[0], mask, stop=layer)
-    if level.startswith("pooled"):
+    if int(number):
+        states += encoder.run_layers(states[0], mask, stop=int(number))
+    if kind == "pooled":
         return torch.stack([mean_pool(state, mask) for state in states], dim=1)
     return [state[: len(clip)] for state, clip in zip(states[-1], clips, strict=True)]
 
@@ -219,9 +237,7 @@ def _decoded(recordings: Recordings, batches: list[list[str]]) -> Iterator[tuple
             yield batch, waveforms
 
 
-def _write_header(file: BinaryIO, rows: int, width: int) -> None:
+def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
     """(Re)writes the .npy header at the start; numpy leaves room in it for the number of rows to grow."""
     file.seek(0)
-    np.lib.format.write_array_header_1_0(
-        file, {"shape": (rows, width), "fortran_order": False, "descr": "<f4"}
-    )
+    np.lib.format.write_array_header_1_0(file, {"shape": shape, "fortran_order": False, "descr": "<f4"})

@@ -17,7 +17,8 @@ from torch import Tensor
 from perser.episodes import Task, aggregated_targets
 from perser.features import FeatureStore
 from perser.training import cosine, progress
-from speechlm_icl.model import SpeechLanguageModel
+from speechlm_icl.clips import clips_on, read_clips
+from speechlm_icl.model import SpeechLMForICL
 from speechlm_icl.options import IclTraining
 
 CLIPS_AT_ONCE = 128
@@ -25,9 +26,7 @@ SHARPNESS = 10.0
 """What cosines are multiplied by: with 1, the softmax over a few labels could never be sure."""
 
 
-def align(
-    model: SpeechLanguageModel, tasks: Sequence[Task], store: FeatureStore, options: IclTraining
-) -> float:
+def align(model: SpeechLMForICL, tasks: Sequence[Task], store: FeatureStore, options: IclTraining) -> float:
     """Train the projector in place on the labels that all persons together give; returns the last steps'
     mean loss in nats a clip."""
     targets = aggregated_targets(tasks, model.prompt.emotions)
@@ -52,7 +51,7 @@ def align(
     return float(np.mean(losses[-20:]))
 
 
-def label_embeddings(model: SpeechLanguageModel) -> Tensor:
+def label_embeddings(model: SpeechLMForICL) -> Tensor:
     """The mean of the input embeddings of each label's tokens, float32 (C, H)."""
     with torch.no_grad():
         tokens = [torch.tensor(label, device=model.device)[None] for label in model.prompt.labels]
@@ -60,7 +59,7 @@ def label_embeddings(model: SpeechLanguageModel) -> Tensor:
 
 
 def alignment_loss(
-    model: SpeechLanguageModel,
+    model: SpeechLMForICL,
     utterances: Sequence[str],
     targets: Mapping[str, np.ndarray],
     words: Tensor,
@@ -68,7 +67,7 @@ def alignment_loss(
 ) -> Tensor:
     """Cross-entropy in nats a clip between the label distributions of the clips and the softmax of the
     cosines, times SHARPNESS, between a clip's mean embedding and the label words' (C, H)."""
-    frames = model.projector(store.stack(utterances).to(model.device))
+    frames = model.projector(clips_on(read_clips(store, utterances), model.device))
     clips = torch.stack([one.mean(dim=0) for one in frames])
     cosines = F.cosine_similarity(clips[:, None].float(), words[None], dim=-1)
     wanted = torch.from_numpy(np.stack([targets[one] for one in utterances])).to(model.device)

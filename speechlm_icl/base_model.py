@@ -42,10 +42,12 @@ class BaseFiles:
     name: str
     source: ModelSource
     gguf_file: str | None = None
+    commit: str | None = None
 
     def load(self, auto: type, **options: Any) -> Any:
         """`from_pretrained` of an Auto class. Raises UserError, in one line, where it fails."""
         options |= {} if self.gguf_file is None else {"gguf_file": self.gguf_file}
+        options |= {} if self.commit is None else {"revision": self.commit}
         try:
             with quiet_transformers(progress=not self.source.is_folder):
                 return auto.from_pretrained(self.source.path, local_files_only=self.source.offline, **options)
@@ -56,10 +58,10 @@ class BaseFiles:
             raise UserError(f"cannot load the {KIND} '{self.name}': {reason}") from error
 
 
-def find_base(name: str) -> BaseFiles:
+def find_base(name: str, commit: str | None = None) -> BaseFiles:
     """Raises UserError for a name that is neither a model folder, a GGUF file nor on the Hub."""
     if not name.endswith(GGUF):
-        return BaseFiles(name, find_model(name, KIND, TINY_LLAMA))
+        return BaseFiles(name, find_model(name, KIND, TINY_LLAMA), commit=commit)
     file = Path(name).expanduser()
     if not file.is_file():
         raise UserError(f"no {KIND} '{name}': the file is not there")
@@ -91,9 +93,11 @@ def check_base(name: str, weights: BaseWeights, targets: Sequence[str]) -> None:
         check_targets(AutoModelForCausalLM.from_config(config), name, targets)
 
 
-def load_base(name: str, weights: BaseWeights) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The frozen model and its tokenizer, on the CPU."""
-    files = find_base(name)
+def load_base(
+    name: str, weights: BaseWeights, commit: str | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The frozen model and its tokenizer, on the CPU; `commit` says which one of that name on the Hub."""
+    files = find_base(name, commit)
     base_config(files)
     _check_quantised(name, weights)
     model, report = files.load(AutoModelForCausalLM, **_loading(weights), output_loading_info=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
+from math import ceil
 
 from perser.episodes import Task
 from perser.errors import UserError
@@ -11,6 +12,9 @@ from perser.labels import EmotionSet
 from speechlm_icl.language_model import tokenizer_and_context
 from speechlm_icl.projector import ProjectorOptions
 from speechlm_icl.prompt import Answer, PromptFormat, PromptOptions
+
+FRAMES_A_SECOND = 50
+"""Of every family of speech encoders here."""
 
 
 def check_fits(
@@ -55,12 +59,16 @@ def check_training_fits(
     tasks: Sequence[Task],
     pairs: int,
     projector: ProjectorOptions,
+    duration: Callable[[str], float],
 ) -> None:
-    """`check_fits` for the longest sequence that can be drawn for meta-training; loads no weights. Raises
-    UserError too for what is wrong with the prompt itself."""
+    """`check_fits` for the longest sequence that can be drawn for meta-training, where `duration` gives an
+    utterance's seconds; loads no weights. Raises UserError too for what is wrong with the prompt itself."""
     tokenizer, context = tokenizer_and_context(language_model, prompt.texts(emotions))
     form = PromptFormat(tokenizer, emotions, prompt)
     for task in tasks:
         answers = [[emotions.index(word) for word in words] for words in task.emotions]
-        longest = sorted(answers, key=lambda answer: len(form.answer_tokens(answer)))[-pairs - 1 :]
-        check_fits(form, longest, [projector.tokens_per_clip] * len(longest) + [0], context)
+        clips = [projector.num_tokens(ceil(FRAMES_A_SECOND * duration(one))) for one in task.utterances]
+        drawn = list(zip(answers, clips, strict=True))
+        drawn.sort(key=lambda pair: pair[1] + len(form.answer_tokens(pair[0])), reverse=True)
+        longest = drawn[: pairs + 1]
+        check_fits(form, [answer for answer, _ in longest], [*(count for _, count in longest), 0], context)

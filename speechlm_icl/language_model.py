@@ -6,7 +6,6 @@ Either a tiny Llama trained in full from its config, or any causal language mode
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,8 +41,6 @@ if TYPE_CHECKING:
 
 WHOLE, ADAPTER = "language_model", "adapter"
 """Where in a model folder a model that was trained in full, or an adapter, is kept."""
-BASE = "base.json"
-"""Beside an adapter: how the weights that it was trained on were kept."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +152,6 @@ class LanguageModel(nn.Module):
         """Write what was trained into a model folder: all of it, or the adapter in peft's own format."""
         if self.adapted:
             self.model.save_pretrained(folder / ADAPTER, save_embedding_layers=False)
-            (folder / ADAPTER / BASE).write_text(json.dumps({"weights": self.base_weights}) + "\n")
         else:
             self.model.save_pretrained(folder / WHOLE)
             self.tokenizer.save_pretrained(folder / WHOLE)
@@ -176,15 +172,17 @@ def new_language_model(name: str, texts: Sequence[str], lora: LoraOptions) -> La
     return LanguageModel(_with_adapter(base, name, lora), tokenizer, name, lora.base_weights)
 
 
-def load_language_model(folder: Path, name: str) -> LanguageModel:
-    """The trained language model of a model folder; `name` says where the base of an adapter is."""
+def load_language_model(
+    folder: Path, name: str, weights: BaseWeights, commit: str | None = None
+) -> LanguageModel:
+    """The trained language model of a model folder; `name` says where the base of an adapter is, `weights`
+    how it was kept, and `commit` which one it is on the Hub."""
     if name == TINY_LLAMA:
         model = LlamaForCausalLM.from_pretrained(folder / WHOLE)
         return LanguageModel(model, AutoTokenizer.from_pretrained(folder / WHOLE), name)
     from peft import PeftModel  # imports bitsandbytes where it is installed: slow, and it writes a warning
 
-    weights: BaseWeights = json.loads((folder / ADAPTER / BASE).read_text(encoding="utf-8"))["weights"]
-    base, tokenizer = load_base(name, weights)
+    base, tokenizer = load_base(name, weights, commit)
     return LanguageModel(PeftModel.from_pretrained(base, folder / ADAPTER), tokenizer, name, weights)
 
 

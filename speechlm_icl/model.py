@@ -1,65 +1,239 @@
-"""The speech language model: a projector that lets a language model hear, and the prompt it reads."""
+"""The speech language model: a projector that lets a language model hear, and the prompt it reads.
+
+model = SpeechLMForICL.from_pretrained("runs/quickstart/models/speech-lm")
+processor = SpeechLMProcessor.from_pretrained("runs/quickstart/models/speech-lm")
+inputs = processor(text="<|audio|> happy\\n<|audio|>", audio=[one, other], return_tensors="pt")
+loss = model(**inputs, labels=inputs.input_ids).loss
+words = model.generate(**inputs, max_new_tokens=4)[:, inputs.input_ids.shape[1]:]
+"""
 
 from __future__ import annotations
 
-import json
-import os
+from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
+from functools import cached_property
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers.utils import ModelOutput
 
+from perser.encoder import SpeechEncoder
 from perser.errors import UserError
+from perser.features import encode_clips
 from perser.labels import EmotionSet
-from speechlm_icl.language_model import (
-    LanguageModel,
-    LoraOptions,
-    load_language_model,
-    new_language_model,
-)
-from speechlm_icl.projector import PooledProjector, ProjectorOptions, splice
-from speechlm_icl.prompt import IGNORE, PromptBatch, PromptFormat, PromptOptions
-
-FORMAT = "perser-speech-lm-1"
-CONFIG, WEIGHTS = "config.json", "projector.safetensors"
-"""What every model folder has."""
-TRAINING = "training.json"
-"""What a trained one has too: on whom, how, and what validation found."""
+from speechlm_icl.audio_token import with_audio_token
+from speechlm_icl.checkpoint import SavedApart
+from speechlm_icl.configuration import SpeechLMConfig
+from speechlm_icl.language_model import LanguageModel, LoraOptions, new_language_model
+from speechlm_icl.projector import Clips, ProjectorOptions, Sizes
+from speechlm_icl.projectors import new_projector
+from speechlm_icl.prompt import IGNORE, EncodedPrompt, PromptBatch, PromptFormat, PromptOptions, collate
+from speechlm_icl.revisions import check_base, revision_of
+from speechlm_icl.splicing import clips_at, expand, padded_left, positions, splice
 
 
-class SpeechLanguageModel(nn.Module):
+class SpeechLMForICL(SavedApart, PreTrainedModel):
     """Reads prompts in which clips stand as embeddings.
 
+    Two ways in: `forward` and `generate` take what `SpeechLMProcessor` makes of text and recordings;
+    `batch` and `losses` take prompts of the model's own `prompt` and cached features.
+
     Args:
-        language_model: See `new_language_model`.
-        projector: From pooled features (n, L+1, D) to (n, tokens_per_clip, H).
-        prompt: Writes the prompts that `forward` reads.
-        encoder: Name or folder of the speech encoder whose pooled features the projector expects.
+        config: See `SpeechLMConfig`.
+        language_model: The trained one; a new one is made from the config when None.
     """
 
-    def __init__(
-        self, language_model: LanguageModel, projector: PooledProjector, prompt: PromptFormat, encoder: str
-    ) -> None:
-        super().__init__()
+    config_class = SpeechLMConfig
+    base_model_prefix = ""
+    main_input_name = "input_ids"
+    input_modalities = ("text", "audio")
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+
+    def __init__(self, config: SpeechLMConfig, language_model: LanguageModel | None = None) -> None:
+        super().__init__(config)
+        emotions = EmotionSet(tuple(config.emotions))
+        prompt = PromptOptions(**config.prompt)
+        if language_model is None:
+            lora = LoraOptions(**config.lora)
+            language_model = new_language_model(config.language_model, prompt.texts(emotions), lora)
         self.language_model = language_model
-        self.projector = projector
-        self.prompt = prompt
-        self.encoder = encoder
+        sizes = Sizes(*config.feature_shape, language_model.hidden_size, language_model.embedding_scale)
+        self.projector = new_projector(sizes, ProjectorOptions(**config.projector))
+        self.prompt = PromptFormat(language_model.tokenizer, emotions, prompt)
+        config.prompt = asdict(self.prompt.options)  # what was left to be settled by the language model is
+        _, config.audio_token_id = with_audio_token(language_model.tokenizer)
+        self.post_init()
+
+    def init_weights(self) -> None:
+        """Every part has been given its weights by whoever made it."""
+
+    @classmethod
+    def can_generate(cls) -> bool:
+        return True
 
     @property
     def device(self) -> torch.device:
         return self.projector.layer_weights.device
 
-    def embed(self, batch: PromptBatch, features: Tensor | None) -> Tensor:
-        """Embeddings (B, T, H) of a batch of prompts and of their clips' features (num_clips, L+1, D), in the
-        order of the prompts; None without clips. Raises ValueError where a clip and its places differ."""
+    def get_input_embeddings(self) -> nn.Module:
+        return self.language_model.causal.get_input_embeddings()
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.language_model.causal.get_output_embeddings()
+
+    @cached_property
+    def speech_encoder(self) -> SpeechEncoder:
+        """The frozen encoder that the config names, loaded when it is first asked for; no part of the model's
+        parameters. UserError where another one lies there now."""
+        check_base(self.config.encoder, self.config.encoder_revision, "speech encoder")
+        encoder = SpeechEncoder.from_name(self.config.encoder).requires_grad_(False)
+        shape = (encoder.num_layers + 1, encoder.hidden_size)
+        if shape != tuple(self.config.feature_shape):
+            raise UserError(
+                f"the speech encoder '{self.config.encoder}' gives features of shape {shape}, this model "
+                f"reads {tuple(self.config.feature_shape)}: it was trained with another encoder"
+            )
+        return encoder
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        input_values: Tensor | None = None,
+        audio_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        **options: Any,
+    ) -> CausalLMOutputWithPast:
+        """As any causal language model's.
+
+        Args:
+            input_ids: int64 (B, T), `config.audio_token_id` at the expanded places of the clips.
+            attention_mask: (B, T), 0 on padding, which may stand on either side.
+            input_values: Waveforms at 16 kHz (num_clips, num_samples), prompt by prompt.
+            audio_mask: (num_clips, num_samples), 1 on real samples.
+            position_ids: (B, T); counted over real tokens when None.
+            inputs_embeds: (B, T, H) instead of all of the above but the mask.
+            labels: (B, T), -100 where nothing is to be predicted; audio and padding are never predicted.
+            **options: Of the language model's own forward (`past_key_values`, `logits_to_keep`, ...).
+        """
+        if attention_mask is None:
+            given = inputs_embeds if input_ids is None else input_ids
+            attention_mask = torch.ones(given.shape[:2], dtype=torch.int64, device=given.device)
+        if labels is not None:
+            labels = self._predictable(labels, attention_mask, input_ids)
+        if inputs_embeds is None:
+            inputs_embeds = self.embed_inputs(input_ids, input_values, audio_mask)
+        if position_ids is None:
+            position_ids = positions(attention_mask)[:, -inputs_embeds.shape[1] :]
+        return self.language_model.causal(
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            labels=labels,
+            **options,
+        )
+
+    def _predictable(self, labels: Tensor, attention_mask: Tensor, input_ids: Tensor | None) -> Tensor:
+        """Labels (B, T) without audio, padding, and what would be predicted from padding before it."""
+        padding = attention_mask == 0
+        left_out = padding | F.pad(padding[:, :-1], (1, 0))
+        if input_ids is not None:
+            left_out = left_out | (input_ids == self.config.audio_token_id)
+        return labels.masked_fill(left_out, IGNORE)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        input_values: Tensor | None = None,
+        audio_mask: Tensor | None = None,
+        **options: Any,
+    ) -> Tensor | ModelOutput:
+        """Let the language model write on, after the prompts.
+
+        Args:
+            input_ids, attention_mask, input_values, audio_mask: See `forward`.
+            **options: Of transformers' `generate`. Where the language model has no end token of its own, an
+                answer ends as the prompt's answers do.
+
+        Returns the prompts (padded on the left) and what follows, int64 (B, T + num_new), as transformers'
+        `generate` does; or its output object where `return_dict_in_generate` is asked for.
+        """
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        causal, tokenizer = self.language_model.causal, self.language_model.tokenizer
+        input_ids, attention_mask = padded_left(input_ids, attention_mask)
+        if causal.generation_config.eos_token_id is None:
+            options.setdefault("eos_token_id", self.prompt.turns.end[-1])
+        if causal.generation_config.pad_token_id is None and tokenizer.pad_token_id is not None:
+            options.setdefault("pad_token_id", tokenizer.pad_token_id)
+        audio = input_ids == self.config.audio_token_id
+        written = causal.generate(
+            input_ids=input_ids.masked_fill(audio, 0),  # for processors of logits: it has no audio token
+            inputs_embeds=self.embed_inputs(input_ids, input_values, audio_mask),
+            attention_mask=attention_mask,
+            **options,
+        )
+        sequences = written.sequences if isinstance(written, ModelOutput) else written
+        copies = len(sequences) // len(input_ids)
+        sequences[:, : input_ids.shape[1]] = input_ids.repeat_interleave(copies, dim=0)
+        return written
+
+    def embed_inputs(
+        self, input_ids: Tensor, input_values: Tensor | None = None, audio_mask: Tensor | None = None
+    ) -> Tensor:
+        """Embeddings (B, T, H) of prompts, the clips' in their places. UserError where those do not match."""
+        audio = input_ids == self.config.audio_token_id
+        embeddings = self.language_model.embed(input_ids.masked_fill(audio, 0))
+        frames = [] if input_values is None else self.projector(self.hear(input_values, audio_mask))
+        try:
+            clips = clips_at(audio, [len(clip) for clip in frames])
+        except ValueError as error:
+            raise UserError(f"{error}: let the processor expand one placeholder a clip") from error
+        return splice(embeddings, clips, frames)
+
+    def hear(self, input_values: Tensor, audio_mask: Tensor | None = None) -> Clips:
+        """Waveforms (num_clips, num_samples) to the features that the projector reads. UserError for an empty
+        clip."""
+        if audio_mask is None:
+            audio_mask = torch.ones_like(input_values)
+        waveforms = [values[mask.bool()] for values, mask in zip(input_values, audio_mask, strict=True)]
+        if empty := [number for number, waveform in enumerate(waveforms) if not len(waveform)]:
+            raise UserError(f"clip {empty[0]} is empty: leave it out, with its placeholder")
+        encoder = self.speech_encoder.to(self.device)
+        features = encode_clips(encoder, waveforms, self.projector.options.level)
+        return torch.stack(features) if self.projector.options.level == "pooled" else features
+
+    def batch(self, prompts: Sequence[EncodedPrompt], features: Clips | None) -> PromptBatch:
+        """Prompts (of `prompt.encode`) with their clips' placeholders expanded, on the model's device;
+        `features` in the order of the prompts, None without clips."""
+        lengths = [] if features is None else self.projector.lengths(features)
+        expanded, first = [], 0
+        for prompt in prompts:
+            following = first + max(prompt.clips, default=-1) + 1
+            expanded.append(expand(prompt, lengths[first:following]))
+            first = following
+        if first != len(lengths):
+            raise ValueError(f"the prompts have places for {first} clips, {len(lengths)} were given")
+        return collate(expanded).to(self.device)
+
+    def embed(self, batch: PromptBatch, features: Clips | None) -> Tensor:
+        """Embeddings (B, T, H) of a batch of prompts and of their clips' features, in the order of the
+        prompts; None without clips. Raises ValueError where a clip and its places differ."""
         frames = [] if features is None else self.projector(features)
         return splice(self.language_model.embed(batch.token_ids), batch.clips, frames)
 
-    def forward(self, batch: PromptBatch, features: Tensor) -> Tensor:
+    def losses(self, batch: PromptBatch, features: Clips | None) -> Tensor:
         """Negative log-likelihood in nats of every target token (B, T), 0 where there is no target."""
         hidden = self.language_model.hidden(
             self.embed(batch, features), batch.attention_mask, batch.position_ids
@@ -72,37 +246,6 @@ class SpeechLanguageModel(nn.Module):
         losses[:, 1:][predicted] = loss
         return losses
 
-    def save(self, folder: Path) -> None:
-        """Write config.json, projector.safetensors and what was trained of the language model."""
-        folder.mkdir(parents=True, exist_ok=True)
-        config = {
-            "format": FORMAT,
-            "emotions": list(self.prompt.emotions.names),
-            "encoder": portable_name(self.encoder, folder),
-            "language_model": portable_name(self.language_model.name, folder),
-            "prompt": asdict(self.prompt.options),
-            "projector": asdict(self.projector.options),
-            "features": list(self.projector.mean.shape),
-        }
-        (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
-        save_file(self.projector.state_dict(), folder / WEIGHTS)
-        self.language_model.save(folder)
-
-    @classmethod
-    def load(cls, folder: Path) -> SpeechLanguageModel:
-        """The model of a folder that `save` wrote, in evaluation mode. UserError when it is not one."""
-        config = read_config(folder)
-        model = _assemble(
-            load_language_model(folder, resolve_name(config["language_model"], folder)),
-            EmotionSet(tuple(config["emotions"])),
-            resolve_name(config["encoder"], folder),
-            tuple(config["features"]),
-            PromptOptions(**config["prompt"]),
-            ProjectorOptions(**config["projector"]),
-        )
-        model.projector.load_state_dict(load_file(folder / WEIGHTS))
-        return model.eval()
-
 
 def new_model(
     emotions: EmotionSet,
@@ -113,56 +256,18 @@ def new_model(
     lora: LoraOptions,
     prompt: PromptOptions,
     projector: ProjectorOptions,
-) -> SpeechLanguageModel:
-    """An untrained speech language model for pooled features of shape (L+1, D)."""
-    language = new_language_model(language_model, prompt.texts(emotions), lora)
-    return _assemble(language, emotions, encoder, feature_shape, prompt, projector)
-
-
-def _assemble(
-    language_model: LanguageModel,
-    emotions: EmotionSet,
-    encoder: str,
-    feature_shape: tuple[int, int],
-    prompt: PromptOptions,
-    projector: ProjectorOptions,
-) -> SpeechLanguageModel:
-    return SpeechLanguageModel(
-        language_model,
-        PooledProjector(
-            *feature_shape, language_model.hidden_size, language_model.embedding_scale, projector
-        ),
-        PromptFormat(language_model.tokenizer, emotions, prompt, projector.tokens_per_clip),
-        encoder,
+) -> SpeechLMForICL:
+    """An untrained speech language model for an encoder with hidden states of shape (L+1, D)."""
+    config = SpeechLMConfig(
+        emotions=list(emotions.names),
+        encoder=encoder,
+        encoder_revision=revision_of(encoder),
+        language_model=language_model,
+        feature_shape=list(feature_shape),
+        prompt=asdict(prompt),
+        projector=asdict(projector),
+        lora=asdict(lora),
     )
-
-
-def read_config(folder: Path) -> dict:
-    """The config of a model folder. UserError when it is missing or of another format."""
-    path = folder / CONFIG
-    try:
-        config = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"no speech-LM model in {folder}: train one with `perser icl-train`") from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} is damaged ({error}): train the model again") from None
-    if config.get("format") != FORMAT:
-        raise UserError(f"{path} is not of format '{FORMAT}': train the model with this version of perser")
-    return config
-
-
-def portable_name(name: str, folder: Path) -> str:
-    """How a model folder names another model: relative to itself where both lie in one run's folder, so that
-    the run can be moved; a folder (or a GGUF file) elsewhere by its full path; any other name as it is."""
-    target = Path(name)
-    if not target.exists():
-        return name
-    run = folder.resolve().parent.parent
-    if target.resolve().is_relative_to(run):
-        return Path(os.path.relpath(target.resolve(), folder.resolve())).as_posix()
-    return str(target.resolve())
-
-
-def resolve_name(name: str, folder: Path) -> str:
-    """The inverse of `portable_name`."""
-    return str((folder / name).resolve()) if name.startswith("..") else name
+    model = SpeechLMForICL(config)
+    config.language_model_revision = revision_of(language_model)  # in the Hub's local cache by now
+    return model

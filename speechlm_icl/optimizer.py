@@ -7,7 +7,7 @@ from importlib.util import find_spec
 import torch
 
 from perser.errors import UserError
-from speechlm_icl.model import SpeechLanguageModel
+from speechlm_icl.model import SpeechLMForICL
 from speechlm_icl.options import IclTraining
 
 
@@ -19,7 +19,7 @@ def check_optimizer(options: IclTraining) -> None:
         )
 
 
-def new_optimizer(model: SpeechLanguageModel, options: IclTraining) -> torch.optim.Optimizer:
+def new_optimizer(model: SpeechLMForICL, options: IclTraining) -> torch.optim.Optimizer:
     """AdamW over what is trained of the model; tensors of fewer than 4,096 numbers keep their moments in
     float32 with 8 bits too."""
     language = [one for one in model.language_model.parameters() if one.requires_grad]

@@ -1,13 +1,21 @@
-"""From a clip's pooled encoder states to language-model embeddings, and into the prompt."""
+"""What every projector is: from a clip's encoder states to language-model embeddings that stand for it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from perser.features import Level
+
+Clips = Tensor | Sequence[Tensor]
+"""Features of several clips: pooled (n, L+1, D), or one tensor (num_windows, L+1, D) a clip."""
+
+Kind = Literal["pooled", "attention", "stack", "convolution", "qformer"]
 
 
 @dataclass(frozen=True)
@@ -17,101 +25,134 @@ class ProjectorOptions:
     Noise and dropout are strong because a model otherwise learns some thousand training clips by heart.
 
     Args:
-        tokens_per_clip: Embeddings that one clip takes in the prompt.
-        width: Inner width of the projector's SwiGLU.
+        kind: `pooled` (the mean over time), `attention` (learned queries look over the clip), or as many
+            embeddings as the clip is long: `stack` (neighbours side by side), `convolution` (strided),
+            `qformer` (learned queries look over each stretch).
+        tokens_per_clip: Embeddings that one clip takes in the prompt (`pooled` and `attention`).
+        window_frames: Encoder frames of 20 ms that are averaged into one before any other kind than `pooled`
+            reads them: 5 are ten a second, and a cache a fifth of the size.
+        windows_per_token: Such windows that become one embedding, or one stretch of `qformer`.
+        tokens_per_stretch: Embeddings that `qformer` makes of each stretch.
+        width: Inner width of the projector.
+        heads: Attention heads of `attention` and `qformer`.
         dropout: Dropout on the projector's inner layer.
         feature_noise: Standard deviation of the Gaussian noise added to standardised features while training.
     """
 
+    kind: Kind = "pooled"
     tokens_per_clip: int = 1
+    window_frames: int = 5
+    windows_per_token: int = 4
+    tokens_per_stretch: int = 1
     width: int = 256
+    heads: int = 4
     dropout: float = 0.2
     feature_noise: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.tokens_per_clip < 1 or self.width < 1:
-            raise ValueError("tokens_per_clip and width must be at least 1")
+        counts = ("tokens_per_clip", "window_frames", "windows_per_token", "tokens_per_stretch")
+        for name in (*counts, "width", "heads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"projector.{name} must be at least 1")
+        if self.kind in ("attention", "qformer") and self.width % self.heads:
+            raise ValueError("projector.width must be a multiple of projector.heads")
         if not 0 <= self.dropout < 1 or self.feature_noise < 0:
-            raise ValueError("dropout must be in [0, 1) and feature_noise at least 0")
+            raise ValueError(
+                "projector.dropout must be in [0, 1) and projector.feature_noise must be at least 0"
+            )
+
+    @property
+    def level(self) -> Level:
+        """The features that it reads (`perser.features`)."""
+        return "pooled" if self.kind == "pooled" else f"windows:{self.window_frames}"
+
+    def num_tokens(self, num_frames: int) -> int:
+        """Embeddings of a clip of so many encoder frames."""
+        return self.num_tokens_of_windows(-(-num_frames // self.window_frames))
+
+    def num_tokens_of_windows(self, num_windows: int) -> int:
+        """Embeddings of a clip of so many windows."""
+        if self.kind in ("pooled", "attention"):
+            return self.tokens_per_clip
+        stretches = -(-num_windows // self.windows_per_token)
+        return stretches * (self.tokens_per_stretch if self.kind == "qformer" else 1)
 
 
-class PooledProjector(nn.Module):
-    """Softmax-weighted sum of the encoder's layers, LayerNorm and a SwiGLU MLP (as Ultravox has it).
+@dataclass(frozen=True)
+class Sizes:
+    """What a projector stands between.
 
     Args:
         num_layers: Hidden states of a clip (L + 1).
         feature_size: Their width D.
         hidden_size: Width H of the language model's embeddings.
         embedding_scale: Root mean square of those embeddings: where the projector's output starts.
+    """
+
+    num_layers: int
+    feature_size: int
+    hidden_size: int
+    embedding_scale: float
+
+
+class Projector(nn.Module, ABC):
+    """Standardisation, a softmax-weighted sum of the encoder's layers and a norm; then what each kind does.
+
+    A clip's embeddings never depend on what it is batched with.
+
+    Args:
+        sizes: Of what is read and written.
         options: See `ProjectorOptions`.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(
-        self,
-        num_layers: int,
-        feature_size: int,
-        hidden_size: int,
-        embedding_scale: float,
-        options: ProjectorOptions,
-    ) -> None:
+    def __init__(self, sizes: Sizes, options: ProjectorOptions) -> None:
         super().__init__()
         self.options = options
-        self.hidden_size = hidden_size
-        self.register_buffer("mean", torch.zeros(num_layers, feature_size))
-        self.register_buffer("std", torch.ones(num_layers, feature_size))
-        self.layer_weights = nn.Parameter(torch.zeros(num_layers))
-        self.norm = nn.LayerNorm(feature_size)
-        self.gate = nn.Linear(feature_size, options.width, bias=False)
-        self.up = nn.Linear(feature_size, options.width, bias=False)
-        self.dropout = nn.Dropout(options.dropout)
-        self.down = nn.Linear(options.width, hidden_size * options.tokens_per_clip, bias=False)
-        self.out_norm = nn.RMSNorm(hidden_size, eps=1e-6)
-        nn.init.constant_(self.out_norm.weight, embedding_scale)
+        self.hidden_size = sizes.hidden_size
+        self.register_buffer("mean", torch.zeros(sizes.num_layers, sizes.feature_size))
+        self.register_buffer("std", torch.ones(sizes.num_layers, sizes.feature_size))
+        self.layer_weights = nn.Parameter(torch.zeros(sizes.num_layers))
+        self.out_norm = nn.RMSNorm(sizes.hidden_size, eps=1e-6)
+        nn.init.constant_(self.out_norm.weight, sizes.embedding_scale)
 
-    def fit_standardisation(self, features: Tensor) -> None:
-        """Take mean and deviation of every feature from training clips, features (n, L+1, D)."""
-        std, mean = torch.std_mean(features, dim=0, correction=0)
+    @abstractmethod
+    def forward(self, clips: Clips) -> Clips:
+        """Features of n clips (see `Clips`) to their embeddings: one tensor (num_tokens, H) a clip, or
+        (n, num_tokens, H) where all have equally many."""
+
+    def lengths(self, clips: Clips) -> list[int]:
+        """How many embeddings each clip gets."""
+        return [self.options.num_tokens_of_windows(len(clip)) for clip in clips]
+
+    @torch.no_grad()
+    def fit_standardisation(self, clips: Iterable[Tensor]) -> None:
+        """Take mean and deviation of every feature from training clips: each (L+1, D) or
+        (num_windows, L+1, D)."""
+        count, total, squares = 0, 0.0, 0.0
+        for clip in clips:
+            states = clip.double().reshape(-1, *self.mean.shape)
+            count += len(states)
+            total = total + states.sum(dim=0)
+            squares = squares + states.square().sum(dim=0)
+        mean = total / count
         self.mean.copy_(mean)
-        self.std.copy_(std.clamp_min(1e-5))
+        self.std.copy_((squares / count - mean.square()).clamp_min(0).sqrt().clamp_min(1e-5))
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Pooled features (n, L+1, D) to embeddings (n, tokens_per_clip, H)."""
-        states = (features - self.mean) / self.std
-        if self.training and self.options.feature_noise:
-            states = states + self.options.feature_noise * torch.randn_like(states)
+    def mixed(self, states: Tensor) -> Tensor:
+        """States (n, L+1, D) to their standardised layers' weighted sum (n, D).
+
+        While training, with the noise that independent noise on every standardised feature sums up to:
+        Gaussian again, sqrt(sum of the squared weights) times as strong.
+        """
         weights = self.layer_weights.softmax(dim=0)
-        clip = self.norm(torch.einsum("l,nld->nd", weights, states))
-        clip = self.down(self.dropout(F.silu(self.gate(clip)) * self.up(clip)))
-        return self.out_norm(clip.view(len(clip), self.options.tokens_per_clip, self.hidden_size))
+        mixed = weights @ ((states.to(self.mean.dtype) - self.mean) / self.std)
+        if self.training and self.options.feature_noise:
+            mixed = mixed + self.options.feature_noise * weights.norm() * torch.randn_like(mixed)
+        return mixed
 
-
-def splice(embeddings: Tensor, clips: Tensor, frames: Sequence[Tensor] | Tensor) -> Tensor:
-    """Put the frames of every clip at its placeholder positions in the prompt.
-
-    Args:
-        embeddings: Embeddings of the prompt's tokens (B, T, H); what stands at a placeholder is replaced.
-        clips: Which clip each position belongs to (B, T), -1 where there is text.
-        frames: One (num_frames, H) tensor a clip, or (num_clips, num_frames, H).
-
-    Raises ValueError when a clip's placeholders and frames differ in number: a bare `masked_scatter` would
-    let one clip's frames run on into the next clip's place.
-    """
-    flat = clips.flatten()
-    audio = flat >= 0
-    placeholders = torch.bincount(flat[audio], minlength=len(frames)).tolist()
-    lengths = [len(clip_frames) for clip_frames in frames]
-    if len(placeholders) != len(lengths):
-        raise ValueError(f"the prompt has places for {len(placeholders)} clips, {len(lengths)} were given")
-    for clip, (places, length) in enumerate(zip(placeholders, lengths, strict=True)):
-        if places != length:
-            raise ValueError(f"clip {clip} has {places} places in the prompt but {length} frames")
-    if not lengths:
-        return embeddings
-    # Stable, so that a clip's frames keep their order whatever the order of the clips in the batch.
-    order = torch.argsort(torch.where(audio, flat, len(lengths)), stable=True)[: sum(lengths)]
-    values = torch.cat(list(frames)).to(embeddings.dtype)
-    spliced = embeddings.flatten(0, 1).index_copy(0, order, values)
-    return spliced.view_as(embeddings)
+    def mixed_clips(self, clips: Sequence[Tensor]) -> list[Tensor]:
+        """Windows (num_windows, L+1, D) of each clip to (num_windows, D)."""
+        return list(self.mixed(torch.cat(list(clips))).split([len(clip) for clip in clips]))

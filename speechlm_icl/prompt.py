@@ -125,11 +125,9 @@ class PromptFormat:
         tokenizer: PreTrainedTokenizerBase,
         emotions: EmotionSet,
         options: PromptOptions,
-        tokens_per_clip: int = 1,
     ) -> None:
         self.emotions = emotions
         self.options = options = options.settled(tokenizer, emotions)
-        self.tokens_per_clip = tokens_per_clip
         if options.chat:
             self.turns = chat_turns(tokenizer, options.instruction)
         else:
@@ -162,7 +160,8 @@ class PromptFormat:
         return tokens + self.turns.end
 
     def encode(self, answers: Sequence[Answer], first_target: int = 0) -> EncodedPrompt:
-        """A prompt of clips and their answers, which ends where a further clip can stand.
+        """A prompt of clips, one placeholder each, and their answers, which ends where a further clip can
+        stand.
 
         Label words, joiners and ends are targets from answer `first_target` on: the end teaches where an
         answer ends. Nothing else is ever a target.
@@ -173,11 +172,9 @@ class PromptFormat:
             tokens = self.answer_tokens(answer)
             told = [*turns.cue, *tokens, *turns.following]
             targets = tokens if clip >= first_target else [IGNORE] * len(tokens)
-            prompt.token_ids.extend([0] * self.tokens_per_clip + told)
-            prompt.clips.extend([clip] * self.tokens_per_clip + [TEXT] * len(told))
-            prompt.targets.extend(
-                [IGNORE] * (self.tokens_per_clip + len(turns.cue)) + targets + [IGNORE] * len(turns.following)
-            )
+            prompt.token_ids.extend([0, *told])
+            prompt.clips.extend([clip] + [TEXT] * len(told))
+            prompt.targets.extend([IGNORE] * (1 + len(turns.cue)) + targets + [IGNORE] * len(turns.following))
         return prompt
 
 

@@ -8,13 +8,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from perser.encoder import SpeechEncoder
 from perser.episodes import Support
 from perser.errors import UserError
 from perser.features import FeatureStore, cached_features
 from perser.personalizer import Personalizer, RouteContext
+from speechlm_icl.checkpoint import TRAINING
+from speechlm_icl.clips import read_clips
 from speechlm_icl.context import check_fits
-from speechlm_icl.model import TRAINING, SpeechLanguageModel
+from speechlm_icl.model import SpeechLMForICL
 from speechlm_icl.scoring import Enrolment, read_enrolment, score_queries
 
 MODEL_FOLDER = "speech-lm"
@@ -23,7 +24,7 @@ MODEL_FOLDER = "speech-lm"
 class SpeechLMPredictor:
     """A speech language model after one person's enrolment."""
 
-    def __init__(self, model: SpeechLanguageModel, features: FeatureStore, enrolment: Enrolment) -> None:
+    def __init__(self, model: SpeechLMForICL, features: FeatureStore, enrolment: Enrolment) -> None:
         self.model = model
         self.features = features
         self.enrolment = enrolment
@@ -32,7 +33,7 @@ class SpeechLMPredictor:
         """Probabilities over the emotions, float32 (n, C), rows sum to 1."""
         if not utterances:
             return np.zeros((0, len(self.model.prompt.emotions)), dtype=np.float32)
-        scores = score_queries(self.model, self.enrolment, self.features.stack(utterances))
+        scores = score_queries(self.model, self.enrolment, read_clips(self.features, utterances))
         return scores.softmax(dim=1).numpy()
 
 
@@ -41,7 +42,7 @@ class SpeechLMPersonalizer(Personalizer):
 
     route: ClassVar[str] = "speech-lm"
 
-    def __init__(self, model: SpeechLanguageModel, features: FeatureStore, pairs: int | None = None) -> None:
+    def __init__(self, model: SpeechLMForICL, features: FeatureStore, pairs: int | None = None) -> None:
         if pairs is not None and pairs < 0:
             raise UserError(f"speech-lm cannot read {pairs} enrolment pairs: give 0 or more")
         self.model = model
@@ -52,10 +53,10 @@ class SpeechLMPersonalizer(Personalizer):
         enrolled = support if self.pairs is None else support.first(self.pairs)
         emotions = self.model.prompt.emotions
         answers = [[emotions.index(word) for word in words] for words in enrolled.emotions]
-        prompt = self.model.prompt
-        clip_tokens = [prompt.tokens_per_clip] * (len(answers) + 1)
-        check_fits(prompt, answers, clip_tokens, self.model.language_model.context)
-        features = self.features.stack(enrolled.utterances) if answers else None
+        features = read_clips(self.features, enrolled.utterances) if answers else None
+        lengths = [] if features is None else self.model.projector.lengths(features)
+        query = max(lengths, default=1)
+        check_fits(self.model.prompt, answers, [*lengths, query], self.model.language_model.context)
         return SpeechLMPredictor(self.model, self.features, read_enrolment(self.model, features, answers))
 
     def describe(self) -> dict[str, object]:
@@ -65,10 +66,10 @@ class SpeechLMPersonalizer(Personalizer):
 def speech_lm(context: RouteContext, pairs: int | None = None) -> SpeechLMPersonalizer:
     """The personalizer of the model in the folder `speech-lm`."""
     folder = context.folder(MODEL_FOLDER)
-    model = SpeechLanguageModel.load(folder)
+    model = SpeechLMForICL.from_pretrained(folder)
     record = folder / TRAINING
     trained_on = json.loads(record.read_text(encoding="utf-8"))["trained_on"] if record.exists() else None
     context.check_model(folder, model.prompt.emotions, trained_on)
-    encoder = SpeechEncoder.from_name(model.encoder)
-    features = cached_features(context.recordings, encoder, "pooled", context.cache)
+    level = model.projector.options.level
+    features = cached_features(context.recordings, model.speech_encoder, level, context.cache)
     return SpeechLMPersonalizer(model, features, pairs)

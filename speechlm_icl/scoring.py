@@ -11,8 +11,11 @@ import torch
 from torch import Tensor
 from transformers import Cache
 
-from speechlm_icl.model import SpeechLanguageModel
-from speechlm_icl.prompt import Answer, collate
+from speechlm_icl.clips import clips_on
+from speechlm_icl.model import SpeechLMForICL
+from speechlm_icl.projector import Clips
+from speechlm_icl.prompt import Answer
+from speechlm_icl.splicing import pad_left, positions
 
 QUERIES_AT_ONCE = 64
 
@@ -37,29 +40,27 @@ class Enrolment:
 
 
 @torch.inference_mode()
-def read_enrolment(
-    model: SpeechLanguageModel, features: Tensor | None, answers: Sequence[Answer]
-) -> Enrolment:
+def read_enrolment(model: SpeechLMForICL, features: Clips | None, answers: Sequence[Answer]) -> Enrolment:
     """Let the model read the instruction and N pairs; N may be 0.
 
     Args:
         model: In evaluation mode.
-        features: Pooled features of the enrolment clips (N, L+1, D); None where there is no pair.
+        features: Features of the N enrolment clips; None where there is no pair.
         answers: The emotions of each, as class indices.
     """
     language_model = model.language_model
     cache = language_model.new_cache()
     prompt = model.prompt.encode(answers)
     if prompt.token_ids:
-        batch = collate([prompt]).to(model.device)
-        embeddings = model.embed(batch, None if features is None else features.to(model.device))
-        language_model.hidden(embeddings, batch.attention_mask, batch.position_ids, cache)
-    return Enrolment(cache, len(prompt.token_ids))
+        clips = None if features is None else clips_on(features, model.device)
+        batch = model.batch([prompt], clips)
+        language_model.hidden(model.embed(batch, clips), batch.attention_mask, batch.position_ids, cache)
+    return Enrolment(cache, cache.get_seq_length())
 
 
 @torch.inference_mode()
-def score_queries(model: SpeechLanguageModel, enrolment: Enrolment, features: Tensor) -> Tensor:
-    """Log-probability that each emotion's words come first in the answer, for queries (Q, L+1, D).
+def score_queries(model: SpeechLMForICL, enrolment: Enrolment, features: Clips) -> Tensor:
+    """Log-probability that each emotion's words come first in the answer, for Q queries.
 
     Several emotions are said in random order while training, so this is the emotion's share of the label.
     Returns float32 (Q, C), not normalised over the emotions, on the CPU. Queries do not see each other.
@@ -67,10 +68,10 @@ def score_queries(model: SpeechLanguageModel, enrolment: Enrolment, features: Te
     scores = torch.empty(len(features), len(model.prompt.labels))
     for start in range(0, len(features), QUERIES_AT_ONCE):
         rows = slice(start, start + QUERIES_AT_ONCE)
-        frames = model.projector(features[rows].to(model.device))
+        frames, mask = pad_left(model.projector(clips_on(features[rows], model.device)))
         for stem, emotions in _stems(model.prompt.labels).items():
             # (queries, 1 + len(stem), V): what follows the audio, and each token of the stem
-            log_probabilities = _continue(model, enrolment, frames, stem)
+            log_probabilities = _continue(model, enrolment, frames, mask, stem)
             for emotion in emotions:
                 label = torch.tensor(model.prompt.labels[emotion], device=model.device)
                 steps = torch.arange(len(label), device=model.device)
@@ -79,10 +80,10 @@ def score_queries(model: SpeechLanguageModel, enrolment: Enrolment, features: Te
 
 
 def label_log_probabilities(
-    model: SpeechLanguageModel,
-    enrolment_features: Tensor | None,
+    model: SpeechLMForICL,
+    enrolment_features: Clips | None,
     answers: Sequence[Answer],
-    query_features: Tensor,
+    query_features: Clips,
 ) -> Tensor:
     """`score_queries` after `read_enrolment`: float32 (Q, C)."""
     return score_queries(model, read_enrolment(model, enrolment_features, answers), query_features)
@@ -98,21 +99,20 @@ def _stems(labels: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], list[int]
 
 
 def _continue(
-    model: SpeechLanguageModel, enrolment: Enrolment, frames: Tensor, stem: tuple[int, ...]
+    model: SpeechLMForICL, enrolment: Enrolment, frames: Tensor, mask: Tensor, stem: tuple[int, ...]
 ) -> Tensor:
-    """Log-probabilities (Q, 1 + len(stem), V) of what follows each query's frames (Q, F, H) with the cue, and
-    then each token of the stem."""
+    """Log-probabilities (Q, 1 + len(stem), V) of what follows each query's frames (Q, F, H), which end
+    together (mask (Q, F)), with the cue, and then each token of the stem."""
     language_model = model.language_model
     queries, num_frames, _ = frames.shape
     cue = model.prompt.turns.cue
     stem_ids = torch.tensor([*cue, *stem], dtype=torch.int64, device=frames.device).expand(queries, -1)
     stem_embeddings = language_model.embed(stem_ids)
-    embeddings = torch.cat([frames.to(stem_embeddings.dtype), stem_embeddings], dim=1)
-    length = enrolment.length + embeddings.shape[1]
+    own = torch.cat([mask, torch.ones_like(stem_ids)], dim=1)
     hidden = language_model.hidden(
-        embeddings,
-        attention_mask=torch.ones((queries, length), dtype=torch.int64, device=frames.device),
-        position_ids=torch.arange(enrolment.length, length, device=frames.device).expand(queries, -1),
+        torch.cat([frames.to(stem_embeddings.dtype), stem_embeddings], dim=1),
+        attention_mask=torch.cat([own.new_ones(queries, enrolment.length), own], dim=1),
+        position_ids=enrolment.length + positions(own),
         cache=enrolment.copies(queries),
     )
     return language_model.logits(hidden[:, num_frames + len(cue) - 1 :]).float().log_softmax(dim=-1)

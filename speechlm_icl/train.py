@@ -26,14 +26,18 @@ from perser.features import FeatureStore, cached_features
 from perser.folders import whole_folder
 from perser.training import Best, cosine, progress, start
 from speechlm_icl.align import align
+from speechlm_icl.checkpoint import TRAINING, WEIGHTS
+from speechlm_icl.clips import clips_on, read_clips
 from speechlm_icl.context import check_training_fits
 from speechlm_icl.language_model import LoraOptions, check_language_model
-from speechlm_icl.model import TRAINING, WEIGHTS, SpeechLanguageModel, new_model
+from speechlm_icl.model import SpeechLMForICL, new_model
 from speechlm_icl.optimizer import check_optimizer, new_optimizer
 from speechlm_icl.options import IclTraining, Loss
-from speechlm_icl.projector import ProjectorOptions
-from speechlm_icl.prompt import TEXT, PromptBatch, PromptOptions, collate
+from speechlm_icl.processing import SpeechLMProcessor
+from speechlm_icl.projector import Clips, ProjectorOptions
+from speechlm_icl.prompt import PromptBatch, PromptOptions
 from speechlm_icl.sequences import PairSequence, SequenceSampler, by_length
+from speechlm_icl.splicing import answer_numbers
 
 DEFAULT_LORA = LoraOptions()
 DEFAULT_PROMPT = PromptOptions()
@@ -78,15 +82,23 @@ def icl_train(
     prepared = Corpus.load(corpus)
     drawn = EpisodeFile.load(episodes)
     train_tasks, validation_tasks = drawn.training_tasks(prepared), drawn.validation_tasks(prepared)
-    check_training_fits(language_model, prompt, prepared.emotions, train_tasks, options.pairs, projector)
+    check_training_fits(
+        language_model,
+        prompt,
+        prepared.emotions,
+        train_tasks,
+        options.pairs,
+        projector,
+        prepared.recordings.duration,
+    )
     main = accelerator.is_main_process
     with whole_folder(out, marker=WEIGHTS) if main else nullcontext() as folder:
-        store = cached_features(prepared.recordings, SpeechEncoder.from_name(encoder), "pooled", cache)
+        store = cached_features(prepared.recordings, SpeechEncoder.from_name(encoder), projector.level, cache)
         torch.manual_seed(options.seed)  # the same weights in every process
         model = new_model(
             prepared.emotions,
             encoder=encoder,
-            feature_shape=tuple(store[prepared.recordings.utterance_ids[0]].shape),
+            feature_shape=tuple(store[prepared.recordings.utterance_ids[0]].shape[-2:]),
             language_model=language_model,
             lora=lora,
             prompt=prompt,
@@ -94,13 +106,14 @@ def icl_train(
         )
         history = meta_train(model, train_tasks, validation_tasks, store, options, accelerator)
         if folder is not None:
-            model.save(folder)
+            model.save_pretrained(folder)
+            SpeechLMProcessor.of(model).save_pretrained(folder)
             record = {"trained_on": drawn.training_digest, "options": asdict(options), "history": history}
             (folder / TRAINING).write_text(json.dumps(record, indent=2) + "\n")
 
 
 def meta_train(
-    model: SpeechLanguageModel,
+    model: SpeechLMForICL,
     train_tasks: Sequence[Task],
     validation_tasks: Sequence[Task],
     store: FeatureStore,
@@ -123,7 +136,7 @@ def meta_train(
     accelerator.gradient_accumulation_steps = options.accumulate
     optimizer = new_optimizer(model, options)
     schedule = cosine(optimizer, options.steps, options.warmup)
-    trained, optimizer = accelerator.prepare(model, optimizer)
+    trained, optimizer = accelerator.prepare(AnswerLosses(model), optimizer)
     model.language_model.recompute_layers(options.gradient_checkpointing)
     best, history = Best(), []
     with progress(options.steps, "meta-training") as bar:
@@ -142,7 +155,7 @@ def meta_train(
     return history
 
 
-def _sampler(model: SpeechLanguageModel, tasks: Sequence[Task], options: IclTraining) -> SequenceSampler:
+def _sampler(model: SpeechLMForICL, tasks: Sequence[Task], options: IclTraining) -> SequenceSampler:
     return SequenceSampler(
         tasks,
         model.prompt.emotions,
@@ -154,9 +167,20 @@ def _sampler(model: SpeechLanguageModel, tasks: Sequence[Task], options: IclTrai
     )
 
 
+class AnswerLosses(nn.Module):
+    """`losses` of a model as a module's forward, which is what accelerate wraps."""
+
+    def __init__(self, model: SpeechLMForICL) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: PromptBatch, features: Clips) -> Tensor:
+        return self.model.losses(batch, features)
+
+
 def _step(
     trained: nn.Module,
-    model: SpeechLanguageModel,
+    model: SpeechLMForICL,
     sampler: SequenceSampler,
     store: FeatureStore,
     options: IclTraining,
@@ -167,8 +191,8 @@ def _step(
     """One optimiser step on this process's share of the sequences; returns its loss in nats an answer, the
     same however many parts it is taken in.
 
-    `trained` is `model` as accelerate wrapped it: the loss goes through the wrapper, which sums gradients
-    over the processes.
+    `trained` is the model's `AnswerLosses` as accelerate wrapped it: the loss goes through the wrapper, which
+    sums gradients over the processes.
     """
     trained.train()
     parts = options.accumulate
@@ -189,20 +213,20 @@ def _step(
 
 
 def read(
-    model: SpeechLanguageModel, sequences: Sequence[PairSequence], store: FeatureStore, loss: Loss = "every"
-) -> tuple[PromptBatch, Tensor]:
-    """The prompts of some sequences and their clips' features (num_clips, L+1, D), on the model's device.
-    Targets are every answer, or the last alone."""
+    model: SpeechLMForICL, sequences: Sequence[PairSequence], store: FeatureStore, loss: Loss = "every"
+) -> tuple[PromptBatch, Clips]:
+    """The prompts of some sequences and their clips' features, on the model's device. Targets are every
+    answer, or the last alone."""
+    utterances = [utterance for sequence in sequences for utterance in sequence.utterances]
+    features = clips_on(read_clips(store, utterances), model.device)
     first = [0 if loss == "every" else len(sequence.answers) - 1 for sequence in sequences]
     prompts = map(model.prompt.encode, [sequence.answers for sequence in sequences], first)
-    batch = collate(list(prompts))
-    features = store.stack([utterance for sequence in sequences for utterance in sequence.utterances])
-    return batch.to(model.device), features.to(model.device)
+    return model.batch(list(prompts), features), features
 
 
 @torch.no_grad()
 def validate(
-    model: SpeechLanguageModel, sequences: Sequence[PairSequence], store: FeatureStore, at_once: int = 16
+    model: SpeechLMForICL, sequences: Sequence[PairSequence], store: FeatureStore, at_once: int = 16
 ) -> dict[str, float]:
     """Loss in nats an answer: over all answers (`loss`), over those with no pair before them (`loss_first`)
     and over the last quarter (`loss_late`); the fall is what reading the enrolment is worth."""
@@ -212,8 +236,8 @@ def validate(
     for start_at in range(0, len(sequences), at_once):
         chunk = sequences[start_at : start_at + at_once]
         batch, features = read(model, chunk, store)
-        answer = _clip_before(batch).flatten().cpu()
-        losses.index_add_(0, answer, model(batch, features).flatten().cpu())
+        answer = answer_numbers(batch.clips).clamp_min(0).flatten().cpu()
+        losses.index_add_(0, answer, model.losses(batch, features).flatten().cpu())
         for sequence in chunk:
             answers[: len(sequence.answers)] += 1
     late = slice(3 * longest // 4, None)
@@ -224,20 +248,13 @@ def validate(
     }
 
 
-def _clip_before(batch: PromptBatch) -> Tensor:
-    """Which clip of its own prompt, counted from 0, every position (B, T) stands in or follows; 0 before."""
-    clips = batch.clips.cummax(dim=1).values
-    first = torch.where(batch.clips == TEXT, clips.max() + 1, batch.clips).amin(dim=1, keepdim=True)
-    return (clips - first).clamp_min(0)
-
-
 def fit_standardisation(
-    model: SpeechLanguageModel, tasks: Sequence[Task], store: FeatureStore, most: int = 4096
+    model: SpeechLMForICL, tasks: Sequence[Task], store: FeatureStore, most: int = 4096
 ) -> None:
     """Standardise features by training utterances: evenly spaced ones where there are more than `most`."""
     utterances = sorted({utterance for task in tasks for utterance in task.utterances})
     stride = -(-len(utterances) // most)
-    model.projector.fit_standardisation(store.stack(utterances[::stride]))
+    model.projector.fit_standardisation(store[utterance] for utterance in utterances[::stride])
 
 
 def _answers(sequences: Sequence[PairSequence]) -> int:

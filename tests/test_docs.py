@@ -24,6 +24,7 @@ from perser.encoder import SpeechEncoder
 from perser.features import cached_features
 from speechlm_icl.language_model import LoraOptions
 from speechlm_icl.model import new_model
+from speechlm_icl.processing import SpeechLMProcessor
 from speechlm_icl.projector import ProjectorOptions
 from speechlm_icl.prompt import PromptOptions
 
@@ -157,7 +158,7 @@ def test_the_quickstarts_emotions_are_as_the_readme_says():
     assert f"--emotions '{';'.join(EMOTIONS.names)}'" in text_of("README.md")
 
 
-def test_the_python_example_runs(toy_corpus, toy_episodes, tmp_path, monkeypatch, capsys):
+def test_the_python_examples_run(toy_corpus, toy_episodes, tmp_path, monkeypatch, capsys):
     """On the toy corpus and an untrained model, laid out as a finished quickstart."""
     monkeypatch.chdir(tmp_path)
     run = Path("runs/quickstart")
@@ -176,15 +177,19 @@ def test_the_python_example_runs(toy_corpus, toy_episodes, tmp_path, monkeypatch
         prompt=PromptOptions(),
         projector=ProjectorOptions(),
     )
-    model.save(run / "models" / "speech-lm")
-    (example,) = fenced("README.md", "python")
+    model.save_pretrained(run / "models" / "speech-lm")
+    SpeechLMProcessor.of(model).save_pretrained(run / "models" / "speech-lm")
+    personalise, transformers = fenced("README.md", "python")
     names: dict = {}
-    exec(compile(example, "README.md", "exec"), names)
+    exec(compile(personalise, "README.md", "exec"), names)
     episode = toy_episodes.episodes[0]
     assert names["support"] == replace(episode.support, seed=0)
     assert names["probabilities"].shape == (16, 4)
     printed = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in printed] == list(episode.query_utterances)
+    exec(compile(transformers, "README.md", "exec"), names)
+    assert names["loss"].isfinite()
+    assert names["answer"].shape[0] == 1
 
 
 def test_ci_runs_what_contributing_and_pre_commit_say():

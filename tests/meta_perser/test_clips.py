@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from meta_perser.clips import ClipSource, window_means
+from meta_perser.clips import ClipSource
 from meta_perser.model import EmotionRecognizer
-from perser.encoder import SpeechEncoder
+from perser.encoder import SpeechEncoder, window_means
 from perser.errors import UserError
 
 
@@ -93,7 +93,8 @@ def lengths(batch):
 
 @pytest.mark.parametrize("scope", ["head", "lora:2:1", "all"])
 def test_persons_alike_have_what_each_has_alone(toy_corpus, tmp_path, scope):
-    source = ClipSource(toy_corpus.recordings, recogniser(toy_corpus, scope, 2), tmp_path)
+    window = 2 if scope in ("top_layers:1", "lora:2:1") else 1
+    source = ClipSource(toy_corpus.recordings, recogniser(toy_corpus, scope, window), tmp_path)
     ids = toy_corpus.recordings.utterance_ids
     persons = [sorted(ids[first : first + 4], key=source.num_frames) for first in (0, 4, 8)]
     together = source.batch_alike(persons)

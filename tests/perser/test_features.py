@@ -13,9 +13,19 @@ import torch
 
 from perser.encoder import SpeechEncoder
 from perser.errors import UserError
-from perser.features import FeatureStore, cached_features
+from perser.features import FeatureStore, cached_features, encode_clips
 
-LEVELS = ("frontend", "pooled", "pooled:0", "pooled:2", "layer:0", "layer:1", "layer:3")
+LEVELS = (
+    "frontend",
+    "pooled",
+    "pooled:0",
+    "pooled:2",
+    "layer:0",
+    "layer:1",
+    "layer:3",
+    "windows:1",
+    "windows:4",
+)
 
 
 class FakeRecordings:
@@ -49,9 +59,14 @@ def expected(encoder, waveform, level):
         if level == "frontend":
             return frames
         states = encoder.hidden_states(frames[None], None)
-        if level.startswith("pooled"):
-            number = int(level.partition(":")[2] or encoder.num_layers)
-            return torch.stack([state[0].mean(dim=0) for state in states[: number + 1]])
+        kind, _, number = level.partition(":")
+        if kind == "pooled":
+            return torch.stack(
+                [one[0].mean(dim=0) for one in states[: int(number or encoder.num_layers) + 1]]
+            )
+        if kind == "windows":
+            every, size = torch.stack([state[0] for state in states], dim=1), int(number)
+            return torch.stack([every[at : at + size].mean(dim=0) for at in range(0, len(every), size)])
         return states[int(level.removeprefix("layer:"))][0]
 
 
@@ -81,6 +96,15 @@ def test_stacking(encoder, tmp_path):
     assert store.num_rows("clip0") == len(store["clip0"]) == encoder.num_layers + 1
     with pytest.raises(ValueError, match="pad"):
         cached_features(recordings, encoder, "frontend", tmp_path).stack(["clip0"])
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_what_a_store_would_hold_can_be_had_without_one(encoder, level, tmp_path):
+    recordings = FakeRecordings()
+    store = cached_features(recordings, encoder, level, tmp_path)
+    clips = [recordings.waveform(one) for one in recordings.utterance_ids]
+    for one, features in zip(recordings.utterance_ids, encode_clips(encoder, clips, level), strict=True):
+        torch.testing.assert_close(features, store[one], atol=1e-4, rtol=1e-4)
 
 
 def test_what_is_read_can_be_written_to_without_touching_the_store(encoder, tmp_path):
@@ -209,7 +233,10 @@ def test_losing_the_race_uses_the_winners_store(encoder, tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
-@pytest.mark.parametrize("level", ["layer:4", "layer:", "layer:-1", "layer", "mean", "pooled:4", "pooled:"])
+@pytest.mark.parametrize(
+    "level",
+    ["layer:4", "layer:", "layer:-1", "layer", "mean", "pooled:4", "pooled:", "windows:0", "windows"],
+)
 def test_an_unknown_level(encoder, level, tmp_path):
     with pytest.raises(UserError, match="layer:N with N from 0 to 3"):
         cached_features(FakeRecordings(), encoder, level, tmp_path)

@@ -9,9 +9,9 @@ from torch.testing import assert_close
 
 from perser.labels import EmotionSet
 from speechlm_icl.language_model import LoraOptions
-from speechlm_icl.model import SpeechLanguageModel, new_model
+from speechlm_icl.model import SpeechLMForICL, new_model
 from speechlm_icl.projector import ProjectorOptions
-from speechlm_icl.prompt import PromptOptions, collate
+from speechlm_icl.prompt import PromptOptions
 from speechlm_icl.scoring import label_log_probabilities
 
 FOLDER = os.environ.get("PERSER_SMOLLM2", "")
@@ -24,7 +24,7 @@ ANSWERS = [[0], [1, 2], [3], [4]]
 
 
 @pytest.fixture(scope="module")
-def model() -> SpeechLanguageModel:
+def model() -> SpeechLMForICL:
     torch.manual_seed(0)
     return new_model(
         EMOTIONS,
@@ -44,8 +44,8 @@ def test_cached_scores_equal_full_forward_passes(model):
     scores = label_log_probabilities(model, features[:4], ANSWERS, features[4:])
     for query in range(2):
         for emotion, label in enumerate(model.prompt.labels):
-            batch = collate([model.prompt.encode([*ANSWERS, [emotion]])])
             clips = torch.cat([features[:4], features[4 + query : 5 + query]])
+            batch = model.batch([model.prompt.encode([*ANSWERS, [emotion]])], clips)
             with torch.no_grad():
                 logits = model.language_model.causal(inputs_embeds=model.embed(batch, clips)).logits[0]
             first = len(logits) - len(label) - len(model.prompt.turns.end + model.prompt.turns.following)
@@ -56,20 +56,20 @@ def test_cached_scores_equal_full_forward_passes(model):
 
 def test_a_few_adapter_steps_lower_the_loss_and_survive_saving(model, tmp_path):
     features = torch.randn(4, 3, 8, generator=torch.Generator().manual_seed(1))
-    batch = collate([model.prompt.encode(ANSWERS)])
+    batch = model.batch([model.prompt.encode(ANSWERS)], features)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-3)
     losses = []
     for _ in range(8):
-        loss = model(batch, features).sum()
+        loss = model.losses(batch, features).sum()
         losses.append(loss.item())
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
     assert losses[-1] < 0.7 * losses[0]
 
-    model.save(tmp_path / "speech-lm")
-    loaded = SpeechLanguageModel.load(tmp_path / "speech-lm")
+    model.save_pretrained(tmp_path / "speech-lm")
+    loaded = SpeechLMForICL.from_pretrained(tmp_path / "speech-lm")
     assert sum(file.stat().st_size for file in (tmp_path / "speech-lm").rglob("*")) < 20e6
     with torch.no_grad():
-        assert_close(loaded(batch, features), model(batch, features), atol=1e-4, rtol=1e-4)
+        assert_close(loaded.losses(batch, features), model.losses(batch, features), atol=1e-4, rtol=1e-4)

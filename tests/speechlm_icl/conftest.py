@@ -10,7 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from perser.episodes import Task
 from perser.labels import EmotionSet
 from speechlm_icl.language_model import LoraOptions
-from speechlm_icl.model import SpeechLanguageModel, new_model
+from speechlm_icl.model import SpeechLMForICL, new_model
 from speechlm_icl.projector import ProjectorOptions
 from speechlm_icl.prompt import PromptOptions, word_tokenizer
 
@@ -23,6 +23,7 @@ class FakeStore:
     """Stands in for a FeatureStore of pooled features."""
 
     features: dict[str, torch.Tensor]
+    level: str = "pooled"
 
     def __getitem__(self, utterance_id: str) -> torch.Tensor:
         return self.features[utterance_id]
@@ -56,13 +57,13 @@ def tasks() -> list[Task]:
     return tasks
 
 
-def make_model(language_model: str = "tiny-llama", **options) -> SpeechLanguageModel:
+def make_model(language_model: str = "tiny-llama", **options) -> SpeechLMForICL:
     """A random model of this file's emotions and feature shape, in evaluation mode."""
     torch.manual_seed(1)
     return new_model(
         options.pop("emotions", EMOTIONS),
         encoder=options.pop("encoder", "tiny-whisper"),
-        feature_shape=(LAYERS, SIZE),
+        feature_shape=options.pop("feature_shape", (LAYERS, SIZE)),
         language_model=language_model,
         lora=options.pop("lora", LoraOptions(r=4)),
         prompt=PromptOptions(**options.pop("prompt", {})),
@@ -126,8 +127,34 @@ def chat_folder(tmp_path_factory):
     return folder
 
 
+HEARING = {
+    "pooled": {},
+    "two tokens a clip": {"kind": "attention", "tokens_per_clip": 2},
+    "by length": {"kind": "stack", "windows_per_token": 2},
+}
+"""Projectors of a fixed and of a variable length."""
+
+
+@pytest.fixture(scope="module", params=["tiny-llama", "adapter"])
+def language_model(request, llama_folder) -> str:
+    return "tiny-llama" if request.param == "tiny-llama" else str(llama_folder)
+
+
+@pytest.fixture(scope="module", params=list(HEARING))
+def hearing(request, language_model) -> SpeechLMForICL:
+    """A random model that reads what the encoder `tiny-whisper` gives, in evaluation mode."""
+    instruction = {"instruction": "What does this person hear ?"}
+    options = HEARING[request.param] | {"prompt": instruction, "feature_shape": (4, 64)}
+    model = make_model(language_model, **options)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.1)
+    return model
+
+
 @pytest.fixture
-def model() -> SpeechLanguageModel:
+def model() -> SpeechLMForICL:
     return make_model()
 
 

@@ -14,8 +14,7 @@ from perser.errors import UserError
 from speechlm_icl import base_model
 from speechlm_icl.base_model import check_base, context_length, load_base
 from speechlm_icl.language_model import LoraOptions, load_language_model, new_language_model
-from speechlm_icl.model import SpeechLanguageModel
-from speechlm_icl.prompt import collate
+from speechlm_icl.model import SpeechLMForICL
 from speechlm_icl.scoring import label_log_probabilities
 
 TARGETS = ("q_proj", "v_proj")
@@ -93,8 +92,8 @@ def test_bfloat16_weights_stay_so_and_are_saved_with_the_adapter(build, llama_fo
     model = build(str(llama_folder), lora=LoraOptions(r=4, base_weights="bfloat16"))
     weights = model.language_model.causal.get_input_embeddings().weight
     assert weights.dtype == torch.bfloat16
-    model.save(tmp_path)
-    loaded = SpeechLanguageModel.load(tmp_path)
+    model.save_pretrained(tmp_path)
+    loaded = SpeechLMForICL.from_pretrained(tmp_path)
     assert loaded.language_model.base_weights == "bfloat16"
     scores = [label_log_probabilities(one, None, [], store.stack(["u0", "u1"])) for one in (model, loaded)]
     assert_close(*scores)
@@ -111,38 +110,40 @@ def test_an_adapter_on_quantised_weights_learns_and_comes_back(build, llama_fold
     trained = {name for name, one in model.named_parameters() if one.requires_grad}
     assert all("lora_" in name or name.startswith("projector.") for name in trained)
 
-    batch, features = collate([model.prompt.encode([[0], [1], [2]])]), store.stack(["u0", "u1", "u2"])
+    features = store.stack(["u0", "u1", "u2"])
+    batch = model.batch([model.prompt.encode([[0], [1], [2]])], features)
     optimizer = torch.optim.AdamW((one for one in model.parameters() if one.requires_grad), lr=1e-2)
     losses = []
     for _ in range(6):
-        loss = model(batch, features).sum()
+        loss = model.losses(batch, features).sum()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         losses.append(loss.item())
     assert losses[-1] < losses[0]
 
-    model.save(tmp_path)
-    loaded = SpeechLanguageModel.load(tmp_path)
+    model.save_pretrained(tmp_path)
+    loaded = SpeechLMForICL.from_pretrained(tmp_path)
     assert loaded.language_model.base_weights == weights
     with torch.no_grad():
-        assert_close(loaded(batch, features), model(batch, features), atol=1e-3, rtol=1e-3)
+        assert_close(loaded.losses(batch, features), model.losses(batch, features), atol=1e-3, rtol=1e-3)
 
 
 @needs_bitsandbytes
 @pytest.mark.parametrize("weights", ["8bit", "4bit"])
 def test_gradients_go_through_quantised_weights_after_a_validation_too(build, llama_folder, store, weights):
     model = build(str(llama_folder), lora=LoraOptions(r=4, base_weights=weights), dropout=0, feature_noise=0)
-    batch, features = collate([model.prompt.encode([[0], [1]])]), store.stack(["u0", "u1"])
+    features = store.stack(["u0", "u1"])
+    batch = model.batch([model.prompt.encode([[0], [1]])], features)
 
     def gradient() -> torch.Tensor:
         model.train().zero_grad()
-        model(batch, features).sum().backward()
-        return model.projector.down.weight.grad.clone()
+        model.losses(batch, features).sum().backward()
+        return model.projector.layer_weights.grad.clone()
 
     before = gradient()
     with torch.no_grad():
-        model.eval()(batch, features)
+        model.eval().losses(batch, features)
     assert before.abs().max() > 0
     assert_close(gradient(), before)
 
@@ -218,7 +219,7 @@ def test_a_gguf_file_is_the_same_model_and_can_be_saved(byte_llama, tmp_path):
     assert "quantization_config" not in json.loads((tmp_path / "saved" / "config.json").read_text())
     language_model = new_language_model(str(file), [], LoraOptions(r=2))
     language_model.save(tmp_path / "trained")
-    again = load_language_model(tmp_path / "trained", str(file))
+    again = load_language_model(tmp_path / "trained", str(file), "float32")
     assert again.adapted
 
 

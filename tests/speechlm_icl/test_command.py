@@ -10,6 +10,8 @@ from perser.errors import UserError
 from perser.labels import EmotionSet
 from perser.personalizer import RouteContext
 from speechlm_icl.language_model import LoraOptions
+from speechlm_icl.model import SpeechLMForICL
+from speechlm_icl.processing import SpeechLMProcessor
 from speechlm_icl.projector import ProjectorOptions
 from speechlm_icl.prompt import PromptOptions
 from speechlm_icl.route import speech_lm
@@ -19,8 +21,8 @@ LABELS = ("angry", "happy", "sad", "very")
 QUICK = {"steps": 2, "pairs": 4, "sequences_per_step": 2, "validation_sequences": 2}
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory, toy_corpus, toy_episodes_path):
+@pytest.fixture(scope="module", params=["pooled", "stack"])
+def run(request, tmp_path_factory, toy_corpus, toy_episodes_path):
     """A run's folder with the model in it."""
     folder = tmp_path_factory.mktemp("run")
     icl_train(
@@ -29,6 +31,7 @@ def run(tmp_path_factory, toy_corpus, toy_episodes_path):
         folder / "models" / "speech-lm",
         folder / "cache",
         encoder="tiny-whisper",
+        projector=ProjectorOptions(kind=request.param),
         **QUICK,
     )
     return folder
@@ -56,6 +59,15 @@ def test_the_run_is_on_record(run, toy_episodes):
     assert record["trained_on"] == toy_episodes.training_digest
     assert record["options"]["steps"] == 2
     assert record["history"][-1]["step"] == 2
+
+
+def test_what_was_written_is_a_model_and_a_processor_of_transformers(run, toy_corpus):
+    folder = run / "models" / "speech-lm"
+    model, processor = SpeechLMForICL.from_pretrained(folder), SpeechLMProcessor.from_pretrained(folder)
+    clip = toy_corpus.recordings.waveform(toy_corpus.recordings.utterance_ids[0])
+    inputs = processor(text="<|audio|> happy", audio=clip, return_tensors="pt")
+    assert model(**inputs, labels=inputs.input_ids).loss > 0
+    assert model.generate(**inputs, max_new_tokens=2).shape[1] <= inputs.input_ids.shape[1] + 2
 
 
 def test_a_model_of_other_emotions_is_refused(context):

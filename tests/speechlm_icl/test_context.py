@@ -45,9 +45,13 @@ def test_an_instruction_alone_may_be_too_long():
 def test_training_is_refused_before_it_starts():
     """tiny-llama has 4,096 positions; two words, an end and 300 positions of audio a pair."""
     task = Task("p", tuple(f"u{i}" for i in range(40)), (("sad",),) * 40)
-    check_training_fits("tiny-llama", WORDING, EMOTIONS, [task], 12, ProjectorOptions(300))
-    with pytest.raises(UserError, match=r"has 4096: 13 pairs fit"):
-        check_training_fits("tiny-llama", WORDING, EMOTIONS, [task], 13, ProjectorOptions(300))
+    for projector, seconds in (
+        (ProjectorOptions(tokens_per_clip=300), 1.0),
+        (ProjectorOptions(kind="stack", window_frames=2, windows_per_token=2), 24.0),
+    ):
+        check_training_fits("tiny-llama", WORDING, EMOTIONS, [task], 12, projector, lambda _: seconds)
+        with pytest.raises(UserError, match=r"has 4096: 13 pairs fit"):
+            check_training_fits("tiny-llama", WORDING, EMOTIONS, [task], 13, projector, lambda _: seconds)
 
 
 def test_a_support_beyond_the_context_is_refused(build, store):

@@ -16,9 +16,9 @@ from speechlm_icl.prompt import (
 EMOTIONS = EmotionSet(("angry", "happy", "sad"))
 
 
-def prompt_format(tokens_per_clip: int = 1, **options) -> PromptFormat:
+def prompt_format(**options) -> PromptFormat:
     wording = PromptOptions(**options)
-    return PromptFormat(word_tokenizer(wording.texts(EMOTIONS)), EMOTIONS, wording, tokens_per_clip)
+    return PromptFormat(word_tokenizer(wording.texts(EMOTIONS)), EMOTIONS, wording)
 
 
 def written(prompt_format: PromptFormat, prompt) -> list[str]:
@@ -36,7 +36,7 @@ def test_a_prompt_reads_as_instruction_then_clips_with_their_label_words():
 
 
 def test_only_answers_are_targets():
-    form = prompt_format(instruction="What is heard ?", tokens_per_clip=2)
+    form = prompt_format(instruction="What is heard ?")
     prompt = form.encode([[2], [1, 0]])
     for token, clip, target, word in zip(
         prompt.token_ids, prompt.clips, prompt.targets, written(form, prompt), strict=True
@@ -76,12 +76,12 @@ def test_one_pair_takes_three_positions():
 
 
 def test_batch_is_padded_to_the_right_and_numbers_clips_through():
-    form = prompt_format(tokens_per_clip=2)
+    form = prompt_format()
     batch = collate([form.encode([[0]]), form.encode([[1, 2], [0]])])
-    assert batch.attention_mask.sum(dim=1).tolist() == [4, 10]
-    assert batch.clips[batch.clips != TEXT].tolist() == [0, 0, 1, 1, 2, 2]
-    assert batch.position_ids[1].tolist() == list(range(10))
-    assert batch.position_ids[0, :4].tolist() == [0, 1, 2, 3]
+    assert batch.attention_mask.sum(dim=1).tolist() == [3, 8]
+    assert batch.clips[batch.clips != TEXT].tolist() == [0, 1, 2]
+    assert batch.position_ids[1].tolist() == list(range(8))
+    assert batch.position_ids[0, :3].tolist() == [0, 1, 2]
     padding = batch.attention_mask == 0
     assert (batch.targets[padding] == IGNORE).all()
     assert (batch.clips[padding] == TEXT).all()

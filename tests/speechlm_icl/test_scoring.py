@@ -5,7 +5,6 @@ import torch
 from torch.testing import assert_close
 
 from speechlm_icl import scoring
-from speechlm_icl.prompt import collate
 from speechlm_icl.scoring import label_log_probabilities, read_enrolment, score_queries
 
 SUPPORT, ANSWERS = ["u0", "u1", "u2", "u3"], [[0], [2, 1], [1], [2]]
@@ -34,7 +33,7 @@ def recomputed(model, store, support, answers, queries) -> torch.Tensor:
         features = store.stack([*support, query])
         row = []
         for emotion, label in enumerate(model.prompt.labels):
-            batch = collate([model.prompt.encode([*answers, [emotion]])])
+            batch = model.batch([model.prompt.encode([*answers, [emotion]])], features)
             logits = model.language_model.causal(inputs_embeds=model.embed(batch, features)).logits[0]
             log_probabilities = logits.log_softmax(dim=-1)
             first = len(logits) - len(label) - len(model.prompt.turns.end + model.prompt.turns.following)

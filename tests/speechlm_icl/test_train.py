@@ -6,7 +6,7 @@ from perser.training import start
 from speechlm_icl.options import IclTraining
 from speechlm_icl.scoring import label_log_probabilities
 from speechlm_icl.sequences import PairSequence, SequenceSampler
-from speechlm_icl.train import _step, meta_train, read, validate
+from speechlm_icl.train import AnswerLosses, _step, meta_train, read, validate
 
 
 def train(model, tasks, store, **options):
@@ -78,10 +78,12 @@ def test_a_step_in_parts_is_the_step_of_the_whole(build, tasks, store, loss):
         options = IclTraining(pairs=8, uniform_pairs=True, sequences_per_step=4, accumulate=parts, loss=loss)
         accelerator = start(0)
         accelerator.gradient_accumulation_steps = parts
-        trained, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters(), lr=0.1))
+        trained, optimizer = accelerator.prepare(
+            AnswerLosses(model), torch.optim.SGD(model.parameters(), lr=0.1)
+        )
         sampler = SequenceSampler(tasks, model.prompt.emotions, 8, uniform=True)
         value = _step(trained, model, sampler, store, options, accelerator, optimizer, step=1)
-        moved.append((value, model.projector.up.weight.detach().clone()))
+        moved.append((value, model.projector.mlp.up.weight.detach().clone()))
     for value, weight in moved[1:]:
         assert value == pytest.approx(moved[0][0], rel=1e-5)
         torch.testing.assert_close(weight, moved[0][1])
@@ -90,7 +92,7 @@ def test_a_step_in_parts_is_the_step_of_the_whole(build, tasks, store, loss):
 def test_the_loss_of_the_query_alone_is_that_of_the_last_answer(build, tasks, store):
     model = build()
     sequences = SequenceSampler(tasks, model.prompt.emotions, 5).draw(3, 0)
-    every, last = (model(*read(model, sequences, store, loss)) for loss in ("every", "query"))
+    every, last = (model.losses(*read(model, sequences, store, loss)) for loss in ("every", "query"))
     batch, _ = read(model, sequences, store)
     final = batch.clips.shape[1] - 2  # the last label word; its end comes after it
     torch.testing.assert_close(last[:, final:], every[:, final:])
@@ -110,9 +112,9 @@ def test_recomputed_layers_give_the_same_gradient_and_are_left_off(build, tasks,
         model.language_model.recompute_layers(recompute)
         model.train().zero_grad()
         passes.clear()
-        model(*read(model, sequences, store)).sum().backward()
+        model.losses(*read(model, sequences, store)).sum().backward()
         assert len(passes) == (2 if recompute else 1)
-        return model.projector.up.weight.grad.clone()
+        return model.projector.mlp.up.weight.grad.clone()
 
     torch.testing.assert_close(gradient(True), gradient(False))
     train(model, tasks, store, gradient_checkpointing=True)
@@ -140,7 +142,7 @@ def test_validation_tells_answers_apart_by_the_pairs_before_them(build, tasks, s
     sequences = SequenceSampler(tasks, model.prompt.emotions, 3).draw_each(5, 0)
     found = validate(model, sequences, store, at_once=2)
     first = [PairSequence(one.utterances[:1], one.answers[:1]) for one in sequences]
-    expected = model(*read(model, first, store)).sum().item() / 5
+    expected = model.losses(*read(model, first, store)).sum().item() / 5
     assert found["loss_first"] == pytest.approx(expected, rel=1e-4)
 
 

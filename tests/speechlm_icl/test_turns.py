@@ -98,8 +98,9 @@ def test_a_chat_model_is_trained_and_scored_on_the_same_positions(build, chat_fo
     model = build(str(chat_folder), prompt={"instruction": "What is heard ?"})
     assert model.prompt.options.chat is True
     scores = label_log_probabilities(model, store.stack(["u0"]), [[1]], store.stack(["u2"]))
-    batch = collate([model.prompt.encode([[1], [2]], first_target=1)])
+    features = store.stack(["u0", "u2"])
+    batch = model.batch([model.prompt.encode([[1], [2]], first_target=1)], features)
     with torch.no_grad():
-        losses = model(batch, store.stack(["u0", "u2"]))[0]
+        losses = model.losses(batch, features)[0]
     word = int((batch.targets[0] != IGNORE).nonzero()[0])
     assert_close(scores[0, 2], -losses[word], atol=1e-5, rtol=1e-5)

@@ -1,0 +1,24 @@
+"""Makes transformers' Auto classes know the speech language model: import this once.
+
+import speechlm_icl.auto
+model = AutoModelForMultimodalLM.from_pretrained("runs/quickstart/models/speech-lm")
+"""
+
+from __future__ import annotations
+
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForMultimodalLM,
+    AutoProcessor,
+)
+
+from speechlm_icl.configuration import SpeechLMConfig
+from speechlm_icl.model import SpeechLMForICL
+from speechlm_icl.processing import SpeechLMProcessor
+
+AutoConfig.register(SpeechLMConfig.model_type, SpeechLMConfig, exist_ok=True)
+for _auto in (AutoModel, AutoModelForCausalLM, AutoModelForMultimodalLM):
+    _auto.register(SpeechLMConfig, SpeechLMForICL, exist_ok=True)
+AutoProcessor.register(SpeechLMConfig, SpeechLMProcessor, exist_ok=True)

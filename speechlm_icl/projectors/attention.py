@@ -1,0 +1,29 @@
+"""`attention`: learned queries look over the whole clip, each becoming one embedding."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from perser.encoder import pad
+from speechlm_icl.projector import Clips, Projector, ProjectorOptions, Sizes
+from speechlm_icl.projectors.cross_attention import CrossAttention
+from speechlm_icl.projectors.swiglu import SwiGLU
+
+
+class AttentionProjector(Projector):
+    """Attention pooling (Lee et al. 2019, arXiv 1810.00825, PMA): short prompts however long the clips."""
+
+    def __init__(self, sizes: Sizes, options: ProjectorOptions) -> None:
+        super().__init__(sizes, options)
+        self.norm = nn.LayerNorm(sizes.feature_size)
+        self.queries = nn.Parameter(torch.randn(options.tokens_per_clip, options.width))
+        self.attention = CrossAttention(options.width, sizes.feature_size, options.heads)
+        self.mlp_norm = nn.LayerNorm(options.width)
+        self.mlp = SwiGLU(options.width, options.width, sizes.hidden_size, options.dropout)
+
+    def forward(self, clips: Clips) -> Tensor:
+        """Windows (num_windows, L+1, D) of each of n clips to (n, tokens_per_clip, H)."""
+        frames, mask = pad(self.mixed_clips(clips))
+        queries = self.queries.expand(len(frames), -1, -1)
+        return self.out_norm(self.mlp(self.mlp_norm(self.attention(queries, self.norm(frames), mask))))

@@ -1,0 +1,32 @@
+"""`convolution`: a strided convolution over the windows."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from perser.encoder import pad
+from speechlm_icl.projector import Clips, Projector, ProjectorOptions, Sizes
+
+
+class ConvolutionProjector(Projector):
+    """RMSNorm, one convolution of stride s = windows_per_token and kernel 2s + 1 (so that each embedding also
+    hears its neighbours' windows), GELU and a linear layer."""
+
+    def __init__(self, sizes: Sizes, options: ProjectorOptions) -> None:
+        super().__init__(sizes, options)
+        stride = options.windows_per_token
+        self.norm = nn.RMSNorm(sizes.feature_size, eps=1e-6)
+        self.convolution = nn.Conv1d(
+            sizes.feature_size, options.width, 2 * stride + 1, stride, padding=stride
+        )
+        self.dropout = nn.Dropout(options.dropout)
+        self.out = nn.Linear(options.width, sizes.hidden_size, bias=False)
+
+    def forward(self, clips: Clips) -> list[Tensor]:
+        """Windows (num_windows, L+1, D) of each clip to (ceil(num_windows / s), H)."""
+        # Padded with zeros on either side, alone as in a batch.
+        frames, _ = pad([self.norm(clip) for clip in self.mixed_clips(clips)])
+        inner = F.gelu(self.convolution(frames.transpose(1, 2)).transpose(1, 2))
+        embeddings = self.out_norm(self.out(self.dropout(inner)))
+        return [rows[:length] for rows, length in zip(embeddings, self.lengths(clips), strict=True)]

@@ -1,0 +1,116 @@
+"""Clips in a prompt: one placeholder each, expanded to the clip's own length and filled with its frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from speechlm_icl.prompt import TEXT, EncodedPrompt
+
+
+def expand(prompt: EncodedPrompt, lengths: Sequence[int]) -> EncodedPrompt:
+    """The prompt with each clip's one placeholder repeated `lengths[clip]` times (clips by the prompt's own
+    numbers). Raises ValueError where the prompt has places for another number of clips."""
+    places = sorted(clip for clip in prompt.clips if clip != TEXT)
+    if places != list(range(len(lengths))):
+        raise ValueError(f"the prompt has places for {len(places)} clips, {len(lengths)} were given")
+    counts = [1 if clip == TEXT else lengths[clip] for clip in prompt.clips]
+
+    def repeated(values: list[int]) -> list[int]:
+        return [value for value, count in zip(values, counts, strict=True) for _ in range(count)]
+
+    return replace(
+        prompt,
+        token_ids=repeated(prompt.token_ids),
+        clips=repeated(prompt.clips),
+        targets=repeated(prompt.targets),
+    )
+
+
+def clips_at(audio: Tensor, lengths: Sequence[int]) -> Tensor:
+    """Which clip each position belongs to (B, T), TEXT elsewhere, where placeholders are expanded.
+
+    Args:
+        audio: Where the placeholders are, bool (B, T).
+        lengths: Of every clip in the batch, prompt by prompt.
+
+    Raises ValueError where placeholders and clips differ, in all or for any one clip: a clip takes places
+    that follow each other in one prompt.
+    """
+    rows, columns = audio.nonzero(as_tuple=True)
+    if len(rows) != sum(lengths):
+        raise ValueError(
+            f"the prompts have {len(rows)} audio placeholders, but the {len(lengths)} clips given take "
+            f"{sum(lengths)}"
+        )
+    clip = torch.repeat_interleave(
+        torch.arange(len(lengths), device=audio.device),
+        torch.tensor(lengths, dtype=torch.int64, device=audio.device),
+    )
+    same = clip[1:] == clip[:-1]
+    broken = same & ((rows[1:] != rows[:-1]) | (columns[1:] != columns[:-1] + 1))
+    if broken.any():
+        first = int(clip[1:][broken][0])
+        raise ValueError(f"clip {first} takes {lengths[first]} places, but its placeholders are fewer")
+    clips = torch.full(audio.shape, TEXT, device=audio.device)
+    clips[rows, columns] = clip
+    return clips
+
+
+def splice(embeddings: Tensor, clips: Tensor, frames: Sequence[Tensor] | Tensor) -> Tensor:
+    """Put the frames of every clip at its placeholder positions in the prompt.
+
+    Args:
+        embeddings: Embeddings of the prompt's tokens (B, T, H); what stands at a placeholder is replaced.
+        clips: Which clip each position belongs to (B, T), -1 where there is text.
+        frames: One (num_frames, H) tensor a clip, or (num_clips, num_frames, H).
+
+    Raises ValueError when a clip's placeholders and frames differ in number: a bare `masked_scatter` would
+    let one clip's frames run on into the next clip's place.
+    """
+    flat = clips.flatten()
+    audio = flat >= 0
+    placeholders = torch.bincount(flat[audio], minlength=len(frames)).tolist()
+    lengths = [len(clip_frames) for clip_frames in frames]
+    if len(placeholders) != len(lengths):
+        raise ValueError(f"the prompt has places for {len(placeholders)} clips, {len(lengths)} were given")
+    for clip, (places, length) in enumerate(zip(placeholders, lengths, strict=True)):
+        if places != length:
+            raise ValueError(f"clip {clip} has {places} places in the prompt but {length} frames")
+    if not lengths:
+        return embeddings
+    # Stable, so that a clip's frames keep their order whatever the order of the clips in the batch.
+    order = torch.argsort(torch.where(audio, flat, len(lengths)), stable=True)[: sum(lengths)]
+    values = torch.cat(list(frames)).to(embeddings.dtype)
+    spliced = embeddings.flatten(0, 1).index_copy(0, order, values)
+    return spliced.view_as(embeddings)
+
+
+def pad_left(frames: Sequence[Tensor] | Tensor) -> tuple[Tensor, Tensor]:
+    """Frames (num_frames, H) of several clips as one batch (B, F, H) in which all end together, and its
+    mask (B, F), int64, 1 on real frames."""
+    longest = max(len(clip) for clip in frames)
+    mask = torch.tensor([[0] * (longest - len(clip)) + [1] * len(clip) for clip in frames])
+    batch = torch.stack([F.pad(clip, (0, 0, longest - len(clip), 0)) for clip in frames])
+    return batch, mask.to(batch.device)
+
+
+def padded_left(token_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+    """The same prompts (B, T) with their padding moved to the left, and its mask."""
+    order = torch.argsort(attention_mask.bool().int(), dim=1, stable=True)
+    return token_ids.gather(1, order), attention_mask.gather(1, order)
+
+
+def positions(attention_mask: Tensor) -> Tensor:
+    """Position ids (B, T) that count real tokens alone, so that padding on either side changes nothing."""
+    return (attention_mask.cumsum(dim=1) - 1).clamp_min(0)
+
+
+def answer_numbers(clips: Tensor) -> Tensor:
+    """How many clips begin at or before each position of its prompt, less one (B, T): -1 before the first."""
+    before = torch.cat([torch.full_like(clips[:, :1], TEXT), clips[:, :-1]], dim=1)
+    return ((clips != TEXT) & (clips != before)).cumsum(dim=1) - 1
