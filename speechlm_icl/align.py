@@ -1,8 +1,8 @@
 """Stage 1: the projector alone learns that clips should look like the words for what is heard in them.
 
 The language model's layers take no part, so that this costs next to nothing, while training the projector
-through the frozen model costs as much as training the adapter too; afterwards the model meets clips that point
-towards its own words.
+through the frozen model costs as much as training the adapter too; afterwards the model meets clips that
+point towards its own words.
 """
 
 from __future__ import annotations
