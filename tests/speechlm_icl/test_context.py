@@ -49,9 +49,11 @@ def test_training_is_refused_before_it_starts():
         (ProjectorOptions(tokens_per_clip=300), 1.0),
         (ProjectorOptions(kind="stack", window_frames=2, windows_per_token=2), 24.0),
     ):
-        check_training_fits("tiny-llama", WORDING, EMOTIONS, [task], 12, projector, lambda _: seconds)
+        lengths = dict.fromkeys(task.utterances, seconds)
+        given = ("tiny-llama", WORDING, EMOTIONS, [task])
+        check_training_fits(*given, 12, projector, lengths.__getitem__)
         with pytest.raises(UserError, match=r"has 4096: 13 pairs fit"):
-            check_training_fits("tiny-llama", WORDING, EMOTIONS, [task], 13, projector, lambda _: seconds)
+            check_training_fits(*given, 13, projector, lengths.__getitem__)
 
 
 def test_a_support_beyond_the_context_is_refused(build, store):

@@ -4,7 +4,7 @@ from torch.testing import assert_close
 
 from perser.errors import UserError
 from perser.labels import EmotionSet
-from speechlm_icl.prompt import IGNORE, TEXT, PromptFormat, PromptOptions, collate
+from speechlm_icl.prompt import IGNORE, TEXT, PromptFormat, PromptOptions
 from speechlm_icl.scoring import label_log_probabilities
 from speechlm_icl.turns import chat_turns, plain_turns
 
