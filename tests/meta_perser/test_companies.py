@@ -33,13 +33,13 @@ def test_everybody_once_with_as_many_pairs_and_little_padding(lengths):
         assert len({len(one) for one in own}) == 1
         padded = activation_bytes(ADAPTERS, [max(clips) for clips in zip(*own, strict=True)])
         assert padded <= module.LARGE
-        assert padded * len(own) <= 1.25 * sum(activation_bytes(ADAPTERS, one) for one in own) + 1
+        assert padded * len(own) <= module.PADDING * sum(activation_bytes(ADAPTERS, one) for one in own) + 1
 
 
 def test_persons_alike_go_together_and_the_large_go_alone():
     assert companies(ADAPTERS, [[5, 9]] * 4) == [[0, 1, 2, 3]]
     assert companies(ADAPTERS, [[5, 9], [5, 9, 9], [5, 9]]) == [[0, 2], [1]]
-    assert companies(ADAPTERS, [[10, 10], [10, 200], [11, 11], [12, 190]]) == [[0, 2], [3, 1]]
+    assert companies(ADAPTERS, [[10, 10], [10, 120], [11, 11], [12, 115]]) == [[0, 2], [3, 1]]
     assert companies(ADAPTERS, [[500] * 32] * 2) == [[0], [1]]
     assert companies(HEAD, [[0] * 32] * 5) == [[0, 1, 2, 3, 4]]
     assert companies(HEAD, []) == []
