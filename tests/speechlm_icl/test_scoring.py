@@ -59,7 +59,7 @@ def test_order_and_company_of_the_queries_do_not_matter(any_model, store, monkey
     assert_close(together, torch.cat(alone), atol=1e-5, rtol=1e-5)
     backwards = score_queries(any_model, enrolment, store.stack(QUERIES[::-1])).flip(0)
     assert_close(together, backwards, atol=1e-5, rtol=1e-5)
-    monkeypatch.setattr(scoring, "QUERIES_AT_ONCE", 3)
+    monkeypatch.setattr(scoring, "LEAST_AT_ONCE", 3)
     assert_close(together, score_queries(any_model, enrolment, store.stack(QUERIES)), atol=1e-5, rtol=1e-5)
 
 

@@ -1,0 +1,60 @@
+"""An enrolment as the language model has read it, once for all queries that follow it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import Cache
+
+from speechlm_icl.model import SpeechLanguageModel
+from speechlm_icl.prompt import Answer, collate
+
+
+@dataclass(frozen=True)
+class Enrolment:
+    """The key/value cache of one sequence of `length` positions.
+
+    A model grows the cache that it is given: it is given a `view` or `copies`, never this one.
+    """
+
+    cache: Cache
+    length: int
+
+    def view(self) -> Cache:
+        """A cache that begins with these keys and values, not copied, and grows apart from them: a layer that
+        keeps every position (`DynamicLayer`) puts a longer tensor in the place of its own."""
+        cache = copy.copy(self.cache)
+        cache.layers = [copy.copy(layer) for layer in self.cache.layers]
+        return cache
+
+    def copies(self, count: int) -> Cache:
+        """A cache for `count` sequences that all follow this enrolment, whatever kind its layers are of."""
+        cache = copy.deepcopy(self.cache)
+        if self.length:
+            cache.batch_repeat_interleave(count)
+        return cache
+
+
+@torch.inference_mode()
+def read_enrolment(
+    model: SpeechLanguageModel, features: Tensor | None, answers: Sequence[Answer]
+) -> Enrolment:
+    """Let the model read the instruction and N pairs; N may be 0.
+
+    Args:
+        model: In evaluation mode.
+        features: Pooled features of the enrolment clips (N, L+1, D); None where there is no pair.
+        answers: The emotions of each, as class indices.
+    """
+    language_model = model.language_model
+    cache = language_model.new_cache()
+    prompt = model.prompt.encode(answers)
+    if prompt.token_ids:
+        batch = collate([prompt]).to(model.device)
+        embeddings = model.embed(batch, None if features is None else features.to(model.device))
+        language_model.hidden(embeddings, batch.attention_mask, batch.position_ids, cache)
+    return Enrolment(cache, len(prompt.token_ids))
