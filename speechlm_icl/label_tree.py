@@ -11,8 +11,8 @@ Label = tuple[int, ...]
 
 
 class LabelTree:
-    """What a language model has to read to score every label: each stem (a label's beginning, without its last
-    token) once.
+    """What a language model has to read to score every label: each stem (a beginning of a label, without
+    its last token) once.
 
     Args:
         labels: The tokens of each label; none begins another (`PromptFormat` sees to it).

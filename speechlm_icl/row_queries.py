@@ -30,7 +30,9 @@ def hidden_by_rows(
     hidden = language_model.hidden(
         embeddings,
         attention_mask=torch.cat([enrolled, real.to(torch.int64)], dim=1),
-        position_ids=torch.arange(enrolment.length, enrolment.length + width, device=device).expand(count, -1),
+        position_ids=torch.arange(enrolment.length, enrolment.length + width, device=device).expand(
+            count, -1
+        ),
         cache=enrolment.copies(count),
     ).unflatten(0, (len(frames), len(endings)))
     held = [next(row for row, end in enumerate(endings) if end[: len(stem)] == stem) for stem in tree.stems]

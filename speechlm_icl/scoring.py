@@ -14,9 +14,9 @@ from speechlm_icl.packed_queries import can_pack, hidden_packed
 from speechlm_icl.prompt import Answer
 from speechlm_icl.row_queries import hidden_by_rows
 
-LEAST_AT_ONCE = 256
-"""Positions of queries that are read together, where the enrolment is not longer: enough to fill a matrix
-product."""
+AT_ONCE = {"cpu": 256, "cuda": 2048}
+"""Positions of queries that are read together: enough to fill a matrix product, and few, because in one
+sequence a query also computes, in vain, its attention to the others."""
 
 
 @torch.inference_mode()
@@ -31,7 +31,7 @@ def score_queries(model: SpeechLanguageModel, enrolment: Enrolment, features: Te
     frames = model.projector(features.to(model.device))
     scores = [
         tree.scores(language_model.logits(hidden_after(language_model, enrolment, part, tree))).cpu()
-        for part in _parts(frames, len(tree.stems), max(LEAST_AT_ONCE, enrolment.length))
+        for part in _parts(frames, len(tree.stems), AT_ONCE.get(model.device.type, AT_ONCE["cuda"]))
     ]
     return torch.cat(scores)
 
@@ -47,8 +47,7 @@ def label_log_probabilities(
 
 
 def _parts(frames: Sequence[Tensor], num_stems: int, at_once: int) -> list[list[Tensor]]:
-    """The queries' frames in parts of about `at_once` positions, stems counted. No more than the enrolment has:
-    in one sequence a query also computes, in vain, its attention to the others."""
+    """The queries' frames in parts of about `at_once` positions, stems counted."""
     parts: list[list[Tensor]] = []
     room = 0
     for clip in frames:
