@@ -50,11 +50,16 @@ def read_enrolment(
         features: Pooled features of the enrolment clips (N, L+1, D); None where there is no pair.
         answers: The emotions of each, as class indices.
     """
-    language_model = model.language_model
-    cache = language_model.new_cache()
-    prompt = model.prompt.encode(answers)
-    if prompt.token_ids:
-        batch = collate([prompt]).to(model.device)
-        embeddings = model.embed(batch, None if features is None else features.to(model.device))
-        language_model.hidden(embeddings, batch.attention_mask, batch.position_ids, cache)
-    return Enrolment(cache, len(prompt.token_ids))
+    cache = model.language_model.new_cache()
+    embeddings = embed_enrolment(model, features, answers)[None]
+    length = embeddings.shape[1]
+    if length:
+        real = torch.ones((1, length), dtype=torch.int64, device=embeddings.device)
+        model.language_model.hidden(embeddings, real, real.cumsum(dim=1) - 1, cache)
+    return Enrolment(cache, length)
+
+
+def embed_enrolment(model: SpeechLanguageModel, features: Tensor | None, answers: Sequence[Answer]) -> Tensor:
+    """Embeddings (num_positions, H) of the instruction and the pairs, as of `read_enrolment`."""
+    batch = collate([model.prompt.encode(answers)]).to(model.device)
+    return model.embed(batch, None if features is None else features.to(model.device))[0]
