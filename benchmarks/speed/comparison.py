@@ -41,6 +41,7 @@ class Timing:
     ratios: dict[str, float]
     agreement: dict[str, float]
     """Distance of ours from theirs, by contender."""
+    distance_in: str = "relative"
     notes: tuple[str, ...] = ()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
@@ -16,7 +17,8 @@ from perser.errors import UserError
 
 Who = TypeVar("Who", bound=str)
 
-_STATUS = Path("/proc/self/status")
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_HIGH_WATER_MARK = "5"  # what the kernel is told to set back
 
 
 def by_contender(
@@ -29,8 +31,8 @@ def by_contender(
     """
     if device == "cuda":
         return {who: peak(who, *arguments) for who in contenders}
-    if not _STATUS.exists():
-        raise UserError("peak memory on a CPU is read from /proc/self/status, which this system lacks")
+    if not (_STATUS.exists() and os.access(_CLEAR, os.W_OK)):
+        raise UserError(f"peak memory on a CPU is read from {_STATUS} and {_CLEAR}, which this system lacks")
     spawn = get_context("spawn")
     with ExitStack() as alive:
         coming = {}
@@ -42,13 +44,14 @@ def by_contender(
 
 def added(run: Run, device: torch.device) -> int:
     """Bytes that a run adds at most to what is there: on a GPU what torch allocates, on a CPU resident memory
-    (its high-water mark is read from /proc: getrusage's would be that of the process which started this one).
-    """
+    (its high-water mark is read from /proc: getrusage's would be that of the process which started this one,
+    and could not be set back to what is there now)."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         run()
         return torch.cuda.max_memory_allocated(device) - before
+    _CLEAR.write_text(_HIGH_WATER_MARK)
     before = _status("VmRSS")
     run()
     return _status("VmHWM") - before

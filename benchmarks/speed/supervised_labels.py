@@ -36,7 +36,7 @@ def compare_labels(case: PromptCase, preset: PromptPreset) -> Timing:
         notes.append(f"{row.who}: {1 / row.seconds:.4g} labels a second, {rate:.4g} tokens a second")
     title = f"a supervised label, {preset.sequences} sequences of {preset.pairs + 1} clips, {case.precision}"
     ratios = {"labels_per_second_every_vs_one": theirs.seconds / own.seconds}
-    return Timing(title, rows, own, [], ratios, {}, tuple(notes))
+    return Timing(title, rows, own, [], ratios, {}, notes=tuple(notes))
 
 
 def sequences(case: PromptCase, preset: PromptPreset) -> tuple[PromptBatch, Tensor]:

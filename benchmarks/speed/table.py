@@ -47,7 +47,7 @@ def print_timing(timing: Timing, rate: float, console: Console) -> None:
     for note in timing.notes:
         console.print(note)
     for who, far in timing.agreement.items():
-        console.print(f"distance of ours from {who}, relative: {far:.1e}")
+        console.print(f"distance of ours from {who}, {timing.distance_in}: {far:.1e}")
     console.print()
 
 
@@ -66,6 +66,7 @@ def timing_json(timing: Timing, rate: float) -> dict[str, Any]:
     return {
         "title": timing.title,
         "agreement": timing.agreement,
+        "agreement_in": timing.distance_in,
         "notes": timing.notes,
         "encoding_rounds": timing.encoding,
         "rows": [
