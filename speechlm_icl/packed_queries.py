@@ -23,8 +23,8 @@ from speechlm_icl.row_queries import hidden_by_rows
 
 _MASKABLE = ("eager", "sdpa")
 """The attention functions that take any mask."""
-_TOLERANCE = 0.05
-"""Of hidden states, relative to their norm; a model that cannot be packed misses it by far, bf16 does not."""
+_TOLERANCE, _COARSE_TOLERANCE = 1e-3, 0.05
+"""Of hidden states, relative to their norm: what rounding may do, in float32 and in coarser numbers."""
 
 _known: WeakKeyDictionary[LanguageModel, bool] = WeakKeyDictionary()
 
@@ -43,13 +43,13 @@ def hidden_packed(
     pieces = [piece for clip in frames for piece in (clip.to(stem_embeddings.dtype), stem_embeddings)]
     embeddings = torch.cat(pieces)[None]
     lengths = torch.tensor([len(clip) for clip in frames])
-    query, stem, position = _layout(lengths, tree)
+    query, stem, position = (one.to(device) for one in _layout(lengths, tree))
     mask = _mask(query, stem, tree, embeddings.dtype)
-    enrolled = torch.zeros(len(query), enrolment.length, dtype=embeddings.dtype)
+    enrolled = mask.new_zeros(len(query), enrolment.length)
     hidden = language_model.hidden(
         embeddings,
-        attention_mask=torch.cat([enrolled, mask], dim=1)[None, None].to(device),
-        position_ids=(enrolment.length + position)[None].to(device),
+        attention_mask=torch.cat([enrolled, mask], dim=1)[None, None],
+        position_ids=(enrolment.length + position)[None],
         cache=enrolment.view(),
     )
     num_stems = len(tree.stems)
@@ -80,7 +80,7 @@ def _layout(lengths: Tensor, tree: LabelTree) -> tuple[Tensor, Tensor, Tensor]:
 def _mask(query: Tensor, stem: Tensor, tree: LabelTree, dtype: torch.dtype) -> Tensor:
     """What is added to the attention of places (rows) to places (columns): 0 or the lowest number."""
     same = query[:, None] == query
-    seen = torch.ones_like(same).tril() & same & tree.within[stem[:, None], stem]
+    seen = torch.ones_like(same).tril() & same & tree.within.to(stem.device)[stem[:, None], stem]
     return torch.where(seen, 0.0, torch.finfo(dtype).min).to(dtype)
 
 
@@ -104,4 +104,5 @@ def _packs(language_model: LanguageModel) -> bool:
         packed = hidden_packed(language_model, enrolment, frames, tree)
     except (RuntimeError, ValueError, TypeError, IndexError):
         return False
-    return bool((packed - alone).float().norm() <= _TOLERANCE * alone.float().norm())
+    tolerance = _TOLERANCE if alone.dtype == torch.float32 else _COARSE_TOLERANCE
+    return bool((packed - alone).float().norm() <= tolerance * alone.float().norm())
