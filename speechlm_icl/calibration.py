@@ -1,8 +1,8 @@
 """Contextual calibration: what a prompt answers to a clip that says nothing is its bias (Zhao et al. 2021,
 Calibrate Before Use, arXiv 2102.09690).
 
-The bias that it takes away includes what the enrolment tells of how often the person gives each emotion; where
-persons differ mostly in that, it can cost more than it brings.
+The bias that it takes away includes what the enrolment tells of how often the person gives each emotion;
+where persons differ mostly in that, it can cost more than it brings.
 """
 
 from __future__ import annotations
