@@ -65,6 +65,8 @@ class RouteContext:
     nobody they were trained on can be among the recordings."""
     variant: str | None = None
     """Which variant of the models: with `V`, those in the subfolders `meta-perser-V` and so on."""
+    options: tuple[str, ...] = ()
+    """What stood behind each `+` of the method's name, such as `orders=4`."""
 
     def folder(self, model: str) -> Path:
         """Where a trained model lies."""
@@ -86,6 +88,8 @@ class RouteContext:
 
 
 RouteFactory = Callable[[RouteContext, int | None], Personalizer]
+"""One whose method has options has an attribute `check_options`: a function of them (`RouteContext.options`)
+that raises UserError for a wrong one."""
 
 
 def method_names() -> list[str]:
@@ -94,36 +98,50 @@ def method_names() -> list[str]:
 
 
 def build_method(name: str, context: RouteContext) -> Personalizer:
-    """The personalizer of that name; a number at its end (`speech-lm-8`) is how many pairs it reads, and
-    what follows a colon (`meta-perser:no-lslr`) is the variant of its model.
+    """The personalizer of that name; a number at its end (`speech-lm-8`) is how many pairs it reads, what
+    follows a colon (`meta-perser:no-lslr`) is the variant of its model, and what follows each plus
+    (`speech-lm-8+calibrated+orders=4`) an option of its own.
 
-    Raises UserError for an unknown name.
+    Raises UserError for an unknown name, or an option of a method that has none.
     """
-    base, pairs, variant = _parse(name)
-    factory: RouteFactory = entry_points(group="perser.routes")[base].load()
-    method = factory(replace(context, variant=variant), pairs)
+    base, pairs, variant, options = _parse(name)
+    factory = _factory(base, options)
+    method = factory(replace(context, variant=variant, options=options), pairs)
     if variant is not None and method.route == "trivial":
         raise UserError(f"'{name}': {base} has no model that could have variants, leave ':{variant}' out")
     return method
 
 
 def check_method(name: str, k: int) -> None:
-    """Raises UserError for an unknown method, or one that reads more pairs than a support of `k` has."""
-    _, pairs, _ = _parse(name)
+    """Raises UserError for an unknown method or option, or for more pairs than a support of `k` has."""
+    base, pairs, _, options = _parse(name)
+    _factory(base, options)
     if pairs is not None and pairs > k:
         raise UserError(f"'{name}' reads {pairs} enrolment pairs, but a support has k = {k}: raise k")
 
 
-def _parse(name: str) -> tuple[str, int | None, str | None]:
-    """A method's installed name, and the number and the variant at the end of what was asked for."""
+def _factory(base: str, options: tuple[str, ...]) -> RouteFactory:
+    """What makes an installed method, its options checked."""
+    factory: RouteFactory = entry_points(group="perser.routes")[base].load()
+    if options:
+        check = getattr(factory, "check_options", None)
+        if check is None:
+            raise UserError(f"{base} has no options: leave '+{'+'.join(options)}' out of the method's name")
+        check(options)
+    return factory
+
+
+def _parse(name: str) -> tuple[str, int | None, str | None, tuple[str, ...]]:
+    """A method's installed name, and the number, the variant and the options that were put to it."""
     installed = method_names()
-    method, _, variant = name.partition(":")
+    plain, *options = name.split("+")
+    method, _, variant = plain.partition(":")
     if method in installed:
-        return method, None, variant or None
+        return method, None, variant or None, tuple(options)
     numbered = re.fullmatch(r"(.+)-(\d+)", method)
     if numbered is None or numbered[1] not in installed:
         raise UserError(f"unknown method '{name}': installed are {', '.join(installed)}")
-    return numbered[1], int(numbered[2]), variant or None
+    return numbered[1], int(numbered[2]), variant or None, tuple(options)
 
 
 def refuse_pairs(method: str, pairs: int | None) -> None:

@@ -4,67 +4,119 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import ClassVar
 
 import numpy as np
+import torch
 
 from perser.episodes import Support
 from perser.errors import UserError
 from perser.features import FeatureStore, cached_features
 from perser.personalizer import Personalizer, RouteContext
+from speechlm_icl.calibration import calibrate, score_free
 from speechlm_icl.checkpoint import TRAINING
+from speechlm_icl.choice import most_representative, similarities
 from speechlm_icl.clips import read_clips
 from speechlm_icl.context import check_fits
+from speechlm_icl.enrolment import Enrolment, read_enrolment
 from speechlm_icl.model import SpeechLMForICL
-from speechlm_icl.scoring import Enrolment, read_enrolment, score_queries
+from speechlm_icl.orders import orders, reordered
+from speechlm_icl.reading_options import ReadingOptions, parse_options
+from speechlm_icl.scoring import score_queries
 
 MODEL_FOLDER = "speech-lm"
+PLAIN = ReadingOptions()
 
 
 class SpeechLMPredictor:
-    """A speech language model after one person's enrolment."""
+    """A speech language model after one person's enrolment, read in one order or several.
 
-    def __init__(self, model: SpeechLMForICL, features: FeatureStore, enrolment: Enrolment) -> None:
+    Args:
+        enrolments: The enrolment as read in each order; probabilities are averaged over them.
+        calibrated: Whether each is calibrated by a content-free clip.
+    """
+
+    def __init__(
+        self,
+        model: SpeechLMForICL,
+        features: FeatureStore,
+        enrolments: Sequence[Enrolment],
+        calibrated: bool = False,
+    ) -> None:
         self.model = model
         self.features = features
-        self.enrolment = enrolment
+        self.enrolments = enrolments
+        self._free = [score_free(model, enrolment) if calibrated else None for enrolment in enrolments]
 
     def predict_proba(self, utterances: Sequence[str]) -> np.ndarray:
         """Probabilities over the emotions, float32 (n, C), rows sum to 1."""
         if not utterances:
             return np.zeros((0, len(self.model.prompt.emotions)), dtype=np.float32)
-        scores = score_queries(self.model, self.enrolment, read_clips(self.features, utterances))
-        return scores.softmax(dim=1).numpy()
+        features = read_clips(self.features, utterances)
+        probabilities = []
+        for enrolment, free in zip(self.enrolments, self._free, strict=True):
+            scores = score_queries(self.model, enrolment, features)
+            scores = scores if free is None else calibrate(scores, free)
+            probabilities.append(scores.softmax(dim=1))
+        return torch.stack(probabilities).mean(dim=0).numpy()
 
 
 class SpeechLMPersonalizer(Personalizer):
-    """Personalises by reading the first `pairs` of a support (all of them when None)."""
+    """Personalises by reading `pairs` of a support (all of them when None): its first, or by `options`."""
 
     route: ClassVar[str] = "speech-lm"
 
-    def __init__(self, model: SpeechLMForICL, features: FeatureStore, pairs: int | None = None) -> None:
+    def __init__(
+        self,
+        model: SpeechLMForICL,
+        features: FeatureStore,
+        pairs: int | None = None,
+        options: ReadingOptions = PLAIN,
+    ) -> None:
         if pairs is not None and pairs < 0:
             raise UserError(f"speech-lm cannot read {pairs} enrolment pairs: give 0 or more")
+        if options.chosen and pairs is None:
+            raise UserError("speech-lm+chosen: say how many pairs are chosen, such as speech-lm-8+chosen")
         self.model = model
         self.features = features
         self.pairs = pairs
+        self.options = options
 
     def personalize(self, support: Support) -> SpeechLMPredictor:
-        enrolled = support if self.pairs is None else support.first(self.pairs)
+        enrolled = self.enrolled(support)
+        read = [self._read(ordered) for ordered in orders(enrolled, self.options.orders)]
+        return SpeechLMPredictor(self.model, self.features, read, self.options.calibrated)
+
+    def enrolled(self, support: Support) -> Support:
+        """The pairs that are read. Raises UserError where the support has too few."""
+        if self.pairs is None:
+            return support
+        if not self.options.chosen or not self.pairs:
+            return support.first(self.pairs)
+        support.first(self.pairs)  # refuses a support with too few
+        similar = similarities(read_clips(self.features, support.utterances))
+        labels = self.model.prompt.emotions.multi_hot(support.emotions)
+        return reordered(support, most_representative(similar, labels, self.pairs))
+
+    def _read(self, support: Support) -> Enrolment:
         emotions = self.model.prompt.emotions
-        answers = [[emotions.index(word) for word in words] for words in enrolled.emotions]
-        features = read_clips(self.features, enrolled.utterances) if answers else None
+        answers = [[emotions.index(word) for word in words] for words in support.emotions]
+        features = read_clips(self.features, support.utterances) if answers else None
         lengths = [] if features is None else self.model.projector.lengths(features)
         query = max(lengths, default=1)
         check_fits(self.model.prompt, answers, [*lengths, query], self.model.language_model.context)
-        return SpeechLMPredictor(self.model, self.features, read_enrolment(self.model, features, answers))
+        return read_enrolment(self.model, features, answers)
 
     def describe(self) -> dict[str, object]:
-        return {"pairs": "all" if self.pairs is None else self.pairs}
+        said = asdict(self.options)
+        changed = {name: said[name] for name, plain in asdict(PLAIN).items() if said[name] != plain}
+        return {"pairs": "all" if self.pairs is None else self.pairs} | changed
 
 
 def speech_lm(context: RouteContext, pairs: int | None = None) -> SpeechLMPersonalizer:
-    """The personalizer of the model in the folder `speech-lm`."""
+    """The personalizer of the model in the folder `speech-lm`; see `ReadingOptions` for its options."""
+    options = parse_options(context.options)  # before the model is loaded, not after
     folder = context.folder(MODEL_FOLDER)
     model = SpeechLMForICL.from_pretrained(folder)
     record = folder / TRAINING
@@ -72,4 +124,7 @@ def speech_lm(context: RouteContext, pairs: int | None = None) -> SpeechLMPerson
     context.check_model(folder, model.prompt.emotions, trained_on)
     level = model.projector.options.level
     features = cached_features(context.recordings, model.speech_encoder, level, context.cache)
-    return SpeechLMPersonalizer(model, features, pairs)
+    return SpeechLMPersonalizer(model, features, pairs, options)
+
+
+speech_lm.check_options = parse_options  # found by `perser.personalizer`, before anything is trained

@@ -31,7 +31,8 @@ class Row:
 @dataclass(frozen=True)
 class Timing:
     """Contenders on one task, theirs first; `ours`: the row that the ratios are of; `encoding`: seconds of
-    ours' one-off encoding of the clips in each round."""
+    ours' one-off encoding of the clips in each round, where that is a part of it; `notes`: what else
+    there is to say, a line each."""
 
     title: str
     rows: list[Row]
@@ -40,6 +41,8 @@ class Timing:
     ratios: dict[str, float]
     agreement: dict[str, float]
     """Distance of ours from theirs, by contender."""
+    distance_in: str = "relative"
+    notes: tuple[str, ...] = ()
 
 
 def check_agreement(distances: dict[str, float]) -> None:

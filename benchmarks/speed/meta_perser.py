@@ -7,8 +7,6 @@ MAML loop and a plain transformers fine-tuning loop, on one model and the same w
 from __future__ import annotations
 
 import importlib.util
-import os
-import platform
 from json import dumps
 from pathlib import Path
 from typing import Literal
@@ -48,10 +46,11 @@ def speed(
     """
     import torch
 
+    from benchmarks.speed.machine import check_device, machine_of
+
     if importlib.util.find_spec("higher") is None:
         raise UserError("this compares with the library `higher`, which is not installed: pip install higher")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("device: cuda, but torch finds no GPU here: give --device cpu")
+    check_device(device)
     from rich.console import Console
 
     from benchmarks.speed.everything import Everything, print_front_shares
@@ -61,7 +60,7 @@ def speed(
     chosen = PRESETS[preset]
     console = Console(width=112, highlight=False)
     console.print(CONVENTIONS)
-    machine = _machine(device)
+    machine = machine_of(device)
     console.print(", ".join(f"{name}: {value}" for name, value in machine.items()))
     shares = print_front_shares(chosen, device, console)
     found = {one: Everything(chosen, device, one, seed, console).measure() for one in chosen.precisions}
@@ -74,20 +73,6 @@ def speed(
         write_text_whole(
             json, dumps({**content, "front_end_share": shares, "by_precision": found}, indent=1) + "\n"
         )
-
-
-def _machine(device: str) -> dict[str, str | int]:
-    """What the figures depend on besides the code."""
-    import torch
-    import transformers
-
-    return {
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "device": torch.cuda.get_device_name() if device == "cuda" else platform.processor() or "cpu",
-        "threads": torch.get_num_threads(),
-        "cores": os.cpu_count() or 0,
-    }
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
 _aten = torch.ops.aten
 
@@ -57,13 +57,28 @@ def _convolution_backward(grad: Tensor, inputs: Tensor, weight: Tensor, *rest: A
     return 2 * places.numel() * math.prod(weight.shape[1:]) * sum(mask[:2])
 
 
+def _attention(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> int:
+    return sdpa_flop_count(*_as_many_heads(query, key, value))
+
+
+def _attention_backward(grad: Tensor, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> int:
+    return sdpa_backward_flop_count(grad.shape, *_as_many_heads(query, key, value))
+
+
+def _as_many_heads(query: Tensor, *shared: Tensor) -> list[torch.Size]:
+    """Shapes as if keys and values, which several heads may share, were repeated for each head."""
+    return [query.shape, *(one.shape[:1] + query.shape[1:2] + one.shape[2:] for one in shared)]
+
+
+_ATTENTION = (
+    "_scaled_dot_product_flash_attention",
+    "_scaled_dot_product_efficient_attention",
+    "_scaled_dot_product_cudnn_attention",
+    "_scaled_dot_product_flash_attention_for_cpu",
+)
 _FORMULAS = {
     **flop_registry,
     _aten.convolution_backward: _convolution_backward,
-    _aten._scaled_dot_product_flash_attention_for_cpu: flop_registry[
-        _aten._scaled_dot_product_flash_attention
-    ],
-    _aten._scaled_dot_product_flash_attention_for_cpu_backward: flop_registry[
-        _aten._scaled_dot_product_flash_attention_backward
-    ],
+    **{getattr(_aten, name): _attention for name in _ATTENTION},
+    **{getattr(_aten, f"{name}_backward"): _attention_backward for name in _ATTENTION},
 }

@@ -42,9 +42,12 @@ def print_timing(timing: Timing, rate: float, console: Console) -> None:
         table.add_row(name, *figures)
     console.print(timing.title)
     console.print(table)
-    console.print(f"encoding of the clips, once: {median(timing.encoding):.3g} s")
+    if timing.encoding:
+        console.print(f"encoding of the clips, once: {median(timing.encoding):.3g} s")
+    for note in timing.notes:
+        console.print(note)
     for who, far in timing.agreement.items():
-        console.print(f"distance of ours from {who}, relative: {far:.1e}")
+        console.print(f"distance of ours from {who}, {timing.distance_in}: {far:.1e}")
     console.print()
 
 
@@ -63,6 +66,8 @@ def timing_json(timing: Timing, rate: float) -> dict[str, Any]:
     return {
         "title": timing.title,
         "agreement": timing.agreement,
+        "agreement_in": timing.distance_in,
+        "notes": timing.notes,
         "encoding_rounds": timing.encoding,
         "rows": [
             {

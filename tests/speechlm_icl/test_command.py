@@ -8,7 +8,7 @@ import pytest
 from perser.cli import parse_command
 from perser.errors import UserError
 from perser.labels import EmotionSet
-from perser.personalizer import RouteContext
+from perser.personalizer import RouteContext, build_method, check_method
 from speechlm_icl.language_model import LoraOptions
 from speechlm_icl.model import SpeechLMForICL
 from speechlm_icl.processing import SpeechLMProcessor
@@ -140,3 +140,18 @@ def test_what_cannot_work_is_refused_before_anything_is_encoded(
 def test_a_mistyped_option_is_named():
     with pytest.raises(UserError, match="--stepz"):
         parse_command(icl_train, ["--corpus", "c", "--episodes", "e", "--out", "o", "--stepz", "7"])
+
+
+def test_options_stand_in_the_methods_name(context, toy_episodes):
+    method = build_method("speech-lm-4+orders=2+calibrated", context)
+    assert method.describe() == {"pairs": 4, "orders": 2, "calibrated": True}
+    probabilities = method.personalize(toy_episodes.episodes[0].support).predict_proba(["s0-sad-0"])
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+
+
+def test_options_are_checked_before_anything_is_built():
+    check_method("speech-lm-8+chosen", k=8)
+    with pytest.raises(UserError, match=r"no option '\+order=2'"):
+        check_method("speech-lm-8+order=2", k=8)
+    with pytest.raises(UserError, match="random has no options"):
+        check_method("random+calibrated", k=8)

@@ -3,6 +3,8 @@ import pytest
 
 from perser.episodes import Support
 from perser.errors import UserError
+from speechlm_icl.orders import orders
+from speechlm_icl.reading_options import ReadingOptions
 from speechlm_icl.route import SpeechLMPersonalizer
 
 SUPPORT = Support(("u0", "u1", "u2"), (("angry",), ("happy", "sad"), ("sad",)), seed=0)
@@ -52,3 +54,42 @@ def test_predictors_of_two_people_do_not_disturb_each_other(model, store):
 def test_it_says_how_many_pairs_it_reads(model, store):
     assert SpeechLMPersonalizer(model, store, 4).describe() == {"pairs": 4}
     assert SpeechLMPersonalizer(model, store).describe() == {"pairs": "all"}
+    chosen = SpeechLMPersonalizer(model, store, 4, ReadingOptions(orders=2, chosen=True))
+    assert chosen.describe() == {"pairs": 4, "orders": 2, "chosen": True}
+
+
+def test_several_orders_are_averaged(model, store):
+    read = [SpeechLMPersonalizer(model, store).personalize(one) for one in orders(SUPPORT, 3)]
+    alone = [one.predict_proba(QUERIES) for one in read]
+    assert not np.allclose(alone[0], alone[1])
+    together = SpeechLMPersonalizer(model, store, options=ReadingOptions(orders=3)).personalize(SUPPORT)
+    np.testing.assert_allclose(together.predict_proba(QUERIES), np.mean(alone, axis=0), atol=1e-6)
+
+
+def test_calibration_divides_by_the_bias_of_the_same_enrolment(model, store):
+    plain = SpeechLMPersonalizer(model, store).personalize(SUPPORT).predict_proba(QUERIES)
+    method = SpeechLMPersonalizer(model, store, options=ReadingOptions(calibrated=True))
+    calibrated = method.personalize(SUPPORT).predict_proba(QUERIES)
+    ratios = calibrated / plain
+    ratios /= ratios.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(ratios, np.tile(ratios[:1], (4, 1)), rtol=1e-4)  # 1 / p_cf, for every query
+    np.testing.assert_allclose(calibrated.sum(axis=1), 1, atol=1e-6)
+
+
+def test_the_chosen_pairs_are_read_in_the_supports_order(model, store):
+    support = Support(
+        tuple(f"u{i}" for i in range(9)),
+        tuple((("angry",), ("happy",), ("sad",))[i % 3] for i in range(9)),
+        seed=0,
+    )
+    method = SpeechLMPersonalizer(model, store, 3, ReadingOptions(chosen=True))
+    chosen = method.enrolled(support)
+    places = [support.utterances.index(one) for one in chosen.utterances]
+    assert places == sorted(places)
+    assert set(chosen.emotions) == {("angry",), ("happy",), ("sad",)}
+    assert len(method.personalize(support).predict_proba(QUERIES)) == 4
+    assert method.personalize(support).enrolments[0].length < len(model.prompt.encode([[0]] * 4).token_ids)
+    with pytest.raises(UserError, match="support has 2"):
+        method.personalize(support.first(2))
+    with pytest.raises(UserError, match="how many pairs"):
+        SpeechLMPersonalizer(model, store, options=ReadingOptions(chosen=True))

@@ -1,0 +1,121 @@
+"""perser icl-controls --corpus DIR --episodes episodes.json --models DIR --out DIR
+
+Whether a speech language model reads its enrolment: the same episodes with supports that say less of the
+person, or nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.control_supports import MADE, TRUE, controlled
+from benchmarks.report import environment
+from benchmarks.run import measure
+from benchmarks.scores import MethodScores
+from benchmarks.statistics import by_episode, intervals, paired_difference
+from perser.cli import run_command
+from perser.corpora.corpus import Corpus
+from perser.episodes import EpisodeFile
+from perser.errors import UserError
+from perser.folders import write_text_whole
+from perser.personalizer import RouteContext, build_method, check_method
+
+COMPARED = ("maF1", "miF1")
+
+
+def icl_controls(
+    corpus: Path,
+    episodes: Path,
+    models: Path,
+    out: Path,
+    cache: Path = Path("runs/cache"),
+    method: str = "speech-lm",
+    pairs: int | None = None,
+    orders: int = 4,
+    seed: int = 0,
+) -> None:
+    """Measure whether a speech LM reads its enrolment, and write controls.json and controls.md.
+
+    On the same episodes: no enrolment, the true one, its labels shuffled among its clips, another person's,
+    and the true one in other orders; each minus no enrolment, and minus the true one.
+
+    Args:
+        corpus: a prepared corpus.
+        episodes: the episodes file.
+        models: the folder that holds what was trained, in it speech-lm.
+        out: folder for controls.json and controls.md.
+        cache: folder of the feature cache.
+        method: the method that reads the enrolment, such as speech-lm or speech-lm+calibrated.
+        pairs: how many pairs of each support it reads; none: all of them.
+        orders: how many other orders of the true enrolment.
+        seed: of the shuffled labels, the other persons and the orders.
+    """
+    prepared, drawn = Corpus.load(corpus), EpisodeFile.load(episodes)
+    if orders < 1 or not 1 <= (drawn.k if pairs is None else pairs) <= drawn.k:
+        raise UserError(f"orders must be at least 1, and pairs between 1 and the episodes' k = {drawn.k}")
+    drawn.check_corpus(prepared)
+    check_method(method, drawn.k)
+    context = RouteContext(prepared.emotions, prepared.recordings, models, cache, drawn.training_digest)
+    reader = build_method(method, context)
+    if reader.describe().get("pairs") != "all":
+        raise UserError(
+            f"method: '{method}' does not read every support as it is: give speech-lm, and --pairs"
+        )
+    size, tasks = drawn.k if pairs is None else pairs, drawn.tasks(prepared, "test")
+    measured = {
+        name: measure(name, reader, controlled(drawn, tasks, name, size, seed), prepared)
+        for name in (*MADE, *(f"order {number + 1}" for number in range(orders)))
+    }
+    results = {"method": method, "model": str(models), "episodes": len(drawn.episodes), "pairs": size}
+    results |= {"seed": seed, "persons": len({one.person for one in drawn.episodes})}
+    results |= {"simulated": prepared.simulated, "corpus": prepared.name, **compared(measured)}
+    out.mkdir(parents=True, exist_ok=True)
+    write_text_whole(out / "controls.json", json.dumps(results, indent=1) + "\n")
+    page = environment().get_template("controls.md.jinja").render(results)
+    write_text_whole(out / "controls.md", page)
+
+
+def compared(measured: Mapping[str, MethodScores]) -> dict[str, Any]:
+    """The content of controls.json: a row a condition, with its mean and intervals; paired differences of
+    each to no enrolment and to the true one; the orders' spread."""
+    rows = [
+        {"condition": name, "metrics": {m: asdict(one) for m, one in intervals(scores.episodes).items()}}
+        for name, scores in measured.items()
+    ]
+    differences = [
+        {"condition": name, "minus": base, "metric": metric}
+        | asdict(
+            paired_difference(
+                by_episode(scores.episodes, metric), by_episode(measured[base].episodes, metric)
+            )
+        )
+        for metric in COMPARED
+        for base in ("none", TRUE)
+        for name, scores in measured.items()
+        if name != base and not name.startswith("order ")
+    ]
+    read = [scores for name, scores in measured.items() if name == TRUE or name.startswith("order ")]
+    spread = {metric: _spread(read, metric) for metric in COMPARED}
+    return {"rows": rows, "differences": differences, "orders": spread}
+
+
+def _spread(orders: Sequence[MethodScores], metric: str) -> dict[str, float]:
+    """Of the enrolment in its own and in other orders: mean, and the standard deviation over orders, once of
+    an episode's score (its mean over episodes) and once of the mean over all episodes."""
+    scores = np.array([[episode.metrics[metric] for episode in one.episodes] for one in orders])
+    return {
+        "orders": len(orders),
+        "mean": float(scores.mean()),
+        "std_of_an_episode": float(scores.std(axis=0, ddof=1).mean()),
+        "std_of_the_mean": float(scores.mean(axis=1).std(ddof=1)),
+    }
+
+
+if __name__ == "__main__":
+    run_command(icl_controls)

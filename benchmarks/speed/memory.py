@@ -1,0 +1,74 @@
+"""Peak memory of a run, by contender."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from benchmarks.speed.measure import Run
+from perser.errors import UserError
+
+Who = TypeVar("Who", bound=str)
+
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_HIGH_WATER_MARK = "5"  # what the kernel is told to set back
+
+
+def by_contender(
+    peak: Callable[..., int], contenders: Sequence[Who], arguments: Sequence[Any], device: str
+) -> dict[Who, int]:
+    """`peak(who, *arguments)` in bytes, of each contender.
+
+    On a CPU each runs in a process of its own that nothing else has made larger. Raises UserError where there
+    is no /proc.
+    """
+    if device == "cuda":
+        return {who: peak(who, *arguments) for who in contenders}
+    if not (_STATUS.exists() and os.access(_CLEAR, os.W_OK)):
+        raise UserError(f"peak memory on a CPU is read from {_STATUS} and {_CLEAR}, which this system lacks")
+    spawn = get_context("spawn")
+    with ExitStack() as alive:
+        coming = {}
+        for who in contenders:
+            process = alive.enter_context(ProcessPoolExecutor(1, spawn))
+            coming[who] = process.submit(peak, who, *arguments)
+        return {who: one.result() for who, one in coming.items()}
+
+
+def added(run: Run, device: torch.device) -> int:
+    """Bytes that a run adds at most to what is there: on a GPU what torch allocates, on a CPU resident memory
+    (its high-water mark is read from /proc: getrusage's would be that of the process which started this one,
+    and could not be set back to what is there now)."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        run()
+        return torch.cuda.max_memory_allocated(device) - before
+    _give_back_what_is_free()
+    _CLEAR.write_text(_HIGH_WATER_MARK)
+    before = _status("VmRSS")
+    run()
+    return _status("VmHWM") - before
+
+
+def _give_back_what_is_free() -> None:
+    """Memory that loading has freed is still resident: a run would take it again, and seem to add less."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone
+    if trim is not None:
+        trim(0)
+
+
+def _status(name: str) -> int:
+    """Bytes of one entry of this process's status."""
+    (line,) = [one for one in _STATUS.read_text().splitlines() if one.startswith(f"{name}:")]
+    return int(line.split()[1]) * 1024

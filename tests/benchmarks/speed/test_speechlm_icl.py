@@ -1,0 +1,153 @@
+"""No assertion on seconds: that the script runs, and that everyone computes the same."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import get_args
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.testing import assert_close
+
+from benchmarks.speed import personal_answers
+from benchmarks.speed.memory import added
+from benchmarks.speed.operations import operations
+from benchmarks.speed.personal_answers import NATS, check_answers, compare_answers, ours
+from benchmarks.speed.prompt_case import PromptCase, make_prompt_case
+from benchmarks.speed.prompt_presets import PROMPT_PRESETS
+from benchmarks.speed.speechlm_icl import PromptPresetName, speed_speech_lm
+from benchmarks.speed.supervised_labels import compare_labels, last_label_alone, sequences
+from benchmarks.speed.theirs_prompting import generate, score_full_prompts
+from perser.errors import UserError
+from speechlm_icl.prompt import IGNORE
+from speechlm_icl.scoring import label_log_probabilities
+
+TINY = PROMPT_PRESETS["tiny"]
+
+
+@pytest.fixture(scope="module")
+def case() -> Iterator[PromptCase]:
+    """Larger weights than a new Llama's: what is read must matter."""
+    with make_prompt_case(TINY, "cpu") as made:
+        torch.manual_seed(0)
+        with torch.no_grad():
+            for parameter in made.model.language_model.parameters():
+                if parameter.ndim == 2:
+                    parameter.normal_(std=0.2)
+        yield made
+
+
+def test_the_script_writes_finite_ratios(tmp_path, capsys, monkeypatch):
+    def here(peak, contenders, arguments, device):
+        """Not in processes of their own, which take long to start; here a run may need nothing more."""
+        return {who: 1 + peak(who, *arguments) for who in contenders}
+
+    monkeypatch.setattr(personal_answers, "by_contender", here)
+    speed_speech_lm(preset="tiny", json=tmp_path / "speed.json")
+    found = json.loads((tmp_path / "speed.json").read_text())
+    names = ["score_vs_full_prompt", "score_vs_generate", "labels_per_second_every_vs_one"]
+    assert list(found["ratios"]) == names
+    assert all(math.isfinite(one) and one > 0 for one in found["ratios"].values())
+    assert (found["queries"], found["timed_queries_of_theirs"]) == (6, 2)
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in names)
+    assert "theirs timed on 2 of 6 queries" in printed
+    assert len(found["by_precision"]["float32"]["memory"]["bytes"]) == 3
+
+
+def test_memory_is_what_a_run_adds_whatever_was_taken_before():
+    size = 200_000_000
+    torch.ones(size // 4).sum()  # taken and given back
+    taken = added(lambda: torch.ones(size // 16).sum(), torch.device("cpu"))
+    assert 0.8 * size / 4 < taken < 0.8 * size
+
+
+def test_ours_and_theirs_give_the_same_scores(case):
+    scores = ours(case)
+    full = torch.stack([score_full_prompts(case, query) for query in range(TINY.queries)])
+    assert_close(scores, full, atol=1e-4, rtol=0)
+    assert max(check_answers(case, scores, TINY).values()) <= NATS["float32"]
+    lengths = sorted(map(len, case.model.prompt.labels))
+    assert lengths == [1] * 5 + [2] * 4
+
+
+def test_scores_of_another_enrolment_are_refused(case):
+    other = label_log_probabilities(case.model, case.enrolment, case.answers[::-1], case.queries)
+    with pytest.raises(RuntimeError, match="nats apart"):
+        check_answers(case, other, TINY)
+
+
+def test_in_bf16_everyone_agrees_within_its_rounding():
+    with make_prompt_case(TINY, "cpu", "bf16") as half:
+        assert half.prefix.dtype == torch.bfloat16
+        check_answers(half, ours(half), TINY)
+
+
+def test_a_greedy_answer_begins_with_the_likeliest_token(case):
+    logits = generate(case, 1)
+    embeddings = torch.cat([case.prefix, case.frames[1]])[None]
+    with torch.no_grad():
+        expected = case.model.language_model.causal(inputs_embeds=embeddings).logits[0, -1]
+    assert_close(logits, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_seconds_of_theirs_are_in_proportion_to_the_queries_that_are_run(case, monkeypatch):
+    seconds = {name: [2.0] for name in ("full prompt for each query and label", "generate() for each query")}
+    taken = seconds | {"ours": [0.5]}
+    monkeypatch.setattr("benchmarks.speed.personal_answers.by_turns", lambda *_: taken)
+    timing = compare_answers(case, TINY)
+    assert [row.seconds for row in timing.rows] == [6.0, 6.0, 0.5]
+    assert timing.ratios == {"score_vs_full_prompt": 12.0, "score_vs_generate": 12.0}
+    all_timed = compare_answers(case, replace(TINY, timed_queries=TINY.queries))
+    assert not any("timed on" in note for note in all_timed.notes)
+
+
+def test_the_loss_on_the_last_label_has_that_label_alone(case):
+    batch, features = sequences(case, TINY)
+    last = last_label_alone(batch, case)
+    assert torch.equal(last.token_ids, batch.token_ids)
+    answer = [*case.model.prompt.labels[0], *case.model.prompt.separator]
+    for targets in last.targets:
+        assert targets[targets != IGNORE].tolist() == answer
+    with torch.no_grad():
+        every, one = case.model(batch, features), case.model(last, features)
+    assert (every != 0).sum() > (one != 0).sum()
+    kept = last.targets != IGNORE
+    assert_close(one[kept], every[kept])
+
+
+def test_labels_are_counted_by_sequence_and_clip(case, monkeypatch):
+    taken = {"a loss on the last label": [2.0], "a loss on every label": [4.0]}
+    monkeypatch.setattr("benchmarks.speed.supervised_labels.by_turns", lambda *_: taken)
+    timing = compare_labels(case, TINY)
+    assert [row.seconds for row in timing.rows] == [1.0, 0.5]  # of 2 and of 2 * (3 + 1) labels
+    assert timing.ratios == {"labels_per_second_every_vs_one": 2.0}
+
+
+@pytest.mark.parametrize("heads", [4, 2])
+def test_operations_of_attention_do_not_depend_on_shared_keys(heads):
+    query = torch.randn(2, 4, 5, 8, requires_grad=True)
+    key, value = (torch.randn(2, heads, 7, 8, requires_grad=True) for _ in range(2))
+    forward = 2 * 2 * 2 * 4 * 5 * 7 * 8
+
+    def attend():
+        return F.scaled_dot_product_attention(query, key, value, enable_gqa=True)
+
+    assert operations(attend) == forward
+    output = attend().sum()
+    assert operations(lambda: torch.autograd.grad(output, [query, key, value])) >= 2 * forward
+
+
+def test_no_gpu_is_said_in_one_line(monkeypatch):
+    monkeypatch.setattr(torch, "cuda", SimpleNamespace(is_available=lambda: False))
+    with pytest.raises(UserError, match="--device cpu"):
+        speed_speech_lm(preset="tiny", device="cuda")
+
+
+def test_every_preset_is_an_option_of_the_command():
+    assert set(PROMPT_PRESETS) == set(get_args(PromptPresetName))
