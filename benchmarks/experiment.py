@@ -10,43 +10,23 @@ import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from benchmarks.experiment_options import add_arguments
 from benchmarks.stages import Stages
+from benchmarks.turns import Setting, Turn, plan_settings, plan_turns
 from perser.cli import run_command
+from perser.enrolment import EnrolmentMode
 from perser.errors import UserError
 from perser.folders import write_text_whole
 from perser.personalizer import check_method
-from perser.splits import SplitOptions
 
 if TYPE_CHECKING:
     from benchmarks.models import Recipe
 
 COMMAND = "command.txt"
-
-
-@dataclass(frozen=True)
-class Turn:
-    """One split of the corpus: its own models and episodes, in its own folder where there are several."""
-
-    folder: Path
-    split: SplitOptions
-    k: int
-    """What the models are trained with; a stage or file of another K has it in its name."""
-    prefix: str = ""
-    """What the names of its stages begin with."""
-
-    def episodes(self, k: int) -> Path:
-        return self.folder / ("episodes.json" if k == self.k else f"episodes-k{k}.json")
-
-    def scores(self, k: int) -> Path:
-        return self.folder / ("scores.json" if k == self.k else f"scores-k{k}.json")
-
-    def stage(self, name: str, k: int) -> str:
-        return f"{self.prefix}{name}" + ("" if k == self.k else f" k={k}")
 
 
 def experiment(
@@ -57,6 +37,7 @@ def experiment(
     threads: int | None,
     turns: list[int] | Literal["all"] | None,
     sweep_k: list[int],
+    modes: list[EnrolmentMode],
     encoder: str,
     prepare: dict[str, Any],
     draw: dict[str, Any],
@@ -77,69 +58,60 @@ def experiment(
         prepare = prepare | {"seed": seed}
     prepare = prepare | {"out": out / "corpus"}
     methods, meta_trainings = with_variants(bench["methods"], meta_train, variants)
-    sizes = sorted({draw["k"], *sweep_k})
+    usual = Setting(draw["k"], draw["mode"])
+    settings = plan_settings(usual, sweep_k, modes)
     recipe = Recipe(methods, encoder, pretrain, meta_trainings, icl_train)
-    check(recipe, prepare, draw, sizes)
-    planned = plan_turns(turns, draw["split"], draw["k"], out)
+    check(recipe, prepare, draw, [one.k for one in settings])
+    planned = plan_turns(turns, draw["split"], usual, out)
     fix_threads(threads)
     shared = {"corpus": out / "corpus", "cache": cache or out / "cache"}
     stages = Stages(out)
     stages.run("prepare", run_prepare, prepare, sources=("root",))
     for turn in planned:  # all of them before any is trained: what cannot be drawn is found out at once
-        draw_turn(stages, turn, draw, sizes, shared["corpus"])
+        draw_turn(stages, turn, draw, settings, shared["corpus"])
     for turn in planned:
-        run_turn(stages, turn, recipe, sizes, shared, seed)
-    write_results([turn.scores(k) for turn in planned for k in sizes], out, title)
+        run_turn(stages, turn, recipe, settings, shared, seed)
+    write_results([turn.scores(one) for turn in planned for one in settings], out, title)
     write_text_whole(out / COMMAND, command_line() + "\n")
     show(out)
 
 
-def plan_turns(
-    turns: list[int] | Literal["all"] | None, split: SplitOptions, k: int, out: Path
-) -> list[Turn]:
-    """The folds that are tested, each as a turn. Raises UserError for a fold that is not there, or twice."""
-    if turns is None:
-        return [Turn(out, split, k)]
-    folds = list(range(split.folds)) if turns == "all" else list(turns)
-    if not folds or len(set(folds)) < len(folds) or not set(folds) <= set(range(split.folds)):
-        raise UserError(
-            f"turns: {folds}, give folds from 0 to {split.folds - 1} (draw.split.folds), none twice, or all"
-        )
-    return [Turn(out / f"turn-{fold}", replace(split, fold=fold), k, f"turn-{fold} ") for fold in folds]
-
-
-def draw_turn(stages: Stages, turn: Turn, draw: dict[str, Any], sizes: Sequence[int], corpus: Path) -> None:
-    """One file of episodes for each K; the queries are the same for all, and the supports begin alike."""
+def draw_turn(
+    stages: Stages, turn: Turn, draw: dict[str, Any], settings: Sequence[Setting], corpus: Path
+) -> None:
+    """One file of episodes for each setting; for all K the queries are the same, and the supports begin
+    alike."""
     from perser.draw import episodes
 
-    for k in sizes:
-        options = draw | {"corpus": corpus, "split": turn.split, "k": k, "largest_k": max(sizes)}
-        options |= {"out": turn.episodes(k)}
-        stages.run(turn.stage("episodes", k), episodes, options, after=("prepare",))
+    largest = max(one.k for one in settings)
+    for one in settings:
+        options = draw | {"corpus": corpus, "split": turn.split, "k": one.k, "mode": one.mode}
+        options |= {"largest_k": largest, "out": turn.episodes(one)}
+        stages.run(turn.stage("episodes", one), episodes, options, after=("prepare",))
 
 
 def run_turn(
     stages: Stages,
     turn: Turn,
     recipe: Recipe,
-    sizes: Sequence[int],
+    settings: Sequence[Setting],
     shared: dict[str, Any],
     seed: int,
 ) -> None:
-    """Train what the methods need on this turn's split, and measure them with every K."""
+    """Train what the methods need on this turn's split, and measure them in every setting."""
     from benchmarks.models import train
     from benchmarks.run import write_scores
 
     models = turn.folder / "models"
-    given = shared | {"episodes": turn.episodes(turn.k), "seed": seed}
+    given = shared | {"episodes": turn.episodes(turn.usual), "seed": seed}
     trained = train(recipe, stages, turn.prefix, models, given)
-    for k in sizes:
-        measured = {"episodes": turn.episodes(k), "models": models, "methods": list(recipe.methods)}
+    for one in settings:
+        measured = {"episodes": turn.episodes(one), "models": models, "methods": list(recipe.methods)}
         stages.run(
-            turn.stage("bench", k),
+            turn.stage("bench", one),
             write_scores,
-            shared | measured | {"out": turn.scores(k)},
-            after=(turn.stage("episodes", k), *trained),
+            shared | measured | {"out": turn.scores(one)},
+            after=(turn.stage("episodes", one), *trained),
         )
 
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from perser.enrolment import EnrolmentMode
+
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
@@ -101,6 +103,12 @@ def _add_own(parser: ArgumentParser) -> None:
         type=list[int],
         default=[],
         help="further K to measure with the same models: supports that begin alike, the same queries",
+    )
+    parser.add_argument(
+        "--modes",
+        type=list[EnrolmentMode],
+        default=[],
+        help="further modes of enrolment (draw.mode) to measure with the same models, with draw.k pairs",
     )
     parser.add_argument(
         "--encoder",

@@ -16,8 +16,8 @@ from speechlm_icl.scoring import score_queries
 
 
 def content_free(model: SpeechLMForICL) -> Clips:
-    """Features of one clip without content: the mean of the training clips, (1, L+1, D) where the projector reads
-    time means, else one window of it.
+    """Features of one clip without content: the mean of the training clips, (1, L+1, D) where the projector
+    reads time means, else one window of it.
 
     Not silence: that is far from every clip that the model was trained on, and a listener who is asked about
     it may well say `neutral`, so it would not be free of content. The mean of what all clips sound like

@@ -19,9 +19,9 @@ from speechlm_icl.projector import Clips
 
 
 def similarities(features: Clips) -> np.ndarray:
-    """Cosines of n clips' features (their means over time), shifted and halved into [0, 1]: (n, n). Each feature
-    is standardised over the enrolment, so that neither its scale nor what all clips share (the voice, the
-    room) counts."""
+    """Cosines of n clips' features (their means over time), shifted and halved into [0, 1]: (n, n). Each
+    feature is standardised over the enrolment, so that neither its scale nor what all clips share (the voice,
+    the room) counts."""
     means = features if isinstance(features, Tensor) else torch.stack([clip.mean(dim=0) for clip in features])
     flat = means.flatten(1).double()
     centred = flat - flat.mean(dim=0)
