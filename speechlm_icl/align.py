@@ -16,39 +16,57 @@ from torch import Tensor
 
 from perser.episodes import Task, aggregated_targets
 from perser.features import FeatureStore
-from perser.training import cosine, progress
+from perser.training import Best, cosine, progress
 from speechlm_icl.clips import clips_on, read_clips
 from speechlm_icl.model import SpeechLMForICL
 from speechlm_icl.options import IclTraining
 
 CLIPS_AT_ONCE = 128
+VALIDATION_CLIPS = 1024
+LOOK_EVERY = 20
+"""Steps between two looks at the validation clips."""
 SHARPNESS = 10.0
 """What cosines are multiplied by: with 1, the softmax over a few labels could never be sure."""
 
 
-def align(model: SpeechLMForICL, tasks: Sequence[Task], store: FeatureStore, options: IclTraining) -> float:
-    """Train the projector in place on the labels that all persons together give; returns the last steps'
-    mean loss in nats a clip."""
+def align(
+    model: SpeechLMForICL,
+    tasks: Sequence[Task],
+    validation_tasks: Sequence[Task],
+    store: FeatureStore,
+    options: IclTraining,
+) -> float:
+    """Train the projector in place on the labels that all persons together give, and leave it as it did best
+    on the validation persons' clips: a few hundred steps know the training clips by heart. Returns its loss
+    there, in nats a clip."""
     targets = aggregated_targets(tasks, model.prompt.emotions)
+    held_out = aggregated_targets(validation_tasks, model.prompt.emotions)
+    looked_at = list(held_out)[:: -(-len(held_out) // VALIDATION_CLIPS)]
     words = label_embeddings(model)
     optimizer = torch.optim.AdamW(
         model.projector.parameters(), lr=options.align_learning_rate, weight_decay=options.weight_decay
     )
     schedule = cosine(optimizer, options.align_steps, options.warmup)
     rng = np.random.default_rng((options.seed, options.align_steps))
-    losses: list[float] = []
-    model.projector.train()
+    best = Best()
     with progress(options.align_steps, "aligning the projector") as bar:
-        for _ in range(options.align_steps):
+        for step in range(1, options.align_steps + 1):
+            model.projector.train()
             utterances = rng.choice(list(targets), size=min(CLIPS_AT_ONCE, len(targets)), replace=False)
             loss = alignment_loss(model, utterances.tolist(), targets, words, store)
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
             schedule.step()
-            losses.append(loss.item())
             bar.update()
-    return float(np.mean(losses[-20:]))
+            if step % LOOK_EVERY == 0 or step == options.align_steps:
+                model.projector.eval()
+                with torch.no_grad():
+                    found = alignment_loss(model, looked_at, held_out, words, store).item()
+                best.offer(-found, step, model.projector)
+                bar.set_postfix(loss=f"{loss.item():.3f}", validation=f"{found:.3f}")
+    best.restore(model.projector)
+    return -best.score
 
 
 def label_embeddings(model: SpeechLMForICL) -> Tensor:

@@ -131,7 +131,7 @@ def meta_train(
     validation = held_out.draw_each(options.validation_sequences, options.seed)
     fit_standardisation(model, train_tasks, store)
     if options.align_steps:
-        align(model, train_tasks, store, options)
+        align(model, train_tasks, validation_tasks, store, options)
 
     accelerator.gradient_accumulation_steps = options.accumulate
     optimizer = new_optimizer(model, options)

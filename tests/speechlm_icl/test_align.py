@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
-from perser.episodes import aggregated_targets
+from perser.episodes import Task, aggregated_targets
 from perser.training import start
 from speechlm_icl.align import SHARPNESS, align, alignment_loss, label_embeddings
 from speechlm_icl.options import IclTraining
@@ -42,7 +42,7 @@ def test_afterwards_clips_are_nearest_to_what_is_heard_in_them(build, tasks, sto
     model = build(str(llama_folder), **QUIET)
     before = {name: one.detach().clone() for name, one in model.named_parameters()}
     model.projector.fit_standardisation(store.stack([f"u{i}" for i in range(60)]))
-    loss = align(model, tasks, store, IclTraining(align_steps=60, align_learning_rate=3e-3))
+    loss = align(model, tasks[:9], tasks[9:], store, IclTraining(align_steps=60, align_learning_rate=3e-3))
     clips = [i for i in range(60) if i % 3 < 2]
     with torch.no_grad():
         frames = model.eval().projector(store.stack([f"u{i}" for i in clips]))[:, 0]
@@ -64,11 +64,34 @@ def test_the_stage_is_run_before_meta_training_and_only_when_asked_for(build, ta
         assert len(seen) == (steps > 0)
 
 
+def test_the_projector_is_left_as_it_did_best_on_validation_clips(build, tasks, store, monkeypatch):
+    """Validation persons who say the opposite of the others: the more is learned, the worse for them."""
+    names = build().prompt.emotions.names
+    opposite = [
+        Task(
+            one.person, one.utterances, tuple((names[-1 - names.index(words[0])],) for words in one.emotions)
+        )
+        for one in tasks[9:]
+    ]
+    left = {}
+    for every in (1, 40):
+        monkeypatch.setattr("speechlm_icl.align.LOOK_EVERY", every)
+        model = build(**QUIET)
+        start(0)
+        options = IclTraining(align_steps=40, align_learning_rate=3e-3)
+        left[every] = align(model, tasks[:9], opposite, store, options)
+        held_out = aggregated_targets(opposite, model.prompt.emotions)
+        with torch.no_grad():
+            found = alignment_loss(model.eval(), list(held_out), held_out, label_embeddings(model), store)
+        assert left[every] == pytest.approx(found.item(), rel=1e-4)
+    assert left[1] < left[40]
+
+
 def test_the_same_seed_gives_the_same_projector(build, tasks, store):
     states = []
     for _ in range(2):
         model = build()
         start(5)
-        align(model, tasks, store, IclTraining(align_steps=3, seed=5))
+        align(model, tasks[:9], tasks[9:], store, IclTraining(align_steps=3, seed=5))
         states.append(np.concatenate([one.detach().flatten() for one in model.projector.parameters()]))
     np.testing.assert_array_equal(*states)
