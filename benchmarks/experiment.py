@@ -118,7 +118,7 @@ def run_turn(
 def check(recipe: Recipe, prepare: dict[str, Any], draw: dict[str, Any], sizes: Sequence[int]) -> None:
     """What can be known to fail before the first stage runs. Raises UserError."""
     from meta_perser.pretrain import Pretraining
-    from meta_perser.scope import check_scope
+    from meta_perser.scope import check_scope, check_window
     from perser.encoder_loading import check_encoder
     from perser.episodes import check_counts
     from perser.prepare import check_prepare
@@ -129,7 +129,11 @@ def check(recipe: Recipe, prepare: dict[str, Any], draw: dict[str, Any], sizes: 
     check_counts(counts | {"sweep_k": min(sizes)})
     for method in recipe.methods:
         check_method(method, min(sizes))
-    check_scope(recipe.pretrain["scope"])
+    trained_scope, window = recipe.pretrain["scope"], recipe.pretrain["frame_window"]
+    check_scope(trained_scope)
+    meta_scopes = [one["scope"] for one in recipe.meta_train.values()]
+    for scope in (recipe.pretrain["lora"] or trained_scope, *meta_scopes):
+        check_window(scope, trained_scope, window)
     check_prepare(**{name: value for name, value in prepare.items() if name != "allow_skips"})
     check_encoder(recipe.encoder)
     _check_fields(Pretraining, "pretrain", recipe.pretrain)

@@ -1,22 +1,28 @@
-"""The best and the last of a meta-training, on disk while it goes on: a run that is killed leaves both."""
+"""The best and the last of a meta-training, on disk while it goes on: a run that is killed leaves both,
+beside what an earlier run has finished."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from meta_perser.model import MARKER
-from meta_perser.saving import MetaPerSER
-from perser.folders import whole_folder
+from meta_perser.saving import RATES, MetaPerSER
+from perser.folders import take_place, whole_folder
 from perser.training import Best
 
 LAST = "last"
 """Folder, within that of the best checkpoint, of the last one."""
 
 
+def running(out: Path) -> Path:
+    """Where checkpoints are until training ends."""
+    return out.with_name(f"{out.name}-running")
+
+
 @dataclass(frozen=True)
 class Checkpoints:
-    """Writes `trained` as it is at each validation: into `out` if it did best, and always into `last` in it.
+    """Writes `trained` at each validation: into a folder beside `out` if it did best, and always into `last`
+    in that folder, which gets the name `out` when training ends.
 
     Each folder is replaced as a whole or not at all. `trained_on`: digest of the training part.
     """
@@ -25,18 +31,18 @@ class Checkpoints:
     out: Path
     trained_on: str
 
-    def write(self, best: Best, iteration: int) -> None:
-        """After the validation at `iteration`, which `best` has been offered. Raises UserError where the
-        folder cannot be written."""
-        said = {
-            "trained_on": self.trained_on,
-            "best_iteration": best.step,
-            "validation_maf1": best.score,
-        }
+    def write(self, best: Best, iteration: int, score: float) -> None:
+        """After the validation at `iteration`, which found `score` and offered it to `best`. Raises UserError
+        where the folder cannot be written."""
+        last = {"trained_on": self.trained_on, "iteration": iteration, "validation_maf1": score}
         if best.step != iteration:
-            with whole_folder(self.out / LAST, MARKER) as folder:
-                self.trained.save_pretrained(folder, **said)
+            with whole_folder(running(self.out) / LAST, RATES) as folder:
+                self.trained.save_pretrained(folder, **last)
             return
-        with whole_folder(self.out, MARKER) as folder:
-            self.trained.save_pretrained(folder / LAST, **said)
-            self.trained.save_pretrained(folder, **said)
+        with whole_folder(running(self.out), RATES) as folder:
+            self.trained.save_pretrained(folder / LAST, **last)
+            self.trained.save_pretrained(folder, **last)
+
+    def finish(self) -> None:
+        """Give the folder its name."""
+        take_place(running(self.out), self.out)

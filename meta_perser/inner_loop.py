@@ -114,8 +114,12 @@ def adapt(
     Where the steps are too large for a support and the loss stops being finite, the last weights with a
     finite loss are given: one person's bad luck must not end a benchmark.
     """
-    own_loss = loss_on(model, loss, batch, targets, attention="sdpa")
     weights = _detached(model.moving_parameters() if start is None else start)
+    with use_attention(model, "sdpa"):  # switched once, not at every step
+        return _descend(loss_on(model, loss, batch, targets, attention="sdpa"), weights, rates, steps)
+
+
+def _descend(own_loss: WeightsLoss, weights: Weights, rates: Rates, steps: int) -> Weights:
     before = weights
     for step in range(steps):
         leaves = {name: one.requires_grad_() for name, one in weights.items()}

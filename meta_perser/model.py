@@ -97,17 +97,21 @@ class EmotionRecognizer(nn.Module):
         self.register_buffer("state_scale", torch.ones(states, encoder.hidden_size))
         self.set_scope(scope)
 
-    def set_scope(self, scope: str) -> None:
-        """Choose what moves from now on. Adapters come with the scope `lora` and are merged into the
-        encoder's weights when it is left: the logits stay the same. Raises UserError for what is no scope of
-        this encoder, or moves layers below those that read means of several frames."""
+    def lowest_of(self, scope: str) -> int | None:
+        """The lowest layer that a scope moves, as of `lowest_moving_layer`. Raises UserError for what is no
+        scope of this encoder, or moves layers below those that read means of several frames."""
         lowest = lowest_moving_layer(scope, self.encoder.num_layers)
-        if self.frame_window > 1 and (lowest or 0) < (self.kept_layers or 0):
+        if self.frame_window > 1 and (lowest is None or lowest < (self.kept_layers or 0)):
             raise UserError(
                 f"scope: {scope} moves layers below those that read {self.frame_window} frames at once "
                 "(pretrain's frame_window): give a higher one"
             )
-        self.lowest = lowest
+        return lowest
+
+    def set_scope(self, scope: str) -> None:
+        """Choose what moves from now on. Adapters come with the scope `lora` and are merged into the
+        encoder's weights when it is left: the logits stay the same. Raises UserError as `lowest_of`."""
+        self.lowest = self.lowest_of(scope)
         self.scope = scope
         rank = lora_rank(scope)
         self.encoder.set_adapters(rank, start=self.lowest or 0)

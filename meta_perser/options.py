@@ -41,6 +41,8 @@ class InnerOptions:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.support < 1:
             raise ValueError(f"inner.steps and inner.support: {self.steps}, {self.support}: at least 1 each")
+        if self.rate is not None and self.rate <= 0:
+            raise ValueError(f"inner.rate: {self.rate}, give more than 0, or none for the one that was tuned")
         if self.query is not None and self.query < 1:
             raise ValueError(f"inner.query: {self.query}, give at least 1, or none for inner.support")
         if self.adaptation_steps < self.steps:
@@ -79,6 +81,9 @@ class OuterOptions:
         for name in ("iterations", "persons", "validate_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"outer.{name}: {getattr(self, name)}, give at least 1")
+        for name in ("learning_rate", "rates_learning_rate"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"outer.{name}: {getattr(self, name)}, give at least 0")
         if self.patience is not None and self.patience < 1:
             raise ValueError(f"outer.patience: {self.patience}, give at least 1, or none for no early stop")
         if self.clip_norm is not None and self.clip_norm <= 0:

@@ -50,14 +50,14 @@ class OuterLoop:
         tasks: Sequence[Task],
         validation: Sequence[Episode],
         accelerator: Accelerator,
-        keep: Callable[[Best, int], None] = lambda best, iteration: None,
+        keep: Callable[[Best, int, float], None] = lambda best, iteration, score: None,
     ) -> tuple[Best, MetaLearner]:
         """Train `trained` in place, to its last iteration or until patience is out; for listeners and
         examples that `check` found to be enough.
 
         Gives what did best on the validation episodes, and the module that `Best.restore` puts it back into.
-        `keep` is called in the main process after every look at the validation episodes, with the best so far
-        and the iteration of the weights that `trained` has.
+        `keep` is called in the main process after every look at the validation episodes, with the best so
+        far, and the iteration of the weights that `trained` has and their score.
         """
         learner = MetaLearner(trained.model, trained.rates, trained.loss, self.inner.memory)
         optimizer = self._optimizer(learner)
@@ -77,9 +77,10 @@ class OuterLoop:
             score = mean_score(trained.personalizer(source), validation, trained.model.emotions)
             # All processes must stop together, whatever the last digit on each.
             found = torch.tensor(score, dtype=torch.float64, device=accelerator.device)
-            better = best.offer(float(accelerator.reduce(found, reduction="mean")), iteration, learner)
+            score = float(accelerator.reduce(found, reduction="mean"))
+            better = best.offer(score, iteration, learner)
             if accelerator.is_main_process:
-                keep(best, iteration)
+                keep(best, iteration, score)
             return better
 
         validate(0)

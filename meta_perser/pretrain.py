@@ -19,6 +19,7 @@ from meta_perser.gradient import NewHeadPersonalizer, Unadapted, balanced_loss, 
 from meta_perser.lessons import Lessons, aggregated_lessons, listener_lessons
 from meta_perser.model import MARKER, EmotionRecognizer
 from meta_perser.multi_head import Consensus, MultiHead
+from meta_perser.saving import RATES
 from meta_perser.scope import lora_rank, lowest_moving_layer
 from meta_perser.supervised import FitOptions, fit
 from meta_perser.tuning import FRESH_RATES, Tuner
@@ -40,8 +41,8 @@ class Pretraining:
     """How a recogniser is pretrained.
 
     Args:
-        scope: what is trained: all (trunk and head), top_layers:N, lora:R:N or head; a linear target's is
-            head.
+        scope: what is trained: all (trunk and head), top_layers:N, lora:R:N, head or
+            linears; a linear target's is head.
         head_size: width of the first of the two linear layers.
         frame_window: frames (of 20 ms) whose mean enters the layers that are trained, here and in everything
             that starts from this model: they are about so many times cheaper; 1: every frame, as the paper.
@@ -81,7 +82,7 @@ class Pretraining:
                 raise ValueError(f"{name}: {getattr(self, name)}, give at least 0")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing: {self.label_smoothing}, give at least 0 and less than 1")
-        if self.frame_window > 1 and self.scope in ("all", "head"):
+        if self.frame_window > 1 and self.scope in ("all", "head", "linears"):
             raise ValueError(f"frame_window: {self.frame_window} needs scope top_layers:N or lora:R:N")
         if self.lora is not None and lora_rank(self.lora) is None:
             raise ValueError(f"lora: '{self.lora}', give lora:R, lora:R:N or none")
@@ -118,6 +119,8 @@ def pretrain(
     except ValueError as error:
         raise UserError(str(error)) from error
     refuse_foreign(out, MARKER)
+    if (out / RATES).exists():
+        raise UserError(f"out: {out} is the folder of a meta-trained model: give another one, or remove it")
     accelerator = start(options.seed)
     torch.manual_seed(options.seed)  # the same weights in every process
     prepared, drawn = Corpus.load(corpus), EpisodeFile.load(episodes)
@@ -173,6 +176,8 @@ def _new_recognizer(
         lowest_moving_layer(scope, speech_encoder.num_layers),
         options.frame_window,
     )
+    if options.lora is not None:
+        model.lowest_of(options.lora)  # refused before hours of training, not after
     standardise(model, lessons.utterances, corpus.recordings, cache)
     return model
 

@@ -15,6 +15,16 @@ def check_scope(scope: str) -> None:
     lowest_moving_layer(scope, num_layers=sys.maxsize)
 
 
+def check_window(scope: str, trained_scope: str, frame_window: int) -> None:
+    """Raises UserError for a scope, whatever the encoder, that moves layers below those of `trained_scope`,
+    which alone read means of several frames."""
+    lowest, trained = (lowest_moving_layer(one, num_layers=sys.maxsize) for one in (scope, trained_scope))
+    if frame_window > 1 and (lowest is None or lowest < (trained or 0)):
+        raise UserError(
+            f"scope: {scope} reaches below {trained_scope}, which frame_window: {frame_window} bars"
+        )
+
+
 def lowest_moving_layer(scope: str, num_layers: int) -> int | None:
     """Number of trunk layers below everything that moves; None where even the trunk's entrance moves.
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from meta_perser.checkpoints import Checkpoints
+from meta_perser.checkpoints import Checkpoints, running
 from meta_perser.clips import ClipSource
-from meta_perser.model import MARKER, extra_of
+from meta_perser.model import extra_of
 from meta_perser.options import (
     AnnealingOptions,
     Init,
@@ -21,6 +21,7 @@ from meta_perser.options import (
     OuterOptions,
 )
 from meta_perser.outer_loop import OuterLoop
+from meta_perser.saving import RATES
 from meta_perser.start_point import start_point
 from perser.cli import run_command
 from perser.corpora.corpus import Corpus
@@ -55,9 +56,11 @@ def meta_train(
             the checkpoint.
         ssl_e: the folder that `perser pretrain` wrote.
         out: folder for the meta-trained recogniser and its rates that did best; `last` in it holds the last.
+            Until training ends both are in a folder beside it, named OUT-running.
             Both are written anew at every validation, so a run that is stopped leaves them.
         cache: folder of the feature cache.
-        scope: what adapts: all (trunk and head), top_layers:N, lora:R:N (adapters and head) or head.
+        scope: what adapts: all (trunk and head), top_layers:N, lora:R:N (adapters and head), head or
+            linears (without the layer weights).
         init: what meta-training starts from (INI): ssl-e, or the plain encoder that SSL-E began from, with a
             fresh head.
         csmt: the outer loss is on the set that the inner loop learned from (combined-set meta-training);
@@ -72,7 +75,10 @@ def meta_train(
         seed: of the sampled persons and examples.
     """
     loop = OuterLoop(inner, outer, csmt, derivative_annealing, multi_step_loss, seed)
-    refuse_foreign(out, MARKER)
+    if out.resolve() == ssl_e.resolve():
+        raise UserError(f"out: {out} is the folder of SSL-E, which is still needed: give another one")
+    for folder in (out, running(out)):
+        refuse_foreign(folder, RATES)
     accelerator = start(seed, mixed_precision)
     prepared, drawn = Corpus.load(corpus), EpisodeFile.load(episodes)
     tasks = drawn.training_tasks(prepared)
@@ -85,6 +91,8 @@ def meta_train(
     source = ClipSource(prepared.recordings, trained.model, cache)
     checkpoints = Checkpoints(trained, out, drawn.training_digest)
     loop.train(trained, source, tasks, drawn.validation_episodes, accelerator, checkpoints.write)
+    if accelerator.is_main_process:
+        checkpoints.finish()
 
 
 if __name__ == "__main__":

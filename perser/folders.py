@@ -37,19 +37,23 @@ def whole_folder(out: Path, marker: str) -> Iterator[Path]:
     try:
         temporary.chmod(0o755)  # mkdtemp makes it private; a results folder is not
         yield temporary
-        _swap(temporary, out)
+        take_place(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _swap(new: Path, out: Path) -> None:
-    """Give `new` the name `out`; what had it is moved away first, and deleted last."""
+def take_place(new: Path, out: Path) -> None:
+    """Give the folder `new` the name `out`; what had it is moved away first, and deleted last."""
     if not out.exists():
         new.replace(out)
         return
     old = new.with_name(f"{new.name}-old")
     out.replace(old)
-    new.replace(out)
+    try:
+        new.replace(out)
+    except BaseException:
+        old.replace(out)
+        raise
     shutil.rmtree(old)
 
 

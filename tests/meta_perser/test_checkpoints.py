@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from accelerate import Accelerator
 
+from meta_perser.checkpoints import running
 from meta_perser.clips import ClipSource
 from meta_perser.model import extra_of
 from meta_perser.options import InnerOptions, LslrOptions, OuterOptions
@@ -11,6 +14,7 @@ from meta_perser.outer_loop import OuterLoop
 from meta_perser.saving import MetaPerSER
 from meta_perser.start_point import start_point
 from meta_perser.train import meta_train
+from perser.errors import UserError
 from perser.training import start
 
 INNER = InnerOptions(steps=1, support=4, adaptation_steps=1)
@@ -36,18 +40,22 @@ def validations(monkeypatch):
     return scores, seen
 
 
+def train_head(trained, toy_corpus, toy_episodes_path, out):
+    meta_train(
+        corpus=toy_corpus.folder,
+        episodes=toy_episodes_path,
+        ssl_e=trained.models / "ssl-e",
+        out=out,
+        cache=trained.cache,
+        scope="head",
+        inner=INNER,
+        outer=OUTER,
+    )
+
+
 def train_until_killed(trained, toy_corpus, toy_episodes_path, out):
     with pytest.raises(Killed):
-        meta_train(
-            corpus=toy_corpus.folder,
-            episodes=toy_episodes_path,
-            ssl_e=trained.models / "ssl-e",
-            out=out,
-            cache=trained.cache,
-            scope="head",
-            inner=INNER,
-            outer=OUTER,
-        )
+        train_head(trained, toy_corpus, toy_episodes_path, out)
 
 
 @pytest.mark.parametrize(
@@ -61,10 +69,11 @@ def test_a_killed_run_leaves_its_best_and_its_last(
     scores += given
     out = tmp_path / "out"
     train_until_killed(trained, toy_corpus, toy_episodes_path, out)
-    for folder, look in ((out, best), (out / "last", len(given) - 1)):
+    assert not out.exists()
+    for folder, look in ((running(out), best), (running(out) / "last", len(given) - 1)):
         assert torch.equal(MetaPerSER.from_pretrained(folder).model.classifier.weight, seen[look])
-        assert extra_of(folder)["best_iteration"] == best
-        assert extra_of(folder)["validation_maf1"] == pytest.approx(given[best])
+        assert extra_of(folder)["iteration"] == look
+        assert extra_of(folder)["validation_maf1"] == pytest.approx(given[look])
     assert len({one.sum().item() for one in seen}) == len(seen)  # the checkpoints can be told apart
     assert not [one for one in tmp_path.rglob("*") if one.name.startswith(".")]
 
@@ -83,8 +92,34 @@ def test_one_that_is_killed_while_it_writes_leaves_the_one_before(
 
     monkeypatch.setattr(MetaPerSER, "save_pretrained", killed_at_the_third)
     train_until_killed(trained, toy_corpus, toy_episodes_path, tmp_path / "out")
-    for folder in (tmp_path / "out", tmp_path / "out" / "last"):
+    unfinished = running(tmp_path / "out")
+    for folder in (unfinished, unfinished / "last"):
         assert torch.equal(MetaPerSER.from_pretrained(folder).model.classifier.weight, seen[1])
+
+
+def test_a_finished_model_stays_until_the_next_one_is_finished(
+    validations, trained, toy_corpus, toy_episodes_path, tmp_path
+):
+    scores, seen = validations
+    out = tmp_path / "out"
+    scores += [0.1, 0.3, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2]
+    run = partial(train_head, trained, toy_corpus, toy_episodes_path, out)
+    run()
+    assert [one.name for one in tmp_path.iterdir()] == ["out"]
+    assert torch.equal(MetaPerSER.from_pretrained(out).model.classifier.weight, seen[1])
+    assert extra_of(out / "last")["iteration"] == 9
+    scores += [0.9]
+    with pytest.raises(Killed):
+        run()
+    assert torch.equal(MetaPerSER.from_pretrained(out).model.classifier.weight, seen[1])
+
+
+def test_other_models_are_not_written_over(trained, toy_corpus, toy_episodes_path):
+    """SSL-E is the same kind of folder, but what fine-tuning and Prior-Shift need stands in it."""
+    with pytest.raises(UserError, match="SSL-E"):
+        train_head(trained, toy_corpus, toy_episodes_path, trained.models / "ssl-e")
+    with pytest.raises(UserError, match=r"rates\.safetensors"):
+        train_head(trained, toy_corpus, toy_episodes_path, trained.models / "multi")
 
 
 @pytest.mark.parametrize("main", [True, False])
@@ -101,6 +136,11 @@ def test_the_main_process_alone_keeps(main, trained, toy_corpus, toy_episodes, m
     kept = []
     outer = OuterOptions(iterations=3, persons=1, validate_every=2)
     OuterLoop(INNER, outer).train(
-        begun, source, tasks, [], accelerator, lambda best, iteration: kept.append((best.step, iteration))
+        begun,
+        source,
+        tasks,
+        [],
+        accelerator,
+        lambda best, iteration, score: kept.append((best.step, iteration)),
     )
     assert kept == ([(0, 0), (0, 2), (0, 3)] if main else [])

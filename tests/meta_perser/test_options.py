@@ -18,6 +18,9 @@ from perser.cli import parse_command
     [
         (lambda: InnerOptions(steps=0), r"inner\.steps"),
         (lambda: InnerOptions(query=0), r"inner\.query"),
+        (lambda: InnerOptions(rate=-0.1), r"inner\.rate"),
+        (lambda: OuterOptions(learning_rate=-1.0), r"outer\.learning_rate"),
+        (lambda: OuterOptions(rates_learning_rate=-1.0), r"outer\.rates_learning_rate"),
         (lambda: InnerOptions(steps=5, adaptation_steps=3), r"inner\.adaptation_steps"),
         (lambda: OuterOptions(persons=0), r"outer\.persons"),
         (lambda: OuterOptions(patience=0), r"outer\.patience"),

@@ -141,7 +141,7 @@ def test_what_a_user_asks_is_written_beside_the_weights(trained):
     extra = extra_of(trained.models / "meta-perser")
     assert extra["inner_steps"] == 3
     assert extra["adaptation_steps"] == 6
-    assert 0 <= extra["best_iteration"] <= 20
+    assert 0 <= extra["iteration"] <= 20
 
 
 @pytest.mark.parametrize("scope", ["head", "top_layers:1", "lora:2"])
