@@ -71,6 +71,9 @@ class EmotionRecognizer(nn.Module):
         kept_layers: how many of the lowest layers stay as they came, in all training of this model and of
             those that start from it: what they give is read from disk; None: none do.
         frame_window: frames whose mean enters the layers above those; `ClipSource` takes it.
+        logit_scale: whether the logits are multiplied by a scale that moves with the head (not in the paper):
+            one number for how sharply a person tells emotions apart, as the biases are for how readily each
+            is given.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class EmotionRecognizer(nn.Module):
         head_size: int = 256,
         kept_layers: int | None = None,
         frame_window: int = 1,
+        logit_scale: bool = False,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -91,6 +95,7 @@ class EmotionRecognizer(nn.Module):
         self.layer_logits = nn.Parameter(torch.zeros(states))
         self.projector = nn.Linear(encoder.hidden_size, head_size)
         self.classifier = nn.Linear(head_size, len(emotions))
+        self.log_scale = nn.Parameter(torch.zeros(())) if logit_scale else None
         # Hidden states differ in scale by orders of magnitude from one dimension to the next; one gradient
         # step size for all of them needs them standardised. Fitted once on training utterances.
         self.register_buffer("state_mean", torch.zeros(states, encoder.hidden_size))
@@ -124,6 +129,8 @@ class EmotionRecognizer(nn.Module):
         for parameter in (*moving, *(one for linear in head for one in linear.parameters())):
             parameter.requires_grad_(True)
         self.layer_logits.requires_grad_(scope != "linears")
+        if self.log_scale is not None:
+            self.log_scale.requires_grad_(scope != "linears")
 
     def moving_parameters(self) -> dict[str, nn.Parameter]:
         """Name to parameter of everything that moves, in a fixed order: theta of MAML."""
@@ -141,7 +148,8 @@ class EmotionRecognizer(nn.Module):
 
     def forward(self, batch: ClipBatch) -> Tensor:
         """Logits (B, num_emotions)."""
-        return self.classifier(self.projector(self.embed(batch)))
+        logits = self.classifier(self.projector(self.embed(batch)))
+        return logits if self.log_scale is None else self.log_scale.exp() * logits
 
     def _pooled_states(self, batch: ClipBatch) -> Tensor:
         if not batch.buckets:
@@ -170,6 +178,7 @@ class EmotionRecognizer(nn.Module):
             "head_size": self.projector.out_features,
             "kept_layers": self.kept_layers,
             "frame_window": self.frame_window,
+            "logit_scale": self.log_scale is not None,
             "extra": extra,
         }
         (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
@@ -195,6 +204,7 @@ class EmotionRecognizer(nn.Module):
             config["head_size"],
             config["kept_layers"],
             config["frame_window"],
+            config["logit_scale"],
         )
         missing, unexpected = model.load_state_dict(load_file(Path(folder) / WEIGHTS), strict=False)
         if unexpected or any(map(_is_own, missing)):

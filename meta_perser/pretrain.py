@@ -46,6 +46,8 @@ class Pretraining:
         head_size: width of the first of the two linear layers.
         frame_window: frames (of 20 ms) whose mean enters the layers that are trained, here and in everything
             that starts from this model: they are about so many times cheaper; 1: every frame, as the paper.
+        logit_scale: multiply the logits by a learned scale, which moves with the head in all that starts from
+            this model (not in the paper): one number for how sharply a person tells emotions apart.
         epochs: passes over the training utterances.
         batch_size: utterances a step, over all processes.
         learning_rate: of AdamW, with warm-up and cosine decay.
@@ -63,6 +65,7 @@ class Pretraining:
     scope: str = "all"
     head_size: int = 256
     frame_window: int = 1
+    logit_scale: bool = False
     epochs: int = 20
     batch_size: int = 32
     learning_rate: float = 1e-3
@@ -175,6 +178,7 @@ def _new_recognizer(
         options.head_size,
         lowest_moving_layer(scope, speech_encoder.num_layers),
         options.frame_window,
+        options.logit_scale,
     )
     if options.lora is not None:
         model.lowest_of(options.lora)  # refused before hours of training, not after

@@ -73,6 +73,7 @@ def _plain(
         trained.projector.out_features,
         trained.kept_layers,
         trained.frame_window,
+        trained.log_scale is not None,
     )
     standardise(model, sorted({one for task in tasks for one in task.utterances}), recordings, cache)
     return model

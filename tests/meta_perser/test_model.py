@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -82,3 +83,25 @@ def test_a_saved_recogniser_comes_back_the_same(toy_corpus, tmp_path):
 def test_a_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"meta_perser\.json"):
         EmotionRecognizer.from_pretrained(tmp_path)
+
+
+def test_a_logit_scale_changes_nothing_at_first_and_moves_with_the_head(toy_corpus, tmp_path):
+    torch.manual_seed(0)
+    encoder = SpeechEncoder.from_name("tiny-whisper")
+    scaled = EmotionRecognizer(encoder, toy_corpus.emotions, "head", 8, logit_scale=True)
+    batch = ClipSource(toy_corpus.recordings, scaled, tmp_path / "cache").batch(
+        toy_corpus.recordings.utterance_ids[:3]
+    )
+    with torch.no_grad():
+        before = scaled(batch)
+        scaled.log_scale += math.log(2)
+        torch.testing.assert_close(scaled(batch), 2 * before)
+    assert "log_scale" in scaled.moving_parameters()
+    scaled.save_pretrained(tmp_path / "model")
+    loaded = EmotionRecognizer.from_pretrained(tmp_path / "model")
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(batch), 2 * before)
+    scaled.set_scope("linears")
+    assert "log_scale" not in scaled.moving_parameters()
+    plain = EmotionRecognizer(encoder, toy_corpus.emotions, "head", 8)
+    assert "log_scale" not in plain.state_dict()
