@@ -73,6 +73,7 @@ def experiment(
         run_turn(stages, turn, recipe, settings, shared, seed)
     write_results([turn.scores(one) for turn in planned for one in settings], out, title)
     write_text_whole(out / COMMAND, command_line() + "\n")
+    stages.forget_others()
     show(out)
 
 

@@ -56,6 +56,12 @@ class Stages:
         write_text_whole(record, json.dumps(ended, indent=1) + "\n")
         print(f"{name}: {seconds:.0f} s", file=sys.stderr)
 
+    def forget_others(self) -> None:
+        """Remove the records of stages that this run has not had: their work is not part of it."""
+        for record in (self._out / "stages").glob("*.json"):
+            if record.stem not in self._keys:
+                record.unlink()
+
 
 def _state(place: str | Path | None) -> str:
     """A digest of the names, sizes and times of change of the files there; empty where there is no such

@@ -69,3 +69,13 @@ def test_a_stage_that_fails_did_not_end(tmp_path: Path):
     for _ in range(2):
         with pytest.raises(RuntimeError):
             Stages(tmp_path).run("only", fails, {"out": tmp_path / "1"})
+
+
+def test_a_stage_that_a_run_no_longer_has_is_forgotten(tmp_path: Path, source: Path):
+    run = tmp_path / "run"
+    ran(run, source)
+    stages = Stages(run)
+    stages.run("apart", lambda out: out.write_text("made"), {"out": run / "3"})
+    stages.forget_others()
+    assert [record.stem for record in (run / "stages").iterdir()] == ["apart"]
+    assert ran(run, source) == ["first", "second"]
