@@ -10,19 +10,17 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 
-import torch
-
 from benchmarks.answers import answers
 from benchmarks.predictions import Origin, Predictions, read_metadata
-from benchmarks.provenance import commit, device_name, versions
+from benchmarks.provenance import circumstances
 from benchmarks.speed.memory import added_if_known
 from perser.corpora.corpus import Corpus
+from perser.digests import file_sha256
 from perser.episodes import Episode, EpisodeFile
 from perser.personalizer import RouteContext, build_method, check_method
 from perser.training import processes
@@ -113,9 +111,9 @@ def run_cells(case: Case, folder: Path, resume: bool = True) -> None:
     """Measure what is not there yet into `folder`, this process its share. Ends when all processes have."""
     state = processes()
     share = case.cells[state.process_index :: state.num_processes]
-    missing = [cell for cell in share if not (resume and is_finished(case, cell, folder))]
-    for method, cells in groupby(missing, key=lambda one: one.method):
-        run_method(case, method, list(cells), folder)
+    for cell in share:
+        if not (resume and is_finished(case, cell, folder)):
+            run_cell(case, cell, folder)
     state.wait_for_everyone()
 
 
@@ -129,50 +127,34 @@ def is_finished(case: Case, cell: Cell, folder: Path) -> bool:
     )
 
 
-def run_method(case: Case, method: str, cells: Sequence[Cell], folder: Path) -> None:
-    """Measure one method's cells, the method built anew for each: one that keeps what it was shown must not
-    know a person's labels from one seed when another asks about them, nor answer by what came before."""
-    device = processes().device
-    for cell in cells:
-        context = case.context()
-        started = time.perf_counter()
-        personalizer = build_method(method, context)
-        built = time.perf_counter() - started
-        asked = case.asked[cell.seed]
-        questions = [one.question for one in asked]
-        shown = f"bench {method}" + (f" (seed {cell.seed})" if len(case.asked) > 1 else "")
-        given, peak = added_if_known(lambda: answers(personalizer, questions, shown), device)  # noqa: B023
-        origin = Origin(
-            key=case.key(cell),
-            method=method,
-            route=personalizer.route,
-            adapts=personalizer.describe(),
-            parameters=personalizer.parameters(),
-            models={name: model_digest(case.models / name) for name in sorted(context.opened)},
-            device=device_name(device),
-            threads=torch.get_num_threads(),
-            versions=versions(),
-            peak_bytes=peak,
-            commit=commit(),
-            seconds_build=built,
-        )
-        found = Predictions(origin, case.prepared.emotions.names, [one.episode_id for one in asked], given)
-        found.save(folder / cell.file, case.drawn, asked)
+def run_cell(case: Case, cell: Cell, folder: Path) -> None:
+    """Measure one cell, its method built anew: one that keeps what it was shown must not know a person's
+    labels from one seed when another asks about them, nor answer by what came before."""
+    context = case.context()
+    started = time.perf_counter()
+    personalizer = build_method(cell.method, context)
+    built = time.perf_counter() - started
+    asked = case.asked[cell.seed]
+    questions = [one.question for one in asked]
+    shown = f"bench {cell.method}" + (f" (seed {cell.seed})" if len(case.asked) > 1 else "")
+    given, peak = added_if_known(lambda: answers(personalizer, questions, shown), processes().device)
+    origin = Origin(
+        key=case.key(cell),
+        method=cell.method,
+        route=personalizer.route,
+        adapts=personalizer.describe(),
+        parameters=personalizer.parameters(),
+        models={name: model_digest(case.models / name) for name in sorted(context.opened)},
+        peak_bytes=peak,
+        seconds_build=built,
+        **circumstances(),
+    )
+    found = Predictions(origin, case.prepared.emotions.names, [one.episode_id for one in asked], given)
+    found.save(folder / cell.file, case.drawn, asked)
 
 
 def model_digest(folder: Path) -> str:
     """A digest of the files of a model's folder; empty where there is none."""
     found = sorted(path for path in folder.rglob("*") if path.is_file())
-    states = ((path, path.stat()) for path in found)
-    parts = [
-        [path.relative_to(folder).as_posix(), _digest(path, state.st_size, state.st_mtime_ns)]
-        for path, state in states
-    ]
+    parts = [[path.relative_to(folder).as_posix(), file_sha256(path)] for path in found]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest() if parts else ""
-
-
-@lru_cache(maxsize=1024)
-def _digest(path: Path, size: int, changed: int) -> str:
-    """Of a file's content; read once as long as the file stays as it is."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

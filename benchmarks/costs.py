@@ -8,6 +8,8 @@ from typing import Any
 from benchmarks.pooling import pooled_by_setting
 from benchmarks.scores import Scores
 
+COSTS = "costs.json"
+
 
 def costs(scores: Sequence[Scores]) -> list[dict[str, Any]]:
     """The content of costs.json: a row for each setting and method."""

@@ -15,17 +15,15 @@ from typing import Any
 import numpy as np
 
 from benchmarks.answers import answers
+from benchmarks.cells import Case
 from benchmarks.control_supports import MADE, TRUE, controlled
 from benchmarks.marks import marks
 from benchmarks.reporting.templates import environment
 from benchmarks.statistics import EpisodeScores, by_episode, intervals, paired_difference
 from perser.cli import run_command
-from perser.corpora.corpus import Corpus
-from perser.episodes import EpisodeFile
 from perser.errors import UserError
 from perser.folders import write_text_whole
-from perser.personalizer import RouteContext, build_method, check_method
-from perser.training import processes
+from perser.personalizer import build_method, check_method
 
 COMPARED = ("maF1", "miF1")
 CONTROLS = "controls.json"
@@ -58,20 +56,12 @@ def icl_controls(
         orders: how many other orders of the true enrolment.
         seed: of the shuffled labels, the other persons and the orders.
     """
-    prepared, drawn = Corpus.load(corpus), EpisodeFile.load(episodes)
+    case = Case(corpus, episodes, models, cache, (method,))
+    prepared, drawn = case.prepared, case.drawn
     if orders < 1 or not 1 <= (drawn.k if pairs is None else pairs) <= drawn.k:
         raise UserError(f"orders must be at least 1, and pairs between 1 and the episodes' k = {drawn.k}")
-    drawn.check_corpus(prepared)
     check_method(method, drawn.k)
-    context = RouteContext(
-        prepared.emotions,
-        prepared.recordings,
-        models,
-        cache,
-        drawn.training_digest,
-        device=str(processes().device),
-    )
-    reader = build_method(method, context)
+    reader = build_method(method, case.context())
     if reader.describe().get("pairs") != "all":
         raise UserError(
             f"method: '{method}' does not read every support as it is: give speech-lm, and --pairs"

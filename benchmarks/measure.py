@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.cells import Case, run_cells
-from benchmarks.costs import costs
+from benchmarks.costs import COSTS, costs
 from benchmarks.marks import confusion, marks, reliability
 from benchmarks.paper.page import write_paper_tables
 from benchmarks.pooling import pool
-from benchmarks.predictions import Predictions, read_metadata
-from benchmarks.provenance import provenance, versions
+from benchmarks.predictions import Predictions
+from benchmarks.provenance import one_or_distinct, versions, weights_digests
 from benchmarks.reporting.report import write_report
 from benchmarks.scores import MethodScores, Scores
 from meta_perser.model import MARKER, extra_of
@@ -54,7 +54,7 @@ def write_results(scores: Sequence[Path], out: Path, title: str) -> None:
     loaded = [Scores.load(one) for one in scores]
     results, spent = pool(loaded, title), costs(loaded)
     write_text_whole(out / "results.json", json.dumps(results, indent=1) + "\n")
-    write_text_whole(out / "costs.json", json.dumps(spent, indent=1) + "\n")
+    write_text_whole(out / COSTS, json.dumps(spent, indent=1) + "\n")
     origin = {str(path): one.provenance for path, one in zip(scores, loaded, strict=True)}
     write_text_whole(out / "provenance.json", json.dumps(origin, indent=1) + "\n")
     write_report(results, out, spent, origin)
@@ -63,7 +63,9 @@ def write_results(scores: Sequence[Path], out: Path, title: str) -> None:
 
 def _scores(case: Case, folder: Path) -> Scores:
     drawn = case.drawn
-    measured = tuple(_method(case, name, folder) for name in dict.fromkeys(case.methods))
+    kept: dict[str, list[Predictions]] = {}
+    for cell in case.cells:
+        kept.setdefault(cell.method, []).append(Predictions.load(folder / cell.file))
     return Scores(
         corpus=drawn.corpus,
         scenario=drawn.setting,
@@ -72,21 +74,20 @@ def _scores(case: Case, folder: Path) -> Scores:
         k=drawn.k,
         training_digest=drawn.training_digest,
         meta=_meta(case),
-        provenance=provenance(case.models) | _measured_with(case, folder),
-        methods=measured,
+        provenance={"weights": weights_digests(case.models)} | _measured_with(kept),
+        methods=tuple(_method(case, found) for found in kept.values()),
         asked_digest=case.asked_digest,
     )
 
 
-def _method(case: Case, name: str, folder: Path) -> MethodScores:
+def _method(case: Case, found: Sequence[Predictions]) -> MethodScores:
     """One method's cells put together."""
-    found = [Predictions.load(folder / cell.file) for cell in case.cells if cell.method == name]
     given = [answer for one in found for answer in one.answers]
     asked = [episode for same in case.asked.values() for episode in same]
     emotions, origin = case.prepared.emotions, found[0].origin
     peaks = [one.origin.peak_bytes for one in found if one.origin.peak_bytes is not None]
     return MethodScores(
-        method=name,
+        method=origin.method,
         route=origin.route,
         adapts=dict(origin.adapts),
         episodes=marks(given, asked, emotions),
@@ -99,16 +100,14 @@ def _method(case: Case, name: str, folder: Path) -> MethodScores:
     )
 
 
-def _measured_with(case: Case, folder: Path) -> dict[str, Any]:
+def _measured_with(kept: Mapping[str, Sequence[Predictions]]) -> dict[str, Any]:
     """Which code, machine and versions the cells come from, some of which an earlier run may have left; a
     list where they differ."""
-    origins = [read_metadata(folder / cell.file) or {} for cell in case.cells]
-    found = {}
-    for name in ("commit", "device", "threads", "versions"):
-        values = [one.get(name) for one in origins]
-        distinct = [value for place, value in enumerate(values) if value not in values[:place]]
-        found[name] = distinct[0] if len(distinct) == 1 else distinct
-    return found
+    origins = [one.origin for found in kept.values() for one in found]
+    return {
+        name: one_or_distinct(getattr(one, name) for one in origins)
+        for name in ("commit", "device", "threads", "versions")
+    }
 
 
 def _encoder(models: Path) -> str:

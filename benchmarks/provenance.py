@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import subprocess
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -12,21 +13,27 @@ from typing import Any
 
 import torch
 
+from perser.digests import file_sha256
 from perser.training import processes
 
 PACKAGES = ("perser", "torch", "transformers", "peft", "accelerate", "scikit-learn", "numpy")
 
 
-def provenance(models: Path) -> dict[str, Any]:
-    """Of the code, the machine and the models, for the record of a run."""
-    device = processes().device
+def circumstances() -> dict[str, Any]:
+    """The code and the machine of now, for the record of what is measured."""
     return {
-        "weights": weights_digests(models),
         "commit": commit(),
-        "device": device_name(device),
+        "device": device_name(processes().device),
         "threads": torch.get_num_threads(),
         "versions": versions(),
     }
+
+
+def one_or_distinct(values: Iterable[Any]) -> Any:
+    """The value that all have; where they differ, the list of the different ones."""
+    given = list(values)
+    distinct = [value for place, value in enumerate(given) if value not in given[:place]]
+    return distinct[0] if len(distinct) == 1 else distinct
 
 
 def weights_digests(models: Path) -> dict[str, str]:
@@ -34,7 +41,7 @@ def weights_digests(models: Path) -> dict[str, str]:
     found = {}
     for folder in sorted(one for one in models.iterdir() if one.is_dir()) if models.exists() else ():
         files = sorted(folder.rglob("*.safetensors"))
-        digest = hashlib.sha256(b"".join(hashlib.sha256(one.read_bytes()).digest() for one in files))
+        digest = hashlib.sha256(b"".join(bytes.fromhex(file_sha256(one)) for one in files))
         found |= {folder.name: digest.hexdigest()} if files else {}
     return found
 

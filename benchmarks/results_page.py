@@ -11,6 +11,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks.costs import COSTS
 from benchmarks.experiment import COMMAND
 from benchmarks.icl_controls import CONTROLS
 from benchmarks.reference import REFERENCE
@@ -19,8 +20,6 @@ from benchmarks.reporting.templates import environment
 from perser.cli import run_command
 from perser.errors import UserError
 from perser.folders import write_text_whole
-
-COSTS = "costs.json"
 
 
 def results_page(runs: list[Path], out: Path = Path("benchmarks/RESULTS.md")) -> None:

@@ -6,6 +6,9 @@ Where nothing but the head matters, clips are read as cached time means.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 
 from meta_perser.clips import ClipSource
@@ -85,9 +88,21 @@ def _fine_tuned(
             "`perser pretrain --lora lora`"
         )
     model, source, extra = _trained(context, name, chosen["scope"])
-    class_weights = torch.tensor(extra["class_weights"], device=context.device)
+    return fine_tuning(model, source, chosen["rate"], extra, kind)
+
+
+def fine_tuning(
+    model: EmotionRecognizer,
+    source: ClipSource,
+    rate: float,
+    extra: Mapping[str, Any],
+    kind: type[GradientPersonalizer] = GradientPersonalizer,
+) -> GradientPersonalizer:
+    """Plain gradient descent on what the model moves; `extra` is what was saved beside it (`extra_of`)."""
+    device = model.layer_logits.device
+    class_weights = torch.tensor(extra["class_weights"], device=device)
     loss = balanced_loss(class_weights, extra["label_smoothing"])
-    rates = ConstantRate(list(model.moving_parameters()), chosen["rate"]).to(context.device)
+    rates = ConstantRate(list(model.moving_parameters()), rate).to(device)
     return kind(model, source, rates, loss, extra["adaptation_steps"])
 
 

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from meta_perser.baselines import fine_tuning
 from meta_perser.clips import ClipSource
-from meta_perser.gradient import GradientPersonalizer, RecognizerPredictor, balanced_loss
-from meta_perser.lslr import ConstantRate
+from meta_perser.gradient import GradientPersonalizer, RecognizerPredictor
 from meta_perser.model import EmotionRecognizer, extra_of
 from meta_perser.saving import RATES, MetaPerSER
 from perser.episodes import Support
@@ -50,10 +49,7 @@ class GradientModel:
             )
         model = EmotionRecognizer.from_pretrained(folder)
         model.set_scope(chosen["scope"])
-        loss = balanced_loss(torch.tensor(extra["class_weights"]), extra["label_smoothing"])
-        rates = ConstantRate(list(model.moving_parameters()), chosen["rate"])
-        steps = extra["adaptation_steps"]
-        return cls(model, lambda source: GradientPersonalizer(model, source, rates, loss, steps))
+        return cls(model, lambda source: fine_tuning(model, source, chosen["rate"], extra))
 
     @property
     def emotions(self) -> EmotionSet:

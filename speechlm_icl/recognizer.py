@@ -15,6 +15,7 @@ from typing import ClassVar, Self
 import numpy as np
 from torch import Tensor
 
+from perser.digests import file_sha256
 from perser.episodes import Support
 from perser.errors import UserError
 from perser.features import FeatureStore, cached_features
@@ -24,7 +25,6 @@ from speechlm_icl.checkpoint import WEIGHTS
 from speechlm_icl.enrolment import Enrolment
 from speechlm_icl.language_model import ADAPTER, WHOLE
 from speechlm_icl.model import SpeechLMForICL
-from speechlm_icl.revisions import file_sha256
 from speechlm_icl.route import SpeechLMPersonalizer, SpeechLMPredictor
 
 

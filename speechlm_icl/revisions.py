@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from functools import lru_cache
 from pathlib import Path
 
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
+from perser.digests import file_sha256
 from perser.errors import UserError
 
 _MATTERS = (
@@ -83,15 +83,3 @@ def _sha256(files: list[Path]) -> str:
     for file in files:
         digest.update(f"{file.name} {file_sha256(file)}\n".encode())
     return f"sha256:{digest.hexdigest()}"
-
-
-def file_sha256(file: Path) -> str:
-    """Of its content, read once a process for every state of the file: weights are large."""
-    facts = file.stat()
-    return _sha256_of_state(file, facts.st_size, facts.st_mtime_ns)
-
-
-@lru_cache(maxsize=64)
-def _sha256_of_state(file: Path, size: int, modified: int) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 
 import pytest
 
-from perser.cli import main
 from perser.corpora.corpus import Corpus
 
 from .perser.corpora.tones import write_tone
@@ -25,14 +22,7 @@ def test_the_example_is_listed_and_prepared(
     for number, speaker in enumerate(("anna", "anna", "bo"), start=1):
         write_tone(Path(f"data/porch/clips/{speaker}/c{number}.wav"), pitch=200 + 50 * number)
     Path("data/porch/ratings.csv").write_text(RATINGS)
-    monkeypatch.syspath_prepend(EXAMPLE.install(tmp_path / "site-packages"))
-    try:
-        for line in EXAMPLE.commands:
-            program, *arguments = shlex.split(line)
-            assert program == "perser"
-            main(arguments)
-    finally:
-        sys.modules.pop(EXAMPLE.module, None)
+    EXAMPLE.run(tmp_path / "site-packages", monkeypatch)
     printed = capsys.readouterr().out
     assert "\nporch\n    what:    talk on porches, 3 emotions; each rater's own labels\n" in printed
     corpus = Corpus.load(Path("runs/porch/corpus"))

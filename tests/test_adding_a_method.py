@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import shlex
 import shutil
-import sys
 from pathlib import Path
 
 from meta_perser.pretrain import pretrain
-from perser.cli import main
 
 from .worked_example import WorkedExample
 
@@ -23,14 +20,7 @@ def test_the_example_is_listed_and_measured(toy_corpus, toy_episodes_path, tmp_p
     shutil.copy(toy_episodes_path, mine / "episodes.json")
     trained = {"epochs": 1, "head_size": 8, "adaptation_steps": 2}
     pretrain(mine / "corpus", mine / "episodes.json", mine / "models" / "ssl-e", scope="head", **trained)
-    monkeypatch.syspath_prepend(EXAMPLE.install(tmp_path / "site-packages"))
-    try:
-        for line in EXAMPLE.commands:
-            program, *arguments = shlex.split(line)
-            assert program == "perser"
-            main(arguments)
-    finally:
-        sys.modules.pop(EXAMPLE.module, None)
+    EXAMPLE.run(tmp_path / "site-packages", monkeypatch)
     printed = " ".join(capsys.readouterr().out.split())
     assert "nearest Nearest: the labels of the enrolled clip that sounds most alike." in printed
     rows = json.loads((mine / "results" / "results.json").read_text())["rows"]

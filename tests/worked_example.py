@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
+
+from perser.cli import main
 
 DOCS = Path(__file__).parents[1] / "docs"
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -46,6 +51,17 @@ class WorkedExample:
         lines = [f"[{group}]", *(f"{key} = {value}" for key, value in members.items())]
         (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
         return site
+
+    def run(self, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Install it, and do what the page does with it."""
+        monkeypatch.syspath_prepend(self.install(site))
+        try:
+            for line in self.commands:
+                program, *arguments = shlex.split(line)
+                assert program == "perser"
+                main(arguments)
+        finally:
+            sys.modules.pop(self.module, None)
 
     def check_format(self, folder: Path) -> None:
         """That the module is formatted as the rest is."""

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from benchmarks.provenance import one_or_distinct
 from benchmarks.reporting.canvas import DARK, LIGHT, data_uri
 from benchmarks.reporting.comparisons import Comparison, comparisons, sweeps
 from benchmarks.reporting.formats import METRICS, duration, interval_text, value_text
@@ -117,13 +118,11 @@ def print_table(results: Mapping[str, Any], console: Console | None = None) -> N
 
 def _origin(provenance: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Each part of ORIGIN as all files of scores have it, or what the different ones have."""
-    found = {}
-    for name in ORIGIN:
-        values = [one.get(name) or "not known" for one in provenance.values()]
-        distinct = [value for place, value in enumerate(values) if value not in values[:place]]
-        if distinct:
-            found[name] = distinct[0] if len(distinct) == 1 else distinct
-    return found
+    if not provenance:
+        return {}
+    return {
+        name: one_or_distinct(one.get(name) or "not known" for one in provenance.values()) for name in ORIGIN
+    }
 
 
 def _glossary(found: Sequence[Comparison]) -> list[tuple[str, str]]:

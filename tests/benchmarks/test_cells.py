@@ -39,13 +39,13 @@ def case(toy_corpus, toy_episodes_path, tmp_path):
 def measured(monkeypatch):
     """The cells that are measured, in order, as they are."""
     found = []
-    original = module.run_method
+    original = module.run_cell
 
-    def noted(case, method, cells, folder):
-        found.extend(cells)
-        original(case, method, cells, folder)
+    def noted(case, cell, folder):
+        found.append(cell)
+        original(case, cell, folder)
 
-    monkeypatch.setattr(module, "run_method", noted)
+    monkeypatch.setattr(module, "run_cell", noted)
     return found
 
 
@@ -289,7 +289,7 @@ def test_kept_cells_say_with_which_code_they_were_measured(case, tmp_path, monke
         ("second", ("random",), "first"),
         ("second", METHODS, ["first", "second"]),
     ):
-        monkeypatch.setattr(module, "commit", lambda commit=commit: commit)
+        monkeypatch.setattr("benchmarks.provenance.commit", lambda commit=commit: commit)
         write_scores(replace(case, methods=methods), out)
         assert Scores.load(out).provenance["commit"] == said
 

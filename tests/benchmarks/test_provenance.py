@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 
 from benchmarks import provenance as module
-from benchmarks.provenance import commit, provenance, weights_digests
+from benchmarks.provenance import circumstances, commit, one_or_distinct, weights_digests
 
 
 def test_the_commit_is_that_of_the_checkout():
@@ -41,8 +41,13 @@ def test_a_digest_is_of_weights_alone(tmp_path):
     assert weights_digests(tmp_path / "nothing") == {}
 
 
-def test_the_record_says_where_and_with_what(tmp_path):
-    found = provenance(tmp_path)
+def test_what_differs_is_listed_once_each():
+    assert one_or_distinct([2, 2]) == 2
+    assert one_or_distinct([2, None, 2, {"a": 1}, {"a": 1}]) == [2, None, {"a": 1}]
+
+
+def test_the_record_says_where_and_with_what():
+    found = circumstances()
     assert found["threads"] == torch.get_num_threads()
     assert found["versions"]["torch"] == torch.__version__.partition("+")[0]
     assert found["device"]
