@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmarks.answers import answers
 from benchmarks.predictions import Origin, Predictions, read_metadata
 from benchmarks.provenance import circumstances
-from benchmarks.speed.memory import added_if_known
+from benchmarks.speed.memory import added_if_known, keeping_what_is_there
 from perser.corpora.corpus import Corpus
 from perser.digests import file_sha256
 from perser.episodes import Episode, EpisodeFile
@@ -111,9 +111,10 @@ def run_cells(case: Case, folder: Path, resume: bool = True) -> None:
     """Measure what is not there yet into `folder`, this process its share. Ends when all processes have."""
     state = processes()
     share = case.cells[state.process_index :: state.num_processes]
-    for cell in share:
-        if not (resume and is_finished(case, cell, folder)):
-            run_cell(case, cell, folder)
+    with keeping_what_is_there():
+        for cell in share:
+            if not (resume and is_finished(case, cell, folder)):
+                run_cell(case, cell, folder)
     state.wait_for_everyone()
 
 

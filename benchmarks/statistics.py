@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import stats
@@ -100,7 +101,9 @@ def interval(
     groups = [np.asarray(scores_by_person[person], dtype=np.float64) for person in sorted(scores_by_person)]
     if not groups or not all(len(group) and np.isfinite(group).all() for group in groups):
         raise ValueError("every person needs at least one score, and all must be finite numbers")
-    means = _resampled_means(groups, resamples, np.random.default_rng(seed))
+    weights = _resampling(tuple(map(len, groups)), resamples, seed)
+    # Not by a matrix product, whose last digit depends on the number of threads.
+    means = np.einsum("rs,s->r", weights, np.concatenate(groups))
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(np.mean([group.mean() for group in groups])), float(low), float(high))
 
@@ -180,20 +183,30 @@ def _wilcoxon(differences: np.ndarray) -> float | None:
     return float(stats.wilcoxon(differences).pvalue)
 
 
-def _resampled_means(groups: Sequence[np.ndarray], resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """Mean over persons of means over episodes in each resample: (resamples,)."""
-    scores = np.concatenate(groups)
-    counts = np.array([len(group) for group in groups])
-    starts = np.cumsum(counts) - counts
-    slots = np.arange(counts.max())
-    at_once = max(1, _CELLS_AT_ONCE // (len(groups) * len(slots)))
-    means = []
-    for done in range(0, resamples, at_once):
-        size = (min(at_once, resamples - done), len(groups))
-        persons = rng.integers(len(groups), size=size)
-        count = counts[persons][..., None]
-        drawn = (rng.random((*size, len(slots))) * count).astype(np.int64)
-        values = scores[starts[persons][..., None] + drawn]
-        person_means = np.where(slots < count, values, 0.0).sum(axis=-1) / count[..., 0]
-        means.append(person_means.mean(axis=1))
-    return np.concatenate(means)
+@lru_cache(maxsize=2)  # most figures of a comparison are of the same episodes
+def _resampling(counts: tuple[int, ...], resamples: int, seed: int) -> np.ndarray:
+    """How much each score weighs in each resample's mean over persons of means over episodes.
+
+    Args:
+        counts: How many scores each person has, whose scores stand one after the other.
+        resamples: How many.
+        seed: Of the draws.
+
+    Returns (resamples, scores), rows sum to 1.
+    """
+    rng = np.random.default_rng(seed)
+    sizes = np.array(counts)
+    starts = np.cumsum(sizes) - sizes
+    slots = np.arange(sizes.max())
+    weights = np.zeros((resamples, sizes.sum()))
+    at_once = max(1, _CELLS_AT_ONCE // (len(sizes) * len(slots)))
+    for part in np.split(weights, range(at_once, resamples, at_once)):
+        persons = rng.integers(len(sizes), size=(len(part), len(sizes)))
+        count = sizes[persons][..., None]
+        drawn = starts[persons][..., None] + (rng.random((*persons.shape, len(slots))) * count).astype(
+            np.int64
+        )
+        resample, person, slot = np.nonzero(slots < count)
+        share = 1 / (count[resample, person, 0] * len(sizes))
+        np.add.at(part, (resample, drawn[resample, person, slot]), share)
+    return weights

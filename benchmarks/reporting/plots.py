@@ -165,6 +165,8 @@ def _plot_by_k(rows: Sequence[Row], theme: Theme) -> Figure:
 
 
 def _plot_time(rows: Sequence[Row], theme: Theme) -> Figure:
+    from matplotlib.ticker import EngFormatter, NullFormatter
+
     rows = sorted(rows, key=score)
     figure, axes = new_figure(theme, max(3.4, 0.25 * len(rows) + 1.3))
     colours = route_colours(rows, theme)
@@ -172,9 +174,11 @@ def _plot_time(rows: Sequence[Row], theme: Theme) -> Figure:
     scores = [100 * score(row) for row in rows]
     axes.scatter(times, scores, color=[colours[row["route"]] for row in rows], zorder=3)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(EngFormatter(unit="s"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlim(min(times) / 3, max(max(times) * 3, 100 * min(times)))
     axes.margins(y=0.12)
-    axes.set_xlabel("seconds to personalise to one person (log.)")
+    axes.set_xlabel("time to personalise to one person (log.)")
     axes.set_ylabel("macro-F1 (%)")
     # Names stand in a column at the right, in order of score, each led to its point: names at the points
     # themselves would lie on top of each other.

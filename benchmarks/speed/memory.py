@@ -5,9 +5,9 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
@@ -68,6 +68,17 @@ def added_if_known(run: Callable[[], Result], device: torch.device) -> tuple[Res
         peak = added(lambda: kept.append(run()), device)
         return kept[0], max(peak, 0)
     return run(), None
+
+
+@contextmanager
+def keeping_what_is_there() -> Iterator[None]:
+    """Inside, no garbage collection looks through the objects that are there now: beside a corpus of many
+    annotations that takes longer than what is measured."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _is_known() -> bool:
