@@ -98,34 +98,38 @@ def _named(function: Callable[..., None], arguments: list[str]) -> list[str]:
 
 
 def _with_bases(arguments: list[str]) -> list[str]:
-    """The same, with the file that a `--config` file names as its `base` before it: what the file itself says
-    wins."""
+    """The same, with the files that a `--config` file goes on from (its `base`, relative to it, and its
+    base's) before it: what the file itself says wins."""
     found: list[str] = []
     for before, argument in zip(["", *arguments], arguments, strict=False):
-        if before == "--config" and (base := _base(Path(argument))):
-            found += [str(base), "--config"]
-        elif argument.startswith("--config=") and (base := _base(Path(argument.partition("=")[2]))):
-            found.append(f"--config={base}")
+        if before == "--config":
+            found += [one for base in _bases(Path(argument)) for one in (str(base), "--config")]
+        elif argument.startswith("--config="):
+            found += [f"--config={base}" for base in _bases(Path(argument.partition("=")[2]))]
         found.append(argument)
     return found
 
 
-def _base(config: Path) -> Path | None:
-    """The file that this one goes on from, if any. Raises UserError where it is not there or has one too."""
+def _bases(config: Path) -> list[Path]:
+    """The files that this one goes on from, the furthest first. Raises UserError where one is not there, or
+    they go round in a circle."""
     import yaml
 
-    try:
-        content = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return None  # the parser says what is wrong with it
-    if not isinstance(content, dict) or content.get("base") is None:
-        return None
-    base = config.parent / str(content["base"])
-    if not base.is_file():
-        raise UserError(f"{config}: its base {base} is not there")
-    if _base(base):
-        raise UserError(f"{config}: its base {base} has a base itself, which is one too many")
-    return base
+    found = [config]
+    while True:
+        try:
+            content = yaml.safe_load(found[0].read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError):
+            break  # the parser says what is wrong with it
+        if not isinstance(content, dict) or content.get("base") is None:
+            break
+        base = found[0].parent / str(content["base"])
+        if not base.is_file():
+            raise UserError(f"{found[0]}: its base {base} is not there")
+        if any(base.samefile(one) for one in found):
+            raise UserError(f"{found[0]}: its base {base} goes on from it: that is a circle")
+        found.insert(0, base)
+    return found[:-1]
 
 
 def asked_instead(function: Callable[..., None], arguments: Sequence[str]) -> Callable[[], None] | None:

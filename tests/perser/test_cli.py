@@ -154,10 +154,17 @@ def test_a_file_goes_on_from_its_base_and_wins(tmp_path):
         assert values == {"corpus": "iemocap", "out": Path("here"), "loop": Loop(3), "rate": 0.25}
 
 
-@pytest.mark.parametrize(("base", "said"), [("nowhere.yaml", "is not there"), ("run.yaml", "one too many")])
+def test_a_base_may_have_one_itself(tmp_path):
+    (tmp_path / "far.yaml").write_text("corpus: far\nrate: 0.5\nloop:\n  steps: 3\n")
+    (tmp_path / "near.yaml").write_text("base: far.yaml\ncorpus: near\n")
+    (tmp_path / "run.yaml").write_text("base: near.yaml\nrate: 0.25\n")
+    values = parse_command(command, ["--config", str(tmp_path / "run.yaml"), "--out", "here"])
+    assert values == {"corpus": "near", "out": Path("here"), "loop": Loop(3), "rate": 0.25}
+
+
+@pytest.mark.parametrize(("base", "said"), [("nowhere.yaml", "is not there"), ("run.yaml", "a circle")])
 def test_a_base_that_cannot_be_gone_on_from_is_named(base, said, tmp_path):
-    (tmp_path / "end.yaml").write_text("corpus: iemocap\n")
-    (tmp_path / "run.yaml").write_text("base: end.yaml\n")
+    (tmp_path / "run.yaml").write_text("base: last.yaml\n")
     config = tmp_path / "last.yaml"
     config.write_text(f"base: {base}\n")
     with pytest.raises(UserError, match=rf"{base}.*{said}"):
