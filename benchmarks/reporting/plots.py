@@ -165,7 +165,7 @@ def _plot_by_k(rows: Sequence[Row], theme: Theme) -> Figure:
 
 
 def _plot_time(rows: Sequence[Row], theme: Theme) -> Figure:
-    from matplotlib.ticker import EngFormatter, NullFormatter
+    from matplotlib.ticker import EngFormatter, NullLocator
 
     rows = sorted(rows, key=score)
     figure, axes = new_figure(theme, max(3.4, 0.25 * len(rows) + 1.3))
@@ -175,7 +175,7 @@ def _plot_time(rows: Sequence[Row], theme: Theme) -> Figure:
     axes.scatter(times, scores, color=[colours[row["route"]] for row in rows], zorder=3)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(EngFormatter(unit="s"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlim(min(times) / 3, max(max(times) * 3, 100 * min(times)))
     axes.margins(y=0.12)
     axes.set_xlabel("time to personalise to one person (log.)")
