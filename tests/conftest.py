@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -83,6 +84,21 @@ def toy_episodes_path(toy_episodes: EpisodeFile, tmp_path_factory: pytest.TempPa
     path = tmp_path_factory.mktemp("episodes") / "episodes.json"
     toy_episodes.save(path)
     return path
+
+
+@pytest.fixture
+def downloaded(monkeypatch, tmp_path) -> Callable[[str, Path], None]:
+    """Puts a folder into the Hub's local cache under a name, as a download would have."""
+    cache = tmp_path / "hub-cache"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+
+    def download(name: str, folder: Path) -> None:
+        repository = cache / f"models--{name.replace('/', '--')}"
+        shutil.copytree(folder, repository / "snapshots" / "0123abcd")
+        (repository / "refs").mkdir()
+        (repository / "refs" / "main").write_text("0123abcd")
+
+    return download
 
 
 @pytest.fixture

@@ -202,6 +202,6 @@ def test_it_is_pushed_to_the_hub_and_comes_back(build, store, tmp_path, monkeypa
     assert (pushed / "README.md").is_file()
     assert (pushed / "language_model" / "model.safetensors").is_file()
 
-    monkeypatch.setattr("speechlm_icl.checkpoint.snapshot_download", lambda name, **options: hub / name)
+    monkeypatch.setattr("perser.hub.snapshot_download", lambda name, **options: hub / name)
     loaded = SpeechLMForICL.from_pretrained("somebody/speech-lm")
     assert_close(scores(loaded, store), scores(model, store))
