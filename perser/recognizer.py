@@ -89,8 +89,8 @@ class Recognizer:
 
     @classmethod
     def from_pretrained(cls, name: str | PathLike[str], device: str | None = None) -> Self:
-        """The model that `perser pretrain`, `meta-train`, `icl-train` or `export` wrote to this folder, such as
-        one of those in a quickstart's `models/`; or one that was exported and uploaded, by its name on the
+        """The model that `perser pretrain`, `meta-train`, `icl-train` or `export` wrote to this folder, such
+        as one of those in a quickstart's `models/`; or one that was exported and uploaded, by its name on the
         Hugging Face Hub (`owner/name`).
 
         Args:

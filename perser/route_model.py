@@ -66,8 +66,8 @@ class RouteModel(Protocol):
 Loader = Callable[[Path], RouteModel | None]
 """Loads the model in a folder; None where the folder is not of the route (found out without loading).
 
-One has an attribute `facts`: a function of the folder that gives `perser.model_facts.ModelFacts`, or None; and
-`export`: a function of the folder and of an empty one, `perser.exported.Exporter`."""
+One has the attributes `facts`, a function of the folder that gives `perser.model_facts.ModelFacts` or
+None, and `export`, a `perser.exported.Exporter`."""
 
 
 def load_route_model(folder: Path) -> RouteModel:

@@ -26,7 +26,7 @@ _MATTERS = (
 
 def portable_name(name: str, folder: Path) -> str:
     """How a model folder names another model: relative to itself where that lies in it, or both in one run's
-    folder, so that they can be moved; a folder or file elsewhere by its full path; any other name as it is."""
+    folder, so that they can be moved; any other folder or file by its full path; any other name as it is."""
     target = Path(name).expanduser()
     if not target.exists():
         return name

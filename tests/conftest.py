@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -99,6 +100,31 @@ def downloaded(monkeypatch, tmp_path) -> Callable[[str, Path], None]:
         (repository / "refs" / "main").write_text("0123abcd")
 
     return download
+
+
+@pytest.fixture
+def write_example_clips() -> Callable[[], None]:
+    """Writes the recordings that a model card's code speaks of into the working folder."""
+
+    def write() -> None:
+        for seed, name in enumerate(("a.wav", "b.wav", "clip.wav")):
+            soundfile.write(name, 0.1 * np.random.default_rng(seed).standard_normal(6000), 16_000)
+
+    return write
+
+
+@pytest.fixture
+def run_card() -> Callable[[Path], list[dict]]:
+    """Runs each Python example of a model card; the names that each has defined."""
+
+    def run(card: Path) -> list[dict]:
+        found = []
+        for code in re.findall(r"^```python\n(.*?)^```$", card.read_text(), re.MULTILINE | re.DOTALL):
+            found.append({})
+            exec(compile(code, str(card), "exec"), found[-1])
+        return found
+
+    return run
 
 
 @pytest.fixture
