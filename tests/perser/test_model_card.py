@@ -39,8 +39,8 @@ def test_the_header_is_the_hubs():
 
 def test_figures_stand_with_their_intervals_beside_the_trivial_ones():
     text = model_card(FACTS, EXPORTED, record(), "mine")
-    assert "| fake-8, somewhere, unseen | 32 | 7 | 61.2 (57.2–64.2) |" in text
-    assert "| random, somewhere, unseen | 32 | 7 | 50.0 (46.0–53.0) |" in text
+    assert "| fake-8, somewhere, unseen | 32 | 7 | 61.2 (57.2 to 64.2) |" in text
+    assert "| random, somewhere, unseen | 32 | 7 | 50.0 (46.0 to 53.0) |" in text
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert {line.count("|") for line in lines} == {len(METRICS) + 4}
     assert "Not measured" not in text
