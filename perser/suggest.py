@@ -22,9 +22,8 @@ def suggest(
     json: bool = False,
 ) -> None:
     """Suggest which clips of a pool a person should label next.
-
-    Those that stand for many others about which the answers are unsure (of two models: disagree), far from
-    what is labelled. On simulated listeners that has shown no certain gain over random choice.
+    They stand for many others about which the answers are unsure (of two models: disagree), far from what is
+    labelled. On simulated listeners that has shown no certain gain over random choice.
 
     Exits with 1 where a clip could not be used; the others are chosen from.
 

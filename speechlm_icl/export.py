@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from perser.encoder import SpeechEncoder
+from perser.errors import UserError
 from perser.exported import Exported, copy_safe_files
-from perser.model_facts import read_json
+from perser.model_facts import place_of, read_json
 from speechlm_icl.base_model import load_base
 from speechlm_icl.checkpoint import TRAINING
 from speechlm_icl.configuration import SpeechLMConfig, read_config
@@ -38,9 +39,14 @@ def export_speech_lm(folder: Path, out: Path) -> Exported:
     local, and stay names, with their commits, where they are the Hub's."""
     config = read_config(folder)
     encoder = resolve_name(config.encoder, folder)
-    check_base(encoder, config.encoder_revision, "speech encoder")
     base = resolve_name(config.language_model, folder)
-    check_base(base, config.language_model_revision, "language model")
+    for name, revision, what in (
+        (encoder, config.encoder_revision, "speech encoder"),
+        (base, config.language_model_revision, "language model"),
+    ):
+        check_base(name, revision, what)
+        if place_of(name) == "missing":
+            raise UserError(f"the {what} '{name}' that the model in {folder} stands on is gone: put it back")
     copy_safe_files(folder, out)
     for part in (ADAPTER, WHOLE):
         if (folder / part).is_dir():

@@ -137,6 +137,15 @@ def test_another_encoder_in_the_place_of_its_own_is_not_exported(run, tmp_path):
     assert not (tmp_path / "mine").exists()
 
 
+@pytest.mark.parametrize(("part", "what"), [("ssl-e", "speech encoder"), ("base", "language model")])
+def test_what_it_stands_on_must_be_there(part, what, run, tmp_path, capsys):
+    shutil.rmtree(run / part)
+    with pytest.raises(SystemExit):
+        export(run / "speech-lm", tmp_path / "mine")
+    assert f"the {what} '{run / part}" in capsys.readouterr().err
+    assert not (tmp_path / "mine").exists()
+
+
 def test_the_auto_classes_load_it_and_its_cards_code_runs(
     build, write_example_clips, run_card, tmp_path, monkeypatch
 ):
