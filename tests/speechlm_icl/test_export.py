@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,18 @@ def test_pickled_weights_become_safetensors(build, examples, clips, tmp_path, ll
     export(tmp_path / "speech-lm", tmp_path / "mine")
     shutil.rmtree(base)
     assert not list((tmp_path / "mine").rglob("*.bin"))
+    answers = Recognizer.from_pretrained(tmp_path / "mine").enroll(examples).predict(clips)
+    np.testing.assert_allclose(rows(answers), rows(expected), atol=1e-6)
+
+
+@pytest.mark.skipif(not find_spec("gguf"), reason="needs the extra gguf")
+def test_a_gguf_file_becomes_safetensors(build, examples, clips, gguf_file, tmp_path):
+    file = shutil.copy(gguf_file, tmp_path / "base.gguf")
+    short = build(str(file), feature_shape=SHAPE, prompt={"instruction": "?"})  # for a context of 128 bytes
+    short.save_pretrained(tmp_path / "speech-lm")
+    expected = Recognizer.from_pretrained(tmp_path / "speech-lm").enroll(examples).predict(clips)
+    export(tmp_path / "speech-lm", tmp_path / "mine")
+    file.unlink()
     answers = Recognizer.from_pretrained(tmp_path / "mine").enroll(examples).predict(clips)
     np.testing.assert_allclose(rows(answers), rows(expected), atol=1e-6)
 
