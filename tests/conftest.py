@@ -16,6 +16,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # a test that reaches for a hub is a fault
 import numpy as np
 import pytest
 import soundfile
+from huggingface_hub import CommitOperationAdd, HfApi, RepoUrl
 
 from perser.corpora.corpus import Corpus, write_corpus
 from perser.corpora.listing import Annotation, Listing, Utterance
@@ -85,6 +86,28 @@ def toy_episodes_path(toy_episodes: EpisodeFile, tmp_path_factory: pytest.TempPa
     path = tmp_path_factory.mktemp("episodes") / "episodes.json"
     toy_episodes.save(path)
     return path
+
+
+@pytest.fixture
+def hub_folder(monkeypatch, tmp_path) -> Path:
+    """The Hub is a folder: what would be uploaded is written into it, what is asked for is read from it."""
+    folder = tmp_path / "hub"
+
+    def create_commit(self, repo_id, operations, **options):
+        for operation in operations:
+            assert isinstance(operation, CommitOperationAdd)
+            target = folder / repo_id / operation.path_in_repo
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with operation.as_file() as stream:
+                target.write_bytes(stream.read())
+
+    def create_repo(self, repo_id, **options):
+        return RepoUrl(f"https://huggingface.co/{repo_id}")
+
+    monkeypatch.setattr(HfApi, "create_commit", create_commit)
+    monkeypatch.setattr(HfApi, "create_repo", create_repo)
+    monkeypatch.setattr("perser.hub.snapshot_download", lambda name, **options: folder / name)
+    return folder
 
 
 @pytest.fixture

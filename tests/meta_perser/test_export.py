@@ -117,6 +117,16 @@ def test_it_can_be_trained_on_and_saved(trained, samples, tmp_path):
     assert personal.predict(samples[1:])
 
 
+def test_it_is_pushed_to_the_hub_and_comes_back(trained, samples, tmp_path, hub_folder):
+    export(trained.models / "meta-perser", tmp_path / "mine")
+    model = AutoModelForAudioClassification.from_pretrained(tmp_path / "mine")
+    model.push_to_hub("somebody/mine")
+    again = AutoModelForAudioClassification.from_pretrained(hub_folder / "somebody" / "mine")
+    inputs = torch.from_numpy(samples[0])[None]
+    torch.testing.assert_close(again(inputs).logits, model(inputs).logits)
+    assert Recognizer.from_pretrained("somebody/mine").enroll([(samples[0], "sad")]).predict(samples[1:])
+
+
 def test_what_has_no_meaning_here_is_refused(trained, tmp_path):
     export(trained.models / "ssl-e", tmp_path)
     with pytest.raises(TypeError, match="device_map"):
