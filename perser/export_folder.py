@@ -36,7 +36,11 @@ def export_folder(
     """
     with whole_folder(out, marker=MARKER) as written:
         facts, exported = export_files(folder, written)
-        record = record_of(folder, run, exported) if run or folder.parent.name == "models" else RunRecord()
+        record = (
+            record_of(folder, run, exported)
+            if run or folder.resolve().parent.name == "models"
+            else RunRecord()
+        )
         about = {"format": FORMAT, "route": facts.route, "perser": version("perser")}
         (written / MARKER).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
         card = model_card(facts, exported, record, name or out.resolve().name, name, license, languages)
