@@ -105,7 +105,9 @@ def trained_model_folder(
             )
         )
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        reason = "which cannot be reached and has left nothing in its local cache" if offline else str(error)
+        reason = str(error) or type(error).__name__
+        if offline:
+            reason = "which cannot be reached and has left nothing in its local cache"
         raise UserError(
             f"no {kind} '{name}': no such folder, and not to be had from the Hugging Face Hub "
             f"({reason.splitlines()[0]})"
