@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import subprocess
 from collections.abc import Iterable
@@ -13,7 +12,7 @@ from typing import Any
 
 import torch
 
-from perser.digests import file_sha256
+from perser.digests import weights_sha256
 from perser.training import processes
 
 PACKAGES = ("perser", "torch", "transformers", "peft", "accelerate", "scikit-learn", "numpy")
@@ -38,12 +37,9 @@ def one_or_distinct(values: Iterable[Any]) -> Any:
 
 def weights_digests(models: Path) -> dict[str, str]:
     """By the folder of a model, a digest of its weights: equal where all numbers are."""
-    found = {}
-    for folder in sorted(one for one in models.iterdir() if one.is_dir()) if models.exists() else ():
-        files = sorted(folder.rglob("*.safetensors"))
-        digest = hashlib.sha256(b"".join(bytes.fromhex(file_sha256(one)) for one in files))
-        found |= {folder.name: digest.hexdigest()} if files else {}
-    return found
+    folders = sorted(one for one in models.iterdir() if one.is_dir()) if models.exists() else []
+    found = {folder.name: weights_sha256(folder) for folder in folders}
+    return {name: digest for name, digest in found.items() if digest is not None}
 
 
 def versions() -> dict[str, str]:

@@ -9,6 +9,7 @@ from perser.model_facts import ModelFacts, read_json
 
 if TYPE_CHECKING:
     from meta_perser.recognizer import GradientModel
+    from perser.exported import Exported
 
 CONFIG = "meta_perser.json"
 
@@ -28,4 +29,12 @@ def facts(folder: Path) -> ModelFacts | None:
     return None if config is None else ModelFacts("meta-perser", tuple(config.get("emotions", ())), ())
 
 
+def export(folder: Path, out: Path) -> Exported:
+    """Writes all that the model in a folder needs to another (`perser.exported.Exporter`)."""
+    from meta_perser.export import export_gradient_model
+
+    return export_gradient_model(folder, out)
+
+
 load_gradient_model.facts = facts
+load_gradient_model.export = export

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from meta_perser.baselines import fine_tuning
 from meta_perser.clips import ClipSource
-from meta_perser.gradient import GradientPersonalizer, RecognizerPredictor
+from meta_perser.gradient import GradientPersonalizer, RecognizerPredictor, embeddings
 from meta_perser.model import EmotionRecognizer, extra_of
 from meta_perser.saving import RATES, MetaPerSER
 from perser.episodes import Support
@@ -58,8 +58,14 @@ class GradientModel:
     def fingerprint(self) -> str:
         return self.model.fingerprint()
 
+    def to(self, device: str) -> None:
+        self.model.to(device)
+
     def hear(self, clips: Waveforms) -> ClipSource:
         return ClipSource(clips, self.model, cache=None)
+
+    def represent(self, heard: ClipSource, names: Sequence[str]) -> np.ndarray:
+        return embeddings(self.model, heard, names).cpu().numpy()
 
     def enrol(self, heard: ClipSource, support: Support) -> dict[str, Tensor]:
         weights = self._personalizer(heard).personalize(support).weights
@@ -69,7 +75,8 @@ class GradientModel:
         moving = {name: one.shape for name, one in self.model.moving_parameters().items()}
         if tensors and {name: one.shape for name, one in tensors.items()} != moving:
             raise UserError("its weights are not those that the model moves")
-        return GradientPredictor(self.model, dict(tensors))
+        device = self.model.layer_logits.device
+        return GradientPredictor(self.model, {name: one.to(device) for name, one in tensors.items()})
 
 
 class GradientPredictor:

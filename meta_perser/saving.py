@@ -48,7 +48,7 @@ class MetaPerSER:
         """The class-balanced cross-entropy of both loops."""
         return balanced_loss(self.class_weights, self.label_smoothing)
 
-    def to(self, device: str) -> Self:
+    def to(self, device: str | torch.device) -> Self:
         """Move all that adapting computes with."""
         self.model.to(device)
         self.rates.to(device)
@@ -56,7 +56,8 @@ class MetaPerSER:
         return self
 
     def personalizer(self, source: ClipSource) -> GradientPersonalizer:
-        """Adapts by gradient steps to supports that `source` reads."""
+        """Adapts by gradient steps to supports that `source` reads, where the recogniser is now."""
+        self.to(self.model.layer_logits.device)
         return GradientPersonalizer(self.model, source, self.rates, self.loss, self.adaptation_steps)
 
     def save_pretrained(self, folder: Path, **extra: object) -> None:

@@ -74,16 +74,19 @@ class SpeechEncoder(nn.Module):
         self.set_attention(attention)
 
     @classmethod
-    def from_name(cls, name: str, *, seed: int = 0, attention: Attention = "eager") -> Self:
+    def from_name(
+        cls, name: str, *, seed: int = 0, attention: Attention = "eager", commit: str | None = None
+    ) -> Self:
         """An encoder by name, in float32.
 
         name: a local transformers folder, a model on the Hugging Face Hub, or `tiny-wav2vec2`,
             `tiny-hubert`, `tiny-wavlm`, `tiny-data2vec`, `tiny-whisper`: the same classes, small and with
             random weights drawn from `seed`. A Whisper folder may hold the encoder alone or all of Whisper.
         attention: see `set_attention`.
+        commit: which one of that name on the Hub; the newest when None.
         Raises UserError for a name that gives no supported encoder.
         """
-        model, extractor, family = load_encoder(name, seed)
+        model, extractor, family = load_encoder(name, seed, commit)
         return cls(name, model, extractor, family, attention)
 
     def save_pretrained(self, folder: Path) -> None:

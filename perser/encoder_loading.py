@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -38,14 +39,14 @@ _RANDOMNESS = (
 )
 
 
-def load_encoder(name: str, seed: int) -> Parts:
+def load_encoder(name: str, seed: int, commit: str | None = None) -> Parts:
     """The transformers model (float32), its feature extractor and its family, for a name that
     `SpeechEncoder.from_name` takes. Raises UserError for a name that gives no supported encoder."""
     if name.startswith("tiny-"):
         return _tiny(_known_tiny(name), seed)
     source = _find(name)
     with quiet_transformers(progress=not source.is_folder):
-        return _pretrained(name, source)
+        return _pretrained(name, source, commit)
 
 
 def check_encoder(name: str) -> None:
@@ -53,7 +54,8 @@ def check_encoder(name: str) -> None:
     if name.startswith("tiny-"):
         _known_tiny(name)
     else:
-        _model_type(name, _find(name))
+        source = _find(name)
+        _model_type(name, source, {"local_files_only": source.offline})
 
 
 def _known_tiny(name: str) -> str:
@@ -91,18 +93,20 @@ def _tiny(name: str, seed: int) -> Parts:
     return model, family.default_extractor(config), family
 
 
-def _pretrained(name: str, source: ModelSource) -> Parts:
-    family = FAMILIES.get(_model_type(name, source))
+def _pretrained(name: str, source: ModelSource, commit: str | None) -> Parts:
+    where: dict[str, Any] = {"local_files_only": source.offline}
+    where |= {} if commit is None else {"revision": commit}
+    family = FAMILIES.get(_model_type(name, source, where))
     try:
-        config = family.config_class.from_pretrained(source.path, local_files_only=source.offline)
-        extractor = family.extractor_class.from_pretrained(source.path, local_files_only=source.offline)
+        config = family.config_class.from_pretrained(source.path, **where)
+        extractor = family.extractor_class.from_pretrained(source.path, **where)
         model, report = family.model_class.from_pretrained(
             source.path,
             config=_without_randomness(config),
             dtype=torch.float32,
             key_mapping=family.key_mapping,
-            local_files_only=source.offline,
             output_loading_info=True,
+            **where,
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(f"cannot load the encoder '{name}': {_first_line(error)}") from error
@@ -113,9 +117,9 @@ def _pretrained(name: str, source: ModelSource) -> Parts:
     return model, extractor, family
 
 
-def _model_type(name: str, source: ModelSource) -> str:
+def _model_type(name: str, source: ModelSource, where: dict[str, Any]) -> str:
     try:
-        settings, _ = PretrainedConfig.get_config_dict(source.path, local_files_only=source.offline)
+        settings, _ = PretrainedConfig.get_config_dict(source.path, **where)
     except (OSError, ValueError) as error:
         if source.offline and not source.is_folder:
             raise out_of_reach(name, "encoder", ", ".join(TINY_NAMES)) from error

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from huggingface_hub import HfApi
-from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
 
 from perser.errors import UserError
+
+SAFE_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "LICENSE*")
+"""What a model is made of, its model card aside: nothing that could run code when it is opened."""
+_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
 @dataclass(frozen=True)
@@ -56,14 +67,61 @@ def out_of_reach(name: str, kind: str, built_in: str) -> UserError:
     )
 
 
-def _hub_answers(name: str, nowhere: str) -> bool:
+def is_hub_name(name: str) -> bool:
+    """Whether it has the form `owner/name`."""
+    return _HUB_NAME.fullmatch(name) is not None
+
+
+def trained_model_folder(
+    name: str,
+    kind: str = "model",
+    token: str | bool | None = None,
+    local_files_only: bool = False,
+    **hub: Any,
+) -> Path:
+    """The folder of a trained model: the local one of that name, or what the Hub's local cache holds of
+    `owner/name`, brought up to date first where the Hub answers. Only `SAFE_FILES` are downloaded.
+
+    Args:
+        name: A folder or a Hub name.
+        kind: What it is to be, for messages.
+        token: For private models, as everywhere in huggingface_hub.
+        local_files_only: Whether the Hub is not to be asked.
+        **hub: Further options of `snapshot_download` (`revision`, `cache_dir`).
+
+    Raises UserError for a name that is neither.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if not is_hub_name(name):
+        raise UserError(f"no {kind} '{name}': there is no such folder")
+    nowhere = f"no {kind} '{name}': no such folder, and not on the Hugging Face Hub"
+    offline = local_files_only or not _hub_answers(name, nowhere, token)
+    try:
+        return Path(
+            snapshot_download(
+                name, allow_patterns=list(SAFE_FILES), token=token, local_files_only=offline, **hub
+            )
+        )
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        reason = str(error) or type(error).__name__
+        if offline:
+            reason = "which cannot be reached and has left nothing in its local cache"
+        raise UserError(
+            f"no {kind} '{name}': no such folder, and not to be had from the Hugging Face Hub "
+            f"({reason.splitlines()[0]})"
+        ) from error
+
+
+def _hub_answers(name: str, nowhere: str, token: str | bool | None = None) -> bool:
     """Whether the Hub has the model; False when it cannot be reached, so that the local cache is used at
     once instead of after transformers' half minute of retries.
 
     Raises UserError that begins with `nowhere` for a name that the Hub lacks.
     """
     try:
-        HfApi().model_info(name, timeout=10)
+        HfApi(token=token).model_info(name, timeout=10)
     except HFValidationError as error:
         raise UserError(nowhere) from error
     except RepositoryNotFoundError as error:

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 def predict(
     clips: tuple[str, ...] = (),
     profile: Path | None = None,
-    model: Path | None = None,
+    model: str | None = None,
     enroll: tuple[str, ...] = (),
+    device: str | None = None,
     json: bool = False,
     csv: bool = False,
 ) -> None:
@@ -30,8 +31,10 @@ def predict(
     Args:
         clips: recordings, folders of them, or .txt lists of them; their names may stand without --clips.
         profile: what `perser enroll` wrote.
-        model: a trained model of either route; with a profile, where its model is now.
+        model: a trained model of either route, a folder or a Hugging Face name; with a profile, where its
+            model is now.
         enroll: instead of a profile: clip=emotion or clip=emotion,emotion for each labelled clip; -- ends it.
+        device: where to compute, such as cuda or cpu; none: the GPU if there is one.
         json: whether to print JSON instead of a table.
         csv: whether to print CSV instead of a table.
     """
@@ -46,20 +49,24 @@ def predict(
     from perser.clip_paths import clip_paths, parse_example
 
     paths, examples = clip_paths(clips), [parse_example(one) for one in enroll]
-    _answer(_recognizer(profile, model, examples), paths, "json" if json else "csv" if csv else "table")
+    recognizer = _recognizer(profile, model, examples, device)
+    _answer(recognizer, paths, "json" if json else "csv" if csv else "table")
 
 
 predict.bare = "clips"
 
 
 def _recognizer(
-    profile: Path | None, model: Path | None, examples: list[tuple[Path, tuple[str, ...]]]
+    profile: Path | None,
+    model: str | None,
+    examples: list[tuple[Path, tuple[str, ...]]],
+    device: str | None,
 ) -> Recognizer | PersonalRecognizer:
     from perser.recognizer import PersonalRecognizer, Recognizer
 
     if profile is not None:
-        return PersonalRecognizer.load(profile, model)
-    recognizer = Recognizer.from_pretrained(model)
+        return PersonalRecognizer.load(profile, model, device)
+    recognizer = Recognizer.from_pretrained(model, device)
     return recognizer.enroll(examples) if examples else recognizer
 
 

@@ -38,7 +38,7 @@ class Profile:
 
     Args:
         route: Of the model.
-        model: The folder where it lay.
+        model: The folder where it lay, or its name on the Hub.
         fingerprint: Of its content.
         emotions: The model's, in its order.
         enrolled: The clips, in the order in which they were enrolled.

@@ -23,8 +23,10 @@ import numpy as np
 from torch import Tensor
 
 from perser.audio import BadAudio
+from perser.device import compute_device
 from perser.episodes import Support
 from perser.errors import UserError
+from perser.hub import is_hub_name, trained_model_folder
 from perser.labels import Emotions, EmotionSet, decide, parse_emotions
 from perser.profile import Enrolled, Profile
 from perser.route_model import RouteModel, RoutePredictor, load_route_model
@@ -77,19 +79,30 @@ class Recognizer:
 
     Args:
         model: Of one of the routes.
-        folder: Where it lies.
+        name: Where it lies: its folder, or its name on the Hub.
     """
 
-    def __init__(self, model: RouteModel, folder: Path) -> None:
+    def __init__(self, model: RouteModel, name: str) -> None:
         self.model = model
-        self.folder = folder
-        self._plain = model.predictor({}, ())
+        self.name = name
+        self.predictor: RoutePredictor = model.predictor({}, ())
 
     @classmethod
-    def from_pretrained(cls, folder: str | PathLike[str]) -> Self:
-        """The model that `perser pretrain`, `meta-train` or `icl-train` wrote to this folder, such as one of
-        those in a quickstart's `models/`. Raises UserError where there is none."""
-        return cls(load_route_model(Path(folder)), Path(folder))
+    def from_pretrained(cls, name: str | PathLike[str], device: str | None = None) -> Self:
+        """The model that `perser pretrain`, `meta-train`, `icl-train` or `export` wrote to this folder, such
+        as one of those in a quickstart's `models/`; or one that was exported and uploaded, by its name on the
+        Hugging Face Hub (`owner/name`).
+
+        Args:
+            name: Folder or Hub name.
+            device: Where it computes, as torch names it; the GPU when None, if there is one.
+
+        Raises UserError where there is none, or no such device.
+        """
+        device, folder = compute_device(device), trained_model_folder(str(name))
+        model = load_route_model(folder)
+        model.to(device)
+        return cls(model, str(folder.resolve() if Path(name).expanduser().is_dir() else name))
 
     @property
     def emotions(self) -> EmotionSet:
@@ -143,7 +156,7 @@ class Recognizer:
         names = list(waveforms)
         try:
             heard = self.model.hear(Waveforms(waveforms))
-            plain = self._plain.predict_proba(heard, names)
+            plain = self.predictor.predict_proba(heard, names)
             own = None if personal is None else personal.predict_proba(heard, names)
         except UserError as error:
             if len(waveforms) == 1:
@@ -191,11 +204,17 @@ class PersonalRecognizer:
         self.enrolled = enrolled
         self._tensors = tensors
         self._audio = audio
-        self._predictor = recognizer.model.predictor(tensors, [one.emotions for one in enrolled])
+        self.predictor: RoutePredictor = recognizer.model.predictor(
+            tensors, [one.emotions for one in enrolled]
+        )
 
     @property
     def emotions(self) -> EmotionSet:
         return self.recognizer.emotions
+
+    @property
+    def model(self) -> RouteModel:
+        return self.recognizer.model
 
     def predict(self, clips: Sequence[Clip]) -> list[Prediction]:
         """As `Recognizer.predict`, each with what the answer would be without the enrolment."""
@@ -203,16 +222,15 @@ class PersonalRecognizer:
 
     def stream(self, clips: Sequence[Clip]) -> Iterator[Prediction | Failure]:
         """As `Recognizer.stream`."""
-        return self.recognizer.answers(clips, self._predictor)
+        return self.recognizer.answers(clips, self.predictor)
 
     def save(self, path: str | PathLike[str], keep_audio: bool = False) -> None:
         """Write the profile, with the enrolled clips themselves if `keep_audio`. Raises UserError where that
         fails."""
-        model = self.recognizer.model
         profile = Profile(
-            route=model.route,
-            model=str(self.recognizer.folder.resolve()),
-            fingerprint=model.fingerprint(),
+            route=self.model.route,
+            model=self.recognizer.name,
+            fingerprint=self.model.fingerprint(),
             emotions=self.emotions.names,
             enrolled=self.enrolled,
             tensors=self._tensors,
@@ -221,16 +239,22 @@ class PersonalRecognizer:
         profile.save(Path(path))
 
     @classmethod
-    def load(cls, path: str | PathLike[str], model: str | PathLike[str] | None = None) -> Self:
-        """The person's recogniser from a profile, and the model in the folder `model` (where the profile says
-        when None). Raises UserError for what is no profile, or another model than the profile's."""
+    def load(
+        cls,
+        path: str | PathLike[str],
+        model: str | PathLike[str] | None = None,
+        device: str | None = None,
+    ) -> Self:
+        """The person's recogniser from a profile, and the model `model` (what the profile says when None) on
+        `device`, both as `Recognizer.from_pretrained` takes them. Raises UserError for what is no profile, or
+        another model than the profile's."""
         profile = Profile.load(Path(path))
-        folder = Path(profile.model if model is None else model)
-        if model is None and not folder.is_dir():
+        name = str(profile.model if model is None else model)
+        if model is None and not Path(name).is_dir() and not is_hub_name(name):
             raise UserError(
-                f"the model of the profile {path} is no longer in {folder}: say where it is (model)"
+                f"the model of the profile {path} is no longer in {name}: say where it is (model)"
             )
-        recognizer = Recognizer.from_pretrained(folder)
+        recognizer = Recognizer.from_pretrained(name, device)
         profile.check(recognizer.model, Path(path))
         try:
             return cls(recognizer, profile.enrolled, profile.tensors, profile.audio)

@@ -41,8 +41,16 @@ class RouteModel(Protocol):
         """sha256 over every weight and setting that its answers depend on."""
         ...
 
+    def to(self, device: str) -> None:
+        """Compute there from now on. Tensors that it is given may lie on the CPU all the same."""
+        ...
+
     def hear(self, clips: Waveforms) -> Heard:
         """Encode clips, once for all that is asked of them."""
+        ...
+
+    def represent(self, heard: Heard, names: Sequence[str]) -> np.ndarray:
+        """What the unadapted model makes of these clips before it answers: float32 (num_clips, D)."""
         ...
 
     def enrol(self, heard: Heard, support: Support) -> dict[str, Tensor]:
@@ -58,7 +66,8 @@ class RouteModel(Protocol):
 Loader = Callable[[Path], RouteModel | None]
 """Loads the model in a folder; None where the folder is not of the route (found out without loading).
 
-One has an attribute `facts`: a function of the folder that gives `perser.model_facts.ModelFacts`, or None."""
+One has the attributes `facts`, a function of the folder that gives `perser.model_facts.ModelFacts` or
+None, and `export`, a `perser.exported.Exporter`."""
 
 
 def load_route_model(folder: Path) -> RouteModel:

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from perser.errors import UserError
+from perser.hub import trained_model_folder
 from speechlm_icl.configuration import SpeechLMConfig, read_config
 from speechlm_icl.language_model import LoraOptions, load_language_model
 from speechlm_icl.revisions import check_base, commit_of, portable_name, resolve_name
@@ -95,15 +94,14 @@ class SavedApart:
         """
         if unknown := set(auto) - _OF_AUTO:
             raise TypeError(f"from_pretrained takes no {', '.join(sorted(unknown))}")
-        folder = Path(name)
-        if not folder.is_dir():
-            folder = _downloaded(
-                str(name),
-                revision=revision,
-                token=token,
-                cache_dir=cache_dir,
-                local_files_only=local_files_only,
-            )
+        folder = trained_model_folder(
+            str(name),
+            kind="speech-LM model",
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+        )
         config = copy.deepcopy(config) if config is not None else read_config(folder)
         config.encoder = resolve_name(config.encoder, folder)
         config.language_model = resolve_name(config.language_model, folder)
@@ -128,13 +126,3 @@ class SavedApart:
             model = model.to(getattr(torch, dtype) if isinstance(dtype, str) else dtype)
         model.name_or_path = str(name)
         return model.eval()
-
-
-def _downloaded(name: str, **options: Any) -> Path:
-    try:
-        return Path(snapshot_download(name, **options))
-    except (HFValidationError, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise UserError(
-            f"no speech-LM model '{name}': no local folder, and not to be had from the Hub: train one with "
-            "`perser icl-train`"
-        ) from error

@@ -9,6 +9,7 @@ from perser.model_facts import ModelFacts, read_json
 from speechlm_icl.revisions import resolve_name
 
 if TYPE_CHECKING:
+    from perser.exported import Exported
     from speechlm_icl.recognizer import SpeechLM
 
 # As `configuration` and `checkpoint` have them, which import transformers.
@@ -33,4 +34,12 @@ def facts(folder: Path) -> ModelFacts | None:
     return ModelFacts("speech-lm", tuple(config.get("emotions", ())), tuple(needs))
 
 
+def export(folder: Path, out: Path) -> Exported:
+    """Writes all that the model in a folder needs to another (`perser.exported.Exporter`)."""
+    from speechlm_icl.export import export_speech_lm
+
+    return export_speech_lm(folder, out)
+
+
 load_speech_lm.facts = facts
+load_speech_lm.export = export

@@ -40,7 +40,7 @@ from speechlm_icl.prompt import (
     collate,
     positions,
 )
-from speechlm_icl.revisions import check_base, revision_of
+from speechlm_icl.revisions import check_base, commit_of, revision_of
 from speechlm_icl.splicing import clips_at, expand, padded_left, splice
 
 
@@ -103,8 +103,10 @@ class SpeechLMForICL(SavedApart, PreTrainedModel):
     def speech_encoder(self) -> SpeechEncoder:
         """The frozen encoder that the config names, loaded when it is first asked for; no part of the model's
         parameters. UserError where another one lies there now."""
-        check_base(self.config.encoder, self.config.encoder_revision, "speech encoder")
-        encoder = SpeechEncoder.from_name(self.config.encoder).requires_grad_(False)
+        commit = commit_of(self.config.encoder_revision)
+        if commit is None:
+            check_base(self.config.encoder, self.config.encoder_revision, "speech encoder")
+        encoder = SpeechEncoder.from_name(self.config.encoder, commit=commit).requires_grad_(False)
         shape = (encoder.num_layers + 1, encoder.hidden_size)
         if shape != tuple(self.config.feature_shape):
             raise UserError(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from perser.digests import file_sha256
@@ -22,6 +23,7 @@ from perser.features import FeatureStore, cached_features
 from perser.labels import Emotions, EmotionSet
 from perser.waveforms import Waveforms
 from speechlm_icl.checkpoint import WEIGHTS
+from speechlm_icl.clips import clips_on, read_clips
 from speechlm_icl.enrolment import Enrolment
 from speechlm_icl.language_model import ADAPTER, WHOLE
 from speechlm_icl.model import SpeechLMForICL
@@ -62,8 +64,19 @@ class SpeechLM:
             digest.update(f"{file.name} {file_sha256(file)}".encode())
         return digest.hexdigest()
 
+    def to(self, device: str) -> None:
+        if device != "cpu":  # quantised weights refuse to be moved where they are
+            self.model.to(device)
+            self._encoder.to(device)
+
     def hear(self, clips: Waveforms) -> FeatureStore:
         return cached_features(clips, self._encoder, self.level, cache=None)
+
+    @torch.inference_mode()
+    def represent(self, heard: FeatureStore, names: Sequence[str]) -> np.ndarray:
+        """The mean of what the language model is given of each clip."""
+        clips = self.model.projector(clips_on(read_clips(heard, names), self.model.device))
+        return torch.stack([clip.float().mean(dim=0) for clip in clips]).cpu().numpy()
 
     def enrol(self, heard: FeatureStore, support: Support) -> dict[str, Tensor]:
         return {_name(place): heard[utterance] for place, utterance in enumerate(support.utterances)}

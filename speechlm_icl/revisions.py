@@ -25,11 +25,13 @@ _MATTERS = (
 
 
 def portable_name(name: str, folder: Path) -> str:
-    """How a model folder names another model: relative to itself where both lie in one run's folder, so that
-    the run can be moved; a folder or file elsewhere by its full path; any other name as it is."""
+    """How a model folder names another model: relative to itself where that lies in it, or both in one run's
+    folder, so that they can be moved; any other folder or file by its full path; any other name as it is."""
     target = Path(name).expanduser()
     if not target.exists():
         return name
+    if target.resolve().is_relative_to(folder.resolve()):
+        return f"./{target.resolve().relative_to(folder.resolve()).as_posix()}"
     run = folder.resolve().parent.parent
     if run != Path(run.anchor) and target.resolve().is_relative_to(run):
         return Path(os.path.relpath(target.resolve(), folder.resolve())).as_posix()
@@ -38,7 +40,7 @@ def portable_name(name: str, folder: Path) -> str:
 
 def resolve_name(name: str, folder: Path) -> str:
     """The inverse of `portable_name`."""
-    return str((folder / name).resolve()) if name.startswith("..") else name
+    return str((folder / name).resolve()) if name.startswith(("./", "../")) else name
 
 
 def revision_of(name: str) -> str | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +16,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # a test that reaches for a hub is a fault
 import numpy as np
 import pytest
 import soundfile
+from huggingface_hub import CommitOperationAdd, HfApi, RepoUrl
 
 from perser.corpora.corpus import Corpus, write_corpus
 from perser.corpora.listing import Annotation, Listing, Utterance
@@ -83,6 +86,68 @@ def toy_episodes_path(toy_episodes: EpisodeFile, tmp_path_factory: pytest.TempPa
     path = tmp_path_factory.mktemp("episodes") / "episodes.json"
     toy_episodes.save(path)
     return path
+
+
+@pytest.fixture
+def hub_folder(monkeypatch, tmp_path) -> Path:
+    """The Hub is a folder: what would be uploaded is written into it, what is asked for is read from it."""
+    folder = tmp_path / "hub"
+
+    def create_commit(self, repo_id, operations, **options):
+        for operation in operations:
+            assert isinstance(operation, CommitOperationAdd)
+            target = folder / repo_id / operation.path_in_repo
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with operation.as_file() as stream:
+                target.write_bytes(stream.read())
+
+    def create_repo(self, repo_id, **options):
+        return RepoUrl(f"https://huggingface.co/{repo_id}")
+
+    monkeypatch.setattr(HfApi, "create_commit", create_commit)
+    monkeypatch.setattr(HfApi, "create_repo", create_repo)
+    monkeypatch.setattr("perser.hub.snapshot_download", lambda name, **options: folder / name)
+    return folder
+
+
+@pytest.fixture
+def downloaded(monkeypatch, tmp_path) -> Callable[[str, Path], None]:
+    """Puts a folder into the Hub's local cache under a name, as a download would have."""
+    cache = tmp_path / "hub-cache"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+
+    def download(name: str, folder: Path) -> None:
+        repository = cache / f"models--{name.replace('/', '--')}"
+        shutil.copytree(folder, repository / "snapshots" / "0123abcd")
+        (repository / "refs").mkdir()
+        (repository / "refs" / "main").write_text("0123abcd")
+
+    return download
+
+
+@pytest.fixture
+def write_example_clips() -> Callable[[], None]:
+    """Writes the recordings that a model card's code speaks of into the working folder."""
+
+    def write() -> None:
+        for seed, name in enumerate(("a.wav", "b.wav", "clip.wav")):
+            soundfile.write(name, 0.1 * np.random.default_rng(seed).standard_normal(6000), 16_000)
+
+    return write
+
+
+@pytest.fixture
+def run_card() -> Callable[[Path], list[dict]]:
+    """Runs each Python example of a model card; the names that each has defined."""
+
+    def run(card: Path) -> list[dict]:
+        found = []
+        for code in re.findall(r"^```python\n(.*?)^```$", card.read_text(), re.MULTILINE | re.DOTALL):
+            found.append({})
+            exec(compile(code, str(card), "exec"), found[-1])
+        return found
+
+    return run
 
 
 @pytest.fixture

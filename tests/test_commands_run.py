@@ -55,6 +55,9 @@ def test_every_command_of_a_run_of_ones_own_works(toy_corpus, tmp_path, monkeypa
     recordings = toy_corpus.recordings
     for name, one in zip(("a.wav", "b.wav", "clip.wav"), recordings.utterance_ids, strict=False):
         shutil.copy(recordings.path(one), name)
+    Path("recordings").mkdir()
+    for one in recordings.utterance_ids[3:9]:
+        shutil.copy(recordings.path(one), "recordings")
     Path("alice.csv").write_text("path,emotions\na.wav,angry\nb.wav,happy;neutral\n")
     run = [command for command in commands() if not is_elsewhere(command)]
     for command in run:
@@ -66,6 +69,7 @@ def test_every_command_of_a_run_of_ones_own_works(toy_corpus, tmp_path, monkeypa
     assert all((mine / one).exists() for one in made)
     assert (mine / "results" / "report.html").is_file()
     assert (mine / "controls" / "controls.md").is_file()
+    assert "Macro-F1" in Path("runs/exported/speech-lm/README.md").read_text()
     assert "without enrolment" in capsys.readouterr().out
 
 

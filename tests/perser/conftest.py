@@ -29,6 +29,10 @@ class FakeModel:
     def __init__(self, content: str = "one") -> None:
         self.content = content
         self.heard: list[int] = []
+        self.device: str | None = None
+
+    def to(self, device: str) -> None:
+        self.device = device
 
     def fingerprint(self) -> str:
         return self.content
@@ -38,6 +42,9 @@ class FakeModel:
         if long := [one for one in clips.utterance_ids if clips.duration(one) > LONGEST]:
             raise UserError(f"'{long[0]}' is too long")
         return {one: float(clips.waveform(one).mean()) for one in clips.utterance_ids}
+
+    def represent(self, heard: dict[str, float], names: Sequence[str]) -> np.ndarray:
+        return np.array([[heard[name]] for name in names], dtype=np.float32)
 
     def enrol(self, heard: dict[str, float], support: Support) -> dict[str, Tensor]:
         return {"bias": torch.as_tensor(self.emotions.distribution(support.emotions).mean(axis=0))}

@@ -114,3 +114,23 @@ def test_a_model_that_has_moved_is_asked_for(recognizer, tmp_path):
     with pytest.raises(UserError, match=r"no longer in .*model: say where"):
         PersonalRecognizer.load(tmp_path / "p")
     assert PersonalRecognizer.load(tmp_path / "p", tmp_path / "moved").predict([np.zeros(160)])
+
+
+def test_it_computes_where_it_is_told(fake_model, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    recognizer = Recognizer.from_pretrained(tmp_path / "model")
+    assert fake_model.device == "cpu"
+    recognizer.enroll([(np.zeros(160), "sad")]).save(tmp_path / "p")
+    PersonalRecognizer.load(tmp_path / "p", device="cpu:0")
+    assert fake_model.device == "cpu:0"
+    with pytest.raises(UserError, match="device: 'nowhere'"):
+        Recognizer.from_pretrained(tmp_path / "model", device="nowhere")
+
+
+def test_a_profile_of_a_model_of_the_hub_finds_it_again(fake_model, downloaded, tmp_path):
+    downloaded("somebody/mine", tmp_path / "model")
+    personal = Recognizer.from_pretrained("somebody/mine").enroll([(np.zeros(160), "sad")])
+    personal.save(tmp_path / "p")
+    again = PersonalRecognizer.load(tmp_path / "p")
+    assert again.recognizer.name == "somebody/mine"
+    assert again.predict([np.zeros(160)]) == personal.predict([np.zeros(160)])

@@ -6,12 +6,9 @@ from importlib.util import find_spec
 
 import pytest
 import torch
-from tokenizers.pre_tokenizers import ByteLevel
 from torch.testing import assert_close
 from transformers import (
     AutoModelForCausalLM,
-    LlamaConfig,
-    LlamaForCausalLM,
     MambaConfig,
     Qwen3NextConfig,
     WhisperConfig,
@@ -170,63 +167,9 @@ def test_gradients_go_through_quantised_weights_after_a_validation_too(build, ll
     assert_close(gradient(), before)
 
 
-def write_gguf(path, folder) -> None:
-    """The Llama of a folder as a GGUF file in float32, with a byte-level vocabulary."""
-    import gguf
-
-    model = AutoModelForCausalLM.from_pretrained(folder)
-    config = model.config
-    writer = gguf.GGUFWriter(path, "llama")
-    writer.add_context_length(128)
-    writer.add_embedding_length(config.hidden_size)
-    writer.add_block_count(config.num_hidden_layers)
-    writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_vocab_size(config.vocab_size)
-    tokens = ["<s>", "<end>", *sorted(ByteLevel.alphabet()), "an", "sa"]
-    writer.add_tokenizer_model("gpt2")
-    writer.add_token_list(tokens)
-    writer.add_token_types([gguf.TokenType.CONTROL] * 2 + [gguf.TokenType.NORMAL] * (len(tokens) - 2))
-    writer.add_token_merges(["a n", "s a"])
-    writer.add_bos_token_id(0)
-    writer.add_eos_token_id(1)
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
-    for name, value in model.state_dict().items():
-        array = value.float().numpy()
-        for part, heads in (("q_proj", config.num_attention_heads), ("k_proj", config.num_key_value_heads)):
-            if part in name:  # GGUF's Llama has the halves of the rotary positions interleaved
-                array = array.reshape(heads, 2, -1, array.shape[1]).swapaxes(1, 2).reshape(array.shape)
-        writer.add_tensor(names.get_name(name, try_suffixes=(".weight",)), array.copy())
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
-@pytest.fixture(scope="module")
-def byte_llama(tmp_path_factory):
-    """A Llama whose vocabulary is that of the GGUF file below."""
-    folder = tmp_path_factory.mktemp("bytes")
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=260,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        initializer_range=0.3,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    return folder
-
-
 @needs_gguf
-def test_a_gguf_file_is_the_same_model_and_can_be_saved(byte_llama, tmp_path):
-    file = tmp_path / "tiny.gguf"
-    write_gguf(file, byte_llama)
+def test_a_gguf_file_is_the_same_model_and_can_be_saved(byte_llama, gguf_file, tmp_path):
+    file = gguf_file
     check_base(str(file), "float32", TARGETS)
     model, tokenizer = load_base(str(file), "float32")
     expected = AutoModelForCausalLM.from_pretrained(byte_llama)

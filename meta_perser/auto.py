@@ -1,0 +1,15 @@
+"""Makes transformers' Auto classes know the recogniser: import this once.
+
+import meta_perser.auto
+model = AutoModelForAudioClassification.from_pretrained(EXPORTED)   # of `perser export`
+"""
+
+from __future__ import annotations
+
+from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification
+
+from meta_perser.audio_classification import MetaPerSERConfig, MetaPerSERForAudioClassification
+
+AutoConfig.register(MetaPerSERConfig.model_type, MetaPerSERConfig, exist_ok=True)
+for _auto in (AutoModel, AutoModelForAudioClassification):
+    _auto.register(MetaPerSERConfig, MetaPerSERForAudioClassification, exist_ok=True)

@@ -1,0 +1,18 @@
+import pytest
+import torch
+
+from perser.device import compute_device
+from perser.errors import UserError
+
+
+@pytest.mark.parametrize(("there", "chosen"), [(True, "cuda"), (False, "cpu")])
+def test_a_gpu_is_used_where_there_is_one(monkeypatch, there, chosen):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    assert compute_device() == chosen
+    assert compute_device("cpu") == "cpu"
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "graphics", ""])
+def test_a_device_that_is_not_here_is_a_line(name):
+    with pytest.raises(UserError, match=f"device: '{name}' cannot be used here"):
+        compute_device(name)
