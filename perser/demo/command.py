@@ -1,0 +1,35 @@
+"""perser demo --model DIR [--model DIR]: a web page to label a few clips and see what that changes."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from threading import Event
+from types import FrameType
+
+from perser.demo.limits import Limits
+
+
+def demo(model: list[Path], port: int = 7860, limits: Limits = Limits()) -> None:
+    """Open a web page, for this machine alone, to label a few clips and see what that changes.
+
+    Args:
+        model: a trained model of either route, such as runs/quickstart/models/speech-lm; may be said again,
+            to see several beside one another.
+        port: of the page's address, http://127.0.0.1:PORT.
+        limits: what the page accepts.
+    """
+    from perser.extras import require
+
+    require("gradio", "demo", "perser demo")
+    from perser.demo.loading import load_models
+    from perser.demo.serving import serving
+
+    signal.signal(signal.SIGTERM, _stop)  # ended in whichever way, it leaves no file behind
+    with serving(load_models(model), limits, port) as address:
+        print(f"{', '.join(map(str, model))}: open {address} in a browser; Ctrl+C ends it", flush=True)
+        Event().wait()
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
