@@ -24,7 +24,7 @@ from perser.episodes import EpisodeFile, draw_episodes
 from perser.listeners import annotate, draw_listeners
 from perser.splits import SplitOptions
 
-NEEDLESS = {"bitsandbytes", "datasets", "evaluate", "matplotlib", "pandas", "peft", "sklearn"}
+NEEDLESS = {"bitsandbytes", "datasets", "evaluate", "gradio", "matplotlib", "pandas", "peft", "sklearn"}
 """Packages that take long to import and that an answer about a clip does without."""
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 EMOTIONS = ("angry", "happy", "neutral", "sad")

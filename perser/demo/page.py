@@ -27,14 +27,14 @@ and {megabytes} MB, and there may be {examples} examples. Nothing leaves this ma
 when the page is closed.</p>"""
 CONSENT = """<p>What somebody feels is not told by this: use it with the consent of whoever
 speaks, and never as evidence.</p>"""
+Changes = dict[Any, Any]
+"""New values of components, by component."""
 CLEAN_UP_SECONDS, KEPT_SECONDS = 60, 300
 """How often files are looked through, and how old one may become; all were read long before."""
 ALONE = {"concurrency_id": "models", "concurrency_limit": 1}
 """One event at a time, on all pages together: they share the models."""
+QUIETLY = {"show_progress": "hidden", "api_visibility": "private", **ALONE}
 PRESS_DOWNLOAD = "() => document.querySelector('#download').click()"
-
-Changes = dict[Any, Any]
-"""New values of components, by component."""
 
 
 class Page:
@@ -91,20 +91,18 @@ class Page:
             lambda session, words: self._labelled(session, key, words),
             [self.session, emotions],
             [self.answer, self.message],
-            show_progress="hidden",
-            **ALONE,
+            **QUIETLY,
         )
         remove.click(
             lambda session: self._removed(session, key),
             self.session,
             [self.keys, self.answer, self.message],
-            show_progress="hidden",
-            **ALONE,
+            **QUIETLY,
         )
 
     def _trial(self) -> None:
         gr.HTML("<h2>Try a clip</h2>")
-        self.clip = gr.Audio(type="filepath", label="A new clip", editable=False, elem_id="clip")
+        self.clip = gr.Audio(type="filepath", label="A new clip", editable=False, buttons=[], elem_id="clip")
         self.answer = gr.HTML(bars([], ()), elem_id="answer")
 
     def _keeping(self, models: Mapping[str, Recognizer]) -> None:
@@ -115,22 +113,21 @@ class Page:
 
     def _happen(self) -> None:
         """What follows on what is done outside the examples' rows."""
-        self.blocks.load(self._opened, self.session, self.session)
+        self.blocks.load(self._opened, self.session, self.session, **QUIETLY)
         self.blocks.unload(self._closed)
-        quiet = {"show_progress": "hidden", **ALONE}
         changed = [self.keys, self.answer, self.message]
-        self.upload.upload(self._uploaded, [self.session, self.upload], [*changed, self.upload], **quiet)
+        self.upload.upload(self._uploaded, [self.session, self.upload], [*changed, self.upload], **QUIETLY)
         self.recorder.stop_recording(
-            self._recorded, [self.session, self.recorder], [*changed, self.recorder], **quiet
+            self._recorded, [self.session, self.recorder], [*changed, self.recorder], **QUIETLY
         )
-        self.clip.change(self._chosen, [self.session, self.clip], [self.answer, self.message], **quiet)
-        self.load.upload(self._loaded, [self.session, self.load], [self.answer, self.message], **quiet)
+        self.clip.change(self._chosen, [self.session, self.clip], [self.answer, self.message], **QUIETLY)
+        self.load.upload(self._loaded, [self.session, self.load], [self.answer, self.message], **QUIETLY)
         for name, button in self.keep.items():
             saved = button.click(
                 lambda session, name=name: self._saved(session, name),
                 self.session,
                 [self.download, self.message],
-                **quiet,
+                **QUIETLY,
             )
             saved.then(None, js=PRESS_DOWNLOAD)
 

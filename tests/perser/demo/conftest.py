@@ -1,0 +1,43 @@
+"""The page, served from two models without a neural network."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from perser.demo.limits import Limits
+from perser.recognizer import Recognizer
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Where the page keeps its files."""
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture(scope="module")
+def models(fake_models) -> dict[str, Recognizer]:
+    return {name: Recognizer(model, Path(name)) for name, model in fake_models.items()}
+
+
+@pytest.fixture(scope="module")
+def port() -> int:
+    """One that is free."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def address(models, folder, port) -> Iterator[str]:
+    pytest.importorskip("gradio")
+    from perser.demo.serving import serving
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("tempfile.tempdir", str(folder))
+        with serving(models, Limits(seconds=5, megabytes=2), port) as served:
+            yield served
+    assert list(folder.iterdir()) == [], "every file is gone with the page"

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import json
+import os
+import socket
+from urllib.error import HTTPError
+from urllib.request import ProxyHandler, Request, build_opener
+
+import pytest
+
+from perser.demo.limits import Limits
+from perser.errors import UserError
+
+
+def asked(address, path="/", **headers):
+    """The status, headers and body of an answer."""
+    try:
+        with build_opener(ProxyHandler({})).open(Request(address + path, headers=headers)) as answer:
+            return answer.status, answer.headers, answer.read().decode()
+    except HTTPError as error:
+        return error.code, error.headers, error.read().decode()
+
+
+def test_it_is_for_this_machine_and_this_name_alone(address, port):
+    assert address == f"http://127.0.0.1:{port}"
+    assert asked(address)[0] == 200
+    assert asked(address, Host=f"localhost:{port}")[0] == 200
+    assert asked(address, Host="elsewhere.example")[0] == 400
+    with socket.socket() as outside, pytest.raises(OSError, match="refused"):
+        outside.connect(("127.0.0.2", port))
+
+
+def test_the_page_may_ask_nobody_else_and_tells_nobody(address):
+    _, headers, body = asked(address)
+    assert headers["content-security-policy"].startswith("default-src 'self'")
+    assert "http" not in headers["content-security-policy"]
+    config = json.loads(asked(address, "/config")[2])
+    assert config["analytics_enabled"] is False
+    assert "fonts.g" not in body
+
+
+@pytest.mark.parametrize("path", ["/etc/hostname", "pyproject.toml", "../pyproject.toml"])
+def test_no_other_file_is_given_away(address, path):
+    assert asked(address, f"/gradio_api/file={path}")[0] in (403, 404)
+
+
+def test_a_port_that_is_taken_is_said(models, address, port):
+    from perser.demo.serving import serving
+
+    with pytest.raises(UserError, match=f"port: {port} is not free"), serving(models, Limits(), port):
+        pass
+
+
+def test_the_environment_is_left_as_it_was(address):
+    """By the page that was just refused, too: that of `address` still runs."""
+    assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
+    assert os.environ["GRADIO_TEMP_DIR"].rpartition("/")[2].startswith("perser-demo-")
