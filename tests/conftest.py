@@ -18,6 +18,7 @@ import pytest
 import soundfile
 from huggingface_hub import CommitOperationAdd, HfApi, RepoUrl
 
+from benchmarks.speed.browser import BROWSERS, find_browser
 from perser.corpora.corpus import Corpus, write_corpus
 from perser.corpora.listing import Annotation, Listing, Utterance
 from perser.episodes import EpisodeFile, draw_episodes
@@ -26,7 +27,6 @@ from perser.splits import SplitOptions
 
 NEEDLESS = {"bitsandbytes", "datasets", "evaluate", "gradio", "matplotlib", "pandas", "peft", "sklearn"}
 """Packages that take long to import and that an answer about a clip does without."""
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 EMOTIONS = ("angry", "happy", "neutral", "sad")
 PITCH = dict(zip(EMOTIONS, (440.0, 330.0, 220.0, 150.0), strict=True))
 
@@ -169,7 +169,7 @@ def browser() -> Iterator:
     """A real one without a window (playwright's `Browser`), whose microphone is a machine's beep."""
     from playwright.sync_api import sync_playwright
 
-    program = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    program = find_browser()
     if program is None:
         pytest.skip(f"no browser here: none of {', '.join(BROWSERS)}")
     beep = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,7 +43,12 @@ def test_it_says_where_the_page_is_and_ends_with_it(fake_model, tmp_path, monkey
         happened.append("over")
 
     monkeypatch.setattr("perser.demo.serving.serving", serving)
+    monkeypatch.setattr("signal.signal", lambda number, handler: happened.append((number, handler)))
     monkeypatch.setattr("perser.demo.command.Event.wait", lambda self: happened.append("waited"))
     main(["demo", "--model", str(tmp_path / "model")])
-    assert happened == [(["model"], Limits(), 7860), "waited", "over"]
+    (number, ended), *rest = happened
+    assert number == signal.SIGTERM
+    with pytest.raises(KeyboardInterrupt):
+        ended(number, None)
+    assert rest == [(["model"], Limits(), 7860), "waited", "over"]
     assert "open http://here in a browser" in capsys.readouterr().out
