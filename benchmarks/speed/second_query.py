@@ -7,7 +7,6 @@ it: from the moment that a file is chosen until the bars are there.
 from __future__ import annotations
 
 import json as json_format
-import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -85,7 +84,7 @@ def _waited(
     from perser.demo.serving import serving
 
     with (
-        serving(load_models(models), Limits(), _free_port()) as address,
+        serving(load_models(models), Limits(), port=0) as address,
         sync_playwright() as driver,
         driver.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"]) as browser,
     ):
@@ -119,12 +118,6 @@ def _seconds(page: Any, clip: Path, models: int) -> float:
     if f"{PAIRS} examples" not in heading:
         raise UserError(f"the page answered '{heading}', not after {PAIRS} examples")
     return taken
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 if __name__ == "__main__":

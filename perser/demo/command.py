@@ -16,7 +16,7 @@ def demo(model: list[Path], port: int = 7860, limits: Limits = Limits()) -> None
     Args:
         model: a trained model of either route, such as runs/quickstart/models/speech-lm; may be said again,
             to see several beside one another.
-        port: of the page's address, http://127.0.0.1:PORT.
+        port: of the page's address, http://127.0.0.1:PORT; 0: any that is free.
         limits: what the page accepts.
     """
     from perser.extras import require

@@ -91,6 +91,7 @@ class Page:
             lambda session, words: self._labelled(session, key, words),
             [self.session, emotions],
             [self.answer, self.message],
+            trigger_mode="always_last",  # what is clicked meanwhile counts too
             **QUIETLY,
         )
         remove.click(
@@ -115,10 +116,10 @@ class Page:
         """What follows on what is done outside the examples' rows."""
         self.blocks.load(self._opened, self.session, self.session, **QUIETLY)
         self.blocks.unload(self._closed)
-        changed = [self.keys, self.answer, self.message]
-        self.upload.upload(self._uploaded, [self.session, self.upload], [*changed, self.upload], **QUIETLY)
+        changed, none_lost = [self.keys, self.message], {"trigger_mode": "multiple", **QUIETLY}
+        self.upload.upload(self._uploaded, [self.session, self.upload], [*changed, self.upload], **none_lost)
         self.recorder.stop_recording(
-            self._recorded, [self.session, self.recorder], [*changed, self.recorder], **QUIETLY
+            self._recorded, [self.session, self.recorder], [*changed, self.recorder], **none_lost
         )
         self.clip.change(self._chosen, [self.session, self.clip], [self.answer, self.message], **QUIETLY)
         self.load.upload(self._loaded, [self.session, self.load], [self.answer, self.message], **QUIETLY)
@@ -155,7 +156,6 @@ class Page:
                 session.add(path)
             except UserError as error:
                 problems.append(str(error))
-            path.unlink(missing_ok=True)
         return {self.keys: tuple(session.examples), self.message: alert(problems)}
 
     def _labelled(self, session: Session, key: str, emotions: list[str]) -> Changes:
@@ -184,8 +184,6 @@ class Page:
             name = session.load_profile(Path(path))
         except UserError as error:
             return {self.message: alert([str(error)])}
-        finally:
-            Path(path).unlink(missing_ok=True)
         said = f"{name} answers by the profile {Path(path).name} until an example changes"
         return self._answered(session) | {self.message: notice(said)}
 

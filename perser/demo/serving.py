@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,17 +23,17 @@ POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-s
 
 @contextmanager
 def serving(models: Mapping[str, Recognizer], limits: Limits, port: int) -> Iterator[str]:
-    """Serve the page to this machine alone, and give its address. All files of all pages are gone afterwards.
-
-    Raises UserError where the port is not free.
-    """
+    """Serve the page to this machine alone on a port (any for 0), and give its address. All files of all
+    pages are gone afterwards. Raises UserError where the port is not free."""
     with tempfile.TemporaryDirectory(prefix="perser-demo-") as folder, _gradio_told(Path(folder)):
         import gradio
+        import gradio.routes
         from starlette.middleware import Middleware
         from starlette.middleware.trustedhost import TrustedHostMiddleware
 
         from perser.demo.page import Page
 
+        gradio.routes.DEFAULT_TEMP_DIR = folder  # was read at its import, maybe for a page that is over
         page = Page(models, limits, Path(folder)).blocks
         fonts = {"font": SYSTEM_FONTS, "font_mono": ("ui-monospace", "monospace")}
         # A name that somebody made to lead here is no name of this page's: no other site reads along.
@@ -40,7 +41,7 @@ def serving(models: Mapping[str, Recognizer], limits: Limits, port: int) -> Iter
         try:
             page.launch(
                 server_name=HOST,
-                server_port=port,
+                server_port=port or _free_port(),
                 share=False,
                 quiet=True,
                 inline=False,
@@ -77,6 +78,13 @@ class AnswersToThisPageAlone:
             await send(message)
 
         await self.app(scope, receive, send_with_policy)
+
+
+def _free_port() -> int:
+    """Gradio has no word for any that is free."""
+    with socket.socket() as free:
+        free.bind((HOST, 0))
+        return free.getsockname()[1]
 
 
 @contextmanager

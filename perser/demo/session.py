@@ -1,6 +1,6 @@
 """One page's examples, what the models have learned from them, and what they say of the clip that is tried.
 
-Recordings are kept as samples, here and nowhere else: the files that they came in may go.
+Recordings are kept as samples, here and nowhere else; the files that they came in go when the page does.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ class Session:
         self.examples: dict[str, Example] = {}
         self._keys = map("example {}".format, count(1))
         self._clip: Tensor | None = None
-        self._clip_file: Path | None = None  # for the browser to play
-        self._files: TemporaryDirectory[str] | None = None
+        self._given: set[Path] = set()  # files that may be played, or read again, until the page is closed
+        self._made: TemporaryDirectory[str] | None = None
         self._personal: dict[str, PersonalRecognizer] = {}  # what was learned, until an example changes
 
     def __deepcopy__(self, memo: dict[int, object]) -> Session:
@@ -110,10 +110,8 @@ class Session:
             self._personal.clear()
 
     def choose(self, path: Path | None) -> None:
-        """The clip to answer about from now on, if any; its file is removed with the choice. Raises UserError
-        for one that cannot be used."""
-        self._forget_clip(unless=path)
-        self._clip_file = path
+        """The clip to answer about from now on, if any. Raises UserError for one that cannot be used."""
+        self._clip = None
         if path is not None:
             self._clip = self._read(path)
 
@@ -127,14 +125,15 @@ class Session:
         personal = self._learned(name)
         if personal is None:
             raise UserError("there is no profile yet: label an example first")
-        self._files = self._files or TemporaryDirectory(dir=self.folder)
-        path = Path(self._files.name) / f"{Path(name).name}.profile"
+        self._made = self._made or TemporaryDirectory(dir=self.folder)
+        path = Path(self._made.name) / f"{Path(name).name}.profile"
         personal.save(path)
         return path
 
     def load_profile(self, path: Path) -> str:
         """Answer by a profile until an example changes; gives the name of its model. Raises UserError for
         what is no profile, or one of a model that is not here."""
+        self._given.add(path)
         try:
             fingerprint = Profile.load(path).fingerprint
             fitting = [name for name, one in self.models.items() if one.model.fingerprint() == fingerprint]
@@ -148,18 +147,16 @@ class Session:
         return fitting[0]
 
     def close(self) -> None:
-        """Forget everything."""
+        """Forget everything, and remove every file that was given or made."""
         self.examples.clear()
         self._personal.clear()
-        self._forget_clip()
-        if self._files is not None:
-            self._files.cleanup()
-            self._files = None
-
-    def _forget_clip(self, unless: Path | None = None) -> None:
-        if self._clip_file not in (None, unless):
-            self._clip_file.unlink(missing_ok=True)
-        self._clip = self._clip_file = None
+        self._clip = None
+        for path in self._given:
+            path.unlink(missing_ok=True)
+        self._given.clear()
+        if self._made is not None:
+            self._made.cleanup()
+            self._made = None
 
     def _reply(self, name: str, clip: Tensor) -> Reply:
         problem = ""
@@ -182,6 +179,7 @@ class Session:
 
     def _read(self, path: Path) -> Tensor:
         """(num_samples,) at 16 kHz. Raises UserError, which names the file and not its folder."""
+        self._given.add(path)
         if path.is_file() and path.stat().st_size > self.limits.bytes:
             raise UserError(f"{path.name}: larger than {self.limits.megabytes} MB")
         try:

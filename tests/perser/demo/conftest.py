@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,20 +23,12 @@ def models(fake_models) -> dict[str, Recognizer]:
 
 
 @pytest.fixture(scope="module")
-def port() -> int:
-    """One that is free."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-@pytest.fixture(scope="module")
-def address(models, folder, port) -> Iterator[str]:
+def address(models, folder) -> Iterator[str]:
     pytest.importorskip("gradio")
     from perser.demo.serving import serving
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("tempfile.tempdir", str(folder))
-        with serving(models, Limits(seconds=5, megabytes=2), port) as served:
+        with serving(models, Limits(seconds=5, megabytes=2), port=0) as served:
             yield served
     assert list(folder.iterdir()) == [], "every file is gone with the page"

@@ -12,6 +12,11 @@ from perser.demo.limits import Limits
 from perser.errors import UserError
 
 
+@pytest.fixture
+def port(address) -> int:
+    return int(address.rpartition(":")[2])
+
+
 def asked(address, path="/", **headers):
     """The status, headers and body of an answer."""
     try:
@@ -22,7 +27,7 @@ def asked(address, path="/", **headers):
 
 
 def test_it_is_for_this_machine_and_this_name_alone(address, port):
-    assert address == f"http://127.0.0.1:{port}"
+    assert address.startswith("http://127.0.0.1:")
     assert asked(address)[0] == 200
     assert asked(address, Host=f"localhost:{port}")[0] == 200
     assert asked(address, Host="elsewhere.example")[0] == 400
@@ -52,3 +57,13 @@ def test_a_port_that_is_taken_is_said_and_nothing_is_left_behind(models, address
         pass
     assert dict(os.environ) == environment
     assert set(folder.iterdir()) == files
+
+
+def test_a_second_page_leaves_nothing_behind_either(models, address, tmp_path, monkeypatch):
+    from perser.demo.serving import serving
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for _ in range(2):
+        with serving(models, Limits(), port=0):
+            assert len(list(tmp_path.iterdir())) == 1
+        assert list(tmp_path.iterdir()) == []

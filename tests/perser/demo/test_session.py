@@ -155,10 +155,14 @@ def test_a_copy_is_another_persons(labelled):
 
 
 def test_no_file_stays(labelled, tmp_path, write_clip):
-    profile, second = labelled.save_profile("model"), write_clip("second.wav", 1)
-    labelled.choose(second)
-    assert not (tmp_path / "c.wav").exists()
+    given = {"a.wav", "b.wav", "c.wav", "note.wav", "x.profile"}
+    for name, take in (("note.wav", labelled.add), ("x.profile", labelled.load_profile)):
+        (tmp_path / name).write_text("no sound")
+        with pytest.raises(UserError):
+            take(tmp_path / name)
+    profile = labelled.save_profile("model")
+    assert {one.name for one in tmp_path.iterdir() if one.is_file()} == given
     labelled.close()
-    assert not second.exists()
-    assert not profile.parent.exists()
+    assert [one.name for one in tmp_path.iterdir()] == ["model"]
+    assert not profile.exists()
     assert (labelled.examples, labelled.replies()) == ({}, [])
