@@ -50,7 +50,7 @@ def speed_second_query(
     examples, clips = _material(run, queries + 1)
     found = {}
     for case, folders in CASES.items():
-        models = [run / "models" / one for one in folders]
+        models = [str(run / "models" / one) for one in folders]
         first, *later = _waited(program, models, examples, clips)
         found[case] = {"first": first, "later": later, "median": median(later), "longest": max(later)}
         print(
@@ -74,7 +74,7 @@ def _material(run: Path, count: int) -> tuple[list[Labelled], list[Path]]:
 
 
 def _waited(
-    program: str, models: Sequence[Path], examples: Sequence[Labelled], clips: Sequence[Path]
+    program: str, models: Sequence[str], examples: Sequence[Labelled], clips: Sequence[Path]
 ) -> list[float]:
     """Seconds for each clip, one after the other."""
     from playwright.sync_api import sync_playwright

@@ -59,10 +59,10 @@ def test_the_page_is_driven_in_a_browser(run, toy_corpus, monkeypatch):
     pytest.importorskip("gradio")
     if (program := find_browser()) is None:
         pytest.skip("no browser here")
-    models = {name: Recognizer(Undecided(toy_corpus.emotions), Path(name)) for name in ("one", "two")}
+    models = {name: Recognizer(Undecided(toy_corpus.emotions), name) for name in ("one", "two")}
     monkeypatch.setattr("perser.demo.loading.load_models", lambda folders: models)
     examples, clips = second_query._material(run, 2)
-    taken = second_query._waited(program, [Path("one"), Path("two")], examples, clips)
+    taken = second_query._waited(program, ["one", "two"], examples, clips)
     assert len(taken) == 2
     assert all(0 < one < 15 for one in taken)
 

@@ -19,7 +19,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def models(fake_models) -> dict[str, Recognizer]:
-    return {name: Recognizer(model, Path(name)) for name, model in fake_models.items()}
+    return {name: Recognizer(model, name) for name, model in fake_models.items()}
 
 
 @pytest.fixture(scope="module")

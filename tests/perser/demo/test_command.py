@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import signal
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -15,7 +14,7 @@ def test_its_options_make_limits_and_a_list_of_models():
     given = parse_command(
         command.demo, ["--model", "one", "--model", "two", "--limits.seconds", "9", "--port", "1"]
     )
-    assert given == {"model": [Path("one"), Path("two")], "port": 1, "limits": Limits(seconds=9)}
+    assert given == {"model": ["one", "two"], "port": 1, "device": None, "limits": Limits(seconds=9)}
 
 
 def test_without_gradio_its_extra_is_named(monkeypatch, capsys):
@@ -29,7 +28,7 @@ def test_a_model_that_is_not_there_is_said(capsys, tmp_path):
     pytest.importorskip("gradio")
     with pytest.raises(SystemExit):
         main(["demo", "--model", str(tmp_path / "nowhere")])
-    assert "no model in" in capsys.readouterr().err
+    assert "nowhere': there is no such folder" in capsys.readouterr().err
 
 
 def test_it_says_where_the_page_is_and_ends_with_it(fake_model, tmp_path, monkeypatch, capsys):
