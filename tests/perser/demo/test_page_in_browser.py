@@ -277,7 +277,7 @@ def test_an_example_can_be_recorded(visit):
     one = visit()
     recorder = one.page.locator("#record")
     recorder.get_by_role("button", name="Record").click()
-    one.page.wait_for_timeout(500)
+    recorder.get_by_text("0:01").wait_for()
     recorder.get_by_role("button", name="Stop").first.click()
     one.button("Remove example 1").wait_for()
     heard = "document.querySelector('audio[aria-label=\"example 1: audio.wav\"]').duration"
