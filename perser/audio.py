@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
+from math import ceil, inf
 from pathlib import Path
 
 import soundfile
@@ -19,17 +20,17 @@ class BadAudio(Exception):
     """A file that cannot be used; the message is the reason, such as "empty" or "too short (0.03 s)"."""
 
 
-def load_audio(source: Path | bytes, min_seconds: float = 0.1) -> torch.Tensor:
+def load_audio(source: Path | bytes, min_seconds: float = 0.1, max_seconds: float = inf) -> torch.Tensor:
     """Decode a file, or its content, to float32 of shape (num_samples,): 16 kHz, channels averaged.
 
-    Raises BadAudio for a file that is missing, unreadable, empty, silent, not finite or shorter than
-    `min_seconds`.
+    Raises BadAudio for a file that is missing, unreadable, empty, silent, not finite, shorter than
+    `min_seconds` or longer than `max_seconds` (hardly more than which is decoded, however long it is).
     """
     if isinstance(source, Path) and not source.is_file():
         raise BadAudio("missing")
     if (source.stat().st_size if isinstance(source, Path) else len(source)) == 0:
         raise BadAudio("empty")
-    samples, rate = _decode(source)
+    samples, rate = _decode(source, max_seconds)
     if samples.numel() == 0:
         raise BadAudio("empty")
     if not samples.isfinite().all():
@@ -37,6 +38,8 @@ def load_audio(source: Path | bytes, min_seconds: float = 0.1) -> torch.Tensor:
     seconds = samples.shape[-1] / rate
     if seconds < min_seconds:
         raise BadAudio(f"too short ({seconds:.2f} s)")
+    if seconds > max_seconds:
+        raise BadAudio(f"longer than {max_seconds:g} s")
     waveform = _resampled(samples.mean(dim=0), rate)
     if waveform.abs().max() < SILENCE_PEAK:
         raise BadAudio("silent")
@@ -52,21 +55,27 @@ def _resampled(waveform: torch.Tensor, rate: int) -> torch.Tensor:
     return resample(waveform, rate, SAMPLE_RATE)
 
 
-def _decode(source: Path | bytes) -> tuple[torch.Tensor, int]:
-    """Samples, float32 (num_channels, num_samples), and their rate: soundfile, else torchcodec.
+def _decode(source: Path | bytes, max_seconds: float) -> tuple[torch.Tensor, int]:
+    """Samples, float32 (num_channels, num_samples), and their rate: soundfile, else torchcodec. Of a longer
+    recording, a little more than `max_seconds`.
 
     A broken file makes a decoder raise anything at all (TypeError for a headerless `.raw`), and one
     file must not stop a run of thousands: hence the two broad excepts.
     """
     try:
         file = source if isinstance(source, Path) else BytesIO(source)
-        samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
+        with soundfile.SoundFile(file) as opened:
+            rate = opened.samplerate
+            most = -1 if max_seconds == inf else ceil(max_seconds * rate) + 1
+            samples = opened.read(most, dtype="float32", always_2d=True)
     except Exception as error:
-        return _decode_with_torchcodec(source, first_error=error)
+        return _decode_with_torchcodec(source, max_seconds, first_error=error)
     return torch.from_numpy(samples.T.copy()), rate
 
 
-def _decode_with_torchcodec(source: Path | bytes, first_error: Exception) -> tuple[torch.Tensor, int]:
+def _decode_with_torchcodec(
+    source: Path | bytes, max_seconds: float, first_error: Exception
+) -> tuple[torch.Tensor, int]:
     try:
         # Imported here: it needs FFmpeg's libraries, which soundfile's formats do without.
         from torchcodec.decoders import AudioDecoder
@@ -74,7 +83,9 @@ def _decode_with_torchcodec(source: Path | bytes, first_error: Exception) -> tup
         reason = _one_line(first_error)
         raise BadAudio(f"unreadable: {reason} (torchcodec was no help: FFmpeg not found)") from first_error
     try:
-        decoded = AudioDecoder(source).get_all_samples()
+        decoder = AudioDecoder(source)
+        stop = None if max_seconds == inf else max_seconds + 0.1  # seconds
+        decoded = decoder.get_samples_played_in_range(stop_seconds=stop)
     except Exception as error:
         raise BadAudio(f"unreadable: {_one_line(error)}") from error
     return decoded.data.float(), decoded.sample_rate

@@ -108,26 +108,37 @@ class Recognizer:
     def emotions(self) -> EmotionSet:
         return self.model.emotions
 
-    def enroll(self, examples: Sequence[Example]) -> PersonalRecognizer:
-        """Learn one person's examples. Raises UserError for none, a clip that cannot be used, an emotion that
-        the model does not know, or more than it can read."""
+    def enroll(self, examples: Sequence[Example], names: Sequence[str] | None = None) -> PersonalRecognizer:
+        """Learn one person's examples, whose clips are called by `names`, one each and none twice (as
+        `name_of` calls them when None). Raises UserError for none, a clip that cannot be used, an emotion
+        that the model does not know, or more than it can read."""
         if not examples:
             raise UserError("nothing to enrol: give at least one clip with its emotions")
         labels = tuple(_words(heard) for _, heard in examples)
         self.emotions.multi_hot(labels)  # refuses what it does not know before anything is encoded
+        if names is None:
+            names = [name_of(clip, number) for number, (clip, _) in enumerate(examples, start=1)]
         waveforms: dict[str, Tensor] = {}
-        names = []
-        for number, (clip, _) in enumerate(examples, start=1):
-            names.append(name_of(clip, number))
+        for name, (clip, _) in zip(names, examples, strict=True):
             try:
-                waveforms[names[-1]] = waveform_of(clip)
+                waveforms[name] = waveform_of(clip)
             except BadAudio as error:
-                raise UserError(f"cannot enrol {names[-1]}: {error}") from error
+                raise UserError(f"cannot enrol {name}: {error}") from error
         tensors = self.model.enrol(
             self.model.hear(Waveforms(waveforms)), Support(tuple(names), labels, seed=0)
         )
         enrolled = tuple(Enrolled(Path(name).name, heard) for name, heard in zip(names, labels, strict=True))
         return PersonalRecognizer(self, enrolled, tensors, tuple(waveforms[name] for name in names))
+
+    def personal(self, path: str | PathLike[str]) -> PersonalRecognizer:
+        """The person's recogniser from a profile of this model. Raises UserError for what is no profile, or
+        another model's."""
+        profile = Profile.load(Path(path))
+        profile.check(self.model, Path(path))
+        try:
+            return PersonalRecognizer(self, profile.enrolled, profile.tensors, profile.audio)
+        except UserError as error:
+            raise UserError(f"the profile {path} is damaged ({error}): enrol again") from error
 
     def predict(self, clips: Sequence[Clip]) -> list[Prediction]:
         """One prediction a clip, in order. Raises UserError that names the first clip that cannot be used."""
@@ -254,12 +265,7 @@ class PersonalRecognizer:
             raise UserError(
                 f"the model of the profile {path} is no longer in {name}: say where it is (model)"
             )
-        recognizer = Recognizer.from_pretrained(name, device)
-        profile.check(recognizer.model, Path(path))
-        try:
-            return cls(recognizer, profile.enrolled, profile.tensors, profile.audio)
-        except UserError as error:
-            raise UserError(f"the profile {path} is damaged ({error}): enrol again") from error
+        return Recognizer.from_pretrained(name, device).personal(path)
 
 
 def _words(heard: str | Sequence[str]) -> Emotions:

@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
@@ -18,13 +18,14 @@ import pytest
 import soundfile
 from huggingface_hub import CommitOperationAdd, HfApi, RepoUrl
 
+from benchmarks.speed.browser import BROWSERS, find_browser
 from perser.corpora.corpus import Corpus, write_corpus
 from perser.corpora.listing import Annotation, Listing, Utterance
 from perser.episodes import EpisodeFile, draw_episodes
 from perser.listeners import annotate, draw_listeners
 from perser.splits import SplitOptions
 
-NEEDLESS = {"bitsandbytes", "datasets", "evaluate", "matplotlib", "pandas", "peft", "sklearn"}
+NEEDLESS = {"bitsandbytes", "datasets", "evaluate", "gradio", "matplotlib", "pandas", "peft", "sklearn"}
 """Packages that take long to import and that an answer about a clip does without."""
 EMOTIONS = ("angry", "happy", "neutral", "sad")
 PITCH = dict(zip(EMOTIONS, (440.0, 330.0, 220.0, 150.0), strict=True))
@@ -161,3 +162,19 @@ def needless_imports() -> Callable[[Path, Path], set[str]]:
         return NEEDLESS & set(done.stdout.splitlines()[-1].split())
 
     return imported
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    """A real one without a window (playwright's `Browser`), whose microphone is a machine's beep."""
+    from playwright.sync_api import sync_playwright
+
+    program = find_browser()
+    if program is None:
+        pytest.skip(f"no browser here: none of {', '.join(BROWSERS)}")
+    beep = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    with sync_playwright() as driver:
+        flags = ["--no-sandbox", "--disable-gpu", *beep]
+        opened = driver.chromium.launch(executable_path=program, args=flags)
+        yield opened
+        opened.close()

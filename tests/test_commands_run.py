@@ -29,6 +29,7 @@ ELSEWHERE = {
     "perser experiment": "tests/test_configs.py and tests/benchmarks/test_iemocap_configs.py",
     "perser bench --config": "tests/test_configs.py and tests/benchmarks/test_cells.py",
     "perser prepare": "tests/perser/corpora: their corpora are not here",
+    "perser demo": "tests/perser/demo: it would wait for somebody",
     "HuggingFaceTB/": "tests/speechlm_icl: the model comes from the Hub",
     "accelerate launch": "tests/meta_perser/test_outer_loop.py, with torchrun: it wants GPUs",
     "torchrun": "tests/meta_perser/test_outer_loop.py and tests/benchmarks/test_cells.py",

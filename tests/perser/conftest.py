@@ -74,6 +74,12 @@ def fake_model(monkeypatch, tmp_path) -> FakeModel:
     return model
 
 
+@pytest.fixture(scope="module")
+def fake_models() -> dict[str, FakeModel]:
+    """Two that answer alike, of different content."""
+    return {"first": FakeModel("first"), "second": FakeModel("second")}
+
+
 @pytest.fixture
 def write_clip(tmp_path) -> Callable[[str, int, float], Path]:
     """Writes a recording that stands for a class."""

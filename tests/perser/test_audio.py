@@ -106,8 +106,9 @@ def test_torchcodec_decodes_what_soundfile_does_not(tmp_path: Path, monkeypatch:
             if path.suffix != ".m4a":
                 raise RuntimeError("no decoder for this")
 
-        def get_all_samples(self) -> SimpleNamespace:
-            return SimpleNamespace(data=samples, sample_rate=32_000)
+        def get_samples_played_in_range(self, stop_seconds: float | None) -> SimpleNamespace:
+            stop = None if stop_seconds is None else int(32_000 * stop_seconds)
+            return SimpleNamespace(data=samples[:, :stop], sample_rate=32_000)
 
     monkeypatch.setitem(sys.modules, "torchcodec.decoders", SimpleNamespace(AudioDecoder=AudioDecoder))
     for suffix in ("m4a", "xyz"):
@@ -115,6 +116,27 @@ def test_torchcodec_decodes_what_soundfile_does_not(tmp_path: Path, monkeypatch:
     assert len(load_audio(tmp_path / "a.m4a")) == 3200
     with pytest.raises(BadAudio, match="unreadable: no decoder for this"):
         load_audio(tmp_path / "a.xyz")
+    assert len(load_audio(tmp_path / "a.m4a", max_seconds=0.2)) == 3200
+    with pytest.raises(BadAudio, match=r"longer than 0\.15 s"):
+        load_audio(tmp_path / "a.m4a", max_seconds=0.15)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg"])
+def test_the_longest_length_can_be_set_and_the_rest_is_not_decoded(suffix, tmp_path, monkeypatch):
+    path = tmp_path / f"a.{suffix}"
+    soundfile.write(path, tone(300, 2, 11_025), 11_025)
+    assert torch.equal(load_audio(path, max_seconds=2), load_audio(path))
+    read, decoded = soundfile.SoundFile.read, []
+
+    def counted(*args, **options):
+        decoded.append(read(*args, **options))
+        return decoded[-1]
+
+    monkeypatch.setattr("soundfile.SoundFile.read", counted)
+    for seconds in (1.9999, 0.5):
+        with pytest.raises(BadAudio, match=f"^longer than {seconds:g} s$"):
+            load_audio(path, max_seconds=seconds)
+        assert len(decoded[-1]) <= 11_025 * seconds + 2
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac"])

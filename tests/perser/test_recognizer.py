@@ -98,6 +98,18 @@ def test_a_kept_person_answers_the_same(keep_audio, recognizer, write_clip, tmp_
     assert str(clip.parent) not in (tmp_path / "alice.profile").read_bytes().decode(errors="replace")
 
 
+def test_clips_can_be_given_names_and_a_loaded_model_reads_profiles(recognizer, tmp_path):
+    clip = np.full(160, 0.1)
+    personal = recognizer.enroll([(clip, "sad"), (clip + 0.5, "angry")], ["one", "two"])
+    assert [one.name for one in personal.enrolled] == ["one", "two"]
+    personal.save(tmp_path / "p")
+    again = recognizer.personal(tmp_path / "p")
+    assert again.recognizer is recognizer
+    assert again.predict([clip]) == personal.predict([clip])
+    with pytest.raises(UserError, match="cannot enrol two: not finite"):
+        recognizer.enroll([(clip, "sad"), (clip + np.nan, "angry")], ["one", "two"])
+
+
 def test_a_profile_of_another_model_is_refused(recognizer, fake_model, tmp_path):
     recognizer.enroll([(np.zeros(160), "sad")]).save(tmp_path / "p")
     fake_model.content = "two"

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 
 from benchmarks.costs import costs
 from benchmarks.pooling import pool
 from benchmarks.reporting.report import write_report
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-BROWSER = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-pytestmark = pytest.mark.skipif(BROWSER is None, reason=f"no browser here: none of {', '.join(BROWSERS)}")
 
 FACTS = """() => ({
     width: document.documentElement.scrollWidth,
@@ -22,16 +16,6 @@ FACTS = """() => ({
     scrolling: [...document.querySelectorAll('.scroll')]
         .filter(one => one.scrollWidth > one.clientWidth).length,
 })"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""The web page on which a person labels a few clips and sees what that changes."""

@@ -1,0 +1,34 @@
+"""The page, served from two models without a neural network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from perser.demo.limits import Limits
+from perser.recognizer import Recognizer
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Where the page keeps its files."""
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture(scope="module")
+def models(fake_models) -> dict[str, Recognizer]:
+    return {name: Recognizer(model, name) for name, model in fake_models.items()}
+
+
+@pytest.fixture(scope="module")
+def address(models, folder) -> Iterator[str]:
+    pytest.importorskip("gradio")
+    from perser.demo.serving import serving
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("tempfile.tempdir", str(folder))
+        with serving(models, Limits(seconds=5, megabytes=2), port=0) as served:
+            yield served
+    assert list(folder.iterdir()) == [], "every file is gone with the page"

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import re
+
+from perser.demo.bars import alert, bars, notice
+from perser.demo.session import Reply
+from perser.recognizer import Answer, Prediction
+
+PLAIN = Answer({"angry": 0.25, "sad": 0.75}, ("sad",), 0.1)
+OWN = Prediction({"angry": 0.8, "sad": 0.2}, ("angry",), 0.3, path="clip 1", unadapted=PLAIN)
+
+
+def test_every_emotion_has_a_bar_with_the_enrolment_and_one_without():
+    page = bars([Reply("one", OWN, enrolled=2)], ("sad", "angry"))
+    assert re.findall(r'data-probability="([\d.]+)"', page) == [
+        "0.200000",
+        "0.750000",
+        "0.800000",
+        "0.250000",
+    ]
+    assert re.findall(r"width:([\d.]+%)", page) == ["20.0%", "75.0%", "80.0%", "25.0%"]
+    assert re.findall(r'scope="col">([^<]+)', page) == ["emotion", "with 2 examples", "without"]
+    assert re.findall(r'scope="row">([^<]+)', page) == ["sad", "angry", "how sure"]
+    assert re.findall(r"(\d+)% ✓", page) == ["75", "80"], "the labels are marked by more than a colour"
+    assert re.findall(r"<td>(\d+%)</td>", page) == ["30%", "10%"]
+
+
+def test_without_an_enrolment_there_is_one_column():
+    alone = Prediction(PLAIN.probabilities, PLAIN.labels, PLAIN.confidence, path="clip 1")
+    page = bars([Reply("one", alone), Reply("two", None, problem="too long")], ("angry", "sad"))
+    assert re.findall(r'scope="col">([^<]+)', page) == ["emotion", "without examples"]
+    assert re.findall(r'data-model="(\w+)"', page) == ["one", "two"]
+    assert page.count("<table") == 1
+    assert "too long" in page
+
+
+def test_what_somebody_else_wrote_is_no_html():
+    evil = "<img src=x onerror=alert(1)>"
+    shown = (
+        bars([Reply(evil, OWN, 1, evil)], ("angry", "sad")) + alert([evil, "b"]) + notice(evil) + alert([])
+    )
+    assert "<img" not in shown
+    assert shown.count('role="alert"') == 2
+    assert "<p>b</p>" in shown

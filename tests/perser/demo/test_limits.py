@@ -1,0 +1,11 @@
+from __future__ import annotations
+
+import pytest
+
+from perser.demo.limits import Limits
+
+
+@pytest.mark.parametrize("name", ["seconds", "megabytes", "examples"])
+def test_a_limit_is_more_than_nothing(name):
+    with pytest.raises(ValueError, match=name):
+        Limits(**{name: 0})

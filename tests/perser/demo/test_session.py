@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import soundfile
+
+from perser.demo.limits import Limits
+from perser.demo.session import Session
+from perser.errors import UserError
+from perser.recognizer import PersonalRecognizer, Recognizer
+
+
+@pytest.fixture
+def session(fake_model, tmp_path) -> Session:
+    recognizer = Recognizer.from_pretrained(tmp_path / "model")
+    return Session({"model": recognizer}, Limits(seconds=2, examples=3), tmp_path)
+
+
+@pytest.fixture
+def labelled(session, write_clip) -> Session:
+    """Two examples, and a clip to answer about."""
+    session.label(session.add(write_clip("a.wav", 0)), ["angry"])
+    session.label(session.add(write_clip("b.wav", 1)), ["happy", "sad"])
+    session.choose(write_clip("c.wav", 2))
+    return session
+
+
+def expected(session, write_clip, *pairs):
+    """The recogniser's own answer about that clip after these pairs."""
+    recognizer = session.models["model"]
+    personal = recognizer.enroll([(write_clip("p.wav", place), words) for place, words in pairs])
+    return personal.predict([write_clip("q.wav", 2)])[0]
+
+
+def test_the_answer_is_the_recognizers(labelled, write_clip):
+    (reply,) = labelled.replies()
+    wanted = expected(labelled, write_clip, (0, "angry"), (1, "happy;sad"))
+    assert (reply.model, reply.enrolled, reply.problem) == ("model", 2, "")
+    assert reply.prediction.probabilities == wanted.probabilities
+    assert reply.prediction.unadapted == wanted.unadapted
+
+
+def test_an_example_that_is_added_changed_or_removed_moves_the_answer(labelled, write_clip):
+    def now():
+        return labelled.replies()[0].prediction.probabilities
+
+    key = labelled.add(write_clip("d.wav", 2))
+    two = now()
+    labelled.label(key, ["sad"])
+    assert now() == expected(labelled, write_clip, (0, "angry"), (1, "happy;sad"), (2, "sad")).probabilities
+    labelled.label(key, ["angry"])
+    assert now() == expected(labelled, write_clip, (0, "angry"), (1, "happy;sad"), (2, "angry")).probabilities
+    labelled.label(key, [])
+    assert now() == two
+    labelled.remove(key)
+    labelled.remove(key)
+    assert now() == two
+    for left in list(labelled.examples):
+        labelled.remove(left)
+    (reply,) = labelled.replies()
+    assert (reply.enrolled, reply.prediction.unadapted) == (0, None)
+
+
+def test_examples_are_learned_only_when_they_changed(labelled, fake_model, write_clip):
+    labelled.replies()
+    fake_model.heard.clear()
+    labelled.choose(write_clip("d.wav", 0))
+    labelled.label("example 1", ["angry"])
+    labelled.add(write_clip("e.wav", 0))
+    labelled.replies()
+    assert fake_model.heard == [1], "the clip alone"
+    labelled.label("example 1", ["sad"])
+    labelled.replies()
+    assert fake_model.heard == [1, 2, 1]
+
+
+def test_without_a_clip_nothing_is_said(session, write_clip):
+    assert session.replies() == []
+    session.choose(write_clip("a.wav", 0))
+    assert session.replies()[0].prediction.labels == ("angry",)
+    session.choose(None)
+    assert session.replies() == []
+
+
+def test_what_cannot_be_used_is_refused_in_a_line_without_its_folder(session, tmp_path):
+    (tmp_path / "note.wav").write_text("no sound")
+    soundfile.write(tmp_path / "long.ogg", np.random.default_rng(0).normal(0, 0.1, 48_000), 16_000)
+    soundfile.write(tmp_path / "large.wav", np.zeros((2**20, 12)), 16_000)
+    reasons = {"note.wav": "unreadable", "long.ogg": "longer than 2 s", "large.wav": "larger than 20 MB"}
+    for name, reason in reasons.items():
+        for take in (session.add, session.choose):
+            with pytest.raises(UserError, match=f"^{name}: {reason}"):
+                take(tmp_path / name)
+    assert (session.examples, session.replies()) == ({}, [])
+
+
+def test_a_page_holds_so_many_examples(session, write_clip):
+    for number in range(3):
+        session.add(write_clip(f"{number}.wav", 0))
+    with pytest.raises(UserError, match=r"more\.wav: there are 3 examples, remove one first"):
+        session.add(write_clip("more.wav", 0))
+    session.remove("example 2")
+    assert session.add(write_clip("more.wav", 0)) == "example 4"
+
+
+def test_what_a_model_cannot_do_is_said_and_the_rest_is_answered(labelled, write_clip):
+    labelled.label(labelled.add(write_clip("long.wav", 0, 1.5)), ["sad"])
+    (reply,) = labelled.replies()
+    assert "'example 3' is too long" in reply.problem
+    assert reply.prediction.unadapted is None
+    labelled.choose(write_clip("long.wav", 0, 1.5))
+    (reply,) = labelled.replies()
+    assert reply.prediction is None
+    assert "too long" in reply.problem
+
+
+def test_a_profile_is_kept_and_brought_back(labelled, session, tmp_path, write_clip):
+    path = labelled.save_profile("model")
+    assert path.name == "model.profile"
+    answered = labelled.replies()[0].prediction
+    (loaded,) = PersonalRecognizer.load(path).predict([write_clip("c.wav", 2)])
+    assert loaded.probabilities == answered.probabilities
+    assert [one.name for one in PersonalRecognizer.load(path).enrolled] == ["example 1", "example 2"]
+    other = copy.deepcopy(session)
+    assert other.load_profile(path) == "model"
+    other.choose(write_clip("c.wav", 2))
+    assert other.replies()[0].prediction == answered
+    assert other.replies()[0].enrolled == 2
+    other.label(other.add(write_clip("d.wav", 0)), ["sad"])
+    assert other.replies()[0].enrolled == 1, "the page's own examples again"
+
+
+def test_what_is_no_profile_of_these_models_is_refused(labelled, fake_model, tmp_path):
+    path = labelled.save_profile("model")
+    fake_model.content = "two"
+    with pytest.raises(UserError, match=r"^model\.profile is not a profile of model"):
+        labelled.load_profile(path)
+    (tmp_path / "x.profile").write_text("nothing")
+    with pytest.raises(UserError, match=r"^x\.profile is not a profile"):
+        labelled.load_profile(tmp_path / "x.profile")
+
+
+def test_nothing_to_keep_is_said(session, write_clip):
+    session.add(write_clip("a.wav", 0))
+    with pytest.raises(UserError, match="label an example first"):
+        session.save_profile("model")
+
+
+def test_a_copy_is_another_persons(labelled):
+    other = copy.deepcopy(labelled)
+    assert other.models is labelled.models
+    assert (other.examples, other.replies()) == ({}, [])
+
+
+def test_no_file_stays(labelled, tmp_path, write_clip):
+    given = {"a.wav", "b.wav", "c.wav", "note.wav", "x.profile"}
+    for name, take in (("note.wav", labelled.add), ("x.profile", labelled.load_profile)):
+        (tmp_path / name).write_text("no sound")
+        with pytest.raises(UserError):
+            take(tmp_path / name)
+    profile = labelled.save_profile("model")
+    assert {one.name for one in tmp_path.iterdir() if one.is_file()} == given
+    labelled.close()
+    assert [one.name for one in tmp_path.iterdir()] == ["model"]
+    assert not profile.exists()
+    assert (labelled.examples, labelled.replies()) == ({}, [])
