@@ -7,7 +7,7 @@ from, and the models of the baselines Linear-Few and Multi-Few.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,12 +25,16 @@ from meta_perser.supervised import FitOptions, fit
 from meta_perser.tuning import FRESH_RATES, Tuner
 from perser.cli import run_command
 from perser.corpora.corpus import Corpus
+from perser.digests import file_sha256
 from perser.encoder import SpeechEncoder
 from perser.episodes import EpisodeFile, Task
 from perser.errors import UserError
-from perser.folders import refuse_foreign, whole_folder
+from perser.folders import refuse_foreign
+from perser.journal import Journal
 from perser.labels import EmotionSet
 from perser.personalizer import mean_score
+from perser.run_folder import RunFolder
+from perser.run_options import RunOptions
 from perser.training import start
 
 Target = Literal["ssl-e", "linear", "multi"]
@@ -102,6 +106,8 @@ def pretrain(
     cache: Path = Path("runs/cache"),
     encoder: str = "tiny-whisper",
     target: Target = "ssl-e",
+    resume: bool = True,
+    run: RunOptions = RunOptions(),
     **training: Any,
 ) -> None:
     """Train SSL-E, the recogniser of the average listener, or the model of another baseline.
@@ -115,6 +121,8 @@ def pretrain(
         encoder: a Hub name, a local folder, or tiny-{wav2vec2,hubert,wavlm,data2vec,whisper}.
         target: ssl-e, on labels aggregated over the listeners; linear, the same with the encoder as it
             comes (for linear-few); multi, a head for each listener on a shared encoder (for multi-few).
+        resume: go on from the newest checkpoint in OUT-running, if the same training was stopped there.
+        run: how it is kept safe while it goes on.
         **training: the fields of `Pretraining`.
     """
     try:
@@ -138,15 +146,27 @@ def pretrain(
         learner = MultiHead(model, len(tasks)).to(accelerator.device)
         average = Consensus(learner)
 
+    facts = {
+        "command": "pretrain",
+        "target": target,
+        "options": asdict(options),
+        "corpus": prepared.fingerprint,
+        "episodes": file_sha256(episodes),
+        "encoder": encoder,
+        "begun_from": model.fingerprint(),
+    }
+    journal = Journal(accelerator, run, RunFolder(out, facts, resume, accelerator))
+
     def validate() -> float:
         return mean_score(Unadapted(average, source), drawn.validation_episodes, prepared.emotions)
 
-    best = fit(learner, lessons, source, loss, validate, options.fitting, accelerator, f"pretrain {target}")
+    title = f"pretrain {target}"
+    best = fit(learner, lessons, source, loss, validate, options.fitting, accelerator, title, journal)
     tuner = Tuner(prepared, cache, loss, options.adaptation_steps, drawn.validation_episodes)
     tuned = tune(target, model, tuner, options.lora)
     if not accelerator.is_main_process:
         return
-    with whole_folder(out, marker=MARKER) as folder:
+    with journal.finished(out, marker=MARKER) as folder:
         model.save_pretrained(
             folder,
             encoder={"name": encoder, "seed": options.seed},

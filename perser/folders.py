@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from perser.errors import UserError
 
 
@@ -40,6 +42,17 @@ def whole_folder(out: Path, marker: str) -> Iterator[Path]:
         take_place(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def said_if_unwritable(place: Path, advice: str = "") -> Iterator[None]:
+    """Inside, what the system has against writing (a full disk, no permission) becomes a UserError that names
+    the place; `advice` follows it."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        said = " ".join((getattr(error, "strerror", None) or str(error)).split())
+        raise UserError(f"cannot write {place} ({said}){advice and ': '}{advice}") from error
 
 
 def take_place(new: Path, out: Path) -> None:
