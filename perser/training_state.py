@@ -79,7 +79,7 @@ class TrainingState:
         }
         for place, value in _under("optimizer/", tensors).items():
             parameter, _, name = place.partition("/")
-            state.setdefault(int(parameter), {})[name] = value
+            state.setdefault(int(parameter), {})[name] = value.clone()  # aligned as torch's own memory is
         groups = [
             {name: tuple(one) if name == "betas" else one for name, one in group.items()}
             for group in facts["optimizer"]["param_groups"]

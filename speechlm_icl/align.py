@@ -101,5 +101,5 @@ def alignment_losses(
     frames = model.projector(clips_on(read_clips(store, utterances), model.device))
     clips = torch.stack([one.mean(dim=0) for one in frames])
     cosines = F.cosine_similarity(clips[:, None].float(), words[None], dim=-1)
-    wanted = torch.from_numpy(np.stack([targets[one] for one in utterances])).to(model.device)
+    wanted = torch.tensor(np.stack([targets[one] for one in utterances]), device=model.device)
     return F.cross_entropy(SHARPNESS * cosines, wanted, reduction="none")
