@@ -68,7 +68,7 @@ def newest_whole(folder: Path) -> Path | None:
         try:
             read_checkpoint(one)
         except ValueError as error:
-            print(f"{one} is damaged ({error}): the one before is taken", file=sys.stderr)
+            print(f"{one} is damaged ({error}): going on without it", file=sys.stderr)
         else:
             return one
     return None
