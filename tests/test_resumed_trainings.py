@@ -16,11 +16,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from meta_perser.pretrain import pretrain
 from meta_perser.train import meta_train
+from perser.bad_steps import BAD_STEPS
 from perser.cli import main, parse_command
 from perser.errors import UserError
+from perser.features import FeatureStore
 from perser.journal import Journal, Stage
 from perser.run_folder import running
 from perser.run_log import METRICS
@@ -266,3 +269,53 @@ def test_another_training_is_not_gone_on_with(name, training, undisturbed, tmp_p
     assert {one: one.read_bytes() for one in running(out).rglob("*") if one.is_file()} == left
     training(name).run(out, "--resume", "false")
     assert_alike(out, undisturbed(name))
+
+
+@pytest.fixture
+def unsound(monkeypatch) -> set[str]:
+    """Ids whose features become NaN once training begins."""
+    ids, begun, own, read = set(), [], Stage.__init__, FeatureStore.__getitem__
+
+    def begin(self, *given):
+        begun.append(True)
+        own(self, *given)
+
+    def features(self, utterance):
+        return read(self, utterance) * (torch.nan if begun and utterance in ids else 1)
+
+    monkeypatch.setattr(Stage, "__init__", begin)
+    monkeypatch.setattr(FeatureStore, "__getitem__", features)
+    return ids
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_features_that_are_no_numbers_end_it_with_whom_and_what(
+    name, training, unsound, toy_corpus, toy_episodes, tmp_path
+):
+    out = tmp_path / "out"
+    trained_on = {one for task in toy_episodes.training_tasks(toy_corpus) for one in task.utterances}
+    unsound.update(sorted(trained_on)[::3])
+    with pytest.raises(UserError, match="2 steps had a loss or gradient that is not finite") as told:
+        training(name).run(out, "--run.max_bad_steps", "2")
+    records = json.loads((running(out) / BAD_STEPS).read_text())
+    assert len(records) == 2
+    for one in records:
+        for cause in one["causes"]:
+            assert unsound & set(cause["utterances"])
+            assert ("person" in cause) == (name != "pretrain" and one["stage"] != "align")
+            assert name != "pretrain" or unsound >= set(cause["utterances"])
+    assert str(running(out) / BAD_STEPS) in str(told.value)
+    assert records[-1]["causes"][0]["utterances"][0] in str(told.value)
+
+
+def test_one_recording_that_is_no_number_costs_the_steps_that_read_it(
+    training, unsound, toy_corpus, toy_episodes, tmp_path
+):
+    out = tmp_path / "out"
+    unsound.add(toy_episodes.training_tasks(toy_corpus)[0].utterances[0])
+    training("pretrain").run(out)
+    records = json.loads((out / BAD_STEPS).read_text())
+    assert [one["causes"] for one in records] == [[{"utterances": [*unsound]}]] * 6, "once an epoch"
+    skipped = [line["step"] for line in lines(out) if line.get("skipped")]
+    assert skipped == [one["step"] for one in records]
+    assert all(one.isfinite().all() for one in load_file(out / "recogniser.safetensors").values())

@@ -13,6 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate import debug_launcher
+from accelerate.state import AcceleratorState
+from accelerate.utils import gather_object
 from torch import nn
 
 from perser.bad_steps import BAD_STEPS, Part
@@ -315,6 +318,38 @@ def test_too_many_bad_steps_end_it_with_whom_and_what(tmp_path):
     with pytest.raises(UserError, match=r"^3 steps had"):  # counted across starts
         fit(out, options=options, bad=(9,))
     assert len(json.loads((running(out) / BAD_STEPS).read_text())) == 3
+
+
+def in_a_process(out: Path) -> None:
+    """One of two, of which the second meets a loss that is not finite."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    accelerator = start(0)
+    model = nn.Linear(1, 1)
+    nn.init.ones_(model.weight)
+    wrapped, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    state = TrainingState(model, optimizer, None, Best())
+    journal = Journal(accelerator, EVERY, RunFolder(out, {}, True, accelerator))
+    who = accelerator.process_index
+    with journal.stage("fit", state, wrapped) as stage:
+        for step in range(stage.done + 1, stage.done + 3):
+            accelerator.backward(wrapped(torch.ones(1, 1)).sum())
+            finite = who == 0 or step != 2
+            stage.update(step, 1.0, [Part((f"u{who}",), finite, f"person {who}")])
+            stage.ended(step)
+    found = gather_object([model.weight.item()])
+    if accelerator.is_main_process:
+        (out / f"{stage.done}.json").write_text(json.dumps([found, journal.bad.found]))
+
+
+def test_two_processes_skip_together_and_both_go_on(tmp_path):
+    """A step takes 0.1 off the weight: of the second, neither process takes it."""
+    for _ in range(2):
+        debug_launcher(in_a_process, (tmp_path,), num_processes=2)
+    for done, weight in ((0, 0.9), (2, 0.7)):
+        found, bad = json.loads((tmp_path / f"{done}.json").read_text())
+        assert found == pytest.approx([weight] * 2)
+        assert [one["step"] for one in bad] == [2]
+        assert bad[0]["causes"] == [{"person": "person 1", "utterances": ["u1"]}]
 
 
 def test_checkpoints_take_at_most_their_share_of_the_time(tmp_path, monkeypatch):
