@@ -82,10 +82,7 @@ class OuterLoop:
         journal = journal or Journal(accelerator)
 
         def validate(iteration: int) -> float:
-            score = mean_score(trained.personalizer(source), validation, trained.model.emotions)
-            # All processes must stop together, whatever the last digit on each.
-            found = torch.tensor(score, dtype=torch.float64, device=accelerator.device)
-            score = float(accelerator.reduce(found, reduction="mean"))
+            score = _score(trained, source, validation, accelerator)
             better = best.offer(score, iteration, learner)
             counters["looks_since_best"] = 0 if better else counters["looks_since_best"] + 1
             if accelerator.is_main_process:
@@ -185,3 +182,13 @@ class OuterLoop:
         if rates := list(learner.rates.parameters()):
             groups.append({"params": rates, "lr": self.outer.rates_learning_rate})
         return torch.optim.Adam(groups)
+
+
+def _score(
+    trained: MetaPerSER, source: ClipSource, validation: Sequence[Episode], accelerator: Accelerator
+) -> float:
+    """Macro-F1 after adaptation; the same in all processes, which must stop together, whatever the last digit
+    on each."""
+    score = mean_score(trained.personalizer(source), validation, trained.model.emotions)
+    found = torch.tensor(score, dtype=torch.float64, device=accelerator.device)
+    return float(accelerator.reduce(found, reduction="mean"))

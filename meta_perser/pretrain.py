@@ -7,7 +7,7 @@ from, and the models of the baselines Linear-Few and Multi-Few.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,15 +25,13 @@ from meta_perser.supervised import FitOptions, fit
 from meta_perser.tuning import FRESH_RATES, Tuner
 from perser.cli import run_command
 from perser.corpora.corpus import Corpus
-from perser.digests import file_sha256
 from perser.encoder import SpeechEncoder
 from perser.episodes import EpisodeFile, Task
 from perser.errors import UserError
-from perser.folders import refuse_foreign
-from perser.journal import Journal
+from perser.folders import check_output
+from perser.journal import open_journal
 from perser.labels import EmotionSet
 from perser.personalizer import mean_score
-from perser.run_folder import RunFolder
 from perser.run_options import RunOptions
 from perser.training import start
 
@@ -129,7 +127,7 @@ def pretrain(
         options = Pretraining(**training)
     except ValueError as error:
         raise UserError(str(error)) from error
-    refuse_foreign(out, MARKER)
+    check_output(out, MARKER)
     if (out / RATES).exists():
         raise UserError(f"out: {out} is the folder of a meta-trained model: give another one, or remove it")
     accelerator = start(options.seed)
@@ -146,16 +144,8 @@ def pretrain(
         learner = MultiHead(model, len(tasks)).to(accelerator.device)
         average = Consensus(learner)
 
-    facts = {
-        "command": "pretrain",
-        "target": target,
-        "options": asdict(options),
-        "corpus": prepared.fingerprint,
-        "episodes": file_sha256(episodes),
-        "encoder": encoder,
-        "begun_from": model.fingerprint(),
-    }
-    journal = Journal(accelerator, run, RunFolder(out, facts, resume, accelerator))
+    facts = {"target": target, "options": options, "encoder": encoder, "begun_from": model.fingerprint()}
+    journal = open_journal("pretrain", out, prepared, episodes, accelerator, run, resume, **facts)
 
     def validate() -> float:
         return mean_score(Unadapted(average, source), drawn.validation_episodes, prepared.emotions)

@@ -25,12 +25,11 @@ from meta_perser.saving import RATES
 from meta_perser.start_point import start_point
 from perser.cli import run_command
 from perser.corpora.corpus import Corpus
-from perser.digests import file_sha256
 from perser.episodes import EpisodeFile
 from perser.errors import UserError
-from perser.folders import refuse_foreign
-from perser.journal import Journal
-from perser.run_folder import RunFolder
+from perser.folders import check_output
+from perser.journal import open_journal
+from perser.run_folder import running
 from perser.run_options import RunOptions
 from perser.training import start
 
@@ -85,7 +84,7 @@ def meta_train(
     loop = OuterLoop(inner, outer, csmt, derivative_annealing, multi_step_loss, seed)
     if out.resolve() == ssl_e.resolve():
         raise UserError(f"out: {out} is the folder of SSL-E, which is still needed: give another one")
-    refuse_foreign(out, RATES)
+    check_output(out, RATES)
     accelerator = start(seed, mixed_precision)
     prepared, drawn = Corpus.load(corpus), EpisodeFile.load(episodes)
     tasks = drawn.training_tasks(prepared)
@@ -96,17 +95,10 @@ def meta_train(
         ssl_e, init, scope, inner, lslr, tasks, prepared.recordings, cache, accelerator.device
     )
     source = ClipSource(prepared.recordings, trained.model, cache)
-    facts = {
-        "command": "meta-train",
-        "options": {"scope": scope, "init": init, "lslr": lslr, "mixed_precision": mixed_precision},
-        "loop": loop,
-        "corpus": prepared.fingerprint,
-        "episodes": file_sha256(episodes),
-        "begun_from": trained.model.fingerprint(),
-    }
-    kept = RunFolder(out, facts, resume, accelerator)
-    journal = Journal(accelerator, run, kept)
-    checkpoints = Checkpoints(trained, kept.path, drawn.training_digest)
+    facts = {"loop": loop, "scope": scope, "init": init, "lslr": lslr, "mixed_precision": mixed_precision}
+    facts |= {"begun_from": trained.model.fingerprint(), "ssl_e": extra_of(ssl_e)}
+    journal = open_journal("meta-train", out, prepared, episodes, accelerator, run, resume, **facts)
+    checkpoints = Checkpoints(trained, running(out), drawn.training_digest)
     loop.train(trained, source, tasks, drawn.validation_episodes, accelerator, checkpoints.write, journal)
     if accelerator.is_main_process:
         with journal.finished(out, RATES) as folder:

@@ -21,6 +21,14 @@ def refuse_foreign(out: Path, marker: str) -> None:
         raise UserError(f"{out} exists and holds no {marker}: give another output folder, or remove it")
 
 
+def check_output(out: Path, marker: str) -> None:
+    """Raises UserError for what `refuse_foreign` refuses, and where nothing can be written beside `out`."""
+    refuse_foreign(out, marker)
+    with said_if_unwritable(out.parent):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent)).rmdir()
+
+
 @contextmanager
 def whole_folder(out: Path, marker: str) -> Iterator[Path]:
     """Give a temporary folder beside `out` to write into; it takes `out`'s name only if all went well.

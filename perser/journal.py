@@ -1,6 +1,6 @@
 """A training's journal: what it must have written down so that a kill costs a minute and not a week.
 
-journal = Journal(accelerator, run, RunFolder(out, training, resume, accelerator))
+journal = open_journal("pretrain", out, corpus, episodes, accelerator, run, resume, ...)
 with journal.stage("fit", state, wrapped, clip_norm=1.0) as stage:
     for step in range(stage.done + 1, steps + 1):
         loss, parts = ...                # after the backward pass
@@ -18,13 +18,14 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator
 from torch import nn
 
 from perser.bad_steps import BAD_STEPS, BadSteps, Part
+from perser.digests import file_sha256
 from perser.folders import said_if_unwritable, whole_folder
 from perser.run_folder import RunFolder
 from perser.run_log import METRICS, RunLog
@@ -32,8 +33,31 @@ from perser.run_options import RunOptions
 from perser.stop_signal import EXIT, StopSignal
 from perser.training_state import TrainingState
 
+if TYPE_CHECKING:
+    from perser.corpora.corpus import Corpus
+
 SHARE = 0.01
 """Most of a training's time that its checkpoints take, unless one after every step is asked for."""
+
+
+def open_journal(
+    command: str,
+    out: Path,
+    corpus: Corpus,
+    episodes: Path,
+    accelerator: Accelerator,
+    run: RunOptions,
+    resume: bool,
+    **facts: Any,
+) -> Journal:
+    """The journal of a command that trains on a corpus by an episodes file and writes `out`; `facts`: what
+    else its checkpoints depend on, by name.
+
+    Raises UserError where OUT-running is something else's, holds checkpoints of another training (and
+    `resume` is true), or cannot be written.
+    """
+    training = {"command": command, "corpus": corpus.fingerprint, "episodes": file_sha256(episodes)}
+    return Journal(accelerator, run, RunFolder(out, training | facts, resume, accelerator))
 
 
 class Journal:

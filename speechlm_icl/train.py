@@ -19,14 +19,12 @@ from torch import Tensor, nn
 from perser.bad_steps import Part
 from perser.cli import run_command
 from perser.corpora.corpus import Corpus
-from perser.digests import file_sha256
 from perser.encoder import SpeechEncoder
 from perser.episodes import EpisodeFile, Task
 from perser.errors import UserError
 from perser.features import FeatureStore, cached_features
-from perser.folders import refuse_foreign
-from perser.journal import Journal
-from perser.run_folder import RunFolder
+from perser.folders import check_output
+from perser.journal import Journal, open_journal
 from perser.run_options import RunOptions
 from perser.training import Best, cosine, progress, start
 from perser.training_state import TrainingState, seed_step
@@ -86,7 +84,7 @@ def icl_train(
     except ValueError as error:
         raise UserError(str(error)) from error
     # Before the corpus is encoded, not after.
-    refuse_foreign(out, WEIGHTS)
+    check_output(out, WEIGHTS)
     check_language_model(language_model, lora)
     check_optimizer(options)
     accelerator = start(options.seed, options.mixed_precision)
@@ -113,15 +111,8 @@ def icl_train(
         prompt=prompt,
         projector=projector,
     )
-    facts = {
-        "command": "icl-train",
-        "options": options,
-        "lora": lora,
-        "corpus": prepared.fingerprint,
-        "episodes": file_sha256(episodes),
-        "model": model.config.to_dict(),
-    }
-    journal = Journal(accelerator, run, RunFolder(out, facts, resume, accelerator))
+    facts = {"options": options, "model": model.config.to_dict()}
+    journal = open_journal("icl-train", out, prepared, episodes, accelerator, run, resume, **facts)
     history = meta_train(model, train_tasks, validation_tasks, store, options, accelerator, journal)
     if not accelerator.is_main_process:
         return
