@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,7 +47,7 @@ class TrainingState:
         tensors |= {f"best/{name}": one for name, one in self.best.weights.items()}
         plain: Facts = {}
         for parameter, values in optimizer["state"].items():
-            for name, value in values.items():
+            for name, value in _unwrapped(values):
                 if isinstance(value, Tensor):
                     tensors[f"optimizer/{parameter}/{name}"] = value
                 else:
@@ -102,6 +102,16 @@ def seed_step(seed: int, step: int, process: int = 0) -> None:
 
 def _trained(module: nn.Module) -> dict[str, nn.Parameter]:
     return {name: one for name, one in module.named_parameters() if one.requires_grad}
+
+
+def _unwrapped(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What an optimiser keeps of a parameter; bitsandbytes' puts part of it into a dictionary within, and
+    takes it without too."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from value.items()
+        else:
+            yield name, value
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:

@@ -187,6 +187,45 @@ def test_a_training_killed_again_and_again_ends_as_an_undisturbed_one(
     assert_alike(out, undisturbed(name))
 
 
+def test_one_killed_after_its_last_step_does_none_again(training, undisturbed, tmp_path, monkeypatch):
+    """While the baselines' rates are tuned."""
+
+    def tuned(*_):
+        raise Killed
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr("meta_perser.pretrain.tune", tuned)
+        with pytest.raises(Killed):
+            training("pretrain").run(out)
+    with monkeypatch.context() as patched:
+        patched.setattr(Stage, "update", tuned)
+        training("pretrain").run(out)
+    assert_alike(out, undisturbed("pretrain"))
+
+
+def test_patience_is_counted_on(training, tmp_path, monkeypatch):
+    """Scores that never rise: it ends with the third look, whichever start that is in."""
+    monkeypatch.setattr("meta_perser.outer_loop.mean_score", lambda *_: 0.5)
+    words = ("--outer.patience", "2", "--outer.validate_every", "2")
+    training("meta-train").run(tmp_path / "wanted", *words)
+    assert lines(tmp_path / "wanted")[-1]["step"] == 4
+    out, own = tmp_path / "out", Stage.ended
+    for last in (3, 4):
+
+        def ended(self, step, last=last, **found):
+            own(self, step, **found)
+            if step == last:
+                raise Killed
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Stage, "ended", ended)
+            with pytest.raises(Killed):
+                training("meta-train").run(out, *words, "--run.checkpoint_seconds", "0")
+    training("meta-train").run(out, *words)
+    assert_alike(out, tmp_path / "wanted")
+
+
 def wait_for(process: BaseProcess, out: Path, wanted: int) -> None:
     """Until so many lines are logged, or it has ended."""
     log = running(out) / METRICS

@@ -248,6 +248,20 @@ def test_a_full_disk_is_one_line_and_nothing_earlier_is_lost(
     assert_as_undisturbed(fit(out), out)
 
 
+def test_a_disk_that_is_full_at_the_very_end_costs_nothing(tmp_path, monkeypatch, assert_as_undisturbed):
+    out = tmp_path / "out"
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("shutil.copy", full)
+        with pytest.raises(UserError, match=r"^cannot write .*out \(No space left.*goes on from its last"):
+            fit(out)
+    assert not out.exists()
+    assert_as_undisturbed(fit(out), out)
+
+
 def test_a_file_that_may_not_grow_is_one_line(tmp_path, assert_as_undisturbed):
     """The system's own refusal, halfway through a write."""
     out = tmp_path / "out"
