@@ -116,7 +116,7 @@ class Journal:
                 if self._folder is not None and (self._folder.path / name).exists():
                     shutil.copy(self._folder.path / name, folder / name)
         if self._folder is not None:
-            shutil.rmtree(self._folder.path)
+            self._folder.remove()
 
     def agreed(self, *flags: bool) -> list[bool]:
         """Each flag, raised if it is in any process: all of them must do the same."""

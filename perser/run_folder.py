@@ -66,6 +66,13 @@ class RunFolder:
         """One more checkpoint. Raises UserError where it cannot be written."""
         write_checkpoint(self._checkpoints, step, tensors, state | {"training": self._digest})
 
+    def remove(self) -> None:
+        """All of it; a run that is killed meanwhile leaves nothing that would be gone on from."""
+        gone = self.path.with_name(f".{self.path.name}-gone")
+        shutil.rmtree(gone, ignore_errors=True)
+        self.path.replace(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
     def _prepare(self, training: dict[str, Any], newest: Path | None) -> str | None:
         """Make the folder ready to be written; gives the name of the checkpoint to go on from."""
         if newest is not None:
@@ -79,7 +86,10 @@ class RunFolder:
         return None
 
     def _check_alike(self, training: dict[str, Any]) -> None:
-        found = json.loads((self.path / RUN).read_text(encoding="utf-8"))
+        try:
+            found = json.loads((self.path / RUN).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self.path / RUN} is damaged: begin anew with --resume false") from error
         if other := _differences(found, training):
             raise UserError(
                 f"{self.path} holds the checkpoints of another training ({'; '.join(other)}): go on with "

@@ -189,6 +189,15 @@ def test_a_checkpoint_that_was_put_there_from_another_training_is_refused(tmp_pa
         fit(one)
 
 
+def test_what_is_trained_is_damaged(tmp_path):
+    out = tmp_path / "out"
+    killed(out, 2)
+    (running(out) / "run.json").write_bytes(b"\xff{")
+    with pytest.raises(UserError, match=r"run\.json is damaged: begin anew with --resume false"):
+        fit(out)
+    fit(out, resume=False)
+
+
 def test_somebody_elses_folder_is_left_alone(tmp_path):
     running(tmp_path / "out").mkdir()
     (running(tmp_path / "out") / "thesis.tex").touch()
