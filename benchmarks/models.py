@@ -50,7 +50,7 @@ def train(
     trained = []
 
     def run(name: str, *stage: Any, **how: Any) -> None:
-        stages.run(name, *stage, **how)
+        stages.run(name, *stage, resumes=True, **how)
         trained.append(name)
 
     if recipe.needs("ssl-e"):

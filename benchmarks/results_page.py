@@ -74,7 +74,7 @@ def _seconds(records: Path) -> dict[str, float]:
     seconds: dict[str, float] = defaultdict(float)
     for path in sorted(records.glob("*.json"), key=lambda path: path.stat().st_mtime_ns):
         stage = re.sub(r"^turn-\d+ | k=\d+$", "", path.stem)
-        seconds[stage] += json.loads(path.read_text(encoding="utf-8"))["seconds"]
+        seconds[stage] += json.loads(path.read_text(encoding="utf-8")).get("seconds", 0.0)
     return dict(seconds)
 
 

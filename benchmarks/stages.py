@@ -7,11 +7,12 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from perser.folders import write_text_whole
+from perser.plain import plain
+from perser.run_options import RunOptions
 from perser.training import processes
 
 
@@ -32,6 +33,7 @@ class Stages:
         sources: tuple[str, ...] = (),
         alone: bool = False,
         again: bool = False,
+        resumes: bool = False,
     ) -> None:
         """Run the stage unless it ended before with the same options, after the same stages, and what it
         made (its `out`, if not said) is still there.
@@ -40,15 +42,22 @@ class Stages:
         `sources`: the options that may name files which were there before the run: a corpus's root, a
         model's folder. The stage runs again where those changed.
         `alone`: of several processes the main one does it for all. `again`: also if it ended before.
+        `resumes`: the function takes `resume`, whether it may go on with what it had got to when it was
+        stopped: only if it was begun with these options, after the same stages.
         """
-        described = json.dumps(_plain(options), sort_keys=True)
+        # How a training is kept safe changes nothing of what it makes.
+        chosen = {key: one for key, one in options.items() if not isinstance(one, RunOptions)}
+        described = json.dumps(plain(chosen), sort_keys=True)
         before = [self._keys[one] for one in after]
         read = [_state(options[one]) for one in sources]
         key = hashlib.sha256(json.dumps([before, name, described, read]).encode()).hexdigest()
         self._keys[name] = key
         record = self._out / "stages" / f"{name}.json"
         there = (made or Path(options["out"])).exists()
-        ended = there and record.exists() and json.loads(record.read_text(encoding="utf-8")).get("key") == key
+        known = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
+        ended = there and known.get("key") == key
+        if resumes:
+            options = options | {"resume": known.get("begun") == key}
         launched = processes()
         launched.wait_for_everyone()  # all have looked
         if ended and not again:
@@ -57,7 +66,8 @@ class Stages:
         launched.print(f"{name}: started", file=sys.stderr)
         started = time.perf_counter()
         if launched.is_main_process:
-            record.unlink(missing_ok=True)  # what is there is no longer a finished stage's
+            # What is there is no longer a finished stage's.
+            write_text_whole(record, json.dumps({"begun": key}) + "\n")
         if launched.is_main_process or not alone:
             function(**options)
         launched.wait_for_everyone()
@@ -95,13 +105,3 @@ def _files(place: Path) -> Iterator[tuple[str, Path]]:
     for path in sorted(place.rglob("*")):
         if path.is_file():
             yield str(path.relative_to(place)), path
-
-
-def _plain(value: Any) -> Any:
-    if is_dataclass(value):
-        return _plain(asdict(value))
-    if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    return str(value) if isinstance(value, Path) else value

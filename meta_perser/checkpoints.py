@@ -1,48 +1,42 @@
-"""The best and the last of a meta-training, on disk while it goes on: a run that is killed leaves both,
-beside what an earlier run has finished."""
+"""The best and the last of a meta-training as models that can be used while it goes on: a run that is killed
+leaves both, beside what an earlier run has finished."""
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from meta_perser.saving import RATES, MetaPerSER
-from perser.folders import take_place, whole_folder
+from perser.folders import said_if_unwritable, whole_folder
 from perser.training import Best
 
-LAST = "last"
-"""Folder, within that of the best checkpoint, of the last one."""
-
-
-def running(out: Path) -> Path:
-    """Where checkpoints are until training ends."""
-    return out.with_name(f"{out.name}-running")
+BEST, LAST = "best", "last"
+"""Folders of a training that goes on; in a finished model's folder, which is the best one, is `LAST` too."""
 
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """Writes `trained` at each validation: into a folder beside `out` if it did best, and always into `last`
-    in that folder, which gets the name `out` when training ends.
+    """Writes `trained` at each validation: into `best` if it did best, and always into `last`.
 
     Each folder is replaced as a whole or not at all. `trained_on`: digest of the training part.
     """
 
     trained: MetaPerSER
-    out: Path
+    running: Path
     trained_on: str
 
     def write(self, best: Best, iteration: int, score: float) -> None:
         """After the validation at `iteration`, which found `score` and offered it to `best`. Raises UserError
         where the folder cannot be written."""
-        last = {"trained_on": self.trained_on, "iteration": iteration, "validation_maf1": score}
-        if best.step != iteration:
-            with whole_folder(running(self.out) / LAST, RATES) as folder:
-                self.trained.save_pretrained(folder, **last)
-            return
-        with whole_folder(running(self.out), RATES) as folder:
-            self.trained.save_pretrained(folder / LAST, **last)
-            self.trained.save_pretrained(folder, **last)
+        for name in (LAST, BEST) if best.step == iteration else (LAST,):
+            folder = self.running / name
+            with said_if_unwritable(folder), whole_folder(folder, RATES) as written:
+                self.trained.save_pretrained(
+                    written, trained_on=self.trained_on, iteration=iteration, validation_maf1=score
+                )
 
-    def finish(self) -> None:
-        """Give the folder its name."""
-        take_place(running(self.out), self.out)
+    def copy_to(self, folder: Path) -> None:
+        """Both, as a finished model's folder has them."""
+        shutil.copytree(self.running / BEST, folder, dirs_exist_ok=True)
+        shutil.copytree(self.running / LAST, folder / LAST)

@@ -95,8 +95,11 @@ class ClipSource:
         """Run the layers between what is on disk and what moves: the means of their hidden states, and the
         frames that enter what moves."""
         missing = [one for one in dict.fromkeys(utterances) if one not in self._means]
-        for first in range(0, len(missing), CLIPS_AT_ONCE):
-            chosen = missing[first : first + CLIPS_AT_ONCE]
+        # What a clip is batched with shows in the last digit, and a training that goes on from a checkpoint
+        # asks for clips in another company: on a CPU, where it costs nothing, each goes alone.
+        at_once = 1 if self._device.type == "cpu" else CLIPS_AT_ONCE
+        for first in range(0, len(missing), at_once):
+            chosen = missing[first : first + at_once]
             for bucket in bucketed(self._windows(chosen)):
                 on_device = bucket.to(self._device)
                 with self._encoder.without_adapters():

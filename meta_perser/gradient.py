@@ -186,7 +186,8 @@ def embeddings(model: EmotionRecognizer, source: ClipSource, utterances: Sequenc
 
 def target_tensor(emotions: EmotionSet, labels: Sequence[Emotions], model: EmotionRecognizer) -> Tensor:
     """Label distributions (num_utterances, num_emotions) on the model's device and dtype."""
-    return torch.as_tensor(emotions.distribution(labels)).to(model.layer_logits)
+    # A copy: where NumPy's memory happens to begin would show in the last digit of matrix products.
+    return torch.tensor(emotions.distribution(labels)).to(model.layer_logits)
 
 
 def training_class_weights(tasks: Sequence[Task], emotions: EmotionSet) -> Tensor:

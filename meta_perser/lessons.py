@@ -40,7 +40,7 @@ class Lessons:
 def aggregated_lessons(tasks: Sequence[Task], emotions: EmotionSet) -> Lessons:
     """One head, on the mean of the listeners' label distributions (Meta-PerSER 2.3.1)."""
     targets = aggregated_targets(tasks, emotions)
-    rows = [torch.as_tensor(one).unsqueeze(0) for one in targets.values()]
+    rows = [torch.tensor(one).unsqueeze(0) for one in targets.values()]
     return Lessons(list(targets), [torch.zeros(1, dtype=torch.long)] * len(rows), rows)
 
 
@@ -48,7 +48,7 @@ def listener_lessons(tasks: Sequence[Task], emotions: EmotionSet) -> Lessons:
     """A head for each person, on their own label distributions (Multi-Few)."""
     given: dict[str, list[tuple[int, Tensor]]] = defaultdict(list)
     for head, task in enumerate(tasks):
-        rows = torch.as_tensor(emotions.distribution(task.emotions))
+        rows = torch.tensor(emotions.distribution(task.emotions))
         for utterance, row in zip(task.utterances, rows, strict=True):
             given[utterance].append((head, row))
     utterances = sorted(given)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -18,11 +19,14 @@ from meta_perser.meta_learner import Examples, MetaLearner
 from meta_perser.multi_step_loss import multi_step_weights
 from meta_perser.options import AnnealingOptions, InnerOptions, MultiStepOptions, OuterOptions
 from meta_perser.saving import MetaPerSER
+from perser.bad_steps import Part
 from perser.episodes import Episode, Task
 from perser.errors import UserError
+from perser.journal import Journal
 from perser.labels import Emotions
 from perser.personalizer import mean_score
 from perser.training import Best, cosine, progress
+from perser.training_state import TrainingState
 
 Pairs = tuple[tuple[str, ...], tuple[Emotions, ...]]
 """Utterance ids and, aligned with them, what one listener heard in each."""
@@ -51,13 +55,15 @@ class OuterLoop:
         validation: Sequence[Episode],
         accelerator: Accelerator,
         keep: Callable[[Best, int, float], None] = lambda best, iteration, score: None,
+        journal: Journal | None = None,
     ) -> tuple[Best, MetaLearner]:
         """Train `trained` in place, to its last iteration or until patience is out; for listeners and
         examples that `check` found to be enough.
 
         Gives what did best on the validation episodes, and the module that `Best.restore` puts it back into.
         `keep` is called in the main process after every look at the validation episodes, with the best so
-        far, and the iteration of the weights that `trained` has and their score.
+        far, and the iteration of the weights that `trained` has and their score. With a `journal` it goes on
+        from that one's checkpoint.
         """
         learner = MetaLearner(trained.model, trained.rates, trained.loss, self.inner.memory)
         optimizer = self._optimizer(learner)
@@ -71,34 +77,34 @@ class OuterLoop:
             targets = target_tensor(trained.model.emotions, labels, trained.model)
             return source.batch(utterances), targets
 
-        best, looks_since_best = Best(), 0
+        best, counters = Best(), {"looks_since_best": 0}
+        state = TrainingState(learner, optimizer, schedule, best, {"sampler": rng}, counters)
+        journal = journal or Journal(accelerator)
 
-        def validate(iteration: int) -> bool:
-            score = mean_score(trained.personalizer(source), validation, trained.model.emotions)
-            # All processes must stop together, whatever the last digit on each.
-            found = torch.tensor(score, dtype=torch.float64, device=accelerator.device)
-            score = float(accelerator.reduce(found, reduction="mean"))
+        def validate(iteration: int) -> float:
+            score = _score(trained, source, validation, accelerator)
             better = best.offer(score, iteration, learner)
+            counters["looks_since_best"] = 0 if better else counters["looks_since_best"] + 1
             if accelerator.is_main_process:
                 keep(best, iteration, score)
-            return better
+            return score
 
-        validate(0)
-        with progress(self.outer.iterations, "meta-train") as bar:
-            for iteration in range(1, self.outer.iterations + 1):
-                loss = self._gradients(wrapped, read, tasks, rng, iteration, accelerator)
-                if self.outer.clip_norm is not None:
-                    accelerator.clip_grad_norm_(wrapped.parameters(), self.outer.clip_norm)
-                optimizer.step()
-                if schedule is not None:
-                    schedule.step()
-                optimizer.zero_grad()
-                bar.update()
-                if iteration % self.outer.validate_every == 0 or iteration == self.outer.iterations:
-                    looks_since_best = 0 if validate(iteration) else looks_since_best + 1
-                bar.set_postfix(loss=f"{loss:.3f}", best_validation_maF1=f"{best.score:.3f}")
-                if looks_since_best == self.outer.patience:
-                    break
+        iterations = self.outer.iterations
+        with journal.stage("meta-train", state, wrapped, self.outer.clip_norm) as stage:
+            if not stage.done:
+                journal.log.log("meta-train", 0, {"validation_maf1": validate(0)})
+            with progress(iterations, "meta-train", stage.done) as bar:
+                for iteration in range(stage.done + 1, iterations + 1):
+                    if counters["looks_since_best"] == self.outer.patience:
+                        break
+                    loss, parts = self._gradients(wrapped, read, tasks, rng, iteration, accelerator)
+                    stage.update(iteration, loss, parts)
+                    bar.update()
+                    found = {}
+                    if iteration % self.outer.validate_every == 0 or iteration == iterations:
+                        found = {"validation_maf1": validate(iteration)}
+                    bar.set_postfix(loss=f"{loss:.3f}", best_validation_maF1=f"{best.score:.3f}")
+                    stage.ended(iteration, **found)
         return best, learner
 
     def check(self, tasks: Sequence[Task], processes: int) -> None:
@@ -136,24 +142,26 @@ class OuterLoop:
         rng: np.random.Generator,
         iteration: int,
         accelerator: Accelerator,
-    ) -> float:
-        """Add up this iteration's outer gradient; gives this process's mean outer loss.
+    ) -> tuple[float, list[Part]]:
+        """Add up this iteration's outer gradient; gives this process's mean outer loss, and its persons.
 
         Every process draws the same persons and examples, and each takes its own share of the persons, so
         that the sum does not depend on how many processes there are.
         """
         plan, final_weight = self.plan(iteration, len(tasks))
         chosen = [tasks[i] for i in rng.permutation(len(tasks))[: self.outer.persons]]
-        drawn = [self._draw(task, rng) for task in chosen]
+        drawn = [(task.person, self._draw(task, rng)) for task in chosen]
         own = drawn[accelerator.process_index :: accelerator.num_processes]
-        total = 0.0
-        for place, sets in enumerate(own, start=1):
+        total, parts = 0.0, []
+        for place, (person, sets) in enumerate(own, start=1):
             last = place == len(own)
             with nullcontext() if last else accelerator.no_sync(wrapped):
                 loss = wrapped(plan, final_weight, *map(read, sets)) / len(own)
                 accelerator.backward(loss)
             total += loss.item()
-        return total
+            utterances = [one for pairs, _ in sets for one in pairs]
+            parts.append(Part(utterances, math.isfinite(loss.item()), person))
+        return total, parts
 
     def _draw(self, task: Task, rng: np.random.Generator) -> list[Pairs]:
         """The support, and with it the query unless both are one set."""
@@ -174,3 +182,13 @@ class OuterLoop:
         if rates := list(learner.rates.parameters()):
             groups.append({"params": rates, "lr": self.outer.rates_learning_rate})
         return torch.optim.Adam(groups)
+
+
+def _score(
+    trained: MetaPerSER, source: ClipSource, validation: Sequence[Episode], accelerator: Accelerator
+) -> float:
+    """Macro-F1 after adaptation; the same in all processes, which must stop together, whatever the last digit
+    on each."""
+    score = mean_score(trained.personalizer(source), validation, trained.model.emotions)
+    found = torch.tensor(score, dtype=torch.float64, device=accelerator.device)
+    return float(accelerator.reduce(found, reduction="mean"))

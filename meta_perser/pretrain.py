@@ -28,9 +28,11 @@ from perser.corpora.corpus import Corpus
 from perser.encoder import SpeechEncoder
 from perser.episodes import EpisodeFile, Task
 from perser.errors import UserError
-from perser.folders import refuse_foreign, whole_folder
+from perser.folders import check_output
+from perser.journal import open_journal
 from perser.labels import EmotionSet
 from perser.personalizer import mean_score
+from perser.run_options import RunOptions
 from perser.training import start
 
 Target = Literal["ssl-e", "linear", "multi"]
@@ -102,6 +104,8 @@ def pretrain(
     cache: Path = Path("runs/cache"),
     encoder: str = "tiny-whisper",
     target: Target = "ssl-e",
+    resume: bool = True,
+    run: RunOptions = RunOptions(),
     **training: Any,
 ) -> None:
     """Train SSL-E, the recogniser of the average listener, or the model of another baseline.
@@ -115,13 +119,15 @@ def pretrain(
         encoder: a Hub name, a local folder, or tiny-{wav2vec2,hubert,wavlm,data2vec,whisper}.
         target: ssl-e, on labels aggregated over the listeners; linear, the same with the encoder as it
             comes (for linear-few); multi, a head for each listener on a shared encoder (for multi-few).
+        resume: go on from the newest checkpoint in OUT-running, if the same training was stopped there.
+        run: how it is kept safe while it goes on.
         **training: the fields of `Pretraining`.
     """
     try:
         options = Pretraining(**training)
     except ValueError as error:
         raise UserError(str(error)) from error
-    refuse_foreign(out, MARKER)
+    check_output(out, MARKER)
     if (out / RATES).exists():
         raise UserError(f"out: {out} is the folder of a meta-trained model: give another one, or remove it")
     accelerator = start(options.seed)
@@ -138,15 +144,19 @@ def pretrain(
         learner = MultiHead(model, len(tasks)).to(accelerator.device)
         average = Consensus(learner)
 
+    facts = {"target": target, "options": options, "encoder": encoder, "begun_from": model.fingerprint()}
+    journal = open_journal("pretrain", out, prepared, episodes, accelerator, run, resume, **facts)
+
     def validate() -> float:
         return mean_score(Unadapted(average, source), drawn.validation_episodes, prepared.emotions)
 
-    best = fit(learner, lessons, source, loss, validate, options.fitting, accelerator, f"pretrain {target}")
+    title = f"pretrain {target}"
+    best = fit(learner, lessons, source, loss, validate, options.fitting, accelerator, title, journal)
     tuner = Tuner(prepared, cache, loss, options.adaptation_steps, drawn.validation_episodes)
     tuned = tune(target, model, tuner, options.lora)
     if not accelerator.is_main_process:
         return
-    with whole_folder(out, marker=MARKER) as folder:
+    with journal.finished(out, marker=MARKER) as folder:
         model.save_pretrained(
             folder,
             encoder={"name": encoder, "seed": options.seed},

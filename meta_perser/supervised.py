@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from accelerate import Accelerator
@@ -12,8 +13,11 @@ from torch import nn
 from meta_perser.clips import ClipSource
 from meta_perser.inner_loop import LossFunction
 from meta_perser.lessons import Lessons
+from perser.bad_steps import Part
 from perser.encoder import use_attention
+from perser.journal import Journal
 from perser.training import Best, cosine, progress, shuffled_batches
+from perser.training_state import TrainingState
 
 
 @dataclass(frozen=True)
@@ -44,33 +48,46 @@ def fit(
     options: FitOptions,
     accelerator: Accelerator,
     title: str,
+    journal: Journal | None = None,
 ) -> Best:
     """Train in place and leave the learner, in evaluation mode, at its best validated epoch.
 
-    `learner` gives logits (B, C), or (B, heads, C), of a `ClipBatch`.
+    `learner` gives logits (B, C), or (B, heads, C), of a `ClipBatch`. With a `journal` it goes on from that
+    one's checkpoint.
     """
     moving = [one for one in learner.parameters() if one.requires_grad]
     optimizer = torch.optim.AdamW(moving, lr=options.learning_rate, weight_decay=options.weight_decay)
-    steps = options.epochs * -(-len(lessons) // options.batch_size)
+    steps_an_epoch = -(-len(lessons) // options.batch_size)
+    steps = options.epochs * steps_an_epoch
     schedule = cosine(optimizer, steps)
     # Not the schedule: prepared, it would step once for every process.
     wrapped, optimizer = accelerator.prepare(learner, optimizer)
     order = torch.Generator().manual_seed(options.seed)  # the same in every process
+    batches = (
+        chosen
+        for _ in range(options.epochs)
+        for chosen in shuffled_batches(len(lessons), options.batch_size, order)
+    )
     best = Best()
-    with progress(steps, title) as bar, use_attention(learner, "sdpa"):
-        for epoch in range(options.epochs):
+    state = TrainingState(learner, optimizer, schedule, best)
+    journal = journal or Journal(accelerator)
+    with (
+        journal.stage("supervised", state, wrapped, clip_norm=1.0) as stage,
+        progress(steps, title, stage.done) as bar,
+        use_attention(learner, "sdpa"),
+    ):
+        for step, chosen in islice(enumerate(batches, start=1), stage.done, None):
             wrapped.train()
-            for chosen in shuffled_batches(len(lessons), options.batch_size, order):
-                value = _own_loss(wrapped, lessons, source, loss, chosen, accelerator)
-                accelerator.backward(value)
-                accelerator.clip_grad_norm_(wrapped.parameters(), 1.0)
-                optimizer.step()
-                schedule.step()
-                optimizer.zero_grad()
-                bar.update()
-            score = validate()
-            best.offer(score, epoch + 1, learner)
-            bar.set_postfix(loss=f"{value.item():.3f}", validation_maF1=f"{score:.3f}")
+            value, parts = _own_loss(wrapped, lessons, source, loss, chosen, accelerator)
+            accelerator.backward(value)
+            stage.update(step, value.item(), parts)
+            bar.update()
+            found = {}
+            if step % steps_an_epoch == 0:
+                found["validation_maf1"] = score = validate()
+                best.offer(score, step // steps_an_epoch, learner)
+                bar.set_postfix(loss=f"{value.item():.3f}", validation_maF1=f"{score:.3f}")
+            stage.ended(step, **found)
     best.restore(learner)
     learner.eval()
     return best
@@ -83,14 +100,19 @@ def _own_loss(
     loss: LossFunction,
     chosen: list[int],
     accelerator: Accelerator,
-) -> torch.Tensor:
+) -> tuple[torch.Tensor, list[Part]]:
     """This process's part of a batch's loss, so scaled that the mean over the processes, which is what
-    becomes of their gradients, is the mean over the whole batch however unevenly it divides."""
+    becomes of their gradients, is the mean over the whole batch however unevenly it divides; and the
+    utterances, one by one."""
     mine, share = own_share(lessons, chosen, accelerator.process_index, accelerator.num_processes)
     places, heads, targets = lessons.pairs(mine)
-    logits = wrapped(source.batch([lessons.utterances[one] for one in mine]))
-    logits = logits.view(len(mine), -1, logits.shape[-1])[places, heads]
-    return loss(logits, targets.to(logits)) * share
+    utterances = [lessons.utterances[one] for one in mine]
+    logits = wrapped(source.batch(utterances))
+    logits = logits.view(len(mine), -1, logits.shape[-1])
+    finite = logits.detach().isfinite().flatten(1).all(dim=1).tolist()
+    parts = [Part((one,), sound) for one, sound in zip(utterances, finite, strict=True)]
+    logits = logits[places, heads]
+    return loss(logits, targets.to(logits)) * share, parts
 
 
 def own_share(lessons: Lessons, chosen: list[int], process: int, processes: int) -> tuple[list[int], float]:

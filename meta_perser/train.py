@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from meta_perser.checkpoints import Checkpoints, running
+from meta_perser.checkpoints import Checkpoints
 from meta_perser.clips import ClipSource
 from meta_perser.model import extra_of
 from meta_perser.options import (
@@ -27,7 +27,10 @@ from perser.cli import run_command
 from perser.corpora.corpus import Corpus
 from perser.episodes import EpisodeFile
 from perser.errors import UserError
-from perser.folders import refuse_foreign
+from perser.folders import check_output
+from perser.journal import open_journal
+from perser.run_folder import running
+from perser.run_options import RunOptions
 from perser.training import start
 
 
@@ -47,6 +50,8 @@ def meta_train(
     outer: OuterOptions = OuterOptions(),
     mixed_precision: Literal["no", "bf16"] = "no",
     seed: int = 0,
+    resume: bool = True,
+    run: RunOptions = RunOptions(),
 ) -> None:
     """Meta-train Meta-PerSER from SSL-E, so that a few gradient steps make it one listener's.
 
@@ -56,8 +61,8 @@ def meta_train(
             the checkpoint.
         ssl_e: the folder that `perser pretrain` wrote.
         out: folder for the meta-trained recogniser and its rates that did best; `last` in it holds the last.
-            Both are written anew at every validation, until training ends into a folder beside it,
-            OUT-running, which a run that is stopped leaves.
+            Until training ends, both are in a folder beside it, OUT-running, as `best` and `last`, written
+            anew at every validation.
         cache: folder of the feature cache.
         scope: what adapts: all (trunk and head), top_layers:N, lora:R:N (adapters and head), head or
             linears (without the layer weights).
@@ -73,12 +78,13 @@ def meta_train(
         mixed_precision: of the recogniser in meta-training; with bf16 its adapting weights, its rates and
             the loss stay in float32, and so does all of meta-testing.
         seed: of the sampled persons and examples.
+        resume: go on from the newest checkpoint in OUT-running, if the same training was stopped there.
+        run: how it is kept safe while it goes on.
     """
     loop = OuterLoop(inner, outer, csmt, derivative_annealing, multi_step_loss, seed)
     if out.resolve() == ssl_e.resolve():
         raise UserError(f"out: {out} is the folder of SSL-E, which is still needed: give another one")
-    for folder in (out, running(out)):
-        refuse_foreign(folder, RATES)
+    check_output(out, RATES)
     accelerator = start(seed, mixed_precision)
     prepared, drawn = Corpus.load(corpus), EpisodeFile.load(episodes)
     tasks = drawn.training_tasks(prepared)
@@ -89,10 +95,14 @@ def meta_train(
         ssl_e, init, scope, inner, lslr, tasks, prepared.recordings, cache, accelerator.device
     )
     source = ClipSource(prepared.recordings, trained.model, cache)
-    checkpoints = Checkpoints(trained, out, drawn.training_digest)
-    loop.train(trained, source, tasks, drawn.validation_episodes, accelerator, checkpoints.write)
+    facts = {"loop": loop, "scope": scope, "init": init, "lslr": lslr, "mixed_precision": mixed_precision}
+    facts |= {"begun_from": trained.model.fingerprint(), "ssl_e": extra_of(ssl_e)}
+    journal = open_journal("meta-train", out, prepared, episodes, accelerator, run, resume, **facts)
+    checkpoints = Checkpoints(trained, running(out), drawn.training_digest)
+    loop.train(trained, source, tasks, drawn.validation_episodes, accelerator, checkpoints.write, journal)
     if accelerator.is_main_process:
-        checkpoints.finish()
+        with journal.finished(out, RATES) as folder:
+            checkpoints.copy_to(folder)
 
 
 if __name__ == "__main__":

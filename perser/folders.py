@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from perser.errors import UserError
 
 
@@ -17,6 +19,14 @@ def refuse_foreign(out: Path, marker: str) -> None:
     work, not after."""
     if out.exists() and not (out / marker).exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and holds no {marker}: give another output folder, or remove it")
+
+
+def check_output(out: Path, marker: str) -> None:
+    """Raises UserError for what `refuse_foreign` refuses, and where nothing can be written beside `out`."""
+    refuse_foreign(out, marker)
+    with said_if_unwritable(out.parent):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent)).rmdir()
 
 
 @contextmanager
@@ -40,6 +50,17 @@ def whole_folder(out: Path, marker: str) -> Iterator[Path]:
         take_place(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def said_if_unwritable(place: Path, advice: str = "") -> Iterator[None]:
+    """Inside, what the system has against writing (a full disk, no permission) becomes a UserError that names
+    the place; `advice` follows it."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        said = " ".join((getattr(error, "strerror", None) or str(error)).split())
+        raise UserError(f"cannot write {place} ({said}){advice and ': '}{advice}") from error
 
 
 def take_place(new: Path, out: Path) -> None:

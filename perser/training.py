@@ -49,10 +49,10 @@ def start(seed: int, mixed_precision: str = "no") -> Accelerator:
     return accelerator
 
 
-def progress(total: int, description: str) -> tqdm:
-    """A progress bar with time left, on the main process alone."""
+def progress(total: int, description: str, done: int = 0) -> tqdm:
+    """A progress bar with time left, on the main process alone; `done`: how many an earlier start has."""
     main = processes().is_local_main_process
-    return tqdm(total=total, desc=description, dynamic_ncols=True, disable=not main)
+    return tqdm(total=total, desc=description, initial=done, dynamic_ncols=True, disable=not main)
 
 
 def cosine(optimizer: torch.optim.Optimizer, steps: int, warmup_share: float = 0.1) -> LambdaLR:
@@ -66,7 +66,8 @@ class Best:
     def __init__(self) -> None:
         self.score = float("-inf")
         self.step = 0
-        self._state: dict[str, Tensor] = {}
+        self.weights: dict[str, Tensor] = {}
+        """Copies, by name; none before the first offer."""
 
     def offer(self, score: float, step: int, module: nn.Module) -> bool:
         """Keep a copy of the module's trained weights if the score is the highest; says whether it is."""
@@ -74,14 +75,18 @@ class Best:
             return False
         self.score, self.step = score, step
         trained = {name for name, one in module.named_parameters() if one.requires_grad}
-        self._state = {
+        self.weights = {
             name: copy.deepcopy(one.detach()) for name, one in module.state_dict().items() if name in trained
         }
         return True
 
+    def take(self, weights: dict[str, Tensor], score: float, step: int) -> None:
+        """What another one kept is this one's."""
+        self.weights, self.score, self.step = weights, score, step
+
     def restore(self, module: nn.Module) -> None:
         """Put the kept weights back."""
-        module.load_state_dict(self._state, strict=False)
+        module.load_state_dict(self.weights, strict=False)
 
 
 def shuffled_batches(count: int, size: int, generator: torch.Generator) -> Iterator[list[int]]:

@@ -14,13 +14,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from perser.bad_steps import Part
 from perser.episodes import Task, aggregated_targets
 from perser.features import FeatureStore
+from perser.journal import Journal
 from perser.training import Best, cosine, progress
+from perser.training_state import TrainingState, seed_step
 from speechlm_icl.clips import clips_on, read_clips
 from speechlm_icl.model import SpeechLMForICL
 from speechlm_icl.options import IclTraining
 
+STAGE = "align"
 CLIPS_AT_ONCE = 128
 VALIDATION_CLIPS = 1024
 LOOK_EVERY = 20
@@ -35,10 +39,11 @@ def align(
     validation_tasks: Sequence[Task],
     store: FeatureStore,
     options: IclTraining,
+    journal: Journal,
 ) -> float:
     """Train the projector in place on the labels that all persons together give, and leave it as it did best
     on the validation persons' clips: a few hundred steps know the training clips by heart. Returns its loss
-    there, in nats a clip."""
+    there, in nats a clip. Every process does the same."""
     targets = aggregated_targets(tasks, model.prompt.emotions)
     held_out = aggregated_targets(validation_tasks, model.prompt.emotions)
     looked_at = list(held_out)[:: -(-len(held_out) // VALIDATION_CLIPS)]
@@ -49,22 +54,30 @@ def align(
     schedule = cosine(optimizer, options.align_steps, options.warmup)
     rng = np.random.default_rng((options.seed, options.align_steps))
     best = Best()
-    with progress(options.align_steps, "aligning the projector") as bar:
-        for step in range(1, options.align_steps + 1):
+    state = TrainingState(model.projector, optimizer, schedule, best, {"sampler": rng})
+    with (
+        journal.stage(STAGE, state, model.projector) as stage,
+        progress(options.align_steps, "aligning the projector", stage.done) as bar,
+    ):
+        for step in range(stage.done + 1, options.align_steps + 1):
+            seed_step(options.seed, step)
             model.projector.train()
             utterances = rng.choice(list(targets), size=min(CLIPS_AT_ONCE, len(targets)), replace=False)
-            loss = alignment_loss(model, utterances.tolist(), targets, words, store)
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            schedule.step()
+            losses = alignment_losses(model, utterances.tolist(), targets, words, store)
+            losses.mean().backward()
+            finite = losses.detach().isfinite().tolist()
+            parts = [Part((one,), sound) for one, sound in zip(utterances.tolist(), finite, strict=True)]
+            stage.update(step, losses.mean().item(), parts)
             bar.update()
+            found = {}
             if step % LOOK_EVERY == 0 or step == options.align_steps:
                 model.projector.eval()
                 with torch.no_grad():
-                    found = alignment_loss(model, looked_at, held_out, words, store).item()
-                best.offer(-found, step, model.projector)
-                bar.set_postfix(loss=f"{loss.item():.3f}", validation=f"{found:.3f}")
+                    looked = alignment_losses(model, looked_at, held_out, words, store).mean().item()
+                found["validation_loss"] = looked
+                best.offer(-looked, step, model.projector)
+                bar.set_postfix(loss=f"{losses.mean().item():.3f}", validation=f"{looked:.3f}")
+            stage.ended(step, **found)
     best.restore(model.projector)
     return -best.score
 
@@ -76,17 +89,17 @@ def label_embeddings(model: SpeechLMForICL) -> Tensor:
         return torch.cat([model.language_model.embed(one).float().mean(dim=1) for one in tokens])
 
 
-def alignment_loss(
+def alignment_losses(
     model: SpeechLMForICL,
     utterances: Sequence[str],
     targets: Mapping[str, np.ndarray],
     words: Tensor,
     store: FeatureStore,
 ) -> Tensor:
-    """Cross-entropy in nats a clip between the label distributions of the clips and the softmax of the
-    cosines, times SHARPNESS, between a clip's mean embedding and the label words' (C, H)."""
+    """Of each clip (B,), the cross-entropy in nats between its label distribution and the softmax of the
+    cosines, times SHARPNESS, between its mean embedding and the label words' (C, H)."""
     frames = model.projector(clips_on(read_clips(store, utterances), model.device))
     clips = torch.stack([one.mean(dim=0) for one in frames])
     cosines = F.cosine_similarity(clips[:, None].float(), words[None], dim=-1)
-    wanted = torch.from_numpy(np.stack([targets[one] for one in utterances])).to(model.device)
-    return F.cross_entropy(SHARPNESS * cosines, wanted)
+    wanted = torch.tensor(np.stack([targets[one] for one in utterances]), device=model.device)
+    return F.cross_entropy(SHARPNESS * cosines, wanted, reduction="none")

@@ -20,6 +20,7 @@ class PairSequence:
 
     utterances: tuple[str, ...]
     answers: list[Answer]
+    person: str | None = None
 
 
 class SequenceSampler:
@@ -73,7 +74,8 @@ class SequenceSampler:
         classes = np.arange(len(self.emotions))
         if rng.random() < self.permute_labels:
             rng.shuffle(classes)
-        return PairSequence(utterances, [self._answer(words, classes, rng) for words in labels])
+        answers = [self._answer(words, classes, rng) for words in labels]
+        return PairSequence(utterances, answers, task.person)
 
     def _answer(self, words: Emotions, classes: np.ndarray, rng: np.random.Generator) -> Answer:
         """Class indices in random order: the first word is then spread evenly over the emotions given."""

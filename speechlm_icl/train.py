@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,19 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from perser.bad_steps import Part
 from perser.cli import run_command
 from perser.corpora.corpus import Corpus
 from perser.encoder import SpeechEncoder
 from perser.episodes import EpisodeFile, Task
 from perser.errors import UserError
 from perser.features import FeatureStore, cached_features
-from perser.folders import whole_folder
+from perser.folders import check_output
+from perser.journal import Journal, open_journal
+from perser.run_options import RunOptions
 from perser.training import Best, cosine, progress, start
+from perser.training_state import TrainingState, seed_step
+from speechlm_icl.align import STAGE as ALIGN
 from speechlm_icl.align import align
 from speechlm_icl.checkpoint import TRAINING, WEIGHTS
 from speechlm_icl.clips import clips_on, read_clips
@@ -54,6 +58,8 @@ def icl_train(
     lora: LoraOptions = DEFAULT_LORA,
     prompt: PromptOptions = DEFAULT_PROMPT,
     projector: ProjectorOptions = DEFAULT_PROJECTOR,
+    resume: bool = True,
+    run: RunOptions = RunOptions(),
     **training: Any,
 ) -> None:
     """Meta-train a speech language model to personalise from the examples in its prompt.
@@ -69,6 +75,8 @@ def icl_train(
         lora: The adapter.
         prompt: How a prompt is worded.
         projector: How a clip becomes embeddings.
+        resume: Go on from the newest checkpoint in OUT-running, if the same training was stopped there.
+        run: How it is kept safe while it goes on.
         **training: The fields of `IclTraining`.
     """
     try:
@@ -76,6 +84,7 @@ def icl_train(
     except ValueError as error:
         raise UserError(str(error)) from error
     # Before the corpus is encoded, not after.
+    check_output(out, WEIGHTS)
     check_language_model(language_model, lora)
     check_optimizer(options)
     accelerator = start(options.seed, options.mixed_precision)
@@ -91,25 +100,27 @@ def icl_train(
         projector,
         prepared.recordings.duration,
     )
-    main = accelerator.is_main_process
-    with whole_folder(out, marker=WEIGHTS) if main else nullcontext() as folder:
-        store = cached_features(prepared.recordings, SpeechEncoder.from_name(encoder), projector.level, cache)
-        torch.manual_seed(options.seed)  # the same weights in every process
-        model = new_model(
-            prepared.emotions,
-            encoder=encoder,
-            feature_shape=tuple(store[prepared.recordings.utterance_ids[0]].shape[-2:]),
-            language_model=language_model,
-            lora=lora,
-            prompt=prompt,
-            projector=projector,
-        )
-        history = meta_train(model, train_tasks, validation_tasks, store, options, accelerator)
-        if folder is not None:
-            model.save_pretrained(folder)
-            SpeechLMProcessor.of(model).save_pretrained(folder)
-            record = {"trained_on": drawn.training_digest, "options": asdict(options), "history": history}
-            (folder / TRAINING).write_text(json.dumps(record, indent=2) + "\n")
+    store = cached_features(prepared.recordings, SpeechEncoder.from_name(encoder), projector.level, cache)
+    torch.manual_seed(options.seed)  # the same weights in every process
+    model = new_model(
+        prepared.emotions,
+        encoder=encoder,
+        feature_shape=tuple(store[prepared.recordings.utterance_ids[0]].shape[-2:]),
+        language_model=language_model,
+        lora=lora,
+        prompt=prompt,
+        projector=projector,
+    )
+    facts = {"options": options, "model": model.config.to_dict()}
+    journal = open_journal("icl-train", out, prepared, episodes, accelerator, run, resume, **facts)
+    history = meta_train(model, train_tasks, validation_tasks, store, options, accelerator, journal)
+    if not accelerator.is_main_process:
+        return
+    with journal.finished(out, marker=WEIGHTS) as folder:
+        model.save_pretrained(folder)
+        SpeechLMProcessor.of(model).save_pretrained(folder)
+        record = {"trained_on": drawn.training_digest, "options": asdict(options), "history": history}
+        (folder / TRAINING).write_text(json.dumps(record, indent=2) + "\n")
 
 
 def meta_train(
@@ -119,8 +130,10 @@ def meta_train(
     store: FeatureStore,
     options: IclTraining,
     accelerator: Accelerator,
+    journal: Journal | None = None,
 ) -> list[dict[str, float]]:
-    """Train in place and leave the model, in evaluation mode, at its best validated step.
+    """Train in place and leave the model, in evaluation mode, at its best validated step. With a `journal` it
+    goes on from that one's checkpoint.
 
     Returns what each validation found; see `validate`. Raises UserError where there are no persons.
     """
@@ -130,29 +143,37 @@ def meta_train(
     held_out = SequenceSampler(validation_tasks, model.prompt.emotions, options.pairs)
     validation = held_out.draw_each(options.validation_sequences, options.seed)
     fit_standardisation(model, train_tasks, store)
-    if options.align_steps:
-        align(model, train_tasks, validation_tasks, store, options)
+    journal = journal or Journal(accelerator)
+    if options.align_steps and journal.stage_found in (None, ALIGN):
+        align(model, train_tasks, validation_tasks, store, options, journal)
 
     accelerator.gradient_accumulation_steps = options.accumulate
     optimizer = new_optimizer(model, options)
     schedule = cosine(optimizer, options.steps, options.warmup)
     trained, optimizer = accelerator.prepare(AnswerLosses(model), optimizer)
     model.language_model.recompute_layers(options.gradient_checkpointing)
-    best, history = Best(), []
-    with progress(options.steps, "meta-training") as bar:
-        for step in range(1, options.steps + 1):
-            loss = _step(trained, model, sampler, store, options, accelerator, optimizer, step)
-            schedule.step()
+    best, counters = Best(), {"history": []}
+    state = TrainingState(model, optimizer, schedule, best, counters=counters)
+    with (
+        journal.stage("meta-training", state, trained, options.clip_norm) as stage,
+        progress(options.steps, "meta-training", stage.done) as bar,
+    ):
+        for step in range(stage.done + 1, options.steps + 1):
+            loss, parts = _gradients(trained, model, sampler, store, options, accelerator, step)
+            stage.update(step, loss, parts)
             bar.update()
+            found = {}
             if step % options.validate_every == 0 or step == options.steps:
-                history.append({"step": step, "train_loss": loss} | validate(model, validation, store))
-                best.offer(-history[-1]["loss"], step, model)
-                bar.set_postfix(loss=f"{loss:.3f}", validation=f"{history[-1]['loss']:.3f}")
+                found = validate(model, validation, store)
+                counters["history"].append({"step": step, "train_loss": loss} | found)
+                best.offer(-found["loss"], step, model)
+                bar.set_postfix(loss=f"{loss:.3f}", validation=f"{found['loss']:.3f}")
+            stage.ended(step, **{f"validation_{name}": value for name, value in found.items()})
     accelerator.unwrap_model(trained, keep_fp32_wrapper=False)  # the saved model computes in float32
     model.language_model.recompute_layers(False)
     best.restore(model)
     model.eval()
-    return history
+    return counters["history"]
 
 
 def _sampler(model: SpeechLMForICL, tasks: Sequence[Task], options: IclTraining) -> SequenceSampler:
@@ -178,24 +199,24 @@ class AnswerLosses(nn.Module):
         return self.model.losses(batch, features)
 
 
-def _step(
+def _gradients(
     trained: nn.Module,
     model: SpeechLMForICL,
     sampler: SequenceSampler,
     store: FeatureStore,
     options: IclTraining,
     accelerator: Accelerator,
-    optimizer: torch.optim.Optimizer,
     step: int,
-) -> float:
-    """One optimiser step on this process's share of the sequences; returns its loss in nats an answer, the
-    same however many parts it is taken in.
+) -> tuple[float, list[Part]]:
+    """Add up the gradient of one step on this process's share of the sequences; returns its loss in nats an
+    answer, the same however many parts it is taken in, and the sequences.
 
     `trained` is the model's `AnswerLosses` as accelerate wrapped it: the loss goes through the wrapper, which
     sums gradients over the processes.
     """
     trained.train()
-    parts = options.accumulate
+    seed_step(options.seed, step, accelerator.process_index)
+    parts, read_from = options.accumulate, []
     size = parts * max(1, options.sequences_per_step // (parts * accelerator.num_processes))
     sequences = sampler.draw(size, options.seed, step, accelerator.process_index)
     answers = len(sequences) if options.loss == "query" else _answers(sequences)
@@ -206,14 +227,14 @@ def _step(
 
     for part in by_length(sequences, parts, clip_tokens):
         with accelerator.accumulate(trained):
-            loss = trained(*read(model, part, store, options.loss)).sum() / answers
+            losses = trained(*read(model, part, store, options.loss))
+            loss = losses.sum() / answers
             accelerator.backward(loss * parts)  # which divides it by the parts, as for a mean over them
-            if accelerator.sync_gradients:
-                accelerator.clip_grad_norm_(trained.parameters(), options.clip_norm)
-            optimizer.step()
-            optimizer.zero_grad()
+        finite = losses.detach().isfinite().all(dim=1).tolist()
+        for one, sound in zip(part, finite, strict=True):
+            read_from.append(Part(one.utterances, sound, one.person))
         total += loss.item()
-    return total
+    return total, read_from
 
 
 def read(

@@ -29,17 +29,28 @@ def progress(out):
     return len(list((out / "stages").glob("*.json"))) + len(list(out.glob("predictions/*/*.parquet")))
 
 
+def in_training(out):
+    """Whether SSL-E is being trained and has a checkpoint."""
+    return any(out.glob("models/ssl-e-running/checkpoints/0*"))
+
+
 def test_a_run_killed_on_its_way_ends_as_an_undisturbed_one(manifest, tmp_path):  # noqa: F811
-    """Killed (SIGKILL) once so many stages and cells are there; each time it goes on and does none twice."""
+    """Killed (SIGKILL) within a training, and once so many stages and cells are there; each time it goes on
+    and does nothing twice."""
     out = tmp_path / "toy"
     command = [sys.executable, "-m", "benchmarks.experiment", *small(manifest, out, *METHODS)]
-    for step in (2, 7):
-        run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        while progress(out) < step and run.poll() is None:
-            time.sleep(0.02)
+    often = ["--pretrain.run.checkpoint_seconds", "0"]
+    moments = ((often, lambda: in_training(out)), ([], lambda: progress(out) >= 7))
+    for options, reached in moments:
+        run = subprocess.Popen(
+            [*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        while not reached() and run.poll() is None:
+            time.sleep(0.005)
         os.kill(run.pid, signal.SIGKILL)
-        assert run.wait() == -signal.SIGKILL, run.stderr.read()[-2000:]
-        run.stderr.close()
+        said = run.communicate()[1]
+        assert run.returncode == -signal.SIGKILL, said[-2000:]
+        assert ("going on after step" in said) == (not options)
         kept = {path: path.stat().st_mtime_ns for path in out.glob("predictions/*/*.parquet")}
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.stages import Stages
+from perser.run_options import RunOptions
 
 
 @pytest.fixture
@@ -79,3 +80,30 @@ def test_a_stage_that_a_run_no_longer_has_is_forgotten(tmp_path: Path, source: P
     stages.forget_others()
     assert [record.stem for record in (run / "stages").iterdir()] == ["apart"]
     assert ran(run, source) == ["first", "second"]
+
+
+def begun(out: Path, resumed: list[bool], seed: int = 0, fails: bool = False, seconds: float = 60) -> None:
+    """A stage that can go on, which notes whether it may."""
+
+    def train(out: Path, seed: int, run: RunOptions, resume: bool) -> None:
+        resumed.append(resume)
+        if fails:
+            raise RuntimeError("stopped")
+        out.write_text("made")
+
+    options = {"out": out / "1", "seed": seed, "run": RunOptions(checkpoint_seconds=seconds)}
+    Stages(out).run("train", train, options, resumes=True)
+
+
+def test_a_stopped_stage_goes_on_if_it_is_still_the_same(tmp_path: Path):
+    resumed: list[bool] = []
+    for seed in (0, 0, 1):
+        with pytest.raises(RuntimeError):
+            begun(tmp_path, resumed, seed, fails=True)
+    begun(tmp_path, resumed, seed=1, seconds=5)  # how often it writes a checkpoint is no other training
+    assert resumed == [False, True, False, True]
+    begun(tmp_path, resumed, seed=1)
+    assert len(resumed) == 4, "it ended"
+    (tmp_path / "1").unlink()
+    begun(tmp_path, resumed, seed=1)
+    assert resumed[4:] == [False], "what it had made is gone: from the beginning"

@@ -6,7 +6,6 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from meta_perser.checkpoints import running
 from meta_perser.clips import ClipSource
 from meta_perser.model import extra_of
 from meta_perser.options import InnerOptions, LslrOptions, OuterOptions
@@ -15,6 +14,7 @@ from meta_perser.saving import MetaPerSER
 from meta_perser.start_point import start_point
 from meta_perser.train import meta_train
 from perser.errors import UserError
+from perser.run_folder import running
 from perser.training import start
 
 INNER = InnerOptions(steps=1, support=4, adaptation_steps=1)
@@ -70,7 +70,7 @@ def test_a_killed_run_leaves_its_best_and_its_last(
     out = tmp_path / "out"
     train_until_killed(trained, toy_corpus, toy_episodes_path, out)
     assert not out.exists()
-    for folder, look in ((running(out), best), (running(out) / "last", len(given) - 1)):
+    for folder, look in ((running(out) / "best", best), (running(out) / "last", len(given) - 1)):
         assert torch.equal(MetaPerSER.from_pretrained(folder).model.classifier.weight, seen[look])
         assert extra_of(folder)["iteration"] == look
         assert extra_of(folder)["validation_maf1"] == pytest.approx(given[look])
@@ -93,7 +93,7 @@ def test_one_that_is_killed_while_it_writes_leaves_the_one_before(
     monkeypatch.setattr(MetaPerSER, "save_pretrained", killed_at_the_third)
     train_until_killed(trained, toy_corpus, toy_episodes_path, tmp_path / "out")
     unfinished = running(tmp_path / "out")
-    for folder in (unfinished, unfinished / "last"):
+    for folder in (unfinished / "best", unfinished / "last"):
         assert torch.equal(MetaPerSER.from_pretrained(folder).model.classifier.weight, seen[1])
 
 

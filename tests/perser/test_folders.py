@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from perser.errors import UserError
-from perser.folders import whole_folder, write_text_whole
+from perser.folders import check_output, whole_folder, write_text_whole
 
 MARKER = "card.json"
 
@@ -81,6 +81,10 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot write in"):
         fill(tmp_path / "file" / "out")
+    with pytest.raises(UserError, match=r"cannot write .*file \(\w"):
+        check_output(tmp_path / "file" / "out", MARKER)
+    check_output(tmp_path / "out", MARKER)
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]
 
 
 def test_text_is_written_whole(tmp_path):

@@ -4,7 +4,10 @@ import pytest
 import torch
 
 from perser import extras
+from perser.checkpoint_files import newest_whole, read_checkpoint, write_checkpoint
 from perser.errors import UserError
+from perser.training import Best, cosine
+from perser.training_state import TrainingState
 from speechlm_icl.optimizer import check_optimizer, new_optimizer
 from speechlm_icl.options import IclTraining
 
@@ -47,6 +50,34 @@ def test_eight_bits_step_almost_as_thirty_two_do(build):
     eight = next(one for group in trainer.param_groups for one in group["params"] if one is layer.weight)
     assert trainer.state[eight]["state1"].dtype == torch.uint8
     assert torch.cosine_similarity(*moved, dim=0) > 0.97
+
+
+@pytest.mark.parametrize("kind", ["adamw", pytest.param("adamw8bit", marks=needs_bitsandbytes)])
+def test_an_optimiser_goes_on_from_what_was_kept_of_it(kind, build, tmp_path):
+    """Through files, with some moments in 8 bits and some in 32, and a frozen language model beside it."""
+
+    def moved(model, trainer, steps: range) -> None:
+        for step in steps:
+            layer = model.language_model.causal.model.layers[0].mlp.up_proj
+            inputs = torch.randn(16, layer.in_features, generator=torch.Generator().manual_seed(step))
+            (layer(inputs).square().mean() + model.projector.out_norm.weight.sum()).backward()
+            trainer.step()
+            trainer.zero_grad()
+
+    def begin():
+        model = build(width=64)
+        trainer = new_optimizer(model, IclTraining(learning_rate=1e-3, optimizer=kind))
+        return model, trainer, TrainingState(model, trainer, cosine(trainer, 9), Best())
+
+    model, trainer, state = begin()
+    moved(model, trainer, range(3))
+    write_checkpoint(tmp_path, 3, *state.capture())
+    moved(model, trainer, range(3, 6))
+    other, other_trainer, other_state = begin()
+    other_state.restore(*read_checkpoint(newest_whole(tmp_path)))
+    moved(other, other_trainer, range(3, 6))
+    for name, one in model.state_dict().items():
+        assert torch.equal(other.state_dict()[name], one), name
 
 
 def test_a_missing_library_is_named_with_its_extra(monkeypatch):

@@ -6,7 +6,7 @@ from perser.training import start
 from speechlm_icl.options import IclTraining
 from speechlm_icl.scoring import label_log_probabilities
 from speechlm_icl.sequences import PairSequence, SequenceSampler
-from speechlm_icl.train import AnswerLosses, _step, meta_train, read, validate
+from speechlm_icl.train import AnswerLosses, _gradients, meta_train, read, validate
 
 
 def train(model, tasks, store, **options):
@@ -82,7 +82,9 @@ def test_a_step_in_parts_is_the_step_of_the_whole(build, tasks, store, loss):
             AnswerLosses(model), torch.optim.SGD(model.parameters(), lr=0.1)
         )
         sampler = SequenceSampler(tasks, model.prompt.emotions, 8, uniform=True)
-        value = _step(trained, model, sampler, store, options, accelerator, optimizer, step=1)
+        value, read_from = _gradients(trained, model, sampler, store, options, accelerator, step=1)
+        optimizer.step()
+        assert len(read_from) == 4
         moved.append((value, model.projector.mlp.up.weight.detach().clone()))
     for value, weight in moved[1:]:
         assert value == pytest.approx(moved[0][0], rel=1e-5)

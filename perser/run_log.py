@@ -1,0 +1,59 @@
+"""What a training found at each step, one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from perser.folders import said_if_unwritable
+
+METRICS = "metrics.jsonl"
+
+
+class RunLog:
+    """Appends lines `{"stage", "step", ..., "seconds"}` to a file; nothing but `seconds`, counted from the
+    training's first start, differs between two runs alike.
+
+    Args:
+        file: made where there is none; None: nothing is written.
+        size: bytes of it to keep, which a checkpoint told: what came after will come again.
+        seconds: how long the training had taken by then.
+    """
+
+    def __init__(self, file: Path | None, size: int = 0, seconds: float = 0.0) -> None:
+        self._file = file
+        self._began = time.perf_counter() - seconds
+        if file is None:
+            return
+        with said_if_unwritable(file):
+            file.touch()
+            if file.stat().st_size > size:
+                os.truncate(file, size)
+
+    @property
+    def seconds(self) -> float:
+        """Since the training's first start, times between a kill and the next start apart."""
+        return time.perf_counter() - self._began
+
+    @property
+    def size(self) -> int:
+        """Bytes written by now."""
+        return self._file.stat().st_size if self._file is not None and self._file.exists() else 0
+
+    def log(self, stage: str, step: int, values: dict[str, Any]) -> None:
+        """One line. Raises UserError where it cannot be written."""
+        if self._file is None:
+            return
+        known = {name: None if _is_not_finite(value) else value for name, value in values.items()}
+        line = {"stage": stage, "step": step} | known | {"seconds": round(self.seconds, 3)}
+        with said_if_unwritable(self._file), self._file.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line) + "\n")
+
+
+def _is_not_finite(value: object) -> bool:
+    """JSON has no word for it."""
+    return isinstance(value, float) and not math.isfinite(value)

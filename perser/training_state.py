@@ -1,0 +1,118 @@
+"""What a training loop changes as it goes, as tensors and plain values: all that it takes to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
+
+from perser.training import Best
+
+Tensors = dict[str, Tensor]
+Facts = dict[str, Any]
+"""What JSON can hold."""
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """Everything that a loop must have back to go on as if it had never stopped.
+
+    Torch's own generator is not among it: `seed_step` starts it anew for every step.
+
+    Args:
+        module: whose trained parameters move; what is frozen comes from where it came from before.
+        optimizer: of them.
+        schedule: of its rates, if they have one.
+        best: the best weights so far.
+        generators: NumPy's, by name, that the loop draws from.
+        counters: what the loop counts and collects, plain values by name; the loop reads and writes it.
+    """
+
+    module: nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: LRScheduler | None
+    best: Best
+    generators: Mapping[str, np.random.Generator] = field(default_factory=dict)
+    counters: Facts = field(default_factory=dict)
+
+    def capture(self) -> tuple[Tensors, Facts]:
+        """Copies of all of it, in memory of the CPU."""
+        optimizer = self.optimizer.state_dict()
+        tensors = {f"module/{name}": one for name, one in _trained(self.module).items()}
+        tensors |= {f"best/{name}": one for name, one in self.best.weights.items()}
+        plain: Facts = {}
+        for parameter, values in optimizer["state"].items():
+            for name, value in _unwrapped(values):
+                if isinstance(value, Tensor):
+                    tensors[f"optimizer/{parameter}/{name}"] = value
+                else:
+                    plain.setdefault(str(parameter), {})[name] = value
+        facts = {
+            "best": {"score": self.best.score, "step": self.best.step} if self.best.weights else None,
+            "optimizer": {"state": plain, "param_groups": optimizer["param_groups"]},
+            "schedule": self.schedule and self.schedule.state_dict(),
+            "generators": {name: one.bit_generator.state for name, one in self.generators.items()},
+            "counters": self.counters,
+        }
+        copies = {
+            name: one.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+            for name, one in tensors.items()
+        }
+        return copies, facts
+
+    @torch.no_grad()
+    def restore(self, tensors: Mapping[str, Tensor], facts: Facts) -> None:
+        """Put what `capture` gave into these very objects."""
+        for name, parameter in _trained(self.module).items():
+            parameter.copy_(tensors[f"module/{name}"])
+        if facts["best"]:
+            device = next(self.module.parameters()).device
+            kept = {name: one.to(device) for name, one in _under("best/", tensors).items()}
+            self.best.take(kept, **facts["best"])
+        state: dict[int, dict[str, Any]] = {
+            int(parameter): dict(values) for parameter, values in facts["optimizer"]["state"].items()
+        }
+        for place, value in _under("optimizer/", tensors).items():
+            parameter, _, name = place.partition("/")
+            state.setdefault(int(parameter), {})[name] = value.clone()  # aligned as torch's own memory is
+        groups = [
+            {name: tuple(one) if name == "betas" else one for name, one in group.items()}
+            for group in facts["optimizer"]["param_groups"]
+        ]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        if self.schedule is not None:
+            self.schedule.load_state_dict(dict(facts["schedule"]))
+        for name, generator in self.generators.items():
+            generator.bit_generator.state = facts["generators"][name]
+        self.counters.clear()
+        self.counters.update(facts["counters"])
+
+
+def seed_step(seed: int, step: int, process: int = 0) -> None:
+    """Start torch's generators for one step of one process: its noise depends on nothing before it, so that
+    there is nothing to keep. `step` counts from 1."""
+    drawn = np.random.SeedSequence([seed, step, process]).generate_state(2, np.uint32)
+    torch.manual_seed(int(drawn[0]) << 32 | int(drawn[1]))
+
+
+def _trained(module: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: one for name, one in module.named_parameters() if one.requires_grad}
+
+
+def _unwrapped(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What an optimiser keeps of a parameter; bitsandbytes' puts part of it into a dictionary within, and
+    takes it without too."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from value.items()
+        else:
+            yield name, value
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
+    return {name.removeprefix(prefix): one for name, one in tensors.items() if name.startswith(prefix)}
