@@ -23,7 +23,7 @@ from perser.corpora.corpus import Corpus
 from perser.digests import file_sha256
 from perser.episodes import Episode, EpisodeFile
 from perser.personalizer import RouteContext, build_method, check_method
-from perser.training import processes
+from perser.processes import processes
 
 
 @dataclass(frozen=True)

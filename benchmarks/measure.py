@@ -20,7 +20,7 @@ from benchmarks.reporting.report import write_report
 from benchmarks.scores import MethodScores, Scores
 from meta_perser.model import MARKER, extra_of
 from perser.folders import write_text_whole
-from perser.training import processes
+from perser.processes import processes
 
 SCORES = "scores.json"
 

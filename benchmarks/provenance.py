@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from perser.digests import weights_sha256
-from perser.training import processes
+from perser.processes import processes
 
 PACKAGES = ("perser", "torch", "transformers", "peft", "accelerate", "scikit-learn", "numpy")
 

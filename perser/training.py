@@ -3,37 +3,18 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Iterator
-from datetime import timedelta
 
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import parse_flag_from_env, set_seed
+from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 from transformers import get_cosine_schedule_with_warmup
 
-from perser.errors import UserError
-
-
-def processes() -> PartialState:
-    """The processes of this launch, this one among them. One may wait for another for as long as the longest
-    stage takes, which torch's usual half hour is too short for.
-
-    Raises UserError where several processes were launched that do not know of each other.
-    """
-    # The variable that `Accelerator` reads; this state alone does not.
-    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=timedelta(days=30))
-    launched = int(os.environ.get("WORLD_SIZE", "1"))
-    if state.num_processes != launched:
-        raise UserError(
-            f"{launched} processes were launched, but each would work alone: without a GPU for each, "
-            "set ACCELERATE_USE_CPU=true and use torchrun"
-        )
-    return state
+from perser.processes import processes
 
 
 def start(seed: int, mixed_precision: str = "no") -> Accelerator:
@@ -44,7 +25,9 @@ def start(seed: int, mixed_precision: str = "no") -> Accelerator:
     """
     processes()
     AcceleratorState._reset_state()
-    accelerator = Accelerator(mixed_precision=mixed_precision)
+    # No buffer changes in training; sent round at each forward, they would also have to be so equally often.
+    together = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+    accelerator = Accelerator(mixed_precision=mixed_precision, kwargs_handlers=[together])
     set_seed(seed, device_specific=True)
     return accelerator
 

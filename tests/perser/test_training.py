@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import pytest
 import torch
 from torch import nn
 
-from perser.errors import UserError
 from perser.training import Best, cosine, shuffled_batches, start
 
 
@@ -55,9 +53,3 @@ def test_the_same_seed_starts_the_same_chance():
     first = torch.rand(3)
     start(3)
     torch.testing.assert_close(first, torch.rand(3))
-
-
-def test_processes_that_do_not_know_of_each_other_are_refused(monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UserError, match="2 processes were launched"):
-        start(0)
