@@ -97,8 +97,9 @@ class OuterLoop:
         iterations = self.outer.iterations
         with journal.stage("meta-train", state, wrapped, self.outer.clip_norm) as stage:
             if not stage.done:
-                journal.log.log("meta-train", 0, {"validation_maf1": validate(0)})
-            with progress(iterations, "meta-train", stage.done) as bar:
+                journal.record("meta-train", 0, {"validation_maf1": validate(0)})
+            persons = min(self.outer.persons, len(tasks))
+            with progress(iterations, "meta-train", stage.done, " episodes", persons) as bar:
                 for iteration in range(stage.done + 1, iterations + 1):
                     if counters["looks_since_best"] == self.outer.patience:
                         break

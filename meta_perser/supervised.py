@@ -74,7 +74,7 @@ def fit(
     journal = journal or Journal(accelerator)
     with (
         journal.stage("supervised", state, wrapped, clip_norm=1.0) as stage,
-        progress(steps, title, stage.done) as bar,
+        progress(steps, title, stage.done, " utterances", options.batch_size) as bar,
         use_attention(learner, "sdpa"),
     ):
         for step, chosen in islice(enumerate(batches, start=1), stage.done, None):

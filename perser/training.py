@@ -8,21 +8,31 @@ from collections.abc import Iterator
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs, set_seed
+from accelerate.utils import DistributedDataParallelKwargs, parse_flag_from_env, set_seed
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 from transformers import get_cosine_schedule_with_warmup
 
+from perser.errors import UserError
 from perser.processes import processes
+
+SHARDED = {
+    "ACCELERATE_USE_FSDP": "FSDP leaves each process a part of every weight, and training reads them whole",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed steps at every backward pass, and a training step has several",
+}
+"""What `accelerate launch` sets, and why no training takes it: see `docs/scaling.md`."""
 
 
 def start(seed: int, mixed_precision: str = "no") -> Accelerator:
     """The accelerator of this process, every random generator seeded (differently per process).
 
     One process may run several trainings in turn, each with its own precision. Raises UserError as
-    `processes` does.
+    `processes` does, and under FSDP or DeepSpeed.
     """
+    for variable, reason in SHARDED.items():
+        if parse_flag_from_env(variable):
+            raise UserError(f"{reason}: launch with configs/accelerate/ddp.yaml")
     processes()
     AcceleratorState._reset_state()
     # No buffer changes in training; sent round at each forward, they would also have to be so equally often.
@@ -32,10 +42,25 @@ def start(seed: int, mixed_precision: str = "no") -> Accelerator:
     return accelerator
 
 
-def progress(total: int, description: str, done: int = 0) -> tqdm:
-    """A progress bar with time left, on the main process alone; `done`: how many an earlier start has."""
-    main = processes().is_local_main_process
-    return tqdm(total=total, desc=description, initial=done, dynamic_ncols=True, disable=not main)
+def progress(total: int, description: str, done: int = 0, unit: str = "it", each: int = 1) -> tqdm:
+    """A progress bar with time left and units a second, on the main process alone.
+
+    Args:
+        total: steps.
+        description: what stands before it.
+        done: how many steps an earlier start has taken.
+        unit: what is counted.
+        each: how many of those a step has.
+    """
+    return tqdm(
+        total=total,
+        desc=description,
+        initial=done,
+        unit=unit,
+        unit_scale=each if each > 1 else False,
+        dynamic_ncols=True,
+        disable=not processes().is_local_main_process,
+    )
 
 
 def cosine(optimizer: torch.optim.Optimizer, steps: int, warmup_share: float = 0.1) -> LambdaLR:

@@ -158,7 +158,7 @@ def meta_train(
     state = TrainingState(model, optimizer, schedule, best, counters=counters)
     with (
         journal.stage("meta-training", state, trained, options.clip_norm) as stage,
-        progress(options.steps, "meta-training", stage.done) as bar,
+        progress(options.steps, "meta-training", stage.done, " episodes", options.sequences_per_step) as bar,
     ):
         for step in range(stage.done + 1, options.steps + 1):
             loss, parts = _gradients(trained, model, sampler, store, options, accelerator, step)
