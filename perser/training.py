@@ -18,8 +18,8 @@ from perser.errors import UserError
 from perser.processes import processes
 
 SHARDED = {
-    "ACCELERATE_USE_FSDP": "FSDP leaves each process a part of every weight, and training reads them whole",
-    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed steps at every backward pass, and a training step has several",
+    "ACCELERATE_USE_FSDP": "FSDP leaves each process a part of every weight, and training reads whole ones",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed takes its step within the backward pass, before a bad one can be skipped",
 }
 """What `accelerate launch` sets, and why no training takes it: see `docs/scaling.md`."""
 
