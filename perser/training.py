@@ -19,7 +19,7 @@ from perser.processes import processes
 
 SHARDED = {
     "ACCELERATE_USE_FSDP": "FSDP leaves each process a part of every weight, and training reads whole ones",
-    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed takes its step within the backward pass, before a bad one can be skipped",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed steps within the backward pass, before a bad step can be skipped",
 }
 """What `accelerate launch` sets, and why no training takes it: see `docs/scaling.md`."""
 

@@ -65,4 +65,3 @@ def test_two_nodes_are_told_apart_on_the_command_line():
     assert (given.num_machines, given.num_processes, given.machine_rank) == (2, 16, 1)
     assert (given.main_process_ip, given.main_process_port) == ("10.0.0.1", 29500)
     assert given.multi_gpu
-    assert given.same_network
