@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from perser.processes import processes
 
@@ -33,7 +34,8 @@ def made_in_parts(
         for wait in (False, True):  # then for those who are still at one, or have died over it
             for number in [*range(own, count), *range(own)]:
                 with _locked(work / f"{number}.lock", wait) as got:
-                    if got and not folder.is_dir():
+                    # In this order: a part that is no longer there is in the folder that is.
+                    if got and not parts[number].is_dir() and not folder.is_dir():
                         _make(parts[number], lambda new, number=number: write(number, count, new))
         with _locked(work / "whole.lock", wait=True):
             if not folder.is_dir():
@@ -48,11 +50,10 @@ def made_in_parts(
 
 
 def _make(folder: Path, write: Callable[[Path], None]) -> None:
-    """Write a folder, unless it is there, so that it is whole or not there."""
-    if folder.is_dir():
-        return
+    """Write a folder so that it is whole or not there."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     new = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
+    new.chmod(0o755)  # mkdtemp makes it private; a cache is not
     write(new)
     _rename(new, folder)
 
@@ -66,12 +67,21 @@ def _rename(new: Path, folder: Path) -> None:
             raise
 
 
+def _opened(path: Path) -> TextIO:
+    """A file to be written, its folder made, again where another process has removed it meanwhile."""
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return path.open("w")
+        except FileNotFoundError:
+            continue
+
+
 @contextmanager
 def _locked(path: Path, wait: bool) -> Iterator[bool]:
     """Whether the lock was to be had: always, where `wait` allows to wait for it. It ends with the process
     that has it, however that one ends. A file system that knows no locks gives it to all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    with _opened(path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

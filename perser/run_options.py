@@ -19,8 +19,8 @@ class RunOptions:
             takes where that is longer; 0: one after every step.
         max_bad_steps: steps with a loss or gradient that is not finite, which are skipped, that end the
             training.
-        tracker: where its log goes besides `metrics.jsonl`: tensorboard (into the run's folder), wandb or
-            trackio (both of the project perser), by the extra `trackers`; or none.
+        tracker: where its log goes besides `metrics.jsonl`: tensorboard (into the run's folder; by the extra
+            `trackers`), wandb or trackio (as project perser; by the package of that name), or none.
     """
 
     checkpoint_seconds: float = 60.0
@@ -33,4 +33,5 @@ class RunOptions:
         if self.max_bad_steps < 1:
             raise ValueError(f"run.max_bad_steps: {self.max_bad_steps}, give at least 1")
         if self.tracker != "none":
-            require(self.tracker, "trackers", f"run.tracker: {self.tracker}")
+            extra = "trackers" if self.tracker == "tensorboard" else None
+            require(self.tracker, extra, f"run.tracker: {self.tracker}")

@@ -78,7 +78,7 @@ class Sizes:
 
 PRESETS = {
     "tiny": Sizes(TINY, 4, 12, 4, 2, 2, 1, 2, 3),
-    "quick": Sizes(NARROWER, 10, 64, 16, 4, 2, 2, 32, 32),
+    "quick": Sizes(NARROWER, 8, 64, 16, 4, 2, 2, 32, 32),
     "full": Sizes(NARROW, 12, 64, 16, 4, 8, 5, 32, 32),
 }
 

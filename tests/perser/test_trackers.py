@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ from accelerate.utils import LoggerType
 from torch import nn
 
 from perser.bad_steps import Part
+from perser.cli import parse_command
 from perser.errors import UserError
 from perser.journal import Journal
 from perser.run_folder import RunFolder, running
@@ -80,11 +82,18 @@ def test_accelerate_knows_the_others_and_tells_them(tracker, tmp_path, monkeypat
     assert values["first/lr"] == 0.1
 
 
-def test_a_tracker_that_is_not_installed_is_refused_at_once(monkeypatch):
+@pytest.mark.parametrize(
+    ("tracker", "wanted"), [("tensorboard", "'perser[trackers]'"), ("wandb", "wandb"), ("trackio", "trackio")]
+)
+def test_a_tracker_that_is_not_installed_is_refused_at_once(tracker, wanted, monkeypatch):
     monkeypatch.setattr("perser.extras.find_spec", lambda package: None)
-    said = r"run\.tracker: wandb needs the package wandb: pip install 'perser\[trackers\]'"
-    with pytest.raises(UserError, match=said):
-        RunOptions(tracker="wandb")
+    said = f"run.tracker: {tracker} needs the package {tracker}: pip install {wanted}"
+
+    def command(run: RunOptions = RunOptions()) -> None:
+        """Train."""
+
+    with pytest.raises(UserError, match=re.escape(said)):
+        parse_command(command, [f"--run.tracker={tracker}"])
 
 
 def test_the_runs_folder_says_with_what_it_was_made(tmp_path):
