@@ -17,13 +17,13 @@ from pathlib import Path
 
 from benchmarks.answers import answers
 from benchmarks.predictions import Origin, Predictions, read_metadata
-from benchmarks.provenance import circumstances
 from benchmarks.speed.memory import added_if_known, keeping_what_is_there
 from perser.corpora.corpus import Corpus
 from perser.digests import file_sha256
+from perser.environment import circumstances
 from perser.episodes import Episode, EpisodeFile
 from perser.personalizer import RouteContext, build_method, check_method
-from perser.training import processes
+from perser.processes import processes
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def experiment(**keys: Any) -> None:
     """
     from benchmarks.measure import write_results
     from benchmarks.plan import make_plan
-    from perser.training import processes
+    from perser.processes import processes
 
     plan = make_plan(**keys)
     run_stages(plan).forget_others()

@@ -15,12 +15,13 @@ from benchmarks.marks import confusion, marks, reliability
 from benchmarks.paper.page import write_paper_tables
 from benchmarks.pooling import pool
 from benchmarks.predictions import Predictions
-from benchmarks.provenance import one_or_distinct, versions, weights_digests
+from benchmarks.provenance import one_or_distinct, weights_digests
 from benchmarks.reporting.report import write_report
 from benchmarks.scores import MethodScores, Scores
 from meta_perser.model import MARKER, extra_of
+from perser.environment import versions
 from perser.folders import write_text_whole
-from perser.training import processes
+from perser.processes import processes
 
 SCORES = "scores.json"
 

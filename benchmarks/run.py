@@ -19,7 +19,7 @@ from benchmarks.overlap import check_trained_alike
 from benchmarks.plan import Plan, make_plan
 from perser.cli import parse_command, run_command
 from perser.errors import UserError
-from perser.training import processes
+from perser.processes import processes
 
 
 def bench(

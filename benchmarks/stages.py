@@ -12,8 +12,8 @@ from typing import Any
 
 from perser.folders import write_text_whole
 from perser.plain import plain
+from perser.processes import processes
 from perser.run_options import RunOptions
-from perser.training import processes
 
 
 class Stages:

@@ -58,7 +58,7 @@ class OuterOptions:
 
     Args:
         iterations: updates of the shared weights.
-        persons: listeners a step, over all processes: a multiple of their number.
+        persons: listeners a step, shared out over all processes.
         learning_rate: of Adam on the weights.
         rates_learning_rate: of Adam on the learned rates.
         cosine: cosine decay of both learning rates after a warm-up; false: both stay as they are.

@@ -25,6 +25,7 @@ from perser.errors import UserError
 from perser.journal import Journal
 from perser.labels import Emotions
 from perser.personalizer import mean_score
+from perser.processes import own_share, summed
 from perser.training import Best, cosine, progress
 from perser.training_state import TrainingState
 
@@ -77,12 +78,16 @@ class OuterLoop:
             targets = target_tensor(trained.model.emotions, labels, trained.model)
             return source.batch(utterances), targets
 
+        def cost(sets: list[Pairs]) -> float:
+            return sum(source.num_frames(one) for utterances, _ in sets for one in utterances)
+
         best, counters = Best(), {"looks_since_best": 0}
         state = TrainingState(learner, optimizer, schedule, best, {"sampler": rng}, counters)
         journal = journal or Journal(accelerator)
 
         def validate(iteration: int) -> float:
-            score = _score(trained, source, validation, accelerator)
+            # The same on all processes, so that they stop together.
+            score = mean_score(trained.personalizer(source), validation, trained.model.emotions)
             better = best.offer(score, iteration, learner)
             counters["looks_since_best"] = 0 if better else counters["looks_since_best"] + 1
             if accelerator.is_main_process:
@@ -92,12 +97,13 @@ class OuterLoop:
         iterations = self.outer.iterations
         with journal.stage("meta-train", state, wrapped, self.outer.clip_norm) as stage:
             if not stage.done:
-                journal.log.log("meta-train", 0, {"validation_maf1": validate(0)})
-            with progress(iterations, "meta-train", stage.done) as bar:
+                journal.record("meta-train", 0, {"validation_maf1": validate(0)})
+            persons = min(self.outer.persons, len(tasks))
+            with progress(iterations, "meta-train", stage.done, " episodes", persons) as bar:
                 for iteration in range(stage.done + 1, iterations + 1):
                     if counters["looks_since_best"] == self.outer.patience:
                         break
-                    loss, parts = self._gradients(wrapped, read, tasks, rng, iteration, accelerator)
+                    loss, parts = self._gradients(wrapped, read, cost, tasks, rng, iteration, accelerator)
                     stage.update(iteration, loss, parts)
                     bar.update()
                     found = {}
@@ -107,14 +113,8 @@ class OuterLoop:
                     stage.ended(iteration, **found)
         return best, learner
 
-    def check(self, tasks: Sequence[Task], processes: int) -> None:
-        """Raises UserError, naming the key, where persons or their examples do not suffice."""
-        persons = min(self.outer.persons, len(tasks))
-        if persons % processes:
-            raise UserError(
-                f"outer.persons: {self.outer.persons} (of {len(tasks)} training persons) cannot be shared "
-                f"by {processes} processes: give a multiple of {processes}"
-            )
+    def check(self, tasks: Sequence[Task]) -> None:
+        """Raises UserError, naming the key, where a person's examples do not suffice."""
         if self.csmt:
             return
         wanted = self.inner.support + self._query_size()
@@ -138,30 +138,32 @@ class OuterLoop:
         self,
         wrapped: MetaLearner,
         read: Callable[[Pairs], Examples],
+        cost: Callable[[list[Pairs]], float],
         tasks: Sequence[Task],
         rng: np.random.Generator,
         iteration: int,
         accelerator: Accelerator,
     ) -> tuple[float, list[Part]]:
-        """Add up this iteration's outer gradient; gives this process's mean outer loss, and its persons.
+        """Add up this iteration's outer gradient; gives the persons' mean outer loss, and this process's
+        persons.
 
         Every process draws the same persons and examples, and each takes its own share of the persons, so
-        that the sum does not depend on how many processes there are.
+        that the sum does not depend on how many processes there are, nor on how evenly they share.
         """
         plan, final_weight = self.plan(iteration, len(tasks))
         chosen = [tasks[i] for i in rng.permutation(len(tasks))[: self.outer.persons]]
         drawn = [(task.person, self._draw(task, rng)) for task in chosen]
-        own = drawn[accelerator.process_index :: accelerator.num_processes]
-        total, parts = 0.0, []
+        own, factor = own_share(drawn, lambda one: cost(one[1]))
+        total, parts = torch.zeros((), dtype=torch.float64), []
         for place, (person, sets) in enumerate(own, start=1):
             last = place == len(own)
             with nullcontext() if last else accelerator.no_sync(wrapped):
-                loss = wrapped(plan, final_weight, *map(read, sets)) / len(own)
+                loss = wrapped(plan, final_weight, *map(read, sets)) / len(drawn) * factor
                 accelerator.backward(loss)
             total += loss.item()
             utterances = [one for pairs, _ in sets for one in pairs]
             parts.append(Part(utterances, math.isfinite(loss.item()), person))
-        return total, parts
+        return summed(total).item() / accelerator.num_processes, parts
 
     def _draw(self, task: Task, rng: np.random.Generator) -> list[Pairs]:
         """The support, and with it the query unless both are one set."""
@@ -182,13 +184,3 @@ class OuterLoop:
         if rates := list(learner.rates.parameters()):
             groups.append({"params": rates, "lr": self.outer.rates_learning_rate})
         return torch.optim.Adam(groups)
-
-
-def _score(
-    trained: MetaPerSER, source: ClipSource, validation: Sequence[Episode], accelerator: Accelerator
-) -> float:
-    """Macro-F1 after adaptation; the same in all processes, which must stop together, whatever the last digit
-    on each."""
-    score = mean_score(trained.personalizer(source), validation, trained.model.emotions)
-    found = torch.tensor(score, dtype=torch.float64, device=accelerator.device)
-    return float(accelerator.reduce(found, reduction="mean"))

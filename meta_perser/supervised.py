@@ -16,6 +16,7 @@ from meta_perser.lessons import Lessons
 from perser.bad_steps import Part
 from perser.encoder import use_attention
 from perser.journal import Journal
+from perser.processes import own_share, summed
 from perser.training import Best, cosine, progress, shuffled_batches
 from perser.training_state import TrainingState
 
@@ -73,20 +74,21 @@ def fit(
     journal = journal or Journal(accelerator)
     with (
         journal.stage("supervised", state, wrapped, clip_norm=1.0) as stage,
-        progress(steps, title, stage.done) as bar,
+        progress(steps, title, stage.done, " utterances", options.batch_size) as bar,
         use_attention(learner, "sdpa"),
     ):
         for step, chosen in islice(enumerate(batches, start=1), stage.done, None):
             wrapped.train()
-            value, parts = _own_loss(wrapped, lessons, source, loss, chosen, accelerator)
-            accelerator.backward(value)
-            stage.update(step, value.item(), parts)
+            own, parts = _own_loss(wrapped, lessons, source, loss, chosen)
+            accelerator.backward(own)
+            value = summed(own.detach()).item() / accelerator.num_processes
+            stage.update(step, value, parts)
             bar.update()
             found = {}
             if step % steps_an_epoch == 0:
                 found["validation_maf1"] = score = validate()
                 best.offer(score, step // steps_an_epoch, learner)
-                bar.set_postfix(loss=f"{value.item():.3f}", validation_maF1=f"{score:.3f}")
+                bar.set_postfix(loss=f"{value:.3f}", validation_maF1=f"{score:.3f}")
             stage.ended(step, **found)
     best.restore(learner)
     learner.eval()
@@ -94,17 +96,10 @@ def fit(
 
 
 def _own_loss(
-    wrapped: nn.Module,
-    lessons: Lessons,
-    source: ClipSource,
-    loss: LossFunction,
-    chosen: list[int],
-    accelerator: Accelerator,
+    wrapped: nn.Module, lessons: Lessons, source: ClipSource, loss: LossFunction, chosen: list[int]
 ) -> tuple[torch.Tensor, list[Part]]:
-    """This process's part of a batch's loss, so scaled that the mean over the processes, which is what
-    becomes of their gradients, is the mean over the whole batch however unevenly it divides; and the
-    utterances, one by one."""
-    mine, share = own_share(lessons, chosen, accelerator.process_index, accelerator.num_processes)
+    """This process's part of a batch's mean loss, as `own_share` wants it; and the utterances, one by one."""
+    mine, factor = own_share(chosen, lambda one: source.num_frames(lessons.utterances[one]))
     places, heads, targets = lessons.pairs(mine)
     utterances = [lessons.utterances[one] for one in mine]
     logits = wrapped(source.batch(utterances))
@@ -112,13 +107,5 @@ def _own_loss(
     finite = logits.detach().isfinite().flatten(1).all(dim=1).tolist()
     parts = [Part((one,), sound) for one, sound in zip(utterances, finite, strict=True)]
     logits = logits[places, heads]
+    share = lessons.count(mine) / lessons.count(chosen) * factor
     return loss(logits, targets.to(logits)) * share, parts
-
-
-def own_share(lessons: Lessons, chosen: list[int], process: int, processes: int) -> tuple[list[int], float]:
-    """Every `processes`-th utterance of a batch, and the weight of their mean loss. A process that a small
-    last batch leaves without any takes one at weight 0: every process has to take every step."""
-    mine = chosen[process::processes]
-    if not mine:
-        return chosen[:1], 0.0
-    return mine, lessons.count(mine) * processes / lessons.count(chosen)

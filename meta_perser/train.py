@@ -88,7 +88,7 @@ def meta_train(
     accelerator = start(seed, mixed_precision)
     prepared, drawn = Corpus.load(corpus), EpisodeFile.load(episodes)
     tasks = drawn.training_tasks(prepared)
-    loop.check(tasks, accelerator.num_processes)
+    loop.check(tasks)
     if extra_of(ssl_e)["trained_on"] != drawn.training_digest:
         raise UserError(f"{ssl_e} was trained on another split than {episodes}: train it with this one")
     trained = start_point(

@@ -7,7 +7,9 @@ from importlib.util import find_spec
 from perser.errors import UserError
 
 
-def require(package: str, extra: str, what: str) -> None:
-    """Raises UserError that names the extra where `what` needs a package that is not installed."""
+def require(package: str, extra: str | None, what: str) -> None:
+    """Raises UserError where `what` needs a package that is not installed; it names the extra that has it, or
+    the package where none has."""
     if find_spec(package) is None:
-        raise UserError(f"{what} needs the package {package}: pip install 'perser[{extra}]'")
+        wanted = package if extra is None else f"'perser[{extra}]'"
+        raise UserError(f"{what} needs the package {package}: pip install {wanted}")

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
@@ -36,6 +36,7 @@ from tqdm import tqdm
 
 from perser.encoder import SpeechEncoder, mean_pool, pad, window_means
 from perser.errors import UserError
+from perser.parts import made_in_parts
 
 Level = str
 """`frontend`, `pooled`, `pooled:<n>`, `layer:<n>` or `windows:<n>`."""
@@ -44,6 +45,7 @@ _FORMAT = 1  # part of every key: raise it when what is stored changes
 # Seconds of padded audio in a batch: a CPU is no faster with more (it runs out of cache), a GPU is.
 _CPU_BATCH_SECONDS = 20.0
 _GPU_BATCH_SECONDS = 400.0
+_COPY_BYTES = 1 << 24
 
 
 class Recordings(Protocol):
@@ -116,7 +118,7 @@ def cached_features(
     recordings: Recordings, encoder: SpeechEncoder, level: Level, cache: Path | None
 ) -> FeatureStore:
     """The store of these recordings' features at this level, computed with a progress bar if `cache` has
-    none. It appears in one rename: an interrupted run leaves none, and of two at once the first stays.
+    none; several processes share the utterances out. It appears in one rename: a stopped run leaves none.
     Without a `cache` it is in memory alone. An encoder's adapters have no part in it.
 
     Raises UserError for an unknown level, or for an utterance whose features are not finite.
@@ -124,22 +126,18 @@ def cached_features(
     _check_level(level, encoder.num_layers)
     if cache is None:
         with encoder.without_adapters():
-            return FeatureStore.of(level, dict(_encoded(recordings, encoder, level)))
+            return FeatureStore.of(
+                level, dict(_encoded(recordings, encoder, level, _batches(recordings, encoder)))
+            )
     folder = cache / f"{level.replace(':', '-')}-{_key(recordings, encoder, level)}"
     if not folder.is_dir():
         cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            dir=cache, prefix=".writing-", ignore_cleanup_errors=True
-        ) as temporary:
-            written = Path(temporary) / folder.name
-            written.mkdir()
+
+        def write(number: int, count: int, part: Path) -> None:
             with encoder.without_adapters():
-                _write(recordings, encoder, level, written)
-            try:
-                written.rename(folder)
-            except OSError:
-                if not folder.is_dir():  # else another process has put the same features there meanwhile
-                    raise
+                _write(recordings, encoder, level, part, slice(number, None, count))
+
+        made_in_parts(folder, write, _join)
     return FeatureStore.open(folder)
 
 
@@ -175,19 +173,20 @@ def _key(recordings: Recordings, encoder: SpeechEncoder, level: Level) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
 
-def _write(recordings: Recordings, encoder: SpeechEncoder, level: Level, folder: Path) -> None:
-    """Encodes all utterances, the longest first, into the folder's two files."""
+def _write(recordings: Recordings, encoder: SpeechEncoder, level: Level, folder: Path, chosen: slice) -> None:
+    """Encodes the utterances of the chosen batches, the longest first, into the folder's two files."""
     row_shape: tuple[int, ...] = (encoder.front_size if level == "frontend" else encoder.hidden_size,)
     if level.startswith("windows:"):
         row_shape = (encoder.num_layers + 1, *row_shape)
+    batches = _batches(recordings, encoder)[chosen]
     spans: list[tuple[str, int, int]] = []
     row = 0
     with (
         (folder / "features.npy").open("wb") as file,
-        tqdm(total=len(recordings.utterance_ids), desc=f"encoding ({level})", unit="utt") as progress,
+        tqdm(total=sum(map(len, batches)), desc=f"encoding ({level})", unit="utt") as progress,
     ):
         _write_header(file, (row, *row_shape))
-        for utterance_id, features in _encoded(recordings, encoder, level):
+        for utterance_id, features in _encoded(recordings, encoder, level, batches):
             file.write(features.data)
             spans.append((utterance_id, row, len(features)))
             row += len(features)
@@ -197,13 +196,31 @@ def _write(recordings: Recordings, encoder: SpeechEncoder, level: Level, folder:
     (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
 
 
+def _join(parts: Sequence[Path], folder: Path) -> None:
+    """One store of the parts' rows, one part after the other."""
+    spans: list[tuple[str, int, int]] = []
+    first = 0
+    with (folder / "features.npy").open("wb") as file:
+        for part in parts:
+            with (part / "features.npy").open("rb") as own:
+                np.lib.format.read_magic(own)
+                (rows, *row_shape), *_ = np.lib.format.read_array_header_1_0(own)
+                if not first:
+                    _write_header(file, (0, *row_shape))
+                shutil.copyfileobj(own, file, _COPY_BYTES)
+            index = json.loads((part / "index.json").read_text(encoding="utf-8"))
+            spans += [(utterance_id, first + row, count) for utterance_id, row, count in index["spans"]]
+            first += rows
+        _write_header(file, (first, *row_shape))
+    index["spans"] = spans
+    (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
+
+
 def _encoded(
-    recordings: Recordings, encoder: SpeechEncoder, level: Level
+    recordings: Recordings, encoder: SpeechEncoder, level: Level, batches: list[list[str]]
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Every utterance's features, float32 and contiguous, those of the longest first."""
-    lengths = {utterance_id: recordings.duration(utterance_id) for utterance_id in recordings.utterance_ids}
-    seconds = _CPU_BATCH_SECONDS if encoder.model.device.type == "cpu" else _GPU_BATCH_SECONDS
-    for utterance_ids, waveforms in _decoded(recordings, _batches(lengths, seconds)):
+    """These utterances' features, float32 and contiguous."""
+    for utterance_ids, waveforms in _decoded(recordings, batches):
         with torch.inference_mode():
             encoded = _encode(encoder, waveforms, level)
         for utterance_id, features in zip(utterance_ids, encoded, strict=True):
@@ -234,12 +251,15 @@ def _encode(encoder: SpeechEncoder, waveforms: list[Tensor], level: Level) -> li
     return [state[: len(clip)] for state, clip in zip(states[-1], clips, strict=True)]
 
 
-def _batches(lengths: dict[str, float], seconds: float) -> list[list[str]]:
-    """Utterances of similar length (in seconds) together, at most `seconds` a batch with its padding.
+def _batches(recordings: Recordings, encoder: SpeechEncoder) -> list[list[str]]:
+    """All utterances, those of similar length together, so many seconds a batch with its padding as suit the
+    encoder's device.
 
     The longest come first: what does not fit into memory fails at once, and the time left is not
     underestimated.
     """
+    lengths = {utterance_id: recordings.duration(utterance_id) for utterance_id in recordings.utterance_ids}
+    seconds = _CPU_BATCH_SECONDS if encoder.model.device.type == "cpu" else _GPU_BATCH_SECONDS
     batches: list[list[str]] = []
     for utterance_id in sorted(lengths, key=lambda uid: -lengths[uid]):
         batch = batches[-1] if batches else []
@@ -258,7 +278,7 @@ def _decoded(recordings: Recordings, batches: list[list[str]]) -> Iterator[tuple
 
     with ThreadPoolExecutor(max_workers=1) as pool:
         coming = pool.submit(decode, batches[0]) if batches else None
-        for batch, following in zip(batches, [*batches[1:], None], strict=True):
+        for batch, following in zip(batches, [*batches[1:], None], strict=False):
             waveforms = coming.result()
             if following is not None:
                 coming = pool.submit(decode, following)

@@ -27,10 +27,12 @@ from torch import nn
 from perser.bad_steps import BAD_STEPS, BadSteps, Part
 from perser.digests import file_sha256
 from perser.folders import said_if_unwritable, whole_folder
-from perser.run_folder import RunFolder
+from perser.run_folder import RUN, RunFolder
 from perser.run_log import METRICS, RunLog
+from perser.run_notes import ENVIRONMENT, LOG, note, note_start
 from perser.run_options import RunOptions
 from perser.stop_signal import EXIT, StopSignal
+from perser.trackers import TENSORBOARD, Tracked
 from perser.training_state import TrainingState
 
 if TYPE_CHECKING:
@@ -84,9 +86,13 @@ class Journal:
         """The stage of the checkpoint that is gone on from: those before it are over."""
         own = folder.path if folder is not None and accelerator.is_main_process else None
         self.log = RunLog(own and own / METRICS, state.get("log_size", 0), state.get("seconds", 0.0))
+        options_of = folder.training if folder is not None else {}
+        self.tracked = Tracked(accelerator, self.options.tracker, own, options_of, self.log.lines)
         self.bad = BadSteps(own, self.options.max_bad_steps, state.get("bad_steps", ()))
         self.stop = StopSignal()
         self._written_at, self._took = time.perf_counter(), 0.0
+        if own is not None:
+            note_start(own)
 
     @contextmanager
     def stage(
@@ -109,12 +115,14 @@ class Journal:
     def finished(self, out: Path, marker: str) -> Iterator[Path]:
         """Give the folder that is to be `out` (see `whole_folder`), with the log in it; afterwards nothing is
         left of the checkpoints. Of the main process alone."""
+        self.tracked.finish()
         advice = "make room, and the same command goes on from its last checkpoint"
         with said_if_unwritable(out, advice), whole_folder(out, marker) as folder:
             yield folder
-            for name in (METRICS, BAD_STEPS):
-                if self._folder is not None and (self._folder.path / name).exists():
-                    shutil.copy(self._folder.path / name, folder / name)
+            for name in (RUN, ENVIRONMENT, LOG, METRICS, BAD_STEPS, TENSORBOARD):
+                kept = self._folder and self._folder.path / name
+                if kept and kept.exists():
+                    (shutil.copytree if kept.is_dir() else shutil.copy)(kept, folder / name)
         if self._folder is not None:
             self._folder.remove()
 
@@ -142,11 +150,24 @@ class Journal:
         self._written_at = time.perf_counter()
         self._took = self._written_at - begun
 
+    def record(self, stage: str, step: int, values: dict[str, Any]) -> None:
+        """One line of the log, which the tracker is told too. Raises UserError where it cannot be written."""
+        self.log.log(stage, step, values)
+        self.tracked.log(stage, values)
+
+    def say(self, message: str) -> None:
+        """To who is there, and to who looks into the run's folder later."""
+        if not self.accelerator.is_main_process:
+            return
+        print(f"perser: {message}", file=sys.stderr)
+        if self._folder is not None:
+            note(self._folder.path, message)
+
     def leave(self, stage: str, step: int) -> None:
         """End the process as one that SIGTERM ended."""
         goes_on = "the same command goes on from there" if self._folder is not None else "nothing is kept"
-        if self.accelerator.is_main_process:
-            print(f"perser: stopped after step {step} of {stage}: {goes_on}", file=sys.stderr)
+        self.say(f"stopped after step {step} of {stage}: {goes_on}")
+        self.tracked.finish()
         raise SystemExit(EXIT)
 
 
@@ -193,7 +214,7 @@ class Stage:
 
         Raises SystemExit once SIGTERM has come; UserError where the log or a checkpoint cannot be written.
         """
-        self._journal.log.log(self._name, step, self._taken | found)
+        self._journal.record(self._name, step, self._taken | found)
         self._last = step
         if self._stopping or self._journal.checkpoint_is_due():
             self._checkpoint()
@@ -219,6 +240,5 @@ class Stage:
         tensors, facts = journal.found
         self._state.restore(tensors, facts)
         journal.found = None  # its memory is free
-        if journal.accelerator.is_main_process:
-            print(f"perser: going on after step {facts['step']} of {self._name}", file=sys.stderr)
+        journal.say(f"going on after step {facts['step']} of {self._name}")
         return facts["step"]

@@ -1,9 +1,12 @@
 """OUT-running: what a training keeps beside its output folder until that is there.
 
 run.json          what is trained: options, corpus, episodes, models
+environment.jsonl with what and when, a line a start: commit, versions, device, processes, command
+log.txt           what the training said
 checkpoints/      see `perser.checkpoint_files`
 metrics.jsonl     see `perser.run_log`
 bad_steps.json    see `perser.bad_steps`; only if there were any
+tensorboard/      see `perser.trackers`; only if it is asked for
 """
 
 from __future__ import annotations
@@ -52,6 +55,7 @@ class RunFolder:
         # As it will be read, so that it can be compared.
         training = json.loads(json.dumps(plain(dict(training))))
         self._digest = hashlib.sha256(json.dumps(training, sort_keys=True).encode()).hexdigest()
+        self.training: dict[str, Any] = training
         refuse_foreign(self.path, RUN)
         chosen = [None]
         if accelerator.is_main_process:

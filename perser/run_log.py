@@ -44,6 +44,14 @@ class RunLog:
         """Bytes written by now."""
         return self._file.stat().st_size if self._file is not None and self._file.exists() else 0
 
+    @property
+    def lines(self) -> int:
+        """Written by now."""
+        if self._file is None:
+            return 0
+        with self._file.open("rb") as stream:
+            return sum(1 for _ in stream)
+
     def log(self, stage: str, step: int, values: dict[str, Any]) -> None:
         """One line. Raises UserError where it cannot be written."""
         if self._file is None:

@@ -3,56 +3,64 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Iterator
-from datetime import timedelta
 
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import parse_flag_from_env, set_seed
+from accelerate.utils import DistributedDataParallelKwargs, parse_flag_from_env, set_seed
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 from transformers import get_cosine_schedule_with_warmup
 
 from perser.errors import UserError
+from perser.processes import processes
 
-
-def processes() -> PartialState:
-    """The processes of this launch, this one among them. One may wait for another for as long as the longest
-    stage takes, which torch's usual half hour is too short for.
-
-    Raises UserError where several processes were launched that do not know of each other.
-    """
-    # The variable that `Accelerator` reads; this state alone does not.
-    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=timedelta(days=30))
-    launched = int(os.environ.get("WORLD_SIZE", "1"))
-    if state.num_processes != launched:
-        raise UserError(
-            f"{launched} processes were launched, but each would work alone: without a GPU for each, "
-            "set ACCELERATE_USE_CPU=true and use torchrun"
-        )
-    return state
+SHARDED = {
+    "ACCELERATE_USE_FSDP": "FSDP leaves each process a part of every weight, and training reads whole ones",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed steps within the backward pass, before a bad step can be skipped",
+}
+"""What `accelerate launch` sets, and why no training takes it: see `docs/scaling.md`."""
 
 
 def start(seed: int, mixed_precision: str = "no") -> Accelerator:
     """The accelerator of this process, every random generator seeded (differently per process).
 
     One process may run several trainings in turn, each with its own precision. Raises UserError as
-    `processes` does.
+    `processes` does, and under FSDP or DeepSpeed.
     """
+    for variable, reason in SHARDED.items():
+        if parse_flag_from_env(variable):
+            raise UserError(f"{reason}: launch with configs/accelerate/ddp.yaml")
     processes()
     AcceleratorState._reset_state()
-    accelerator = Accelerator(mixed_precision=mixed_precision)
+    # No buffer changes in training; sent round at each forward, they would also have to be so equally often.
+    together = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+    accelerator = Accelerator(mixed_precision=mixed_precision, kwargs_handlers=[together])
     set_seed(seed, device_specific=True)
     return accelerator
 
 
-def progress(total: int, description: str, done: int = 0) -> tqdm:
-    """A progress bar with time left, on the main process alone; `done`: how many an earlier start has."""
-    main = processes().is_local_main_process
-    return tqdm(total=total, desc=description, initial=done, dynamic_ncols=True, disable=not main)
+def progress(total: int, description: str, done: int = 0, unit: str = "it", each: int = 1) -> tqdm:
+    """A progress bar with time left and units a second, on the main process alone.
+
+    Args:
+        total: steps.
+        description: what stands before it.
+        done: how many steps an earlier start has taken.
+        unit: what is counted.
+        each: how many of those a step has.
+    """
+    return tqdm(
+        total=total,
+        desc=description,
+        initial=done,
+        unit=unit,
+        unit_scale=each if each > 1 else False,
+        dynamic_ncols=True,
+        disable=not processes().is_local_main_process,
+    )
 
 
 def cosine(optimizer: torch.optim.Optimizer, steps: int, warmup_share: float = 0.1) -> LambdaLR:

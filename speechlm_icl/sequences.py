@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -98,16 +99,12 @@ def _pairs_of(
 
 
 def by_length(
-    sequences: Sequence[PairSequence], parts: int, clip_tokens: Callable[[str], int]
+    sequences: Sequence[PairSequence], parts: int, length: Callable[[PairSequence], int]
 ) -> list[list[PairSequence]]:
-    """The sequences in `parts` parts of equally many, similar lengths together: little padding.
+    """The sequences in `parts` parts of as equally many as can be, similar lengths together: little padding.
 
-    `clip_tokens` gives the places that an utterance's clip takes in the prompt.
+    `length` gives the places that a sequence takes in the prompt.
     """
-
-    def length(sequence: PairSequence) -> int:
-        return len(sequence.answers) + sum(map(clip_tokens, sequence.utterances))
-
     ordered = sorted(sequences, key=length)
-    size = -(-len(ordered) // parts)
-    return [ordered[start : start + size] for start in range(0, len(ordered), size)]
+    cuts = [len(ordered) * part // parts for part in range(parts + 1)]
+    return [ordered[start:end] for start, end in pairwise(cuts)]

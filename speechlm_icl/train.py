@@ -25,6 +25,7 @@ from perser.errors import UserError
 from perser.features import FeatureStore, cached_features
 from perser.folders import check_output
 from perser.journal import Journal, open_journal
+from perser.processes import own_part, own_share, summed
 from perser.run_options import RunOptions
 from perser.training import Best, cosine, progress, start
 from perser.training_state import TrainingState, seed_step
@@ -88,6 +89,7 @@ def icl_train(
     check_language_model(language_model, lora)
     check_optimizer(options)
     accelerator = start(options.seed, options.mixed_precision)
+    check_shares(options, accelerator.num_processes)
     prepared = Corpus.load(corpus)
     drawn = EpisodeFile.load(episodes)
     train_tasks, validation_tasks = drawn.training_tasks(prepared), drawn.validation_tasks(prepared)
@@ -156,7 +158,7 @@ def meta_train(
     state = TrainingState(model, optimizer, schedule, best, counters=counters)
     with (
         journal.stage("meta-training", state, trained, options.clip_norm) as stage,
-        progress(options.steps, "meta-training", stage.done) as bar,
+        progress(options.steps, "meta-training", stage.done, " episodes", options.sequences_per_step) as bar,
     ):
         for step in range(stage.done + 1, options.steps + 1):
             loss, parts = _gradients(trained, model, sampler, store, options, accelerator, step)
@@ -174,6 +176,16 @@ def meta_train(
     best.restore(model)
     model.eval()
     return counters["history"]
+
+
+def check_shares(options: IclTraining, processes: int) -> None:
+    """Raises UserError where a process would get fewer sequences a step than it is to take parts."""
+    least = options.accumulate * processes
+    if options.sequences_per_step < least:
+        raise UserError(
+            f"sequences_per_step: {options.sequences_per_step} is too few for {processes} processes with "
+            f"accumulate: {options.accumulate}, give at least {least}"
+        )
 
 
 def _sampler(model: SpeechLMForICL, tasks: Sequence[Task], options: IclTraining) -> SequenceSampler:
@@ -208,33 +220,35 @@ def _gradients(
     accelerator: Accelerator,
     step: int,
 ) -> tuple[float, list[Part]]:
-    """Add up the gradient of one step on this process's share of the sequences; returns its loss in nats an
-    answer, the same however many parts it is taken in, and the sequences.
+    """Add up the gradient of one step; returns the loss in nats an answer, the same however many parts it is
+    taken in, and by however many processes, and this process's sequences: all draw the same, and each takes
+    its share.
 
     `trained` is the model's `AnswerLosses` as accelerate wrapped it: the loss goes through the wrapper, which
-    sums gradients over the processes.
+    takes the mean of the gradients over the processes.
     """
     trained.train()
     seed_step(options.seed, step, accelerator.process_index)
     parts, read_from = options.accumulate, []
-    size = parts * max(1, options.sequences_per_step // (parts * accelerator.num_processes))
-    sequences = sampler.draw(size, options.seed, step, accelerator.process_index)
+    sequences = sampler.draw(options.sequences_per_step, options.seed, step)
     answers = len(sequences) if options.loss == "query" else _answers(sequences)
-    total = 0.0
+    total = torch.zeros((), dtype=torch.float64)
 
-    def clip_tokens(utterance: str) -> int:
-        return model.projector.options.num_tokens_of_windows(store.num_rows(utterance))
+    def length(sequence: PairSequence) -> int:
+        clips = map(store.num_rows, sequence.utterances)
+        return len(sequence.answers) + sum(map(model.projector.options.num_tokens_of_windows, clips))
 
-    for part in by_length(sequences, parts, clip_tokens):
+    own, factor = own_share(sequences, length)
+    for part in by_length(own, parts, length):
         with accelerator.accumulate(trained):
             losses = trained(*read(model, part, store, options.loss))
-            loss = losses.sum() / answers
+            loss = losses.sum() / answers * factor
             accelerator.backward(loss * parts)  # which divides it by the parts, as for a mean over them
         finite = losses.detach().isfinite().all(dim=1).tolist()
         for one, sound in zip(part, finite, strict=True):
             read_from.append(Part(one.utterances, sound, one.person))
         total += loss.item()
-    return total, read_from
+    return summed(total).item() / accelerator.num_processes, read_from
 
 
 def read(
@@ -254,17 +268,20 @@ def validate(
     model: SpeechLMForICL, sequences: Sequence[PairSequence], store: FeatureStore, at_once: int = 16
 ) -> dict[str, float]:
     """Loss in nats an answer: over all answers (`loss`), over those with no pair before them (`loss_first`)
-    and over the last quarter (`loss_late`); the fall is what reading the enrolment is worth."""
+    and over the last quarter (`loss_late`); the fall is what reading the enrolment is worth. Several
+    processes share the sequences out."""
     model.eval()
     longest = max(len(sequence.answers) for sequence in sequences)
+    own = own_part(sequences)
     losses, answers = torch.zeros(longest), torch.zeros(longest)
-    for start_at in range(0, len(sequences), at_once):
-        chunk = sequences[start_at : start_at + at_once]
+    for start_at in range(0, len(own), at_once):
+        chunk = own[start_at : start_at + at_once]
         batch, features = read(model, chunk, store)
         answer = answer_numbers(batch.clips).clamp_min(0).flatten().cpu()
         losses.index_add_(0, answer, model.losses(batch, features).flatten().cpu())
         for sequence in chunk:
             answers[: len(sequence.answers)] += 1
+    losses, answers = summed(losses).cpu(), summed(answers).cpu()
     late = slice(3 * longest // 4, None)
     return {
         "loss": (losses.sum() / answers.sum()).item(),

@@ -32,7 +32,8 @@ ELSEWHERE = {
     "perser demo": "tests/perser/demo: it would wait for somebody",
     "HuggingFaceTB/": "tests/speechlm_icl: the model comes from the Hub",
     "accelerate launch": "tests/meta_perser/test_outer_loop.py, with torchrun: it wants GPUs",
-    "torchrun": "tests/meta_perser/test_outer_loop.py and tests/benchmarks/test_cells.py",
+    "torchrun": "tests/test_two_processes.py, tests/meta_perser and tests/benchmarks/test_cells.py",
+    "--run.tracker": "tests/perser/test_trackers.py",
 }
 """Commands that are not run here, by what is in them, and where what they do is tested."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,16 +15,16 @@ from torch import nn
 
 from meta_perser.lessons import listener_lessons
 from meta_perser.pretrain import pretrain
-from meta_perser.supervised import own_share
 from perser.episodes import Task
 from perser.labels import EmotionSet
 from perser.losses import class_balanced_cross_entropy
+from perser.processes import own_share
 
 EMOTIONS = EmotionSet(("angry", "happy", "sad"))
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 7])
-def test_the_mean_over_processes_is_the_gradient_of_the_whole_batch(processes):
+def test_the_mean_over_processes_is_the_gradient_of_the_whole_batch(processes, monkeypatch):
     """Five utterances with 1 to 3 listeners each: no number of processes but 1 and 5 divides them."""
     rng = np.random.default_rng(0)
     tasks = [
@@ -39,17 +40,22 @@ def test_the_mean_over_processes_is_the_gradient_of_the_whole_batch(processes):
     weight = nn.Parameter(torch.tensor(rng.standard_normal((3, 3, 4))))
     weights = torch.tensor([0.5, 1.0, 1.5])
 
-    def gradient(mine, share):
+    def gradient(mine, factor):
         places, heads, targets = lessons.pairs(mine)
         logits = torch.einsum("bd,pcd->bpc", inputs[mine], weight)[places, heads]
-        loss = class_balanced_cross_entropy(logits, targets, weights) * share
+        loss = class_balanced_cross_entropy(logits, targets, weights)
+        loss = loss * lessons.count(mine) / lessons.count(chosen) * factor
         return torch.autograd.grad(loss, weight)[0]
 
     chosen = [3, 0, 4, 1, 2]
-    shares = [own_share(lessons, chosen, one, processes) for one in range(processes)]
+    shares = []
+    for one in range(processes):
+        state = SimpleNamespace(process_index=one, num_processes=processes)
+        monkeypatch.setattr("perser.processes.processes", lambda state=state: state)
+        shares.append(own_share(chosen, cost=lambda one: one))
     mean = sum(gradient(*one) for one in shares) / processes
     torch.testing.assert_close(mean, gradient(chosen, 1.0))
-    read = [one for mine, share in shares if share for one in mine]
+    read = [one for mine, factor in shares if factor for one in mine]
     assert sorted(read) == sorted(chosen)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import json
 import multiprocessing
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -220,17 +222,36 @@ def test_two_processes_at_once(tmp_path):
     assert len(FeatureStore.open(folder)) == 5
 
 
+@pytest.mark.parametrize("count", [2, 7])
+def test_processes_share_the_utterances_out(count, encoder, tmp_path, monkeypatch):
+    """One after the other here, beginning with the last part; of seven, some are empty."""
+    monkeypatch.setattr("perser.features._CPU_BATCH_SECONDS", 0.5)  # several batches
+    alone = cached_features(FakeRecordings(), encoder, "layer:2", tmp_path / "alone")
+    recordings = FakeRecordings()
+    launched = SimpleNamespace(process_index=count - 1, num_processes=count)
+    monkeypatch.setattr("perser.parts.processes", lambda: launched)
+    shared = cached_features(recordings, encoder, "layer:2", tmp_path / "shared")
+    assert recordings.reads == len(shared) == 5
+    for name in recordings.utterance_ids:
+        torch.testing.assert_close(shared[name], alone[name], rtol=0, atol=0)
+    assert [one.name for one in (tmp_path / "shared").iterdir()] == [
+        one.name for one in (tmp_path / "alone").iterdir()
+    ]
+
+
 def test_losing_the_race_uses_the_winners_store(encoder, tmp_path):
     recordings = FakeRecordings()
 
+    cached_features(recordings, encoder, "pooled", tmp_path / "theirs")
+
     class Raced(FakeRecordings):
         def duration(self, utterance_id):  # asked for after the cache was found empty
-            cached_features(recordings, encoder, "pooled", tmp_path)
+            shutil.copytree(tmp_path / "theirs", tmp_path / "ours", dirs_exist_ok=True)
             return super().duration(utterance_id)
 
-    store = cached_features(Raced(), encoder, "pooled", tmp_path)
+    store = cached_features(Raced(), encoder, "pooled", tmp_path / "ours")
     assert len(store) == 5
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(list((tmp_path / "ours").iterdir())) == 1
 
 
 @pytest.mark.parametrize(

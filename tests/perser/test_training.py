@@ -50,14 +50,15 @@ def test_one_process_may_train_with_one_precision_after_another():
     assert start(0, "bf16").mixed_precision == "bf16"
 
 
+@pytest.mark.parametrize("name", ["FSDP", "DEEPSPEED"])
+def test_what_would_train_something_else_is_refused(name, monkeypatch):
+    monkeypatch.setenv(f"ACCELERATE_USE_{name}", "true")
+    with pytest.raises(UserError, match=r"(?i)" + name + r".*: launch with configs/accelerate/ddp\.yaml"):
+        start(0)
+
+
 def test_the_same_seed_starts_the_same_chance():
     start(3)
     first = torch.rand(3)
     start(3)
     torch.testing.assert_close(first, torch.rand(3))
-
-
-def test_processes_that_do_not_know_of_each_other_are_refused(monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UserError, match="2 processes were launched"):
-        start(0)

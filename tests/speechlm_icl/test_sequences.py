@@ -109,16 +109,12 @@ def test_a_person_of_one_emotion_is_drawn_without_a_mode():
 
 def test_parts_are_of_similar_lengths_and_lose_nothing():
     sequences = [PairSequence((f"u{n}",) * n, [[0]] * n) for n in (5, 1, 4, 2, 3, 6)]
-    parts = by_length(sequences, 3, lambda utterance: 1)
+    parts = by_length(sequences, 3, lambda one: len(one.answers))
     assert [[len(one.answers) for one in part] for part in parts] == [[1, 2], [3, 4], [5, 6]]
 
 
-def test_long_clips_count_as_much_as_many_clips():
-    """Three clips each, of 1 to 6 places."""
-    sequences = [PairSequence((f"u{n}",) * 3, [[0]] * 3) for n in (5, 1, 4, 2, 3, 6)]
-    parts = by_length(sequences, 3, lambda utterance: int(utterance[1:]))
-    assert [[one.utterances[0] for one in part] for part in parts] == [
-        ["u1", "u2"],
-        ["u3", "u4"],
-        ["u5", "u6"],
-    ]
+@pytest.mark.parametrize("count", [4, 5, 6, 7])
+def test_no_part_is_empty_where_they_do_not_divide(count):
+    sequences = [PairSequence(("u",), [[0]])] * count
+    parts = by_length(sequences, 4, lambda one: 1)
+    assert sorted(map(len, parts)) == sorted(len(one) for one in np.array_split(range(count), 4))

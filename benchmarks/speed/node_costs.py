@@ -1,0 +1,138 @@
+"""python -m benchmarks.speed.node_costs [--page docs/scaling.md]
+
+What several GPUs cost a training: the bytes that its processes take the mean of in every step, counted, and
+from them how long that takes and how long a step has to be to bear it, computed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from perser.cli import run_command
+from perser.folders import write_text_whole
+
+BEGIN, END = "<!-- python -m benchmarks.speed.node_costs -->", "<!-- end -->"
+GPUS = (2, 8, 16)
+INNER_STEPS = 5
+FLOAT32 = 4
+"""Bytes of a gradient: what is trained is float32 in every training."""
+SHOWN = 3
+"""Of the different sizes, the largest: for the others all is in proportion."""
+MOST = 0.1
+"""Share of a step that reducing may take."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """What the slowest connection between two GPUs gives each way, in bytes a second, as its makers say."""
+
+    name: str
+    speed: float
+
+
+LINKS = (
+    Link("NVLink, 300 GB/s", 300e9),
+    Link("PCIe 4.0 x16, 32 GB/s", 32e9),
+    Link("InfiniBand, 25 GB/s", 25e9),
+    Link("Ethernet, 1.25 GB/s", 1.25e9),
+)
+
+
+def reduce_seconds(size: int, gpus: int, speed: float) -> float:
+    """Of the mean of `size` bytes over so many GPUs in a ring, in which each sends and receives
+    2 (gpus - 1) / gpus times as much; latencies left out."""
+    return 2 * (gpus - 1) / gpus * size / speed
+
+
+def least_step(size: int, gpus: int, speed: float) -> float:
+    """Seconds that a step's whole batch must take on one GPU, for so many to spend no more than MOST of their
+    time on reducing."""
+    return gpus * reduce_seconds(size, gpus, speed) * (1 - MOST) / MOST
+
+
+def node_costs(page: Path | None = None) -> None:
+    """What several GPUs cost each training, computed from the shapes of published models.
+
+    Args:
+        page: a page whose tables are written anew; none: they are printed.
+    """
+    if page is None:
+        print(tables())
+        return
+    before, _, after = page.read_text(encoding="utf-8").partition(BEGIN)
+    write_text_whole(page, f"{before}{BEGIN}\n{tables()}\n{END}{after.partition(END)[2]}")
+
+
+def tables() -> str:
+    """Both, in Markdown."""
+    trained = [(training, what, FLOAT32 * count) for training, what, count in moving()]
+    counted = ["| training | what moves | MB a step |", "|---|---|---|"]
+    counted += [f"| `{training}` | {what} | {size / 1e6:.3g} |" for training, what, size in trained]
+    headings = ["MB a step", "between GPUs", *(f"{gpus} GPUs" for gpus in GPUS)]
+    computed = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
+    for size in sorted({f"{size / 1e6:.3g}": size for *_, size in trained}.values(), reverse=True)[:SHOWN]:
+        for link in LINKS:
+            cells = [f"{size / 1e6:.3g}", link.name, *(cost(size, gpus, link) for gpus in GPUS)]
+            computed.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*counted, "", *computed])
+
+
+def cost(size: int, gpus: int, link: Link) -> str:
+    """Milliseconds of reducing, and the seconds of the least step."""
+    reducing, step = (of(size, gpus, link.speed) for of in (reduce_seconds, least_step))
+    return f"{_two_digits(1000 * reducing)} ms, {_two_digits(step)} s"
+
+
+def _two_digits(number: float) -> str:
+    return f"{float(f'{number:.2g}'):g}"
+
+
+def moving() -> list[tuple[str, str, int]]:
+    """Each training, what it moves of wav2vec2-base or SmolLM2-135M, and how many numbers that is."""
+    from benchmarks.speed.case import make_case
+    from benchmarks.speed.presets import BASE
+    from meta_perser.lslr import make_rates
+    from meta_perser.options import LslrOptions
+
+    model = make_case(BASE, 1, "cpu").model
+    found = [("pretrain", "all of wav2vec2-base", numbers(model.moving_parameters()))]
+    for scope in ("all", "top_layers:2", "lora:8:2", "head"):
+        model.set_scope(scope)
+        theta = model.moving_parameters()
+        rates = make_rates(list(theta), INNER_STEPS, 1.0, LslrOptions())
+        count = numbers(theta) + numbers(dict(rates.named_parameters()))
+        found.append(("meta-train", f"`{scope}` of wav2vec2-base, and the rates", count))
+    return [*found, ("icl-train", "the projector, an adapter on SmolLM2-135M", speech_lm_numbers())]
+
+
+def speech_lm_numbers() -> int:
+    """What is trained beside a frozen language model, by the default options."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from benchmarks.speed.prompt_case import FEATURE_SHAPE
+    from benchmarks.speed.prompt_presets import SMOLLM2_135M
+    from speechlm_icl.language_model import LoraOptions
+    from speechlm_icl.projector import ProjectorOptions, Sizes
+    from speechlm_icl.projectors import new_projector
+
+    lora = LoraOptions()
+    with torch.device("meta"):
+        base = LlamaForCausalLM(LlamaConfig(**SMOLLM2_135M))
+        adapted = get_peft_model(base, LoraConfig(r=lora.r, target_modules=list(lora.targets)))
+    projector = new_projector(Sizes(*FEATURE_SHAPE, base.config.hidden_size, 1.0), ProjectorOptions())
+    trained: dict[str, nn.Parameter] = dict(adapted.named_parameters()) | dict(projector.named_parameters())
+    return numbers({name: one for name, one in trained.items() if one.requires_grad})
+
+
+def numbers(parameters: dict[str, nn.Parameter]) -> int:
+    """How many there are."""
+    return sum(one.numel() for one in parameters.values())
+
+
+if __name__ == "__main__":
+    run_command(node_costs)

@@ -1,0 +1,81 @@
+"""Trackers: where what a training logs is also to be looked at, through accelerate."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.tracking import filter_trackers
+
+from perser.run_options import Tracker
+
+TENSORBOARD = "tensorboard"
+"""Also the folder of its files, in that of the run."""
+PROJECT = "perser"
+
+
+class Tracked:
+    """What a tracker is told of one training: every number of its log, by stage and name, at the steps of all
+    stages counted on.
+
+    Args:
+        accelerator: of the training; its main process alone tells.
+        tracker: which, or none.
+        folder: of the run, for what a tracker keeps on disk; None: nothing is tracked.
+        options: what is trained, as `run.json` has it.
+        done: how many steps an earlier start has logged.
+    """
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        tracker: Tracker,
+        folder: Path | None,
+        options: Mapping[str, Any],
+        done: int = 0,
+    ) -> None:
+        self._accelerator = accelerator
+        self._step = done
+        self._is_on = tracker != "none" and folder is not None
+        if not self._is_on:
+            return
+        accelerator.project_configuration.logging_dir = str(folder)
+        accelerator.log_with = filter_trackers([tracker], folder)
+        name = folder.name.removesuffix("-running")
+        own = {"wandb": {"name": name, "dir": str(folder)}, "trackio": {"name": name}}
+        accelerator.init_trackers(
+            TENSORBOARD if tracker == TENSORBOARD else PROJECT, flat(options), init_kwargs=own
+        )
+
+    def log(self, stage: str, values: Mapping[str, Any]) -> None:
+        """One step more; what is no finite number is left out."""
+        self._step += 1
+        if not self._is_on:
+            return
+        known = {
+            f"{stage}/{name}": value
+            for name, value in values.items()
+            if isinstance(value, int | float) and math.isfinite(value)
+        }
+        self._accelerator.log(known, step=self._step)
+
+    def finish(self) -> None:
+        """All has been told."""
+        for one in self._accelerator.trackers if self._is_on else ():
+            one.finish()
+
+
+def flat(options: Mapping[str, Any], before: str = "") -> dict[str, str | int | float | bool]:
+    """Nested options by dotted names, as trackers take them; lists and none in the words of JSON."""
+    found: dict[str, str | int | float | bool] = {}
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{before}{name}.")
+        else:
+            plain = isinstance(value, str | int | float | bool)
+            found[before + name] = value if plain else json.dumps(value)
+    return found

@@ -1,0 +1,202 @@
+"""What the gradients of each training are, in float64, of a few steps: run by one process or, by torchrun, by
+two, for tests/test_two_processes.py, which compares them.
+
+    python tests/gradients_of_training.py CORPUS EPISODES CACHE OUT
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from meta_perser.clips import ClipSource
+from meta_perser.gradient import balanced_loss
+from meta_perser.lessons import listener_lessons
+from meta_perser.lslr import make_rates
+from meta_perser.model import ClipBatch, EmotionRecognizer
+from meta_perser.multi_head import MultiHead
+from meta_perser.options import InnerOptions, LslrOptions, OuterOptions
+from meta_perser.outer_loop import OuterLoop
+from meta_perser.saving import MetaPerSER
+from meta_perser.supervised import FitOptions, fit
+from perser.corpora.corpus import Corpus
+from perser.encoder import SpeechEncoder
+from perser.episodes import EpisodeFile
+from perser.training import start
+from speechlm_icl.language_model import LoraOptions
+from speechlm_icl.model import new_model
+from speechlm_icl.options import IclTraining
+from speechlm_icl.projector import ProjectorOptions
+from speechlm_icl.prompt import PromptOptions, word_tokenizer
+from speechlm_icl.train import meta_train
+
+Found = dict[str, Tensor]
+WEIGHTS = torch.tensor([1.0, 0.5, 1.5, 1.2], dtype=torch.float64)
+
+
+class DoubleSource(ClipSource):
+    """Clips in float64."""
+
+    def batch(self, utterances):
+        batch = super().batch(utterances)
+        buckets = tuple(replace(one, frames=one.frames.double()) for one in batch.buckets)
+        return ClipBatch(batch.lower.double(), buckets)
+
+
+class DoubleStore:
+    """Pooled features in float64."""
+
+    level = "pooled"
+
+    def __init__(self, names: list[str]) -> None:
+        generator = torch.Generator().manual_seed(0)
+        features = torch.randn(len(names), 3, 5, generator=generator, dtype=torch.float64)
+        self._features = dict(zip(names, features, strict=True))
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._features[name]
+
+    def num_rows(self, name: str) -> int:
+        return 3
+
+    def stack(self, names: list[str]) -> Tensor:
+        return torch.stack([self._features[name] for name in names])
+
+
+@contextmanager
+def recorded(accelerator: Accelerator, module: nn.Module, into: Found, title: str) -> Iterator[None]:
+    """In place of clipping, which every training does once a step, keep what would be clipped."""
+    step = 0
+
+    def record(parameters: object, longest: float) -> None:
+        nonlocal step
+        for name, one in module.named_parameters():
+            if one.requires_grad:
+                into[f"{title} {step} {name}"] = one.grad.clone()
+        step += 1
+
+    accelerator.clip_grad_norm_ = record
+    yield
+
+
+def recognizer(corpus: Corpus, scope: str) -> EmotionRecognizer:
+    torch.manual_seed(0)
+    return EmotionRecognizer(SpeechEncoder.from_name("tiny-whisper"), corpus.emotions, scope, 8)
+
+
+def meta(corpus: Corpus, drawn: EpisodeFile, cache: Path, found: Found) -> None:
+    """Three persons a step: one process takes two of them; one person: one process takes none."""
+    tasks = drawn.training_tasks(corpus)
+    for persons, memory in ((3, "unroll"), (1, "adjoint")):
+        model = recognizer(corpus, "top_layers:1")
+        source = DoubleSource(corpus.recordings, model, cache)
+        model.double()
+        lslr = LslrOptions()
+        rates = make_rates(list(model.moving_parameters()), 2, 0.05, lslr).double()
+        trained = MetaPerSER(model, rates, lslr, 2, 2, WEIGHTS, 0.05)
+        outer = OuterOptions(iterations=3, persons=persons, validate_every=2)
+        loop = OuterLoop(InnerOptions(steps=2, support=4, adaptation_steps=2, memory=memory), outer)
+        accelerator = start(0)
+        both = nn.ModuleDict({"theta": model, "rates": rates})
+        with recorded(accelerator, both, found, f"meta-train {persons}"):
+            loop.train(trained, source, tasks, drawn.validation_episodes[:3], accelerator)
+
+
+def supervised(corpus: Corpus, drawn: EpisodeFile, cache: Path, found: Found) -> None:
+    """Batches of 7, with another number of listeners for each utterance, and a last one of 1."""
+    lessons = listener_lessons(drawn.training_tasks(corpus), corpus.emotions)
+    lessons = replace(lessons, utterances=lessons.utterances[:15])
+    for one in range(0, 15, 2):
+        lessons.heads[one], lessons.targets[one] = lessons.heads[one][:2], lessons.targets[one][:2]
+    lessons = replace(lessons, heads=lessons.heads[:15], targets=lessons.targets[:15])
+    model = recognizer(corpus, "all")
+    source = DoubleSource(corpus.recordings, model, cache)
+    learner = MultiHead(model, 1 + max(int(one.max()) for one in lessons.heads)).double()
+    accelerator = start(0)
+    options = FitOptions(epochs=2, batch_size=7, learning_rate=1e-3, weight_decay=0.0, seed=0)
+    with recorded(accelerator, learner, found, "pretrain"):
+        fit(learner, lessons, source, balanced_loss(WEIGHTS, 0.05), lambda: 0.0, options, accelerator, "")
+
+
+def icl(corpus: Corpus, drawn: EpisodeFile, cache: Path, found: Found) -> None:
+    """The projector, with all of tiny-llama and with an adapter on another; five sequences in two parts."""
+    tasks = drawn.training_tasks(corpus)
+    store = DoubleStore(list(corpus.recordings.utterance_ids))
+    llama = cache / "llama"
+    if not llama.exists():
+        write_llama(corpus, llama)
+    options = IclTraining(
+        pairs=4,
+        uniform_pairs=True,
+        steps=2,
+        sequences_per_step=6,
+        accumulate=2,
+        validate_every=1,
+        validation_sequences=5,
+        warmup=0.0,
+    )
+    for language_model in ("tiny-llama", str(llama)):
+        torch.manual_seed(0)
+        model = new_model(
+            corpus.emotions,
+            encoder="tiny-whisper",
+            feature_shape=(3, 5),
+            language_model=language_model,
+            lora=LoraOptions(r=2),
+            prompt=PromptOptions(),
+            projector=ProjectorOptions(width=8, dropout=0.0, feature_noise=0.0),
+        ).double()
+        for name, one in model.named_parameters():
+            if "lora_B" in name:
+                nn.init.normal_(one, std=0.1)
+        accelerator = start(0)
+        with recorded(accelerator, model, found, f"icl-train {Path(language_model).name}"):
+            history = meta_train(model, tasks[:-2], tasks[-2:], store, options, accelerator)
+        for row in history:
+            for name, value in row.items():
+                found[f"{Path(language_model).name} {row['step']} {name}"] = torch.tensor(
+                    value, dtype=torch.float64
+                )
+
+
+def write_llama(corpus: Corpus, folder: Path) -> None:
+    """A language model as one from the Hub lies on disk."""
+    tokenizer = word_tokenizer([" ".join(corpus.emotions.names), "and"])
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        initializer_range=0.3,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+TRAININGS: tuple[Callable[[Corpus, EpisodeFile, Path, Found], None], ...] = (meta, supervised, icl)
+
+
+def gradients(corpus: Path, episodes: Path, cache: Path) -> Found:
+    """Every gradient of every step, by training, step and parameter."""
+    prepared, drawn = Corpus.load(corpus), EpisodeFile.load(episodes)
+    found: Found = {}
+    for training in TRAININGS:
+        training(prepared, drawn, cache, found)
+    return found
+
+
+if __name__ == "__main__":
+    *given, out = map(Path, sys.argv[1:])
+    found = gradients(*given)
+    if start(0).is_main_process:
+        torch.save(found, out)

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import subprocess
+
+import torch
+
+from perser import environment as module
+from perser.environment import circumstances, commit
+
+
+def test_the_commit_is_that_of_the_checkout():
+    commit.cache_clear()
+    found = commit()
+    asked = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
+    if asked.returncode == 0:
+        assert found.removesuffix("+changes") == asked.stdout.strip()
+    else:
+        assert found is None
+
+
+def test_no_git_is_no_fault(monkeypatch):
+    def missing(*_, **__):
+        raise FileNotFoundError("git")
+
+    monkeypatch.setattr(module.subprocess, "run", missing)
+    commit.cache_clear()
+    assert commit() is None
+    commit.cache_clear()
+
+
+def test_the_record_says_where_and_with_what():
+    found = circumstances()
+    assert found["threads"] == torch.get_num_threads()
+    assert found["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert found["device"]

@@ -1,0 +1,67 @@
+"""Every file in configs/accelerate/ is one that `accelerate launch` takes, and says how it is used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.utils import DistributedType
+
+FOLDER = Path(__file__).parents[1] / "configs" / "accelerate"
+KINDS = {
+    "one_gpu": DistributedType.NO,
+    "ddp": DistributedType.MULTI_GPU,
+    "two_nodes": DistributedType.MULTI_GPU,
+    "fsdp": DistributedType.FSDP,
+    "deepspeed_zero2": DistributedType.DEEPSPEED,
+}
+TRAININGS = ("meta_perser.pretrain", "meta_perser.train", "speechlm_icl.train")
+
+
+def test_these_are_all():
+    assert {one.stem for one in FOLDER.iterdir()} == set(KINDS)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_accelerate_takes_it_whole(name):
+    found = load_config_from_file(str(FOLDER / f"{name}.yaml"))
+    assert found.distributed_type == KINDS[name]
+    assert found.num_processes == {"one_gpu": 1, "two_nodes": 16}.get(name, 8)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_key_that_accelerate_does_not_know_is_refused(name, tmp_path):
+    content = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump(content | {"num_gpus": 8}))
+    with pytest.raises(ValueError, match="num_gpus"):
+        load_config_from_file(str(tmp_path / "other.yaml"))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_option_of_a_plugin_is_one_of_the_launchers(name):
+    """Those accelerate takes unread."""
+    content = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+    known = vars(launch_command_parser().parse_args(["train.py"]))
+    for plugin in ("fsdp_config", "deepspeed_config"):
+        assert content.get(plugin, {}).keys() <= known.keys()
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_comments_say_how_and_with_what(name):
+    text = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
+    assert f"accelerate launch --config_file configs/accelerate/{name}.yaml" in text
+    assert all(one in text for one in TRAININGS) or "every training" in text
+
+
+def test_two_nodes_are_told_apart_on_the_command_line():
+    file = FOLDER / "two_nodes.yaml"
+    words = ["--config_file", str(file), "--main_process_ip", "10.0.0.1", "--machine_rank", "1"]
+    given, *_ = _validate_launch_command(
+        launch_command_parser().parse_args([*words, "-m", "meta_perser.train"])
+    )
+    assert (given.num_machines, given.num_processes, given.machine_rank) == (2, 16, 1)
+    assert (given.main_process_ip, given.main_process_port) == ("10.0.0.1", 29500)
+    assert given.multi_gpu
