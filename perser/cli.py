@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from perser.bare_words import gather_bare
-from perser.errors import UserError
+from perser.errors import UserError, one_line
 
 USAGE = "usage: perser COMMAND [--help] [--debug] [--config FILE.yaml] [options]"
 
@@ -200,7 +200,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _fail(message: str, status: int = 2) -> None:
-    print(f"perser: error: {message}", file=sys.stderr)
+    print(f"perser: error: {one_line(message)}", file=sys.stderr)
     raise SystemExit(status)
 
 

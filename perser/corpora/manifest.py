@@ -18,6 +18,7 @@ from perser.errors import UserError
 from perser.labels import Emotions, parse_emotions
 
 REQUIRED = ("path", "speaker", "listener", "emotions")
+OPTIONAL = ("utterance_id", "session", "text")
 NAMES = ("manifest.csv", "manifest.jsonl")
 ABOUT = About(
     what="your own recordings, labelled by whom you name",
@@ -87,20 +88,40 @@ def _lines(file: Path) -> Iterator[tuple[int, dict[str, object]]]:
         yield from read(file)
     except UnicodeDecodeError:
         raise UserError(f"{file} is not UTF-8: save it as UTF-8") from None
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror}") from error
 
 
 def _csv_lines(file: Path) -> Iterator[tuple[int, dict[str, object]]]:
     with file.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream, skipinitialspace=True)
-        header = [(name or "").strip() for name in reader.fieldnames or ()]
-        reader.fieldnames = header
-        missing = [column for column in REQUIRED if column not in header]
-        if missing and header:
-            raise UserError(
-                f"{file} has no column {', '.join(missing)} (line 1): name the columns as required"
-            )
-        for row in reader:
-            yield reader.line_num, row
+        # Strict: else a quotation mark that is never closed would swallow the rows after it.
+        reader = csv.DictReader(stream, skipinitialspace=True, strict=True)
+        try:
+            header = [(name or "").strip() for name in reader.fieldnames or ()]
+            reader.fieldnames = header
+            _check_header(file, header)
+            for row in reader:
+                _check_cells(file, reader.line_num, row, len(header))
+                yield reader.line_num, row
+        except csv.Error as error:
+            raise UserError(f"{file}, line {reader.line_num}: {error}: mend the line") from error
+
+
+def _check_header(file: Path, header: list[str]) -> None:
+    missing = [column for column in REQUIRED if column not in header]
+    if missing and header:
+        raise UserError(f"{file} has no column {', '.join(missing)} (line 1): name the columns as required")
+    twice = [column for column in (*REQUIRED, *OPTIONAL) if header.count(column) > 1]
+    if twice:
+        raise UserError(f"{file} has the column {twice[0]} twice (line 1): keep one")
+
+
+def _check_cells(file: Path, line: int, row: dict[str | None, object], columns: int) -> None:
+    """Raises UserError for cells beyond the header's, such as the text after a comma without quotes."""
+    if any(cell.strip() for cell in row.pop(None, ())):
+        raise UserError(
+            f"{file}, line {line}: more cells than the {columns} columns: put a cell with commas in quotes"
+        )
 
 
 def _jsonl_lines(file: Path) -> Iterator[tuple[int, dict[str, object]]]:
@@ -110,8 +131,9 @@ def _jsonl_lines(file: Path) -> Iterator[tuple[int, dict[str, object]]]:
                 continue
             try:
                 row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise UserError(f"{file}, line {number}: not JSON ({error.msg}): mend the line") from None
+            except (ValueError, RecursionError) as error:  # numbers of 5,000 digits, lists 10,000 deep
+                reason = getattr(error, "msg", error)
+                raise UserError(f"{file}, line {number}: not JSON ({reason}): mend the line") from None
             if not isinstance(row, dict):
                 raise UserError(f"{file}, line {number}: not a JSON object: give one object a line")
             yield number, row
