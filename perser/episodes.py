@@ -175,6 +175,13 @@ class EpisodeFile:
                 f"these episodes were drawn from another corpus ({self.corpus}) than {corpus.folder}: "
                 "draw them again with `perser episodes`"
             )
+        for episode in (*self.episodes, *self.validation_episodes):
+            for one in (*episode.support.utterances, *episode.query_utterances):
+                if one not in corpus.utterances:
+                    raise UserError(
+                        f"{episode.episode_id} names the utterance {one}, which {corpus.folder} lacks: "
+                        "draw episodes again with `perser episodes`"
+                    )
 
 
 def _episode(content: dict) -> Episode:

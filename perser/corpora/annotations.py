@@ -1,5 +1,5 @@
-"""All annotations of a corpus, kept as arrays of whole numbers: two million take 24 MB, not a gigabyte, and who
-labelled what is sorted in a second."""
+"""All annotations of a corpus, kept as arrays of whole numbers: two million take 24 MB, not a gigabyte, and
+who labelled what is sorted in a second."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from perser.audio import SAMPLE_RATE, BadAudio, load_audio
 from perser.corpora.listing import Annotation, LeftOut, Listing, Utterance
 from perser.corpora.prepared_tables import read_annotations, read_utterances, write_tables
-from perser.errors import UserError, unless_damaged
+from perser.errors import UserError, one_line, unless_damaged
 from perser.folders import whole_folder
 from perser.labels import EmotionSet
 
@@ -153,6 +153,7 @@ def fill_corpus(
     checks = _check_recordings(listed, listing.audio_root, min_seconds)
     bad = [check for check in checks if isinstance(check, LeftOut)]
     left_out += bad
+    left_out = [LeftOut(one_line(one.what), one_line(one.reason)) for one in left_out]
     _refuse_if_too_few(listing, listed, bad, left_out, allow_skips)
     good = {
         row.utterance_id: (row, check)
@@ -162,7 +163,9 @@ def fill_corpus(
     kept = [annotation for annotation in annotations if annotation.utterance_id in good]
     write_tables(folder, ((row, recording.seconds) for row, recording in good.values()), kept)
     card = _card(listing, folder, good, kept, left_out, dropped)
-    (folder / CARD).write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(card, indent=1, ensure_ascii=False) + "\n"
+    # A folder's name may be no Unicode either: what cannot be written is written as JSON escapes it.
+    (folder / CARD).write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 @dataclass(frozen=True)
@@ -177,10 +180,18 @@ def _one_a_name(utterances: Iterable[Utterance], left_out: list[LeftOut]) -> dic
     """Utterances by id, sorted; of two files with one id the second is left out."""
     by_id: dict[str, Utterance] = {}
     for row in utterances:
+        if not all(map(_is_unicode, (getattr(row, name) for name in row.__slots__))):
+            left_out.append(LeftOut(row.audio, "its name or text is not Unicode: rename it"))
+            continue
         first = by_id.setdefault(row.utterance_id, row)
         if first is not row:
             left_out.append(LeftOut(row.audio, f"its id {row.utterance_id} is that of {first.audio}"))
     return dict(sorted(by_id.items()))
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a table can hold it: bytes of a file's name that are no UTF-8 come as lone surrogates."""
+    return text.isascii() or text.isprintable() or not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _matching(
