@@ -31,7 +31,7 @@ _LARGEST_KERNEL = 1 << 20
 """Values of torchaudio's kernel for an unusual rate (44,101 Hz: 700 million) above which scipy resamples."""
 _UNKNOWN_SIZE = 0x7FFF_0000
 """Bytes from which on a header's size says that whoever wrote it did not know it: a stream."""
-_PROMISED = re.compile(r"^(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
+_PROMISED = re.compile(r"^ *(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
 
 
 class BadAudio(Exception):
@@ -79,6 +79,14 @@ def at_sample_rate(waveform: torch.Tensor, rate: int) -> torch.Tensor:
     return resample(waveform, rate, SAMPLE_RATE)
 
 
+class _Content(BytesIO):
+    """A file's content, in which a damaged header may ask for a place before the beginning."""
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        start = (0, self.tell(), self.getbuffer().nbytes)[whence]
+        return super().seek(max(0, start + offset))
+
+
 def _size(source: Path | bytes) -> int:
     """Bytes. Raises BadAudio for what is no file, or cannot be looked at."""
     if isinstance(source, bytes):
@@ -111,7 +119,7 @@ def _decode(source: Path | bytes) -> tuple[torch.Tensor, int]:
     file must not stop a run of thousands: hence the two broad excepts.
     """
     try:
-        with soundfile.SoundFile(source if isinstance(source, Path) else BytesIO(source)) as file:
+        with soundfile.SoundFile(source if isinstance(source, Path) else _Content(source)) as file:
             _check_rate(file.samplerate)
             _check_length(file.frames / file.samplerate)
             waveform = _mixed(file)
@@ -127,8 +135,8 @@ def _mixed(file: soundfile.SoundFile) -> np.ndarray:
     """(num_samples,): averaged block by block, so that 64 channels take no more memory than one. What a
     header leaves out is not read either."""
     most = int(LONGEST_SECONDS * file.samplerate)
-    blocks, found = [], 0
-    for block in file.blocks(max(1, _BLOCK // file.channels), dtype="float32", always_2d=True):
+    blocks, found, size = [], 0, max(1, _BLOCK // file.channels)
+    while len(block := file.read(size, dtype="float32", always_2d=True)):
         blocks.append(block[:, 0].copy() if file.channels == 1 else block.mean(axis=1))
         found += len(block)
         if found > most:

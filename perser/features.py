@@ -68,7 +68,7 @@ class FeatureStore:
         spans: Iterable[tuple[str, int, int]],
         checksums: Sequence[int] | None = None,
     ) -> None:
-        """`spans`: of each utterance its id, its first row and how many it has. `checksums` (CRC-32): of their
+        """`spans`: of each utterance its id, its first row and how many it has. `checksums`: CRC-32 of their
         rows, in the same order; none: they are not checked."""
         self.level = level
         self._rows = rows
