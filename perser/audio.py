@@ -137,7 +137,8 @@ def _mixed(file: soundfile.SoundFile) -> np.ndarray:
     most = int(LONGEST_SECONDS * file.samplerate)
     blocks, found, size = [], 0, max(1, _BLOCK // file.channels)
     while len(block := file.read(size, dtype="float32", always_2d=True)):
-        blocks.append(block[:, 0].copy() if file.channels == 1 else block.mean(axis=1))
+        with np.errstate(over="ignore"):  # what overflows is not finite, and refused as that
+            blocks.append(block[:, 0].copy() if file.channels == 1 else block.mean(axis=1))
         found += len(block)
         if found > most:
             _check_length(found / file.samplerate)

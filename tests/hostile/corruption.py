@@ -18,7 +18,19 @@ from perser.errors import UserError
 
 MORE = int(os.environ.get("HOSTILE_TIMES", "1"))
 """How many times as many examples as the ordinary suite tries."""
-TEXTS = (b"", b"\x00", b"\xff\xfe\x00", b"\r\n", b"\t", b'"', b"'", b"\\", b"[" * 3000, b"{" * 3000, b"9" * 5000)
+TEXTS = (
+    b"",
+    b"\x00",
+    b"\xff\xfe\x00",
+    b"\r\n",
+    b"\t",
+    b'"',
+    b"'",
+    b"\\",
+    b"[" * 3000,
+    b"{" * 3000,
+    b"9" * 5000,
+)
 PIECES = (*TEXTS, b"../" * 20, b"/etc/passwd", b"\xef\xbb\xbf", b"a" * 200_000, b"\\ud800", b"null", b"1e999")
 PIECES = (*PIECES, b"-1", b"\x1b[2J", b" " * 60_000, b"\xed\xa0\x80", "é".encode("latin-1"), b"!!python/none")
 
@@ -54,7 +66,9 @@ def corrupted(draw: st.DrawFn, content: bytes) -> bytes:
         return content[:at] + bytes(length) + content[at + length :]
     if kind == "encode":
         return _encoded(content, draw(st.sampled_from(("utf-16", "utf-8-sig", "utf-32", "crlf", "cr"))))
-    return draw(st.sampled_from((b"", bytes(100), b"\x7fELF", b"PK\x03\x04", pickle.dumps([1]), b"{}", b"[]")))
+    return draw(
+        st.sampled_from((b"", bytes(100), b"\x7fELF", b"PK\x03\x04", pickle.dumps([1]), b"{}", b"[]"))
+    )
 
 
 def _encoded(content: bytes, encoding: str) -> bytes:

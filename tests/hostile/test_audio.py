@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import resource
 import struct
@@ -21,7 +22,7 @@ from perser import audio
 from perser.audio import LONGEST_SECONDS, BadAudio, at_sample_rate, load_audio
 from perser.recognizer import waveform_of
 
-from .corruption import corrupted, examples, result_or_line, untouched
+from .corruption import Trap, corrupted, examples, result_or_line, untouched
 
 
 def tone(seconds: float = 0.4, rate: int = 16_000) -> np.ndarray:
@@ -52,7 +53,7 @@ def test_a_corrupted_recording_is_a_waveform_or_a_line(kind: str, data: st.DataO
 
 @pytest.mark.parametrize("kind", ["WAV", "AIFF", "FLAC", "MP3"])
 def test_a_recording_that_was_cut_short_is_not_taken_for_whole(kind: str):
-    with pytest.raises(BadAudio, match="cut short|unreadable"):
+    with pytest.raises(BadAudio, match=r"cut short|unreadable"):
         load_audio(WHOLE[kind][: len(WHOLE[kind]) // 2])
 
 
@@ -179,19 +180,22 @@ def test_what_ffmpeg_decodes_is_bounded_too(monkeypatch):
 def test_names_that_are_no_files(tmp_path: Path):
     loop = tmp_path / "loop.wav"
     loop.symlink_to(loop)
-    import os
-
     os.mkfifo(tmp_path / "pipe.wav")  # reading it would wait for ever
-    for path in (loop, tmp_path / "pipe.wav", tmp_path, Path("/dev/zero"), Path("a\0b"), tmp_path / "nowhere"):
-        with pytest.raises(BadAudio, match="missing|cannot be opened"):
+    for path in (
+        loop,
+        tmp_path / "pipe.wav",
+        tmp_path,
+        Path("/dev/zero"),
+        Path("a\0b"),
+        tmp_path / "nowhere",
+    ):
+        with pytest.raises(BadAudio, match=r"missing|cannot be opened"):
             load_audio(path)
     with pytest.raises(BadAudio, match="cannot be opened: File name too long"):
         waveform_of("x" * 5000)
 
 
 def test_a_pickle_is_no_recording_and_runs_no_code(tmp_path: Path):
-    from .corruption import Trap
-
     path = tmp_path / "in" / "clip.wav"
     path.parent.mkdir()
     path.write_bytes(pickle.dumps(Trap(tmp_path / "run")))
@@ -200,7 +204,7 @@ def test_a_pickle_is_no_recording_and_runs_no_code(tmp_path: Path):
 
 
 def test_predict_names_every_hostile_clip_and_goes_on(tmp_path: Path):
-    """As a stranger's folder is met by the command, in a process of its own: a reason a line, no traceback."""
+    """As a stranger's folder is met by the command, in a process of its own: one line, no traceback."""
     (tmp_path / "\x1b[31mred.wav").write_bytes(b"no sound")
     done = subprocess.run(
         [sys.executable, "-m", "perser.cli", "predict", "--model", str(tmp_path), str(tmp_path)],
