@@ -85,7 +85,8 @@ def write_manifest(folder: Path, utterances: int, annotations: int, seed: int = 
     for number in range(FILES):
         soundfile.write(folder / f"{number}.wav", 0.1 * rng.standard_normal(1_600), 16_000)
     draw = random.Random(seed)
-    listeners = max(4, annotations // PER_LISTENER)
+    turns = -(-annotations // utterances)
+    listeners = max(2 * turns, annotations // PER_LISTENER)
     with (folder / "manifest.csv").open("w", encoding="utf-8") as stream:
         stream.write("utterance_id,path,speaker,listener,emotions,text\n")
         for row in range(annotations):

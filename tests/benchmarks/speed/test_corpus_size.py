@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchmarks.speed import corpus_size as measured
+from benchmarks.speed.corpus_size import corpus_size, write_manifest
+from perser.corpora.manifest import manifest
+from perser.errors import UserError
+
+
+def test_a_small_corpus_is_measured_from_the_manifest_to_the_episodes(tmp_path, monkeypatch):
+    """Both corpora small: what is tested is that every stage runs and is within its bound."""
+    monkeypatch.setattr(measured, "SMALL", 600)
+    corpus_size(1_200, 8_000, folder=tmp_path, json=tmp_path / "figures.json")
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    large = figures["large"]
+    assert all(large[name] <= bound for name, bound in figures["bounds"].items())
+    assert figures["ratios"]["episode_large_vs_small"] == pytest.approx(
+        large["seconds_episode"] / figures["small"]["seconds_episode"]
+    )
+    assert figures["ratios"]["episode_large_vs_small"] < 10
+    assert [path.name for path in tmp_path.iterdir()] == ["figures.json"]
+
+
+def test_the_manifest_has_the_rows_that_were_asked_for(tmp_path):
+    write_manifest(tmp_path / "in", 500, 3_200)
+    listing = manifest(tmp_path / "in")
+    assert len(listing.utterances) == 500
+    assert (
+        len(listing.annotations) == len({(a.utterance_id, a.listener) for a in listing.annotations}) == 3_200
+    )
+
+
+def test_counts_that_make_no_corpus_are_named():
+    with pytest.raises(UserError, match="utterances: at least 3000"):
+        corpus_size(10, 100)
