@@ -16,7 +16,7 @@ from typing import Any, Self
 import torch
 from safetensors.torch import load_file, save_file
 
-from perser.errors import UserError, unless_damaged
+from perser.errors import unless_damaged
 from perser.hub import trained_model_folder
 from perser.seal import check_seal, seal
 from speechlm_icl.configuration import CONFIG, SpeechLMConfig, read_config
