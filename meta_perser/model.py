@@ -28,6 +28,8 @@ from perser.seal import check_seal, seal
 MARKER = CONFIG
 """The file that every folder of such a model has."""
 WEIGHTS = "recogniser.safetensors"
+SEALED = (CONFIG, "*.safetensors", "encoder/*")
+"""The files that make such a model what it is (`perser.seal`)."""
 _FIELDS = ("emotions", "scope", "head_size", "kept_layers", "frame_window", "logit_scale", "extra")
 
 
@@ -183,7 +185,7 @@ class EmotionRecognizer(nn.Module):
             "extra": extra,
         }
         (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-        seal(folder, (CONFIG, WEIGHTS, "encoder/*"))
+        seal(folder, SEALED)
 
     def fingerprint(self) -> str:
         """sha256 over every weight and setting that the logits depend on."""

@@ -14,7 +14,7 @@ from meta_perser.clips import ClipSource
 from meta_perser.gradient import GradientPersonalizer, balanced_loss
 from meta_perser.inner_loop import LossFunction
 from meta_perser.lslr import Rates, make_rates
-from meta_perser.model import CONFIG, WEIGHTS, EmotionRecognizer, extra_of
+from meta_perser.model import SEALED, EmotionRecognizer, extra_of
 from meta_perser.options import LslrOptions
 from perser.errors import UserError, unless_damaged
 from perser.seal import seal
@@ -75,7 +75,7 @@ class MetaPerSER:
         )
         state = {name: one.detach().contiguous() for name, one in self.rates.state_dict().items()}
         save_file(state, Path(folder) / RATES)
-        seal(Path(folder), (CONFIG, WEIGHTS, RATES, "encoder/*"))
+        seal(Path(folder), SEALED)
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> Self:

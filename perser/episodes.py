@@ -159,6 +159,11 @@ class EpisodeFile:
         self.check_corpus(corpus)
         allowed = set(self.split.utterances[part])
         tasks = tasks_of(corpus, self.person_axis)
+        if strangers := [person for person in self.split.persons[part] if person not in tasks]:
+            raise UserError(
+                f"the episodes name the {self.person_axis} {strangers[0]}, whom {corpus.folder} lacks: "
+                "draw them again with `perser episodes`"
+            )
         kept = (restrict(tasks[person], allowed) for person in self.split.persons[part])
         return [task for task in kept if task.utterances]
 

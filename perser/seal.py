@@ -1,5 +1,5 @@
-"""A seal on a model folder: the digests of its files, by which one that was cut or changed is told from what
-was saved. It says nothing of who saved it."""
+"""A seal on a folder of a model or a corpus: the digests of its files, by which one that was cut or changed
+is told from what was saved. It says nothing of who saved it."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ def seal(folder: Path, patterns: Iterable[str]) -> None:
     write_text_whole(folder / SEAL, json.dumps(digests, indent=1) + "\n")
 
 
-def check_seal(folder: Path) -> None:
-    """Raises UserError that names a sealed file which is gone or is not what was saved; a folder without a
-    seal is taken as it is."""
+def check_seal(folder: Path, remedy: str = "get the model again, or train it again") -> None:
+    """Raises UserError that names a sealed file which is gone or is not what was saved, and the remedy; a
+    folder without a seal is taken as it is."""
     if not (folder / SEAL).is_file():
         return
     digests = read_json(folder / SEAL)
     if digests is None:
-        raise UserError(f"{folder / SEAL} is damaged: get the model again, or train it again")
+        raise UserError(f"{folder / SEAL} is damaged: {remedy}")
     for name, digest in digests.items():
         file = folder / name
         if Path(name).is_absolute() or ".." in Path(name).parts or not file.is_file():
-            raise UserError(f"{folder} lacks {name}: get the model again, or train it again")
+            raise UserError(f"{folder} is damaged, it lacks {name}: {remedy}")
         if file_sha256(file) != digest:
             raise UserError(
-                f"{file} is not what was saved: get the model again; if the change is yours, delete {SEAL}"
+                f"{file} is damaged, it is not what was saved: {remedy} (a change of yours: delete {SEAL})"
             )

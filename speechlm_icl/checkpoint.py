@@ -25,6 +25,8 @@ from speechlm_icl.revisions import check_base, commit_of, portable_name, resolve
 
 WEIGHTS = "projector.safetensors"
 """What every model folder has."""
+SEALED = (CONFIG, WEIGHTS, f"{WHOLE}/*", f"{ADAPTER}/*")
+"""The files that make a model what it is (`perser.seal`)."""
 TRAINING = "training.json"
 """What a trained one has too: on whom, how, and what validation found."""
 
@@ -62,7 +64,7 @@ class SavedApart:
         state = {name: value.contiguous() for name, value in self.projector.state_dict().items()}
         save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
         self.language_model.save(folder)
-        seal(folder, (CONFIG, WEIGHTS, f"{WHOLE}/*", f"{ADAPTER}/*"))
+        seal(folder, SEALED)
         if push_to_hub:
             options = {name: value for name, value in hub.items() if name not in _OF_TRAINER}
             self.push_to_hub(repo_id or folder.name, **options)

@@ -27,6 +27,7 @@ from perser.corpora.prepared_tables import read_annotations, read_utterances, wr
 from perser.errors import UserError, one_line, unless_damaged
 from perser.folders import whole_folder
 from perser.labels import EmotionSet
+from perser.seal import check_seal, seal
 
 CARD = "corpus.json"
 FORMAT = "perser-corpus-1"
@@ -106,6 +107,7 @@ class Corpus:
         """Raises UserError if the folder is not a corpus prepared by this version."""
         folder = Path(folder)
         card = _read_card(folder)
+        check_seal(folder, "run `perser prepare` again")
         with unless_damaged(str(folder), "run `perser prepare` again"):
             rows, seconds = read_utterances(folder)
             utterances = {row.utterance_id: row for row in rows}
@@ -162,6 +164,7 @@ def fill_corpus(
     }
     kept = [annotation for annotation in annotations if annotation.utterance_id in good]
     write_tables(folder, ((row, recording.seconds) for row, recording in good.values()), kept)
+    seal(folder, ("utterances/*", "annotations/*"))
     card = _card(listing, folder, good, kept, left_out, dropped)
     text = json.dumps(card, indent=1, ensure_ascii=False) + "\n"
     # A folder's name may be no Unicode either: what cannot be written is written as JSON escapes it.

@@ -169,6 +169,8 @@ def _load(dataset: HuggingFaceDataset) -> Dataset:
                 f"{', '.join(table.column_names)}"
             )
     table = table.select_columns(sorted(set(columns.values())))  # no other recording or picture is decoded
+    with unless_damaged(f"--dataset.name {dataset.name}", "get it again"):
+        table.data.table.validate(full=True)  # without, damage lets Arrow read beyond its memory
     if isinstance(table.features[dataset.audio], datasets.Audio):
         table = table.cast_column(dataset.audio, datasets.Audio(decode=False))
     return table

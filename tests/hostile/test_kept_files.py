@@ -91,22 +91,28 @@ def test_a_corrupted_episodes_file_has_episodes_that_can_be_used_or_is_a_line(
         result_or_line(use)
 
 
-@examples(40)
-@given(data=st.data())
+@examples(60)
+@given(data=st.data(), sealed=st.booleans())
 def test_a_corrupted_prepared_corpus_can_be_used_or_is_a_line(
-    toy_corpus: Corpus, tmp_path: Path, data: st.DataObject
+    toy_corpus: Corpus, tmp_path: Path, data: st.DataObject, sealed: bool
 ):
     folder = tmp_path / "corpus"
     shutil.copytree(toy_corpus.folder, folder, dirs_exist_ok=True)
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    file = folder / data.draw(st.sampled_from(files))
+    name = data.draw(st.sampled_from(files))
+    file = folder / name
     file.write_bytes(data.draw(corrupted(file.read_bytes())))
+    if not sealed:
+        (folder / "checksums.json").unlink()
 
     def use() -> None:
         found = Corpus.load(folder)
         assert {one.utterance_id for one in found.annotations} <= set(found.utterances)
         found.emotions.multi_hot([one.emotions for one in found.annotations])
         assert found.name is not None
+        if sealed and name.endswith(".arrow"):
+            assert found.annotations == toy_corpus.annotations
+            assert found.utterances == toy_corpus.utterances
 
     with untouched(tmp_path):
         result_or_line(use)
