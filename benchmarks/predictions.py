@@ -7,6 +7,7 @@ order. The file's metadata, under the key `perser`, says how the answers came ab
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -20,11 +21,11 @@ import pyarrow.parquet as pq
 
 from benchmarks.answers import Answer
 from perser.episodes import Episode, EpisodeFile
-from perser.errors import UserError
+from perser.errors import UserError, unless_damaged
 from perser.labels import Emotions
 
 FORMAT = "perser-predictions-1"
-METADATA = b"perser"
+METADATA, DIGEST = b"perser", b"perser-sha256"
 PREFIX = "probability_"
 
 
@@ -71,11 +72,13 @@ class Predictions:
             columns[PREFIX + emotion] = pa.array(probabilities[:, place])
         seconds = [[one.seconds_personalize, one.seconds_predict] for one in self.answers]
         said = {"format": FORMAT, "seconds": seconds} | asdict(self.origin)
-        table = pa.table(columns).replace_schema_metadata({METADATA: json.dumps(said).encode()})
+        text = json.dumps(said).encode()
+        digest = hashlib.sha256(text).hexdigest().encode()
+        table = pa.table(columns).replace_schema_metadata({METADATA: text, DIGEST: digest})
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as temporary:
             written = Path(temporary) / path.name
-            pq.write_table(table, written)
+            pq.write_table(table, written, write_page_checksum=True)
             written.replace(path)
 
     @classmethod
@@ -84,27 +87,29 @@ class Predictions:
         said = read_metadata(path)
         if said is None:
             raise UserError(f"{path} is no file of predictions of this version: write it with `perser bench`")
-        try:
-            table = pq.read_table(path)
-        except (OSError, pa.ArrowException) as error:
-            why = " ".join(str(error).split())
-            raise UserError(f"{path} is damaged ({why}): delete it and run `perser bench` again") from error
-        names = [one for one in table.column_names if one.startswith(PREFIX)]
-        rows = np.stack([table[one].to_numpy() for one in names], axis=1)
-        ids = np.array(table["episode_id"].to_pylist())
-        starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]])
-        parts = np.split(rows, starts[1:])
-        seconds = said.pop("seconds")
-        given = [Answer(part, *times) for part, times in zip(parts, seconds, strict=True)]
-        emotions = tuple(one.removeprefix(PREFIX) for one in names)
-        return cls(Origin(**said), emotions, ids[starts].tolist(), given)
+        with unless_damaged(str(path), "delete it and run `perser bench` again"):
+            table = pq.read_table(path, page_checksum_verification=True)
+            names = [one for one in table.column_names if one.startswith(PREFIX)]
+            rows = np.stack([table[one].to_numpy() for one in names], axis=1)
+            if not np.isfinite(rows).all():
+                raise ValueError("probabilities that are not finite")
+            ids = np.array(table["episode_id"].to_pylist())
+            starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]])
+            parts = np.split(rows, starts[1:])
+            seconds = said.pop("seconds")
+            given = [Answer(part, *times) for part, times in zip(parts, seconds, strict=True)]
+            emotions = tuple(one.removeprefix(PREFIX) for one in names)
+            return cls(Origin(**said), emotions, ids[starts].tolist(), given)
 
 
 def read_metadata(path: Path) -> dict[str, Any] | None:
     """What the file says of itself, without reading its rows; None where it is no such file."""
     try:
-        said = json.loads((pq.read_schema(path).metadata or {})[METADATA])
-    except (OSError, KeyError, ValueError, pa.ArrowException):
+        kept = pq.read_schema(path).metadata or {}
+        said, digest = json.loads(kept[METADATA]), hashlib.sha256(kept[METADATA]).hexdigest().encode()
+    except (OSError, KeyError, ValueError, RecursionError, pa.ArrowException):
+        return None
+    if not isinstance(said, dict) or kept.get(DIGEST, digest) != digest:
         return None
     return said if said.pop("format", None) == FORMAT else None
 

@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 
 from meta_perser.audio_classification import write_transformers_files
-from meta_perser.model import CONFIG, extra_of
+from meta_perser.model import CONFIG, SEALED, extra_of
 from meta_perser.recognizer import GradientModel
 from meta_perser.saving import RATES
 from perser.exported import Exported, copy_safe_files
+from perser.seal import seal
 
 META = """A speech emotion recogniser that was meta-trained (Meta-PerSER, arXiv 2505.16220) to become one
 person's: gradient steps with learned rates on a few clips that the person labelled move its weights."""
@@ -37,6 +38,7 @@ def export_gradient_model(folder: Path, out: Path) -> Exported:
     copy_safe_files(folder / "encoder", out / "encoder")
     _forget_folders(out / CONFIG)
     write_transformers_files(out, emotions)
+    seal(out, SEALED)
     return Exported(
         summary=META if (out / RATES).is_file() else AVERAGE,
         transformers_code=CODE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perser.model_facts import ModelFacts, read_json
+from perser.model_facts import ModelFacts, emotions_in, read_json
 
 if TYPE_CHECKING:
     from meta_perser.recognizer import GradientModel
@@ -26,7 +26,7 @@ def load_gradient_model(folder: Path) -> GradientModel | None:
 def facts(folder: Path) -> ModelFacts | None:
     """What such a folder's files say; its encoder lies in it."""
     config = read_json(folder / CONFIG)
-    return None if config is None else ModelFacts("meta-perser", tuple(config.get("emotions", ())), ())
+    return None if config is None else ModelFacts("meta-perser", emotions_in(config), ())
 
 
 def export(folder: Path, out: Path) -> Exported:

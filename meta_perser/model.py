@@ -20,12 +20,17 @@ from meta_perser.loading import CONFIG
 from meta_perser.scope import lora_rank, lowest_moving_layer, refuse_below_windows
 from perser.adapters import is_adapter
 from perser.encoder import SpeechEncoder, mean_pool
-from perser.errors import UserError
+from perser.errors import UserError, unless_damaged
 from perser.labels import EmotionSet
+from perser.model_facts import read_json
+from perser.seal import check_seal, seal
 
 MARKER = CONFIG
 """The file that every folder of such a model has."""
 WEIGHTS = "recogniser.safetensors"
+SEALED = (CONFIG, "*.safetensors", "encoder/*")
+"""The files that make such a model what it is (`perser.seal`)."""
+_FIELDS = ("emotions", "scope", "head_size", "kept_layers", "frame_window", "logit_scale", "extra")
 
 
 @dataclass(frozen=True)
@@ -180,6 +185,7 @@ class EmotionRecognizer(nn.Module):
             "extra": extra,
         }
         (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+        seal(folder, SEALED)
 
     def fingerprint(self) -> str:
         """sha256 over every weight and setting that the logits depend on."""
@@ -195,16 +201,18 @@ class EmotionRecognizer(nn.Module):
     def from_pretrained(cls, folder: Path) -> EmotionRecognizer:
         """Load what `save_pretrained` wrote. Raises UserError where the folder holds no recogniser."""
         config = _read_config(folder)
-        model = cls(
-            SpeechEncoder.from_name(str(Path(folder) / "encoder")),
-            EmotionSet(tuple(config["emotions"])),
-            config["scope"],
-            config["head_size"],
-            config["kept_layers"],
-            config["frame_window"],
-            config["logit_scale"],
-        )
-        missing, unexpected = model.load_state_dict(load_file(Path(folder) / WEIGHTS), strict=False)
+        check_seal(Path(folder))
+        with unless_damaged(f"the model in {folder}", "train it again"):
+            model = cls(
+                SpeechEncoder.from_name(str(Path(folder) / "encoder")),
+                EmotionSet(tuple(config["emotions"])),
+                config["scope"],
+                config["head_size"],
+                config["kept_layers"],
+                config["frame_window"],
+                config["logit_scale"],
+            )
+            missing, unexpected = model.load_state_dict(load_file(Path(folder) / WEIGHTS), strict=False)
         if unexpected or any(map(_is_own, missing)):
             raise UserError(f"{folder}: {WEIGHTS} does not fit {CONFIG}: train it again")
         model.trained_parameters = sum(one.numel() for one in model.moving_parameters().values())
@@ -218,7 +226,10 @@ def _is_own(name: str) -> bool:
 
 def extra_of(folder: Path) -> dict:
     """What was saved beside the weights: rates, steps, loss weights."""
-    return _read_config(folder)["extra"]
+    extra = _read_config(folder)["extra"]
+    if not isinstance(extra, dict):
+        raise UserError(f"{Path(folder) / CONFIG} is damaged (extra): train the model again")
+    return extra
 
 
 def _read_config(folder: Path) -> dict:
@@ -227,4 +238,7 @@ def _read_config(folder: Path) -> dict:
         raise UserError(
             f"{folder} holds no {CONFIG}: train a model there with `perser pretrain` or `perser meta-train`"
         )
-    return json.loads(path.read_text(encoding="utf-8"))
+    config = read_json(path)
+    if missing := [name for name in _FIELDS if name not in (config or ())]:
+        raise UserError(f"{path} is damaged (no {missing[0]}): train the model again")
+    return config

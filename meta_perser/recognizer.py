@@ -19,7 +19,7 @@ from meta_perser.gradient import GradientPersonalizer, RecognizerPredictor, embe
 from meta_perser.model import EmotionRecognizer, extra_of
 from meta_perser.saving import RATES, MetaPerSER
 from perser.episodes import Support
-from perser.errors import UserError
+from perser.errors import UserError, unless_damaged
 from perser.labels import Emotions, EmotionSet
 from perser.waveforms import Waveforms
 
@@ -42,14 +42,17 @@ class GradientModel:
             trained = MetaPerSER.from_pretrained(folder)
             return cls(trained.model, trained.personalizer)
         extra = extra_of(folder)
-        chosen = extra["fine_tune"].get("head")
+        with unless_damaged(f"the model in {folder}", "train it again"):
+            chosen = extra["fine_tune"].get("head")
         if chosen is None:
             raise UserError(
                 f"the model in {folder} has no head of its own: give SSL-E's or a meta-trained one"
             )
         model = EmotionRecognizer.from_pretrained(folder)
-        model.set_scope(chosen["scope"])
-        return cls(model, lambda source: fine_tuning(model, source, chosen["rate"], extra))
+        with unless_damaged(f"the model in {folder}", "train it again"):
+            model.set_scope(chosen["scope"])
+            rate = float(chosen["rate"])
+        return cls(model, lambda source: fine_tuning(model, source, rate, extra))
 
     @property
     def emotions(self) -> EmotionSet:
@@ -72,8 +75,8 @@ class GradientModel:
         return {name: one.detach() for name, one in weights.items()}
 
     def predictor(self, tensors: Mapping[str, Tensor], labels: Sequence[Emotions]) -> GradientPredictor:
-        moving = {name: one.shape for name, one in self.model.moving_parameters().items()}
-        if tensors and {name: one.shape for name, one in tensors.items()} != moving:
+        moving = {name: (one.shape, one.dtype) for name, one in self.model.moving_parameters().items()}
+        if tensors and {name: (one.shape, one.dtype) for name, one in tensors.items()} != moving:
             raise UserError("its weights are not those that the model moves")
         device = self.model.layer_logits.device
         return GradientPredictor(self.model, {name: one.to(device) for name, one in tensors.items()})

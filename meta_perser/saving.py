@@ -14,9 +14,10 @@ from meta_perser.clips import ClipSource
 from meta_perser.gradient import GradientPersonalizer, balanced_loss
 from meta_perser.inner_loop import LossFunction
 from meta_perser.lslr import Rates, make_rates
-from meta_perser.model import EmotionRecognizer, extra_of
+from meta_perser.model import SEALED, EmotionRecognizer, extra_of
 from meta_perser.options import LslrOptions
-from perser.errors import UserError
+from perser.errors import UserError, unless_damaged
+from perser.seal import seal
 
 RATES = "rates.safetensors"
 
@@ -74,6 +75,7 @@ class MetaPerSER:
         )
         state = {name: one.detach().contiguous() for name, one in self.rates.state_dict().items()}
         save_file(state, Path(folder) / RATES)
+        seal(Path(folder), SEALED)
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> Self:
@@ -82,15 +84,16 @@ class MetaPerSER:
         model, extra = EmotionRecognizer.from_pretrained(folder), extra_of(folder)
         if not (folder / RATES).is_file() or "lslr" not in extra:
             raise UserError(f"{folder} holds no meta-trained model: train one with `perser meta-train`")
-        lslr = LslrOptions(**extra["lslr"])
-        rates = make_rates(list(model.moving_parameters()), extra["inner_steps"], 1.0, lslr)
-        rates.load_state_dict(load_file(folder / RATES))
-        return cls(
-            model=model,
-            rates=rates,
-            lslr=lslr,
-            inner_steps=extra["inner_steps"],
-            adaptation_steps=extra["adaptation_steps"],
-            class_weights=torch.tensor(extra["class_weights"]),
-            label_smoothing=extra["label_smoothing"],
-        )
+        with unless_damaged(f"the model in {folder}", "train it again"):
+            lslr = LslrOptions(**extra["lslr"])
+            rates = make_rates(list(model.moving_parameters()), extra["inner_steps"], 1.0, lslr)
+            rates.load_state_dict(load_file(folder / RATES))
+            return cls(
+                model=model,
+                rates=rates,
+                lslr=lslr,
+                inner_steps=extra["inner_steps"],
+                adaptation_steps=extra["adaptation_steps"],
+                class_weights=torch.tensor(extra["class_weights"]),
+                label_smoothing=extra["label_smoothing"],
+            )

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from perser.bare_words import gather_bare
-from perser.errors import UserError
+from perser.errors import UserError, one_line
 
+MOST_VALUES = 100_000
+"""In a file of options."""
 USAGE = "usage: perser COMMAND [--help] [--debug] [--config FILE.yaml] [options]"
 
 
@@ -43,8 +45,9 @@ def parse_command(
 
     Raises UserError that names the key.
     """
-    from jsonargparse import ArgumentError, ArgumentParser
+    from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
 
+    set_parsing_settings(import_path_denylist=["*"])  # else a file could name a module to be imported
     if bare := getattr(function, "bare", None):  # its list that takes words without an option's name
         arguments = gather_bare(arguments, inspect.signature(function), bare)
     parser = ArgumentParser(
@@ -61,7 +64,7 @@ def parse_command(
         parser.add_function_arguments(function, as_positional=False, sub_configs=True, fail_untyped=True)
     try:
         values = parser.instantiate(parser.parse_args(_with_bases(_named(function, list(arguments)))))
-    except (ArgumentError, ValueError, TypeError) as error:
+    except (ArgumentError, ValueError, TypeError, RecursionError) as error:
         raise UserError(_one_line(error)) from error
     for name in ("config", "base", *_instead(function)):
         values.pop(name, None)
@@ -113,23 +116,43 @@ def _with_bases(arguments: list[str]) -> list[str]:
 def _bases(config: Path) -> list[Path]:
     """The files that this one goes on from, the furthest first. Raises UserError where one is not there, or
     they go round in a circle."""
-    import yaml
-
     found = [config]
-    while True:
-        try:
-            content = yaml.safe_load(found[0].read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError):
-            break  # the parser says what is wrong with it
-        if not isinstance(content, dict) or content.get("base") is None:
-            break
-        base = found[0].parent / str(content["base"])
+    while (named := _options_in(found[0]).get("base")) is not None:
+        base = found[0].parent / str(named)
         if not base.is_file():
             raise UserError(f"{found[0]}: its base {base} is not there")
         if any(base.samefile(one) for one in found):
             raise UserError(f"{found[0]}: its base {base} goes on from it: that is a circle")
         found.insert(0, base)
     return found[:-1]
+
+
+def _options_in(config: Path) -> dict[str, Any]:
+    """What a file of options says; nothing where it is none, of which the parser says what is wrong. Raises
+    UserError for one that a parser should not be given."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    except RecursionError:
+        raise UserError(f"{config} is nested too deep: is it a file of options?") from None
+    if _size(content, {}) > MOST_VALUES:
+        raise UserError(f"{config} comes to more than {MOST_VALUES} values: is it a file of options?")
+    return content if isinstance(content, dict) else {}
+
+
+def _size(content: object, known: dict[int, int]) -> int:
+    """How many values a YAML file comes to once its references are written out: nine lines can name a
+    thousand million. `known`: of the parts that were counted, by their id."""
+    if not isinstance(content, dict | list):
+        return 1
+    if id(content) not in known:
+        known[id(content)] = MOST_VALUES  # of a part that holds itself
+        inside = [*content, *content.values()] if isinstance(content, dict) else content
+        known[id(content)] = 1 + sum(_size(one, known) for one in inside)
+    return known[id(content)]
 
 
 def asked_instead(function: Callable[..., None], arguments: Sequence[str]) -> Callable[[], None] | None:
@@ -200,7 +223,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _fail(message: str, status: int = 2) -> None:
-    print(f"perser: error: {message}", file=sys.stderr)
+    print(f"perser: error: {one_line(message)}", file=sys.stderr)
     raise SystemExit(status)
 
 

@@ -22,7 +22,7 @@ def clip_paths(given: Iterable[str | Path]) -> list[Path]:
     or `.lst`, a path a line, relative to the list) names. Raises UserError for a folder without any."""
     found: list[Path] = []
     for path in map(Path, given):
-        if path.is_dir():
+        if _is_folder(path):
             inside = sorted(one for one in path.rglob("*") if one.suffix.lower() in AUDIO_SUFFIXES)
             if not inside:
                 raise UserError(f"{path} is a folder without recordings: give another one, or files")
@@ -39,15 +39,20 @@ def read_examples(path: Path) -> list[tuple[Path, Emotions]]:
     """The rows of a CSV file with the columns `path` (relative to the file) and `emotions` (several between
     `;`). Raises UserError that names the file and the line."""
     lines = csv.DictReader(_text(path).splitlines())
-    missing = {"path", "emotions"} - set(lines.fieldnames or ())
-    if missing:
-        raise UserError(f"{path} has no column {' and '.join(sorted(missing))}: its first line names them")
     examples = []
-    for row in lines:
-        emotions = parse_emotions(row["emotions"] or "")
-        if not row["path"] or not emotions:
-            raise UserError(f"{path}, line {lines.line_num}: a row without a path or without an emotion")
-        examples.append((path.parent / row["path"].strip(), emotions))
+    try:
+        missing = {"path", "emotions"} - set(lines.fieldnames or ())
+        if missing:
+            raise UserError(
+                f"{path} has no column {' and '.join(sorted(missing))}: its first line names them"
+            )
+        for row in lines:
+            emotions = parse_emotions(row["emotions"] or "")
+            if not row["path"] or not emotions:
+                raise UserError(f"{path}, line {lines.line_num}: a row without a path or without an emotion")
+            examples.append((path.parent / row["path"].strip(), emotions))
+    except csv.Error as error:
+        raise UserError(f"{path}, line {lines.line_num}: {error}: mend the line") from error
     return examples
 
 
@@ -58,6 +63,13 @@ def parse_example(text: str) -> tuple[Path, Emotions]:
     if not equals or not path or not emotions:
         raise UserError(f"enroll: '{text}' is not of the form clip.wav=emotion or clip.wav=emotion,emotion")
     return Path(path), emotions
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that is too long: whoever opens it says so
+        return False
 
 
 def _text(path: Path) -> str:

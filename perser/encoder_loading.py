@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 from transformers.utils import logging as transformers_logging
@@ -15,6 +15,7 @@ from transformers.utils import logging as transformers_logging
 from perser.encoder_families import ENCODER_RATE, FAMILIES, Family
 from perser.errors import UserError
 from perser.hub import ModelSource, find_model, out_of_reach
+from perser.pickles import refuse_pickles
 
 TINY_NAMES: dict[str, str] = {f"tiny-{kind.removesuffix('-audio')}": kind for kind in FAMILIES}
 """Encoders with random weights, built on the spot: name -> model type."""
@@ -97,6 +98,8 @@ def _pretrained(name: str, source: ModelSource, commit: str | None) -> Parts:
     where: dict[str, Any] = {"local_files_only": source.offline}
     where |= {} if commit is None else {"revision": commit}
     family = FAMILIES.get(_model_type(name, source, where))
+    if source.is_folder:
+        refuse_pickles(Path(source.path), "encoder")
     try:
         config = family.config_class.from_pretrained(source.path, **where)
         extractor = family.extractor_class.from_pretrained(source.path, **where)
@@ -105,10 +108,11 @@ def _pretrained(name: str, source: ModelSource, commit: str | None) -> Parts:
             config=_without_randomness(config),
             dtype=torch.float32,
             key_mapping=family.key_mapping,
+            use_safetensors=True,
             output_loading_info=True,
             **where,
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # a damaged folder makes the libraries raise anything at all
         raise UserError(f"cannot load the encoder '{name}': {_first_line(error)}") from error
     if missing := sorted(report["missing_keys"]):  # transformers would fill them with random numbers
         raise UserError(f"the weights of '{name}' lack {len(missing)} tensors, such as {missing[0]}")
@@ -120,12 +124,12 @@ def _pretrained(name: str, source: ModelSource, commit: str | None) -> Parts:
 def _model_type(name: str, source: ModelSource, where: dict[str, Any]) -> str:
     try:
         settings, _ = PretrainedConfig.get_config_dict(source.path, **where)
-    except (OSError, ValueError) as error:
+        model_type = settings.get("model_type")
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         if source.offline and not source.is_folder:
             raise out_of_reach(name, "encoder", ", ".join(TINY_NAMES)) from error
         raise UserError(f"cannot read the config.json of '{name}': {_first_line(error)}") from error
-    model_type = settings.get("model_type")
-    if model_type not in FAMILIES:
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise UserError(
             f"'{name}' is a model of type '{model_type}', not a supported speech encoder: "
             f"{', '.join(FAMILIES)}"
@@ -143,4 +147,4 @@ def _without_randomness(config: PretrainedConfig) -> PretrainedConfig:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]
+    return (str(error).strip() or type(error).__name__).split("\n")[0]

@@ -10,15 +10,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
+from perser.corpora.annotations import Annotations
 from perser.enrolment import MODES, EnrolmentMode, draw_pairs
-from perser.errors import UserError
+from perser.errors import UserError, unless_damaged
 from perser.folders import write_text_whole
 from perser.labels import Emotions, EmotionSet, decide
-from perser.splits import Part, PersonAxis, Scenario, Split, SplitOptions, split_corpus
+from perser.splits import PARTS, Part, PersonAxis, Scenario, Split, SplitOptions, split_corpus
 
 if TYPE_CHECKING:
     from perser.corpora.corpus import Corpus
@@ -139,15 +140,16 @@ class EpisodeFile:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise UserError(f"{path} is not there: draw episodes with `perser episodes`") from None
-        except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+        except (ValueError, OSError, RecursionError) as error:
             raise UserError(f"{path} is not an episodes file: {error}") from error
         if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
             raise UserError(f"{path} is not an episodes file of this version: draw it with `perser episodes`")
-        content["split"] = Split(**content["split"])
-        for key in ("episodes", "validation_episodes"):
-            content[key] = tuple(_episode(one) for one in content[key])
-        content["emotions"] = tuple(content["emotions"])
-        return cls(**content)
+        with unless_damaged(str(path), "draw episodes again with `perser episodes`"):
+            content["split"] = _split(content["split"])
+            for key in ("episodes", "validation_episodes"):
+                content[key] = tuple(_episode(one) for one in content[key])
+            content["emotions"] = _words(content["emotions"])
+            return _checked(cls(**content))
 
     def tasks(self, corpus: Corpus, part: Part) -> list[Task]:
         """The tasks of one part's persons on that part's utterances.
@@ -157,6 +159,11 @@ class EpisodeFile:
         self.check_corpus(corpus)
         allowed = set(self.split.utterances[part])
         tasks = tasks_of(corpus, self.person_axis)
+        if strangers := [person for person in self.split.persons[part] if person not in tasks]:
+            raise UserError(
+                f"the episodes name the {self.person_axis} {strangers[0]}, whom {corpus.folder} lacks: "
+                "draw them again with `perser episodes`"
+            )
         kept = (restrict(tasks[person], allowed) for person in self.split.persons[part])
         return [task for task in kept if task.utterances]
 
@@ -173,6 +180,13 @@ class EpisodeFile:
                 f"these episodes were drawn from another corpus ({self.corpus}) than {corpus.folder}: "
                 "draw them again with `perser episodes`"
             )
+        for episode in (*self.episodes, *self.validation_episodes):
+            for one in (*episode.support.utterances, *episode.query_utterances):
+                if one not in corpus.utterances:
+                    raise UserError(
+                        f"{episode.episode_id} names the utterance {one}, which {corpus.folder} lacks: "
+                        "draw episodes again with `perser episodes`"
+                    )
 
 
 def _episode(content: dict) -> Episode:
@@ -181,26 +195,60 @@ def _episode(content: dict) -> Episode:
         episode_id=content["episode_id"],
         person=content["person"],
         seed=content["seed"],
-        support=Support(tuple(support["utterances"]), _labels(support["emotions"]), support["seed"]),
-        query_utterances=tuple(content["query_utterances"]),
+        support=Support(_words(support["utterances"]), _labels(support["emotions"]), support["seed"]),
+        query_utterances=_words(content["query_utterances"]),
         query_emotions=_labels(content["query_emotions"]),
     )
 
 
-def _labels(content: Iterable[Iterable[str]]) -> tuple[Emotions, ...]:
-    return tuple(tuple(emotions) for emotions in content)
+def _labels(content: Iterable[list[str]]) -> tuple[Emotions, ...]:
+    return tuple(_words(emotions) for emotions in content)
+
+
+def _words(content: list[str]) -> tuple[str, ...]:
+    """Raises TypeError for what is no list of texts: a text is a list of letters to Python."""
+    if not isinstance(content, list) or not all(isinstance(one, str) for one in content):
+        raise TypeError("a list of texts is something else")
+    return tuple(content)
+
+
+def _split(content: dict) -> Split:
+    split = Split(**content)
+    for part in PARTS:
+        _words(split.persons[part])
+        _words(split.utterances[part])
+    return split
+
+
+def _checked(drawn: EpisodeFile) -> EpisodeFile:
+    """The same; raises ValueError where its parts do not belong together."""
+    if drawn.person_axis not in get_args(PersonAxis) or drawn.mode not in MODES:
+        raise ValueError("an unknown person_axis or mode")
+    known = set(drawn.emotions)
+    for episode in (*drawn.episodes, *drawn.validation_episodes):
+        support = episode.support
+        if len(support) != len(support.emotions):
+            raise ValueError(f"{episode.episode_id}: as many labels as utterances are needed")
+        if len(episode.query_utterances) != len(episode.query_emotions):
+            raise ValueError(f"{episode.episode_id}: as many labels as utterances are needed")
+        if not known.issuperset(set().union(*support.emotions, *episode.query_emotions)):
+            raise ValueError(f"{episode.episode_id}: an emotion outside {', '.join(drawn.emotions)}")
+        if not all(isinstance(one, int) and one >= 0 for one in (episode.seed, support.seed)):
+            raise ValueError(f"{episode.episode_id}: a seed is a whole number")
+        if not (isinstance(episode.episode_id, str) and isinstance(episode.person, str)):
+            raise ValueError("episode_id and person are texts")
+    return drawn
 
 
 def tasks_of(corpus: Corpus, person_axis: PersonAxis) -> dict[str, Task]:
     """Every person's task. On the speaker axis an utterance has the labels that its listeners, averaged,
     put above 1/C; on the listener axis each listener's own."""
-    pairs: dict[str, list[tuple[str, Emotions]]] = defaultdict(list)
     if person_axis == "listener":
-        for annotation in corpus.annotations:
-            pairs[annotation.listener].append((annotation.utterance_id, annotation.emotions))
-    else:
-        for utterance_id, emotions in aggregated_labels(corpus).items():
-            pairs[corpus.utterances[utterance_id].speaker].append((utterance_id, emotions))
+        own = Annotations.of(corpus.annotations).by_listener()
+        return {person: Task(person, *of_person) for person, of_person in own.items()}
+    pairs: dict[str, list[tuple[str, Emotions]]] = defaultdict(list)
+    for utterance_id, emotions in aggregated_labels(corpus).items():
+        pairs[corpus.utterances[utterance_id].speaker].append((utterance_id, emotions))
     return {
         person: Task(person, *map(tuple, zip(*sorted(of_person), strict=True)))
         for person, of_person in sorted(pairs.items())
@@ -210,15 +258,13 @@ def tasks_of(corpus: Corpus, person_axis: PersonAxis) -> dict[str, Task]:
 def aggregated_labels(corpus: Corpus) -> dict[str, Emotions]:
     """Utterance id to the emotions whose mean share over the listeners is above 1/C; where none is
     (all equal), those with the largest share."""
-    given: dict[str, list[Emotions]] = defaultdict(list)
-    for annotation in corpus.annotations:
-        given[annotation.utterance_id].append(annotation.emotions)
-    labels = {}
-    for utterance_id, emotions in given.items():
-        share = corpus.emotions.distribution(emotions).mean(axis=0)
-        chosen = decide(share)
-        labels[utterance_id] = corpus.emotions.words(chosen if chosen.any() else share == share.max())
-    return labels
+    names, shares = Annotations.of(corpus.annotations).shares(corpus.emotions)
+    chosen = decide(shares)
+    chosen = np.where(chosen.any(axis=1, keepdims=True), chosen, shares == shares.max(axis=1, keepdims=True))
+    words: dict[bytes, Emotions] = {}
+    for row in np.unique(chosen, axis=0):
+        words[row.tobytes()] = corpus.emotions.words(row)
+    return {name: words[row.tobytes()] for name, row in zip(names, chosen, strict=True)}
 
 
 def aggregated_targets(tasks: Sequence[Task], emotions: EmotionSet) -> dict[str, np.ndarray]:

@@ -23,6 +23,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
@@ -35,7 +36,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from perser.encoder import SpeechEncoder, mean_pool, pad, window_means
-from perser.errors import UserError
+from perser.errors import UserError, unless_damaged
 from perser.parts import made_in_parts
 
 Level = str
@@ -62,21 +63,34 @@ class Recordings(Protocol):
 class FeatureStore:
     """One level of features of one corpus: all utterances' rows, and where each one's are."""
 
-    def __init__(self, level: Level, rows: np.ndarray, spans: Iterable[tuple[str, int, int]]) -> None:
-        """`spans`: of each utterance its id, its first row and how many it has."""
+    def __init__(
+        self,
+        level: Level,
+        rows: np.ndarray,
+        spans: Iterable[tuple[str, int, int]],
+        checksums: Sequence[int] | None = None,
+    ) -> None:
+        """`spans`: of each utterance its id, its first row and how many it has. `checksums`: CRC-32 of their
+        rows, in the same order; none: they are not checked."""
         self.level = level
         self._rows = rows
         self._spans = {utterance_id: (start, count) for utterance_id, start, count in spans}
+        self._unchecked = dict(zip(self._spans, checksums or (), strict=False))
 
     @classmethod
     def open(cls, folder: Path) -> Self:
         """A store on disk, memory-mapped: opens at once and reads only what is asked for."""
-        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        try:
-            rows = np.load(folder / "features.npy", mmap_mode="r")
-        except (OSError, ValueError) as error:
-            raise UserError(f"the feature cache {folder} is damaged ({error}): delete it") from error
-        return cls(index["level"], rows, index["spans"])
+        with unless_damaged(f"the feature cache {folder}", "delete it"):
+            index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+            rows = np.load(folder / "features.npy", mmap_mode="r", allow_pickle=False)
+            spans, checksums = index["spans"], index.get("crc32")
+            if not (isinstance(rows, np.memmap) and rows.dtype == np.float32 and rows.ndim >= 2):
+                raise ValueError("features.npy holds no table of float32")
+            if not all(0 <= start <= start + count <= len(rows) for _, start, count in spans):
+                raise ValueError("index.json names rows that are not there")
+            if checksums is not None and len(checksums) != len(spans):
+                raise ValueError("index.json has not as many checksums as utterances")
+            return cls(index["level"], rows, spans, checksums)
 
     @classmethod
     def of(cls, level: Level, features: Mapping[str, np.ndarray]) -> Self:
@@ -96,9 +110,14 @@ class FeatureStore:
 
     def __getitem__(self, utterance_id: str) -> Tensor:
         """A float32 copy: (T, F), (L + 1, D), (T, D) or (ceil(T / n), L + 1, D) by level. Raises KeyError for
-        an unknown id."""
+        an unknown id, UserError where the file is not what was written (checked when it is first read)."""
         start, rows = self._spans[utterance_id]
-        return torch.from_numpy(np.array(self._rows[start : start + rows]))
+        features = np.array(self._rows[start : start + rows])
+        checksum = self._unchecked.pop(utterance_id, None)
+        if checksum is not None and zlib.crc32(features) != checksum:
+            where = getattr(self._rows, "filename", "")
+            raise UserError(f"the feature cache {where} is damaged ('{utterance_id}'): delete it")
+        return torch.from_numpy(features)
 
     def num_rows(self, utterance_id: str) -> int:
         """How many rows `self[utterance_id]` has, without reading them."""
@@ -138,7 +157,10 @@ def cached_features(
                 _write(recordings, encoder, level, part, slice(number, None, count))
 
         made_in_parts(folder, write, _join)
-    return FeatureStore.open(folder)
+    store = FeatureStore.open(folder)
+    if store.level != level or any(one not in store for one in recordings.utterance_ids):
+        raise UserError(f"the feature cache {folder} is damaged (utterances are missing): delete it")
+    return store
 
 
 def encode_clips(encoder: SpeechEncoder, waveforms: Sequence[Tensor], level: Level) -> list[Tensor]:
@@ -180,6 +202,7 @@ def _write(recordings: Recordings, encoder: SpeechEncoder, level: Level, folder:
         row_shape = (encoder.num_layers + 1, *row_shape)
     batches = _batches(recordings, encoder)[chosen]
     spans: list[tuple[str, int, int]] = []
+    checksums: list[int] = []
     row = 0
     with (
         (folder / "features.npy").open("wb") as file,
@@ -189,16 +212,18 @@ def _write(recordings: Recordings, encoder: SpeechEncoder, level: Level, folder:
         for utterance_id, features in _encoded(recordings, encoder, level, batches):
             file.write(features.data)
             spans.append((utterance_id, row, len(features)))
+            checksums.append(zlib.crc32(features))
             row += len(features)
             progress.update()
         _write_header(file, (row, *row_shape))
-    index = {"level": level, "encoder": encoder.name, "spans": spans}
+    index = {"level": level, "encoder": encoder.name, "spans": spans, "crc32": checksums}
     (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
 
 
 def _join(parts: Sequence[Path], folder: Path) -> None:
     """One store of the parts' rows, one part after the other."""
     spans: list[tuple[str, int, int]] = []
+    checksums: list[int] = []
     first = 0
     with (folder / "features.npy").open("wb") as file:
         for part in parts:
@@ -210,9 +235,10 @@ def _join(parts: Sequence[Path], folder: Path) -> None:
                 shutil.copyfileobj(own, file, _COPY_BYTES)
             index = json.loads((part / "index.json").read_text(encoding="utf-8"))
             spans += [(utterance_id, first + row, count) for utterance_id, row, count in index["spans"]]
+            checksums += index["crc32"]
             first += rows
         _write_header(file, (first, *row_shape))
-    index["spans"] = spans
+    index |= {"spans": spans, "crc32": checksums}
     (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
 
 

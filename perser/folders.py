@@ -38,6 +38,8 @@ def whole_folder(out: Path, marker: str) -> Iterator[Path]:
     existing folder with something in it is left alone with a UserError, so nothing of the user's is lost.
     """
     out = Path(out)
+    if out.is_symlink():  # what it leads to is replaced, not the link
+        out = out.resolve()
     refuse_foreign(out, marker)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

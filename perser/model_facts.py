@@ -69,6 +69,12 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """The object in a JSON file; None where there is none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
+
+
+def emotions_in(config: dict[str, Any]) -> Emotions:
+    """The emotions that a model's configuration lists; none where it is damaged."""
+    listed = config.get("emotions")
+    return tuple(map(str, listed)) if isinstance(listed, list) else ()

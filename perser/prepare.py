@@ -52,7 +52,11 @@ def prepare(
     )
     with whole_folder(out, CARD) as folder:
         source = {"audio_out": folder / "audio"} if _makes_audio(reader) else {"root": root}
-        fill_corpus(reader(**source, **options), folder, allow_skips=allow_skips)
+        try:
+            listing = reader(**source, **options)
+        except OSError as error:  # a folder that may not be entered, a file that cannot be read
+            raise UserError(f"cannot read {error.filename or root}: {error.strerror or error}") from error
+        fill_corpus(listing, folder, allow_skips=allow_skips)
     _print_summary(out, Corpus.load(out).card)
 
 

@@ -7,10 +7,13 @@ runs no code.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -19,9 +22,11 @@ from perser.errors import UserError
 from perser.labels import Emotions
 from perser.route_model import RouteModel
 
-FORMAT = "perser-profile-2"
+FORMAT = "perser-profile-3"
 TENSOR, AUDIO = "tensor:", "audio:"
 """Tensors' names in the file: a route's by the first and its name, clips by the second and a number."""
+DIGEST = "sha256"
+"""Of the header and the tensors, in the header: tells a damaged profile, not who made it."""
 
 
 @dataclass(frozen=True)
@@ -68,13 +73,16 @@ class Profile:
             "model": self.model,
             "fingerprint": self.fingerprint,
             "emotions": json.dumps(self.emotions),
-            "enrolled": json.dumps([[one.name, one.emotions] for one in self.enrolled], ensure_ascii=False),
+            "enrolled": json.dumps([[one.name, one.emotions] for one in self.enrolled]),
         }
         path = Path(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             owned = {name: one.detach().cpu().clone().contiguous() for name, one in tensors.items()}
-            save_file(owned, path, metadata=header)
+            header[DIGEST] = _digest(header, owned)
+            with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as temporary:
+                save_file(owned, Path(temporary) / path.name, metadata=header)
+                (Path(temporary) / path.name).replace(path)
         except (OSError, SafetensorError) as error:
             raise UserError(f"cannot write the profile {path}: {error}") from error
 
@@ -87,15 +95,19 @@ class Profile:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
         except FileNotFoundError:
             raise UserError(f"no profile {path}: make one with `perser enroll`") from None
-        except (OSError, SafetensorError) as error:
+        except Exception as error:  # of the library or of torch, for whatever is not what it should be
             raise UserError(f"{path} is not a profile, or a damaged one: {error}") from error
         if header.get("format") != FORMAT:
             raise UserError(f"{path} is not a profile of this version: make one with `perser enroll`")
+        if header.pop(DIGEST, None) != _digest(header, tensors):
+            raise UserError(f"the profile {path} is not what was saved, it is damaged: make it anew")
+        if not all(one.double().isfinite().all() for one in tensors.values()):
+            raise UserError(f"the profile {path} holds values that are not finite: make it anew")
         try:
-            enrolled = [Enrolled(str(name), tuple(words)) for name, words in json.loads(header["enrolled"])]
-            emotions = tuple(json.loads(header["emotions"]))
+            enrolled = [Enrolled(str(name), _words(words)) for name, words in json.loads(header["enrolled"])]
+            emotions = _words(json.loads(header["emotions"]))
             route, model, fingerprint = header["route"], header["model"], header["fingerprint"]
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise UserError(f"the header of the profile {path} is damaged: make it anew") from error
         own = {name.removeprefix(TENSOR): one for name, one in tensors.items() if name.startswith(TENSOR)}
         audio = tuple(tensors[f"{AUDIO}{i}"] for i in range(len(enrolled)) if f"{AUDIO}{i}" in tensors)
@@ -114,3 +126,18 @@ class Profile:
                     f"the profile {path} is of another model ({detail}): give the one that it was made with, "
                     "or enrol again"
                 )
+
+
+def _digest(header: dict[str, str], tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256(json.dumps(sorted(header.items())).encode())
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _words(content: object) -> Emotions:
+    """Raises TypeError for what is no list of words."""
+    if not isinstance(content, list) or not all(isinstance(word, str) for word in content):
+        raise TypeError("no list of words")
+    return tuple(content)

@@ -92,8 +92,9 @@ def split_corpus(
     if options.scenario == "seen":
         utterances: dict[Part, list[str]] = dict.fromkeys(PARTS, everything)
     elif options.scenario == "speaker":
+        speakers_of = {part: set(persons) for part, persons in chosen.items()}
         utterances = {
-            part: [one for one in everything if speakers[one] in set(chosen[part])] for part in PARTS
+            part: [one for one in everything if speakers[one] in speakers_of[part]] for part in PARTS
         }
     else:
         utterances = _split_utterances(options, utterance_groups)
@@ -105,12 +106,14 @@ def _split_persons(options: SplitOptions, persons: list[str]) -> tuple[list[str]
         unknown = sorted(set(getattr(options, name) or ()) - set(persons))
         if unknown:
             raise UserError(f"{name}: no {options.person_axis} {unknown[0]!r} in this corpus")
-    persons = [person for person in persons if person not in (options.excluded or ())]
+    excluded = set(options.excluded or ())
+    persons = [person for person in persons if person not in excluded]
     candidates = persons if options.eligible is None else sorted(options.eligible)
     parts = _shuffled_parts(candidates, options, what=f"{options.person_axis}s")
     test = parts[options.fold]
     validation = parts[(options.fold + 1) % options.folds][: options.validation_persons]
-    train = [person for person in persons if person not in {*test, *validation}]
+    apart = {*test, *validation}
+    train = [person for person in persons if person not in apart]
     if not train:
         raise UserError(f"no {options.person_axis} is left to train on: raise folds above {options.folds}")
     return sorted(test), sorted(validation), train

@@ -28,6 +28,7 @@ from perser.encoder_loading import quiet_transformers
 from perser.errors import UserError
 from perser.extras import require
 from perser.hub import ModelSource, find_model, out_of_reach
+from perser.pickles import refuse_pickles
 
 TINY_LLAMA = "tiny-llama"
 """The name of the language model that is built on the spot; every other is a base model."""
@@ -47,13 +48,19 @@ class BaseFiles:
     commit: str | None = None
 
     def load(self, auto: type, **options: Any) -> Any:
-        """`from_pretrained` of an Auto class. Raises UserError, in one line, where it fails."""
+        """`from_pretrained` of an Auto class, which runs no code that comes with the model. Raises UserError,
+        in one line, where it fails."""
         options |= {} if self.gguf_file is None else {"gguf_file": self.gguf_file}
         options |= {} if self.commit is None else {"revision": self.commit}
         try:
             with quiet_transformers(progress=not self.source.is_folder):
-                return auto.from_pretrained(self.source.path, local_files_only=self.source.offline, **options)
-        except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+                return auto.from_pretrained(
+                    self.source.path,
+                    local_files_only=self.source.offline,
+                    trust_remote_code=False,
+                    **options,
+                )
+        except Exception as error:  # a damaged folder makes the libraries raise anything at all
             if self.source.offline and not self.source.is_folder:
                 raise out_of_reach(self.name, KIND, TINY_LLAMA) from error
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -79,9 +86,7 @@ def base_config(files: BaseFiles) -> PretrainedConfig:
         raise UserError(f"'{files.name}' is a model of type '{config.model_type}', not a causal {KIND}")
     _check_cache(config, files.name)
     if files.source.is_folder and files.gguf_file is None:
-        folder = Path(files.source.path)
-        if not any((*folder.glob("*.safetensors"), *folder.glob("*.bin"))):
-            raise UserError(f"'{files.name}' is not a model folder: it has no weights (*.safetensors)")
+        refuse_pickles(Path(files.source.path), KIND)
     return config
 
 
@@ -104,7 +109,8 @@ def load_base(
     files = find_base(name, commit)
     base_config(files)
     _check_quantised(name, weights)
-    model, report = files.load(AutoModelForCausalLM, **_loading(weights), output_loading_info=True)
+    safe = {} if files.gguf_file else {"use_safetensors": True}
+    model, report = files.load(AutoModelForCausalLM, **_loading(weights), **safe, output_loading_info=True)
     if missing := sorted(report["missing_keys"]):  # transformers would fill them with random numbers
         raise UserError(f"the weights of '{name}' lack {len(missing)} tensors, such as {missing[0]}")
     if files.gguf_file is not None:

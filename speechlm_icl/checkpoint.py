@@ -14,17 +14,19 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from perser.errors import UserError
+from perser.errors import unless_damaged
 from perser.hub import trained_model_folder
-from speechlm_icl.configuration import SpeechLMConfig, read_config
-from speechlm_icl.language_model import LoraOptions, load_language_model
+from perser.seal import check_seal, seal
+from speechlm_icl.configuration import CONFIG, SpeechLMConfig, read_config
+from speechlm_icl.language_model import ADAPTER, WHOLE, LoraOptions, load_language_model
 from speechlm_icl.revisions import check_base, commit_of, portable_name, resolve_name
 
 WEIGHTS = "projector.safetensors"
 """What every model folder has."""
+SEALED = (CONFIG, WEIGHTS, f"{WHOLE}/*", f"{ADAPTER}/*")
+"""The files that make a model what it is (`perser.seal`)."""
 TRAINING = "training.json"
 """What a trained one has too: on whom, how, and what validation found."""
 
@@ -62,6 +64,7 @@ class SavedApart:
         state = {name: value.contiguous() for name, value in self.projector.state_dict().items()}
         save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
         self.language_model.save(folder)
+        seal(folder, SEALED)
         if push_to_hub:
             options = {name: value for name, value in hub.items() if name not in _OF_TRAINER}
             self.push_to_hub(repo_id or folder.name, **options)
@@ -105,21 +108,17 @@ class SavedApart:
         config = copy.deepcopy(config) if config is not None else read_config(folder)
         config.encoder = resolve_name(config.encoder, folder)
         config.language_model = resolve_name(config.language_model, folder)
+        check_seal(folder)
         # The Auto classes hand it over in the config.
         attn_implementation = attn_implementation or config._attn_implementation_internal
         commit = commit_of(config.language_model_revision)
         if commit is None:
             check_base(config.language_model, config.language_model_revision, "language model")
-        try:
+        with unless_damaged(f"the speech-LM model in {folder}", "train it again"):
             weights = LoraOptions(**config.lora).base_weights
             language_model = load_language_model(folder, config.language_model, weights, commit)
             model = cls(config, language_model)
             model.projector.load_state_dict(load_file(folder / WEIGHTS))
-        except (OSError, RuntimeError, SafetensorError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise UserError(
-                f"the speech-LM model in {folder} is damaged ({reason}): train it again"
-            ) from error
         if attn_implementation is not None:
             model.set_attn_implementation(attn_implementation)
         if dtype not in (None, "auto"):

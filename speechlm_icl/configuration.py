@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
-from perser.errors import UserError
+from perser.errors import UserError, unless_damaged
 
 CONFIG = "config.json"
 FORMAT = "perser-speech-lm-2"
@@ -53,8 +53,12 @@ def read_config(folder: Path) -> SpeechLMConfig:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"no speech-LM model in {folder}: train one with `perser icl-train`") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error}): train the model again") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(f"{path} is not of format '{FORMAT}': train the model with this version of perser")
-    return SpeechLMConfig.from_dict(content)
+    with unless_damaged(str(path), "train the model again"):
+        config = SpeechLMConfig.from_dict(content)
+    if not (isinstance(config.encoder, str) and isinstance(config.language_model, str)):
+        raise UserError(f"{path} is damaged (encoder and language_model are names): train the model again")
+    return config

@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from perser.encoder import SpeechEncoder
 from perser.errors import UserError
 from perser.exported import Exported, copy_safe_files
 from perser.model_facts import place_of, read_json
+from perser.pickles import refuse_pickles
+from perser.seal import seal
 from speechlm_icl.base_model import load_base
-from speechlm_icl.checkpoint import TRAINING
+from speechlm_icl.checkpoint import SEALED, TRAINING
 from speechlm_icl.configuration import SpeechLMConfig, read_config
 from speechlm_icl.language_model import ADAPTER, WHOLE
 from speechlm_icl.model import SpeechLMForICL
@@ -61,6 +62,7 @@ def export_speech_lm(folder: Path, out: Path) -> Exported:
     _name_base(out / ADAPTER / "adapter_config.json", config.language_model)
     if not (out / "processor_config.json").is_file():
         SpeechLMProcessor.of(SpeechLMForICL.from_pretrained(folder)).save_pretrained(out)
+    seal(out, SEALED)
     record = read_json(folder / TRAINING) or {}
     return Exported(
         summary=SUMMARY,
@@ -72,12 +74,10 @@ def export_speech_lm(folder: Path, out: Path) -> Exported:
 
 
 def _bring_encoder(name: str, into: Path) -> None:
-    """A local encoder as it is, or, where its weights are no safetensors, as it is loaded."""
+    """A local encoder as it is. Raises UserError where its weights are no safetensors."""
     source = Path(name).expanduser()
-    if any(source.glob("*.safetensors")):
-        copy_safe_files(source, into)
-    else:
-        SpeechEncoder.from_name(name).save_pretrained(into)
+    refuse_pickles(source, "speech encoder")
+    copy_safe_files(source, into)
 
 
 def _bring_base(name: str, into: Path) -> None:

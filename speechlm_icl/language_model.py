@@ -25,6 +25,8 @@ from transformers import (
 
 from perser.encoder_loading import quiet_transformers
 from perser.errors import UserError
+from perser.model_facts import read_json
+from perser.pickles import refuse_pickles
 from speechlm_icl.base_model import (
     TINY_LLAMA,
     BaseWeights,
@@ -184,13 +186,26 @@ def load_language_model(
     """The trained language model of a model folder; `name` says where the base of an adapter is, `weights`
     how it was kept, and `commit` which one it is on the Hub."""
     if name == TINY_LLAMA:
+        refuse_pickles(folder / WHOLE, "language model")
         with quiet_transformers():
-            model = LlamaForCausalLM.from_pretrained(folder / WHOLE)
-        return LanguageModel(model, AutoTokenizer.from_pretrained(folder / WHOLE), name)
+            model = LlamaForCausalLM.from_pretrained(folder / WHOLE, use_safetensors=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder / WHOLE, trust_remote_code=False)
+        return LanguageModel(model, tokenizer, name)
+    _check_adapter(folder / ADAPTER)
     from peft import PeftModel  # imports bitsandbytes where it is installed: slow, and it writes a warning
 
     base, tokenizer = load_base(name, weights, commit)
     return LanguageModel(PeftModel.from_pretrained(base, folder / ADAPTER), tokenizer, name, weights)
+
+
+def _check_adapter(folder: Path) -> None:
+    """Raises UserError for an adapter that peft would read from a pickle, or that makes it import a module of
+    the adapter's choice."""
+    config = read_json(folder / "adapter_config.json") or {}
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise UserError(f"{folder} holds no adapter_model.safetensors: no other weights are opened")
+    if config.get("peft_type") != "LORA" or config.get("megatron_config"):
+        raise UserError(f"{folder} holds no plain LoRA adapter (adapter_config.json): train the model again")
 
 
 def _with_adapter(base: PreTrainedModel, name: str, lora: LoraOptions) -> PeftModel:

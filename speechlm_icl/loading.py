@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perser.model_facts import ModelFacts, read_json
+from perser.model_facts import ModelFacts, emotions_in, read_json
 from speechlm_icl.revisions import resolve_name
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def facts(folder: Path) -> ModelFacts | None:
     if config is None:
         return None
     needs = (resolve_name(str(config.get(one)), folder) for one in ("encoder", "language_model"))
-    return ModelFacts("speech-lm", tuple(config.get("emotions", ())), tuple(needs))
+    return ModelFacts("speech-lm", emotions_in(config), tuple(needs))
 
 
 def export(folder: Path, out: Path) -> Exported:

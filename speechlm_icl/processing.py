@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -61,6 +62,11 @@ class SpeechLMProcessor(ProcessorMixin):
         self.projector = projector
         self.audio_token = audio_token
         self.audio_token_id = tokenizer.convert_tokens_to_ids(audio_token)
+
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike[str], **options: Any) -> SpeechLMProcessor:
+        """As transformers', and it runs no code that comes with a folder."""
+        return super().from_pretrained(name, **({"trust_remote_code": False} | options))
 
     @classmethod
     def of(cls, model: SpeechLMForICL) -> SpeechLMProcessor:

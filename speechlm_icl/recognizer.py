@@ -92,7 +92,8 @@ class SpeechLM:
     def _is_readable(self, features: Tensor) -> bool:
         """Whether it is (L+1, D) for a projector of time means, (num_windows, L+1, D) for any other."""
         before = () if self.level == "pooled" else (len(features),)
-        return features.shape == (*before, *self.model.config.feature_shape)
+        whole = features.dtype == torch.float32
+        return whole and features.shape == (*before, *self.model.config.feature_shape)
 
 
 class SpeechLMReader:

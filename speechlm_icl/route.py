@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from perser.episodes import Support
-from perser.errors import UserError
+from perser.errors import UserError, unless_damaged
 from perser.features import FeatureStore, cached_features
 from perser.personalizer import Personalizer, RouteContext
 from speechlm_icl.calibration import calibrate, score_free
@@ -132,7 +132,10 @@ def speech_lm(context: RouteContext, pairs: int | None = None) -> SpeechLMPerson
     if context.device != "cpu":  # quantised weights refuse to be moved where they are
         model.to(context.device)
     record = folder / TRAINING
-    trained_on = json.loads(record.read_text(encoding="utf-8"))["trained_on"] if record.exists() else None
+    trained_on = None
+    if record.exists():
+        with unless_damaged(str(record), "train the model again"):
+            trained_on = json.loads(record.read_text(encoding="utf-8"))["trained_on"]
     context.check_model(folder, model.prompt.emotions, trained_on)
     level = model.projector.options.level
     features = cached_features(context.recordings, model.speech_encoder, level, context.cache)

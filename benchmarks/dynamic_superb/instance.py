@@ -11,11 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchaudio.functional import resample
 
 from benchmarks.dynamic_superb.options import options_of
 from benchmarks.dynamic_superb.rows import Rows, read_rows
-from perser.audio import SAMPLE_RATE, BadAudio, load_audio
+from perser.audio import BadAudio, at_sample_rate, load_audio
 from perser.errors import UserError
 
 
@@ -100,7 +99,7 @@ def waveform(stored: Any) -> Tensor:
         samples = torch.as_tensor(stored["array"], dtype=torch.float32)
         if samples.ndim != 1 or not len(samples) or not samples.isfinite().all():
             raise BadAudio(f"not usable: samples of shape {tuple(samples.shape)}, or not finite")
-        return resample(samples, int(stored["sampling_rate"]), SAMPLE_RATE)
+        return at_sample_rate(samples, int(stored["sampling_rate"]))
     content = stored.get("bytes")
     if content is None and not stored.get("path"):
         raise BadAudio("missing")

@@ -11,34 +11,38 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import datasets
 import torch
-from datasets import Dataset, Features, List, Value
 from tqdm import tqdm
 
 from perser.audio import SAMPLE_RATE, BadAudio, load_audio
 from perser.corpora.listing import Annotation, LeftOut, Listing, Utterance
-from perser.errors import UserError
+from perser.corpora.prepared_tables import read_annotations, read_utterances, write_tables
+from perser.errors import UserError, one_line, unless_damaged
 from perser.folders import whole_folder
 from perser.labels import EmotionSet
+from perser.seal import check_seal, seal
 
 CARD = "corpus.json"
 FORMAT = "perser-corpus-1"
+CARD_FIELDS = {
+    **dict.fromkeys(("name", "source", "licence", "audio_root", "audio_fingerprint", "fingerprint"), str),
+    **dict.fromkeys(("emotions", "notes", "left_out"), list),
+    **dict.fromkeys(("counts", "dropped"), dict),
+    "simulated": bool,
+}
+"""What code reads of a card, and the kind of each."""
 MAX_LEFT_OUT = 0.05
 """Share of bad recordings above which a corpus is taken for damaged."""
 
-TEXT = Value("string")
-UTTERANCE_COLUMNS = Features(
-    dict.fromkeys(("utterance_id", "audio", "speaker", "session"), TEXT)
-    | {"duration": Value("float64"), "text": TEXT}
-)
-ANNOTATION_COLUMNS = Features({"utterance_id": TEXT, "listener": TEXT, "emotions": List(TEXT)})
+CHECKED_AT_ONCE = 4096
+ROWS_AT_ONCE = 10_000
 
 
 class Recordings:
@@ -82,7 +86,7 @@ class Corpus:
     emotions: EmotionSet
     recordings: Recordings
     utterances: dict[str, Utterance]
-    annotations: list[Annotation]
+    annotations: Sequence[Annotation]
 
     @property
     def name(self) -> str:
@@ -103,32 +107,21 @@ class Corpus:
         """Raises UserError if the folder is not a corpus prepared by this version."""
         folder = Path(folder)
         card = _read_card(folder)
-        try:
-            rows = _columns(folder / "utterances")
-            labels = _columns(folder / "annotations")
-        except (OSError, ValueError) as error:
-            raise UserError(f"{folder} is damaged ({error}): run `perser prepare` again") from error
-        ids = rows["utterance_id"]
-        recordings = Recordings(
-            folder / card["audio_root"],
-            dict(zip(ids, rows["audio"], strict=True)),
-            dict(zip(ids, rows.pop("duration"), strict=True)),
-            card["audio_fingerprint"],
-        )
-        utterances = [
-            Utterance(**dict(zip(rows, row, strict=True))) for row in zip(*rows.values(), strict=True)
-        ]
-        return cls(
-            folder=folder,
-            card=card,
-            emotions=EmotionSet(tuple(card["emotions"])),
-            recordings=recordings,
-            utterances={row.utterance_id: row for row in utterances},
-            annotations=[
-                Annotation(utterance_id, listener, tuple(emotions))
-                for utterance_id, listener, emotions in zip(*labels.values(), strict=True)
-            ],
-        )
+        check_seal(folder, "run `perser prepare` again")
+        with unless_damaged(str(folder), "run `perser prepare` again"):
+            rows, seconds = read_utterances(folder)
+            utterances = {row.utterance_id: row for row in rows}
+            annotations = read_annotations(folder, utterances)
+            if len(utterances) != len(rows) or len(annotations) != card["counts"]["annotations"]:
+                raise ValueError("its tables are not those that its card counts")
+            recordings = Recordings(
+                folder / card["audio_root"],
+                {row.utterance_id: row.audio for row in rows},
+                dict(zip(utterances, seconds, strict=True)),
+                card["audio_fingerprint"],
+            )
+            emotions = EmotionSet(tuple(card["emotions"]))
+        return cls(folder, card, emotions, recordings, utterances, annotations)
 
 
 def write_corpus(
@@ -154,7 +147,7 @@ def fill_corpus(
     left_out, dropped = list(listing.left_out), dict(listing.dropped)
     utterances = _one_a_name(listing.utterances, left_out)
     annotations = _matching(listing.annotations, utterances, left_out, dropped)
-    EmotionSet(tuple(listing.emotions)).multi_hot([one.emotions for one in annotations])  # or UserError
+    EmotionSet(tuple(listing.emotions)).multi_hot(list({one.emotions for one in annotations}))  # or UserError
     annotated = {annotation.utterance_id for annotation in annotations}
     left_out += [LeftOut(one, "nobody annotated it") for one in utterances if one not in annotated]
     listed = [row for one, row in utterances.items() if one in annotated]
@@ -162,6 +155,7 @@ def fill_corpus(
     checks = _check_recordings(listed, listing.audio_root, min_seconds)
     bad = [check for check in checks if isinstance(check, LeftOut)]
     left_out += bad
+    left_out = [LeftOut(one_line(one.what), one_line(one.reason)) for one in left_out]
     _refuse_if_too_few(listing, listed, bad, left_out, allow_skips)
     good = {
         row.utterance_id: (row, check)
@@ -169,9 +163,12 @@ def fill_corpus(
         if isinstance(check, _Recording)
     }
     kept = [annotation for annotation in annotations if annotation.utterance_id in good]
-    _write_tables(folder, good, kept)
+    write_tables(folder, ((row, recording.seconds) for row, recording in good.values()), kept)
+    seal(folder, ("utterances/*", "annotations/*"))
     card = _card(listing, folder, good, kept, left_out, dropped)
-    (folder / CARD).write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(card, indent=1, ensure_ascii=False) + "\n"
+    # A folder's name may be no Unicode either: what cannot be written is written as JSON escapes it.
+    (folder / CARD).write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 @dataclass(frozen=True)
@@ -186,10 +183,18 @@ def _one_a_name(utterances: Iterable[Utterance], left_out: list[LeftOut]) -> dic
     """Utterances by id, sorted; of two files with one id the second is left out."""
     by_id: dict[str, Utterance] = {}
     for row in utterances:
+        if not all(map(_is_unicode, (getattr(row, name) for name in row.__slots__))):
+            left_out.append(LeftOut(row.audio, "its name or text is not Unicode: rename it"))
+            continue
         first = by_id.setdefault(row.utterance_id, row)
         if first is not row:
             left_out.append(LeftOut(row.audio, f"its id {row.utterance_id} is that of {first.audio}"))
     return dict(sorted(by_id.items()))
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a table can hold it: bytes of a file's name that are no UTF-8 come as lone surrogates."""
+    return text.isascii() or text.isprintable() or not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _matching(
@@ -216,20 +221,27 @@ def _check_recordings(
 ) -> list[_Recording | LeftOut]:
     """One by one, in order: what the recording is, or the reason why it is bad."""
 
-    def check(row: Utterance) -> _Recording | LeftOut:
-        path = root / row.audio
+    def check(audio: str) -> _Recording | LeftOut:
+        path = root / audio
         try:
             waveform = load_audio(path, min_seconds)
             return _Recording(len(waveform) / SAMPLE_RATE, hashlib.sha256(path.read_bytes()).hexdigest())
         except (BadAudio, OSError) as error:
-            return LeftOut(row.audio, str(error))
+            return LeftOut(audio, str(error))
 
+    files = list(dict.fromkeys(row.audio for row in utterances))
+    found: dict[str, _Recording | LeftOut] = {}
     pool = ThreadPoolExecutor(os.cpu_count())  # decoding lets go of the interpreter's lock
     try:
-        checks = pool.map(check, utterances)
-        return list(tqdm(checks, total=len(utterances), desc="checking audio", unit="file", disable=None))
+        with tqdm(total=len(files), desc="checking audio", unit="file", disable=None) as progress:
+            for start in range(0, len(files), CHECKED_AT_ONCE):  # the pool keeps a task for each
+                some = files[start : start + CHECKED_AT_ONCE]
+                for audio, result in zip(some, pool.map(check, some), strict=True):
+                    found[audio] = result
+                    progress.update()
     finally:
         pool.shutdown(cancel_futures=True)  # else Ctrl-C would wait for every file
+    return [found[row.audio] for row in utterances]
 
 
 def _refuse_if_too_few(
@@ -250,25 +262,6 @@ def _refuse_if_too_few(
         )
 
 
-def _write_tables(
-    folder: Path, good: dict[str, tuple[Utterance, _Recording]], annotations: list[Annotation]
-) -> None:
-    rows = [vars(row) | {"duration": recording.seconds} for row, recording in good.values()]
-    labels = [vars(annotation) | {"emotions": list(annotation.emotions)} for annotation in annotations]
-    shown = not datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()  # two more bars for a fraction of a second tell the user nothing
-    try:
-        _table(rows, UTTERANCE_COLUMNS).save_to_disk(folder / "utterances")
-        _table(labels, ANNOTATION_COLUMNS).save_to_disk(folder / "annotations")
-    finally:
-        if shown:
-            datasets.enable_progress_bars()
-
-
-def _table(rows: list[dict[str, Any]], columns: Features) -> Dataset:
-    return Dataset.from_dict({name: [row[name] for row in rows] for name in columns}, features=columns)
-
-
 def _card(
     listing: Listing,
     folder: Path,
@@ -281,6 +274,11 @@ def _card(
     audio_root = listing.audio_root.absolute()
     inside = audio_root.is_relative_to(folder.absolute())
     audio_fingerprint = _digest([[one, recording.digest] for one, (_, recording) in good.items()])
+    fingerprint = _digest_of_rows(
+        [audio_fingerprint, listing.emotions],
+        ([row.utterance_id, row.speaker, row.session, row.text] for row in utterances),
+        ([one.utterance_id, one.listener, one.emotions] for one in annotations),
+    )
     return {
         "format": FORMAT,
         "name": listing.name,
@@ -302,14 +300,7 @@ def _card(
         "left_out": [[one.what, one.reason] for one in left_out],
         "dropped": dropped,
         "audio_fingerprint": audio_fingerprint,
-        "fingerprint": _digest(
-            [
-                audio_fingerprint,
-                listing.emotions,
-                [[row.utterance_id, row.speaker, row.session, row.text] for row in utterances],
-                [[one.utterance_id, one.listener, one.emotions] for one in annotations],
-            ]
-        ),
+        "fingerprint": fingerprint,
     }
 
 
@@ -317,17 +308,29 @@ def _digest(content: object) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
+def _digest_of_rows(head: Sequence[object], *tables: Iterable[Sequence[object]]) -> str:
+    """`_digest` of the list of all of them, without a copy of every row."""
+    digest = hashlib.sha256(json.dumps(head).removesuffix("]").encode())
+    for table in tables:
+        rows = iter(table)
+        before = ", ["
+        while some := list(islice(rows, ROWS_AT_ONCE)):
+            digest.update((before + json.dumps(some)[1:-1]).encode())
+            before = ", "
+        digest.update(b"]" if before == ", " else b", []")
+    digest.update(b"]")
+    return digest.hexdigest()
+
+
 def _read_card(folder: Path) -> dict[str, Any]:
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
     except OSError:
         raise UserError(f"{folder} is not a prepared corpus (no {CARD}): run `perser prepare`") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{folder / CARD} is damaged ({error}): run `perser prepare` again") from error
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise UserError(f"{folder} was prepared by another version: run `perser prepare` again")
+    if wrong := [name for name, kind in CARD_FIELDS.items() if not isinstance(card.get(name), kind)]:
+        raise UserError(f"{folder / CARD} is damaged ({wrong[0]}): run `perser prepare` again")
     return card
-
-
-def _columns(table: Path) -> dict[str, list]:
-    return Dataset.load_from_disk(table).to_dict()

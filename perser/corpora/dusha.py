@@ -88,8 +88,8 @@ def _add_part(part: str, folder: Path, listing: Listing, listeners: str) -> None
     seen: set[str] = set()
     for line, row in rows(table, COLUMNS):
         name, where = row["hash_id"], f"{table.name}:{line}"
-        if not (name and row["audio_path"]):
-            listing.left_out.append(LeftOut(where, "no hash_id or audio_path"))
+        if not (name and row["audio_path"]) or Path(row["audio_path"]).is_absolute():
+            listing.left_out.append(LeftOut(where, "no hash_id, or no audio_path inside the corpus"))
             continue
         if name not in seen:
             seen.add(name)

@@ -24,7 +24,7 @@ from perser.corpora.listing import (
     Listing,
     Utterance,
 )
-from perser.errors import UserError
+from perser.errors import UserError, unless_damaged
 from perser.labels import Emotions, parse_emotions
 
 if TYPE_CHECKING:
@@ -65,16 +65,17 @@ def huggingface(
     words, known = _reader_of_words(table, dataset.emotions)
     recordings = _Recordings(audio_out, dataset, listing)
     heard: list[tuple[str, str, Emotions]] = []
-    for number, row in enumerate(table):
-        try:
-            utterance = recordings.add(number, row)
-            labels = words(row[dataset.emotions])
-            listener = _cell(row, dataset.listener, default="") if dataset.listener else INTENDED
-            if not (labels and listener):
-                raise _BadRow("no emotion" if listener else "no listener")
-            heard.append((utterance, listener, labels))
-        except _BadRow as error:
-            listing.left_out.append(LeftOut(f"row {number}", str(error)))
+    with unless_damaged(f"--dataset.name {dataset.name}", "get it again"):  # rows are read when they are met
+        for number, row in enumerate(table):
+            try:
+                utterance = recordings.add(number, row)
+                labels = words(row[dataset.emotions])
+                listener = _cell(row, dataset.listener, default="") if dataset.listener else INTENDED
+                if not (labels and listener):
+                    raise _BadRow("no emotion" if listener else "no listener")
+                heard.append((utterance, listener, labels))
+            except _BadRow as error:
+                listing.left_out.append(LeftOut(f"row {number}", str(error)))
     found = known or tuple(sorted({word for *_, labels in heard for word in labels}))
     listing.emotions = _chosen(emotions, found)
     for utterance, listener, labels in heard:
@@ -157,7 +158,7 @@ def _load(dataset: HuggingFaceDataset) -> Dataset:
             table = loaded[dataset.split] if isinstance(loaded, datasets.DatasetDict) else loaded
         else:
             table = datasets.load_dataset(dataset.name, dataset.config, split=dataset.split)
-    except (OSError, ValueError, KeyError, datasets.exceptions.DatasetsError) as error:
+    except Exception as error:  # a damaged folder makes the library raise anything at all
         reason = " ".join(str(error.__cause__ or error).split())[:MOST_TOLD]
         raise UserError(f"--dataset.name {dataset.name}, split {dataset.split}: {reason}") from error
     columns = {name: column for name in COLUMNS if (column := getattr(dataset, name)) is not None}
@@ -168,6 +169,8 @@ def _load(dataset: HuggingFaceDataset) -> Dataset:
                 f"{', '.join(table.column_names)}"
             )
     table = table.select_columns(sorted(set(columns.values())))  # no other recording or picture is decoded
+    with unless_damaged(f"--dataset.name {dataset.name}", "get it again"):
+        table.data.table.validate(full=True)  # without, damage lets Arrow read beyond its memory
     if isinstance(table.features[dataset.audio], datasets.Audio):
         table = table.cast_column(dataset.audio, datasets.Audio(decode=False))
     return table

@@ -44,7 +44,7 @@ ABOUT = About(
 
 SESSIONS = ("1", "2", "3", "4", "5")
 HEADER = re.compile(r"\[\d+\.\d+ - \d+\.\d+\]\t(?P<utterance>\S+)\t\S+\t\[.*\]\s*")
-RESPONSE = re.compile(r"C-(?P<who>[EFM]\d+):\s*(?P<labels>[^\t(]*?)\s*(?:\(.*)?")
+WHO = re.compile(r"C-([EFM]\d+)")
 UTTERANCE = re.compile(r"Ses\d\d[FM]_\S+_(?P<actor>[FM])\w*\d+")
 TRANSCRIPT = re.compile(r"(?P<utterance>\S+) \[[\d.]+-[\d.]+\]:\s*(?P<text>.*)")
 
@@ -117,12 +117,15 @@ def parse_evaluation(text: str, session: str, file: str) -> Evaluation:
 
 
 def _add_response(line: str, utterance: str | None, session: str, where: str, found: Evaluation) -> None:
-    response = RESPONSE.fullmatch(line)
-    if response is None or utterance is None:
-        reason = "a response that cannot be read" if response is None else "a response to no utterance"
+    # Taken apart by hand: a pattern of it would take minutes over a line of a million spaces.
+    head, colon, rest = line.partition(":")
+    who, labels = WHO.fullmatch(head), rest.partition("(")[0].strip()
+    understood = who is not None and colon and "\t" not in labels
+    if not understood or utterance is None:
+        reason = "a response to no utterance" if understood else "a response that cannot be read"
         found.left_out.append(LeftOut(where, reason))
         return
-    words = parse_emotions(response["labels"])
+    words = parse_emotions(labels)
     unknown = [word for word in words if word not in WORDS and word != OTHER]
     if unknown or not words:
         reason = f"unknown emotion '{unknown[0]}'" if unknown else "a response without any emotion"
@@ -131,7 +134,7 @@ def _add_response(line: str, utterance: str | None, session: str, where: str, fo
     emotions = emotions_of(words)
     found.dropped[OTHER] += OTHER in words
     if emotions:
-        found.annotations.append(Annotation(utterance, _listener(response["who"], session), emotions))
+        found.annotations.append(Annotation(utterance, _listener(who[1], session), emotions))
     else:
         found.dropped["responses of other alone"] += 1
 
@@ -158,7 +161,7 @@ def _transcripts(folder: Path) -> dict[str, str]:
 
 def _text_files(folder: Path) -> Iterator[Path]:
     """The folder's own `.txt` files, without macOS's `._*`."""
-    return (path for path in sorted(folder.glob("*.txt")) if not path.name.startswith("."))
+    return (path for path in sorted(folder.glob("*.txt")) if path.is_file() and not path.name.startswith("."))
 
 
 def _read(path: Path) -> str:

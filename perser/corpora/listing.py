@@ -21,7 +21,7 @@ UNKNOWN_SPEAKER = "unknown"
 """Speaks every utterance whose speaker the corpus does not name."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Utterance:
     """One recording. `audio` is relative to the corpus's audio root (or absolute)."""
 
@@ -32,7 +32,7 @@ class Utterance:
     text: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Annotation:
     """What one listener heard in one utterance."""
 
@@ -41,7 +41,7 @@ class Annotation:
     emotions: Emotions
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LeftOut:
     """A file, line or utterance that could not be used, by name, and why."""
 

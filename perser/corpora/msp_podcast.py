@@ -73,9 +73,15 @@ def msp_podcast(root: Path) -> Listing:
 def _utterance(root: Path, row: dict[str, str]) -> Utterance:
     name = Path(row["FileName"]).stem
     speaker = row["SpkrID"] if row["SpkrID"].lower() not in ("", UNKNOWN_SPEAKER) else UNKNOWN_SPEAKER
-    transcript = root / "Transcripts" / f"{name}.txt"
-    text = transcript.read_text(encoding="utf-8", errors="replace").strip() if transcript.is_file() else ""
+    text = _transcript(root / "Transcripts" / f"{name}.txt")
     return Utterance(name, row["FileName"], speaker, row["Split_Set"], text)
+
+
+def _transcript(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip() if path.is_file() else ""
+    except OSError:  # a name longer than any file's
+        return ""
 
 
 def _add_responses(path: Path, listing: Listing) -> None:

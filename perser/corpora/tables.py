@@ -29,13 +29,20 @@ def rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, 
                 )
             for row in reader:
                 yield reader.line_num, {name: row[name].strip() for name in reader.fieldnames or ()}
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read ({error}): is it the published file?") from None
+    except (UnicodeDecodeError, csv.Error, OSError) as error:
+        raise _unreadable(path, error) from None
 
 
 def header(path: Path) -> list[str]:
     """The names of a `.csv` file's columns. Raises UserError as `rows` does."""
     if not path.is_file():
         raise UserError(f"{path} is not there: give the folder that directly holds the published files")
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        return next(csv.reader(stream), [])
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            return next(csv.reader(stream), [])
+    except (UnicodeDecodeError, csv.Error, OSError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path} cannot be read ({error}): is it the published file?")

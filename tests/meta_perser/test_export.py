@@ -81,6 +81,7 @@ def test_where_training_found_its_encoder_stays_here(trained, tmp_path):
     config = json.loads((source / "meta_perser.json").read_text())
     config["extra"]["encoder"]["name"] = str(source / "encoder")
     (source / "meta_perser.json").write_text(json.dumps(config))
+    (source / "checksums.json").unlink()
     export(source, tmp_path / "mine")
     written = json.loads((tmp_path / "mine" / "meta_perser.json").read_text())
     assert written["extra"]["encoder"]["name"] == "encoder"

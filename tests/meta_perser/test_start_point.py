@@ -69,5 +69,6 @@ def test_an_ssl_e_that_does_not_name_its_encoder_is_refused(trained, toy_corpus,
     config = json.loads((tmp_path / "old" / CONFIG).read_text())
     del config["extra"]["encoder"]
     (tmp_path / "old" / CONFIG).write_text(json.dumps(config))
+    (tmp_path / "old" / "checksums.json").unlink()
     with pytest.raises(UserError, match="which encoder"):
         begin(trained, toy_corpus, toy_episodes, "encoder", tmp_path / "old")

@@ -103,6 +103,7 @@ def test_lora_few_says_that_its_rate_was_not_chosen(trained, tmp_path):
     content = json.loads(config.read_text())
     del content["extra"]["fine_tune"]["lora"]
     config.write_text(json.dumps(content))
+    (tmp_path / "ssl-e" / "checksums.json").unlink()
     with pytest.raises(UserError, match="--lora lora"):
         build_method("lora-few", dataclasses.replace(trained, models=tmp_path))
 

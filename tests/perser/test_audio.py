@@ -112,7 +112,7 @@ def test_torchcodec_decodes_what_soundfile_does_not(tmp_path: Path, monkeypatch:
 
     monkeypatch.setitem(sys.modules, "torchcodec.decoders", SimpleNamespace(AudioDecoder=AudioDecoder))
     for suffix in ("m4a", "xyz"):
-        (tmp_path / f"a.{suffix}").write_bytes(b"something compressed")
+        (tmp_path / f"a.{suffix}").write_bytes(b"\x00something compressed")
     assert len(load_audio(tmp_path / "a.m4a")) == 3200
     with pytest.raises(BadAudio, match="unreadable: no decoder for this"):
         load_audio(tmp_path / "a.xyz")
@@ -126,7 +126,7 @@ def test_the_longest_length_can_be_set_and_the_rest_is_not_decoded(suffix, tmp_p
     path = tmp_path / f"a.{suffix}"
     soundfile.write(path, tone(300, 2, 11_025), 11_025)
     assert torch.equal(load_audio(path, max_seconds=2), load_audio(path))
-    read, decoded = soundfile.SoundFile.read, []
+    read, decoded = soundfile.SoundFile.read, []  # nothing at all, where the header says enough
 
     def counted(*args, **options):
         decoded.append(read(*args, **options))
@@ -136,7 +136,7 @@ def test_the_longest_length_can_be_set_and_the_rest_is_not_decoded(suffix, tmp_p
     for seconds in (1.9999, 0.5):
         with pytest.raises(BadAudio, match=f"^longer than {seconds:g} s$"):
             load_audio(path, max_seconds=seconds)
-        assert len(decoded[-1]) <= 11_025 * seconds + 2
+        assert sum(map(len, decoded)) <= 11_025 * seconds + 2
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac"])

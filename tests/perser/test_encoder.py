@@ -404,7 +404,7 @@ def test_a_broken_config(tmp_path):
 def test_an_incomplete_folder(tmp_path, missing):
     SpeechEncoder.from_name("tiny-wav2vec2").save_pretrained(tmp_path)
     (tmp_path / missing).unlink()
-    with pytest.raises(UserError, match="cannot load the encoder") as error:
+    with pytest.raises(UserError, match=r"cannot load the encoder|has no weights") as error:
         SpeechEncoder.from_name(str(tmp_path))
     one_line(error)
 

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from perser.errors import UserError
-from perser.profile import Enrolled, Profile
+from perser.profile import DIGEST, Enrolled, Profile, _digest
 
 PROFILE = Profile(
     route="fake",
@@ -76,11 +76,10 @@ def test_a_damaged_header_is_refused(changes, tmp_path):
     PROFILE.save(tmp_path / "p")
     with safe_open(tmp_path / "p", framework="pt") as file:
         header = file.metadata() | changes
-    save_file(
-        PROFILE.tensors | {"other": torch.zeros(1)},
-        tmp_path / "p",
-        metadata={name: one for name, one in header.items() if one is not None},
-    )
+    header = {name: one for name, one in header.items() if one is not None and name != DIGEST}
+    tensors = {"tensor:other": torch.zeros(1)}
+    header[DIGEST] = _digest(header, tensors)
+    save_file(tensors, tmp_path / "p", metadata=header)
     with pytest.raises(UserError, match=r"header of the profile .* is damaged"):
         Profile.load(tmp_path / "p")
 
@@ -89,7 +88,7 @@ def test_the_header_can_be_read_by_anybody(tmp_path):
     PROFILE.save(tmp_path / "p")
     with safe_open(tmp_path / "p", framework="pt") as file:
         header = file.metadata()
-    assert header["format"] == "perser-profile-2"
+    assert header["format"] == "perser-profile-3"
     assert json.loads(header["enrolled"]) == [["a.wav", ["sad"]], ["é.wav", ["angry", "happy"]]]
 
 

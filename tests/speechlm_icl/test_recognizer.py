@@ -83,6 +83,7 @@ def test_a_model_whose_encoder_is_gone_is_refused_at_once(context, tmp_path):
     shutil.copytree(context.models / "speech-lm", tmp_path / "lm")
     config = json.loads((tmp_path / "lm" / "config.json").read_text())
     (tmp_path / "lm" / "config.json").write_text(json.dumps(config | {"encoder": "tiny-gone"}))
+    (tmp_path / "lm" / "checksums.json").unlink()
     with pytest.raises(UserError, match="tiny-gone"):
         Recognizer.from_pretrained(tmp_path / "lm")
 

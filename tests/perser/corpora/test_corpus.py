@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from perser.corpora.corpus import Corpus, fill_corpus, write_corpus
+from perser.corpora.corpus import Corpus, _digest, _digest_of_rows, fill_corpus, write_corpus
 from perser.corpora.listing import Annotation, LeftOut, Listing, Utterance
 from perser.errors import UserError
 from perser.folders import whole_folder
@@ -206,3 +206,32 @@ def test_a_folder_that_cannot_be_loaded_says_why(listing: Listing, tmp_path: Pat
     shutil.rmtree(out / "annotations")
     with pytest.raises(UserError, match="is damaged"):
         Corpus.load(out)
+
+
+def test_a_fingerprint_of_rows_is_that_of_the_whole_list(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("perser.corpora.corpus.ROWS_AT_ONCE", 3)
+    for first in range(8):
+        tables = [[[str(row), ["é"]] for row in range(count)] for count in (first, 7 - first)]
+        assert _digest_of_rows(["a", ("b",)], *tables) == _digest(["a", ("b",), *tables])
+
+
+def test_a_recording_of_several_utterances_is_checked_once(
+    listing: Listing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    read = []
+    monkeypatch.setattr(
+        "perser.corpora.corpus.load_audio", lambda path, _: read.append(path) or np.ones(1600)
+    )
+    listing.utterances = [replace(row, audio="u00.wav") for row in listing.utterances]
+    assert len(write_corpus(listing, tmp_path / "out").utterances) == 4
+    assert len(read) == 1
+
+
+@pytest.mark.parametrize("missing", ["counts", "fingerprint", "audio_root", "left_out"])
+def test_a_card_without_what_is_read_of_it_is_damaged(missing: str, listing: Listing, tmp_path: Path):
+    folder = write_corpus(listing, tmp_path / "out").folder
+    card = json.loads((folder / "corpus.json").read_text())
+    del card[missing]
+    (folder / "corpus.json").write_text(json.dumps(card))
+    with pytest.raises(UserError, match=rf"corpus.json is damaged \({missing}\)"):
+        Corpus.load(folder)

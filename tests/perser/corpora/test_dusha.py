@@ -70,7 +70,7 @@ def test_every_annotators_own_label_is_kept(root: Path, tmp_path: Path):
         ["podcast_test", "no wavs/ in it: are its recordings published?"],
         ["raw_crowd_train.tsv:7", "unknown emotion 'happy'"],
         ["raw_crowd_train.tsv:8", "a response of nobody"],
-        ["raw_crowd_train.tsv:9", "no hash_id or audio_path"],
+        ["raw_crowd_train.tsv:9", "no hash_id, or no audio_path inside the corpus"],
     ]
     assert [(row.speaker, row.session, row.text) for row in corpus.utterances.values()] == [
         ("s1", "crowd_train", 'включи "Ёлки"'),

@@ -1,0 +1,172 @@
+"""python -m benchmarks.speed.corpus_size [--utterances 300000 --annotations 2000000 --json FILE]
+
+What a large corpus costs beside a small one: preparing it, opening it, the first episode, every further one.
+"""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from json import dumps, loads
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from perser.cli import run_command
+from perser.errors import UserError
+from perser.folders import write_text_whole
+
+SMALL = 3_000
+"""Utterances of the corpus that an episode's cost is compared with."""
+FILES = 20
+"""Recordings, which all utterances share: what is measured is the index, not the decoder."""
+EMOTIONS = ("angry", "happy", "neutral", "sad", "surprise")
+PER_LISTENER, PER_SPEAKER = 1_000, 100
+K, Q = 32, 128
+DRAWN = 200
+BOUNDS = {"peak_gigabytes": 2.0, "seconds_open": 5.0, "seconds_first_episode": 1.0}
+
+
+def corpus_size(
+    utterances: int = 300_000,
+    annotations: int = 2_000_000,
+    folder: Path | None = None,
+    json: Path | None = None,
+) -> None:
+    """Seconds and memory of a large corpus: prepare it from a manifest, open it, draw episodes from it.
+
+    Every stage runs in a process of its own, whose peak memory is its own. A listener labels a thousand
+    clips, however large the corpus is.
+
+    Args:
+        utterances: of the large corpus.
+        annotations: of the large corpus.
+        folder: where to write both corpora; none: a temporary folder.
+        json: a file for every figure; none: what is printed alone.
+    """
+    if utterances < SMALL or annotations < utterances:
+        raise UserError(f"utterances: at least {SMALL}, and no fewer annotations than utterances")
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        small = _measure(Path(place) / "small", SMALL, SMALL * annotations // utterances)
+        large = _measure(Path(place) / "large", utterances, annotations)
+    ratio = large["seconds_episode"] / small["seconds_episode"]
+    for name, value in large.items():
+        bound = f" (at most {BOUNDS[name]:g})" if name in BOUNDS else ""
+        print(f"{name}: {value:.3g}{bound}")
+    print(f"an episode, {utterances} utterances against {SMALL}: {ratio:.2f} times")
+    if json is not None:
+        figures = {"ratios": {"episode_large_vs_small": ratio}, "large": large, "small": small}
+        figures |= {"utterances": utterances, "annotations": annotations, "bounds": BOUNDS}
+        write_text_whole(json, dumps(figures, indent=1) + "\n")
+
+
+def _measure(place: Path, utterances: int, annotations: int) -> dict[str, float]:
+    """Seconds of each stage, and the gigabytes of the largest."""
+    write_manifest(place / "in", utterances, annotations)
+    prepared = _in_a_process("prepare", place)
+    drawn = _in_a_process("draw", place)
+    peaks = {
+        f"gigabytes_{stage}": one["gigabytes"] for stage, one in (("prepare", prepared), ("draw", drawn))
+    }
+    seconds = {name: one for name, one in (prepared | drawn).items() if name.startswith("seconds")}
+    return {"peak_gigabytes": max(peaks.values())} | peaks | seconds
+
+
+def write_manifest(folder: Path, utterances: int, annotations: int, seed: int = 0) -> None:
+    """A manifest with as many rows as annotations; every utterance has at least one listener."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    for number in range(FILES):
+        soundfile.write(folder / f"{number}.wav", 0.1 * rng.standard_normal(1_600), 16_000)
+    draw = random.Random(seed)
+    turns = -(-annotations // utterances)
+    listeners = max(2 * turns, annotations // PER_LISTENER)
+    with (folder / "manifest.csv").open("w", encoding="utf-8") as stream:
+        stream.write("utterance_id,path,speaker,listener,emotions,text\n")
+        for row in range(annotations):
+            number, turn = row % utterances, row // utterances
+            # Another listener at every turn, so that nobody labels an utterance twice.
+            listener = (number * 7 + turn) % listeners
+            stream.write(
+                f"utterance-{number:07d},{number % FILES}.wav,speaker-{number // PER_SPEAKER:05d},"
+                f"listener-{listener:05d},{draw.choice(EMOTIONS)},what is said in {number}\n"
+            )
+
+
+def _in_a_process(stage: str, place: Path) -> dict[str, float]:
+    """What `_STAGES[stage]` measures. Raises UserError where it fails."""
+    code = f"from benchmarks.speed.corpus_size import run_stage; run_stage({stage!r}, {str(place)!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(f"{stage} failed: {done.stderr.strip().splitlines()[-1:]}")
+    return loads(done.stdout.splitlines()[-1])
+
+
+def run_stage(stage: str, place: str) -> None:
+    """In the process: print a stage's figures as JSON."""
+    found = _STAGES[stage](Path(place))
+    print(dumps(found | {"gigabytes": _peak_gigabytes()}))
+
+
+def _prepare(place: Path) -> dict[str, Any]:
+    from perser.prepare import prepare
+
+    started = time.perf_counter()
+    prepare("manifest", place / "corpus", place / "in" / "manifest.csv")
+    return {"seconds_prepare": time.perf_counter() - started}
+
+
+def _draw(place: Path) -> dict[str, Any]:
+    from perser.corpora.corpus import Corpus
+    from perser.episodes import draw_episode, draw_episodes, tasks_of
+    from perser.splits import SplitOptions
+
+    started = time.perf_counter()
+    corpus = Corpus.load(place / "corpus")
+    opened = time.perf_counter()
+    tasks = tasks_of(corpus, "listener")
+    first, *_ = tasks.values()
+    draw_episode(first, K, Q, seed=0)
+    drawn = time.perf_counter()
+    persons = list(tasks.values())
+    each = [_seconds(persons[seed % len(persons)], seed) for seed in range(DRAWN)]
+    before_file = time.perf_counter()
+    file = draw_episodes(corpus, SplitOptions(scenario="seen", validation_persons=1), K, Q, seeds=1)
+    file.save(place / "episodes.json")
+    return {
+        "seconds_open": opened - started,
+        "seconds_first_episode": drawn - opened,
+        "seconds_episode": median(each),
+        "seconds_episodes_file": time.perf_counter() - before_file,
+    }
+
+
+def _seconds(task: Any, seed: int) -> float:
+    from perser.episodes import draw_episode
+
+    started = time.perf_counter()
+    draw_episode(task, K, Q, seed)
+    return time.perf_counter() - started
+
+
+def _peak_gigabytes() -> float:
+    """Resident memory of this process at its largest (from /proc: what `getrusage` says is that of the
+    process which started this one, if that was larger). Raises UserError where there is none."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        raise UserError(f"peak memory is read from {status}, which this system lacks")
+    (line,) = [one for one in status.read_text().splitlines() if one.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1024 / 1e9
+
+
+_STAGES = {"prepare": _prepare, "draw": _draw}
+
+
+if __name__ == "__main__":
+    run_command(corpus_size)

@@ -1,0 +1,216 @@
+"""Recordings: each becomes float32 at 16 kHz, or a reason in one line."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import resource
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perser import audio
+from perser.audio import LONGEST_SECONDS, BadAudio, at_sample_rate, load_audio
+from perser.recognizer import waveform_of
+
+from .corruption import Trap, corrupted, examples, result_or_line, untouched
+
+
+def tone(seconds: float = 0.4, rate: int = 16_000) -> np.ndarray:
+    return 0.3 * np.sin(2 * np.pi * 300 * np.arange(round(seconds * rate)) / rate)
+
+
+def encoded(kind: str, samples: np.ndarray | None = None, rate: int = 16_000, **options: str) -> bytes:
+    stream = io.BytesIO()
+    soundfile.write(stream, tone() if samples is None else samples, rate, format=kind, **options)
+    return stream.getvalue()
+
+
+WHOLE = {kind: encoded(kind) for kind in ("WAV", "FLAC", "OGG", "AIFF", "MP3", "AU", "CAF", "W64")}
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+@examples(25)
+@given(data=st.data())
+def test_a_corrupted_recording_is_a_waveform_or_a_line(kind: str, data: st.DataObject):
+    content = data.draw(corrupted(WHOLE[kind]))
+    waveform = result_or_line(lambda: load_audio(content))
+    if waveform is not None:
+        assert waveform.dtype == torch.float32
+        assert waveform.ndim == 1
+        assert waveform.isfinite().all()
+        assert len(waveform) <= LONGEST_SECONDS * 16_000
+
+
+@pytest.mark.parametrize("kind", ["WAV", "AIFF", "FLAC", "MP3"])
+def test_a_recording_that_was_cut_short_is_not_taken_for_whole(kind: str):
+    with pytest.raises(BadAudio, match=r"cut short|unreadable"):
+        load_audio(WHOLE[kind][: len(WHOLE[kind]) // 2])
+
+
+def test_a_streams_header_which_does_not_know_its_length_is_forgiven():
+    content = bytearray(WHOLE["WAV"])
+    content[4:8] = content[40:44] = b"\xff" * 4
+    assert len(load_audio(bytes(content))) == 6400
+
+
+@pytest.mark.parametrize("suffix", ["txt", "raw", "mp3", "", "json"])
+def test_a_wrong_extension_does_not_matter(suffix: str, tmp_path: Path):
+    path = tmp_path / f"clip.{suffix}"
+    path.write_bytes(WHOLE["FLAC"])
+    if suffix == "raw":  # soundfile takes it for headerless
+        with pytest.raises(BadAudio):
+            load_audio(path)
+    else:
+        assert len(load_audio(path)) == 6400
+
+
+def test_ten_hours_are_refused_by_the_header_within_little_memory(tmp_path: Path):
+    """A sparse file: a header that promises ten hours at 48 kHz, and as many zeros as it promises."""
+    frames = 36_000 * 48_000
+    head = b"RIFF" + struct.pack("<I", 36 + 2 * frames) + b"WAVEfmt "
+    head += struct.pack("<IHHIIHH", 16, 1, 1, 48_000, 96_000, 2, 16) + b"data" + struct.pack("<I", 2 * frames)
+    path = tmp_path / "long.wav"
+    with path.open("wb") as stream:
+        stream.write(head)
+        stream.truncate(len(head) + 2 * frames)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(BadAudio, match="longer than 600 s"):
+        load_audio(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kB
+
+
+def test_a_flac_that_promises_years_takes_no_memory():
+    content = bytearray(WHOLE["FLAC"])
+    content[21] |= 0x0F  # the upper bits of the number of samples in STREAMINFO
+    content[22:26] = b"\xff" * 4
+    with pytest.raises(BadAudio, match="longer than"):
+        load_audio(bytes(content))
+
+
+@pytest.mark.parametrize("rate", [1, 100, 1_000_000])
+def test_a_rate_at_which_nobody_records_speech_is_named(rate: int):
+    with pytest.raises(BadAudio, match=f"^{rate} samples a second"):
+        load_audio(encoded("WAV", tone(), rate))
+
+
+@pytest.mark.parametrize("rate", [4_000, 44_101, 47_999, 191_999])
+def test_an_odd_rate_is_resampled_in_little_memory(rate: int):
+    """44,101 Hz shares no factor with 16 kHz: torchaudio's kernel alone would take 3 GB."""
+    waveform = load_audio(encoded("WAV", tone(rate=rate), rate))
+    assert len(waveform) == pytest.approx(6400, abs=1)
+    spectrum = np.abs(np.fft.rfft(waveform.numpy()))
+    assert spectrum.argmax() * 16_000 / len(waveform) == pytest.approx(300, abs=3)
+    assert waveform[1000:-1000].abs().max().item() == pytest.approx(0.3, rel=0.02)
+
+
+def test_both_resamplers_agree(monkeypatch: pytest.MonkeyPatch):
+    samples = torch.from_numpy(tone(rate=22_050)).float()
+    usual = at_sample_rate(samples, 22_050)
+    monkeypatch.setattr(audio, "_LARGEST_KERNEL", 1)
+    unusual = at_sample_rate(samples, 22_050)
+    torch.testing.assert_close(unusual[200:-200], usual[200:-200], atol=2e-3, rtol=0)
+
+
+def test_64_channels_are_averaged():
+    levels = np.linspace(0, 1, 64)
+    waveform = load_audio(encoded("WAV", tone()[:, None] * levels, subtype="FLOAT"))
+    torch.testing.assert_close(waveform, torch.from_numpy(tone() * levels.mean()).float(), atol=1e-6, rtol=0)
+
+
+def test_many_channels_are_read_block_by_block(monkeypatch: pytest.MonkeyPatch):
+    content = encoded("WAV", np.random.default_rng(0).uniform(-1, 1, (5000, 5)), subtype="FLOAT")
+    whole = load_audio(content)
+    monkeypatch.setattr(audio, "_BLOCK", 999)
+    torch.testing.assert_close(load_audio(content), whole, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("worst", "reason"), [(np.nan, "not finite"), (np.inf, "not finite"), (1e30, "no sound"), (3e38, "no")]
+)
+def test_values_that_are_no_sound_are_refused_before_an_encoder_meets_them(worst: float, reason: str):
+    samples = np.stack([tone(), tone()], axis=1)
+    samples[7] = worst
+    with pytest.raises(BadAudio, match=f"^{reason}"):
+        load_audio(encoded("WAV", samples, subtype="FLOAT"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#EXTM3U\n#EXTINF:10,\n/etc/passwd\n",
+        "ffconcat version 1.0\nfile '/etc/passwd'\n",
+        "version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 12\n",
+        "<html>404</html>",
+    ],
+)
+def test_a_text_never_reaches_ffmpeg_which_would_open_what_a_playlist_names(text, tmp_path, monkeypatch):
+    def decoder(source: object) -> None:
+        pytest.fail("the text was opened")
+
+    monkeypatch.setitem(sys.modules, "torchcodec.decoders", type("Decoders", (), {"AudioDecoder": decoder}))
+    (tmp_path / "a.wav").write_text(text)
+    for source in (tmp_path / "a.wav", text.encode()):
+        with pytest.raises(BadAudio, match=r"^unreadable: .*\(it holds text\)"):
+            load_audio(source)
+
+
+def test_what_ffmpeg_decodes_is_bounded_too(monkeypatch):
+    class Endless:
+        def __init__(self, source: object) -> None: ...
+
+        def get_samples_played_in_range(self, stop_seconds: float) -> object:
+            data = torch.zeros(2, int(stop_seconds * 4000))
+            return type("Samples", (), {"data": data, "sample_rate": 4000})
+
+    monkeypatch.setitem(sys.modules, "torchcodec.decoders", type("Decoders", (), {"AudioDecoder": Endless}))
+    with pytest.raises(BadAudio, match="longer than"):
+        load_audio(b"\x00 of an unknown kind")
+
+
+def test_names_that_are_no_files(tmp_path: Path):
+    loop = tmp_path / "loop.wav"
+    loop.symlink_to(loop)
+    os.mkfifo(tmp_path / "pipe.wav")  # reading it would wait for ever
+    for path in (
+        loop,
+        tmp_path / "pipe.wav",
+        tmp_path,
+        Path("/dev/zero"),
+        Path("a\0b"),
+        tmp_path / "nowhere",
+    ):
+        with pytest.raises(BadAudio, match=r"missing|cannot be opened"):
+            load_audio(path)
+    with pytest.raises(BadAudio, match="cannot be opened: File name too long"):
+        waveform_of("x" * 5000)
+
+
+def test_a_pickle_is_no_recording_and_runs_no_code(tmp_path: Path):
+    path = tmp_path / "in" / "clip.wav"
+    path.parent.mkdir()
+    path.write_bytes(pickle.dumps(Trap(tmp_path / "run")))
+    with untouched(tmp_path), pytest.raises(BadAudio, match="unreadable"):
+        load_audio(path)
+
+
+def test_predict_names_every_hostile_clip_and_goes_on(tmp_path: Path):
+    """As a stranger's folder is met by the command, in a process of its own: one line, no traceback."""
+    (tmp_path / "\x1b[31mred.wav").write_bytes(b"no sound")
+    done = subprocess.run(
+        [sys.executable, "-m", "perser.cli", "predict", "--model", str(tmp_path), str(tmp_path)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("perser: error: ")
+    assert len(done.stderr.splitlines()) == 1

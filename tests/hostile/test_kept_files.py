@@ -1,0 +1,187 @@
+"""Files that commands keep: each is what was kept, or refused in one line."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.answers import Answer
+from benchmarks.predictions import Origin, Predictions
+from perser.corpora.corpus import Corpus
+from perser.encoder import SpeechEncoder
+from perser.episodes import EpisodeFile, draw_episode
+from perser.errors import UserError
+from perser.features import FeatureStore, cached_features
+from perser.profile import Enrolled, Profile
+
+from .corruption import Trap, corrupted, examples, result_or_line, untouched
+
+PROFILE = Profile(
+    route="fake",
+    model="/models/m",
+    fingerprint="one",
+    emotions=("angry", "happy"),
+    enrolled=(Enrolled("é.wav", ("angry", "happy")),),
+    tensors={"bias": torch.tensor([1.0, 2.0]), "counts": torch.arange(4)},
+    audio=(torch.linspace(-1, 1, 50),),
+)
+
+
+def same_profile(one: Profile, other: Profile) -> bool:
+    fields = ("route", "model", "fingerprint", "emotions", "enrolled")
+    equal = all(torch.equal(value, other.tensors[name]) for name, value in one.tensors.items())
+    audio = all(map(torch.equal, one.audio, other.audio))
+    return equal and audio and all(getattr(one, name) == getattr(other, name) for name in fields)
+
+
+@examples(150)
+@given(data=st.data())
+def test_a_corrupted_profile_is_the_profile_or_a_line(tmp_path: Path, data: st.DataObject):
+    PROFILE.save(tmp_path / "p")
+    (tmp_path / "p").write_bytes(data.draw(corrupted((tmp_path / "p").read_bytes())))
+    with untouched(tmp_path):
+        found = result_or_line(lambda: Profile.load(tmp_path / "p"))
+    assert found is None or same_profile(found, PROFILE)
+
+
+def test_a_profile_with_values_that_are_not_finite_is_refused(tmp_path: Path):
+    replace(PROFILE, tensors={"bias": torch.tensor([1.0, float("nan")])}).save(tmp_path / "p")
+    with pytest.raises(UserError, match="not finite"):
+        Profile.load(tmp_path / "p")
+
+
+def test_an_older_profile_survives_a_failed_save(tmp_path: Path, monkeypatch):
+    PROFILE.save(tmp_path / "p")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("perser.profile.save_file", full)
+    with untouched(tmp_path), pytest.raises(UserError, match="cannot write the profile"):
+        replace(PROFILE, route="other").save(tmp_path / "p")
+
+
+@examples(120)
+@given(data=st.data())
+def test_a_corrupted_episodes_file_has_episodes_that_can_be_used_or_is_a_line(
+    toy_corpus: Corpus, toy_episodes: EpisodeFile, tmp_path: Path, data: st.DataObject
+):
+    few = replace(toy_episodes, episodes=toy_episodes.episodes[:2], validation_episodes=())
+    few.save(tmp_path / "e.json")
+    (tmp_path / "e.json").write_bytes(data.draw(corrupted((tmp_path / "e.json").read_bytes())))
+
+    def use() -> None:
+        found = EpisodeFile.load(tmp_path / "e.json")
+        found.check_corpus(toy_corpus)
+        found.tasks(toy_corpus, "test")
+        for one in found.episodes:
+            toy_corpus.emotions.multi_hot([*one.support.emotions, *one.query_emotions])
+            assert all(name in toy_corpus.utterances for name in one.question.utterances)
+            np.random.default_rng(one.support.seed)
+
+    with untouched(tmp_path):
+        result_or_line(use)
+
+
+@examples(60)
+@given(data=st.data(), sealed=st.booleans())
+def test_a_corrupted_prepared_corpus_can_be_used_or_is_a_line(
+    toy_corpus: Corpus, tmp_path: Path, data: st.DataObject, sealed: bool
+):
+    folder = tmp_path / "corpus"
+    shutil.copytree(toy_corpus.folder, folder, dirs_exist_ok=True)
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    name = data.draw(st.sampled_from(files))
+    file = folder / name
+    file.write_bytes(data.draw(corrupted(file.read_bytes())))
+    if not sealed:
+        (folder / "checksums.json").unlink()
+
+    def use() -> None:
+        found = Corpus.load(folder)
+        assert {one.utterance_id for one in found.annotations} <= set(found.utterances)
+        found.emotions.multi_hot([one.emotions for one in found.annotations])
+        assert found.name is not None
+        if sealed and name.endswith(".arrow"):
+            assert found.annotations == toy_corpus.annotations
+            assert found.utterances == toy_corpus.utterances
+
+    with untouched(tmp_path):
+        result_or_line(use)
+
+
+@pytest.fixture(scope="module")
+def cache(toy_corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> tuple[SpeechEncoder, Path]:
+    encoder, folder = SpeechEncoder.from_name("tiny-whisper"), tmp_path_factory.mktemp("cache")
+    cached_features(toy_corpus.recordings, encoder, "pooled", folder)
+    return encoder, folder
+
+
+@examples(60)
+@given(data=st.data())
+def test_a_corrupted_feature_cache_gives_the_features_or_a_line(
+    toy_corpus: Corpus, cache: tuple[SpeechEncoder, Path], tmp_path: Path, data: st.DataObject
+):
+    encoder, whole = cache
+    shutil.copytree(whole, tmp_path / "cache", dirs_exist_ok=True)
+    (folder,) = whole.iterdir()
+    file = tmp_path / "cache" / folder.name / data.draw(st.sampled_from(("features.npy", "index.json")))
+    file.write_bytes(data.draw(corrupted(file.read_bytes())))
+    names = toy_corpus.recordings.utterance_ids
+
+    def use() -> torch.Tensor:
+        store = cached_features(toy_corpus.recordings, encoder, "pooled", tmp_path / "cache")
+        return torch.stack([store[one] for one in names])
+
+    with untouched(tmp_path):
+        found = result_or_line(use)
+    if found is not None:
+        store = FeatureStore.open(folder)
+        assert torch.equal(found, torch.stack([store[one] for one in names]))
+
+
+def test_a_feature_cache_of_pickled_objects_is_not_opened(tmp_path: Path):
+    folder = tmp_path / "store"
+    folder.mkdir()
+    np.save(folder / "features.npy", np.array([[Trap(tmp_path / "mark")]], dtype=object), allow_pickle=True)
+    (folder / "index.json").write_text('{"level": "pooled", "spans": []}')
+    with untouched(tmp_path), pytest.raises(UserError, match="damaged"):
+        FeatureStore.open(folder)
+    (folder / "features.npy").write_bytes(pickle.dumps(Trap(tmp_path / "mark")))
+    with untouched(tmp_path), pytest.raises(UserError, match="damaged"):
+        FeatureStore.open(folder)
+
+
+@examples(120)
+@given(data=st.data())
+def test_corrupted_predictions_are_the_answers_or_a_line(
+    toy_episodes: EpisodeFile, tmp_path: Path, data: st.DataObject
+):
+    asked = toy_episodes.episodes[:2]
+    rng = np.random.default_rng(0)
+    rows = [rng.dirichlet(np.ones(4), len(one.query_utterances)).astype(np.float32) for one in asked]
+    origin = Origin("key", "m", "r", {}, {"trained": 1}, {}, "cpu", 1, {"torch": "2"}, None)
+    answers = [Answer(one, 0.1, 0.2) for one in rows]
+    kept = Predictions(origin, toy_episodes.emotions, [one.episode_id for one in asked], answers)
+    kept.save(tmp_path / "a.parquet", toy_episodes, asked)
+    (tmp_path / "a.parquet").write_bytes(data.draw(corrupted((tmp_path / "a.parquet").read_bytes())))
+    with untouched(tmp_path):
+        found = result_or_line(lambda: Predictions.load(tmp_path / "a.parquet"))
+    if found is not None:
+        for answer, row in zip(found.answers, rows, strict=True):
+            np.testing.assert_array_equal(answer.probabilities, row)
+
+
+def test_drawing_after_loading_gives_the_same_episodes(toy_corpus: Corpus, toy_episodes: EpisodeFile):
+    """What the arrays behind `annotations` say is what is written in the file."""
+    tasks = {task.person: task for task in toy_episodes.tasks(toy_corpus, "test")}
+    for one in toy_episodes.episodes:
+        assert draw_episode(tasks[one.person], toy_episodes.k, toy_episodes.q, one.seed) == one

@@ -1,0 +1,22 @@
+"""The page on hostile files names the tests that there are, each once, and no other."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+ROW = re.compile(r"^\|.*\| `(tests/hostile/\w+\.py::\w+)` \|$", re.MULTILINE)
+
+
+def test_every_row_names_a_test_and_every_hostile_test_has_a_row():
+    named = ROW.findall((ROOT / "docs" / "robustness.md").read_text(encoding="utf-8"))
+    there = [
+        f"{path.relative_to(ROOT).as_posix()}::{node.name}"
+        for path in (ROOT / "tests" / "hostile").glob("test_*.py")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    ]
+    assert there
+    assert sorted(named) == sorted(there)
