@@ -108,9 +108,9 @@ def _check_rate(rate: int) -> None:
         raise BadAudio(f"{rate} samples a second (speech has {lowest} to {highest})")
 
 
-def _check_length(seconds: float, most: float) -> None:
-    if seconds > most:
-        raise BadAudio(f"longer than {most:g} s")
+def _check_length(seconds: float, max_seconds: float) -> None:
+    if seconds > max_seconds:
+        raise BadAudio(f"longer than {max_seconds:g} s")
 
 
 def _decode(source: Path | bytes, max_seconds: float) -> tuple[torch.Tensor, int]:
@@ -135,14 +135,12 @@ def _decode(source: Path | bytes, max_seconds: float) -> tuple[torch.Tensor, int
 def _mixed(file: soundfile.SoundFile, max_seconds: float) -> np.ndarray:
     """(num_samples,): averaged block by block, so that 64 channels take no more memory than one. What a
     header leaves out is not read either."""
-    most = int(max_seconds * file.samplerate)
     blocks, found, size = [], 0, max(1, _BLOCK // file.channels)
     while len(block := file.read(size, dtype="float32", always_2d=True)):
         with np.errstate(over="ignore"):  # what overflows is not finite, and refused as that
             blocks.append(block[:, 0].copy() if file.channels == 1 else block.mean(axis=1))
         found += len(block)
-        if found > most:
-            _check_length(found / file.samplerate, max_seconds)
+        _check_length(found / file.samplerate, max_seconds)
     return np.concatenate(blocks) if blocks else np.zeros(0, dtype=np.float32)
 
 
@@ -169,8 +167,8 @@ def _decode_with_torchcodec(
         reason = _one_line(first_error)
         raise BadAudio(f"unreadable: {reason} (torchcodec was no help: FFmpeg not found)") from first_error
     try:
-        # A second more than may be, so that what is too long shows.
-        decoded = AudioDecoder(source).get_samples_played_in_range(0, max_seconds + 1)
+        # A little more than may be, so that what is too long shows.
+        decoded = AudioDecoder(source).get_samples_played_in_range(stop_seconds=max_seconds + 0.1)
         waveform, rate = decoded.data.float().mean(dim=0), int(decoded.sample_rate)
     except Exception as error:
         raise BadAudio(f"unreadable: {_one_line(error)}") from error

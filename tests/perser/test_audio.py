@@ -106,10 +106,9 @@ def test_torchcodec_decodes_what_soundfile_does_not(tmp_path: Path, monkeypatch:
             if path.suffix != ".m4a":
                 raise RuntimeError("no decoder for this")
 
-        def get_samples_played_in_range(self, start: float, stop: float) -> SimpleNamespace:
-            return SimpleNamespace(
-                data=samples[:, int(32_000 * start) : int(32_000 * stop)], sample_rate=32_000
-            )
+        def get_samples_played_in_range(self, stop_seconds: float | None) -> SimpleNamespace:
+            stop = None if stop_seconds is None else int(32_000 * stop_seconds)
+            return SimpleNamespace(data=samples[:, :stop], sample_rate=32_000)
 
     monkeypatch.setitem(sys.modules, "torchcodec.decoders", SimpleNamespace(AudioDecoder=AudioDecoder))
     for suffix in ("m4a", "xyz"):
@@ -127,7 +126,7 @@ def test_the_longest_length_can_be_set_and_the_rest_is_not_decoded(suffix, tmp_p
     path = tmp_path / f"a.{suffix}"
     soundfile.write(path, tone(300, 2, 11_025), 11_025)
     assert torch.equal(load_audio(path, max_seconds=2), load_audio(path))
-    read, decoded = soundfile.SoundFile.read, []
+    read, decoded = soundfile.SoundFile.read, []  # nothing at all, where the header says enough
 
     def counted(*args, **options):
         decoded.append(read(*args, **options))
@@ -138,7 +137,6 @@ def test_the_longest_length_can_be_set_and_the_rest_is_not_decoded(suffix, tmp_p
         with pytest.raises(BadAudio, match=f"^longer than {seconds:g} s$"):
             load_audio(path, max_seconds=seconds)
         assert sum(map(len, decoded)) <= 11_025 * seconds + 2
-        decoded.clear()
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac"])
