@@ -209,7 +209,7 @@ def test_nothing_is_pickled(tmp_path):
     out = tmp_path / "out"
     killed(out, 2)
     suffixes = {one.suffix for one in running(out).rglob("*") if one.is_file()}
-    assert suffixes == {".json", ".jsonl", ".safetensors"}
+    assert {".safetensors"} < suffixes <= {".json", ".jsonl", ".safetensors", ".txt"}
 
 
 def test_a_signal_ends_it_after_the_step_with_143(tmp_path, assert_as_undisturbed, monkeypatch, capsys):
