@@ -18,6 +18,7 @@ from speechlm_icl.calibration import calibrate, score_free
 from speechlm_icl.checkpoint import TRAINING
 from speechlm_icl.choice import most_representative, similarities
 from speechlm_icl.clips import read_clips
+from speechlm_icl.configuration import read_config
 from speechlm_icl.context import check_fits, check_query_fits
 from speechlm_icl.enrolment import Enrolment, read_enrolment
 from speechlm_icl.model import SpeechLMForICL
@@ -128,6 +129,9 @@ def speech_lm(context: RouteContext, pairs: int | None = None) -> SpeechLMPerson
     """
     options = parse_options(context.options)  # before the model is loaded, not after
     folder = context.folder(MODEL_FOLDER)
+    read_config(
+        folder
+    )  # where there is none, it says what makes one; a folder's name is not asked the Hub for
     model = SpeechLMForICL.from_pretrained(folder)
     if context.device != "cpu":  # quantised weights refuse to be moved where they are
         model.to(context.device)
