@@ -12,7 +12,8 @@ from meta_perser.model import ClipBatch, EmotionRecognizer
 class MultiHead(nn.Module):
     """`heads` heads on one recogniser's embedding: encoder and layer weights are shared.
 
-    The recogniser's own two linear layers are not used and do not move meanwhile.
+    The recogniser's own two linear layers, and its scale of the logits, are not used and do not move
+    meanwhile.
     """
 
     def __init__(self, model: EmotionRecognizer, heads: int) -> None:
@@ -20,6 +21,8 @@ class MultiHead(nn.Module):
         self.model = model
         model.projector.requires_grad_(False)
         model.classifier.requires_grad_(False)
+        if model.log_scale is not None:
+            model.log_scale.requires_grad_(False)
         self.projector = _stacked(model.projector, heads)
         self.classifier = _stacked(model.classifier, heads)
 

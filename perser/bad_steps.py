@@ -61,10 +61,10 @@ class BadSteps:
         Raises UserError, which names the last one's cause, where there have been too many.
         """
         every = gather_object(list(parts))
-        causes = [one.named for one in every if not one.finite]
+        causes = _each_once([one.named for one in every if not one.finite])
         what = "loss" if causes or not math.isfinite(loss) else "gradient"
         norm_said = norm if math.isfinite(norm) else str(norm)
-        causes = causes or [one.named for one in every]
+        causes = causes or _each_once([one.named for one in every])
         self.found.append(
             {"stage": stage, "step": step, "not_finite": what, "gradient_norm": norm_said, "causes": causes}
         )
@@ -90,6 +90,11 @@ class BadSteps:
             f"the {last['not_finite']}, on {_said(last['causes'])}{where}: look at those recordings, or "
             "lower the learning rate"
         )
+
+
+def _each_once(causes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Several processes may have had the same: where all do the same, or where one was left without any."""
+    return [one for place, one in enumerate(causes) if one not in causes[:place]]
 
 
 def _said(causes: Sequence[dict[str, Any]], most: int = 5) -> str:

@@ -56,9 +56,9 @@ class RunFolder:
         training = json.loads(json.dumps(plain(dict(training))))
         self._digest = hashlib.sha256(json.dumps(training, sort_keys=True).encode()).hexdigest()
         self.training: dict[str, Any] = training
-        refuse_foreign(self.path, RUN)
         chosen = [None]
         if accelerator.is_main_process:
+            refuse_foreign(self.path, RUN)  # the others might look while it is half written
             newest = newest_whole(self._checkpoints) if resume else None
             chosen = [self._prepare(training, newest)]
         (name,) = broadcast_object_list(chosen)

@@ -47,6 +47,8 @@ class Tracked:
         accelerator.log_with = filter_trackers([tracker], folder)
         name = folder.name.removesuffix("-running")
         own = {"wandb": {"name": name, "dir": str(folder)}, "trackio": {"name": name}}
+        if done:  # steps after it, which an earlier start has told, come again
+            own[TENSORBOARD] = {"purge_step": done + 1}
         accelerator.init_trackers(
             TENSORBOARD if tracker == TENSORBOARD else PROJECT, flat(options), init_kwargs=own
         )

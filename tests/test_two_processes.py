@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -70,3 +73,82 @@ def test_one_of_two_processes_writes_and_nothing_is_told_twice(toy_corpus, toy_e
     assert json.loads(started)["processes"] == 2
     (store,) = (tmp_path / "cache").iterdir()
     assert len(FeatureStore.open(store)) == len(toy_corpus.recordings)
+
+
+OPTIONS = {
+    "meta_perser.pretrain": "--batch_size 13 --head_size 8 --adaptation_steps 1 --scope top_layers:1",
+    "meta_perser.train": "--scope head --inner.steps 2 --inner.support 4 --inner.adaptation_steps 2 "
+    "--outer.persons 3 --outer.validate_every 4 --outer.iterations 14",
+    "speechlm_icl.train": "--pairs 3 --sequences_per_step 5 --align_steps 4 --steps 12 --validate_every 4 "
+    "--projector.width 16 --validation_sequences 3",
+}
+"""What divides unevenly by two."""
+
+
+@pytest.fixture
+def command(toy_corpus, toy_episodes_path, tmp_path) -> Callable[[str], list[str]]:
+    """A training by two processes, all but where it writes."""
+
+    def make(module: str) -> list[str]:
+        given = [f"--corpus={toy_corpus.folder}", f"--episodes={toy_episodes_path}"]
+        given += [f"--cache={tmp_path / 'cache'}", "--run.checkpoint_seconds=0"]
+        if module == "meta_perser.train":
+            first, ssl_e = "meta_perser.pretrain", tmp_path / "ssl-e"
+            words = [*given, f"--out={ssl_e}", *OPTIONS[first].split(), "--epochs=1"]
+            subprocess.run([sys.executable, "-m", first, *words], env=os.environ | ENVIRONMENT, check=True)
+            given.append(f"--ssl_e={ssl_e}")
+        if module == "meta_perser.pretrain":
+            given.append("--epochs=3")
+        return [sys.executable, *TORCHRUN, "-m", module, *given, *OPTIONS[module].split()]
+
+    return make
+
+
+def started(words: list[str], out: Path) -> tuple[subprocess.Popen, list[int]]:
+    """The launcher, when six steps are logged, and the processes that it started."""
+    launched = subprocess.Popen([*words, f"--out={out}"], env=os.environ | ENVIRONMENT)
+    log = out.with_name(f"{out.name}-running") / "metrics.jsonl"
+    while launched.poll() is None and (not log.exists() or log.read_bytes().count(b"\n") < 6):
+        time.sleep(0.002)
+    workers = Path(f"/proc/{launched.pid}/task/{launched.pid}/children").read_text()
+    return launched, list(map(int, workers.split()))
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("module", OPTIONS)
+def test_two_killed_processes_go_on_as_two_that_were_not(module, command, tmp_path):
+    """Bit for bit; the kill comes at a moment that nobody chose."""
+    words, out, wanted = command(module), tmp_path / "out", tmp_path / "wanted"
+    environment = os.environ | ENVIRONMENT
+    subprocess.run([*words, f"--out={wanted}"], env=environment, check=True, timeout=300)
+    launched, workers = started(words, out)
+    for one in workers:
+        os.kill(one, signal.SIGKILL)
+    assert launched.wait(timeout=60) != 0
+    subprocess.run([*words, f"--out={out}"], env=environment, check=True, timeout=300)
+    weights = sorted(one.relative_to(out) for one in out.rglob("*.safetensors"))
+    assert weights
+    for one in weights:
+        assert (out / one).read_bytes() == (wanted / one).read_bytes(), one
+    assert lines(out) == lines(wanted)
+    assert len((out / "environment.jsonl").read_text().splitlines()) == 2, "it went on"
+
+
+@pytest.mark.soak
+def test_a_signal_to_the_launcher_and_to_both_finishes_the_step_and_saves(command, tmp_path):
+    """As a cluster sends it, to every process of a job; the launcher sends its own another."""
+    words, out = command("speechlm_icl.train"), tmp_path / "out"
+    launched, workers = started([*words, "--run.checkpoint_seconds=1000", "--steps=4000"], out)
+    for one in (*workers, launched.pid):
+        os.kill(one, signal.SIGTERM)
+    assert launched.wait(timeout=60) != 0
+    running = tmp_path / "out-running"
+    last = lines(running)[-1]["step"]
+    assert f"stopped after step {last} of meta-training" in (running / "log.txt").read_text()
+    assert list((running / "checkpoints").glob(f"*-step-{last}"))
+
+
+def lines(folder: Path) -> list[dict]:
+    """What was logged, times apart."""
+    content = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{name: one for name, one in line.items() if name != "seconds"} for line in content]

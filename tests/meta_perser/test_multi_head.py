@@ -44,6 +44,15 @@ def test_heads_start_apart_and_the_recognisers_own_rests(heads, batch):
     assert not heads.projector["weight"].grad[[0, 2]].any()
 
 
+def test_all_that_moves_gets_a_gradient(toy_corpus, batch):
+    """Where something gets none, torch ends several processes; the recogniser's own scale is not read."""
+    encoder = SpeechEncoder.from_name("tiny-whisper")
+    model = EmotionRecognizer(encoder, toy_corpus.emotions, "head", 8, logit_scale=True)
+    heads = MultiHead(model, 3)
+    heads(batch).square().sum().backward()
+    assert all(one.grad is not None for one in heads.parameters() if one.requires_grad)
+
+
 def test_the_consensus_is_the_heads_mean(heads, batch):
     mean = torch.stack([heads(batch)[:, one].softmax(dim=-1) for one in range(3)]).mean(dim=0)
     torch.testing.assert_close(Consensus(heads)(batch).softmax(dim=-1), mean)

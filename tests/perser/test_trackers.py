@@ -19,7 +19,7 @@ from perser.errors import UserError
 from perser.journal import Journal
 from perser.run_folder import RunFolder, running
 from perser.run_options import RunOptions
-from perser.trackers import flat
+from perser.trackers import Tracked, flat
 from perser.training import Best, start
 from perser.training_state import TrainingState
 
@@ -58,6 +58,19 @@ def test_tensorboard_has_every_step_of_every_stage(tmp_path):
     )
     (hparams,) = out.glob("tensorboard/*/hparams.yml")
     assert "options.rate: 0.1" in hparams.read_text()
+
+
+def test_tensorboard_shows_a_step_that_came_again_once(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for done, loss in ((0, 1.0), (2, 2.0)):
+        tracked = Tracked(start(0), "tensorboard", tmp_path, {"of": "test"}, done)
+        for _ in range(3):
+            tracked.log("fit", {"loss": loss})
+        tracked.finish()
+    told = EventAccumulator(str(tmp_path / "tensorboard")).Reload().Scalars("fit/loss")
+    assert [(one.step, one.value) for one in told] == [(1, 1.0), (2, 1.0), (3, 2.0), (4, 2.0), (5, 2.0)]
 
 
 @pytest.mark.parametrize("tracker", ["wandb", "trackio"])
