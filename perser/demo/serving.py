@@ -65,7 +65,8 @@ def serving(models: Mapping[str, Recognizer], limits: Limits, port: int) -> Iter
 
 
 class AnswersToThisPageAlone:
-    """ASGI middleware: every answer says what the page may ask for."""
+    """ASGI middleware: every answer says what the page may ask for, and what another site's page asks or
+    sends (a browser names it as `Origin`) is refused."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
@@ -77,6 +78,13 @@ class AnswersToThisPageAlone:
                 message = message | {"headers": [*message.get("headers", ()), policy]}
             await send(message)
 
+        headers = dict(scope.get("headers", ()))
+        origin = headers.get(b"origin")
+        if scope["type"] == "http" and origin not in (None, b"http://" + headers.get(b"host", b"")):
+            refused = [(b"content-length", b"0")]
+            await send_with_policy({"type": "http.response.start", "status": 403, "headers": refused})
+            await send({"type": "http.response.body", "body": b""})
+            return
         await self.app(scope, receive, send_with_policy)
 
 

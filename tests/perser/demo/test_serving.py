@@ -17,10 +17,10 @@ def port(address) -> int:
     return int(address.rpartition(":")[2])
 
 
-def asked(address, path="/", **headers):
+def asked(address, path="/", data=None, **headers):
     """The status, headers and body of an answer."""
     try:
-        with build_opener(ProxyHandler({})).open(Request(address + path, headers=headers)) as answer:
+        with build_opener(ProxyHandler({})).open(Request(address + path, data, headers)) as answer:
             return answer.status, answer.headers, answer.read().decode()
     except HTTPError as error:
         return error.code, error.headers, error.read().decode()
@@ -42,6 +42,18 @@ def test_the_page_may_ask_nobody_else_and_tells_nobody(address):
     config = json.loads(asked(address, "/config")[2])
     assert config["analytics_enabled"] is False
     assert "fonts.g" not in body
+
+
+def test_no_other_sites_page_can_send_it_anything(address, folder):
+    boundary = {"Content-Type": "multipart/form-data; boundary=x"}
+    body = (
+        b'--x\r\nContent-Disposition: form-data; name="files"; filename="sent.wav"\r\n\r\nRIFF\r\n--x--\r\n'
+    )
+    found = []
+    for origin in ("http://elsewhere.example", "null", "http://127.0.0.1:1", address):
+        headers = boundary | {"Origin": origin}
+        found.append(asked(address, "/gradio_api/upload", body, **headers)[0])
+    assert found == [403, 403, 403, 200]
 
 
 @pytest.mark.parametrize("path", ["/etc/hostname", "pyproject.toml", "../pyproject.toml"])
