@@ -71,6 +71,14 @@ def test_a_port_that_is_taken_is_said_and_nothing_is_left_behind(models, address
     assert set(folder.iterdir()) == files
 
 
+@pytest.mark.parametrize("port", [-1, 65_536])
+def test_what_is_no_port_is_said(port, models):
+    from perser.demo.serving import serving
+
+    with pytest.raises(UserError, match=f"port: {port}, give"), serving(models, Limits(), port):
+        pass
+
+
 def test_a_second_page_leaves_nothing_behind_either(models, address, tmp_path, monkeypatch):
     from perser.demo.serving import serving
 
