@@ -26,7 +26,7 @@ def load_gradient_model(folder: Path) -> GradientModel | None:
 def facts(folder: Path) -> ModelFacts | None:
     """What such a folder's files say; its encoder lies in it."""
     config = read_json(folder / CONFIG)
-    return None if config is None else ModelFacts("meta-perser", emotions_in(config), ())
+    return None if config is None else ModelFacts("meta-perser", emotions_in(config), {})
 
 
 def export(folder: Path, out: Path) -> Exported:

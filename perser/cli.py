@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import EntryPoint, entry_points
@@ -173,9 +174,14 @@ def _run(load: Callable[[], Callable[..., None]], arguments: Sequence[str], prog
         function = load()
         if instead := asked_instead(function, arguments):
             instead()
-            return
-        values = parse_command(function, [one for one in arguments if one != "--debug"], program)
-        function(**values)
+        else:
+            function(**parse_command(function, [one for one in arguments if one != "--debug"], program))
+        sys.stdout.flush()
+    except BrokenPipeError as error:  # whoever read what is printed, such as `head`, has ended
+        if debug:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left to be flushed
+        raise SystemExit(141) from error  # as of a program that SIGPIPE ends
     except UserError as error:
         if debug:
             raise

@@ -15,6 +15,7 @@ from transformers.utils import logging as transformers_logging
 from perser.encoder_families import ENCODER_RATE, FAMILIES, Family
 from perser.errors import UserError
 from perser.hub import ModelSource, find_model, out_of_reach
+from perser.model_facts import is_built_in
 from perser.pickles import refuse_pickles
 
 TINY_NAMES: dict[str, str] = {f"tiny-{kind.removesuffix('-audio')}": kind for kind in FAMILIES}
@@ -43,7 +44,7 @@ _RANDOMNESS = (
 def load_encoder(name: str, seed: int, commit: str | None = None) -> Parts:
     """The transformers model (float32), its feature extractor and its family, for a name that
     `SpeechEncoder.from_name` takes. Raises UserError for a name that gives no supported encoder."""
-    if name.startswith("tiny-"):
+    if is_built_in(name):
         return _tiny(_known_tiny(name), seed)
     source = _find(name)
     with quiet_transformers(progress=not source.is_folder):
@@ -52,7 +53,7 @@ def load_encoder(name: str, seed: int, commit: str | None = None) -> Parts:
 
 def check_encoder(name: str) -> None:
     """Raises UserError for a name that gives no supported encoder; loads no weights."""
-    if name.startswith("tiny-"):
+    if is_built_in(name):
         _known_tiny(name)
     else:
         source = _find(name)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from perser.errors import UserError
 from perser.hub import SAFE_FILES
+from perser.journal import NOTES
 from perser.model_facts import ModelFacts
 
 
@@ -51,7 +52,9 @@ def export_files(folder: Path, out: Path) -> tuple[ModelFacts, Exported]:
 
 
 def copy_safe_files(source: Path, out: Path) -> None:
-    """Copy a folder's own weights, settings and vocabularies (`SAFE_FILES`), none of its subfolders."""
+    """Copy a folder's own weights, settings and vocabularies (`SAFE_FILES`), none of its subfolders, and not
+    what a training noted (`NOTES`): folders of this machine, names of recordings."""
     out.mkdir(parents=True, exist_ok=True)
-    for file in sorted({file for pattern in SAFE_FILES for file in source.glob(pattern) if file.is_file()}):
+    files = {file for pattern in SAFE_FILES for file in source.glob(pattern) if file.is_file()}
+    for file in sorted(one for one in files if one.name not in NOTES):
         shutil.copyfile(file, out / file.name)

@@ -38,6 +38,8 @@ from perser.training_state import TrainingState
 if TYPE_CHECKING:
     from perser.corpora.corpus import Corpus
 
+NOTES = (RUN, ENVIRONMENT, LOG, METRICS, BAD_STEPS, TENSORBOARD)
+"""What a training leaves in its output folder besides the model: of use to whoever trained it."""
 SHARE = 0.01
 """Most of a training's time that its checkpoints take, unless one after every step is asked for."""
 
@@ -119,7 +121,7 @@ class Journal:
         advice = "make room, and the same command goes on from its last checkpoint"
         with said_if_unwritable(out, advice), whole_folder(out, marker) as folder:
             yield folder
-            for name in (RUN, ENVIRONMENT, LOG, METRICS, BAD_STEPS, TENSORBOARD):
+            for name in NOTES:
                 kept = self._folder and self._folder.path / name
                 if kept and kept.exists():
                     (shutil.copytree if kept.is_dir() else shutil.copy)(kept, folder / name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -23,34 +23,41 @@ class ModelFacts:
     Args:
         route: Whose it is.
         emotions: That it tells apart.
-        needs: The models that it stands on and does not hold: folders, files or Hub names.
+        needs: The models that it stands on and does not hold: folders, files or Hub names, each with the
+            commit where it is one of the Hub's and that is known.
     """
 
     route: str
     emotions: Emotions
-    needs: tuple[str, ...]
+    needs: Mapping[str, str | None]
 
     @property
     def places(self) -> dict[str, Place]:
         """Where each of `needs` is."""
-        return {name: place_of(name) for name in self.needs}
+        return {name: place_of(name, commit) for name, commit in self.needs.items()}
 
     @property
     def works_offline(self) -> bool:
         return all(place in ("built in", "here", "downloaded") for place in self.places.values())
 
 
-def place_of(name: str) -> Place:
-    """Where the model of that name is, found out without asking the Hub."""
+def is_built_in(name: str) -> bool:
+    """Whether the model of that name is made on the spot; `tiny-owner/name` is one of the Hub's."""
+    return name.startswith("tiny-") and "/" not in name
+
+
+def place_of(name: str, commit: str | None = None) -> Place:
+    """Where the model of that name is (of the Hub's, as it was at that commit), found out without asking the
+    Hub."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
-    if name.startswith("tiny-"):
+    if is_built_in(name):
         return "built in"
     if Path(name).expanduser().exists():
         return "here"
     try:
-        cached = try_to_load_from_cache(name, "config.json")
+        cached = try_to_load_from_cache(name, "config.json", revision=commit)
     except HFValidationError:  # no name of the Hub's: a path
         return "missing"
     return "downloaded" if isinstance(cached, str) else "to be downloaded"

@@ -23,6 +23,8 @@ from perser.labels import Emotions
 from perser.route_model import RouteModel
 
 FORMAT = "perser-profile-3"
+MOST_HEADER = 1 << 20
+"""Bytes at a file's beginning in which a profile's format stands."""
 TENSOR, AUDIO = "tensor:", "audio:"
 """Tensors' names in the file: a route's by the first and its name, clips by the second and a number."""
 DIGEST = "sha256"
@@ -64,7 +66,7 @@ class Profile:
         return tuple(one.emotions for one in self.enrolled)
 
     def save(self, path: Path) -> None:
-        """Raises UserError where the file cannot be written."""
+        """Raises UserError where the file cannot be written, or has something else in it than a profile."""
         tensors = {f"{TENSOR}{name}": one for name, one in self.tensors.items()}
         tensors |= {f"{AUDIO}{place}": one for place, one in enumerate(self.audio)}
         header = {
@@ -76,6 +78,8 @@ class Profile:
             "enrolled": json.dumps([[one.name, one.emotions] for one in self.enrolled]),
         }
         path = Path(path)
+        if path.is_file() and path.stat().st_size and not _is_profile(path):
+            raise UserError(f"{path} exists and is no profile: give another output file, or remove it")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             owned = {name: one.detach().cpu().clone().contiguous() for name, one in tensors.items()}
@@ -126,6 +130,15 @@ class Profile:
                     f"the profile {path} is of another model ({detail}): give the one that it was made with, "
                     "or enrol again"
                 )
+
+
+def _is_profile(path: Path) -> bool:
+    """Of whatever version, and a damaged one too as long as its header names it."""
+    try:
+        with path.open("rb") as file:
+            return FORMAT.rstrip("0123456789").encode() in file.read(MOST_HEADER)
+    except OSError:  # whoever tries to write it says what is wrong
+        return True
 
 
 def _digest(header: dict[str, str], tensors: dict[str, Tensor]) -> str:

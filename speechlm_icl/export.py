@@ -8,7 +8,7 @@ from typing import Any
 
 from perser.errors import UserError
 from perser.exported import Exported, copy_safe_files
-from perser.model_facts import place_of, read_json
+from perser.model_facts import is_built_in, place_of, read_json
 from perser.pickles import refuse_pickles
 from perser.seal import seal
 from speechlm_icl.base_model import load_base
@@ -45,7 +45,8 @@ def export_speech_lm(folder: Path, out: Path) -> Exported:
         (encoder, config.encoder_revision, "speech encoder"),
         (base, config.language_model_revision, "language model"),
     ):
-        check_base(name, revision, what)
+        if commit_of(revision) is None:  # else that commit is what is loaded, whatever the cache has besides
+            check_base(name, revision, what)
         if place_of(name) == "missing":
             raise UserError(f"the {what} '{name}' that the model in {folder} stands on is gone: put it back")
     copy_safe_files(folder, out)
@@ -104,5 +105,8 @@ def _hub_bases(config: SpeechLMConfig) -> dict[str, str | None]:
         config.encoder: config.encoder_revision,
         config.language_model: config.language_model_revision,
     }
-    built_in_or_here = ("tiny-", "./")
-    return {name: commit_of(known) for name, known in named.items() if not name.startswith(built_in_or_here)}
+    return {
+        name: commit_of(known)
+        for name, known in named.items()
+        if not is_built_in(name) and not name.startswith("./")
+    }

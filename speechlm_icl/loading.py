@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perser.model_facts import ModelFacts, emotions_in, read_json
-from speechlm_icl.revisions import resolve_name
+from speechlm_icl.revisions import commit_of, resolve_name
 
 if TYPE_CHECKING:
     from perser.exported import Exported
@@ -30,8 +30,15 @@ def facts(folder: Path) -> ModelFacts | None:
     config = read_json(folder / CONFIG) if (folder / WEIGHTS).is_file() else None
     if config is None:
         return None
-    needs = (resolve_name(str(config.get(one)), folder) for one in ("encoder", "language_model"))
-    return ModelFacts("speech-lm", emotions_in(config), tuple(needs))
+    needs = {
+        resolve_name(str(config.get(one)), folder): _commit(config.get(f"{one}_revision"))
+        for one in ("encoder", "language_model")
+    }
+    return ModelFacts("speech-lm", emotions_in(config), needs)
+
+
+def _commit(revision: object) -> str | None:
+    return commit_of(revision) if isinstance(revision, str) else None
 
 
 def export(folder: Path, out: Path) -> Exported:

@@ -22,7 +22,7 @@ def load_models(names: Sequence[str], device: str | None = None) -> dict[str, Re
         raise UserError("model: none given, name at least one trained model")
     if len({Path(one).resolve() for one in names}) < len(names):
         raise UserError("model: the same one twice, name another one the second time")
-    short = [Path(one).name for one in names]
+    short = [Path(one).expanduser().resolve().name for one in names]
     called = short if len(set(short)) == len(names) else names
     loaded = [Recognizer.from_pretrained(one, device) for one in names]
     models = dict(zip(called, loaded, strict=True))

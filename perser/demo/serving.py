@@ -15,6 +15,7 @@ from perser.errors import UserError
 from perser.recognizer import Recognizer
 
 HOST = "127.0.0.1"
+LAST_PORT = 65_535
 STYLE = Path(__file__).with_name("page.css")
 SYSTEM_FONTS = ("system-ui", "sans-serif")
 POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-src 'none'; base-uri 'self'"
@@ -24,7 +25,9 @@ POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-s
 @contextmanager
 def serving(models: Mapping[str, Recognizer], limits: Limits, port: int) -> Iterator[str]:
     """Serve the page to this machine alone on a port (any for 0), and give its address. All files of all
-    pages are gone afterwards. Raises UserError where the port is not free."""
+    pages are gone afterwards. Raises UserError where the port is none, or not free."""
+    if not 0 <= port <= LAST_PORT:
+        raise UserError(f"port: {port}, give one up to {LAST_PORT}, or 0 for any that is free")
     with tempfile.TemporaryDirectory(prefix="perser-demo-") as folder, _gradio_told(Path(folder)):
         import gradio
         import gradio.routes
@@ -65,7 +68,8 @@ def serving(models: Mapping[str, Recognizer], limits: Limits, port: int) -> Iter
 
 
 class AnswersToThisPageAlone:
-    """ASGI middleware: every answer says what the page may ask for."""
+    """ASGI middleware: every answer says what the page may ask for, and what another site's page asks or
+    sends (a browser names it as `Origin`) is refused."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
@@ -77,6 +81,13 @@ class AnswersToThisPageAlone:
                 message = message | {"headers": [*message.get("headers", ()), policy]}
             await send(message)
 
+        headers = dict(scope.get("headers", ()))
+        origin = headers.get(b"origin")
+        if scope["type"] == "http" and origin not in (None, b"http://" + headers.get(b"host", b"")):
+            refused = [(b"content-length", b"0")]
+            await send_with_policy({"type": "http.response.start", "status": 403, "headers": refused})
+            await send({"type": "http.response.body", "body": b""})
+            return
         await self.app(scope, receive, send_with_policy)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -184,3 +185,17 @@ def test_a_required_list_may_be_given_one_at_a_time():
     for given in (["--places", "a", "--places", "b"], ["--places=a", "--places=b"], ["--places", "[a, b]"]):
         assert parse_command(collect, given)["places"] == [Path("a"), Path("b")]
     assert parse_command(collect, ["a", "--names", "[two]"]) == {"places": [Path("a")], "names": ["two"]}
+
+
+@pytest.mark.parametrize("lines", [1, 20_000])
+def test_whoever_stops_reading_hears_of_no_fault(lines):
+    program = (
+        "from perser.cli import run_command\n"
+        f"def many(lines: int = {lines}) -> None:\n    print('a line of some length\\n' * lines)\n"
+        "run_command(many)"
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as nobody:
+        done = subprocess.run([sys.executable, "-c", program], stdout=nobody, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (141, b"")

@@ -23,7 +23,7 @@ def model(tmp_path, monkeypatch):
 
     def fake_files(source, out):
         shutil.copy(source / "fake.safetensors", out)
-        return ModelFacts("fake", ("angry", "sad"), ()), Exported("A fake.", "pass", {"fake": ("fake",)})
+        return ModelFacts("fake", ("angry", "sad"), {}), Exported("A fake.", "pass", {"fake": ("fake",)})
 
     monkeypatch.setattr("perser.export_folder.export_files", fake_files)
     return folder
@@ -75,7 +75,8 @@ def test_a_folder_of_no_route_is_refused(tmp_path):
 def test_only_files_that_run_no_code_are_copied(tmp_path):
     source = tmp_path / "source"
     (source / "last").mkdir(parents=True)
-    for name in ("a.safetensors", "b.json", "c.bin", "d.py", "e.pt", "f.pkl", "README.md", "last/g.json"):
+    names = ("a.safetensors", "b.json", "c.bin", "d.py", "e.pt", "f.pkl", "README.md", "last/g.json")
+    for name in (*names, "run.json", "log.txt", "bad_steps.json", "metrics.jsonl"):  # of the training
         (source / name).write_text(name)
     copy_safe_files(source, tmp_path / "out")
     assert {one.name for one in (tmp_path / "out").iterdir()} == {"a.safetensors", "b.json"}

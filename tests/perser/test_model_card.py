@@ -10,7 +10,7 @@ from perser.model_card import METRICS, model_card
 from perser.model_facts import ModelFacts
 from perser.run_record import RunRecord
 
-FACTS = ModelFacts("fake", ("angry", "calm"), ())
+FACTS = ModelFacts("fake", ("angry", "calm"), {})
 EXPORTED = Exported("It hears.", 'load("MODEL")', {}, bases={"a/encoder": "0123", "b/language": None})
 
 

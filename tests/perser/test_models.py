@@ -35,6 +35,19 @@ def runs(tmp_path):
     return tmp_path / "runs", encoder
 
 
+@pytest.fixture
+def given(tmp_path, monkeypatch):
+    """Has the Hub's local cache hold a model as transformers downloads a commit of it."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+
+    def put(name, commit):
+        snapshot = tmp_path / "hub" / f"models--{name.replace('/', '--')}" / "snapshots" / commit
+        snapshot.mkdir(parents=True)
+        (snapshot / "config.json").write_text("{}")
+
+    return put
+
+
 def test_models_are_listed_with_what_they_stand_on(runs, capsys):
     folder, encoder = runs
     main(["models", "--folder", str(folder), "--json"])
@@ -64,6 +77,24 @@ def test_nothing_and_nowhere_are_said(tmp_path, capsys):
     assert "nowhere is not there" in capsys.readouterr().err
 
 
-def test_what_the_hub_has_given_is_known(monkeypatch):
-    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda name, file: f"/cache/{name}/{file}")
-    assert place_of("openai/whisper-tiny") == "downloaded"
+def test_what_the_hub_has_given_is_known(given):
+    given("somebody/encoder", "0123abcd")
+    assert place_of("somebody/encoder") == "to be downloaded", "no commit is called main"
+    assert place_of("somebody/encoder", "0123abcd") == "downloaded"
+    assert place_of("somebody/encoder", "4567cdef") == "to be downloaded"
+
+
+def test_a_model_is_looked_for_at_the_commit_that_it_names(runs, given, capsys):
+    given("openai/nowhere", "0123abcd")
+    config = runs[0] / "mine" / "large" / "config.json"
+    known = {"encoder": "openai/nowhere", "encoder_revision": "0123abcd", "language_model": "tiny-llama"}
+    config.write_text(json.dumps(known | {"emotions": ["a", "b"], "language_model_revision": 7}))
+    main(["models", "--folder", str(config.parent), "--json"])
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["needs"] == {"openai/nowhere": "downloaded", "tiny-llama": "built in"}
+    assert found["works_offline"]
+
+
+def test_a_name_of_the_hubs_may_begin_as_those_of_what_is_built_in():
+    assert place_of("tiny-llama") == "built in"
+    assert place_of("tiny-random/nowhere") == "to be downloaded"

@@ -33,6 +33,22 @@ def test_a_profile_comes_back_as_it_was(tmp_path):
         np.testing.assert_array_equal(found.tensors[name], one)
 
 
+def test_a_profile_replaces_a_profile_and_nothing_else(tmp_path):
+    (tmp_path / "older").write_bytes(b"")
+    PROFILE.save(tmp_path / "older")
+    save_file({"a": torch.zeros(2)}, tmp_path / "before", metadata={"format": "perser-profile-1"})
+    save_file({"a": torch.zeros(2)}, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    (tmp_path / "alice.csv").write_text("path,emotions\n")
+    for name in ("older", "before"):
+        PROFILE.save(tmp_path / name)
+        assert Profile.load(tmp_path / name).labels == PROFILE.labels
+    for name in ("model.safetensors", "alice.csv"):
+        content = (tmp_path / name).read_bytes()
+        with pytest.raises(UserError, match=f"{name} exists and is no profile"):
+            PROFILE.save(tmp_path / name)
+        assert (tmp_path / name).read_bytes() == content
+
+
 def test_clips_that_are_kept_come_back_in_order(tmp_path):
     clips = tuple(torch.randn(3 + i) for i in range(11))
     enrolled = tuple(Enrolled(f"{i}.wav", ("sad",)) for i in range(11))

@@ -142,6 +142,17 @@ def test_models_of_the_hub_stay_names_with_their_commits(build, tmp_path):
         Recognizer.from_pretrained(tmp_path / "mine")
 
 
+def test_a_newer_commit_in_the_cache_stands_in_nobodys_way(build, tmp_path, monkeypatch):
+    model = build(feature_shape=SHAPE)
+    model.config.encoder, model.config.encoder_revision = "tiny-owner/encoder", "0123abcd"
+    model.save_pretrained(tmp_path / "speech-lm")
+    (tmp_path / "speech-lm" / "processor_config.json").write_text("{}")
+    (tmp_path / "mine").mkdir()
+    monkeypatch.setattr("speechlm_icl.revisions.revision_of", lambda name: "4567cdef")
+    exported = export_speech_lm(tmp_path / "speech-lm", tmp_path / "mine")
+    assert exported.bases == {"tiny-owner/encoder": "0123abcd"}
+
+
 def test_another_encoder_in_the_place_of_its_own_is_not_exported(run, tmp_path):
     SpeechEncoder.from_name("tiny-whisper", seed=4).save_pretrained(run / "ssl-e" / "encoder")
     with pytest.raises(SystemExit):

@@ -31,6 +31,13 @@ def test_models_are_called_as_their_folders(folders):
     assert list(load_models([one, turned])) == ["one", "turned"], "the order is of no account"
 
 
+def test_the_folder_that_one_stands_in_has_a_name(folders, monkeypatch):
+    one, two, *_ = folders
+    monkeypatch.chdir(one)
+    assert list(load_models(["."])) == ["one"]
+    assert list(load_models([".", two])) == ["one", "two"]
+
+
 def test_models_that_do_not_go_together_are_refused(folders):
     one, *_, deaf, _ = folders
     with pytest.raises(
