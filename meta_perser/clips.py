@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 
 CLIPS_AT_ONCE = 64
+STANDARDISING = 8192
+"""At most so many utterances fit the standardisation: a large corpus' states would not fit into memory."""
 
 
 class ClipSource:
@@ -119,8 +121,10 @@ class ClipSource:
 def standardise(
     model: EmotionRecognizer, utterances: Sequence[str], recordings: Recordings, cache: Path
 ) -> None:
-    """Fit the standardisation of the recogniser's hidden states to these utterances."""
+    """Fit the standardisation of the recogniser's hidden states to these utterances, evenly spaced ones where
+    there are more than `STANDARDISING`."""
     scope = model.scope
     model.set_scope("head")
-    model.standardise(ClipSource(recordings, model, cache).batch(utterances).lower)
+    chosen = utterances[:: -(-len(utterances) // STANDARDISING)]
+    model.standardise(ClipSource(recordings, model, cache).batch(chosen).lower)
     model.set_scope(scope)

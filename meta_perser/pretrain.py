@@ -137,7 +137,7 @@ def pretrain(
     class_weights = _class_weights(tasks, prepared.emotions, options.class_balanced)
     loss = balanced_loss(class_weights, options.label_smoothing)
     lessons = (listener_lessons if target == "multi" else aggregated_lessons)(tasks, prepared.emotions)
-    model = _new_recognizer(target, encoder, prepared, cache, lessons, options).to(accelerator.device)
+    model = _new_recognizer(target, encoder, prepared, cache, lessons, options, accelerator.device)
     source = ClipSource(prepared.recordings, model, cache)
     learner, average = model, model
     if target == "multi":
@@ -176,9 +176,16 @@ def _class_weights(tasks: Sequence[Task], emotions: EmotionSet, balanced: bool) 
 
 
 def _new_recognizer(
-    target: Target, encoder: str, corpus: Corpus, cache: Path, lessons: Lessons, options: Pretraining
+    target: Target,
+    encoder: str,
+    corpus: Corpus,
+    cache: Path,
+    lessons: Lessons,
+    options: Pretraining,
+    device: torch.device,
 ) -> EmotionRecognizer:
-    """An untrained recogniser, its hidden states standardised by the training utterances."""
+    """An untrained recogniser on the device, where it has encoded the corpus; its hidden states are
+    standardised by the training utterances."""
     speech_encoder = SpeechEncoder.from_name(encoder, seed=options.seed)
     scope = "head" if target == "linear" else options.scope
     model = EmotionRecognizer(
@@ -192,6 +199,7 @@ def _new_recognizer(
     )
     if options.lora is not None:
         model.lowest_of(options.lora)  # refused before hours of training, not after
+    model.to(device)
     standardise(model, lessons.utterances, corpus.recordings, cache)
     return model
 

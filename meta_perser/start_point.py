@@ -37,7 +37,7 @@ def start_point(
     extra = extra_of(ssl_e)
     model = EmotionRecognizer.from_pretrained(ssl_e)
     if init == "encoder":
-        model = _plain(model, ssl_e, extra, tasks, recordings, cache)
+        model = _plain(model, ssl_e, extra, tasks, recordings, cache, device)
     model.set_scope(scope)
     model.to(device)
     tuned = {one["scope"]: one["rate"] for one in extra["fine_tune"].values()}
@@ -60,6 +60,7 @@ def _plain(
     tasks: Sequence[Task],
     recordings: Recordings,
     cache: Path,
+    device: torch.device,
 ) -> EmotionRecognizer:
     """The encoder that SSL-E began from, with a fresh head of the same shape, its hidden states standardised
     on the training utterances as SSL-E's were."""
@@ -74,6 +75,6 @@ def _plain(
         trained.kept_layers,
         trained.frame_window,
         trained.log_scale is not None,
-    )
+    ).to(device)
     standardise(model, sorted({one for task in tasks for one in task.utterances}), recordings, cache)
     return model

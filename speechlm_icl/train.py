@@ -102,7 +102,8 @@ def icl_train(
         projector,
         prepared.recordings.duration,
     )
-    store = cached_features(prepared.recordings, SpeechEncoder.from_name(encoder), projector.level, cache)
+    speech_encoder = SpeechEncoder.from_name(encoder).to(accelerator.device)
+    store = cached_features(prepared.recordings, speech_encoder, projector.level, cache)
     torch.manual_seed(options.seed)  # the same weights in every process
     model = new_model(
         prepared.emotions,

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from meta_perser.clips import ClipSource
+from meta_perser.clips import ClipSource, standardise
 from meta_perser.model import EmotionRecognizer
 from perser.encoder import SpeechEncoder, window_means
 from perser.errors import UserError
@@ -119,3 +120,21 @@ def test_persons_alike_have_what_each_has_alone(toy_corpus, tmp_path, scope):
             for row, place in enumerate(bucket.places):
                 real = bucket.mask[person, row]
                 assert torch.equal(bucket.frames[person, row][real], frames[place.item()])
+
+
+def test_of_many_utterances_evenly_spaced_ones_fit_the_standardisation(monkeypatch):
+    asked = []
+
+    class Source:
+        def __init__(self, recordings: object, model: object, cache: object) -> None: ...
+
+        def batch(self, utterances: list[str]) -> SimpleNamespace:
+            asked.append(utterances)
+            return SimpleNamespace(lower=None)
+
+    model = SimpleNamespace(scope="all", set_scope=lambda scope: None, standardise=lambda states: None)
+    monkeypatch.setattr("meta_perser.clips.ClipSource", Source)
+    monkeypatch.setattr("meta_perser.clips.STANDARDISING", 3)
+    for count in (3, 7):
+        standardise(model, [f"u{number}" for number in range(count)], None, None)
+    assert asked == [["u0", "u1", "u2"], ["u0", "u3", "u6"]]
