@@ -13,7 +13,7 @@ def compute_device(name: str | None = None) -> str:
     if name is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(0, device=name)
+        torch.zeros(1, device=name).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(f"device: '{name}' cannot be used here ({reason}): give cpu or cuda") from error

@@ -12,7 +12,7 @@ def test_a_gpu_is_used_where_there_is_one(monkeypatch, there, chosen):
     assert compute_device("cpu") == "cpu"
 
 
-@pytest.mark.parametrize("name", ["cuda:99", "graphics", ""])
+@pytest.mark.parametrize("name", ["cuda:99", "graphics", "meta", ""])
 def test_a_device_that_is_not_here_is_a_line(name):
     with pytest.raises(UserError, match=f"device: '{name}' cannot be used here"):
         compute_device(name)

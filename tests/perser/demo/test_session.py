@@ -59,6 +59,7 @@ def test_an_example_that_is_added_changed_or_removed_moves_the_answer(labelled, 
     assert now() == two
     for left in list(labelled.examples):
         labelled.remove(left)
+        labelled.label(left, ["sad"])  # a click that was on its way
     (reply,) = labelled.replies()
     assert (reply.enrolled, reply.prediction.unadapted) == (0, None)
 
