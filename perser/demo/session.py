@@ -97,8 +97,8 @@ class Session:
         return key
 
     def label(self, key: str, emotions: Sequence[str]) -> None:
-        """Say what the person hears in an example: one emotion, several, or none after all. A click that comes
-        after the example was removed says nothing."""
+        """Say what the person hears in an example: one emotion, several, or none after all. A click that
+        comes after the example was removed says nothing."""
         before = self.examples.get(key)
         if before is not None and before.emotions != tuple(emotions):
             self.examples[key] = replace(before, emotions=tuple(emotions))
