@@ -74,8 +74,8 @@ def _answer(recognizer: Recognizer | PersonalRecognizer, paths: list[Path], form
     """Print the predictions, with progress where they take a while, then name the clips without one."""
     from tqdm import tqdm
 
+    from perser.clip_stream import CLIPS_AT_ONCE, Failure
     from perser.prediction_output import PRINTERS
-    from perser.recognizer import CLIPS_AT_ONCE, Failure
 
     quiet = True if len(paths) <= CLIPS_AT_ONCE else None  # None: quiet where nobody watches
     answers = list(tqdm(recognizer.stream(paths), total=len(paths), unit="clip", disable=quiet))

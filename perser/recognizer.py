@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from os import PathLike
 from pathlib import Path
 from typing import Self
@@ -23,6 +22,7 @@ import numpy as np
 from torch import Tensor
 
 from perser.audio import BadAudio
+from perser.clip_stream import Failure, stream_clips
 from perser.device import compute_device
 from perser.episodes import Support
 from perser.errors import UserError
@@ -32,7 +32,6 @@ from perser.profile import Enrolled, Profile
 from perser.route_model import RouteModel, RoutePredictor, load_route_model
 from perser.waveforms import Clip, Waveforms, name_of, waveform_of
 
-CLIPS_AT_ONCE = 32
 Example = tuple[Clip, str | Sequence[str]]
 """A clip, and what the person heard in it: one emotion, several, or several in one text with `;` between."""
 
@@ -64,14 +63,6 @@ class Prediction(Answer):
 
     path: str
     unadapted: Answer | None = None
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A clip that cannot be answered about, and why."""
-
-    path: str
-    reason: str
 
 
 class Recognizer:
@@ -151,34 +142,19 @@ class Recognizer:
     def answers(
         self, clips: Sequence[Clip], personal: RoutePredictor | None
     ) -> Iterator[Prediction | Failure]:
-        """`stream` with one person's predictor, and the unadapted answers beside it. Clips are read and
-        encoded some at a time, once for both."""
-        named = ((name_of(clip, number), clip) for number, clip in enumerate(clips, start=1))
-        while batch := list(islice(named, CLIPS_AT_ONCE)):
-            waveforms, failures = _read(batch)
-            found = self._answered(waveforms, personal)
-            yield from ((failures.get(name) or found[name]) for name, _ in batch)
+        """`stream` with one person's predictor, and the unadapted answers beside it. Clips are encoded once
+        for both."""
+        return stream_clips(clips, lambda waveforms: self._predictions(waveforms, personal))
 
-    def _answered(
-        self, waveforms: dict[str, Tensor], personal: RoutePredictor | None
-    ) -> dict[str, Prediction | Failure]:
-        if not waveforms:
-            return {}
+    def _predictions(self, waveforms: dict[str, Tensor], personal: RoutePredictor | None) -> list[Prediction]:
         names = list(waveforms)
-        try:
-            heard = self.model.hear(Waveforms(waveforms))
-            plain = self.predictor.predict_proba(heard, names)
-            own = None if personal is None else personal.predict_proba(heard, names)
-        except UserError as error:
-            if len(waveforms) == 1:
-                return {names[0]: Failure(names[0], str(error))}
-            # One that is too long, for example, must not cost the others their answer.
-            alone = [self._answered({name: one}, personal) for name, one in waveforms.items()]
-            return {name: one for answered in alone for name, one in answered.items()}
-        return {
-            name: self._prediction(name, plain[row], None if own is None else own[row])
+        heard = self.model.hear(Waveforms(waveforms))
+        plain = self.predictor.predict_proba(heard, names)
+        own = None if personal is None else personal.predict_proba(heard, names)
+        return [
+            self._prediction(name, plain[row], None if own is None else own[row])
             for row, name in enumerate(names)
-        }
+        ]
 
     def _prediction(self, name: str, plain: np.ndarray, own: np.ndarray | None) -> Prediction:
         answer = self._answer(plain if own is None else own)
@@ -272,16 +248,6 @@ def _words(heard: str | Sequence[str]) -> Emotions:
     """What was heard in a clip, without repeats."""
     texts = [heard] if isinstance(heard, str) else heard
     return tuple(dict.fromkeys(word for text in texts for word in parse_emotions(text)))
-
-
-def _read(batch: list[tuple[str, Clip]]) -> tuple[dict[str, Tensor], dict[str, Failure]]:
-    waveforms, failures = {}, {}
-    for name, clip in batch:
-        try:
-            waveforms[name] = waveform_of(clip)
-        except BadAudio as error:
-            failures[name] = Failure(name, str(error))
-    return waveforms, failures
 
 
 def _all(answers: Iterator[Prediction | Failure]) -> list[Prediction]:

@@ -17,13 +17,15 @@ import numpy as np
 from scipy.spatial.distance import cdist
 from torch import Tensor
 
-from perser.audio import BadAudio
+from perser.clip_stream import Failure, stream_clips
 from perser.errors import UserError
-from perser.recognizer import CLIPS_AT_ONCE, Failure, PersonalRecognizer, Recognizer
-from perser.waveforms import Clip, Waveforms, name_of, waveform_of
+from perser.recognizer import PersonalRecognizer, Recognizer
+from perser.waveforms import Clip, Waveforms
 
 CANDIDATES_AT_ONCE = 256
 Judge = Recognizer | PersonalRecognizer
+View = tuple[str, tuple[np.ndarray, ...], tuple[np.ndarray, ...]]
+"""Of one clip: its name, and its representation (D,) and answer (num_emotions,), one a judge."""
 
 
 @dataclass(frozen=True)
@@ -97,39 +99,20 @@ def choose(seen: Views, n: int, known: Views | None = None) -> list[tuple[int, f
 
 def views(judges: Sequence[Judge], clips: Sequence[Clip]) -> tuple[Views | None, list[Failure]]:
     """What the judges make of clips (None without any), and those that cannot be used."""
-    parts: list[Views] = []
-    failures: list[Failure] = []
-    for first in range(0, len(clips), CLIPS_AT_ONCE):
-        waveforms: dict[str, Tensor] = {}
-        for number, clip in enumerate(clips[first : first + CLIPS_AT_ONCE], start=first + 1):
-            try:
-                waveforms[name_of(clip, number)] = waveform_of(clip)
-            except BadAudio as error:
-                failures.append(Failure(name_of(clip, number), str(error)))
-        parts += _viewed(judges, waveforms, failures)
-    if not parts:
+    found = list(stream_clips(clips, lambda waveforms: _viewed(judges, waveforms)))
+    seen = [one for one in found if not isinstance(one, Failure)]
+    failures = [one for one in found if isinstance(one, Failure)]
+    if not seen:
         return None, failures
-    joined = [
-        tuple(np.concatenate(one) for one in zip(*(getattr(part, what) for part in parts), strict=True))
-        for what in ("representations", "answers")
-    ]
-    names = tuple(name for part in parts for name in part.names)
-    return Views(names, *joined), failures
+    names, representations, answers = zip(*seen, strict=True)
+    by_judge = [tuple(map(np.stack, zip(*one, strict=True))) for one in (representations, answers)]
+    return Views(names, *by_judge), failures
 
 
-def _viewed(judges: Sequence[Judge], waveforms: dict[str, Tensor], failures: list[Failure]) -> list[Views]:
-    """Of clips in memory; a clip that is too long for a model costs the others nothing."""
-    if not waveforms:
-        return []
-    names = tuple(waveforms)
-    try:
-        found = [_judged(judge, waveforms) for judge in judges]
-    except UserError as error:
-        if len(names) == 1:
-            failures.append(Failure(names[0], str(error)))
-            return []
-        return [one for name in names for one in _viewed(judges, {name: waveforms[name]}, failures)]
-    return [Views(names, *zip(*found, strict=True))]
+def _viewed(judges: Sequence[Judge], waveforms: dict[str, Tensor]) -> list[View]:
+    by_judge = [_judged(judge, waveforms) for judge in judges]
+    representations, answers = (zip(*rows, strict=True) for rows in zip(*by_judge, strict=True))
+    return list(zip(waveforms, representations, answers, strict=True))
 
 
 def _judged(judge: Judge, waveforms: dict[str, Tensor]) -> tuple[np.ndarray, np.ndarray]:

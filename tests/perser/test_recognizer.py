@@ -5,8 +5,9 @@ from math import log
 import numpy as np
 import pytest
 
+from perser.clip_stream import CLIPS_AT_ONCE, Failure
 from perser.errors import UserError
-from perser.recognizer import CLIPS_AT_ONCE, Failure, PersonalRecognizer, Prediction, Recognizer
+from perser.recognizer import PersonalRecognizer, Prediction, Recognizer
 
 
 @pytest.fixture

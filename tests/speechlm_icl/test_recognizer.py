@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from perser.clip_stream import Failure
 from perser.errors import UserError
 from perser.personalizer import RouteContext, build_method
-from perser.recognizer import Failure, PersonalRecognizer, Recognizer
+from perser.recognizer import PersonalRecognizer, Recognizer
 from speechlm_icl.language_model import LoraOptions
 from speechlm_icl.model import new_model
 from speechlm_icl.projector import ProjectorOptions
