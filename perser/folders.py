@@ -88,3 +88,9 @@ def write_text_whole(path: Path, text: str) -> None:
         stream.write(text)
     Path(temporary).chmod(0o644)
     Path(temporary).replace(path)
+
+
+def append_line(file: Path, line: str) -> None:
+    """Write one more line at a file's end. Raises UserError where that fails."""
+    with said_if_unwritable(file), file.open("a", encoding="utf-8") as stream:
+        stream.write(line + "\n")

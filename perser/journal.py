@@ -27,6 +27,7 @@ from torch import nn
 from perser.bad_steps import BAD_STEPS, BadSteps, Part
 from perser.digests import file_sha256
 from perser.folders import said_if_unwritable, whole_folder
+from perser.processes import summed
 from perser.run_folder import RUN, RunFolder
 from perser.run_log import METRICS, RunLog
 from perser.run_notes import ENVIRONMENT, LOG, note, note_start
@@ -130,10 +131,7 @@ class Journal:
 
     def agreed(self, *flags: bool) -> list[bool]:
         """Each flag, raised if it is in any process: all of them must do the same."""
-        if self.accelerator.num_processes == 1:
-            return list(flags)
-        raised = torch.tensor(flags, dtype=torch.float32, device=self.accelerator.device)
-        return (self.accelerator.reduce(raised, reduction="sum") > 0).tolist()
+        return (summed(torch.tensor(flags, dtype=torch.float32)) > 0).tolist()
 
     def checkpoint_is_due(self) -> bool:
         """Whether the last one is long enough ago."""

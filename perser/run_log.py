@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from perser.folders import said_if_unwritable
+from perser.folders import append_line, said_if_unwritable
 
 METRICS = "metrics.jsonl"
 
@@ -58,8 +58,7 @@ class RunLog:
             return
         known = {name: None if _is_not_finite(value) else value for name, value in values.items()}
         line = {"stage": stage, "step": step} | known | {"seconds": round(self.seconds, 3)}
-        with said_if_unwritable(self._file), self._file.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line) + "\n")
+        append_line(self._file, json.dumps(line))
 
 
 def _is_not_finite(value: object) -> bool:

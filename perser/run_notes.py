@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from perser.environment import circumstances
-from perser.folders import said_if_unwritable
+from perser.folders import append_line
 from perser.processes import processes
 
 ENVIRONMENT, LOG = "environment.jsonl", "log.txt"
@@ -22,18 +22,13 @@ def note_start(folder: Path) -> None:
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "started": _now(),
     }
-    _append(folder / ENVIRONMENT, json.dumps(facts))
+    append_line(folder / ENVIRONMENT, json.dumps(facts))
     note(folder, f"started with {facts['processes']} processes on {facts['device']}")
 
 
 def note(folder: Path, message: str) -> None:
     """One more line of the log."""
-    _append(folder / LOG, f"{_now()} {message}")
-
-
-def _append(file: Path, line: str) -> None:
-    with said_if_unwritable(file), file.open("a", encoding="utf-8") as stream:
-        stream.write(line + "\n")
+    append_line(folder / LOG, f"{_now()} {message}")
 
 
 def _now() -> str:

@@ -75,13 +75,13 @@ def make_model(language_model: str = "tiny-llama", **options) -> SpeechLMForICL:
     ).eval()
 
 
-def save_llama(folder, vocabulary: int) -> None:
+def save_llama(folder, vocabulary: int, hidden_size: int = 64, intermediate_size: int = 128) -> None:
     """A random Llama of two layers, whose attention looks at something."""
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=vocabulary,
-        hidden_size=64,
-        intermediate_size=128,
+        hidden_size=hidden_size,
+        intermediate_size=intermediate_size,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
@@ -207,17 +207,7 @@ def write_gguf(path, folder) -> None:
 def byte_llama(tmp_path_factory):
     """A Llama whose vocabulary is that of the GGUF file below."""
     folder = tmp_path_factory.mktemp("bytes")
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=260,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        initializer_range=0.3,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    save_llama(folder, vocabulary=260, hidden_size=32, intermediate_size=48)
     return folder
 
 
