@@ -102,7 +102,7 @@ class EmotionRecognizer(nn.Module):
         self.layer_logits = nn.Parameter(torch.zeros(states))
         self.projector = nn.Linear(encoder.hidden_size, head_size)
         self.classifier = nn.Linear(head_size, len(emotions))
-        self.log_scale = nn.Parameter(torch.zeros(())) if logit_scale else None
+        self.log_scale = nn.Parameter(torch.zeros(1)) if logit_scale else None
         # Hidden states differ in scale by orders of magnitude from one dimension to the next; one gradient
         # step size for all of them needs them standardised. Fitted once on training utterances.
         self.register_buffer("state_mean", torch.zeros(states, encoder.hidden_size))

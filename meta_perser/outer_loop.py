@@ -26,7 +26,8 @@ from perser.journal import Journal
 from perser.labels import Emotions
 from perser.personalizer import mean_score
 from perser.processes import own_share, summed
-from perser.training import Best, cosine, progress
+from perser.sharding import make_whole, whole_weights
+from perser.training import Best, cosine, on_all, progress
 from perser.training_state import TrainingState
 
 Pairs = tuple[tuple[str, ...], tuple[Emotions, ...]]
@@ -67,10 +68,11 @@ class OuterLoop:
         from that one's checkpoint.
         """
         learner = MetaLearner(trained.model, trained.rates, trained.loss, self.inner.memory)
+        wrapped = on_all(learner, accelerator)
         optimizer = self._optimizer(learner)
         schedule = cosine(optimizer, self.outer.iterations) if self.outer.cosine else None
         # Not the schedule: prepared, it would step once for every process.
-        wrapped, optimizer = accelerator.prepare(learner, optimizer)
+        optimizer = accelerator.prepare(optimizer)
         rng = np.random.default_rng([self.seed, 0])
 
         def read(pairs: Pairs) -> Examples:
@@ -86,12 +88,13 @@ class OuterLoop:
         journal = journal or Journal(accelerator)
 
         def validate(iteration: int) -> float:
-            # The same on all processes, so that they stop together.
-            score = mean_score(trained.personalizer(source), validation, trained.model.emotions)
-            better = best.offer(score, iteration, learner)
-            counters["looks_since_best"] = 0 if better else counters["looks_since_best"] + 1
-            if accelerator.is_main_process:
-                keep(best, iteration, score)
+            with whole_weights(wrapped):
+                # The same on all processes, so that they stop together.
+                score = mean_score(trained.personalizer(source), validation, trained.model.emotions)
+                better = best.offer(score, iteration, learner)
+                counters["looks_since_best"] = 0 if better else counters["looks_since_best"] + 1
+                if accelerator.is_main_process:
+                    keep(best, iteration, score)
             return score
 
         iterations = self.outer.iterations
@@ -111,6 +114,7 @@ class OuterLoop:
                         found = {"validation_maf1": validate(iteration)}
                     bar.set_postfix(loss=f"{loss:.3f}", best_validation_maF1=f"{best.score:.3f}")
                     stage.ended(iteration, **found)
+        make_whole(wrapped)
         return best, learner
 
     def check(self, tasks: Sequence[Task]) -> None:

@@ -17,7 +17,8 @@ from perser.bad_steps import Part
 from perser.encoder import use_attention
 from perser.journal import Journal
 from perser.processes import own_share, summed
-from perser.training import Best, cosine, progress, shuffled_batches
+from perser.sharding import make_whole, whole_weights
+from perser.training import Best, cosine, on_all, progress, shuffled_batches
 from perser.training_state import TrainingState
 
 
@@ -56,13 +57,14 @@ def fit(
     `learner` gives logits (B, C), or (B, heads, C), of a `ClipBatch`. With a `journal` it goes on from that
     one's checkpoint.
     """
+    wrapped = on_all(learner, accelerator)
     moving = [one for one in learner.parameters() if one.requires_grad]
     optimizer = torch.optim.AdamW(moving, lr=options.learning_rate, weight_decay=options.weight_decay)
     steps_an_epoch = -(-len(lessons) // options.batch_size)
     steps = options.epochs * steps_an_epoch
     schedule = cosine(optimizer, steps)
     # Not the schedule: prepared, it would step once for every process.
-    wrapped, optimizer = accelerator.prepare(learner, optimizer)
+    optimizer = accelerator.prepare(optimizer)
     order = torch.Generator().manual_seed(options.seed)  # the same in every process
     batches = (
         chosen
@@ -86,10 +88,12 @@ def fit(
             bar.update()
             found = {}
             if step % steps_an_epoch == 0:
-                found["validation_maf1"] = score = validate()
-                best.offer(score, step // steps_an_epoch, learner)
+                with whole_weights(wrapped):
+                    found["validation_maf1"] = score = validate()
+                    best.offer(score, step // steps_an_epoch, learner)
                 bar.set_postfix(loss=f"{value:.3f}", validation_maF1=f"{score:.3f}")
             stage.ended(step, **found)
+    make_whole(wrapped)
     best.restore(learner)
     learner.eval()
     return best

@@ -32,6 +32,7 @@ from perser.run_folder import RUN, RunFolder
 from perser.run_log import METRICS, RunLog
 from perser.run_notes import ENVIRONMENT, LOG, note, note_start
 from perser.run_options import RunOptions
+from perser.sharding import in_shares, whole
 from perser.stop_signal import EXIT, StopSignal
 from perser.trackers import TENSORBOARD, Tracked
 from perser.training_state import TrainingState
@@ -134,16 +135,21 @@ class Journal:
         return (summed(torch.tensor(flags, dtype=torch.float32)) > 0).tolist()
 
     def checkpoint_is_due(self) -> bool:
-        """Whether the last one is long enough ago."""
+        """Whether the last one is long enough ago, as the main process has it."""
         wanted = self.options.checkpoint_seconds
-        return time.perf_counter() - self._written_at >= (wanted and max(wanted, self._took / SHARE))
+        due = time.perf_counter() - self._written_at >= (wanted and max(wanted, self._took / SHARE))
+        due = due and self.accelerator.is_main_process
+        return self.agreed(due)[0] if in_shares() else due  # all of them gather the shares
 
     def checkpoint(self, stage: str, step: int, state: TrainingState) -> None:
-        """Write one, in the main process."""
-        if self._folder is None or not self.accelerator.is_main_process:
+        """Write one, in the main process; where weights lie in shares, all have to call it."""
+        writes = self.accelerator.is_main_process
+        if self._folder is None or not (writes or in_shares()):
             return
         begun = time.perf_counter()
         tensors, facts = state.capture()
+        if not writes:
+            return
         facts |= {"stage": stage, "step": step, "bad_steps": self.bad.found}
         facts |= {"log_size": self.log.size, "seconds": self.log.seconds}
         self._folder.write(step, tensors, facts)
@@ -196,7 +202,7 @@ class Stage:
         """
         journal, optimizer = self._journal, self._state.optimizer
         norm = journal.accelerator.clip_grad_norm_(self._trained.parameters(), self._clip_norm)
-        norm = 0.0 if norm is None else float(norm)  # None: where the wrapper clips by itself
+        norm = 0.0 if norm is None else float(whole(norm))  # None: where the wrapper clips by itself
         sound = math.isfinite(loss) and math.isfinite(norm) and all(part.finite for part in parts)
         bad, self._stopping = journal.agreed(not sound, journal.stop.came)
         self._taken = {"loss": loss, "lr": optimizer.param_groups[0]["lr"], "gradient_norm": norm}

@@ -2,44 +2,49 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs, parse_flag_from_env, set_seed
+from accelerate.utils import DistributedDataParallelKwargs, patch_environment, set_seed
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 from transformers import get_cosine_schedule_with_warmup
 
-from perser.errors import UserError
 from perser.processes import processes
-
-SHARDED = {
-    "ACCELERATE_USE_FSDP": "FSDP leaves each process a part of every weight, and training reads whole ones",
-    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed steps within the backward pass, before a bad step can be skipped",
-}
-"""What `accelerate launch` sets, and why no training takes it: see `docs/scaling.md`."""
+from perser.sharding import ASKED_FOR, Shards, check_launch, in_shares, whole
 
 
 def start(seed: int, mixed_precision: str = "no") -> Accelerator:
     """The accelerator of this process, every random generator seeded (differently per process).
 
     One process may run several trainings in turn, each with its own precision. Raises UserError as
-    `processes` does, and under FSDP or DeepSpeed.
+    `processes` and `check_launch` do.
     """
-    for variable, reason in SHARDED.items():
-        if parse_flag_from_env(variable):
-            raise UserError(f"{reason}: launch with configs/accelerate/ddp.yaml")
+    check_launch()
     processes()
     AcceleratorState._reset_state()
     # No buffer changes in training; sent round at each forward, they would also have to be so equally often.
     together = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
-    accelerator = Accelerator(mixed_precision=mixed_precision, kwargs_handlers=[together])
+    # Not accelerate's own preparation for FSDP, which knows whole transformers alone: see `on_all`.
+    with patch_environment(**{ASKED_FOR: "false"}):
+        accelerator = Accelerator(mixed_precision=mixed_precision, kwargs_handlers=[together])
     set_seed(seed, device_specific=True)
     return accelerator
+
+
+def on_all(module: nn.Module, accelerator: Accelerator, layers: Sequence[nn.Module] = ()) -> nn.Module:
+    """The module as one that all processes train: each has it whole (DistributedDataParallel), or in shares if
+    the launch says so (`perser.sharding`). Its optimiser is made afterwards: parameters may be others then.
+
+    Args:
+        module: its forward is what is trained.
+        accelerator: of the training.
+        layers: parts of it that are worth gathering one at a time.
+    """
+    return Shards(module, accelerator, layers) if in_shares() else accelerator.prepare(module)
 
 
 def progress(total: int, description: str, done: int = 0, unit: str = "it", each: int = 1) -> tqdm:
@@ -82,9 +87,8 @@ class Best:
         if score <= self.score:
             return False
         self.score, self.step = score, step
-        trained = {name for name, one in module.named_parameters() if one.requires_grad}
         self.weights = {
-            name: copy.deepcopy(one.detach()) for name, one in module.state_dict().items() if name in trained
+            name: whole(one.detach()).clone() for name, one in module.named_parameters() if one.requires_grad
         }
         return True
 
@@ -92,9 +96,12 @@ class Best:
         """What another one kept is this one's."""
         self.weights, self.score, self.step = weights, score, step
 
+    @torch.no_grad()
     def restore(self, module: nn.Module) -> None:
         """Put the kept weights back."""
-        module.load_state_dict(self.weights, strict=False)
+        own = dict(module.named_parameters())
+        for name, kept in self.weights.items():
+            own[name].copy_(kept)
 
 
 def shuffled_batches(count: int, size: int, generator: torch.Generator) -> Iterator[list[int]]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
+from perser.sharding import shared_as, whole
 from perser.training import Best
 
 Tensors = dict[str, Tensor]
@@ -41,7 +42,7 @@ class TrainingState:
     counters: Facts = field(default_factory=dict)
 
     def capture(self) -> tuple[Tensors, Facts]:
-        """Copies of all of it, in memory of the CPU."""
+        """Copies of all of it, in memory of the CPU. What is in shares is gathered: all processes call it."""
         optimizer = self.optimizer.state_dict()
         tensors = {f"module/{name}": one for name, one in _trained(self.module).items()}
         tensors |= {f"best/{name}": one for name, one in self.best.weights.items()}
@@ -60,7 +61,7 @@ class TrainingState:
             "counters": self.counters,
         }
         copies = {
-            name: one.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+            name: whole(one.detach()).to("cpu", copy=True, memory_format=torch.contiguous_format)
             for name, one in tensors.items()
         }
         return copies, facts
@@ -69,7 +70,7 @@ class TrainingState:
     def restore(self, tensors: Mapping[str, Tensor], facts: Facts) -> None:
         """Put what `capture` gave into these very objects."""
         for name, parameter in _trained(self.module).items():
-            parameter.copy_(tensors[f"module/{name}"])
+            parameter.copy_(shared_as(tensors[f"module/{name}"], parameter))
         if facts["best"]:
             device = next(self.module.parameters()).device
             kept = {name: one.to(device) for name, one in _under("best/", tensors).items()}
@@ -77,9 +78,14 @@ class TrainingState:
         state: dict[int, dict[str, Any]] = {
             int(parameter): dict(values) for parameter, values in facts["optimizer"]["state"].items()
         }
+        moved = [one for group in self.optimizer.param_groups for one in group["params"]]
         for place, value in _under("optimizer/", tensors).items():
-            parameter, _, name = place.partition("/")
-            state.setdefault(int(parameter), {})[name] = value.clone()  # aligned as torch's own memory is
+            number, _, name = place.partition("/")
+            value = value.clone()  # aligned as torch's own memory is
+            parameter = moved[int(number)]
+            if value.shape == parameter.shape:
+                value = shared_as(value, parameter)
+            state.setdefault(int(number), {})[name] = value
         groups = [
             {name: tuple(one) if name == "betas" else one for name, one in group.items()}
             for group in facts["optimizer"]["param_groups"]

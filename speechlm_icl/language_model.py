@@ -101,6 +101,12 @@ class LanguageModel(nn.Module):
         return self.model.get_base_model() if self.adapted else self.model
 
     @property
+    def layers(self) -> list[nn.Module]:
+        """Its transformer layers, in their order."""
+        kinds = set(self.causal._no_split_modules or ())
+        return [one for one in self.causal.modules() if type(one).__name__ in kinds]
+
+    @property
     def context(self) -> int | None:
         """Positions that a prompt may take; None where there is no limit."""
         return context_length(self.causal.config)

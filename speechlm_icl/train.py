@@ -25,9 +25,10 @@ from perser.errors import UserError
 from perser.features import FeatureStore, cached_features
 from perser.folders import check_output
 from perser.journal import Journal, open_journal
-from perser.processes import own_part, own_share, summed
+from perser.processes import own_part, own_share, processes, summed
 from perser.run_options import RunOptions
-from perser.training import Best, cosine, progress, start
+from perser.sharding import in_shares, make_whole
+from perser.training import Best, cosine, on_all, progress, start
 from perser.training_state import TrainingState, seed_step
 from speechlm_icl.align import STAGE as ALIGN
 from speechlm_icl.align import align
@@ -90,6 +91,8 @@ def icl_train(
     check_optimizer(options)
     accelerator = start(options.seed, options.mixed_precision)
     check_shares(options, accelerator.num_processes)
+    if in_shares():
+        check_can_be_shared(options, lora)
     prepared = Corpus.load(corpus)
     drawn = EpisodeFile.load(episodes)
     train_tasks, validation_tasks = drawn.training_tasks(prepared), drawn.validation_tasks(prepared)
@@ -151,9 +154,10 @@ def meta_train(
         align(model, train_tasks, validation_tasks, store, options, journal)
 
     accelerator.gradient_accumulation_steps = options.accumulate
+    trained = on_all(AnswerLosses(model), accelerator, model.language_model.layers)
     optimizer = new_optimizer(model, options)
     schedule = cosine(optimizer, options.steps, options.warmup)
-    trained, optimizer = accelerator.prepare(AnswerLosses(model), optimizer)
+    optimizer = accelerator.prepare(optimizer)
     model.language_model.recompute_layers(options.gradient_checkpointing)
     best, counters = Best(), {"history": []}
     state = TrainingState(model, optimizer, schedule, best, counters=counters)
@@ -167,13 +171,14 @@ def meta_train(
             bar.update()
             found = {}
             if step % options.validate_every == 0 or step == options.steps:
-                found = validate(model, validation, store)
+                found = validate(model, validation, store, trained if in_shares() else None)
                 counters["history"].append({"step": step, "train_loss": loss} | found)
                 best.offer(-found["loss"], step, model)
                 bar.set_postfix(loss=f"{loss:.3f}", validation=f"{found['loss']:.3f}")
             stage.ended(step, **{f"validation_{name}": value for name, value in found.items()})
     accelerator.unwrap_model(trained, keep_fp32_wrapper=False)  # the saved model computes in float32
     model.language_model.recompute_layers(False)
+    make_whole(trained)
     best.restore(model)
     model.eval()
     return counters["history"]
@@ -187,6 +192,16 @@ def check_shares(options: IclTraining, processes: int) -> None:
             f"sequences_per_step: {options.sequences_per_step} is too few for {processes} processes with "
             f"accumulate: {options.accumulate}, give at least {least}"
         )
+
+
+def check_can_be_shared(options: IclTraining, lora: LoraOptions) -> None:
+    """Raises UserError for what bitsandbytes keeps in forms of its own, which FSDP2 cannot cut up."""
+    for key, value in (("optimizer", options.optimizer), ("lora.base_weights", lora.base_weights)):
+        if "bit" in value:
+            raise UserError(
+                f"{key}: {value} cannot lie in shares: give another one, or launch with "
+                "configs/accelerate/ddp.yaml"
+            )
 
 
 def _sampler(model: SpeechLMForICL, tasks: Sequence[Task], options: IclTraining) -> SequenceSampler:
@@ -266,20 +281,31 @@ def read(
 
 @torch.no_grad()
 def validate(
-    model: SpeechLMForICL, sequences: Sequence[PairSequence], store: FeatureStore, at_once: int = 16
+    model: SpeechLMForICL,
+    sequences: Sequence[PairSequence],
+    store: FeatureStore,
+    trained: nn.Module | None = None,
+    at_once: int = 16,
 ) -> dict[str, float]:
     """Loss in nats an answer: over all answers (`loss`), over those with no pair before them (`loss_first`)
     and over the last quarter (`loss_late`); the fall is what reading the enrolment is worth. Several
-    processes share the sequences out."""
+    processes share the sequences out; `trained` is the model's `AnswerLosses` where its weights lie in shares.
+    """
     model.eval()
+    losses_of = trained or model.losses
     longest = max(len(sequence.answers) for sequence in sequences)
     own = own_part(sequences)
+    most = -(-len(sequences) // processes().num_processes)
     losses, answers = torch.zeros(longest), torch.zeros(longest)
-    for start_at in range(0, len(own), at_once):
+    for start_at in range(0, most, at_once):
         chunk = own[start_at : start_at + at_once]
-        batch, features = read(model, chunk, store)
+        # Gathering shares takes all: a process with nothing left computes one more, for nothing.
+        batch, features = read(model, chunk or sequences[:1], store)
+        found = losses_of(batch, features)
+        if not chunk:
+            break
         answer = answer_numbers(batch.clips).clamp_min(0).flatten().cpu()
-        losses.index_add_(0, answer, model.losses(batch, features).flatten().cpu())
+        losses.index_add_(0, answer, found.flatten().cpu())
         for sequence in chunk:
             answers[: len(sequence.answers)] += 1
     losses, answers = summed(losses).cpu(), summed(answers).cpu()

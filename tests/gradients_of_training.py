@@ -30,6 +30,7 @@ from meta_perser.supervised import FitOptions, fit
 from perser.corpora.corpus import Corpus
 from perser.encoder import SpeechEncoder
 from perser.episodes import EpisodeFile
+from perser.sharding import whole
 from perser.training import start
 from speechlm_icl.language_model import LoraOptions
 from speechlm_icl.model import new_model
@@ -80,7 +81,7 @@ def recorded(accelerator: Accelerator, module: nn.Module, into: Found, title: st
         nonlocal step
         for name, one in module.named_parameters():
             if one.requires_grad:
-                into[f"{title} {step} {name}"] = one.grad.clone()
+                into[f"{title} {step} {name}"] = whole(one.grad).clone()
         step += 1
 
     accelerator.clip_grad_norm_ = record
