@@ -1,8 +1,9 @@
-"""Weights, gradients and the optimiser's state in shares over the processes, by torch's FSDP2: what a launch asks
-for by `configs/accelerate/fsdp.yaml` or `deepspeed_zero2.yaml` (ZeRO, Rajbhandari et al. 2020, stages 3 and 2).
+"""Weights, gradients and the optimiser's state in shares over the processes, by torch's FSDP2: what a launch
+asks for by `configs/accelerate/fsdp.yaml` or `deepspeed_zero2.yaml` (ZeRO, Rajbhandari et al. 2020, arXiv
+1910.02054, stages 3 and 2).
 
-A share is a DTensor; everything that reads or writes a weight outside of the forward and backward passes gathers
-it first (`whole`), which all processes have to do together.
+A share is a DTensor; everything that reads or writes a weight outside of the forward and backward passes
+gathers it first (`whole`), which all processes have to do together.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class Shards(nn.Module):
             whole: they are needed from the first layer to the last.
         accelerator: of the training.
         layers: parts of it that are gathered one at a time, frozen weights too; they must run within the
-            module's own forward.
+            module's own forward, equally often in every process.
     """
 
     def __init__(self, module: nn.Module, accelerator: Accelerator, layers: Sequence[nn.Module]) -> None:
@@ -87,8 +88,8 @@ class Shards(nn.Module):
     @contextmanager
     def no_sync(self) -> Iterator[None]:
         """Backward passes in it add to this process's own gradients, and what has been gathered outside of
-        the layers stays: nobody is waited for, so that processes may take unequally many. `Accelerator`
-        calls it as DistributedDataParallel's."""
+        the layers stays: without layers nobody is waited for, and processes may take unequally many.
+        `Accelerator.no_sync` calls it, as it does DistributedDataParallel's."""
         self.set_requires_gradient_sync(False)
         self.set_reshard_after_backward(False, recurse=False)
         try:

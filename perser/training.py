@@ -28,7 +28,8 @@ def start(seed: int, mixed_precision: str = "no") -> Accelerator:
     AcceleratorState._reset_state()
     # No buffer changes in training; sent round at each forward, they would also have to be so equally often.
     together = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
-    # Not accelerate's own preparation for FSDP, which knows whole transformers alone: see `on_all`.
+    # Sharing out is ours to do, in `on_all`: accelerate's leaves weights in shares where they are read whole
+    # (validation, the inner loop), and does nothing on a CPU.
     with patch_environment(**{ASKED_FOR: "false"}):
         accelerator = Accelerator(mixed_precision=mixed_precision, kwargs_handlers=[together])
     set_seed(seed, device_specific=True)
@@ -36,8 +37,8 @@ def start(seed: int, mixed_precision: str = "no") -> Accelerator:
 
 
 def on_all(module: nn.Module, accelerator: Accelerator, layers: Sequence[nn.Module] = ()) -> nn.Module:
-    """The module as one that all processes train: each has it whole (DistributedDataParallel), or in shares if
-    the launch says so (`perser.sharding`). Its optimiser is made afterwards: parameters may be others then.
+    """The module as one that all processes train: each has it whole (DistributedDataParallel), or in shares
+    if the launch says so (`perser.sharding`). Its optimiser is made afterwards: parameters may be others.
 
     Args:
         module: its forward is what is trained.

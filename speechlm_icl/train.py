@@ -289,7 +289,7 @@ def validate(
 ) -> dict[str, float]:
     """Loss in nats an answer: over all answers (`loss`), over those with no pair before them (`loss_first`)
     and over the last quarter (`loss_late`); the fall is what reading the enrolment is worth. Several
-    processes share the sequences out; `trained` is the model's `AnswerLosses` where its weights lie in shares.
+    processes share the sequences out; `trained` is the model's `AnswerLosses` if its weights lie in shares.
     """
     model.eval()
     losses_of = trained or model.losses

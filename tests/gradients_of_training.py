@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from meta_perser.clips import ClipSource
@@ -30,7 +31,7 @@ from meta_perser.supervised import FitOptions, fit
 from perser.corpora.corpus import Corpus
 from perser.encoder import SpeechEncoder
 from perser.episodes import EpisodeFile
-from perser.sharding import whole
+from perser.sharding import in_shares, whole
 from perser.training import start
 from speechlm_icl.language_model import LoraOptions
 from speechlm_icl.model import new_model
@@ -81,6 +82,7 @@ def recorded(accelerator: Accelerator, module: nn.Module, into: Found, title: st
         nonlocal step
         for name, one in module.named_parameters():
             if one.requires_grad:
+                assert isinstance(one.grad, DTensor) == in_shares(), name
                 into[f"{title} {step} {name}"] = whole(one.grad).clone()
         step += 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,9 @@ import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils import DistributedType
+from accelerate.utils.launch import prepare_multi_gpu_env
+
+from perser.sharding import check_launch
 
 FOLDER = Path(__file__).parents[1] / "configs" / "accelerate"
 KINDS = {
@@ -16,7 +20,7 @@ KINDS = {
     "ddp": DistributedType.MULTI_GPU,
     "two_nodes": DistributedType.MULTI_GPU,
     "fsdp": DistributedType.FSDP,
-    "deepspeed_zero2": DistributedType.DEEPSPEED,
+    "deepspeed_zero2": DistributedType.FSDP,
 }
 TRAININGS = ("meta_perser.pretrain", "meta_perser.train", "speechlm_icl.train")
 
@@ -45,8 +49,19 @@ def test_every_option_of_a_plugin_is_one_of_the_launchers(name):
     """Those accelerate takes unread."""
     content = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
     known = vars(launch_command_parser().parse_args(["train.py"]))
-    for plugin in ("fsdp_config", "deepspeed_config"):
-        assert content.get(plugin, {}).keys() <= known.keys()
+    assert content.get("fsdp_config", {}).keys() <= known.keys()
+
+
+@pytest.mark.parametrize(("name", "stage_3"), [("fsdp", "true"), ("deepspeed_zero2", "false")])
+def test_what_the_launcher_makes_of_it_is_taken(name, stage_3, monkeypatch):
+    """With all that it adds of its own."""
+    words = ["--config_file", str(FOLDER / f"{name}.yaml"), "-m", "speechlm_icl.train"]
+    given, *_ = _validate_launch_command(launch_command_parser().parse_args(words))
+    for variable, value in prepare_multi_gpu_env(given).items():
+        monkeypatch.setenv(variable, value)
+    check_launch()
+    assert os.environ["ACCELERATE_USE_FSDP"] == "true"
+    assert os.environ["FSDP_RESHARD_AFTER_FORWARD"] == stage_3
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,36 +18,46 @@ import torch
 from perser.corpora.corpus import Corpus
 from perser.features import FeatureStore
 
+Found = dict[str, torch.Tensor]
 WORKER = Path(__file__).with_name("gradients_of_training.py")
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
 # The last: `tests/perser` beside the script is not the package.
 ENVIRONMENT = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}
+WEIGHTS: dict[str, dict[str, str]] = {
+    "whole": {},
+    "in shares": {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"},
+}
+"""How each of two processes has them: what `accelerate launch` sets for it."""
 
 
 @pytest.fixture(scope="module")
-def both(toy_corpus: Corpus, toy_episodes_path: Path, tmp_path_factory) -> list[dict[str, torch.Tensor]]:
-    """The gradients of one process, and of two."""
+def gradients(toy_corpus: Corpus, toy_episodes_path: Path, tmp_path_factory) -> Callable[..., Found]:
+    """Those that a launch finds, with what its environment says besides; each launch runs once."""
     folder = tmp_path_factory.mktemp("gradients")
     given = [WORKER, toy_corpus.folder, toy_episodes_path, folder]
-    found = []
-    for launch in ([], TORCHRUN):
+
+    @cache
+    def find(weights: str | None) -> Found:
         out = folder / "found.pt"
-        environment = os.environ | ENVIRONMENT
+        launch = TORCHRUN if weights else []
+        environment = os.environ | ENVIRONMENT | WEIGHTS.get(weights, {})
         subprocess.run([sys.executable, *launch, *given, out], env=environment, check=True, timeout=300)
-        found.append(torch.load(out, weights_only=True))
-    return found
+        return torch.load(out, weights_only=True)
+
+    return find
 
 
-def test_there_are_gradients_of_every_training(both):
+def test_there_are_gradients_of_every_training(gradients):
     kinds = ("meta-train 3 0 theta.", "meta-train 1 0 rates.", "pretrain", "projector.", "lora_A")
-    alone = both[0]
+    alone = gradients(None)
     for kind in kinds:
         assert any(kind in name and one.abs().max() > 1e-6 for name, one in alone.items()), kind
 
 
-def test_two_processes_find_the_gradients_of_one(both):
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_two_processes_find_the_gradients_of_one(weights, gradients):
     """Of the same batches, persons and sequences; each compared tensor by tensor."""
-    alone, together = both
+    alone, together = gradients(None), gradients(weights)
     assert alone.keys() == together.keys()
     far = {name: (together[name] - one).norm() / one.norm().clamp_min(1e-12) for name, one in alone.items()}
     worst = max(far, key=far.__getitem__)
@@ -104,9 +115,9 @@ def command(toy_corpus, toy_episodes_path, tmp_path) -> Callable[[str], list[str
     return make
 
 
-def started(words: list[str], out: Path) -> tuple[subprocess.Popen, list[int]]:
+def started(words: list[str], out: Path, environment: dict[str, str]) -> tuple[subprocess.Popen, list[int]]:
     """The launcher, when six steps are logged, and the processes that it started."""
-    launched = subprocess.Popen([*words, f"--out={out}"], env=os.environ | ENVIRONMENT)
+    launched = subprocess.Popen([*words, f"--out={out}"], env=environment)
     log = out.with_name(f"{out.name}-running") / "metrics.jsonl"
     while launched.poll() is None and (not log.exists() or log.read_bytes().count(b"\n") < 6):
         time.sleep(0.002)
@@ -115,13 +126,14 @@ def started(words: list[str], out: Path) -> tuple[subprocess.Popen, list[int]]:
 
 
 @pytest.mark.soak
+@pytest.mark.parametrize("weights", WEIGHTS)
 @pytest.mark.parametrize("module", OPTIONS)
-def test_two_killed_processes_go_on_as_two_that_were_not(module, command, tmp_path):
+def test_two_killed_processes_go_on_as_two_that_were_not(module, weights, command, tmp_path):
     """Bit for bit; the kill comes at a moment that nobody chose."""
     words, out, wanted = command(module), tmp_path / "out", tmp_path / "wanted"
-    environment = os.environ | ENVIRONMENT
+    environment = os.environ | ENVIRONMENT | WEIGHTS[weights]
     subprocess.run([*words, f"--out={wanted}"], env=environment, check=True, timeout=300)
-    launched, workers = started(words, out)
+    launched, workers = started(words, out, environment)
     for one in workers:
         os.kill(one, signal.SIGKILL)
     assert launched.wait(timeout=60) != 0
@@ -135,10 +147,13 @@ def test_two_killed_processes_go_on_as_two_that_were_not(module, command, tmp_pa
 
 
 @pytest.mark.soak
-def test_a_signal_to_the_launcher_and_to_both_finishes_the_step_and_saves(command, tmp_path):
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_a_signal_to_the_launcher_and_to_both_finishes_the_step_and_saves(weights, command, tmp_path):
     """As a cluster sends it, to every process of a job; the launcher sends its own another."""
     words, out = command("speechlm_icl.train"), tmp_path / "out"
-    launched, workers = started([*words, "--run.checkpoint_seconds=1000", "--steps=4000"], out)
+    environment = os.environ | ENVIRONMENT | WEIGHTS[weights]
+    words += ["--run.checkpoint_seconds=1000", "--steps=4000"]
+    launched, workers = started(words, out, environment)
     for one in (*workers, launched.pid):
         os.kill(one, signal.SIGTERM)
     assert launched.wait(timeout=60) != 0

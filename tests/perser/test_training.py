@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import pytest
 import torch
 from torch import nn
 
-from perser.errors import UserError
 from perser.training import Best, cosine, shuffled_batches, start
 
 
@@ -48,13 +46,6 @@ def test_the_rate_rises_then_falls_to_nothing():
 def test_one_process_may_train_with_one_precision_after_another():
     assert start(0, "no").mixed_precision == "no"
     assert start(0, "bf16").mixed_precision == "bf16"
-
-
-@pytest.mark.parametrize("name", ["FSDP", "DEEPSPEED"])
-def test_what_would_train_something_else_is_refused(name, monkeypatch):
-    monkeypatch.setenv(f"ACCELERATE_USE_{name}", "true")
-    with pytest.raises(UserError, match=r"(?i)" + name + r".*: launch with configs/accelerate/ddp\.yaml"):
-        start(0)
 
 
 def test_the_same_seed_starts_the_same_chance():
