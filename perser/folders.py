@@ -47,11 +47,21 @@ def whole_folder(out: Path, marker: str) -> Iterator[Path]:
     except OSError as error:
         raise UserError(f"cannot write in {out.parent}: {error.strerror}") from error
     try:
-        temporary.chmod(0o755)  # mkdtemp makes it private; a results folder is not
         yield temporary
+        _as_others_are(temporary)
         take_place(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _as_others_are(folder: Path) -> None:
+    """mkdtemp's folder and the files of safetensors are private to who made them: here they are as readable
+    as this process makes files otherwise."""
+    umask = os.umask(0)
+    os.umask(umask)
+    for one in (folder, *folder.rglob("*")):
+        if not one.is_symlink():
+            one.chmod((0o777 if one.is_dir() else 0o666) & ~umask)
 
 
 @contextmanager

@@ -34,13 +34,13 @@ from perser.run_notes import ENVIRONMENT, LOG, note, note_start
 from perser.run_options import RunOptions
 from perser.sharding import in_shares, whole
 from perser.stop_signal import EXIT, StopSignal
-from perser.trackers import TENSORBOARD, Tracked
+from perser.trackers import TENSORBOARD, WANDB, Tracked
 from perser.training_state import TrainingState
 
 if TYPE_CHECKING:
     from perser.corpora.corpus import Corpus
 
-NOTES = (RUN, ENVIRONMENT, LOG, METRICS, BAD_STEPS, TENSORBOARD)
+NOTES = (RUN, ENVIRONMENT, LOG, METRICS, BAD_STEPS, TENSORBOARD, WANDB)
 """What a training leaves in its output folder besides the model: of use to whoever trained it."""
 SHARE = 0.01
 """Most of a training's time that its checkpoints take, unless one after every step is asked for."""
@@ -126,7 +126,10 @@ class Journal:
             for name in NOTES:
                 kept = self._folder and self._folder.path / name
                 if kept and kept.exists():
-                    (shutil.copytree if kept.is_dir() else shutil.copy)(kept, folder / name)
+                    if kept.is_dir():
+                        shutil.copytree(kept, folder / name, symlinks=True)
+                    else:
+                        shutil.copy(kept, folder / name)
         if self._folder is not None:
             self._folder.remove()
 

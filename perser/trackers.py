@@ -7,14 +7,18 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from accelerate import Accelerator
 from accelerate.tracking import filter_trackers
 
+from perser.folders import write_text_whole
 from perser.run_options import Tracker
 
-TENSORBOARD = "tensorboard"
-"""Also the folder of its files, in that of the run."""
+TENSORBOARD, WANDB = "tensorboard", "wandb"
+"""Also the folders of their files, in that of the run; of W&B they are all there is where it is offline."""
+ID = "tracker_id"
+"""The file with the name by which a tracker knows the run again when it goes on."""
 PROJECT = "perser"
 
 
@@ -45,8 +49,11 @@ class Tracked:
             return
         accelerator.project_configuration.logging_dir = str(folder)
         accelerator.log_with = filter_trackers([tracker], folder)
-        name = folder.name.removesuffix("-running")
-        own = {"wandb": {"name": name, "dir": str(folder)}, "trackio": {"name": name}}
+        name, run = folder.name.removesuffix("-running"), _run_id(folder)
+        own = {
+            WANDB: {"name": name, "id": run, "resume": "allow", "dir": str(folder)},
+            "trackio": {"name": f"{name}-{run}", "resume": "allow"},
+        }
         if done:  # steps after it, which an earlier start has told, come again
             own[TENSORBOARD] = {"purge_step": done + 1}
         accelerator.init_trackers(
@@ -69,6 +76,14 @@ class Tracked:
         """All has been told."""
         for one in self._accelerator.trackers if self._is_on else ():
             one.finish()
+
+
+def _run_id(folder: Path) -> str:
+    """Of the run that has this folder, at its first start and at every other."""
+    file = folder / ID
+    if not file.exists():
+        write_text_whole(file, f"{uuid4().hex[:8]}\n")
+    return file.read_text(encoding="utf-8").strip()
 
 
 def flat(options: Mapping[str, Any], before: str = "") -> dict[str, str | int | float | bool]:

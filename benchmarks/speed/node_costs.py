@@ -1,7 +1,8 @@
-"""python -m benchmarks.speed.node_costs [--page docs/scaling.md]
+"""python -m benchmarks.speed.node_costs [--page docs/scaling.md] [--measured FILE]
 
-What several GPUs cost a training: the bytes that its processes take the mean of in every step, counted, and
-from them how long that takes and how long a step has to be to bear it, computed.
+What several GPUs or nodes cost a training: the bytes that its processes take the mean of in every step,
+counted, and from them how long that takes and how long a step has to be to bear it, computed; and, from steps
+and bytes that were measured, what each number of nodes costs.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import torch
 from torch import nn
 
 from perser.cli import run_command
+from perser.errors import UserError
 from perser.folders import write_text_whole
+from perser.model_facts import read_json
 
 BEGIN, END = "<!-- python -m benchmarks.speed.node_costs -->", "<!-- end -->"
 GPUS = (2, 8, 16)
@@ -24,6 +27,9 @@ SHOWN = 3
 """Of the different sizes, the largest: for the others all is in proportion."""
 MOST = 0.1
 """Share of a step that reducing may take."""
+NODES = (1, 2, 4, 8, 16)
+MEASURED = Path(__file__).with_name("scaling.json")
+"""What `python -m benchmarks.speed.scaling --json` found on two cores of a CPU."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,9 @@ LINKS = (
 )
 
 
+BETWEEN_NODES = (Link("Ethernet, 1.25 GB/s", 1.25e9), Link("Ethernet, 0.125 GB/s", 0.125e9))
+
+
 def reduce_seconds(size: int, gpus: int, speed: float) -> float:
     """Of the mean of `size` bytes over so many GPUs in a ring, in which each sends and receives
     2 (gpus - 1) / gpus times as much; latencies left out."""
@@ -54,21 +63,45 @@ def least_step(size: int, gpus: int, speed: float) -> float:
     return gpus * reduce_seconds(size, gpus, speed) * (1 - MOST) / MOST
 
 
-def node_costs(page: Path | None = None) -> None:
-    """What several GPUs cost each training, computed from the shapes of published models.
+def step_seconds(alone: float, size: int, nodes: int, speed: float) -> float:
+    """Of a step on so many nodes, which takes `alone` seconds on one and reduces `size` bytes."""
+    return alone / nodes + reduce_seconds(size, nodes, speed)
+
+
+def node_costs(page: Path | None = None, measured: Path = MEASURED) -> None:
+    """What several GPUs or nodes cost each training.
 
     Args:
         page: a page whose tables are written anew; none: they are printed.
+        measured: what `python -m benchmarks.speed.scaling --json FILE` wrote, on a machine like the nodes.
     """
+    written = f"{tables()}\n\n{cost_of_nodes(measured)}"
     if page is None:
-        print(tables())
+        print(written)
         return
     before, _, after = page.read_text(encoding="utf-8").partition(BEGIN)
-    write_text_whole(page, f"{before}{BEGIN}\n{tables()}\n{END}{after.partition(END)[2]}")
+    write_text_whole(page, f"{before}{BEGIN}\n{written}\n{END}{after.partition(END)[2]}")
+
+
+def cost_of_nodes(measured: Path) -> str:
+    """In Markdown, for each number of nodes the seconds of a step and what it costs in seconds of a node,
+    from the step and the bytes that were measured. Raises UserError for a file without them."""
+    found = read_json(measured) or {}
+    if "trainings" not in found:
+        raise UserError(f"measured: {measured} is none of `python -m benchmarks.speed.scaling --json FILE`")
+    headings = ["training", "MB a step", "between nodes", *(f"{nodes} nodes" for nodes in NODES)]
+    lines = [f"| {' | '.join(headings).replace(' 1 nodes', ' 1 node')} |", "|---" * len(headings) + "|"]
+    for training, one in found["trainings"].items():
+        alone, size = one["seconds"]["one"], one["reduced_bytes"]
+        for link in BETWEEN_NODES:
+            steps = [step_seconds(alone, size, nodes, link.speed) for nodes in NODES]
+            costs = [f"{step:.3g} s, {nodes * step:.3g}" for nodes, step in zip(NODES, steps, strict=True)]
+            lines.append(f"| `{training}` | {size / 1e6:.3g} | {link.name} | {' | '.join(costs)} |")
+    return "\n".join(lines)
 
 
 def tables() -> str:
-    """Both, in Markdown."""
+    """What is counted and computed, in Markdown."""
     trained = [(training, what, FLOAT32 * count) for training, what, count in moving()]
     counted = ["| training | what moves | MB a step |", "|---|---|---|"]
     counted += [f"| `{training}` | {what} | {size / 1e6:.3g} |" for training, what, size in trained]

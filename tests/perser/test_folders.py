@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import os
 import shutil
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from perser.errors import UserError
 from perser.folders import check_output, whole_folder, write_text_whole
@@ -22,6 +25,20 @@ def test_a_folder_is_there_when_it_is_whole(tmp_path):
         assert not out.exists()
     assert (out / MARKER).read_text() == "new"
     assert [one.name for one in out.parent.iterdir()] == ["out"]
+
+
+def test_others_may_read_what_this_process_lets_them_read(tmp_path):
+    """Also the files of safetensors, which makes its own private."""
+    before = os.umask(0o027)
+    try:
+        with whole_folder(tmp_path / "out", MARKER) as folder:
+            fill(folder / "in")
+            save_file({"one": np.zeros(2)}, folder / "in" / "weights.safetensors")
+    finally:
+        os.umask(before)
+    modes = {one.name: oct(one.stat().st_mode)[-3:] for one in (tmp_path / "out").rglob("*")}
+    assert modes == {"in": "750", MARKER: "640", "weights.safetensors": "640"}
+    assert oct((tmp_path / "out").stat().st_mode)[-3:] == "750"
 
 
 def test_a_failure_leaves_what_was_there(tmp_path):

@@ -89,10 +89,39 @@ def test_accelerate_knows_the_others_and_tells_them(tracker, tmp_path, monkeypat
     assert tracker in LOGGER_TYPE_TO_CLASS
     train(tmp_path / "model", RunOptions(tracker=tracker), steps=1)
     begun, options, (first, values), (second, _), end = told
-    assert (begun["project"], begun["name"]) == ("perser", "model")
+    assert (begun["project"], begun["name"].partition("-")[0]) == ("perser", "model")
     assert options["options.layers"] == "[1, 2]"
     assert (first, second, end) == (1, 2, "finished")
     assert values["first/lr"] == 0.1
+
+
+def test_wandb_keeps_one_run_through_a_kill_and_offline_all_of_it_is_kept(tmp_path, monkeypatch):
+    """By the package itself."""
+    wandb = pytest.importorskip("wandb", reason="wandb is not installed: only a stand-in was told")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    folder, runs = running(tmp_path / "model"), []
+    for done in (0, 2):
+        tracked = Tracked(start(0), "wandb", folder, {"of": "test"}, done)
+        runs.append(wandb.run.id)
+        tracked.log("fit", {"loss": 1.0})
+        tracked.finish()
+    assert runs[0] == runs[1]
+    train(tmp_path / "other", RunOptions(tracker="wandb"))
+    (kept,) = (tmp_path / "other" / "wandb").glob("offline-run-*/*.wandb")
+    assert kept.stat().st_size > 0
+
+
+def test_trackio_keeps_one_run_through_a_kill(tmp_path, monkeypatch):
+    """By the package itself."""
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    trackio = pytest.importorskip("trackio", reason="trackio is not installed: only a stand-in was told")
+    for done in (0, 2):
+        tracked = Tracked(start(0), "trackio", running(tmp_path / "model"), {"of": "test"}, done)
+        tracked.log("fit", {"loss": 1.0})
+        tracked.finish()
+    (run,) = trackio.Api().runs("perser")
+    assert run.name.startswith("model-")
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,20 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from benchmarks.speed.node_costs import BEGIN, END, MOST, least_step, node_costs, reduce_seconds
+from benchmarks.speed.node_costs import (
+    BEGIN,
+    END,
+    MOST,
+    cost_of_nodes,
+    least_step,
+    node_costs,
+    reduce_seconds,
+)
+from perser.errors import UserError
 
 PAGE = Path(__file__).parents[3] / "docs" / "scaling.md"
 
@@ -27,6 +37,24 @@ def test_a_ring_sends_all_but_one_share_twice(gpus):
     """Reduce-scatter and all-gather: gpus - 1 turns each, in which everybody sends a share."""
     turns = 2 * (gpus - 1)
     assert reduce_seconds(10**9, gpus, 1e9) == pytest.approx(turns / gpus)
+
+
+def test_what_was_measured_becomes_a_cost_for_each_number_of_nodes(tmp_path):
+    """A step of 8 s that reduces 1 GB: on 2 nodes 4 s and 1 GB over the wire, on 4 nodes 2 s and 1.5 GB."""
+    file = tmp_path / "scaling.json"
+    one = {"seconds": {"one": 8.0, "two": 5.0}, "reduced_bytes": 10**9}
+    file.write_text(json.dumps({"trainings": {"meta-train": one}}))
+    *_, fast, slow = cost_of_nodes(file).splitlines()
+    assert fast.startswith(
+        "| `meta-train` | 1e+03 | Ethernet, 1.25 GB/s | 8 s, 8 | 4.8 s, 9.6 | 3.2 s, 12.8 |"
+    )
+    assert slow.startswith("| `meta-train` | 1e+03 | Ethernet, 0.125 GB/s | 8 s, 8 | 12 s, 24 |")
+
+
+def test_what_is_not_of_scaling_is_refused(tmp_path):
+    (tmp_path / "other.json").write_text("{}")
+    with pytest.raises(UserError, match=r"^measured: .*other\.json is none of"):
+        node_costs(measured=tmp_path / "other.json")
 
 
 def test_the_least_step_spends_its_share_on_reducing():
