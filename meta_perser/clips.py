@@ -72,6 +72,12 @@ class ClipSource:
         """How many frames of it enter the moving layers; 0 where only the head moves."""
         return -(-self._frames.num_rows(utterance) // self._window) if self._moves_layers else 0
 
+    def cost(self, utterance: str) -> float:
+        """What the moving layers take over it, in any unit: the operations of their matrix products, which
+        grow with its frames T, and of attention, with T^2 (at 6 D frames one costs as much as the other)."""
+        frames = self.num_frames(utterance)
+        return frames * (1 + frames / (6 * self._encoder.hidden_size))
+
     def _lower(self, utterances: Sequence[str]) -> Tensor:
         if self._pooled is None:
             return torch.zeros(len(utterances), 0, self._encoder.hidden_size)

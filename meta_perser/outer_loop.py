@@ -81,7 +81,7 @@ class OuterLoop:
             return source.batch(utterances), targets
 
         def cost(sets: list[Pairs]) -> float:
-            return sum(source.num_frames(one) for utterances, _ in sets for one in utterances)
+            return sum(source.cost(one) for utterances, _ in sets for one in utterances)
 
         best, counters = Best(), {"looks_since_best": 0}
         state = TrainingState(learner, optimizer, schedule, best, {"sampler": rng}, counters)

@@ -103,7 +103,7 @@ def _own_loss(
     wrapped: nn.Module, lessons: Lessons, source: ClipSource, loss: LossFunction, chosen: list[int]
 ) -> tuple[torch.Tensor, list[Part]]:
     """This process's part of a batch's mean loss, as `own_share` wants it; and the utterances, one by one."""
-    mine, factor = own_share(chosen, lambda one: source.num_frames(lessons.utterances[one]))
+    mine, factor = own_share(chosen, lambda one: source.cost(lessons.utterances[one]))
     places, heads, targets = lessons.pairs(mine)
     utterances = [lessons.utterances[one] for one in mine]
     logits = wrapped(source.batch(utterances))

@@ -7,6 +7,7 @@ import ast
 import importlib.util
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import EntryPoint, entry_points
@@ -193,7 +194,18 @@ def _run(load: Callable[[], Callable[..., None]], arguments: Sequence[str], prog
         if debug:
             raise
         detail = _one_line(error)
+        if _is_of_another_process(detail):
+            _fail("another process of this launch has ended: look at what it says", status=1)
         _fail(f"{type(error).__name__}: {detail} (a fault of ours? --debug shows where)", status=1)
+
+
+def _is_of_another_process(detail: str) -> bool:
+    """Whether an error is what is left of a process that this one waited for, as gloo and NCCL put it."""
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    return (
+        launched > 1
+        and re.search("(closed|reset) by (remote )?peer|remote process exited", detail) is not None
+    )
 
 
 def _overview(commands: dict[str, EntryPoint]) -> str:

@@ -7,6 +7,7 @@ and bytes that were measured, what each number of nodes costs.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,9 +64,10 @@ def least_step(size: int, gpus: int, speed: float) -> float:
     return gpus * reduce_seconds(size, gpus, speed) * (1 - MOST) / MOST
 
 
-def step_seconds(alone: float, size: int, nodes: int, speed: float) -> float:
-    """Of a step on so many nodes, which takes `alone` seconds on one and reduces `size` bytes."""
-    return alone / nodes + reduce_seconds(size, nodes, speed)
+def step_seconds(alone: float, items: int, size: int, nodes: int, speed: float) -> float:
+    """Of a step of so many items on so many nodes, which takes `alone` seconds on one and reduces `size`
+    bytes: the slowest has as many items as any."""
+    return alone * math.ceil(items / nodes) / items + reduce_seconds(size, nodes, speed)
 
 
 def node_costs(page: Path | None = None, measured: Path = MEASURED) -> None:
@@ -89,14 +91,20 @@ def cost_of_nodes(measured: Path) -> str:
     found = read_json(measured) or {}
     if "trainings" not in found:
         raise UserError(f"measured: {measured} is none of `python -m benchmarks.speed.scaling --json FILE`")
-    headings = ["training", "MB a step", "between nodes", *(f"{nodes} nodes" for nodes in NODES)]
+    headings = [
+        "training",
+        "items a step",
+        "MB a step",
+        "between nodes",
+        *(f"{nodes} nodes" for nodes in NODES),
+    ]
     lines = [f"| {' | '.join(headings).replace(' 1 nodes', ' 1 node')} |", "|---" * len(headings) + "|"]
     for training, one in found["trainings"].items():
-        alone, size = one["seconds"]["one"], one["reduced_bytes"]
+        alone, items, size = one["seconds"]["one"], one["items_per_step"], one["reduced_bytes"]
         for link in BETWEEN_NODES:
-            steps = [step_seconds(alone, size, nodes, link.speed) for nodes in NODES]
+            steps = [step_seconds(alone, items, size, nodes, link.speed) for nodes in NODES]
             costs = [f"{step:.3g} s, {nodes * step:.3g}" for nodes, step in zip(NODES, steps, strict=True)]
-            lines.append(f"| `{training}` | {size / 1e6:.3g} | {link.name} | {' | '.join(costs)} |")
+            lines.append(f"| `{training}` | {items} | {size / 1e6:.3g} | {link.name} | {' | '.join(costs)} |")
     return "\n".join(lines)
 
 

@@ -78,7 +78,8 @@ class Sizes:
 
 PRESETS = {
     "tiny": Sizes(TINY, 4, 12, 4, 2, 2, 1, 2, 3),
-    "quick": Sizes(NARROWER, 8, 64, 16, 4, 2, 2, 32, 32),
+    # Few clips a person would be shared out unequally by their lengths alone; the protocol has 32.
+    "quick": Sizes(NARROWER | {"hidden_size": 64, "intermediate_size": 256}, 8, 64, 32, 4, 8, 2, 32, 32),
     "full": Sizes(NARROW, 12, 64, 16, 4, 8, 5, 32, 32),
 }
 

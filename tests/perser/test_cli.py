@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from perser.cli import asked_instead, main, parse_command
+from perser.cli import asked_instead, main, parse_command, run_command
 from perser.errors import UserError
 
 
@@ -199,3 +199,24 @@ def test_whoever_stops_reading_hears_of_no_fault(lines):
     with os.fdopen(writer, "wb") as nobody:
         done = subprocess.run([sys.executable, "-c", program], stdout=nobody, stderr=subprocess.PIPE)
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize(
+    ("processes", "said"),
+    [("2", "another process of this launch has ended: look at what it says"), ("1", "a fault of ours?")],
+)
+def test_who_waited_for_a_process_that_died_blames_that_one(processes, said, monkeypatch, capsys):
+    def wait(seconds: int = 1) -> None:
+        """Wait.
+
+        Args:
+            seconds: how long.
+        """
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:554] Connection closed by peer [127.0.0.1]:3")
+
+    monkeypatch.setenv("WORLD_SIZE", processes)
+    monkeypatch.setattr(sys, "argv", ["wait"])
+    with pytest.raises(SystemExit) as ended:
+        run_command(wait)
+    assert ended.value.code == 1
+    assert said in capsys.readouterr().err

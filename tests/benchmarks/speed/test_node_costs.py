@@ -40,15 +40,15 @@ def test_a_ring_sends_all_but_one_share_twice(gpus):
 
 
 def test_what_was_measured_becomes_a_cost_for_each_number_of_nodes(tmp_path):
-    """A step of 8 s that reduces 1 GB: on 2 nodes 4 s and 1 GB over the wire, on 4 nodes 2 s and 1.5 GB."""
+    """A step of 8 s that reduces 1 GB: on 2 nodes 4 s and 1 GB over the wire, on 4 nodes 2 s and 1.5 GB; four
+    items leave nothing for more."""
     file = tmp_path / "scaling.json"
-    one = {"seconds": {"one": 8.0, "two": 5.0}, "reduced_bytes": 10**9}
+    one = {"items_per_step": 4, "seconds": {"one": 8.0, "two": 5.0}, "reduced_bytes": 10**9}
     file.write_text(json.dumps({"trainings": {"meta-train": one}}))
     *_, fast, slow = cost_of_nodes(file).splitlines()
-    assert fast.startswith(
-        "| `meta-train` | 1e+03 | Ethernet, 1.25 GB/s | 8 s, 8 | 4.8 s, 9.6 | 3.2 s, 12.8 |"
-    )
-    assert slow.startswith("| `meta-train` | 1e+03 | Ethernet, 0.125 GB/s | 8 s, 8 | 12 s, 24 |")
+    costs = "8 s, 8 | 4.8 s, 9.6 | 3.2 s, 12.8 | 3.4 s, 27.2 |"
+    assert fast.startswith(f"| `meta-train` | 4 | 1e+03 | Ethernet, 1.25 GB/s | {costs}")
+    assert slow.startswith("| `meta-train` | 4 | 1e+03 | Ethernet, 0.125 GB/s | 8 s, 8 | 12 s, 24 |")
 
 
 def test_what_is_not_of_scaling_is_refused(tmp_path):
