@@ -24,10 +24,16 @@ def start(seed: int, mixed_precision: str = "no") -> Accelerator:
     `processes` and `check_launch` do.
     """
     check_launch()
-    processes()
+    launched = processes()
     AcceleratorState._reset_state()
     # No buffer changes in training; sent round at each forward, they would also have to be so equally often.
-    together = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+    together = DistributedDataParallelKwargs(
+        broadcast_buffers=False,
+        gradient_as_bucket_view=True,
+        # Or the order in which three and more add up would be another from the second step after a start on,
+        # and they would not go on from a checkpoint bit for bit, as is promised of CPUs.
+        find_unused_parameters=launched.device.type == "cpu" and launched.num_processes > 2,
+    )
     # Sharing out is ours to do, in `on_all`: accelerate's leaves weights in shares where they are read whole
     # (validation, the inner loop), and does nothing on a CPU.
     with patch_environment(**{ASKED_FOR: "false"}):

@@ -1,4 +1,4 @@
-"""What several test files share: a toy corpus on disk, its episodes, and one thread for steady figures."""
+"""What several test files share: a toy corpus on disk, its episodes; two threads or two processes for all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 os.environ["HF_HUB_OFFLINE"] = "1"  # a test that reaches for a hub is a fault
 
 import numpy as np
@@ -29,6 +29,17 @@ NEEDLESS = {"bitsandbytes", "datasets", "evaluate", "gradio", "matplotlib", "pan
 """Packages that take long to import and that an answer about a clip does without."""
 EMOTIONS = ("angry", "happy", "neutral", "sad")
 PITCH = dict(zip(EMOTIONS, (440.0, 330.0, 220.0, 150.0), strict=True))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """The whole suite is run by two processes, each file by one of them, unless something else is asked for
+    (`-n 0`: by one)."""
+    if config.args_source is not pytest.Config.ArgsSource.TESTPATHS or "PYTEST_XDIST_WORKER" in os.environ:
+        return
+    asked = config.option
+    if config.pluginmanager.hasplugin("xdist") and asked.numprocesses is None and not asked.usepdb:
+        asked.numprocesses, asked.dist = 2, "loadfile"
 
 
 @pytest.fixture(scope="session")
