@@ -130,7 +130,7 @@ def supervised(corpus: Corpus, drawn: EpisodeFile, cache: Path, found: Found) ->
 
 
 def icl(corpus: Corpus, drawn: EpisodeFile, cache: Path, found: Found) -> None:
-    """The projector, with all of tiny-llama and with an adapter on another; five sequences in two parts."""
+    """The projector, with all of tiny-llama and with an adapter on another; six sequences in two parts."""
     tasks = drawn.training_tasks(corpus)
     store = DoubleStore(list(corpus.recordings.utterance_ids))
     llama = cache / "llama"
