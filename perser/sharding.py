@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from accelerate.utils import parse_flag_from_env
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from perser.errors import UserError
@@ -126,9 +126,11 @@ def whole_weights(module: nn.Module) -> Iterator[None]:
 
 def make_whole(module: nn.Module) -> list[tuple[nn.Module, str, nn.Parameter]]:
     """Replace the trained weights that are in shares by whole ones; returns the owner, name and share of
-    each. What is frozen in shares stays so."""
-    if isinstance(module, Shards):
-        module.reshard()
+    each. What is frozen in shares stays so, and layers that are gathered one at a time are for reading and
+    saving then: their forward would gather the shares."""
+    for one in module.modules():
+        if isinstance(one, FSDPModule):  # without it stage 2's are what was gathered last, and FSDP's own
+            one.reshard()
     shares = [
         (owner, name, one)
         for owner in module.modules()
