@@ -27,6 +27,7 @@ from perser.processes import processes
 ASKED_FOR = "ACCELERATE_USE_FSDP"
 """What `accelerate launch` sets for both files."""
 FILES = "configs/accelerate/fsdp.yaml or deepspeed_zero2.yaml"
+_STAGE_3 = "FSDP_RESHARD_AFTER_FORWARD"
 _NOT_HERE = {
     "FSDP_OFFLOAD_PARAMS": "fsdp_offload_params",
     "FSDP_ACTIVATION_CHECKPOINTING": "fsdp_activation_checkpointing",
@@ -49,6 +50,13 @@ def check_launch() -> None:
     for variable, key in _NOT_HERE.items():
         if parse_flag_from_env(variable):
             raise UserError(f"{key}: true is not supported: launch with {FILES}")
+    try:
+        parse_flag_from_env(_STAGE_3)
+    except ValueError as error:  # FSDP1's names of strategies
+        value = os.environ[_STAGE_3]
+        raise UserError(
+            f"fsdp_reshard_after_forward: {value}, give true or false: launch with {FILES}"
+        ) from error
 
 
 def in_shares() -> bool:
@@ -73,7 +81,7 @@ class Shards(nn.Module):
         self.module = module
         self._accelerator = accelerator
         mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
-        stage_3 = parse_flag_from_env("FSDP_RESHARD_AFTER_FORWARD", default=True)
+        stage_3 = parse_flag_from_env(_STAGE_3, default=True)
         for layer in layers:
             fully_shard(layer, mesh=mesh, reshard_after_forward=stage_3)
         self.to(accelerator.device)
