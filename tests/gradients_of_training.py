@@ -134,8 +134,9 @@ def icl(corpus: Corpus, drawn: EpisodeFile, cache: Path, found: Found) -> None:
     tasks = drawn.training_tasks(corpus)
     store = DoubleStore(list(corpus.recordings.utterance_ids))
     llama = cache / "llama"
-    if not llama.exists():
-        write_llama(corpus, llama)
+    with start(0).main_process_first():  # who came second could find half of it
+        if not llama.exists():
+            write_llama(corpus, llama)
     options = IclTraining(
         pairs=4,
         uniform_pairs=True,
