@@ -102,6 +102,7 @@ class EmotionRecognizer(nn.Module):
         self.layer_logits = nn.Parameter(torch.zeros(states))
         self.projector = nn.Linear(encoder.hidden_size, head_size)
         self.classifier = nn.Linear(head_size, len(emotions))
+        # Of one dimension: what has none cannot lie in shares.
         self.log_scale = nn.Parameter(torch.zeros(1)) if logit_scale else None
         # Hidden states differ in scale by orders of magnitude from one dimension to the next; one gradient
         # step size for all of them needs them standardised. Fitted once on training utterances.

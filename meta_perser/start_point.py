@@ -32,16 +32,21 @@ def start_point(
     """Untrained Meta-PerSER: SSL-E, or the plain encoder with a fresh head, with every rate at its start.
 
     Either way the loss's weights, and the initial rate where `inner.rate` is none, are those that SSL-E was
-    trained and fine-tuned with.
+    trained and fine-tuned with. Raises UserError where `ssl_e` holds another model.
     """
     extra = extra_of(ssl_e)
+    parts = extra.get("fine_tune", {})
+    if "entire" not in parts:  # a meta-trained model, or that of Linear-Few or Multi-Few
+        raise UserError(
+            f"ssl_e: {ssl_e} holds another model: give the folder of `perser pretrain --target ssl-e`"
+        )
     model = EmotionRecognizer.from_pretrained(ssl_e)
     if init == "encoder":
         model = _plain(model, ssl_e, extra, tasks, recordings, cache, device)
     model.set_scope(scope)
     model.to(device)
-    tuned = {one["scope"]: one["rate"] for one in extra["fine_tune"].values()}
-    rate = tuned.get(scope, extra["fine_tune"]["entire"]["rate"]) if inner.rate is None else inner.rate
+    tuned = {one["scope"]: one["rate"] for one in parts.values()}
+    rate = tuned.get(scope, parts["entire"]["rate"]) if inner.rate is None else inner.rate
     return MetaPerSER(
         model=model,
         rates=make_rates(list(model.moving_parameters()), inner.steps, rate, lslr).to(device),

@@ -6,7 +6,8 @@ log.txt           what the training said
 checkpoints/      see `perser.checkpoint_files`
 metrics.jsonl     see `perser.run_log`
 bad_steps.json    see `perser.bad_steps`; only if there were any
-tensorboard/      see `perser.trackers`; only if it is asked for
+tracker_id, tensorboard/, wandb/
+                  see `perser.trackers`; only if one is asked for
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from accelerate.utils import parse_flag_from_env
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from perser.errors import UserError
@@ -27,6 +27,7 @@ from perser.processes import processes
 ASKED_FOR = "ACCELERATE_USE_FSDP"
 """What `accelerate launch` sets for both files."""
 FILES = "configs/accelerate/fsdp.yaml or deepspeed_zero2.yaml"
+_STAGE_3 = "FSDP_RESHARD_AFTER_FORWARD"
 _NOT_HERE = {
     "FSDP_OFFLOAD_PARAMS": "fsdp_offload_params",
     "FSDP_ACTIVATION_CHECKPOINTING": "fsdp_activation_checkpointing",
@@ -49,6 +50,13 @@ def check_launch() -> None:
     for variable, key in _NOT_HERE.items():
         if parse_flag_from_env(variable):
             raise UserError(f"{key}: true is not supported: launch with {FILES}")
+    try:
+        parse_flag_from_env(_STAGE_3)
+    except ValueError as error:  # FSDP1's names of strategies
+        value = os.environ[_STAGE_3]
+        raise UserError(
+            f"fsdp_reshard_after_forward: {value}, give true or false: launch with {FILES}"
+        ) from error
 
 
 def in_shares() -> bool:
@@ -73,7 +81,7 @@ class Shards(nn.Module):
         self.module = module
         self._accelerator = accelerator
         mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
-        stage_3 = parse_flag_from_env("FSDP_RESHARD_AFTER_FORWARD", default=True)
+        stage_3 = parse_flag_from_env(_STAGE_3, default=True)
         for layer in layers:
             fully_shard(layer, mesh=mesh, reshard_after_forward=stage_3)
         self.to(accelerator.device)
@@ -126,9 +134,11 @@ def whole_weights(module: nn.Module) -> Iterator[None]:
 
 def make_whole(module: nn.Module) -> list[tuple[nn.Module, str, nn.Parameter]]:
     """Replace the trained weights that are in shares by whole ones; returns the owner, name and share of
-    each. What is frozen in shares stays so."""
-    if isinstance(module, Shards):
-        module.reshard()
+    each. What is frozen in shares stays so, and layers that are gathered one at a time are for reading and
+    saving then: their forward would gather the shares."""
+    for one in module.modules():
+        if isinstance(one, FSDPModule):  # without it stage 2's are what was gathered last, and FSDP's own
+            one.reshard()
     shares = [
         (owner, name, one)
         for owner in module.modules()

@@ -12,7 +12,7 @@ from uuid import uuid4
 from accelerate import Accelerator
 from accelerate.tracking import filter_trackers
 
-from perser.folders import write_text_whole
+from perser.folders import said_if_unwritable, write_text_whole
 from perser.run_options import Tracker
 
 TENSORBOARD, WANDB = "tensorboard", "wandb"
@@ -79,10 +79,12 @@ class Tracked:
 
 
 def _run_id(folder: Path) -> str:
-    """Of the run that has this folder, at its first start and at every other."""
+    """Of the run that has this folder, at its first start and at every other. Raises UserError where it
+    cannot be written."""
     file = folder / ID
     if not file.exists():
-        write_text_whole(file, f"{uuid4().hex[:8]}\n")
+        with said_if_unwritable(file):
+            write_text_whole(file, f"{uuid4().hex[:8]}\n")
     return file.read_text(encoding="utf-8").strip()
 
 

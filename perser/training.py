@@ -90,8 +90,9 @@ class Best:
         """Copies, by name; none before the first offer."""
 
     def offer(self, score: float, step: int, module: nn.Module) -> bool:
-        """Keep a copy of the module's trained weights if the score is the highest; says whether it is."""
-        if score <= self.score:
+        """Keep a copy of the module's trained weights if the score is the highest; says whether it is. One
+        that is no number never is."""
+        if not score > self.score:
             return False
         self.score, self.step = score, step
         self.weights = {

@@ -90,7 +90,7 @@ def icl_train(
     check_language_model(language_model, lora)
     check_optimizer(options)
     accelerator = start(options.seed, options.mixed_precision)
-    check_shares(options, accelerator.num_processes)
+    check_sequences(options, accelerator.num_processes)
     if in_shares():
         check_can_be_shared(options, lora)
     prepared = Corpus.load(corpus)
@@ -184,7 +184,7 @@ def meta_train(
     return counters["history"]
 
 
-def check_shares(options: IclTraining, processes: int) -> None:
+def check_sequences(options: IclTraining, processes: int) -> None:
     """Raises UserError where a process would get fewer sequences a step than it is to take parts."""
     least = options.accumulate * processes
     if options.sequences_per_step < least:

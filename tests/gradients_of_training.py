@@ -130,12 +130,13 @@ def supervised(corpus: Corpus, drawn: EpisodeFile, cache: Path, found: Found) ->
 
 
 def icl(corpus: Corpus, drawn: EpisodeFile, cache: Path, found: Found) -> None:
-    """The projector, with all of tiny-llama and with an adapter on another; five sequences in two parts."""
+    """The projector, with all of tiny-llama and with an adapter on another; six sequences in two parts."""
     tasks = drawn.training_tasks(corpus)
     store = DoubleStore(list(corpus.recordings.utterance_ids))
     llama = cache / "llama"
-    if not llama.exists():
-        write_llama(corpus, llama)
+    with start(0).main_process_first():  # who came second could find half of it
+        if not llama.exists():
+            write_llama(corpus, llama)
     options = IclTraining(
         pairs=4,
         uniform_pairs=True,

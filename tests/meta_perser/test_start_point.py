@@ -72,3 +72,9 @@ def test_an_ssl_e_that_does_not_name_its_encoder_is_refused(trained, toy_corpus,
     (tmp_path / "old" / "checksums.json").unlink()
     with pytest.raises(UserError, match="which encoder"):
         begin(trained, toy_corpus, toy_episodes, "encoder", tmp_path / "old")
+
+
+@pytest.mark.parametrize("name", ["linear", "multi", "meta-perser"])
+def test_a_model_that_is_no_ssl_e_is_refused(name, trained, toy_corpus, toy_episodes):
+    with pytest.raises(UserError, match=f"^ssl_e: .*{name} holds another model: .*--target ssl-e"):
+        begin(trained, toy_corpus, toy_episodes, "ssl-e", trained.models / name)

@@ -29,6 +29,10 @@ FSDP = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
         (FSDP | {"FSDP_OFFLOAD_PARAMS": "true"}, "^fsdp_offload_params: true is not supported"),
         (FSDP | {"FSDP_ACTIVATION_CHECKPOINTING": "1"}, "^fsdp_activation_checkpointing: true is not"),
         (FSDP | {"FSDP_CPU_RAM_EFFICIENT_LOADING": "true"}, "^fsdp_cpu_ram_efficient_loading: true is not"),
+        (
+            FSDP | {"FSDP_RESHARD_AFTER_FORWARD": "FULL_SHARD"},
+            "^fsdp_reshard_after_forward: FULL_SHARD, give",
+        ),
     ],
 )
 def test_what_would_train_otherwise_than_asked_is_refused(asked, said, monkeypatch):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
 
@@ -20,6 +22,14 @@ def test_the_best_weights_come_back_and_only_the_trained_ones_are_kept():
     torch.testing.assert_close(model[1].weight.detach(), kept)
     torch.testing.assert_close(model[0].weight.detach(), frozen)
     assert (best.score, best.step) == (0.5, 1)
+
+
+def test_a_score_that_is_no_number_is_never_the_best():
+    model, best = nn.Linear(1, 1), Best()
+    assert not best.offer(math.nan, 1, model)
+    assert best.offer(0.5, 2, model)
+    assert not best.offer(math.nan, 3, model)
+    assert (best.score, best.step) == (0.5, 2)
 
 
 def test_an_epoch_has_everything_once():

@@ -74,7 +74,8 @@ def trained(items: int, by_layer: bool, stop: int = STEPS, stopped: Any = None) 
     captured = state.capture()
     make_whole(wrapped)
     best.restore(net)
-    found["best"] = {name: one.detach().clone() for name, one in net.named_parameters() if one.requires_grad}
+    # As it would be saved.
+    found["best"] = {name: one.clone() for name, one in net.state_dict().items() if name in best.weights}
     return captured, found
 
 

@@ -19,6 +19,14 @@ def test_tiny_llama_is_small_trained_in_full_and_offline():
     assert all(one.requires_grad for one in parameters)
 
 
+def test_its_layers_are_known_with_an_adapter_and_without(llama_folder):
+    """What lies in shares a layer at a time; without them nothing frozen would."""
+    for name in ("tiny-llama", str(llama_folder)):
+        model = new_language_model(name, ["angry happy sad and \n"], LoraOptions())
+        assert model.layers == list(model.causal.get_decoder().layers)
+        assert model.layers
+
+
 def test_a_model_that_is_not_there_is_named(tmp_path):
     with pytest.raises(UserError, match=r"no language model '.*nowhere'"):
         new_language_model(str(tmp_path / "nowhere"), [], LoraOptions())

@@ -3,10 +3,19 @@ import torch
 
 from perser.errors import UserError
 from perser.training import start
+from speechlm_icl.language_model import LoraOptions
 from speechlm_icl.options import IclTraining
 from speechlm_icl.scoring import label_log_probabilities
 from speechlm_icl.sequences import PairSequence, SequenceSampler
-from speechlm_icl.train import AnswerLosses, _gradients, meta_train, read, validate
+from speechlm_icl.train import (
+    AnswerLosses,
+    _gradients,
+    check_can_be_shared,
+    check_sequences,
+    meta_train,
+    read,
+    validate,
+)
 
 
 def train(model, tasks, store, **options):
@@ -170,3 +179,24 @@ def test_without_persons_it_says_so(model, tasks, store):
 def test_options_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match="must be"):
         IclTraining(**wrong)
+
+
+def test_every_process_needs_a_sequence_for_each_of_its_parts():
+    options = IclTraining(sequences_per_step=6, accumulate=2)
+    check_sequences(options, 3)
+    with pytest.raises(UserError, match=r"^sequences_per_step: 6 is too few for 4 .* give at least 8$"):
+        check_sequences(options, 4)
+
+
+@pytest.mark.parametrize(
+    ("options", "lora", "key"),
+    [
+        ({"optimizer": "adamw8bit"}, {}, "optimizer: adamw8bit"),
+        ({}, {"base_weights": "8bit"}, r"lora\.base_weights: 8bit"),
+        ({}, {"base_weights": "4bit"}, r"lora\.base_weights: 4bit"),
+    ],
+)
+def test_what_is_quantised_is_not_shared_out(options, lora, key):
+    check_can_be_shared(IclTraining(), LoraOptions(base_weights="bfloat16"))
+    with pytest.raises(UserError, match=rf"^{key} cannot lie in shares: .*ddp\.yaml"):
+        check_can_be_shared(IclTraining(**options), LoraOptions(**lora))
