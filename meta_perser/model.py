@@ -213,7 +213,10 @@ class EmotionRecognizer(nn.Module):
                 config["frame_window"],
                 config["logit_scale"],
             )
-            missing, unexpected = model.load_state_dict(load_file(Path(folder) / WEIGHTS), strict=False)
+            weights = load_file(Path(folder) / WEIGHTS)
+            if "log_scale" in weights:
+                weights["log_scale"] = weights["log_scale"].reshape(1)  # models have been saved with a scalar
+            missing, unexpected = model.load_state_dict(weights, strict=False)
         if unexpected or any(map(_is_own, missing)):
             raise UserError(f"{folder}: {WEIGHTS} does not fit {CONFIG}: train it again")
         model.trained_parameters = sum(one.numel() for one in model.moving_parameters().values())

@@ -5,11 +5,13 @@ import math
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from meta_perser.clips import ClipSource
-from meta_perser.model import EmotionRecognizer, extra_of
+from meta_perser.model import WEIGHTS, EmotionRecognizer, extra_of
 from perser.encoder import SpeechEncoder
 from perser.errors import UserError
+from perser.seal import SEAL
 
 ENCODERS = ["tiny-whisper", "tiny-wav2vec2", "tiny-wavlm"]
 
@@ -101,6 +103,13 @@ def test_a_logit_scale_changes_nothing_at_first_and_moves_with_the_head(toy_corp
     loaded = EmotionRecognizer.from_pretrained(tmp_path / "model")
     with torch.no_grad():
         torch.testing.assert_close(loaded(batch), 2 * before)
+    weights = load_file(tmp_path / "model" / WEIGHTS)
+    weights["log_scale"] = weights["log_scale"].squeeze()  # as models have been saved
+    save_file(weights, tmp_path / "model" / WEIGHTS)
+    (tmp_path / "model" / SEAL).unlink()
+    torch.testing.assert_close(
+        EmotionRecognizer.from_pretrained(tmp_path / "model").log_scale, scaled.log_scale
+    )
     scaled.set_scope("linears")
     assert "log_scale" not in scaled.moving_parameters()
     plain = EmotionRecognizer(encoder, toy_corpus.emotions, "head", 8)
