@@ -12,6 +12,7 @@ from torch import Tensor
 from meta_perser.buckets import bucketed, bucketed_alike
 from meta_perser.model import ClipBatch, EmotionRecognizer
 from perser.encoder import mean_pool, window_means
+from perser.evenly_spaced import evenly_spaced
 from perser.features import FeatureStore, cached_features
 
 if TYPE_CHECKING:
@@ -131,6 +132,6 @@ def standardise(
     there are more than `STANDARDISING`."""
     scope = model.scope
     model.set_scope("head")
-    chosen = utterances[:: -(-len(utterances) // STANDARDISING)]
+    chosen = evenly_spaced(utterances, STANDARDISING)
     model.standardise(ClipSource(recordings, model, cache).batch(chosen).lower)
     model.set_scope(scope)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from meta_perser.clips import ClipSource
 from meta_perser.gradient import target_tensor
 from meta_perser.inner_plan import InnerPlan
 from meta_perser.meta_learner import Examples, MetaLearner
+from meta_perser.model import EmotionRecognizer
 from meta_perser.multi_step_loss import multi_step_weights
 from meta_perser.options import AnnealingOptions, InnerOptions, MultiStepOptions, OuterOptions
 from meta_perser.saving import MetaPerSER
@@ -25,7 +27,7 @@ from perser.errors import UserError
 from perser.journal import Journal
 from perser.labels import Emotions
 from perser.personalizer import mean_score
-from perser.processes import own_share, summed
+from perser.processes import mean_of_all, own_share
 from perser.sharding import make_whole, whole_weights
 from perser.training import Best, cosine, on_all, progress
 from perser.training_state import TrainingState
@@ -74,15 +76,7 @@ class OuterLoop:
         # Not the schedule: prepared, it would step once for every process.
         optimizer = accelerator.prepare(optimizer)
         rng = np.random.default_rng([self.seed, 0])
-
-        def read(pairs: Pairs) -> Examples:
-            utterances, labels = pairs
-            targets = target_tensor(trained.model.emotions, labels, trained.model)
-            return source.batch(utterances), targets
-
-        def cost(sets: list[Pairs]) -> float:
-            return sum(source.cost(one) for utterances, _ in sets for one in utterances)
-
+        read, cost = partial(_read, source, trained.model), partial(_cost, source)
         best, counters = Best(), {"looks_since_best": 0}
         state = TrainingState(learner, optimizer, schedule, best, {"sampler": rng}, counters)
         journal = journal or Journal(accelerator)
@@ -167,7 +161,7 @@ class OuterLoop:
             total += loss.item()
             utterances = [one for pairs, _ in sets for one in pairs]
             parts.append(Part(utterances, math.isfinite(loss.item()), person))
-        return summed(total).item() / accelerator.num_processes, parts
+        return mean_of_all(total), parts
 
     def _draw(self, task: Task, rng: np.random.Generator) -> list[Pairs]:
         """The support, and with it the query unless both are one set."""
@@ -188,3 +182,14 @@ class OuterLoop:
         if rates := list(learner.rates.parameters()):
             groups.append({"params": rates, "lr": self.outer.rates_learning_rate})
         return torch.optim.Adam(groups)
+
+
+def _read(source: ClipSource, model: EmotionRecognizer, pairs: Pairs) -> Examples:
+    """What an inner or outer loss is on."""
+    utterances, labels = pairs
+    return source.batch(utterances), target_tensor(model.emotions, labels, model)
+
+
+def _cost(source: ClipSource, sets: list[Pairs]) -> float:
+    """Of one person's sets, in any unit."""
+    return sum(source.cost(one) for utterances, _ in sets for one in utterances)

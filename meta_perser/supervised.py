@@ -16,7 +16,7 @@ from meta_perser.lessons import Lessons
 from perser.bad_steps import Part
 from perser.encoder import use_attention
 from perser.journal import Journal
-from perser.processes import own_share, summed
+from perser.processes import mean_of_all, own_share
 from perser.sharding import make_whole, whole_weights
 from perser.training import Best, cosine, on_all, progress, shuffled_batches
 from perser.training_state import TrainingState
@@ -83,7 +83,7 @@ def fit(
             wrapped.train()
             own, parts = _own_loss(wrapped, lessons, source, loss, chosen)
             accelerator.backward(own)
-            value = summed(own.detach()).item() / accelerator.num_processes
+            value = mean_of_all(own.detach())
             stage.update(step, value, parts)
             bar.update()
             found = {}

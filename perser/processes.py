@@ -100,6 +100,11 @@ def summed(values: Tensor) -> Tensor:
     return values
 
 
+def mean_of_all(value: Tensor) -> float:
+    """The mean of the processes' scalars, the same in every process. All have to call it."""
+    return summed(value).item() / processes().num_processes
+
+
 def _check_gpus(launched: int) -> None:
     """Raises UserError where processes would have to share a GPU: NCCL would stop with an error of its
     own."""

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from perser.bad_steps import Part
 from perser.episodes import Task, aggregated_targets
+from perser.evenly_spaced import evenly_spaced
 from perser.features import FeatureStore
 from perser.journal import Journal
 from perser.training import Best, cosine, progress
@@ -46,7 +47,7 @@ def align(
     there, in nats a clip. Every process does the same."""
     targets = aggregated_targets(tasks, model.prompt.emotions)
     held_out = aggregated_targets(validation_tasks, model.prompt.emotions)
-    looked_at = list(held_out)[:: -(-len(held_out) // VALIDATION_CLIPS)]
+    looked_at = evenly_spaced(list(held_out), VALIDATION_CLIPS)
     words = label_embeddings(model)
     optimizer = torch.optim.AdamW(
         model.projector.parameters(), lr=options.align_learning_rate, weight_decay=options.weight_decay

@@ -22,10 +22,11 @@ from perser.corpora.corpus import Corpus
 from perser.encoder import SpeechEncoder
 from perser.episodes import EpisodeFile, Task
 from perser.errors import UserError
+from perser.evenly_spaced import evenly_spaced
 from perser.features import FeatureStore, cached_features
 from perser.folders import check_output
 from perser.journal import Journal, open_journal
-from perser.processes import own_part, own_share, processes, summed
+from perser.processes import mean_of_all, own_part, own_share, processes, summed
 from perser.run_options import RunOptions
 from perser.sharding import in_shares, make_whole
 from perser.training import Best, cosine, on_all, progress, start
@@ -264,7 +265,7 @@ def _gradients(
         for one, sound in zip(part, finite, strict=True):
             read_from.append(Part(one.utterances, sound, one.person))
         total += loss.item()
-    return summed(total).item() / accelerator.num_processes, read_from
+    return mean_of_all(total), read_from
 
 
 def read(
@@ -322,8 +323,7 @@ def fit_standardisation(
 ) -> None:
     """Standardise features by training utterances: evenly spaced ones where there are more than `most`."""
     utterances = sorted({utterance for task in tasks for utterance in task.utterances})
-    stride = -(-len(utterances) // most)
-    model.projector.fit_standardisation(store[utterance] for utterance in utterances[::stride])
+    model.projector.fit_standardisation(store[utterance] for utterance in evenly_spaced(utterances, most))
 
 
 def _answers(sequences: Sequence[PairSequence]) -> int:

@@ -47,8 +47,6 @@ LINKS = (
     Link("InfiniBand, 25 GB/s", 25e9),
     Link("Ethernet, 1.25 GB/s", 1.25e9),
 )
-
-
 BETWEEN_NODES = (Link("Ethernet, 1.25 GB/s", 1.25e9), Link("Ethernet, 0.125 GB/s", 0.125e9))
 
 
@@ -96,9 +94,9 @@ def cost_of_nodes(measured: Path) -> str:
         "items a step",
         "MB a step",
         "between nodes",
-        *(f"{nodes} nodes" for nodes in NODES),
+        *("1 node" if nodes == 1 else f"{nodes} nodes" for nodes in NODES),
     ]
-    lines = [f"| {' | '.join(headings).replace(' 1 nodes', ' 1 node')} |", "|---" * len(headings) + "|"]
+    lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
     for training, one in found["trainings"].items():
         alone, items, size = one["seconds"]["one"], one["items_per_step"], one["reduced_bytes"]
         for link in BETWEEN_NODES:
