@@ -13,6 +13,6 @@ def quickstart(out: Path = Path("runs/quickstart"), seed: int = 0) -> None:
         seed: of the simulation, the training and the episodes.
     """
     from benchmarks.experiment import experiment
-    from perser.cli import parse_command
+    from perser.cli.main import parse_command
 
     experiment(**parse_command(experiment, ["--out", str(out), "--seed", str(seed)]))

@@ -11,15 +11,15 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.costs import COSTS
 from benchmarks.experiment import COMMAND
 from benchmarks.icl_controls import CONTROLS
-from benchmarks.reference import REFERENCE
+from benchmarks.linear_probe import REFERENCE
+from benchmarks.measuring.aggregate import COSTS
 from benchmarks.reporting.comparisons import comparisons
 from benchmarks.reporting.templates import environment
-from perser.cli import run_command
+from perser.cli.main import run_command
 from perser.errors import UserError
-from perser.folders import write_text_whole
+from perser.io.files import write_text_whole
 
 
 def results_page(runs: list[Path], out: Path = Path("benchmarks/RESULTS.md")) -> None:

@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.cells import Case
-from benchmarks.experiment import experiment, run_stages, show
+from benchmarks.experiment import experiment
+from benchmarks.experiments.plan import Plan, check_trained_alike, make_plan
+from benchmarks.experiments.run_plan import run_stages
 from benchmarks.listing import show_list
-from benchmarks.measure import SCORES, write_results, write_scores
-from benchmarks.methods import METHODS
-from benchmarks.one_episode import show_episode
-from benchmarks.overlap import check_trained_alike
-from benchmarks.plan import Plan, make_plan
-from perser.cli import parse_command, run_command
+from benchmarks.measuring.cells import Case
+from benchmarks.measuring.inspect_episode import show_episode
+from benchmarks.measuring.measure import SCORES, write_scores
+from benchmarks.results import show, write_results
+from benchmarks.trivial_baselines import METHODS
+from perser.cli.main import parse_command, run_command
+from perser.distributed import processes
 from perser.errors import UserError
-from perser.processes import processes
 
 
 def bench(

@@ -16,19 +16,21 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.statistics import EpisodeScores, by_episode, by_person, interval, paired_difference
-from perser.cli import run_command
+from benchmarks.measuring.statistics import EpisodeScores, by_episode, by_person, interval, paired_difference
+from perser.cli.main import run_command
 from perser.corpora.corpus import Corpus
-from perser.episodes import Episode, EpisodeFile, Support, Task
+from perser.distributed import progress
+from perser.episodes.episode import Episode, Support, Task
+from perser.episodes.episode_file import EpisodeFile
 from perser.errors import UserError
-from perser.folders import write_text_whole
+from perser.inference.active_learning import Views, choose
+from perser.inference.clips import Waveforms
+from perser.inference.recognizer import Recognizer
+from perser.io.files import write_text_whole
 from perser.metrics import score_episode
-from perser.recognizer import Recognizer
-from perser.suggestion import Views, choose
-from perser.training import progress
-from perser.waveforms import Waveforms
 
 MODELS = ("meta-perser", "speech-lm")
+
 METRIC = "maF1"
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification
 
-from meta_perser.audio_classification import MetaPerSERConfig, MetaPerSERForAudioClassification
+from meta_perser.modeling_hf import MetaPerSERConfig, MetaPerSERForAudioClassification
 
 AutoConfig.register(MetaPerSERConfig.model_type, MetaPerSERConfig, exist_ok=True)
+
 for _auto in (AutoModel, AutoModelForAudioClassification):
     _auto.register(MetaPerSERConfig, MetaPerSERForAudioClassification, exist_ok=True)

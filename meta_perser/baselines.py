@@ -1,4 +1,6 @@
-"""The gradient route's baselines by name: those of Meta-PerSER, section 3.2, and Prior-Shift, Head-Few and
+"""Meta-PerSER as a method: the meta-trained recogniser, adapted with its learned rates.
+
+The gradient route's baselines by name: those of Meta-PerSER, section 3.2, and Prior-Shift, Head-Few and
 LoRA-Few, which the paper lacks. Most stand on the SSL-E that Meta-PerSER starts from (section 2.4).
 
 Where nothing but the head matters, clips are read as cached time means.
@@ -11,14 +13,31 @@ from typing import Any
 
 import torch
 
-from meta_perser.clips import ClipSource
-from meta_perser.gradient import GradientPersonalizer, NewHeadPersonalizer, Unadapted, balanced_loss
-from meta_perser.lslr import ConstantRate
-from meta_perser.model import MARKER, EmotionRecognizer, extra_of
-from meta_perser.prior_shift import PriorShift
-from meta_perser.similarity import Similarity
+from meta_perser.adaptation.lslr import ConstantRate
+from meta_perser.adaptation.meta_trained import MetaPerSER
+from meta_perser.adaptation.personalizer import (
+    GradientPersonalizer,
+    NewHeadPersonalizer,
+    Unadapted,
+    balanced_loss,
+)
+from meta_perser.adaptation.prior_shift import PriorShift
+from meta_perser.adaptation.similarity import Similarity
+from meta_perser.recognizer.batches import ClipSource
+from meta_perser.recognizer.model import MARKER, EmotionRecognizer, extra_of
 from perser.errors import UserError
 from perser.personalizer import Personalizer, RouteContext, refuse_pairs
+
+
+def meta_perser(context: RouteContext, pairs: int | None = None) -> Personalizer:
+    """Meta-PerSER: 50 gradient steps with learned per-layer per-step rates from the meta-learned start."""
+    refuse_pairs("meta-perser", pairs)
+    folder = context.folder("meta-perser")
+    trained = MetaPerSER.from_pretrained(folder)
+    context.check_model(folder, trained.model.emotions, extra_of(folder)["trained_on"])
+    trained.to(context.device).model.eval()
+    return trained.personalizer(ClipSource(context.recordings, trained.model, context.cache))
+
 
 TARGETS = {"linear-few": "linear", "multi-few": "multi"}
 """Methods that stand on a model of their own, and the `--target` of `perser pretrain` that trains it."""

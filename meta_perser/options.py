@@ -5,12 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+CONFIG = "meta_perser.json"
+
 Init = Literal["ssl-e", "encoder"]
+
 Memory = Literal["unroll", "checkpoint", "adjoint"]
+
 # YAML reads a bare `off` as false: both are taken, and are "off" from then on.
 Granularity = Literal["off", "tensor", "module", False]
+
 Annealing = Literal["off", "inner_steps", "training", False]
+
 Sign = Literal["free", "positive"]
+
 Beyond = Literal["last", "mean", "initial"]
 
 

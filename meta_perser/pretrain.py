@@ -14,26 +14,31 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from meta_perser.clips import ClipSource, standardise
-from meta_perser.gradient import NewHeadPersonalizer, Unadapted, balanced_loss, training_class_weights
-from meta_perser.lessons import Lessons, aggregated_lessons, listener_lessons
-from meta_perser.model import MARKER, EmotionRecognizer
-from meta_perser.multi_head import Consensus, MultiHead
-from meta_perser.saving import RATES
-from meta_perser.scope import lora_rank, lowest_moving_layer
-from meta_perser.supervised import FitOptions, fit
-from meta_perser.tuning import FRESH_RATES, Tuner
-from perser.cli import run_command
+from meta_perser.adaptation.meta_trained import RATES
+from meta_perser.adaptation.personalizer import (
+    NewHeadPersonalizer,
+    Unadapted,
+    balanced_loss,
+    training_class_weights,
+)
+from meta_perser.recognizer.batches import ClipSource, standardise
+from meta_perser.recognizer.model import MARKER, EmotionRecognizer
+from meta_perser.recognizer.scope import lora_rank, lowest_moving_layer
+from meta_perser.training.multi_head import Consensus, MultiHead
+from meta_perser.training.supervised import FitOptions, Lessons, aggregated_lessons, fit, listener_lessons
+from meta_perser.training.tuning import FRESH_RATES, Tuner
+from perser.cli.main import run_command
 from perser.corpora.corpus import Corpus
-from perser.encoder import SpeechEncoder
-from perser.episodes import EpisodeFile, Task
+from perser.encoders.encoder import SpeechEncoder
+from perser.episodes.episode import Task
+from perser.episodes.episode_file import EpisodeFile
 from perser.errors import UserError
-from perser.folders import check_output
-from perser.journal import open_journal
+from perser.io.files import check_output
 from perser.labels import EmotionSet
 from perser.personalizer import mean_score
-from perser.run_options import RunOptions
-from perser.training import start
+from perser.training.accelerator import start
+from perser.training.options import RunOptions
+from perser.training.run import open_journal
 
 Target = Literal["ssl-e", "linear", "multi"]
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from meta_perser.checkpoints import Checkpoints
-from meta_perser.clips import ClipSource
-from meta_perser.model import extra_of
+from meta_perser.adaptation.meta_trained import RATES
 from meta_perser.options import (
     AnnealingOptions,
     Init,
@@ -20,18 +18,20 @@ from meta_perser.options import (
     MultiStepOptions,
     OuterOptions,
 )
-from meta_perser.outer_loop import OuterLoop
-from meta_perser.saving import RATES
-from meta_perser.start_point import start_point
-from perser.cli import run_command
+from meta_perser.recognizer.batches import ClipSource
+from meta_perser.recognizer.model import extra_of
+from meta_perser.training.best_and_last import Checkpoints
+from meta_perser.training.initialization import start_point
+from meta_perser.training.outer_loop import OuterLoop
+from perser.cli.main import run_command
 from perser.corpora.corpus import Corpus
-from perser.episodes import EpisodeFile
+from perser.episodes.episode_file import EpisodeFile
 from perser.errors import UserError
-from perser.folders import check_output
-from perser.journal import open_journal
-from perser.run_folder import running
-from perser.run_options import RunOptions
-from perser.training import start
+from perser.io.files import check_output
+from perser.training.accelerator import start
+from perser.training.options import RunOptions
+from perser.training.run import open_journal
+from perser.training.run_folder import running
 
 
 def meta_train(

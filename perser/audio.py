@@ -15,22 +15,29 @@ SAMPLE_RATE = 16_000
 
 SILENCE_PEAK = 1e-4
 """A recording that never rises above this (-80 dBFS, three steps of 16 bits) is silent."""
+
 LOUDEST_PEAK = 2.0**32
 """One that rises above this is no sound: floats that were scaled as 32-bit whole numbers stay below."""
+
 LONGEST_SECONDS = 600.0
 """A longer recording is no utterance: refused by its header, so that ten hours never come into memory."""
+
 RATES = (4_000, 192_000)
 """Lowest and highest rate (samples a second) at which speech is recorded."""
+
 MISSING_SHARE = 0.1
 """A file that lacks more than this of the samples that its header promises was cut short; a header that is a
 little off is forgiven."""
 
 _BLOCK = 1 << 20
 """Values, over all channels, that are decoded at a time."""
+
 _LARGEST_KERNEL = 1 << 20
 """Values of torchaudio's kernel for an unusual rate (44,101 Hz: 700 million) above which scipy resamples."""
+
 _UNKNOWN_SIZE = 0x7FFF_0000
 """Bytes from which on a header's size says that whoever wrote it did not know it: a stream."""
+
 _PROMISED = re.compile(r"^ *(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
 
 

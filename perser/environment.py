@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from perser.processes import processes
+from perser.distributed import processes
 
 PACKAGES = ("perser", "torch", "transformers", "peft", "accelerate", "scikit-learn", "numpy")
 

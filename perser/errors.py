@@ -1,13 +1,27 @@
-"""The one exception that a user is meant to read."""
+"""Packages that only some options need, and that an extra of perser installs.
+
+The one exception that a user is meant to read.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
+
+
+def require(package: str, extra: str | None, what: str) -> None:
+    """Raises UserError where `what` needs a package that is not installed; it names the extra that has it, or
+    the package where none has."""
+    if find_spec(package) is None:
+        wanted = package if extra is None else f"'perser[{extra}]'"
+        raise UserError(f"{what} needs the package {package}: pip install {wanted}")
+
 
 LONGEST = 2_000
 """Characters of a message; what a stranger's file put into it may be megabytes."""
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 

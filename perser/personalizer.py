@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 
-from perser.episodes import Episode, Support
+from perser.episodes.episode import Episode, Support
 from perser.errors import UserError
 from perser.labels import EmotionSet
 
@@ -180,7 +180,7 @@ def mean_score(
 ) -> float:
     """The metric's mean over these episodes: what choices on validation episodes are made by. Several
     processes share the episodes out, and all have to call it."""
-    from perser.processes import gathered, own_part
+    from perser.distributed import gathered, own_part
 
     own = episode_scores(personalizer, own_part(episodes), emotions)
     return float(np.mean([scores[metric] for scores in gathered(own)]))

@@ -14,11 +14,13 @@ from transformers import (
     AutoProcessor,
 )
 
-from speechlm_icl.configuration import SpeechLMConfig
-from speechlm_icl.model import SpeechLMForICL
-from speechlm_icl.processing import SpeechLMProcessor
+from speechlm_icl.model.configuration import SpeechLMConfig
+from speechlm_icl.model.processing import SpeechLMProcessor
+from speechlm_icl.model.speech_lm import SpeechLMForICL
 
 AutoConfig.register(SpeechLMConfig.model_type, SpeechLMConfig, exist_ok=True)
+
 for _auto in (AutoModel, AutoModelForCausalLM, AutoModelForMultimodalLM):
     _auto.register(SpeechLMConfig, SpeechLMForICL, exist_ok=True)
+
 AutoProcessor.register(SpeechLMConfig, SpeechLMProcessor, exist_ok=True)

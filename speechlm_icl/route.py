@@ -1,149 +1,54 @@
-"""The route `speech-lm`: personalise by reading the person's enrolment in the prompt, without training."""
+"""Whether a folder is of this route, found out without loading anything large, and its model if so."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import asdict
-from typing import ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
+from perser.io.json_files import read_json
+from perser.io.model_facts import ModelFacts, emotions_in
+from speechlm_icl.model.revisions import commit_of, resolve_name
 
-from perser.episodes import Support
-from perser.errors import UserError, unless_damaged
-from perser.features import FeatureStore, cached_features
-from perser.personalizer import Personalizer, RouteContext
-from speechlm_icl.calibration import calibrate, score_free
-from speechlm_icl.checkpoint import TRAINING
-from speechlm_icl.choice import most_representative, similarities
-from speechlm_icl.clips import read_clips
-from speechlm_icl.configuration import read_config
-from speechlm_icl.context import check_fits, check_query_fits
-from speechlm_icl.enrolment import Enrolment, read_enrolment
-from speechlm_icl.model import SpeechLMForICL
-from speechlm_icl.orders import orders
-from speechlm_icl.reading_options import ReadingOptions, parse_options
-from speechlm_icl.scoring import score_queries
+if TYPE_CHECKING:
+    from perser.export.contract import Exported
+    from speechlm_icl.inference import SpeechLM
 
-MODEL_FOLDER = "speech-lm"
-PLAIN = ReadingOptions()
+# As `configuration` and `checkpoint` have them, which import transformers.
+CONFIG, WEIGHTS = "config.json", "projector.safetensors"
 
 
-class SpeechLMPredictor:
-    """A speech language model after one person's enrolment, read in one order or several.
+def load_speech_lm(folder: Path) -> SpeechLM | None:
+    """The model that `perser icl-train` wrote to a folder; None where there is none."""
+    if not ((folder / CONFIG).is_file() and (folder / WEIGHTS).is_file()):
+        return None
+    from speechlm_icl.inference import SpeechLM
 
-    Args:
-        enrolments: The enrolment as read in each order; probabilities are averaged over them.
-        calibrated: Whether each is calibrated by a content-free clip.
-    """
-
-    def __init__(
-        self,
-        model: SpeechLMForICL,
-        features: FeatureStore,
-        enrolments: Sequence[Enrolment],
-        calibrated: bool = False,
-    ) -> None:
-        self.model = model
-        self.features = features
-        self.enrolments = enrolments
-        self._free = [score_free(model, enrolment) if calibrated else None for enrolment in enrolments]
-
-    def predict_proba(self, utterances: Sequence[str]) -> np.ndarray:
-        """Probabilities over the emotions, float32 (n, C), rows sum to 1."""
-        if not utterances:
-            return np.zeros((0, len(self.model.prompt.emotions)), dtype=np.float32)
-        features = read_clips(self.features, utterances)
-        lengths = dict(zip(utterances, self.model.projector.lengths(features), strict=True))
-        enrolled, context = self.enrolments[0].length, self.model.language_model.context
-        check_query_fits(self.model.prompt, enrolled, lengths, context)
-        probabilities = []
-        for enrolment, free in zip(self.enrolments, self._free, strict=True):
-            scores = score_queries(self.model, enrolment, features)
-            scores = scores if free is None else calibrate(scores, free)
-            probabilities.append(scores.softmax(dim=1))
-        return torch.stack(probabilities).mean(dim=0).cpu().numpy()
+    return SpeechLM.from_pretrained(folder)
 
 
-class SpeechLMPersonalizer(Personalizer):
-    """Personalises by reading `pairs` of a support (all of them when None): its first, or by `options`."""
-
-    route: ClassVar[str] = "speech-lm"
-
-    def __init__(
-        self,
-        model: SpeechLMForICL,
-        features: FeatureStore,
-        pairs: int | None = None,
-        options: ReadingOptions = PLAIN,
-    ) -> None:
-        if pairs is not None and pairs < 0:
-            raise UserError(f"speech-lm cannot read {pairs} enrolment pairs: give 0 or more")
-        if options.chosen and pairs is None:
-            raise UserError("speech-lm+chosen: say how many pairs are chosen, such as speech-lm-8+chosen")
-        self.model = model
-        self.features = features
-        self.pairs = pairs
-        self.options = options
-
-    def personalize(self, support: Support) -> SpeechLMPredictor:
-        enrolled = self.enrolled(support)
-        read = [self._read(ordered) for ordered in orders(enrolled, self.options.orders)]
-        return SpeechLMPredictor(self.model, self.features, read, self.options.calibrated)
-
-    def enrolled(self, support: Support) -> Support:
-        """The pairs that are read. Raises UserError where the support has too few."""
-        if self.pairs is None:
-            return support
-        if not self.options.chosen or not self.pairs:
-            return support.first(self.pairs)
-        support.first(self.pairs)  # refuses a support with too few
-        similar = similarities(read_clips(self.features, support.utterances))
-        labels = self.model.prompt.emotions.multi_hot(support.emotions)
-        return support.ordered(most_representative(similar, labels, self.pairs))
-
-    def _read(self, support: Support) -> Enrolment:
-        emotions = self.model.prompt.emotions
-        answers = [[emotions.index(word) for word in words] for words in support.emotions]
-        features = read_clips(self.features, support.utterances) if answers else None
-        lengths = [] if features is None else self.model.projector.lengths(features)
-        query = max(lengths, default=1)
-        check_fits(self.model.prompt, answers, [*lengths, query], self.model.language_model.context)
-        return read_enrolment(self.model, features, answers)
-
-    def describe(self) -> dict[str, object]:
-        said = asdict(self.options)
-        changed = {name: said[name] for name, plain in asdict(PLAIN).items() if said[name] != plain}
-        return {"pairs": "all" if self.pairs is None else self.pairs} | changed
-
-    def parameters(self) -> dict[str, int]:
-        trained = sum(one.numel() for one in self.model.parameters() if one.requires_grad)
-        return {"trained": trained, "moved": 0}
+def facts(folder: Path) -> ModelFacts | None:
+    """What such a folder's files say: it stands on an encoder and a language model."""
+    config = read_json(folder / CONFIG) if (folder / WEIGHTS).is_file() else None
+    if config is None:
+        return None
+    needs = {
+        resolve_name(str(config.get(one)), folder): _commit(config.get(f"{one}_revision"))
+        for one in ("encoder", "language_model")
+    }
+    return ModelFacts("speech-lm", emotions_in(config), needs)
 
 
-def speech_lm(context: RouteContext, pairs: int | None = None) -> SpeechLMPersonalizer:
-    """Speech LM: reads the first so many enrolment pairs in its prompt; no gradient step.
-
-    Of the model in the folder `speech-lm`; see `ReadingOptions` for its options.
-    """
-    options = parse_options(context.options)  # before the model is loaded, not after
-    folder = context.folder(MODEL_FOLDER)
-    read_config(
-        folder
-    )  # where there is none, it says what makes one; a folder's name is not asked the Hub for
-    model = SpeechLMForICL.from_pretrained(folder)
-    if context.device != "cpu":  # quantised weights refuse to be moved where they are
-        model.to(context.device)
-    record = folder / TRAINING
-    trained_on = None
-    if record.exists():
-        with unless_damaged(str(record), "train the model again"):
-            trained_on = json.loads(record.read_text(encoding="utf-8"))["trained_on"]
-    context.check_model(folder, model.prompt.emotions, trained_on)
-    level = model.projector.options.level
-    features = cached_features(context.recordings, model.speech_encoder, level, context.cache)
-    return SpeechLMPersonalizer(model, features, pairs, options)
+def _commit(revision: object) -> str | None:
+    return commit_of(revision) if isinstance(revision, str) else None
 
 
-speech_lm.check_options = parse_options  # found by `perser.personalizer`, before anything is trained
+def export(folder: Path, out: Path) -> Exported:
+    """Writes all that the model in a folder needs to another (`perser.export.contract.Exporter`)."""
+    from speechlm_icl.export_model import export_speech_lm
+
+    return export_speech_lm(folder, out)
+
+
+load_speech_lm.facts = facts
+
+load_speech_lm.export = export

@@ -16,38 +16,41 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from perser.bad_steps import Part
-from perser.cli import run_command
+from perser.cli.main import run_command
 from perser.corpora.corpus import Corpus
-from perser.encoder import SpeechEncoder
-from perser.episodes import EpisodeFile, Task
+from perser.distributed import mean_of_all, own_part, own_share, processes, progress, summed
+from perser.encoders.encoder import SpeechEncoder
+from perser.encoders.feature_cache import FeatureStore, cached_features
+from perser.episodes.episode import Task
+from perser.episodes.episode_file import EpisodeFile
+from perser.episodes.sampling import evenly_spaced
 from perser.errors import UserError
-from perser.evenly_spaced import evenly_spaced
-from perser.features import FeatureStore, cached_features
-from perser.folders import check_output
-from perser.journal import Journal, open_journal
-from perser.processes import mean_of_all, own_part, own_share, processes, summed
-from perser.run_options import RunOptions
-from perser.sharding import in_shares, make_whole
-from perser.training import Best, cosine, on_all, progress, start
-from perser.training_state import TrainingState, seed_step
-from speechlm_icl.align import STAGE as ALIGN
-from speechlm_icl.align import align
-from speechlm_icl.checkpoint import TRAINING, WEIGHTS
-from speechlm_icl.clips import clips_on, read_clips
-from speechlm_icl.context import check_training_fits
-from speechlm_icl.language_model import LoraOptions, check_language_model
-from speechlm_icl.model import SpeechLMForICL, new_model
-from speechlm_icl.optimizer import check_optimizer, new_optimizer
-from speechlm_icl.options import IclTraining, Loss
-from speechlm_icl.processing import SpeechLMProcessor
-from speechlm_icl.projector import Clips, ProjectorOptions
-from speechlm_icl.prompt import PromptBatch, PromptOptions
-from speechlm_icl.sequences import PairSequence, SequenceSampler, by_length
-from speechlm_icl.splicing import answer_numbers
+from perser.io.files import check_output
+from perser.training.accelerator import cosine, on_all, start
+from perser.training.checkpoint import TrainingState, seed_step
+from perser.training.loop import Best
+from perser.training.nonfinite import Part
+from perser.training.options import RunOptions
+from perser.training.run import Journal, open_journal
+from perser.training.sharding import in_shares, make_whole
+from speechlm_icl.model.audio_tokens import answer_numbers
+from speechlm_icl.model.checkpoint import TRAINING, WEIGHTS
+from speechlm_icl.model.context_length import check_training_fits
+from speechlm_icl.model.language_model import LoraOptions, check_language_model
+from speechlm_icl.model.processing import SpeechLMProcessor
+from speechlm_icl.model.speech_lm import SpeechLMForICL, new_model
+from speechlm_icl.projectors.base import Clips, ProjectorOptions, clips_on, read_clips
+from speechlm_icl.prompt.prompt import PromptBatch, PromptOptions
+from speechlm_icl.training.optimizer import check_optimizer, new_optimizer
+from speechlm_icl.training.options import IclTraining, Loss
+from speechlm_icl.training.pretrain_projector import STAGE as ALIGN
+from speechlm_icl.training.pretrain_projector import align
+from speechlm_icl.training.sequences import PairSequence, SequenceSampler, by_length
 
 DEFAULT_LORA = LoraOptions()
+
 DEFAULT_PROMPT = PromptOptions()
+
 DEFAULT_PROJECTOR = ProjectorOptions()
 
 

@@ -18,12 +18,13 @@ import pytest
 import soundfile
 from huggingface_hub import CommitOperationAdd, HfApi, RepoUrl
 
-from benchmarks.speed.browser import BROWSERS, find_browser
+from benchmarks.speed.second_query import BROWSERS, find_browser
 from perser.corpora.corpus import Corpus, write_corpus
+from perser.corpora.listeners import annotate, draw_listeners
 from perser.corpora.listing import Annotation, Listing, Utterance
-from perser.episodes import EpisodeFile, draw_episodes
-from perser.listeners import annotate, draw_listeners
-from perser.splits import SplitOptions
+from perser.episodes.draw import draw_episodes
+from perser.episodes.episode_file import EpisodeFile
+from perser.episodes.splits import SplitOptions
 
 NEEDLESS = {"bitsandbytes", "datasets", "evaluate", "gradio", "matplotlib", "pandas", "peft", "sklearn"}
 """Packages that take long to import and that an answer about a clip does without."""
@@ -118,7 +119,7 @@ def hub_folder(monkeypatch, tmp_path) -> Path:
 
     monkeypatch.setattr(HfApi, "create_commit", create_commit)
     monkeypatch.setattr(HfApi, "create_repo", create_repo)
-    monkeypatch.setattr("perser.hub.snapshot_download", lambda name, **options: folder / name)
+    monkeypatch.setattr("perser.io.hub.snapshot_download", lambda name, **options: folder / name)
     return folder
 
 

@@ -18,27 +18,27 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from meta_perser.clips import ClipSource
-from meta_perser.gradient import balanced_loss
-from meta_perser.lessons import listener_lessons
-from meta_perser.lslr import make_rates
-from meta_perser.model import ClipBatch, EmotionRecognizer
-from meta_perser.multi_head import MultiHead
+from meta_perser.adaptation.lslr import make_rates
+from meta_perser.adaptation.meta_trained import MetaPerSER
+from meta_perser.adaptation.personalizer import balanced_loss
 from meta_perser.options import InnerOptions, LslrOptions, OuterOptions
-from meta_perser.outer_loop import OuterLoop
-from meta_perser.saving import MetaPerSER
-from meta_perser.supervised import FitOptions, fit
+from meta_perser.recognizer.batches import ClipSource
+from meta_perser.recognizer.clip_batch import ClipBatch
+from meta_perser.recognizer.model import EmotionRecognizer
+from meta_perser.training.multi_head import MultiHead
+from meta_perser.training.outer_loop import OuterLoop
+from meta_perser.training.supervised import FitOptions, fit, listener_lessons
 from perser.corpora.corpus import Corpus
-from perser.encoder import SpeechEncoder
-from perser.episodes import EpisodeFile
-from perser.sharding import in_shares, whole
-from perser.training import start
-from speechlm_icl.language_model import LoraOptions
-from speechlm_icl.model import new_model
-from speechlm_icl.options import IclTraining
-from speechlm_icl.projector import ProjectorOptions
-from speechlm_icl.prompt import PromptOptions, word_tokenizer
+from perser.encoders.encoder import SpeechEncoder
+from perser.episodes.episode_file import EpisodeFile
+from perser.training.accelerator import start
+from perser.training.sharding import in_shares, whole
+from speechlm_icl.model.language_model import LoraOptions
+from speechlm_icl.model.speech_lm import new_model
+from speechlm_icl.projectors.base import ProjectorOptions
+from speechlm_icl.prompt.prompt import PromptOptions, word_tokenizer
 from speechlm_icl.train import meta_train
+from speechlm_icl.training.options import IclTraining
 
 Found = dict[str, Tensor]
 WEIGHTS = torch.tensor([1.0, 0.5, 1.5, 1.2], dtype=torch.float64)

@@ -12,7 +12,7 @@ from accelerate.commands.launch import _validate_launch_command, launch_command_
 from accelerate.utils import DistributedType
 from accelerate.utils.launch import prepare_multi_gpu_env
 
-from perser.sharding import check_launch
+from perser.training.sharding import check_launch
 
 FOLDER = Path(__file__).parents[1] / "configs" / "accelerate"
 KINDS = {

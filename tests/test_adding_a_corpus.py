@@ -8,7 +8,7 @@ import pytest
 
 from perser.corpora.corpus import Corpus
 
-from .perser.corpora.tones import write_tone
+from .perser.corpora.readers.tones import write_tone
 from .worked_example import WorkedExample
 
 EXAMPLE = WorkedExample.of("adding_a_corpus.md")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from perser.cli import main
+from perser.cli.main import main
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "docs/protocol.md")

@@ -8,12 +8,12 @@ import pytest
 import yaml
 
 from benchmarks.experiment import experiment
-from benchmarks.overlap import check_trained_alike
+from benchmarks.experiments.ablations import with_variants
+from benchmarks.experiments.plan import check_trained_alike
 from benchmarks.run import _planned as planned
 from benchmarks.run import bench
-from benchmarks.variants import with_variants
 from meta_perser.options import AnnealingOptions, LslrOptions
-from perser.cli import parse_command
+from perser.cli.main import parse_command
 
 FOLDER = Path(__file__).parents[1] / "configs"
 BENCHES = sorted(FOLDER.glob("bench_*.yaml"))
@@ -73,15 +73,15 @@ def test_the_bench_of_iemocap_has_every_table_of_the_paper():
 @pytest.fixture
 def only_whats_here(monkeypatch):
     """No corpus and no model but the small built-in ones is on disk: whether they are there is not asked."""
-    from perser.encoder_loading import check_encoder
-    from speechlm_icl.language_model import check_language_model
+    from perser.encoders.loading import check_encoder
+    from speechlm_icl.model.language_model import check_language_model
 
-    monkeypatch.setattr("perser.prepare._check_places", lambda *_: None)
+    monkeypatch.setattr("perser.cli.prepare._check_places", lambda *_: None)
     monkeypatch.setattr(
-        "perser.encoder_loading.check_encoder", lambda name: name.startswith("tiny-") and check_encoder(name)
+        "perser.encoders.loading.check_encoder", lambda name: name.startswith("tiny-") and check_encoder(name)
     )
     monkeypatch.setattr(
-        "speechlm_icl.language_model.check_language_model",
+        "speechlm_icl.model.language_model.check_language_model",
         lambda name, lora: name.startswith("tiny-") and check_language_model(name, lora),
     )
 

@@ -17,14 +17,14 @@ import torch
 from accelerate.commands.launch import launch_command_parser
 from torch.distributed.run import get_args_parser as torchrun_parser
 
-from perser.cli import asked_instead, parse_command
-from perser.corpora.simulated import EMOTIONS
-from perser.encoder import SpeechEncoder
-from speechlm_icl.language_model import LoraOptions
-from speechlm_icl.model import new_model
-from speechlm_icl.processing import SpeechLMProcessor
-from speechlm_icl.projector import ProjectorOptions
-from speechlm_icl.prompt import PromptOptions
+from perser.cli.main import asked_instead, parse_command
+from perser.corpora.readers.simulated import EMOTIONS
+from perser.encoders.encoder import SpeechEncoder
+from speechlm_icl.model.language_model import LoraOptions
+from speechlm_icl.model.processing import SpeechLMProcessor
+from speechlm_icl.model.speech_lm import new_model
+from speechlm_icl.projectors.base import ProjectorOptions
+from speechlm_icl.prompt.prompt import PromptOptions
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

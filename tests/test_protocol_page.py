@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.cells import Case
-from benchmarks.measure import write_scores
-from benchmarks.scores import Scores
+from benchmarks.measuring.cells import Case
+from benchmarks.measuring.measure import write_scores
+from benchmarks.measuring.scores import Scores
 
 PAGE = Path(__file__).parents[1] / "docs" / "protocol.md"
 [EXAMPLE] = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)

@@ -20,13 +20,13 @@ from safetensors.torch import load_file
 
 from meta_perser.pretrain import pretrain
 from meta_perser.train import meta_train
-from perser.bad_steps import BAD_STEPS
-from perser.cli import main, parse_command
+from perser.cli.main import main, parse_command
+from perser.encoders.feature_cache import FeatureStore
 from perser.errors import UserError
-from perser.features import FeatureStore
-from perser.journal import Journal, Stage
-from perser.run_folder import running
-from perser.run_log import METRICS
+from perser.training.nonfinite import BAD_STEPS
+from perser.training.run import Journal, Stage
+from perser.training.run_folder import running
+from perser.training.run_log import METRICS
 from speechlm_icl.train import icl_train
 
 FUNCTIONS = {"pretrain": pretrain, "meta-train": meta_train, "icl-train": icl_train}
@@ -206,7 +206,7 @@ def test_one_killed_after_its_last_step_does_none_again(training, undisturbed, t
 
 def test_patience_is_counted_on(training, tmp_path, monkeypatch):
     """Scores that never rise: it ends with the third look, whichever start that is in."""
-    monkeypatch.setattr("meta_perser.outer_loop.mean_score", lambda *_: 0.5)
+    monkeypatch.setattr("meta_perser.training.outer_loop.mean_score", lambda *_: 0.5)
     words = ("--outer.patience", "2", "--outer.validate_every", "2")
     training("meta-train").run(tmp_path / "wanted", *words)
     assert lines(tmp_path / "wanted")[-1]["step"] == 4

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from perser.corpora.corpus import Corpus
-from perser.features import FeatureStore
+from perser.encoders.feature_cache import FeatureStore
 
 Found = dict[str, torch.Tensor]
 WORKER = Path(__file__).with_name("gradients_of_training.py")

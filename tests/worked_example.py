@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from perser.cli import main
+from perser.cli.main import main
 
 DOCS = Path(__file__).parents[1] / "docs"
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

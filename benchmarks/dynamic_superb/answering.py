@@ -12,11 +12,11 @@ from torch import Tensor
 from benchmarks.dynamic_superb.answers import Asked
 from perser.audio import SAMPLE_RATE
 from perser.errors import UserError
-from speechlm_icl.model import SpeechLMForICL
-from speechlm_icl.processing import SpeechLMProcessor
-from speechlm_icl.prompt import IGNORE, TEXT, EncodedPrompt, collate
-from speechlm_icl.splicing import expand
-from speechlm_icl.turns import Turns, chat_turns, plain_turns, token_ids
+from speechlm_icl.model.audio_tokens import expand
+from speechlm_icl.model.processing import SpeechLMProcessor
+from speechlm_icl.model.speech_lm import SpeechLMForICL
+from speechlm_icl.prompt.chat_template import Turns, chat_turns, plain_turns, token_ids
+from speechlm_icl.prompt.prompt import IGNORE, TEXT, EncodedPrompt, collate
 
 AnswerMode = Literal["generate", "score"]
 

@@ -26,12 +26,13 @@ from benchmarks.dynamic_superb.measures import (
     without_number,
 )
 from benchmarks.dynamic_superb.page import markdown, print_results
-from perser.cli import run_command
+from perser.cli.main import run_command
 from perser.errors import UserError
-from perser.folders import refuse_foreign, whole_folder, write_text_whole
-from speechlm_icl.model import SpeechLMForICL
+from perser.io.files import refuse_foreign, whole_folder, write_text_whole
+from speechlm_icl.model.speech_lm import SpeechLMForICL
 
 ANSWERS = "answers.csv"
+
 COLUMNS = ("instance", "file", "instruction", "label", "answer", "within_options", "correct")
 
 

@@ -11,9 +11,8 @@ from scipy import stats
 
 from benchmarks.dynamic_superb.answers import Answered
 from benchmarks.dynamic_superb.kinds import Kind
-from benchmarks.statistics import Interval, item_interval
-from perser.errors import UserError
-from perser.extras import require
+from benchmarks.measuring.statistics import Interval, item_interval
+from perser.errors import UserError, require
 
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 

@@ -9,10 +9,15 @@ _BEFORE = re.compile(
     r"(?:either\s+|(?:one\s+of\s+)?the\s+following\s*:)?[\s:]*",
     re.IGNORECASE,
 )
+
 _SENTENCE_END = re.compile(r"(?<!\.\w)[.?!]\s+(?=[A-Z])|\n")
+
 _COMMA = re.compile(r"\s*[,;]\s*")
+
 _LAST = re.compile(r"^(?:or|and)\s+", re.IGNORECASE)
+
 _QUOTES = " \t\n'\"`‘’“”"  # noqa: RUF001
+
 _STRIPPED = f"{_QUOTES}.,;:!?…()[]{{}}«»<>*_"
 
 

@@ -11,10 +11,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.reporting.formats import DASH, duration, percent
-from benchmarks.reporting.rows import finite
+from benchmarks.reporting.summary import finite
 from benchmarks.reporting.templates import environment
 
 HEADINGS = {"accuracy": "accuracy", "pearson": "Pearson", "mae": "MAE ↓", "wer": "WER ↓"}
+
 SHARES = ("accuracy", "wer")
 
 

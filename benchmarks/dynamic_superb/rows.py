@@ -17,7 +17,9 @@ from datasets import Audio, ClassLabel, Dataset, DatasetDict, load_dataset, load
 from perser.errors import UserError
 
 Rows = Dataset | list[dict[str, Any]]
+
 SAVED = ("dataset_info.json", "dataset_dict.json")
+
 METADATA = ("metadata.csv", "metadata.jsonl")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 
-from benchmarks.paper.printed import METRICS
+from benchmarks.paper.published import METRICS
 from benchmarks.paper.tables import Line, PaperPage, PaperTable
 from benchmarks.reporting.latex import escaped
 

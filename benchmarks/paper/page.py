@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.paper.latex import latex_table
-from benchmarks.paper.printed import METRICS, SCENARIOS, SOURCE
+from benchmarks.paper.published import METRICS, SCENARIOS, SOURCE
 from benchmarks.paper.tables import Cell, Curve, PaperPage, paper_pages
 from benchmarks.reporting.canvas import DARK, LIGHT, Plot, Theme, data_uri, new_figure
 from benchmarks.reporting.formats import DASH
 from benchmarks.reporting.templates import environment
-from perser.folders import write_text_whole
+from perser.io.files import write_text_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,7 +12,7 @@ from functools import cached_property
 from statistics import fmean
 from typing import Any
 
-from benchmarks.paper.printed import (
+from benchmarks.paper.published import (
     COMPARED_BESIDE,
     CORPUS,
     FIGURE_2,
@@ -35,7 +35,9 @@ from benchmarks.reporting.verdict import Row, finite
 
 FITTING = ("entire-zero", "entire-few", "meta-perser")
 """Rows of any of these make a page."""
+
 OURS = "Not in the paper"
+
 VARIANT = "meta-perser:"
 
 

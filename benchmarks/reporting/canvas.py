@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchmarks.reporting.rows import Row, finite
+from benchmarks.reporting.summary import Row, finite
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 WIDTH = 4.8
 """Inches: narrow, so that the letters stay legible on a telephone."""
+
 DPI = 160
+
 COLOURS = 96
 """In a picture's palette."""
 
@@ -33,6 +35,7 @@ class Theme:
 
 
 LIGHT = Theme("#ffffff", "#1f2328", "#8a929b", "#e3e6ea", ("#0b62a8", "#c2570c", "#1f7a4d", "#8d3f8f"))
+
 DARK = Theme("#1b1f24", "#e6e9ec", "#8b949e", "#343a42", ("#6cb6ff", "#f0a05a", "#5fc792", "#d594d8"))
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from benchmarks.measuring.scores import SETTING
 from benchmarks.reporting.canvas import Plot
 from benchmarks.reporting.formats import METRICS
 from benchmarks.reporting.plots import plot_by_k, plots
-from benchmarks.reporting.rows import (
+from benchmarks.reporting.summary import (
     BASELINES,
     PersonSpread,
     Row,
@@ -21,8 +23,7 @@ from benchmarks.reporting.rows import (
     person_spread,
     score,
 )
-from benchmarks.reporting.verdict import verdict
-from benchmarks.scores import SETTING
+from benchmarks.reporting.verdict import _leader, verdict
 
 
 @dataclass(frozen=True)
@@ -162,3 +163,22 @@ def _words(one: Comparison) -> str:
 def _slug(one: Comparison, *more: str) -> str:
     words = " ".join((one.corpus, one.scenario, one.person_axis, one.encoder, *more))
     return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
+
+
+def overall(found: Sequence[Comparison]) -> list[str]:
+    """Of each person axis with several comparisons, a sentence: which methods have the highest macro-F1 in
+    how many of them, and where that is more than chance. A listener's and a speaker's are never counted
+    together."""
+    said = []
+    for axis in dict.fromkeys(one.person_axis for one in found):
+        here = [one for one in found if one.person_axis == axis]
+        first = [_leader(one.rows, one.differences) for one in here]
+        counts = Counter(name for name, _ in first if name)
+        clear = Counter(name for name, beyond in first if beyond)
+        parts = [
+            f"{name} in {count} (beyond chance in {clear[name]})" for name, count in counts.most_common()
+        ]
+        if len(here) > 1 and parts:
+            settings = f"Personalised to the {axis}, {len(here)} settings"
+            said.append(f"{settings}; highest macro-F1: {', '.join(parts)}.")
+    return said

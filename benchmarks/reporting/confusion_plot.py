@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.reporting.canvas import WIDTH, Plot, Theme, new_figure
-from benchmarks.reporting.rows import Row, score
+from benchmarks.reporting.summary import Row, score
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

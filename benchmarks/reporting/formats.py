@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from benchmarks.reporting.rows import Row, finite
+from benchmarks.reporting.summary import Row, finite
 
 DASH = "–"  # noqa: RUF001
 
@@ -29,6 +29,7 @@ METRICS = {
     ),
 }
 """Metric to its column's heading and what it means, in the order of the columns."""
+
 LOWER_IS_BETTER = ("brier", "ece")
 
 

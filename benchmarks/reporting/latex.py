@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks.reporting.comparisons import Comparison
 from benchmarks.reporting.formats import LOWER_IS_BETTER, duration, heading, interval_text, value_text
-from benchmarks.reporting.rows import Row, finite
+from benchmarks.reporting.summary import Row, finite
 
 _ESCAPED = {
     "\\": r"\textbackslash{}",

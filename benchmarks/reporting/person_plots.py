@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from benchmarks.reporting.canvas import WIDTH, Plot, Theme, new_figure, route_colours
-from benchmarks.reporting.rows import Row, best_of_routes, by_person
+from benchmarks.reporting.summary import Row, best_of_routes, by_person
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

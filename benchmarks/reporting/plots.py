@@ -12,12 +12,13 @@ from benchmarks.reporting.canvas import Plot, Theme, interval_mark, new_figure, 
 from benchmarks.reporting.confusion_plot import confusion
 from benchmarks.reporting.person_plots import ZERO, gain_over_zero, route_against_route
 from benchmarks.reporting.reliability_plot import reliability
-from benchmarks.reporting.rows import Row, best_of_routes, finite, paired, score
+from benchmarks.reporting.summary import Row, best_of_routes, finite, paired, score
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MARKS = "os^vD<>P*X"
+
 SHORTEST = 1e-3
 """Seconds: faster methods are drawn here, since a logarithmic axis has no zero."""
 

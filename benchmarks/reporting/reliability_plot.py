@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.reporting.canvas import WIDTH, Plot, Theme, new_figure, route_colours
 from benchmarks.reporting.person_plots import ZERO
-from benchmarks.reporting.rows import Row, best_of_routes
+from benchmarks.reporting.summary import Row, best_of_routes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

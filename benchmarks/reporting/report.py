@@ -1,8 +1,8 @@
 """From results.json to what a person reads: report.md, report.html (one file, nothing fetched), plots, LaTeX
 tables and the table in the terminal.
 
-Rows of different settings (`benchmarks.scores.SETTING`) stand in separate tables and are never ranked against
-each other. No figure here is typed by hand.
+Rows of different settings (`benchmarks.measuring.scores.SETTING`) stand in separate tables and are never
+ranked against each other. No figure here is typed by hand.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from benchmarks.provenance import one_or_distinct
+from benchmarks.measuring.provenance import one_or_distinct
 from benchmarks.reporting.canvas import DARK, LIGHT, data_uri
-from benchmarks.reporting.comparisons import Comparison, comparisons, sweeps
+from benchmarks.reporting.comparisons import Comparison, comparisons, overall, sweeps
 from benchmarks.reporting.formats import METRICS, duration, interval_text, value_text
 from benchmarks.reporting.latex import latex_table
-from benchmarks.reporting.rows import Row
+from benchmarks.reporting.route_comparison import CLEAR, where_each_wins
+from benchmarks.reporting.summary import Row
 from benchmarks.reporting.templates import environment
-from benchmarks.reporting.verdict import overall
-from benchmarks.reporting.wins import CLEAR, where_each_wins
-from perser.folders import write_text_whole
+from perser.io.files import write_text_whole
 
 ORIGIN = ("commit", "device", "threads", "versions")
 """What the report says of provenance.json; the rest is long."""
+
 TOLD_ABOVE = ("title", "notes", "simulated")
 """Parts of `meta` that the report shows elsewhere."""
 

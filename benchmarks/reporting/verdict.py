@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from benchmarks.reporting.formats import percent, points
-from benchmarks.reporting.rows import Row, finite, paired, score
-
-if TYPE_CHECKING:
-    from benchmarks.reporting.comparisons import Comparison
+from benchmarks.reporting.summary import Row, finite, paired, score
 
 
 def verdict(rows: Sequence[Row], differences: Sequence[Row]) -> str:
@@ -39,25 +34,6 @@ def verdict(rows: Sequence[Row], differences: Sequence[Row]) -> str:
         said += " There is one person in it: the interval says nothing of other people."
     elif persons and persons < 6:
         said += f" With {persons} persons the intervals are rough."
-    return said
-
-
-def overall(found: Sequence[Comparison]) -> list[str]:
-    """Of each person axis with several comparisons, a sentence: which methods have the highest macro-F1 in
-    how many of them, and where that is more than chance. A listener's and a speaker's are never counted
-    together."""
-    said = []
-    for axis in dict.fromkeys(one.person_axis for one in found):
-        here = [one for one in found if one.person_axis == axis]
-        first = [_leader(one.rows, one.differences) for one in here]
-        counts = Counter(name for name, _ in first if name)
-        clear = Counter(name for name, beyond in first if beyond)
-        parts = [
-            f"{name} in {count} (beyond chance in {clear[name]})" for name, count in counts.most_common()
-        ]
-        if len(here) > 1 and parts:
-            settings = f"Personalised to the {axis}, {len(here)} settings"
-            said.append(f"{settings}; highest macro-F1: {', '.join(parts)}.")
     return said
 
 

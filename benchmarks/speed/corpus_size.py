@@ -18,18 +18,24 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from perser.cli import run_command
+from perser.cli.main import run_command
 from perser.errors import UserError
-from perser.folders import write_text_whole
+from perser.io.files import write_text_whole
 
 SMALL = 3_000
 """Utterances of the corpus that an episode's cost is compared with."""
+
 FILES = 20
 """Recordings, which all utterances share: what is measured is the index, not the decoder."""
+
 EMOTIONS = ("angry", "happy", "neutral", "sad", "surprise")
+
 PER_LISTENER, PER_SPEAKER = 1_000, 100
+
 K, Q = 32, 128
+
 DRAWN = 200
+
 BOUNDS = {"peak_gigabytes": 2.0, "seconds_open": 5.0, "seconds_first_episode": 1.0}
 
 
@@ -115,7 +121,7 @@ def run_stage(stage: str, place: str) -> None:
 
 
 def _prepare(place: Path) -> dict[str, Any]:
-    from perser.prepare import prepare
+    from perser.cli.prepare import prepare
 
     started = time.perf_counter()
     prepare("manifest", place / "corpus", place / "in" / "manifest.csv")
@@ -124,8 +130,9 @@ def _prepare(place: Path) -> dict[str, Any]:
 
 def _draw(place: Path) -> dict[str, Any]:
     from perser.corpora.corpus import Corpus
-    from perser.episodes import draw_episode, draw_episodes, tasks_of
-    from perser.splits import SplitOptions
+    from perser.episodes.draw import draw_episode, draw_episodes
+    from perser.episodes.episode import tasks_of
+    from perser.episodes.splits import SplitOptions
 
     started = time.perf_counter()
     corpus = Corpus.load(place / "corpus")
@@ -148,7 +155,7 @@ def _draw(place: Path) -> dict[str, Any]:
 
 
 def _seconds(task: Any, seed: int) -> float:
-    from perser.episodes import draw_episode
+    from perser.episodes.draw import draw_episode
 
     started = time.perf_counter()
     draw_episode(task, K, Q, seed)
@@ -166,7 +173,6 @@ def _peak_gigabytes() -> float:
 
 
 _STAGES = {"prepare": _prepare, "draw": _draw}
-
 
 if __name__ == "__main__":
     run_command(corpus_size)

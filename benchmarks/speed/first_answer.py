@@ -13,13 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from perser.cli import run_command
+from perser.cli.main import run_command
 from perser.errors import UserError
-from perser.folders import write_text_whole
+from perser.io.files import write_text_whole
 
 IMPORTS = "import torch, peft; from transformers import LlamaForCausalLM, Wav2Vec2Model"
+
 MODELS = {"meta_perser": "meta-perser", "speech_lm": "speech-lm"}
 """Ratio's name to the model's folder."""
+
 PAIRS = 8
 
 
@@ -56,7 +58,7 @@ def speed_first_answer(
 def _answer(run: Path, model: str) -> list[str]:
     """The command that answers about the first query of the first episode, after 8 of its pairs."""
     from perser.corpora.corpus import Corpus
-    from perser.episodes import EpisodeFile
+    from perser.episodes.episode_file import EpisodeFile
 
     recordings = Corpus.load(run / "corpus").recordings
     episode = EpisodeFile.load(run / "episodes.json").episodes[0]

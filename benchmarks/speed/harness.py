@@ -11,9 +11,9 @@ import time
 from json import dumps, loads
 from pathlib import Path
 
-from perser.cli import run_command
+from perser.cli.main import run_command
 from perser.errors import UserError
-from perser.folders import write_text_whole
+from perser.io.files import write_text_whole
 
 
 def harness(run: Path, json: Path | None = None) -> None:
@@ -25,8 +25,9 @@ def harness(run: Path, json: Path | None = None) -> None:
     """
     from rich.console import Console
 
-    from benchmarks.measure import predictions_of, write_results
-    from benchmarks.predictions import Predictions
+    from benchmarks.measuring.measure import predictions_of
+    from benchmarks.measuring.predictions import Predictions
+    from benchmarks.results import write_results
 
     records = [loads(one.read_text(encoding="utf-8")) for one in (run / "stages").glob("*.json")]
     if not records or not (run / "results.json").exists():

@@ -11,9 +11,9 @@ from json import dumps
 from pathlib import Path
 from typing import Literal
 
-from perser.cli import run_command
+from perser.cli.main import run_command
 from perser.errors import UserError
-from perser.folders import write_text_whole
+from perser.io.files import write_text_whole
 
 PresetName = Literal["tiny", "quick", "full", "base"]
 
@@ -46,15 +46,15 @@ def speed(
     """
     import torch
 
-    from benchmarks.speed.machine import check_device, machine_of
+    from benchmarks.speed.timing.machine import check_device, machine_of
 
     if importlib.util.find_spec("higher") is None:
         raise UserError("this compares with the library `higher`, which is not installed: pip install higher")
     check_device(device)
     from rich.console import Console
 
-    from benchmarks.speed.everything import Everything, print_front_shares
-    from benchmarks.speed.presets import PRESETS
+    from benchmarks.speed.maml.everything import Everything, print_front_shares
+    from benchmarks.speed.maml.presets import PRESETS
 
     torch.backends.cudnn.allow_tf32 = False  # float32 is float32, in convolutions as in matrix products
     chosen = PRESETS[preset]

@@ -14,21 +14,28 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from perser.cli import run_command
+from perser.cli.main import run_command
 from perser.errors import UserError
-from perser.folders import write_text_whole
-from perser.model_facts import read_json
+from perser.io.files import write_text_whole
+from perser.io.json_files import read_json
 
 BEGIN, END = "<!-- python -m benchmarks.speed.node_costs -->", "<!-- end -->"
+
 GPUS = (2, 8, 16)
+
 INNER_STEPS = 5
+
 FLOAT32 = 4
 """Bytes of a gradient: what is trained is float32 in every training."""
+
 SHOWN = 3
 """Of the different sizes, the largest: for the others all is in proportion."""
+
 MOST = 0.1
 """Share of a step that reducing may take."""
+
 NODES = (1, 2, 4, 8, 16)
+
 MEASURED = Path(__file__).with_name("scaling.json")
 """What `python -m benchmarks.speed.scaling --json` found on two cores of a CPU."""
 
@@ -47,6 +54,7 @@ LINKS = (
     Link("InfiniBand, 25 GB/s", 25e9),
     Link("Ethernet, 1.25 GB/s", 1.25e9),
 )
+
 BETWEEN_NODES = (Link("Ethernet, 1.25 GB/s", 1.25e9), Link("Ethernet, 0.125 GB/s", 0.125e9))
 
 
@@ -132,9 +140,9 @@ def _two_digits(number: float) -> str:
 
 def moving() -> list[tuple[str, str, int]]:
     """Each training, what it moves of wav2vec2-base or SmolLM2-135M, and how many numbers that is."""
-    from benchmarks.speed.case import make_case
-    from benchmarks.speed.presets import BASE
-    from meta_perser.lslr import make_rates
+    from benchmarks.speed.maml.case import make_case
+    from benchmarks.speed.maml.presets import BASE
+    from meta_perser.adaptation.lslr import make_rates
     from meta_perser.options import LslrOptions
 
     model = make_case(BASE, 1, "cpu").model
@@ -153,11 +161,11 @@ def speech_lm_numbers() -> int:
     from peft import LoraConfig, get_peft_model
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from benchmarks.speed.prompt_case import FEATURE_SHAPE
-    from benchmarks.speed.prompt_presets import SMOLLM2_135M
-    from speechlm_icl.language_model import LoraOptions
-    from speechlm_icl.projector import ProjectorOptions, Sizes
+    from benchmarks.speed.speechlm.prompt_case import FEATURE_SHAPE
+    from benchmarks.speed.speechlm.prompt_presets import SMOLLM2_135M
+    from speechlm_icl.model.language_model import LoraOptions
     from speechlm_icl.projectors import new_projector
+    from speechlm_icl.projectors.base import ProjectorOptions, Sizes
 
     lora = LoraOptions()
     with torch.device("meta"):

@@ -16,9 +16,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.speed.scaling_trainings import PresetName
-from perser.cli import run_command
+from perser.cli.main import run_command
 from perser.errors import UserError
-from perser.folders import write_text_whole
+from perser.io.files import write_text_whole
 
 RATIO_OF = "meta-train"
 """The training whose ratio is the one that is promised: persons a second."""

@@ -19,33 +19,35 @@ import numpy as np
 import torch
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
-from benchmarks.speed.case import Case, loss, make_case
-from benchmarks.speed.ours import Clips
-from benchmarks.speed.presets import NARROW, NARROWER, TINY
-from meta_perser.clips import ClipSource
-from meta_perser.lessons import aggregated_lessons
-from meta_perser.lslr import make_rates
+from benchmarks.speed.maml.case import Case, loss, make_case
+from benchmarks.speed.maml.ours import Clips
+from benchmarks.speed.maml.presets import NARROW, NARROWER, TINY
+from meta_perser.adaptation.lslr import make_rates
+from meta_perser.adaptation.meta_trained import MetaPerSER
 from meta_perser.options import InnerOptions, LslrOptions, OuterOptions
-from meta_perser.outer_loop import OuterLoop
-from meta_perser.saving import MetaPerSER
-from meta_perser.supervised import FitOptions, fit
-from perser.cli import run_command
-from perser.episodes import Episode, Support, Task
-from perser.features import FeatureStore
-from perser.folders import write_text_whole
-from perser.training import start
-from speechlm_icl.language_model import LoraOptions
-from speechlm_icl.model import new_model
-from speechlm_icl.options import IclTraining
-from speechlm_icl.projector import ProjectorOptions
-from speechlm_icl.prompt import PromptOptions
+from meta_perser.recognizer.batches import ClipSource
+from meta_perser.training.outer_loop import OuterLoop
+from meta_perser.training.supervised import FitOptions, aggregated_lessons, fit
+from perser.cli.main import run_command
+from perser.encoders.feature_cache import FeatureStore
+from perser.episodes.episode import Episode, Support, Task
+from perser.io.files import write_text_whole
+from perser.training.accelerator import start
+from speechlm_icl.model.language_model import LoraOptions
+from speechlm_icl.model.speech_lm import new_model
+from speechlm_icl.projectors.base import ProjectorOptions
+from speechlm_icl.prompt.prompt import PromptOptions
 from speechlm_icl.train import meta_train
+from speechlm_icl.training.options import IclTraining
 
 PresetName = Literal["tiny", "quick", "full"]
+
 FEATURE_SHAPE = (7, 512)
 """Pooled features (L + 1, D) of Whisper base's encoder."""
+
 WARM_UP = 2
 """Steps that are not counted: the first ones wait for memory and for threads."""
+
 PEOPLE = 12
 
 

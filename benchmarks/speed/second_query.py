@@ -1,4 +1,6 @@
-"""python -m benchmarks.speed.second_query [--run runs/quickstart] [--json FILE]
+"""A browser that is installed here, to be driven by playwright.
+
+python -m benchmarks.speed.second_query [--run runs/quickstart] [--json FILE]
 
 How long somebody waits on the page of `perser demo` for an answer that is not the first, as a browser sees
 it: from the moment that a file is chosen until the bars are there.
@@ -7,18 +9,25 @@ it: from the moment that a file is chosen until the bars are there.
 from __future__ import annotations
 
 import json as json_format
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.speed.browser import BROWSERS, find_browser
-from perser.cli import run_command
-from perser.errors import UserError
-from perser.extras import require
-from perser.folders import write_text_whole
+from perser.cli.main import run_command
+from perser.errors import UserError, require
+from perser.io.files import write_text_whole
 from perser.labels import Emotions
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def find_browser() -> str | None:
+    """Its program; None where there is none."""
+    return next((found for name in BROWSERS if (found := shutil.which(name))), None)
+
 
 CASES = {
     "meta_perser": ("meta-perser",),
@@ -26,7 +35,9 @@ CASES = {
     "both": ("meta-perser", "speech-lm"),
 }
 """What is served: the models' folders."""
+
 PAIRS = 8
+
 Labelled = tuple[Path, Emotions]
 
 
@@ -63,7 +74,7 @@ def speed_second_query(
 def _material(run: Path, count: int) -> tuple[list[Labelled], list[Path]]:
     """The first episode's first pairs, and so many of its queries."""
     from perser.corpora.corpus import Corpus
-    from perser.episodes import EpisodeFile
+    from perser.episodes.episode_file import EpisodeFile
 
     recordings = Corpus.load(run / "corpus").recordings
     episode = EpisodeFile.load(run / "episodes.json").episodes[0]

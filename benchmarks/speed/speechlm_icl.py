@@ -10,8 +10,8 @@ from json import dumps
 from pathlib import Path
 from typing import Any, Literal
 
-from perser.cli import run_command
-from perser.folders import write_text_whole
+from perser.cli.main import run_command
+from perser.io.files import write_text_whole
 
 PromptPresetName = Literal["tiny", "quick", "full", "gpu"]
 
@@ -42,8 +42,8 @@ def speed_speech_lm(
     import torch
     from rich.console import Console
 
-    from benchmarks.speed.machine import check_device, machine_of
-    from benchmarks.speed.prompt_presets import PROMPT_PRESETS
+    from benchmarks.speed.speechlm.prompt_presets import PROMPT_PRESETS
+    from benchmarks.speed.timing.machine import check_device, machine_of
 
     check_device(device)
     torch.backends.cuda.matmul.allow_tf32 = False  # float32 is float32
@@ -67,11 +67,11 @@ def _measure(preset: Any, device: str, precision: Any, seed: int, console: Any) 
     """The ratios of one precision, and all that they are made of."""
     import torch
 
-    from benchmarks.speed.measure import matrix_rate
-    from benchmarks.speed.personal_answers import compare_answer_peaks, compare_answers
-    from benchmarks.speed.prompt_case import make_prompt_case
-    from benchmarks.speed.supervised_labels import compare_labels
-    from benchmarks.speed.table import print_memory, print_timing, timing_json
+    from benchmarks.speed.speechlm.personal_answers import compare_answer_peaks, compare_answers
+    from benchmarks.speed.speechlm.prompt_case import make_prompt_case
+    from benchmarks.speed.speechlm.supervised_labels import compare_labels
+    from benchmarks.speed.timing.measure import matrix_rate
+    from benchmarks.speed.timing.table import print_memory, print_timing, timing_json
 
     rate = matrix_rate(torch.device(device), precision)
     console.print(f"one large matrix product, {precision}: {rate / 1e9:.4g} GFLOP/s\n")

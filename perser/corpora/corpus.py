@@ -25,12 +25,14 @@ from perser.audio import SAMPLE_RATE, BadAudio, load_audio
 from perser.corpora.listing import Annotation, LeftOut, Listing, Utterance
 from perser.corpora.prepared_tables import read_annotations, read_utterances, write_tables
 from perser.errors import UserError, one_line, unless_damaged
-from perser.folders import whole_folder
+from perser.io.checksums import check_seal, seal
+from perser.io.files import whole_folder
 from perser.labels import EmotionSet
-from perser.seal import check_seal, seal
 
 CARD = "corpus.json"
+
 FORMAT = "perser-corpus-1"
+
 CARD_FIELDS = {
     **dict.fromkeys(("name", "source", "licence", "audio_root", "audio_fingerprint", "fingerprint"), str),
     **dict.fromkeys(("emotions", "notes", "left_out"), list),
@@ -38,10 +40,12 @@ CARD_FIELDS = {
     "simulated": bool,
 }
 """What code reads of a card, and the kind of each."""
+
 MAX_LEFT_OUT = 0.05
 """Share of bad recordings above which a corpus is taken for damaged."""
 
 CHECKED_AT_ONCE = 4096
+
 ROWS_AT_ONCE = 10_000
 
 

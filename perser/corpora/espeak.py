@@ -22,10 +22,15 @@ from perser.errors import UserError
 
 # Names and values as in espeak-ng/speak_lib.h.
 _AUDIO_OUTPUT_SYNCHRONOUS = 2
+
 _INITIALIZE_DONT_EXIT = 0x8000
+
 _RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
+
 _POS_CHARACTER = 1
+
 _CHARS_UTF8 = 1
+
 _SYNTH_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
 
 

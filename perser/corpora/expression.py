@@ -16,6 +16,7 @@ from scipy.special import softmax
 from perser.corpora.espeak import Delivery
 
 AXES = ("pitch", "pitch range", "rate", "loudness")
+
 PROTOTYPES = {
     "angry": (0.9, 0.6, 1.2, 1.2),
     "disgust": (-0.9, 0.9, -1.3, 0.2),
@@ -25,21 +26,28 @@ PROTOTYPES = {
     "sad": (-1.1, -1.3, -1.0, -0.8),
 }
 """Steps along AXES. Any two differ in more than loudness, which many encoders normalise away."""
+
 _CENTRES = np.array(list(PROTOTYPES.values()))
 
 PITCH_STEP = 20.0
 """eSpeak's pitch units, a little under two semitones."""
+
 RANGE_STEP = 24.0
+
 RATE_STEP = float(np.log(1.2))
+
 LOUDNESS_STEP = float(np.log(10 ** (4 / 20)))
 """Three decibels."""
 
 OWN_WAY_STD = 0.4
 """How far a speaker's prototype of an emotion lies from the common one, on each axis."""
+
 INTENSITY = (0.6, 1.1)
 """A speaker's prototypes are scaled by a factor from here: some people show more than others."""
+
 JITTER_STD = 0.4
 """How far a clip lies from the speaker's prototype, on each axis."""
+
 TEMPERATURE = 2.0
 """Of the votes: squared steps of distance that make an emotion e times less likely."""
 
@@ -50,6 +58,7 @@ VOICES = (
     *("en-us+aunty", "en-us+max", "en-gb-scotland+f4", "en-gb-scotland+adam", "en-us+Alicia", "en-us+Gene"),
 )
 """Women's and men's voices in turn; with more speakers than voices they come round again."""
+
 SESSIONS = 4
 
 

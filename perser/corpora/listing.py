@@ -1,22 +1,68 @@
-"""What a corpus reader found in the published files, before any audio was opened."""
+"""What a person who looks for a corpus wants to know of it, beside its reader.
+
+What a corpus reader found in the published files, before any audio was opened.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from perser.errors import UserError
 from perser.labels import Emotions
+
+
+@dataclass(frozen=True)
+class About:
+    """What `perser prepare --list` says of a corpus; source and licence stand on its card too.
+
+    Args:
+        what: whose speech, labelled by whom.
+        source: where it is published.
+        licence: its terms, in a few words.
+        axes: who a person can be: the listener, where listeners' own labels are known; the speaker, where
+            speakers are.
+        how_to_get: what to do with the source to have it on disk, and what to give as --root.
+    """
+
+    what: str
+    source: str
+    licence: str
+    axes: tuple[PersonAxis, ...]
+    how_to_get: str
+
+    def listing(self, name: str, emotions: Emotions, audio_root: Path) -> Listing:
+        """An empty listing with this source and licence, to be filled."""
+        return Listing(name, emotions, audio_root, [], [], self.source, self.licence)
+
+
+def described(about: About) -> Callable[[Reader], Reader]:
+    """Decorator of a reader: `perser prepare --list` finds its description there."""
+
+    def attach(reader: Reader) -> Reader:
+        reader.about = about
+        return reader
+
+    return attach
+
+
+def about_reader(reader: Reader) -> About | None:
+    """None for a reader that nobody described."""
+    return getattr(reader, "about", None)
+
 
 # fmt: off
 AUDIO_SUFFIXES = frozenset((
     ".aac", ".aif", ".aiff", ".au", ".caf", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".sph", ".w64",
     ".wav", ".webm", ".wma",
 ))
+
 # fmt: on
 INTENDED = "intended"
 """The one listener of an acted corpus, who hears what the actor meant."""
+
 UNKNOWN_SPEAKER = "unknown"
 """Speaks every utterance whose speaker the corpus does not name."""
 
@@ -101,3 +147,9 @@ def check_layout(found: object, root: Path, corpus: str, expected: str) -> None:
             f"{root} does not look like {corpus}: no {expected} in it; "
             "give the folder that directly holds the published files"
         )
+
+
+PersonAxis = Literal["listener", "speaker"]
+
+Reader = Callable[..., Listing]
+"""Reads a corpus in its published layout."""

@@ -17,12 +17,16 @@ from perser.corpora.annotations import Annotations
 from perser.corpora.listing import Annotation, Utterance
 
 TEXT = Value("string")
+
 FIELDS = tuple(one.name for one in fields(Utterance))
+
 UTTERANCE_COLUMNS = Features(
     dict.fromkeys(("utterance_id", "audio", "speaker", "session"), TEXT)
     | {"duration": Value("float64"), "text": TEXT}
 )
+
 ANNOTATION_COLUMNS = Features({"utterance_id": TEXT, "listener": TEXT, "emotions": List(TEXT)})
+
 _BETWEEN = "\x1f"
 """Between the words of a label set while it is one text; no word has it, since it counts as space."""
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from perser.demo.session import Reply
+from perser.inference.recognizer import Answer, Prediction
 from perser.labels import Emotions
-from perser.recognizer import Answer, Prediction
 
 NOTHING_CHOSEN = "<p>The answer will stand here.</p>"
 

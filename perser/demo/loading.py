@@ -9,7 +9,7 @@ import numpy as np
 
 from perser.audio import SAMPLE_RATE
 from perser.errors import UserError
-from perser.recognizer import Recognizer
+from perser.inference.recognizer import Recognizer
 
 WARM_UP_SECONDS = 1
 

@@ -13,27 +13,34 @@ import gradio as gr
 import soundfile
 
 from perser.audio import SAMPLE_RATE
-from perser.clip_paths import AUDIO_SUFFIXES
 from perser.demo.bars import alert, bars, notice
 from perser.demo.limits import Limits
 from perser.demo.session import Example, Session
 from perser.errors import UserError
-from perser.recognizer import Recognizer
+from perser.inference.clips import AUDIO_SUFFIXES
+from perser.inference.recognizer import Recognizer
 
 TITLE = "Emotions as you hear them"
+
 INTRODUCTION = """<h1>Emotions as you hear them</h1>
 <p>Give a few clips and say what you hear in them; then try another one. Each clip may have {seconds:g} s
 and {megabytes} MB, and there may be {examples} examples. Nothing leaves this machine, and nothing stays on it
 when the page is closed.</p>"""
+
 CONSENT = """<p>What somebody feels is not told by this: use it with the consent of whoever
 speaks, and never as evidence.</p>"""
+
 Changes = dict[Any, Any]
 """New values of components, by component."""
+
 CLEAN_UP_SECONDS, KEPT_SECONDS = 60, 300
 """How often files are looked through, and how old one may become; all were read long before."""
+
 ALONE = {"concurrency_id": "models", "concurrency_limit": 1}
 """One event at a time, on all pages together: they share the models."""
+
 QUIETLY = {"show_progress": "hidden", "api_visibility": "private", **ALONE}
+
 PRESS_DOWNLOAD = "() => document.querySelector('#download').click()"
 
 

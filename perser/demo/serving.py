@@ -12,12 +12,16 @@ from typing import Any
 
 from perser.demo.limits import Limits
 from perser.errors import UserError
-from perser.recognizer import Recognizer
+from perser.inference.recognizer import Recognizer
 
 HOST = "127.0.0.1"
+
 LAST_PORT = 65_535
+
 STYLE = Path(__file__).with_name("page.css")
+
 SYSTEM_FONTS = ("system-ui", "sans-serif")
+
 POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-src 'none'; base-uri 'self'"
 """What a browser lets the page do: ask this server, and nobody else, for anything."""
 

@@ -16,9 +16,9 @@ from torch import Tensor
 from perser.audio import BadAudio, load_audio
 from perser.demo.limits import Limits
 from perser.errors import UserError
+from perser.inference.profile import Profile
+from perser.inference.recognizer import PersonalRecognizer, Prediction, Recognizer
 from perser.labels import Emotions
-from perser.profile import Profile
-from perser.recognizer import PersonalRecognizer, Prediction, Recognizer
 
 
 @dataclass(frozen=True, eq=False)

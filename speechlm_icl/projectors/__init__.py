@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from speechlm_icl.projector import Kind, Projector, ProjectorOptions, Sizes
 from speechlm_icl.projectors.attention import AttentionProjector
+from speechlm_icl.projectors.base import Kind, Projector, ProjectorOptions, Sizes
 from speechlm_icl.projectors.convolution import ConvolutionProjector
 from speechlm_icl.projectors.pooled import PooledProjector
 from speechlm_icl.projectors.qformer import QFormerProjector

@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from perser.encoder import pad
-from speechlm_icl.projector import Clips, Projector, ProjectorOptions, Sizes
-from speechlm_icl.projectors.cross_attention import CrossAttention
-from speechlm_icl.projectors.swiglu import SwiGLU
+from perser.encoders.encoder import pad
+from speechlm_icl.projectors.base import Clips, Projector, ProjectorOptions, Sizes
+from speechlm_icl.projectors.blocks import CrossAttention, SwiGLU
 
 
 class AttentionProjector(Projector):

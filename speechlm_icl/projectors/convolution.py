@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from perser.encoder import pad
-from speechlm_icl.projector import Clips, Projector, ProjectorOptions, Sizes
+from perser.encoders.encoder import pad
+from speechlm_icl.projectors.base import Clips, Projector, ProjectorOptions, Sizes
 
 
 class ConvolutionProjector(Projector):

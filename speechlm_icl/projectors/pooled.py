@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from speechlm_icl.projector import Clips, Projector, ProjectorOptions, Sizes
-from speechlm_icl.projectors.swiglu import SwiGLU
+from speechlm_icl.projectors.base import Clips, Projector, ProjectorOptions, Sizes
+from speechlm_icl.projectors.blocks import SwiGLU
 
 
 class PooledProjector(Projector):

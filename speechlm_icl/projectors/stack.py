@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from speechlm_icl.projector import Clips, Projector, ProjectorOptions, Sizes
-from speechlm_icl.projectors.swiglu import SwiGLU
+from speechlm_icl.projectors.base import Clips, Projector, ProjectorOptions, Sizes
+from speechlm_icl.projectors.blocks import SwiGLU
 
 
 class StackProjector(Projector):

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from benchmarks.scores import MethodScores, Scores
-from benchmarks.statistics import EpisodeScores
+from benchmarks.measuring.scores import MethodScores, Scores
+from benchmarks.measuring.statistics import EpisodeScores
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "neutral", "sad")
 METHODS = {

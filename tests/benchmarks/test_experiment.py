@@ -9,10 +9,10 @@ import shutil
 import pytest
 
 from benchmarks.experiment import experiment
-from benchmarks.reference import reference
+from benchmarks.linear_probe import reference
 from benchmarks.results_page import results_page
 from benchmarks.run import METHODS, bench
-from perser.cli import main, parse_command
+from perser.cli.main import main, parse_command
 from perser.errors import UserError
 
 SMALL = {

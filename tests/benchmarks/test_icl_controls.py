@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from benchmarks import icl_controls as module
-from benchmarks.control_supports import MADE, controlled
-from benchmarks.icl_controls import icl_controls
-from benchmarks.statistics import EpisodeScores
-from perser.episodes import Support
+from benchmarks.icl_controls import MADE, controlled, icl_controls
+from benchmarks.measuring.statistics import EpisodeScores
+from perser.episodes.episode import Support
 from perser.errors import UserError
 from perser.personalizer import Personalizer
 from speechlm_icl.train import icl_train

@@ -10,13 +10,13 @@ import pytest
 import yaml
 
 from benchmarks.experiment import experiment
+from benchmarks.measuring.scores import Scores
 from benchmarks.results_page import results_page
 from benchmarks.run import bench
-from benchmarks.scores import Scores
-from perser.cli import parse_command
-from perser.episodes import EpisodeFile
+from perser.cli.main import parse_command
+from perser.episodes.episode_file import EpisodeFile
 
-from ..perser.corpora.miniature_iemocap import write_iemocap
+from ..perser.corpora.readers.miniature_iemocap import write_iemocap
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 REDUCED = {

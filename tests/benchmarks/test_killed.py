@@ -10,7 +10,7 @@ import sys
 import time
 
 from benchmarks.experiment import experiment
-from perser.cli import parse_command
+from perser.cli.main import parse_command
 
 from .test_experiment import manifest, small  # noqa: F401 (a fixture)
 

@@ -4,7 +4,7 @@ from importlib.metadata import EntryPoint
 
 from benchmarks import listing
 from benchmarks.reporting.formats import METRICS
-from perser.cli import main
+from perser.cli.main import main
 
 
 def test_methods_corpora_and_metrics_are_listed(capsys):

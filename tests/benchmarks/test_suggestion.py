@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from benchmarks.suggestion import suggestion
-from perser.episodes import tasks_of
+from perser.episodes.episode import tasks_of
 from perser.errors import UserError
+from perser.inference.recognizer import Recognizer
 from perser.metrics import score_episode
-from perser.recognizer import Recognizer
 
 
 class BaseRates:

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.trivial import most_frequent, nothing, random, random_probabilities
-from perser.episodes import Support
+from benchmarks.trivial_baselines import most_frequent, nothing, random, random_probabilities
+from perser.episodes.episode import Support
 from perser.errors import UserError
 from perser.labels import EmotionSet, decide
 from perser.metrics import score_episode

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from perser import audio
 from perser.audio import LONGEST_SECONDS, BadAudio, at_sample_rate, load_audio
-from perser.recognizer import waveform_of
+from perser.inference.recognizer import waveform_of
 
 from .corruption import Trap, corrupted, examples, result_or_line, untouched
 

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from perser.cli.prepare import prepare
 from perser.corpora.corpus import Corpus
 from perser.corpora.huggingface_options import HuggingFaceDataset
-from perser.corpora.iemocap import parse_evaluation
+from perser.corpora.readers.iemocap import parse_evaluation
 from perser.errors import UserError
-from perser.prepare import prepare
 
 from .corruption import corrupted, examples, result_or_line, tree, untouched
 from .published import CORPORA, Files, recording, write

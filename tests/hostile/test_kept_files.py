@@ -13,14 +13,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.answers import Answer
-from benchmarks.predictions import Origin, Predictions
+from benchmarks.measuring.answer import Answer
+from benchmarks.measuring.predictions import Origin, Predictions
 from perser.corpora.corpus import Corpus
-from perser.encoder import SpeechEncoder
-from perser.episodes import EpisodeFile, draw_episode
+from perser.encoders.encoder import SpeechEncoder
+from perser.encoders.feature_cache import FeatureStore, cached_features
+from perser.episodes.draw import draw_episode
+from perser.episodes.episode_file import EpisodeFile
 from perser.errors import UserError
-from perser.features import FeatureStore, cached_features
-from perser.profile import Enrolled, Profile
+from perser.inference.profile import Enrolled, Profile
 
 from .corruption import Trap, corrupted, examples, result_or_line, untouched
 
@@ -65,7 +66,7 @@ def test_an_older_profile_survives_a_failed_save(tmp_path: Path, monkeypatch):
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("perser.profile.save_file", full)
+    monkeypatch.setattr("perser.inference.profile.save_file", full)
     with untouched(tmp_path), pytest.raises(UserError, match="cannot write the profile"):
         replace(PROFILE, route="other").save(tmp_path / "p")
 

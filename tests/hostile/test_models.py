@@ -17,22 +17,22 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from meta_perser.lslr import make_rates
-from meta_perser.model import EmotionRecognizer
+from meta_perser.adaptation.lslr import make_rates
+from meta_perser.adaptation.meta_trained import MetaPerSER
 from meta_perser.options import LslrOptions
-from meta_perser.saving import MetaPerSER
-from perser.encoder import SpeechEncoder
+from meta_perser.recognizer.model import EmotionRecognizer
+from perser.encoders.encoder import SpeechEncoder
 from perser.errors import UserError
+from perser.inference.recognizer import Recognizer
+from perser.inference.route_model import load_route_model
+from perser.io.model_facts import find_models
 from perser.labels import EmotionSet
-from perser.model_facts import find_models
-from perser.recognizer import Recognizer
-from perser.route_model import load_route_model
-from speechlm_icl.base_model import base_config, find_base, load_base
-from speechlm_icl.language_model import LoraOptions
-from speechlm_icl.model import SpeechLMForICL, new_model
-from speechlm_icl.processing import SpeechLMProcessor
-from speechlm_icl.projector import ProjectorOptions
-from speechlm_icl.prompt import PromptOptions, word_tokenizer
+from speechlm_icl.model.base_model import base_config, find_base, load_base
+from speechlm_icl.model.language_model import LoraOptions
+from speechlm_icl.model.processing import SpeechLMProcessor
+from speechlm_icl.model.speech_lm import SpeechLMForICL, new_model
+from speechlm_icl.projectors.base import ProjectorOptions
+from speechlm_icl.prompt.prompt import PromptOptions, word_tokenizer
 
 from .corruption import Trap, corrupted, examples, result_or_line, untouched
 

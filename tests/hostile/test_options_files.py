@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perser.cli import parse_command
-from perser.draw import episodes
+from perser.cli.episodes import episodes
+from perser.cli.main import parse_command
 from perser.errors import UserError
 
 from .corruption import corrupted, examples, result_or_line, untouched

@@ -9,16 +9,17 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from meta_perser import inner_loop, meta_learner
-from meta_perser.buckets import bucketed
-from meta_perser.clips import ClipSource
-from meta_perser.gradient import RecognizerPredictor, embeddings
-from meta_perser.inner_loop import adapt
-from meta_perser.inner_plan import InnerPlan
-from meta_perser.lslr import ConstantRate
-from meta_perser.meta_learner import MetaLearner
-from meta_perser.model import ClipBatch, EmotionRecognizer
-from perser.encoder import SpeechEncoder, use_attention
+from meta_perser.adaptation import inner_loop
+from meta_perser.adaptation.inner_loop import adapt
+from meta_perser.adaptation.lslr import ConstantRate
+from meta_perser.adaptation.personalizer import RecognizerPredictor, embeddings
+from meta_perser.adaptation.step_schedule import InnerPlan
+from meta_perser.recognizer.batches import ClipSource
+from meta_perser.recognizer.clip_batch import ClipBatch, bucketed
+from meta_perser.recognizer.model import EmotionRecognizer
+from meta_perser.training import outer_loop as meta_learner
+from meta_perser.training.outer_loop import MetaLearner
+from perser.encoders.encoder import SpeechEncoder, use_attention
 from perser.labels import EmotionSet
 from perser.losses import class_balanced_cross_entropy as loss
 

@@ -7,11 +7,12 @@ import dataclasses
 import pytest
 import torch
 
-from meta_perser.clips import ClipSource
-from meta_perser.inner_loop import inner_loop, loss_on
-from meta_perser.inner_plan import InnerPlan
-from meta_perser.model import ClipBatch, EmotionRecognizer
-from perser.encoder import SpeechEncoder
+from meta_perser.adaptation.inner_loop import inner_loop, loss_on
+from meta_perser.adaptation.step_schedule import InnerPlan
+from meta_perser.recognizer.batches import ClipSource
+from meta_perser.recognizer.clip_batch import ClipBatch
+from meta_perser.recognizer.model import EmotionRecognizer
+from perser.encoders.encoder import SpeechEncoder
 from perser.losses import class_balanced_cross_entropy
 
 

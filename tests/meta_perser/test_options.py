@@ -2,15 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from meta_perser.options import (
-    AnnealingOptions,
-    InnerOptions,
-    LslrOptions,
-    MultiStepOptions,
-    OuterOptions,
-)
+from meta_perser.options import AnnealingOptions, InnerOptions, LslrOptions, MultiStepOptions, OuterOptions
 from meta_perser.train import meta_train
-from perser.cli import parse_command
+from perser.cli.main import parse_command
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from meta_perser.baselines import entire_few, head_few, linear_few, lora_few, multi_few, prior_shift
-from meta_perser.model import EmotionRecognizer, extra_of
 from meta_perser.pretrain import Pretraining, pretrain
-from meta_perser.tuning import FINE_TUNE_RATES, FRESH_RATES
-from perser.encoder import SpeechEncoder
+from meta_perser.recognizer.model import EmotionRecognizer, extra_of
+from meta_perser.training.tuning import FINE_TUNE_RATES, FRESH_RATES
+from perser.encoders.encoder import SpeechEncoder
 from perser.errors import UserError
 
 

@@ -14,15 +14,15 @@ from meta_perser.baselines import (
     head_few,
     linear_few,
     lora_few,
+    meta_perser,
     multi_few,
     prior_shift,
 )
-from meta_perser.model import extra_of
 from meta_perser.options import InnerOptions, OuterOptions
 from meta_perser.pretrain import pretrain
-from meta_perser.route import meta_perser
+from meta_perser.recognizer.model import extra_of
 from meta_perser.train import meta_train
-from perser.episodes import draw_episodes
+from perser.episodes.draw import draw_episodes
 from perser.errors import UserError
 from perser.labels import EmotionSet
 from perser.personalizer import build_method, mean_score

@@ -11,10 +11,10 @@ import soundfile
 import torch
 from torch import Tensor
 
-from perser.episodes import Support
+from perser.episodes.episode import Support
 from perser.errors import UserError
+from perser.inference.clips import Waveforms
 from perser.labels import Emotions, EmotionSet
-from perser.waveforms import Waveforms
 
 LONGEST = 1.0  # seconds
 
@@ -70,7 +70,7 @@ def fake_model(monkeypatch, tmp_path) -> FakeModel:
     """The model in the folder `model`, and in any other."""
     model = FakeModel()
     (tmp_path / "model").mkdir()
-    monkeypatch.setattr("perser.recognizer.load_route_model", lambda folder: model)
+    monkeypatch.setattr("perser.inference.recognizer.load_route_model", lambda folder: model)
     return model
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from perser.device import compute_device
+from perser.distributed import compute_device
 from perser.errors import UserError
 
 

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from perser.errors import UserError
-from perser.extras import require
+from perser.errors import UserError, require
 
 
 def test_a_missing_package_is_named_with_its_extra():

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from perser.distributed import _dealt, gathered, own_part, own_share, processes
 from perser.errors import UserError
-from perser.processes import _dealt, gathered, own_part, own_share, processes
 
 
 def test_processes_that_do_not_know_of_each_other_are_refused(monkeypatch):
@@ -56,7 +56,7 @@ def test_three_processes_share_a_list_without_overlap(count, monkeypatch):
     parts, shares = [], []
     for index in range(3):
         state = SimpleNamespace(process_index=index, num_processes=3)
-        monkeypatch.setattr("perser.processes.processes", lambda state=state: state)
+        monkeypatch.setattr("perser.distributed.processes", lambda state=state: state)
         parts.append(own_part(items))
         shares.append(own_share(items, cost=lambda one: 0))
     assert sorted(one for part in parts for one in part) == items

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from perser.corpora.corpus import write_corpus
-from perser.corpora.cremad import EMOTIONS, cremad
 from perser.corpora.listing import Listing
+from perser.corpora.readers.cremad import EMOTIONS, cremad
 from perser.errors import UserError
 
 ROOT = Path(__file__).parents[3] / "shared" / "data" / "cremad"

@@ -8,11 +8,11 @@ import torch
 from torch.testing import assert_close
 
 from perser.labels import EmotionSet
-from speechlm_icl.language_model import LoraOptions
-from speechlm_icl.model import SpeechLMForICL, new_model
-from speechlm_icl.projector import ProjectorOptions
-from speechlm_icl.prompt import PromptOptions
-from speechlm_icl.scoring import label_log_probabilities
+from speechlm_icl.model.language_model import LoraOptions
+from speechlm_icl.model.speech_lm import SpeechLMForICL, new_model
+from speechlm_icl.projectors.base import ProjectorOptions
+from speechlm_icl.prompt.prompt import PromptOptions
+from speechlm_icl.scoring.scoring import label_log_probabilities
 
 FOLDER = os.environ.get("PERSER_SMOLLM2", "")
 pytestmark = pytest.mark.skipif(

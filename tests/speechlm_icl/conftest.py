@@ -8,12 +8,12 @@ import torch
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from perser.episodes import Task
+from perser.episodes.episode import Task
 from perser.labels import EmotionSet
-from speechlm_icl.language_model import LoraOptions
-from speechlm_icl.model import SpeechLMForICL, new_model
-from speechlm_icl.projector import ProjectorOptions
-from speechlm_icl.prompt import PromptOptions, word_tokenizer
+from speechlm_icl.model.language_model import LoraOptions
+from speechlm_icl.model.speech_lm import SpeechLMForICL, new_model
+from speechlm_icl.projectors.base import ProjectorOptions
+from speechlm_icl.prompt.prompt import PromptOptions, word_tokenizer
 
 EMOTIONS = EmotionSet(("angry", "happy", "sad"))
 LAYERS, SIZE = 3, 5

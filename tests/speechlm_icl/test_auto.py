@@ -11,9 +11,9 @@ from transformers import (
 )
 
 import speechlm_icl.auto  # noqa: F401
-from speechlm_icl.configuration import SpeechLMConfig
-from speechlm_icl.model import SpeechLMForICL
-from speechlm_icl.processing import SpeechLMProcessor
+from speechlm_icl.model.configuration import SpeechLMConfig
+from speechlm_icl.model.processing import SpeechLMProcessor
+from speechlm_icl.model.speech_lm import SpeechLMForICL
 
 
 def test_the_auto_classes_load_what_was_saved(build, tmp_path):

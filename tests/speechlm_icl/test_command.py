@@ -5,16 +5,16 @@ import json
 import numpy as np
 import pytest
 
-from perser.cli import parse_command
+from perser.cli.main import parse_command
 from perser.errors import UserError
 from perser.labels import EmotionSet
 from perser.personalizer import RouteContext, build_method, check_method
-from speechlm_icl.language_model import LoraOptions
-from speechlm_icl.model import SpeechLMForICL
-from speechlm_icl.processing import SpeechLMProcessor
-from speechlm_icl.projector import ProjectorOptions
-from speechlm_icl.prompt import PromptOptions
-from speechlm_icl.route import speech_lm
+from speechlm_icl.model.language_model import LoraOptions
+from speechlm_icl.model.processing import SpeechLMProcessor
+from speechlm_icl.model.speech_lm import SpeechLMForICL
+from speechlm_icl.personalizer import speech_lm
+from speechlm_icl.projectors.base import ProjectorOptions
+from speechlm_icl.prompt.prompt import PromptOptions
 from speechlm_icl.train import icl_train
 
 LABELS = ("angry", "happy", "sad", "very")

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 from perser.errors import UserError
-from speechlm_icl.model import SpeechLMForICL
-from speechlm_icl.processing import SpeechLMProcessor
+from speechlm_icl.model.processing import SpeechLMProcessor
+from speechlm_icl.model.speech_lm import SpeechLMForICL
 
 CLIPS = [0.1 * torch.randn(n, generator=torch.Generator().manual_seed(n)) for n in (12_000, 5_000, 31_000)]
 TEXTS = ["What does this person hear ? <|audio|> happy \n <|audio|>", "sad <|audio|> angry"]

@@ -2,11 +2,9 @@ import pytest
 import torch
 
 from perser.errors import UserError
-from perser.training import start
-from speechlm_icl.language_model import LoraOptions
-from speechlm_icl.options import IclTraining
-from speechlm_icl.scoring import label_log_probabilities
-from speechlm_icl.sequences import PairSequence, SequenceSampler
+from perser.training.accelerator import start
+from speechlm_icl.model.language_model import LoraOptions
+from speechlm_icl.scoring.scoring import label_log_probabilities
 from speechlm_icl.train import (
     AnswerLosses,
     _gradients,
@@ -16,6 +14,8 @@ from speechlm_icl.train import (
     read,
     validate,
 )
+from speechlm_icl.training.options import IclTraining
+from speechlm_icl.training.sequences import PairSequence, SequenceSampler
 
 
 def train(model, tasks, store, **options):

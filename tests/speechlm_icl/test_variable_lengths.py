@@ -5,14 +5,14 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from perser.episodes import Support
-from perser.training import start
-from speechlm_icl.clips import clips_on, read_clips
-from speechlm_icl.prompt import TEXT
-from speechlm_icl.route import SpeechLMPersonalizer
-from speechlm_icl.scoring import label_log_probabilities, read_enrolment, score_queries
-from speechlm_icl.sequences import PairSequence, SequenceSampler
+from perser.episodes.episode import Support
+from perser.training.accelerator import start
+from speechlm_icl.personalizer import SpeechLMPersonalizer
+from speechlm_icl.projectors.base import clips_on, read_clips
+from speechlm_icl.prompt.prompt import TEXT
+from speechlm_icl.scoring.scoring import label_log_probabilities, read_enrolment, score_queries
 from speechlm_icl.train import AnswerLosses, IclTraining, _gradients, meta_train, read, validate
+from speechlm_icl.training.sequences import PairSequence, SequenceSampler
 
 SUPPORT, ANSWERS = ["u0", "u1", "u2", "u3"], [[0], [2, 1], [1], [2]]
 QUERIES = [f"u{i}" for i in range(10, 17)]

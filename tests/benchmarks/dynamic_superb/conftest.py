@@ -13,11 +13,11 @@ import torch
 from datasets import Audio, Dataset, DatasetDict
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from perser.corpora.simulated import EMOTIONS, SENTENCES, simulated
-from speechlm_icl.language_model import LoraOptions
-from speechlm_icl.model import new_model
-from speechlm_icl.projector import ProjectorOptions
-from speechlm_icl.prompt import PromptOptions, word_tokenizer
+from perser.corpora.readers.simulated import EMOTIONS, SENTENCES, simulated
+from speechlm_icl.model.language_model import LoraOptions
+from speechlm_icl.model.speech_lm import new_model
+from speechlm_icl.projectors.base import ProjectorOptions
+from speechlm_icl.prompt.prompt import PromptOptions, word_tokenizer
 
 LISTED = f"{', '.join(EMOTIONS.names[:-1])}, or {EMOTIONS.names[-1]}"
 

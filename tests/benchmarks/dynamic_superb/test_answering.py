@@ -7,7 +7,7 @@ from benchmarks.dynamic_superb.answering import SpeechLMAnswerer
 from benchmarks.dynamic_superb.answers import Asked
 from benchmarks.dynamic_superb.instance import Question, read_instance
 from perser.errors import UserError
-from speechlm_icl.model import SpeechLMForICL
+from speechlm_icl.model.speech_lm import SpeechLMForICL
 
 WORDS = ("angry", "sad", "happy")
 

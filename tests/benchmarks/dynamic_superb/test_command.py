@@ -16,7 +16,7 @@ from benchmarks.dynamic_superb.answers import ask
 from benchmarks.dynamic_superb.command import dynamic_superb, measured_instance
 from benchmarks.dynamic_superb.instance import read_instance
 from benchmarks.dynamic_superb.page import markdown, print_results
-from perser.cli import main
+from perser.cli.main import main
 from perser.errors import UserError
 
 INSTANCES = ("emotion", "same_speaker", "spoken")

@@ -11,7 +11,7 @@ from datasets import ClassLabel, Dataset, DatasetDict
 from benchmarks.dynamic_superb import rows
 from benchmarks.dynamic_superb.instance import read_instance, waveform
 from perser.audio import BadAudio, load_audio
-from perser.corpora.simulated import EMOTIONS
+from perser.corpora.readers.simulated import EMOTIONS
 from perser.errors import UserError
 
 

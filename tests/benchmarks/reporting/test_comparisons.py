@@ -1,7 +1,6 @@
 import pytest
 
-from benchmarks.costs import costs
-from benchmarks.pooling import pool
+from benchmarks.measuring.aggregate import costs, pool
 from benchmarks.reporting.comparisons import comparisons, sweeps
 
 

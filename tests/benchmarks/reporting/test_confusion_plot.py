@@ -1,6 +1,6 @@
 import numpy as np
 
-from benchmarks.pooling import pool
+from benchmarks.measuring.aggregate import pool
 from benchmarks.reporting.canvas import LIGHT
 from benchmarks.reporting.confusion_plot import confusion, shares_of
 

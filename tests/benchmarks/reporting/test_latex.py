@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from benchmarks.pooling import pool
+from benchmarks.measuring.aggregate import pool
 from benchmarks.reporting.comparisons import comparisons
 from benchmarks.reporting.latex import escaped, latex_table
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.pooling import pool
+from benchmarks.measuring.aggregate import pool
 from benchmarks.reporting.canvas import DARK, LIGHT
 from benchmarks.reporting.person_plots import gain_over_zero, route_against_route
 

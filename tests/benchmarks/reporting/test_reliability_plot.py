@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.pooling import pool
+from benchmarks.measuring.aggregate import pool
 from benchmarks.reporting.canvas import LIGHT
 from benchmarks.reporting.reliability_plot import points_of, reliability
 from perser.metrics import confidence_bins, expected_calibration_error

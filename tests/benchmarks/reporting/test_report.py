@@ -6,12 +6,11 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from benchmarks.costs import costs
-from benchmarks.pooling import pool
-from benchmarks.reporting.comparisons import comparisons
+from benchmarks.measuring.aggregate import costs, pool
+from benchmarks.reporting.comparisons import comparisons, overall
 from benchmarks.reporting.formats import DASH
 from benchmarks.reporting.report import print_table, write_report
-from benchmarks.reporting.verdict import overall, verdict
+from benchmarks.reporting.verdict import verdict
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.costs import costs
-from benchmarks.pooling import pool
+from benchmarks.measuring.aggregate import costs, pool
 from benchmarks.reporting.report import write_report
 
 FACTS = """() => ({

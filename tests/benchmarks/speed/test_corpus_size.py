@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.speed import corpus_size as measured
 from benchmarks.speed.corpus_size import corpus_size, write_manifest
-from perser.corpora.manifest import manifest
+from perser.corpora.readers.manifest import manifest
 from perser.errors import UserError
 
 SECONDS = {"seconds_open", "seconds_first_episode"}

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.experiment import experiment
 from benchmarks.speed.harness import harness
-from perser.cli import parse_command
+from perser.cli.main import parse_command
 from perser.errors import UserError
 
 from ..test_experiment import manifest, small  # noqa: F401 (a fixture)

@@ -12,17 +12,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from benchmarks.speed import everything, ours, theirs_higher, theirs_plain_maml
-from benchmarks.speed.adaptation import check_adaptation, compare_adaptations
-from benchmarks.speed.case import Case, make_case
-from benchmarks.speed.comparison import TOLERANCE, check_agreement, halved_until_it_fits
-from benchmarks.speed.measure import by_turns, distance
+from benchmarks.speed.maml import everything, ours, theirs_higher, theirs_plain_maml
+from benchmarks.speed.maml.adaptation import check_adaptation, compare_adaptations
+from benchmarks.speed.maml.case import Case, make_case
+from benchmarks.speed.maml.padded import HookFreeRecognizer, PaddedRecognizer, encoded_alone, padded_batch
+from benchmarks.speed.maml.presets import PRESETS, TINY
+from benchmarks.speed.maml.step import compare_steps, encodings_a_draw
 from benchmarks.speed.meta_perser import PresetName, speed
-from benchmarks.speed.operations import operations
-from benchmarks.speed.padded import HookFreeRecognizer, PaddedRecognizer, encoded_alone, padded_batch
-from benchmarks.speed.presets import PRESETS, TINY
-from benchmarks.speed.speech import LONGEST, SHORTEST, clip_lengths
-from benchmarks.speed.step import compare_steps, encodings_a_draw
+from benchmarks.speed.timing.comparison import TOLERANCE, check_agreement, halved_until_it_fits
+from benchmarks.speed.timing.measure import by_turns, distance
+from benchmarks.speed.timing.operations import operations
+from benchmarks.speed.timing.speech import LONGEST, SHORTEST, clip_lengths
 from perser.errors import UserError
 
 RATIOS = [
@@ -131,7 +131,7 @@ def test_seconds_of_all_steps_are_in_proportion_to_those_run(monkeypatch):
     """Ours: 0.5 s for encoding, 1 s that comes once, 2 s a step; theirs: 10 s a step."""
     case = make_case(TINY, clips=2, device="cpu")
     seconds = {"theirs": [20.0], "no step": [1.0], "ours": [5.0], "encoding": [0.5]}
-    monkeypatch.setattr("benchmarks.speed.adaptation.by_turns", lambda *_: seconds)
+    monkeypatch.setattr("benchmarks.speed.maml.adaptation.by_turns", lambda *_: seconds)
     timing = compare_adaptations(case, PRESETS["tiny"], {})
     assert [row.seconds for row in timing.rows] == [40.0, 9.0, 9.5]
     assert timing.ratios == {"adapt_vs_finetune": pytest.approx(40 / 9.5)}

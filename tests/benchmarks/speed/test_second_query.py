@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from benchmarks.speed import second_query
-from benchmarks.speed.browser import find_browser
+from benchmarks.speed.second_query import find_browser
 from perser.errors import UserError
-from perser.recognizer import Recognizer
+from perser.inference.recognizer import Recognizer
 
 
 @pytest.fixture

@@ -14,18 +14,18 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
-from benchmarks.speed import personal_answers
-from benchmarks.speed.memory import added
-from benchmarks.speed.operations import operations
-from benchmarks.speed.personal_answers import NATS, check_answers, compare_answers, ours
-from benchmarks.speed.prompt_case import PromptCase, make_prompt_case
-from benchmarks.speed.prompt_presets import PROMPT_PRESETS
+from benchmarks.speed.speechlm import personal_answers
+from benchmarks.speed.speechlm.personal_answers import NATS, check_answers, compare_answers, ours
+from benchmarks.speed.speechlm.prompt_case import PromptCase, make_prompt_case
+from benchmarks.speed.speechlm.prompt_presets import PROMPT_PRESETS
+from benchmarks.speed.speechlm.supervised_labels import compare_labels, sequences
+from benchmarks.speed.speechlm.theirs_prompting import generate, score_full_prompts
 from benchmarks.speed.speechlm_icl import PromptPresetName, speed_speech_lm
-from benchmarks.speed.supervised_labels import compare_labels, sequences
-from benchmarks.speed.theirs_prompting import generate, score_full_prompts
+from benchmarks.speed.timing.operations import operations
 from perser.errors import UserError
-from speechlm_icl.prompt import IGNORE
-from speechlm_icl.scoring import label_log_probabilities
+from perser.peak_memory import added
+from speechlm_icl.prompt.prompt import IGNORE
+from speechlm_icl.scoring.scoring import label_log_probabilities
 
 TINY = PROMPT_PRESETS["tiny"]
 
@@ -99,7 +99,7 @@ def test_a_greedy_answer_begins_with_the_likeliest_token(case):
 def test_seconds_of_theirs_are_in_proportion_to_the_queries_that_are_run(case, monkeypatch):
     seconds = {name: [2.0] for name in ("full prompt for each query and label", "generate() for each query")}
     taken = seconds | {"ours": [0.5]}
-    monkeypatch.setattr("benchmarks.speed.personal_answers.by_turns", lambda *_: taken)
+    monkeypatch.setattr("benchmarks.speed.speechlm.personal_answers.by_turns", lambda *_: taken)
     timing = compare_answers(case, TINY)
     assert [row.seconds for row in timing.rows] == [6.0, 6.0, 0.5]
     assert timing.ratios == {"score_vs_full_prompt": 12.0, "score_vs_generate": 12.0}
@@ -123,7 +123,7 @@ def test_the_loss_on_the_last_label_has_that_label_alone(case):
 
 def test_labels_are_counted_by_sequence_and_clip(case, monkeypatch):
     taken = {"a loss on the last label": [2.0], "a loss on every label": [4.0]}
-    monkeypatch.setattr("benchmarks.speed.supervised_labels.by_turns", lambda *_: taken)
+    monkeypatch.setattr("benchmarks.speed.speechlm.supervised_labels.by_turns", lambda *_: taken)
     timing = compare_labels(case, TINY)
     assert [row.seconds for row in timing.rows] == [1.0, 0.5]  # of 2 and of 2 * (3 + 1) labels
     assert timing.ratios == {"labels_per_second_every_vs_one": 2.0}

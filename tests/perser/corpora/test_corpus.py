@@ -13,9 +13,9 @@ import soundfile
 from perser.corpora.corpus import Corpus, _digest, _digest_of_rows, fill_corpus, write_corpus
 from perser.corpora.listing import Annotation, LeftOut, Listing, Utterance
 from perser.errors import UserError
-from perser.folders import whole_folder
+from perser.io.files import whole_folder
 
-from .tones import write_tone
+from .readers.tones import write_tone
 
 
 def listing_of(folder: Path, clips: int = 4) -> Listing:

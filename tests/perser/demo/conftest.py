@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from perser.demo.limits import Limits
-from perser.recognizer import Recognizer
+from perser.inference.recognizer import Recognizer
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ def folders(tmp_path, monkeypatch, fake_model) -> list[str]:
     turned.emotions = EmotionSet(("sad", "happy", "angry"))
     models = {"deaf": deaf, "turned": turned}
     monkeypatch.setattr(
-        "perser.recognizer.load_route_model", lambda folder: models.get(folder.name, fake_model)
+        "perser.inference.recognizer.load_route_model", lambda folder: models.get(folder.name, fake_model)
     )
     folders = [tmp_path / name for name in ("one", "two", "other/one", "deaf", "turned")]
     for one in folders:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from perser.recognizer import PersonalRecognizer
+from perser.inference.recognizer import PersonalRecognizer
 
 COLUMNS = ("own", "unadapted")
 
@@ -153,7 +153,7 @@ def test_from_examples_to_a_profile_and_back(visit, models, clips, shots, tmp_pa
         one.button("Download the profile for second").click()
     assert download.value.suggested_filename == "second.profile"
     download.value.save_as(tmp_path / "alice.profile")
-    monkeypatch.setattr("perser.recognizer.load_route_model", lambda folder: models["second"].model)
+    monkeypatch.setattr("perser.inference.recognizer.load_route_model", lambda folder: models["second"].model)
     (kept,) = PersonalRecognizer.load(tmp_path / "alice.profile", tmp_path).predict([clips["sad"]])
     expected = said(models, "second", clips, pairs[1:], "sad")
     assert [*kept.probabilities.values()] == expected["own"]

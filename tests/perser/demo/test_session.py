@@ -9,7 +9,7 @@ import soundfile
 from perser.demo.limits import Limits
 from perser.demo.session import Session
 from perser.errors import UserError
-from perser.recognizer import PersonalRecognizer, Recognizer
+from perser.inference.recognizer import PersonalRecognizer, Recognizer
 
 
 @pytest.fixture

@@ -1,0 +1,155 @@
+"""What a file for `perser experiment` comes to, checked before the first stage runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Literal
+
+from benchmarks.experiments.ablations import with_variants
+from benchmarks.experiments.folds import Setting, Turn, plan_settings, plan_turns
+from benchmarks.experiments.train_models import Recipe
+from benchmarks.measuring.cells import Case
+from benchmarks.trivial_baselines import TRIVIAL
+from perser.episodes.sampling import EnrolmentMode
+from perser.errors import UserError
+from perser.personalizer import check_method
+
+
+def check_trained_alike(plans: Sequence[Plan]) -> None:
+    """Raises UserError where two experiments train the models of the same methods on the same split in
+    different ways: one row cannot speak of both."""
+    for first, second in combinations(plans, 2):
+        shared = {*first.recipe.methods} & {*second.recipe.methods} - {*TRIVIAL}
+        if not (shared and _split(first) == _split(second) and {*first.settings} & {*second.settings}):
+            continue
+        stages = [("seed", first.seed, second.seed)]
+        stages.append(("pretrain", first.recipe.pretrain, second.recipe.pretrain))
+        for model in {*first.recipe.meta_train} & {*second.recipe.meta_train}:
+            if first.recipe.needs(model) and second.recipe.needs(model):
+                options = first.recipe.meta_train[model], second.recipe.meta_train[model]
+                stages.append((model.replace("meta-perser", "meta_train"), *options))
+        if any(method.startswith("speech-lm") for method in shared):
+            stages.append(("icl_train", first.recipe.icl_train, second.recipe.icl_train))
+        for name, one, other in stages:
+            if one != other:
+                raise UserError(
+                    f"{first.out} and {second.out} train {', '.join(sorted(shared))} on the same split, with "
+                    f"another {name}: bench them apart"
+                )
+
+
+def _split(plan: Plan) -> list[object]:
+    prepare = {name: value for name, value in plan.prepare.items() if name != "out"}
+    return [prepare, plan.recipe.encoder, [turn.split for turn in plan.turns]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The stages' options, the turns and the settings of one experiment."""
+
+    title: str
+    out: Path
+    cache: Path
+    seed: int
+    threads: int | None
+    prepare: Mapping[str, Any]
+    draw: Mapping[str, Any]
+    recipe: Recipe
+    turns: Sequence[Turn]
+    settings: Sequence[Setting]
+    limit: int | None
+
+    @property
+    def corpus(self) -> Path:
+        return self.out / "corpus"
+
+    def case(self, turn: Turn, setting: Setting) -> Case:
+        """What is measured of a turn in a setting."""
+        models, methods = turn.folder / "models", tuple(self.recipe.methods)
+        return Case(self.corpus, turn.episodes(setting), models, self.cache, methods, self.limit)
+
+    @property
+    def measured(self) -> list[tuple[Case, Path]]:
+        """All cases, each with the file of its scores."""
+        return [(self.case(turn, one), turn.scores(one)) for turn in self.turns for one in self.settings]
+
+
+def make_plan(
+    title: str,
+    out: Path,
+    cache: Path | None,
+    seed: int,
+    threads: int | None,
+    turns: list[int] | Literal["all"] | None,
+    sweep_k: list[int],
+    modes: list[EnrolmentMode],
+    encoder: str,
+    prepare: Mapping[str, Any],
+    draw: Mapping[str, Any],
+    pretrain: Mapping[str, Any],
+    meta_train: Mapping[str, Any],
+    variants: Mapping[str, Any],
+    icl_train: Mapping[str, Any],
+    bench: Mapping[str, Any],
+) -> Plan:
+    """The plan of these keys of an experiment's file. Raises UserError for what can be known to fail."""
+    # A simulated corpus is the seed's; real recordings, and whoever is simulated over them, stay the same.
+    if prepare["corpus"] == "simulated" and prepare["seed"] is None:
+        prepare = prepare | {"seed": seed}
+    methods, meta_trainings = with_variants(bench["methods"], meta_train, variants)
+    usual = Setting(draw["k"], draw["mode"])
+    plan = Plan(
+        title=title,
+        out=out,
+        cache=cache or out / "cache",
+        seed=seed,
+        threads=threads,
+        prepare=prepare | {"out": out / "corpus"},
+        draw=draw,
+        recipe=Recipe(methods, encoder, pretrain, meta_trainings, icl_train),
+        turns=plan_turns(turns, draw["split"], usual, out),
+        settings=plan_settings(usual, sweep_k, modes),
+        limit=bench["limit"],
+    )
+    check(plan)
+    return plan
+
+
+def check(plan: Plan) -> None:
+    """What can be known to fail before the first stage runs. Raises UserError."""
+    from meta_perser.pretrain import Pretraining
+    from meta_perser.recognizer.scope import check_scope, check_window
+    from perser.cli.prepare import check_prepare
+    from perser.encoders.loading import check_encoder
+    from perser.episodes.draw import check_counts
+    from speechlm_icl.model.language_model import check_language_model
+    from speechlm_icl.train import IclTraining
+
+    recipe, draw, smallest = plan.recipe, plan.draw, min(one.k for one in plan.settings)
+    counts = {f"draw.{name}": draw[name] for name in ("k", "q", "seeds", "validation_seeds")}
+    check_counts(counts | {"sweep_k": smallest})
+    for method in recipe.methods:
+        check_method(method, smallest)
+    trained_scope, window = recipe.pretrain["scope"], recipe.pretrain["frame_window"]
+    check_scope(trained_scope)
+    meta_scopes = [one["scope"] for one in recipe.meta_train.values()]
+    for scope in (recipe.pretrain["lora"] or trained_scope, *meta_scopes):
+        check_window(scope, trained_scope, window)
+    check_prepare(**{name: value for name, value in plan.prepare.items() if name != "allow_skips"})
+    check_encoder(recipe.encoder)
+    _check_fields(Pretraining, "pretrain", recipe.pretrain)
+    _check_fields(IclTraining, "icl_train", recipe.icl_train)
+    if recipe.needs("speech-lm"):
+        check_language_model(recipe.icl_train["language_model"], recipe.icl_train["lora"])
+
+
+def _check_fields(training: type, stage: str, options: Mapping[str, Any]) -> None:
+    """Raises UserError that names the key where the stage's own dataclass refuses its options."""
+    known = {one.name for one in fields(training)}
+    try:
+        training(**{name: value for name, value in options.items() if name in known})
+    except ValueError as error:
+        raise UserError(f"{stage}.{error}") from error

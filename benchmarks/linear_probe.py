@@ -1,0 +1,65 @@
+"""python -m benchmarks.reference --run runs/cremad_speakers
+
+What an ordinary classifier gets on the same split: logistic regression on the encoder's time-averaged hidden
+states. A trained model that does not beat it has not earned its training.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score, recall_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from perser.cli.main import run_command
+from perser.corpora.corpus import Corpus
+from perser.encoders.encoder import SpeechEncoder
+from perser.encoders.feature_cache import cached_features
+from perser.episodes.episode import Task, aggregated_targets
+from perser.episodes.episode_file import EpisodeFile
+from perser.io.files import write_text_whole
+from perser.labels import EmotionSet
+
+REFERENCE = "reference.json"
+
+
+def reference(run: Path, cache: Path | None = None, regularisation: float = 0.01) -> None:
+    """Fit logistic regression on a finished experiment's training part and score its test part.
+
+    Args:
+        run: the folder that `perser experiment` wrote.
+        cache: folder of the feature cache; none: in the run.
+        regularisation: scikit-learn's C.
+    """
+    corpus, drawn = Corpus.load(run / "corpus"), EpisodeFile.load(run / "episodes.json")
+    encoder = SpeechEncoder.from_name(str(run / "models" / "ssl-e" / "encoder"))
+    store = cached_features(corpus.recordings, encoder, "pooled", cache or run / "cache")
+    train = likeliest(drawn.tasks(corpus, "train"), corpus.emotions)
+    test = likeliest(drawn.tasks(corpus, "test"), corpus.emotions)
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=regularisation, max_iter=500))
+    model.fit(store.stack(list(train)).flatten(1).numpy(), list(train.values()))
+    predicted = model.predict(store.stack(list(test)).flatten(1).numpy())
+    labels = list(test.values())
+    content = {
+        "uar": float(recall_score(labels, predicted, average="macro")),
+        "macro_f1": float(f1_score(labels, predicted, average="macro")),
+        "utterances": len(test),
+        "labels": "the emotion with the largest share over the test "
+        + ("listeners" if drawn.person_axis == "listener" else "speakers' own annotations"),
+    }
+    write_text_whole(run / REFERENCE, json.dumps(content, indent=1) + "\n")
+    print(f"UAR {content['uar']:.3f}, macro-F1 {content['macro_f1']:.3f} on {len(test)} utterances")
+
+
+def likeliest(tasks: list[Task], emotions: EmotionSet) -> dict[str, int]:
+    """Utterance id to the index of the emotion with the largest mean share over these persons."""
+    targets = aggregated_targets(tasks, emotions)
+    return {utterance: int(np.argmax(row)) for utterance, row in targets.items()}
+
+
+if __name__ == "__main__":
+    run_command(reference)

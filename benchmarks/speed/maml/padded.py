@@ -1,0 +1,92 @@
+"""The recogniser as one writes it on transformers: a padded batch of waveforms through the whole model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+from transformers import Wav2Vec2FeatureExtractor
+
+from benchmarks.speed.maml.case import Case
+from meta_perser.recognizer.model import EmotionRecognizer
+
+PaddedBatch = tuple[Tensor, Tensor]
+"""Waveforms (B, num_samples) and which samples are real (B, num_samples)."""
+
+
+class PaddedRecognizer(nn.Module):
+    """The same parameters under the same names as the recogniser's; the layer sum and the mean over time as
+    s3prl has them."""
+
+    def __init__(self, model: EmotionRecognizer) -> None:
+        super().__init__()
+        self.encoder = model.encoder
+        self.layer_logits = model.layer_logits
+        self.projector = model.projector
+        self.classifier = model.classifier
+
+    def forward(self, waveforms: Tensor, real: Tensor) -> Tensor:
+        """Logits (B, num_emotions)."""
+        stacked = torch.stack(self._hidden_states(waveforms, real))
+        frames = (self.layer_logits.softmax(dim=0).view(-1, 1, 1, 1) * stacked).sum(dim=0)
+        mask = self._real_frames(frames.shape[1], real).unsqueeze(-1)
+        pooled = (frames * mask).sum(dim=1) / mask.sum(dim=1)
+        return self.classifier(self.projector(pooled))
+
+    def _hidden_states(self, waveforms: Tensor, real: Tensor) -> Sequence[Tensor]:
+        """L + 1 tensors (B, T, D), by the transformers model's own forward."""
+        return self.encoder.model(waveforms, attention_mask=real, output_hidden_states=True).hidden_states
+
+    def _real_frames(self, count: int, real: Tensor) -> Tensor:
+        return self.encoder.model._get_feature_vector_attention_mask(count, real)
+
+
+class HookFreeRecognizer(PaddedRecognizer):
+    """The same for the library `higher`, whose copy of a module runs no forward hooks, by which transformers
+    collects hidden states: its parts are called one after the other."""
+
+    def _hidden_states(self, waveforms: Tensor, real: Tensor) -> Sequence[Tensor]:
+        frames = self.encoder.model.feature_extractor(waveforms).transpose(1, 2)
+        return self.encoder.hidden_states(frames, self._real_frames(frames.shape[1], real))
+
+
+def padded_batch(case: Case) -> PaddedBatch:
+    """The support as transformers' feature extractor gives it."""
+    batch = Wav2Vec2FeatureExtractor(return_attention_mask=True)(
+        [one.numpy() for one in case.waveforms],
+        sampling_rate=16_000,
+        padding=True,
+        return_tensors="pt",
+    )
+    return batch.input_values.to(case.device), batch.attention_mask.to(case.device)
+
+
+@contextmanager
+def encoded_alone(model: EmotionRecognizer | PaddedRecognizer, lengths: Sequence[int]) -> Iterator[None]:
+    """Within it, the front-end reads each clip of the batch without its padding, which the group norm of
+    the base models would mix in: so the outputs are exactly the recogniser's. `lengths`: in samples."""
+    network = model.encoder.model
+    front_end = network.feature_extractor
+    network.feature_extractor = _ClipByClip(front_end, lengths)
+    try:
+        yield
+    finally:
+        network.feature_extractor = front_end
+
+
+class _ClipByClip(nn.Module):
+    def __init__(self, front_end: nn.Module, lengths: Sequence[int]) -> None:
+        super().__init__()
+        self.front_end = front_end
+        self.lengths = lengths
+
+    def forward(self, waveforms: Tensor) -> Tensor:
+        """(B, num_samples) to frames (B, F, T)."""
+        clips = [
+            self.front_end(one[None, :length])[0].T
+            for one, length in zip(waveforms, self.lengths, strict=True)
+        ]
+        return pad_sequence(clips, batch_first=True).transpose(1, 2)

@@ -1,0 +1,84 @@
+"""What is measured on: shapes of the encoder, sizes of the support, how often."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks.speed.timing.measure import Precision
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Sizes of one run.
+
+    Args:
+        encoder: what differs from wav2vec2-base in the configuration.
+        step_clips: K of the second-order step.
+        steps: its S.
+        memory_clips: K where peak memory is measured.
+        memory_steps: its S.
+        adapt_clips: K of meta-testing.
+        adapt_steps: gradient steps of meta-testing.
+        timed_steps: how many of those are run where the trunk moves; seconds are of all, in proportion.
+        repeats: rounds in which everyone has one turn.
+        precisions: what the model runs in, by turns.
+    """
+
+    encoder: dict[str, Any] = field(default_factory=dict)
+    step_clips: int = 32
+    steps: int = 5
+    memory_clips: int = 32
+    memory_steps: int = 20
+    adapt_clips: int = 32
+    adapt_steps: int = 50
+    timed_steps: int = 50
+    repeats: int = 5
+    precisions: tuple[Precision, ...] = ("float32",)
+
+
+BASE: dict[str, Any] = {}
+"""transformers' default is wav2vec2-base itself."""
+
+# The front-ends are so wide that they have the share of a forward pass's operations that wav2vec2-base's has.
+NARROW = {
+    "hidden_size": 192,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "intermediate_size": 768,
+    "conv_dim": [80] * 7,
+}
+
+NARROWER = NARROW | {
+    "hidden_size": 128,
+    "num_hidden_layers": 3,
+    "intermediate_size": 512,
+    "conv_dim": [48] * 7,
+}
+
+TINY = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "conv_dim": [16] * 7,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 4,
+}
+
+PRESETS = {
+    "tiny": Preset(
+        TINY,
+        step_clips=3,
+        steps=2,
+        memory_clips=2,
+        memory_steps=4,
+        adapt_clips=3,
+        adapt_steps=4,
+        timed_steps=2,
+        repeats=1,
+    ),
+    "quick": Preset(NARROWER, step_clips=4, memory_clips=2, timed_steps=1, repeats=3),
+    "full": Preset(NARROW, step_clips=8, memory_clips=4, timed_steps=5),
+    "base": Preset(BASE, precisions=("float32", "bf16")),
+}

@@ -1,0 +1,102 @@
+"""What every contender is given to answer with a speech LM: one model, one person's enrolment, queries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.utils.logging import disable_progress_bar
+
+from benchmarks.speed.speechlm.prompt_presets import PromptPreset
+from benchmarks.speed.timing.measure import Precision
+from perser.corpora.readers.iemocap import EMOTIONS
+from perser.labels import EmotionSet
+from speechlm_icl.model.language_model import LoraOptions
+from speechlm_icl.model.speech_lm import SpeechLMForICL, new_model
+from speechlm_icl.projectors.base import ProjectorOptions
+from speechlm_icl.prompt.prompt import PromptOptions, word_tokenizer
+from speechlm_icl.scoring.prefix_cache import embed_enrolment
+
+FEATURE_SHAPE = (7, 512)
+"""Pooled features (L+1, D) of Whisper base's encoder."""
+
+PROMPT = PromptOptions(
+    instruction="You hear clips of speech . After each clip stands what one person heard in it :",
+    # In pieces, as subword tokenizers have the rarer of them: four labels of two tokens, two with one stem.
+    label_words={
+        "frustrated": "frus trated",
+        "disgust": "dis gust",
+        "excited": "ex cited",
+        "surprise": "ex claimed",
+    },
+)
+
+
+@dataclass(frozen=True)
+class PromptCase:
+    """A speech LM (a random Llama with a LoRA adapter, in evaluation mode) and, on its device, the features
+    of one person's enrolment clips (K, L+1, D) with their answers, and of the queries (Q, L+1, D)."""
+
+    model: SpeechLMForICL
+    enrolment: Tensor
+    answers: list[list[int]]
+    queries: Tensor
+    precision: Precision
+
+    @property
+    def device(self) -> torch.device:
+        return self.queries.device
+
+    @cached_property
+    def prefix(self) -> Tensor:
+        """Embeddings (num_positions, H) of the instruction and the pairs, for who reads them every time."""
+        with torch.inference_mode():
+            return embed_enrolment(self.model, self.enrolment, self.answers)
+
+    @cached_property
+    def frames(self) -> list[Tensor]:
+        """Embeddings (num_frames, H) of each query."""
+        with torch.inference_mode():
+            return [clip.to(self.prefix.dtype) for clip in self.model.projector(self.queries)]
+
+
+@contextmanager
+def make_prompt_case(
+    preset: PromptPreset, device: str, precision: Precision = "float32", seed: int = 0
+) -> Iterator[PromptCase]:
+    """Random weights, and noise for features: speed does not depend on them."""
+    disable_progress_bar()  # of loading, among the tables
+    with TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        emotions = EmotionSet(EMOTIONS)
+        _write_language_model(preset, emotions, Path(folder))
+        model = new_model(
+            emotions,
+            encoder="tiny-whisper",
+            feature_shape=FEATURE_SHAPE,
+            language_model=folder,
+            lora=LoraOptions(),
+            prompt=PROMPT,
+            projector=ProjectorOptions(tokens_per_clip=preset.tokens_per_clip),
+        ).eval()
+        enrolment, queries = (torch.randn(n, *FEATURE_SHAPE) for n in (preset.pairs, preset.queries))
+        answers = [[place % len(emotions)] for place in range(preset.pairs)]
+        if precision == "bf16":
+            model.language_model.to(torch.bfloat16)
+        yield PromptCase(model.to(device), enrolment.to(device), answers, queries.to(device), precision)
+
+
+def _write_language_model(preset: PromptPreset, emotions: EmotionSet, folder: Path) -> None:
+    """As one from the Hub lies on disk."""
+    word_tokenizer(PROMPT.texts(emotions)).save_pretrained(folder)
+    config = LlamaConfig(
+        **preset.language_model, tie_word_embeddings=True, max_position_embeddings=8192, pad_token_id=0
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)

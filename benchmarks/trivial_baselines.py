@@ -1,0 +1,94 @@
+"""The rows that no comparison may hide: what chance, silence and habit score.
+
+The methods that a comparison measures where none are named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from perser.episodes.episode import Support
+from perser.labels import EmotionSet
+from perser.personalizer import Personalizer, RouteContext, refuse_pairs
+
+TRIVIAL = ("random", "nothing", "most-frequent")
+"""These methods' names: they stand on no model."""
+
+RANDOM_LOGIT_STD = 0.9
+"""Spread of an untrained classifier's logits: with it the paper's Random row comes out on such labels."""
+
+
+class TrivialPredictor:
+    """Probabilities from the number of utterances alone."""
+
+    def __init__(self, probabilities: Callable[[int], np.ndarray]) -> None:
+        self._probabilities = probabilities
+
+    def predict_proba(self, utterances: Sequence[str]) -> np.ndarray:
+        return self._probabilities(len(utterances)).astype(np.float32)
+
+
+class TrivialPersonalizer(Personalizer):
+    """Never hears a recording; `rule` maps (support, number of utterances) to probabilities."""
+
+    route: ClassVar[str] = "trivial"
+
+    def __init__(self, rule: Callable[[Support, int], np.ndarray]) -> None:
+        self._rule = rule
+
+    def personalize(self, support: Support) -> TrivialPredictor:
+        return TrivialPredictor(lambda count: self._rule(support, count))
+
+
+def random(context: RouteContext, pairs: int | None = None) -> Personalizer:
+    """Random: softmax of normal logits, as from a classifier that was never trained."""
+    refuse_pairs("random", pairs)
+    size = len(context.emotions)
+    return TrivialPersonalizer(lambda support, count: random_probabilities(count, size, support.seed))
+
+
+def nothing(context: RouteContext, pairs: int | None = None) -> Personalizer:
+    """Nothing: uniform probabilities, so that no label passes 1/C."""
+    refuse_pairs("nothing", pairs)
+    size = len(context.emotions)
+    return TrivialPersonalizer(lambda support, count: np.full((count, size), 1 / size))
+
+
+def most_frequent(context: RouteContext, pairs: int | None = None) -> Personalizer:
+    """Most frequent: the emotion that the person gave most often in the support, whatever is said."""
+    refuse_pairs("most-frequent", pairs)
+
+    def rule(support: Support, count: int) -> np.ndarray:
+        return np.tile(_most_frequent(support, context.emotions), (count, 1))
+
+    return TrivialPersonalizer(rule)
+
+
+def random_probabilities(count: int, size: int, seed: int) -> np.ndarray:
+    """(count, size) rows of softmax(0.9 N(0, 1))."""
+    logits = RANDOM_LOGIT_STD * np.random.default_rng(seed).standard_normal((count, size))
+    odds = np.exp(logits)
+    return odds / odds.sum(axis=1, keepdims=True)
+
+
+def _most_frequent(support: Support, emotions: EmotionSet) -> np.ndarray:
+    counts = emotions.multi_hot(support.emotions).sum(axis=0)
+    return np.eye(len(emotions))[counts.argmax()]
+
+
+METHODS = (
+    "random",
+    "nothing",
+    "most-frequent",
+    "entire-zero",
+    "prior-shift",
+    "entire-few",
+    "head-few",
+    "meta-perser",
+    "speech-lm-0",
+    "speech-lm-8",
+    "speech-lm-32",
+)

@@ -1,0 +1,99 @@
+"""A meta-trained recogniser and all that adapting it needs, as one folder."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from meta_perser.adaptation.inner_loop import LossFunction
+from meta_perser.adaptation.lslr import Rates, make_rates
+from meta_perser.adaptation.personalizer import GradientPersonalizer, balanced_loss
+from meta_perser.options import LslrOptions
+from meta_perser.recognizer.batches import ClipSource
+from meta_perser.recognizer.model import SEALED, EmotionRecognizer, extra_of
+from perser.errors import UserError, unless_damaged
+from perser.io.checksums import seal
+
+RATES = "rates.safetensors"
+
+
+@dataclass
+class MetaPerSER:
+    """What `perser meta-train` makes.
+
+    Args:
+        model: the recogniser, its weights the meta-learned start.
+        rates: of the inner loop.
+        lslr: how the rates were learned.
+        inner_steps: of meta-training.
+        adaptation_steps: of meta-testing.
+        class_weights: of the loss (num_emotions,).
+        label_smoothing: of the loss.
+    """
+
+    model: EmotionRecognizer
+    rates: Rates
+    lslr: LslrOptions
+    inner_steps: int
+    adaptation_steps: int
+    class_weights: Tensor
+    label_smoothing: float
+
+    @property
+    def loss(self) -> LossFunction:
+        """The class-balanced cross-entropy of both loops."""
+        return balanced_loss(self.class_weights, self.label_smoothing)
+
+    def to(self, device: str | torch.device) -> Self:
+        """Move all that adapting computes with."""
+        self.model.to(device)
+        self.rates.to(device)
+        self.class_weights = self.class_weights.to(device)
+        return self
+
+    def personalizer(self, source: ClipSource) -> GradientPersonalizer:
+        """Adapts by gradient steps to supports that `source` reads, where the recogniser is now."""
+        self.to(self.model.layer_logits.device)
+        return GradientPersonalizer(self.model, source, self.rates, self.loss, self.adaptation_steps)
+
+    def save_pretrained(self, folder: Path, **extra: object) -> None:
+        """Write the recogniser as its own `save_pretrained` does, and the rates beside it; `extra_of` gives
+        `extra` back too."""
+        self.model.save_pretrained(
+            folder,
+            lslr=asdict(self.lslr),
+            inner_steps=self.inner_steps,
+            adaptation_steps=self.adaptation_steps,
+            class_weights=self.class_weights.tolist(),
+            label_smoothing=self.label_smoothing,
+            **extra,
+        )
+        state = {name: one.detach().contiguous() for name, one in self.rates.state_dict().items()}
+        save_file(state, Path(folder) / RATES)
+        seal(Path(folder), SEALED)
+
+    @classmethod
+    def from_pretrained(cls, folder: Path) -> Self:
+        """Load what `save_pretrained` wrote. Raises UserError where the folder holds no such model."""
+        folder = Path(folder)
+        model, extra = EmotionRecognizer.from_pretrained(folder), extra_of(folder)
+        if not (folder / RATES).is_file() or "lslr" not in extra:
+            raise UserError(f"{folder} holds no meta-trained model: train one with `perser meta-train`")
+        with unless_damaged(f"the model in {folder}", "train it again"):
+            lslr = LslrOptions(**extra["lslr"])
+            rates = make_rates(list(model.moving_parameters()), extra["inner_steps"], 1.0, lslr)
+            rates.load_state_dict(load_file(folder / RATES))
+            return cls(
+                model=model,
+                rates=rates,
+                lslr=lslr,
+                inner_steps=extra["inner_steps"],
+                adaptation_steps=extra["adaptation_steps"],
+                class_weights=torch.tensor(extra["class_weights"]),
+                label_smoothing=extra["label_smoothing"],
+            )

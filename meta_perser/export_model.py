@@ -1,0 +1,59 @@
+"""A recogniser as a folder that transformers knows too."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from meta_perser.adaptation.meta_trained import RATES
+from meta_perser.inference import GradientModel
+from meta_perser.modeling_hf import write_transformers_files
+from meta_perser.recognizer.model import CONFIG, SEALED, extra_of
+from perser.export.contract import Exported, copy_safe_files
+from perser.io.checksums import seal
+
+META = """A speech emotion recogniser that was meta-trained (Meta-PerSER, arXiv 2505.16220) to become one
+person's: gradient steps with learned rates on a few clips that the person labelled move its weights."""
+
+AVERAGE = """A speech emotion recogniser trained on the labels of many listeners together; its head is
+fine-tuned on a few clips that one person labelled to become that person's."""
+
+CODE = """\
+from pathlib import Path
+
+import meta_perser.auto  # makes the Auto classes know it
+from perser.audio import load_audio
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
+
+extractor = AutoFeatureExtractor.from_pretrained("MODEL")
+model = AutoModelForAudioClassification.from_pretrained("MODEL")  # nobody's yet
+samples = load_audio(Path("clip.wav")).numpy()  # 16 kHz
+logits = model(**extractor(samples, sampling_rate=16_000, return_tensors="pt")).logits
+print(model.config.id2label[int(logits[0].argmax())], logits.softmax(dim=-1).tolist())"""
+
+METHODS = {"meta-perser": ("meta-perser",), "ssl-e": ("entire-zero", "head-few"), "linear": ("linear-few",)}
+
+
+def export_gradient_model(folder: Path, out: Path) -> Exported:
+    """A `perser.export.contract.Exporter`. Raises UserError for a model that `GradientModel` refuses."""
+    emotions = GradientModel.from_pretrained(folder).emotions
+    copy_safe_files(folder, out)
+    copy_safe_files(folder / "encoder", out / "encoder")
+    _forget_folders(out / CONFIG)
+    write_transformers_files(out, emotions)
+    seal(out, SEALED)
+    return Exported(
+        summary=META if (out / RATES).is_file() else AVERAGE,
+        transformers_code=CODE,
+        methods=METHODS,
+        trained_on=extra_of(folder).get("trained_on"),
+    )
+
+
+def _forget_folders(config: Path) -> None:
+    """Of the encoder that training began with, the folder's own name alone: the rest is this machine's."""
+    content = json.loads(config.read_text(encoding="utf-8"))
+    encoder = content["extra"].get("encoder")
+    if encoder is not None and Path(encoder["name"]).expanduser().is_dir():
+        encoder["name"] = Path(encoder["name"]).expanduser().resolve().name
+        config.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,93 @@
+"""The gradient route on waveforms: what `perser.recognizer` asks of it.
+
+A meta-trained model adapts as `meta-perser` does, SSL-E (or the linear model) as `head-few` does: with the
+rate that was chosen for its head. What makes either one person's are the weights that moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+from torch import Tensor
+
+from meta_perser.adaptation.meta_trained import RATES, MetaPerSER
+from meta_perser.adaptation.personalizer import GradientPersonalizer, RecognizerPredictor, embeddings
+from meta_perser.baselines import fine_tuning
+from meta_perser.recognizer.batches import ClipSource
+from meta_perser.recognizer.model import EmotionRecognizer, extra_of
+from perser.episodes.episode import Support
+from perser.errors import UserError, unless_damaged
+from perser.inference.clips import Waveforms
+from perser.labels import Emotions, EmotionSet
+
+
+class GradientModel:
+    """A trained recogniser, and how it is adapted (`perser.inference.route_model.RouteModel`)."""
+
+    route: ClassVar[str] = "meta-perser"
+
+    def __init__(
+        self, model: EmotionRecognizer, personalizer: Callable[[ClipSource], GradientPersonalizer]
+    ) -> None:
+        self.model = model.eval()
+        self._personalizer = personalizer
+
+    @classmethod
+    def from_pretrained(cls, folder: Path) -> Self:
+        """Raises UserError for a model without a head that could be fine-tuned (the one of `multi-few`)."""
+        if (folder / RATES).is_file():
+            trained = MetaPerSER.from_pretrained(folder)
+            return cls(trained.model, trained.personalizer)
+        extra = extra_of(folder)
+        with unless_damaged(f"the model in {folder}", "train it again"):
+            chosen = extra["fine_tune"].get("head")
+        if chosen is None:
+            raise UserError(
+                f"the model in {folder} has no head of its own: give SSL-E's or a meta-trained one"
+            )
+        model = EmotionRecognizer.from_pretrained(folder)
+        with unless_damaged(f"the model in {folder}", "train it again"):
+            model.set_scope(chosen["scope"])
+            rate = float(chosen["rate"])
+        return cls(model, lambda source: fine_tuning(model, source, rate, extra))
+
+    @property
+    def emotions(self) -> EmotionSet:
+        return self.model.emotions
+
+    def fingerprint(self) -> str:
+        return self.model.fingerprint()
+
+    def to(self, device: str) -> None:
+        self.model.to(device)
+
+    def hear(self, clips: Waveforms) -> ClipSource:
+        return ClipSource(clips, self.model, cache=None)
+
+    def represent(self, heard: ClipSource, names: Sequence[str]) -> np.ndarray:
+        return embeddings(self.model, heard, names).cpu().numpy()
+
+    def enrol(self, heard: ClipSource, support: Support) -> dict[str, Tensor]:
+        weights = self._personalizer(heard).personalize(support).weights
+        return {name: one.detach() for name, one in weights.items()}
+
+    def predictor(self, tensors: Mapping[str, Tensor], labels: Sequence[Emotions]) -> GradientPredictor:
+        moving = {name: (one.shape, one.dtype) for name, one in self.model.moving_parameters().items()}
+        if tensors and {name: (one.shape, one.dtype) for name, one in tensors.items()} != moving:
+            raise UserError("its weights are not those that the model moves")
+        device = self.model.layer_logits.device
+        return GradientPredictor(self.model, {name: one.to(device) for name, one in tensors.items()})
+
+
+class GradientPredictor:
+    """The recogniser with one person's weights, or with its own."""
+
+    def __init__(self, model: EmotionRecognizer, weights: dict[str, Tensor]) -> None:
+        self._model = model
+        self._weights = weights
+
+    def predict_proba(self, heard: ClipSource, names: Sequence[str]) -> np.ndarray:
+        return RecognizerPredictor(self._model, heard, self._weights).predict_proba(names)

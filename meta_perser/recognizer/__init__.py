@@ -1,0 +1,1 @@
+"""TODO(reorg): meta_perser.recognizer."""

@@ -1,0 +1,219 @@
+"""The recogniser: encoder trunk -> weighted layer sum -> mean over time -> two linear layers.
+
+Meta-PerSER, section 2.1 (the s3prl recipe). The time mean is taken before the layer sum: both are linear,
+so they commute, and hidden states below the lowest moving layer are needed as means alone, which a cache
+holds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from meta_perser.options import CONFIG
+from meta_perser.recognizer.clip_batch import Bucket, ClipBatch
+from meta_perser.recognizer.scope import lora_rank, lowest_moving_layer, refuse_below_windows
+from perser.encoders.encoder import SpeechEncoder, mean_pool
+from perser.encoders.lora import is_adapter
+from perser.errors import UserError, unless_damaged
+from perser.io.checksums import check_seal, seal
+from perser.io.json_files import read_json
+from perser.labels import EmotionSet
+
+MARKER = CONFIG
+"""The file that every folder of such a model has."""
+
+WEIGHTS = "recogniser.safetensors"
+
+SEALED = (CONFIG, "*.safetensors", "encoder/*")
+"""The files that make such a model what it is (`perser.seal`)."""
+
+_FIELDS = ("emotions", "scope", "head_size", "kept_layers", "frame_window", "logit_scale", "extra")
+
+
+class EmotionRecognizer(nn.Module):
+    """Logits over the emotions from a `ClipBatch` made for the same scope.
+
+    Args:
+        encoder: the speech encoder; its front-end stays frozen.
+        emotions: the classes.
+        scope: what moves (see `meta_perser.scope`); everything else has requires_grad False.
+        head_size: width of the first linear layer (256 in s3prl).
+        kept_layers: how many of the lowest layers stay as they came, in all training of this model and of
+            those that start from it: what they give is read from disk; None: none do.
+        frame_window: frames whose mean enters the layers above those; `ClipSource` takes it.
+        logit_scale: whether the logits are multiplied by a scale that moves with the head (not in the paper):
+            one number for how sharply a person tells emotions apart, as the biases are for how readily each
+            is given.
+    """
+
+    def __init__(
+        self,
+        encoder: SpeechEncoder,
+        emotions: EmotionSet,
+        scope: str = "all",
+        head_size: int = 256,
+        kept_layers: int | None = None,
+        frame_window: int = 1,
+        logit_scale: bool = False,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.emotions = emotions
+        self.kept_layers = kept_layers
+        self.frame_window = frame_window
+        self.trained_parameters = 0
+        """How many moved in the training that it was loaded from."""
+        states = encoder.num_layers + 1
+        self.layer_logits = nn.Parameter(torch.zeros(states))
+        self.projector = nn.Linear(encoder.hidden_size, head_size)
+        self.classifier = nn.Linear(head_size, len(emotions))
+        # Of one dimension: what has none cannot lie in shares.
+        self.log_scale = nn.Parameter(torch.zeros(1)) if logit_scale else None
+        # Hidden states differ in scale by orders of magnitude from one dimension to the next; one gradient
+        # step size for all of them needs them standardised. Fitted once on training utterances.
+        self.register_buffer("state_mean", torch.zeros(states, encoder.hidden_size))
+        self.register_buffer("state_scale", torch.ones(states, encoder.hidden_size))
+        self.set_scope(scope)
+
+    def lowest_of(self, scope: str) -> int | None:
+        """The lowest layer that a scope moves, as of `lowest_moving_layer`. Raises UserError for what is no
+        scope of this encoder, or moves layers below those that read means of several frames."""
+        lowest = lowest_moving_layer(scope, self.encoder.num_layers)
+        refuse_below_windows(scope, lowest, self.kept_layers, self.frame_window)
+        return lowest
+
+    def set_scope(self, scope: str) -> None:
+        """Choose what moves from now on. Adapters come with the scope `lora` and are merged into the
+        encoder's weights when it is left: the logits stay the same. Raises UserError as `lowest_of`."""
+        self.lowest = self.lowest_of(scope)
+        self.scope = scope
+        rank = lora_rank(scope)
+        self.encoder.set_adapters(rank, start=self.lowest or 0)
+        if rank is None:
+            moving = self.encoder.trunk_parameters(start=self.lowest)
+        else:
+            moving = self.encoder.adapter_parameters()
+        self.requires_grad_(False)
+        head = [self.projector, self.classifier]
+        for parameter in (*moving, *(one for linear in head for one in linear.parameters())):
+            parameter.requires_grad_(True)
+        self.layer_logits.requires_grad_(scope != "linears")
+        if self.log_scale is not None:
+            self.log_scale.requires_grad_(scope != "linears")
+
+    def moving_parameters(self) -> dict[str, nn.Parameter]:
+        """Name to parameter of everything that moves, in a fixed order: theta of MAML."""
+        return {name: one for name, one in self.named_parameters() if one.requires_grad}
+
+    def standardise(self, pooled: Tensor) -> None:
+        """Fit the standardisation of hidden states to `pooled` (num_utterances, L + 1, D)."""
+        self.state_mean.copy_(pooled.mean(dim=0))
+        self.state_scale.copy_(pooled.std(dim=0).clamp(min=1e-3))
+
+    def embed(self, batch: ClipBatch) -> Tensor:
+        """One embedding an utterance: the weighted layer sum of time means, (B, D)."""
+        states = (self._pooled_states(batch) - self.state_mean) / self.state_scale
+        return torch.einsum("l,bld->bd", self.layer_logits.softmax(dim=0), states)
+
+    def forward(self, batch: ClipBatch) -> Tensor:
+        """Logits (B, num_emotions)."""
+        logits = self.classifier(self.projector(self.embed(batch)))
+        return logits if self.log_scale is None else self.log_scale.exp() * logits
+
+    def _pooled_states(self, batch: ClipBatch) -> Tensor:
+        if not batch.buckets:
+            return batch.lower
+        means = torch.cat([self._moving_means(bucket) for bucket in batch.buckets])
+        order = torch.cat([bucket.places for bucket in batch.buckets]).argsort()
+        return torch.cat([batch.lower, means[order]], dim=1)
+
+    def _moving_means(self, bucket: Bucket) -> Tensor:
+        if self.lowest is None:
+            moving = self.encoder.hidden_states(bucket.frames, bucket.mask)
+        else:
+            moving = self.encoder.run_layers(bucket.frames, bucket.mask, start=self.lowest)
+        return torch.stack([mean_pool(hidden, bucket.mask) for hidden in moving], dim=1)
+
+    def save_pretrained(self, folder: Path, **extra: object) -> None:
+        """Write `encoder/` (transformers layout, without adapters), the weights of head and adapters, and a
+        JSON that `from_pretrained` and `extra_of` read."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.encoder.save_pretrained(folder / "encoder")
+        own = {name: value.contiguous() for name, value in self.state_dict().items() if _is_own(name)}
+        save_file(own, folder / WEIGHTS)
+        config = {
+            "emotions": self.emotions.names,
+            "scope": self.scope,
+            "head_size": self.projector.out_features,
+            "kept_layers": self.kept_layers,
+            "frame_window": self.frame_window,
+            "logit_scale": self.log_scale is not None,
+            "extra": extra,
+        }
+        (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+        seal(folder, SEALED)
+
+    def fingerprint(self) -> str:
+        """sha256 over every weight and setting that the logits depend on."""
+        window = f"{self.frame_window} frames from {self.kept_layers}" if self.frame_window > 1 else ""
+        digest = hashlib.sha256((self.encoder.fingerprint("all") + window).encode())
+        for name, value in sorted(self.state_dict().items()):
+            if _is_own(name):
+                digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+                digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+    @classmethod
+    def from_pretrained(cls, folder: Path) -> EmotionRecognizer:
+        """Load what `save_pretrained` wrote. Raises UserError where the folder holds no recogniser."""
+        config = _read_config(folder)
+        check_seal(Path(folder))
+        with unless_damaged(f"the model in {folder}", "train it again"):
+            model = cls(
+                SpeechEncoder.from_name(str(Path(folder) / "encoder")),
+                EmotionSet(tuple(config["emotions"])),
+                config["scope"],
+                config["head_size"],
+                config["kept_layers"],
+                config["frame_window"],
+                config["logit_scale"],
+            )
+            weights = load_file(Path(folder) / WEIGHTS)
+            if "log_scale" in weights:
+                weights["log_scale"] = weights["log_scale"].reshape(1)  # models have been saved with a scalar
+            missing, unexpected = model.load_state_dict(weights, strict=False)
+        if unexpected or any(map(_is_own, missing)):
+            raise UserError(f"{folder}: {WEIGHTS} does not fit {CONFIG}: train it again")
+        model.trained_parameters = sum(one.numel() for one in model.moving_parameters().values())
+        return model
+
+
+def _is_own(name: str) -> bool:
+    """Whether a weight is the recogniser's and not the encoder's, which is saved apart."""
+    return not name.startswith("encoder.") or is_adapter(name)
+
+
+def extra_of(folder: Path) -> dict:
+    """What was saved beside the weights: rates, steps, loss weights."""
+    extra = _read_config(folder)["extra"]
+    if not isinstance(extra, dict):
+        raise UserError(f"{Path(folder) / CONFIG} is damaged (extra): train the model again")
+    return extra
+
+
+def _read_config(folder: Path) -> dict:
+    path = Path(folder) / CONFIG
+    if not path.exists():
+        raise UserError(
+            f"{folder} holds no {CONFIG}: train a model there with `perser pretrain` or `perser meta-train`"
+        )
+    config = read_json(path)
+    if missing := [name for name in _FIELDS if name not in (config or ())]:
+        raise UserError(f"{path} is damaged (no {missing[0]}): train the model again")
+    return config

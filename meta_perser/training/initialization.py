@@ -1,0 +1,85 @@
+"""The recogniser that meta-training begins with (INI, Meta-PerSER 2.3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from meta_perser.adaptation.lslr import make_rates
+from meta_perser.adaptation.meta_trained import MetaPerSER
+from meta_perser.options import Init, InnerOptions, LslrOptions
+from meta_perser.recognizer.batches import standardise
+from meta_perser.recognizer.model import EmotionRecognizer, extra_of
+from perser.encoders.encoder import SpeechEncoder
+from perser.encoders.feature_cache import Recordings
+from perser.episodes.episode import Task
+from perser.errors import UserError
+
+
+def start_point(
+    ssl_e: Path,
+    init: Init,
+    scope: str,
+    inner: InnerOptions,
+    lslr: LslrOptions,
+    tasks: Sequence[Task],
+    recordings: Recordings,
+    cache: Path,
+    device: torch.device,
+) -> MetaPerSER:
+    """Untrained Meta-PerSER: SSL-E, or the plain encoder with a fresh head, with every rate at its start.
+
+    Either way the loss's weights, and the initial rate where `inner.rate` is none, are those that SSL-E was
+    trained and fine-tuned with. Raises UserError where `ssl_e` holds another model.
+    """
+    extra = extra_of(ssl_e)
+    parts = extra.get("fine_tune", {})
+    if "entire" not in parts:  # a meta-trained model, or that of Linear-Few or Multi-Few
+        raise UserError(
+            f"ssl_e: {ssl_e} holds another model: give the folder of `perser pretrain --target ssl-e`"
+        )
+    model = EmotionRecognizer.from_pretrained(ssl_e)
+    if init == "encoder":
+        model = _plain(model, ssl_e, extra, tasks, recordings, cache, device)
+    model.set_scope(scope)
+    model.to(device)
+    tuned = {one["scope"]: one["rate"] for one in parts.values()}
+    rate = tuned.get(scope, parts["entire"]["rate"]) if inner.rate is None else inner.rate
+    return MetaPerSER(
+        model=model,
+        rates=make_rates(list(model.moving_parameters()), inner.steps, rate, lslr).to(device),
+        lslr=lslr,
+        inner_steps=inner.steps,
+        adaptation_steps=inner.adaptation_steps,
+        class_weights=torch.tensor(extra["class_weights"], device=device),
+        label_smoothing=extra["label_smoothing"],
+    )
+
+
+def _plain(
+    trained: EmotionRecognizer,
+    ssl_e: Path,
+    extra: dict,
+    tasks: Sequence[Task],
+    recordings: Recordings,
+    cache: Path,
+    device: torch.device,
+) -> EmotionRecognizer:
+    """The encoder that SSL-E began from, with a fresh head of the same shape, its hidden states standardised
+    on the training utterances as SSL-E's were."""
+    if "encoder" not in extra:
+        raise UserError(f"{ssl_e} does not say which encoder it began from: train it again for init: encoder")
+    encoder = SpeechEncoder.from_name(extra["encoder"]["name"], seed=extra["encoder"]["seed"])
+    model = EmotionRecognizer(
+        encoder,
+        trained.emotions,
+        trained.scope,
+        trained.projector.out_features,
+        trained.kept_layers,
+        trained.frame_window,
+        trained.log_scale is not None,
+    ).to(device)
+    standardise(model, sorted({one for task in tasks for one in task.utterances}), recordings, cache)
+    return model

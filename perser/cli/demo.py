@@ -1,0 +1,35 @@
+"""perser demo --model DIR [--model DIR]: a web page to label a few clips and see what that changes."""
+
+from __future__ import annotations
+
+import signal
+from threading import Event
+from types import FrameType
+
+from perser.demo.limits import Limits
+
+
+def demo(model: list[str], port: int = 7860, device: str | None = None, limits: Limits = Limits()) -> None:
+    """Open a web page, for this machine alone, to label a few clips and see what that changes.
+
+    Args:
+        model: a trained model of either route, such as runs/quickstart/models/speech-lm, or an exported one's
+            name on the Hugging Face Hub; may be said again, to see several beside one another.
+        port: of the page's address, http://127.0.0.1:PORT; 0: any that is free.
+        device: where to compute, such as cuda or cpu; none: the GPU if there is one.
+        limits: what the page accepts.
+    """
+    from perser.errors import require
+
+    require("gradio", "demo", "perser demo")
+    from perser.demo.loading import load_models
+    from perser.demo.serving import serving
+
+    signal.signal(signal.SIGTERM, _stop)  # ended in whichever way, it leaves no file behind
+    with serving(load_models(model, device), limits, port) as address:
+        print(f"{', '.join(model)}: open {address} in a browser; Ctrl+C ends it", flush=True)
+        Event().wait()
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,27 @@
+"""perser enroll --model DIR --examples FILE.csv --out FILE: a person's own recogniser, kept as a profile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def enroll(
+    model: str, examples: Path, out: Path, keep_audio: bool = False, device: str | None = None
+) -> None:
+    """Learn one person from a few labelled clips, and keep it as a profile.
+
+    Args:
+        model: a trained model of either route, such as runs/quickstart/models/speech-lm, or an exported one's
+            name on the Hugging Face Hub.
+        examples: a CSV file with the columns path (relative to it) and emotions (several between ;).
+        out: the profile to write: one file, without audio.
+        keep_audio: whether the clips themselves go into the profile too.
+        device: where to compute, such as cuda or cpu; none: the GPU if there is one.
+    """
+    from perser.inference.clips import read_examples
+    from perser.inference.recognizer import Recognizer
+
+    pairs = read_examples(examples)
+    personal = Recognizer.from_pretrained(model, device).enroll(pairs)
+    personal.save(out, keep_audio=keep_audio)
+    print(f"{out}: {len(personal.enrolled)} enrolled; now `perser predict --profile {out} CLIP`")

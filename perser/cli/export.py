@@ -1,0 +1,40 @@
+"""perser export --model DIR --out DIR: a trained model as a folder for the Hugging Face Hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from perser.errors import UserError
+
+
+def export(
+    model: str,
+    out: Path,
+    run: Path | None = None,
+    name: str | None = None,
+    license: str | None = None,
+    language: str | None = None,
+) -> None:
+    """Make a folder for the Hugging Face Hub of a trained model: weights, settings and a model card.
+
+    It can be loaded anywhere, by `perser` and by transformers' Auto classes; upload it with
+    `hf upload OWNER/NAME DIR`.
+
+    Args:
+        model: a trained model of either route, such as runs/quickstart/models/speech-lm.
+        out: the folder to write; one that this command wrote before is replaced.
+        run: the run that trained and measured the model, for the card; none: RUN where the model is
+            RUN/models/NAME.
+        name: what the model will be called on the Hub, owner/name, for the card.
+        license: of the weights, as the Hub spells it, such as cc-by-4.0, for the card.
+        language: spoken in the recordings, such as en, or en,da, for the card.
+    """
+    from perser.export.folder import export_folder
+    from perser.io.hub import trained_model_folder
+
+    folder = trained_model_folder(model)
+    languages = tuple(filter(None, (one.strip() for one in (language or "").split(","))))
+    if (out / ".git").exists():
+        raise UserError(f"{out} is a Git repository, which would be lost: export elsewhere, and copy")
+    export_folder(folder, out, run, name=name, license=license, languages=languages)
+    print(f"{out}: read its README.md, then `hf upload {name or 'OWNER/NAME'} {out}`")

@@ -1,0 +1,42 @@
+"""perser models [--folder runs]: the trained models on this machine, and what each needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from perser.errors import UserError
+
+
+def models(folder: Path = Path("runs"), json: bool = False) -> None:
+    """List the trained models on this machine, what each stands on, and which of them work without a network.
+
+    Args:
+        folder: where to look, at any depth.
+        json: whether to print JSON instead.
+    """
+    from perser.io.model_facts import find_models
+
+    if not folder.is_dir():
+        raise UserError(f"folder: {folder} is not there: say where trained models are")
+    rows = [
+        {
+            "path": str(path),
+            "route": facts.route,
+            "emotions": list(facts.emotions),
+            "needs": facts.places,
+            "works_offline": facts.works_offline,
+        }
+        for path, facts in find_models(folder)
+    ]
+    if json:
+        from json import dumps
+
+        print(dumps(rows, indent=1, ensure_ascii=False))
+    for row in [] if json else rows:
+        needs = ", ".join(f"{name} ({place})" for name, place in row["needs"].items())
+        print(f"{row['path']} ({row['route']})")
+        print(f"    emotions: {', '.join(row['emotions'])}")
+        print(f"    stands on: {needs or 'nothing else'}")
+        print(f"    works without a network: {'yes' if row['works_offline'] else 'no'}")
+    if not rows and not json:
+        print(f"no trained model in {folder}: `perser quickstart` trains some")

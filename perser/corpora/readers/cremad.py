@@ -1,0 +1,179 @@
+"""CREMA-D (Cao et al. 2014): 91 actors say twelve sentences in six emotions, and crowd listeners label
+each clip by voice alone.
+
+    AudioWAV/1001_DFA_ANG_XX.wav           actor, sentence, acted emotion, level (any audio suffix)
+    finishedResponses.csv                  one row a response: who heard what in which clip
+    processedResults/tabulatedVotes.csv    votes per clip
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from perser.corpora.listeners import annotate, draw_listeners
+from perser.corpora.listing import (
+    INTENDED,
+    About,
+    Annotation,
+    LeftOut,
+    Listing,
+    Utterance,
+    audio_files,
+    check_layout,
+    described,
+)
+from perser.corpora.tables import rows
+from perser.errors import UserError
+from perser.labels import EmotionSet
+
+EMOTIONS = ("angry", "disgust", "fear", "happy", "neutral", "sad")
+
+LETTERS = dict(zip("ADFHNS", EMOTIONS, strict=True))
+
+CODES = dict(zip(("ANG", "DIS", "FEA", "HAP", "NEU", "SAD"), EMOTIONS, strict=True))
+
+SENTENCES = {
+    "DFA": "Don't forget a jacket.",
+    "IEO": "It's eleven o'clock.",
+    "IOM": "I'm on my way to the meeting.",
+    "ITH": "I think I have a doctor's appointment.",
+    "ITS": "I think I've seen this before.",
+    "IWL": "I would like a new alarm clock.",
+    "IWW": "I wonder what this is about.",
+    "MTI": "Maybe tomorrow it will be cold.",
+    "TAI": "The airplane is almost full.",
+    "TIE": "That is exactly what happened.",
+    "TSI": "The surface is slick.",
+    "WSI": "We'll stop in a couple of minutes.",
+}
+
+CLIP = re.compile(rf"(\d{{4}})_({'|'.join(SENTENCES)})_({'|'.join(CODES)})_[A-Z]{{1,2}}")
+
+SIMULATED = re.compile(r"simulated:([1-9]\d*)(?::([1-9]\d*))?")
+
+VOICE_ONLY = "1"
+
+VOICE_ONLY_ROWS = range(100_000, 200_000)
+
+RESPONSES = "finishedResponses.csv"
+
+VOTES = "processedResults/tabulatedVotes.csv"
+
+ABOUT = About(
+    what="acted English, 91 actors, 6 emotions; 2,443 crowd listeners who heard the voice alone, about 30 "
+    "clips each",
+    source="https://github.com/CheyneyComputerScience/CREMA-D",
+    licence="ODbL-1.0",
+    axes=("listener", "speaker"),
+    how_to_get="git lfs clone it; --root is the clone",
+)
+
+CHOICES = "simulated:N (N listeners drawn over the real votes) or intended (the acted emotion)"
+
+
+@described(ABOUT)
+def cremad(root: Path, listeners: str = "responses", seed: int = 0) -> Listing:
+    """Read CREMA-D from the folder that holds `AudioWAV/`.
+
+    Args:
+        root: the unpacked corpus.
+        listeners: `responses` (the real ones), `simulated:N` or `simulated:N:M` (N listeners drawn
+            over the real voice-only votes, M clips each; all clips without M), or `intended`.
+        seed: draws the simulated listeners; adding listeners does not change the first ones.
+    """
+    listing = ABOUT.listing("cremad", EMOTIONS, root / "AudioWAV")
+    _list_clips(root, listing)
+    simulated = SIMULATED.fullmatch(listeners)
+    if listeners == "responses":
+        _add_responses(root, listing)
+    elif listeners == INTENDED:
+        listing.annotations = [
+            Annotation(row.utterance_id, INTENDED, (_acted(row.utterance_id),)) for row in listing.utterances
+        ]
+    elif simulated:
+        count, clips = simulated.groups()
+        _add_simulated(root, listing, int(count), int(clips) if clips else None, seed)
+    else:
+        raise UserError(f"--listeners {listeners} is unknown to cremad: give responses, {CHOICES}")
+    return listing
+
+
+def _list_clips(root: Path, listing: Listing) -> None:
+    files = list(audio_files(root, "AudioWAV/*"))
+    check_layout(files, root, "CREMA-D", "audio in AudioWAV/")
+    for path in files:
+        clip = CLIP.fullmatch(path.stem)
+        if clip is None:
+            listing.left_out.append(LeftOut(path.name, "not a CREMA-D clip's name"))
+            continue
+        actor, sentence, _ = clip.groups()
+        listing.utterances.append(Utterance(path.stem, path.name, actor, "1", SENTENCES[sentence]))
+
+
+def _acted(clip: str) -> str:
+    return CODES[clip.split("_")[2]]
+
+
+def _add_responses(root: Path, listing: Listing) -> None:
+    path = root / RESPONSES
+    if not path.is_file():
+        raise UserError(f"{path} (the real listeners) is not there: give --listeners {CHOICES}")
+    for line, row in rows(path, ("localid", "queryType", "clipName", "respEmo")):
+        if row["queryType"] != VOICE_ONLY:
+            continue
+        if row["respEmo"] not in LETTERS:
+            listing.left_out.append(
+                LeftOut(f"{RESPONSES}:{line}", f"respEmo '{row['respEmo']}' is none of {', '.join(LETTERS)}")
+            )
+            continue
+        listing.annotations.append(Annotation(row["clipName"], row["localid"], (LETTERS[row["respEmo"]],)))
+
+
+def _add_simulated(root: Path, listing: Listing, count: int, clips: int | None, seed: int) -> None:
+    """Each listener has a stream of chance of its own, so more of them leave the first ones as they are."""
+    votes = _votes(root, listing)
+    names = sorted(votes)
+    if not names:
+        raise UserError(f"{root / VOTES} has no voice-only vote for any clip of AudioWAV/: is it complete?")
+    if clips is not None and clips > len(names):
+        raise UserError(f"--listeners asks for {clips} clips a listener, but only {len(names)} have votes")
+    shares = np.stack([votes[name] / votes[name].sum() for name in names])
+    style_rng, label_rng = np.random.default_rng(seed).spawn(2)
+    styles = draw_listeners(count, len(EMOTIONS), style_rng)
+    for style, rng in zip(styles, label_rng.spawn(count), strict=True):
+        heard = np.sort(rng.permutation(len(names))[:clips])
+        listing.annotations += [
+            Annotation(names[clip], style.name, EmotionSet(EMOTIONS).words(labels))
+            for clip, labels in zip(heard, annotate(style, shares[heard], rng), strict=True)
+        ]
+    listing.simulated = True
+    each = "all clips" if clips is None else f"{clips} clips each"
+    listing.notes.append(
+        f"listeners are simulated: {count} over CREMA-D's real voice-only votes, {each}, seed {seed}"
+    )
+
+
+def _votes(root: Path, listing: Listing) -> dict[str, np.ndarray]:
+    """Voice-only votes of each listed clip, float64 (num_emotions,). Rows without clip are left out by
+    name; clips without votes stay unannotated."""
+    path = root / VOTES
+    check_layout(path.is_file(), root, "CREMA-D", VOTES)
+    listed = {row.utterance_id for row in listing.utterances}
+    votes: dict[str, np.ndarray] = {}
+    for line, row in rows(path, ("", "fileName", *LETTERS)):
+        try:
+            if int(row[""]) not in VOICE_ONLY_ROWS:
+                continue
+            count = np.array([float(row[letter]) for letter in LETTERS])
+        except (TypeError, ValueError):
+            count = np.zeros(len(LETTERS))
+        if row["fileName"] not in listed:
+            listing.left_out.append(LeftOut(f"{VOTES}:{line} ({row['fileName']})", "votes without a clip"))
+        elif not (count.min() >= 0 and 0 < count.sum() < np.inf):
+            listing.left_out.append(LeftOut(f"{VOTES}:{line}", "its votes are not counts"))
+        else:
+            votes[row["fileName"]] = count
+    return votes

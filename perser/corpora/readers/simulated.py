@@ -1,0 +1,157 @@
+"""perser prepare simulated --out corpora/simulated
+
+A corpus that is simulated throughout, to try everything in minutes and without a download: eSpeak NG speaks,
+and simulated listeners label what is in the audio. Figures on it say that the code works, not how well a
+method hears people. The same seed gives the same corpus, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from tqdm import tqdm
+
+from perser.audio import SAMPLE_RATE
+from perser.corpora.espeak import Delivery, Espeak
+from perser.corpora.expression import PROTOTYPES, draw_expressions, draw_speaker, vote_shares
+from perser.corpora.listeners import annotate, draw_listeners
+from perser.corpora.listing import About, Annotation, Listing, Utterance, described
+from perser.errors import UserError
+from perser.labels import EmotionSet
+
+EMOTIONS = EmotionSet(tuple(PROTOTYPES))
+
+SENTENCES = (
+    "The bus stops here.",
+    "She opened the window.",
+    "It is nearly eleven.",
+    "The keys are outside.",
+    "He works on Monday.",
+    "My coat is green.",
+    "They painted the door.",
+    "The shop sells paper.",
+    "We live near here.",
+    "The letter came today.",
+    "His brother plays chess.",
+    "The water is cold.",
+    "I left it there.",
+    "The road goes north.",
+    "She bought some bread.",
+    "The train was full.",
+)
+"""Short and without an emotion of their own."""
+
+ABOUT = About(
+    what="simulated English, 40 eSpeak NG voices, 6 emotions; 128 simulated listeners: to try everything, "
+    "not to measure how well a method hears people",
+    source="simulated by perser: eSpeak NG speech",
+    licence="free to use: generated, no one's recording or answer is in it",
+    axes=("listener", "speaker"),
+    how_to_get="nothing to get: pip install 'perser[quickstart]' speaks it",
+)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One utterance to be spoken, and the votes (num_emotions,) that its delivery earns."""
+
+    utterance: Utterance
+    delivery: Delivery
+    votes: np.ndarray
+
+
+@described(ABOUT)
+def simulated(
+    audio_out: Path,
+    speakers: int = 40,
+    sentences: int = 10,
+    listeners: int = 128,
+    clips_per_listener: int = 1200,
+    seed: int = 0,
+) -> Listing:
+    """Simulated speech by eSpeak NG and simulated listeners: no download, every label made up.
+
+    Every speaker says every sentence once in every emotion. More speakers, sentences or listeners leave
+    the earlier speakers' clips and the earlier listeners' ways of hearing as they were.
+
+    Args:
+        audio_out: Folder to write the clips to (16 kHz, mono, 16-bit wav).
+        speakers: How many speakers, each with a voice and ways to express an emotion.
+        sentences: How many sentences, 16 at most.
+        listeners: How many listeners, each with a bias, a sharpness and a breadth of their own.
+        clips_per_listener: How many clips a listener labels, as evenly over the speakers as possible; all
+            clips where there are fewer.
+        seed: The corpus is the same, bit for bit, for the same seed.
+    """
+    _check(speakers, sentences, listeners, clips_per_listener)
+    speaker_rng, style_rng, label_rng = np.random.default_rng(seed).spawn(3)
+    clips = draw_clips(speakers, sentences, speaker_rng)
+    with Espeak() as espeak:
+        for clip in tqdm(clips, desc="Simulating speech", unit="clip", disable=None):
+            path = audio_out / clip.utterance.audio
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, espeak.say(clip.utterance.text, clip.delivery), SAMPLE_RATE, "PCM_16")
+    annotations: list[Annotation] = []
+    styles = draw_listeners(listeners, len(EMOTIONS), style_rng)
+    for style, rng in zip(styles, label_rng.spawn(listeners), strict=True):
+        heard = [clips[index] for index in draw_share(len(clips), speakers, clips_per_listener, rng)]
+        labels = annotate(style, np.stack([clip.votes for clip in heard]), rng)
+        annotations += [
+            Annotation(clip.utterance.utterance_id, style.name, EMOTIONS.words(row))
+            for clip, row in zip(heard, labels, strict=True)
+        ]
+    return Listing(
+        name="simulated",
+        emotions=EMOTIONS.names,
+        audio_root=audio_out,
+        utterances=[clip.utterance for clip in clips],
+        annotations=annotations,
+        source=f"{ABOUT.source}, seed {seed}",
+        licence=ABOUT.licence,
+        simulated=True,
+        notes=[
+            f"simulated speech: {speakers} eSpeak NG voices; an emotion is pitch, range, rate and loudness",
+            f"simulated listeners: {listeners} drawn styles label what the delivery of a clip suggests",
+        ],
+    )
+
+
+def draw_clips(speakers: int, sentences: int, rng: np.random.Generator) -> list[Clip]:
+    """Every speaker's every sentence in every emotion, in this order."""
+    clips: list[Clip] = []
+    for index, child in enumerate(rng.spawn(speakers)):
+        speaker = draw_speaker(index, child)
+        expressions = draw_expressions(speaker, sentences, child)
+        deliveries = [
+            speaker.deliver(expression) for expression in expressions.reshape(-1, expressions.shape[-1])
+        ]
+        votes = vote_shares(np.stack([speaker.expressed(delivery) for delivery in deliveries]))
+        names = _utterances(speaker.name, speaker.session, sentences)
+        clips += [Clip(*clip) for clip in zip(names, deliveries, votes, strict=True)]
+    return clips
+
+
+def draw_share(num_clips: int, speakers: int, share: int, rng: np.random.Generator) -> np.ndarray:
+    """Sorted indices (at most `share`) of the clips that a listener hears, as many of every speaker, give
+    or take one. `num_clips` clips lie speaker by speaker."""
+    clips = rng.permuted(np.arange(num_clips).reshape(speakers, -1), axis=1)
+    rounds = rng.permuted(clips, axis=0).T  # whose clip is left out of the last round is chance
+    return np.sort(rounds.reshape(-1)[:share])
+
+
+def _utterances(speaker: str, session: str, sentences: int) -> Iterator[Utterance]:
+    for number, text in enumerate(SENTENCES[:sentences]):
+        for emotion in EMOTIONS.names:
+            name = f"{speaker}_{number:02d}_{emotion}"
+            yield Utterance(name, f"{speaker}/{name}.wav", speaker, session, text)
+
+
+def _check(speakers: int, sentences: int, listeners: int, clips_per_listener: int) -> None:
+    if min(speakers, sentences, listeners, clips_per_listener) < 1:
+        raise UserError("a simulated corpus needs at least one speaker, sentence, listener and clip each")
+    if sentences > len(SENTENCES):
+        raise UserError(f"a simulated corpus has {len(SENTENCES)} sentences at most, not {sentences}")

@@ -1,0 +1,320 @@
+"""Encode once: encoder outputs of a whole corpus on disk, shared by both routes.
+
+    store = cached_features(corpus.recordings, encoder, "pooled", Path("cache"))
+    store["1001_DFA_ANG_XX"]       # float32 tensor (L + 1, D)
+    store.stack(utterance_ids)     # (n, L + 1, D)
+
+Levels, all float32 (a second of speech is 50 frames):
+    frontend     the frozen front-end's frames (T, F): what adapting trunks read; 100 kB a second for F = 512
+    pooled       the mean over time of every hidden state (L + 1, D)
+    pooled:<n>   the same of hidden states 0 to n alone (n + 1, D)
+    layer:<n>    hidden state n frame by frame (T, D); 0 is the trunk's entrance, L the model's output
+    windows:<n>  the mean of every hidden state over each n frames (ceil(T / n), L + 1, D), the last window
+                 being shorter where T is no multiple of n
+
+A store is a folder `<level>-<key>/` with `features.npy` (all utterances' rows one after the other) and
+`index.json`. The key covers the recordings and the weights that the level depends on, so that changed
+audio or a changed encoder never meets old features; encoders that differ above layer n alone share the
+stores of `frontend`, `pooled:<n>` and `layer:<n>`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate
+from pathlib import Path
+from typing import BinaryIO, Protocol, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from perser.encoders.encoder import SpeechEncoder, mean_pool, pad, window_means
+from perser.encoders.parallel_build import made_in_parts
+from perser.errors import UserError, unless_damaged
+
+Level = str
+"""`frontend`, `pooled`, `pooled:<n>`, `layer:<n>` or `windows:<n>`."""
+
+_FORMAT = 1  # part of every key: raise it when what is stored changes
+
+# Seconds of padded audio in a batch: a CPU is no faster with more (it runs out of cache), a GPU is.
+_CPU_BATCH_SECONDS = 20.0
+
+_GPU_BATCH_SECONDS = 400.0
+
+_COPY_BYTES = 1 << 24
+
+
+class Recordings(Protocol):
+    """The audio of a corpus, as far as encoding needs it (`perser.corpora.corpus.Recordings`)."""
+
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def utterance_ids(self) -> Sequence[str]: ...
+    def duration(self, utterance_id: str) -> float: ...  # seconds
+    def waveform(self, utterance_id: str) -> Tensor: ...  # (num_samples,) at 16 kHz
+
+
+class FeatureStore:
+    """One level of features of one corpus: all utterances' rows, and where each one's are."""
+
+    def __init__(
+        self,
+        level: Level,
+        rows: np.ndarray,
+        spans: Iterable[tuple[str, int, int]],
+        checksums: Sequence[int] | None = None,
+    ) -> None:
+        """`spans`: of each utterance its id, its first row and how many it has. `checksums`: CRC-32 of their
+        rows, in the same order; none: they are not checked."""
+        self.level = level
+        self._rows = rows
+        self._spans = {utterance_id: (start, count) for utterance_id, start, count in spans}
+        self._unchecked = dict(zip(self._spans, checksums or (), strict=False))
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """A store on disk, memory-mapped: opens at once and reads only what is asked for."""
+        with unless_damaged(f"the feature cache {folder}", "delete it"):
+            index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+            rows = np.load(folder / "features.npy", mmap_mode="r", allow_pickle=False)
+            spans, checksums = index["spans"], index.get("crc32")
+            if not (isinstance(rows, np.memmap) and rows.dtype == np.float32 and rows.ndim >= 2):
+                raise ValueError("features.npy holds no table of float32")
+            if not all(0 <= start <= start + count <= len(rows) for _, start, count in spans):
+                raise ValueError("index.json names rows that are not there")
+            if checksums is not None and len(checksums) != len(spans):
+                raise ValueError("index.json has not as many checksums as utterances")
+            return cls(index["level"], rows, spans, checksums)
+
+    @classmethod
+    def of(cls, level: Level, features: Mapping[str, np.ndarray]) -> Self:
+        """A store in memory, from each utterance's features by id."""
+        starts = accumulate((len(one) for one in features.values()), initial=0)
+        spans = [
+            (name, start, len(one)) for (name, one), start in zip(features.items(), starts, strict=False)
+        ]
+        rows = np.concatenate(list(features.values())) if features else np.zeros((0,), dtype=np.float32)
+        return cls(level, rows, spans)
+
+    def __len__(self) -> int:
+        return len(self._spans)
+
+    def __contains__(self, utterance_id: object) -> bool:
+        return utterance_id in self._spans
+
+    def __getitem__(self, utterance_id: str) -> Tensor:
+        """A float32 copy: (T, F), (L + 1, D), (T, D) or (ceil(T / n), L + 1, D) by level. Raises KeyError for
+        an unknown id, UserError where the file is not what was written (checked when it is first read)."""
+        start, rows = self._spans[utterance_id]
+        features = np.array(self._rows[start : start + rows])
+        checksum = self._unchecked.pop(utterance_id, None)
+        if checksum is not None and zlib.crc32(features) != checksum:
+            where = getattr(self._rows, "filename", "")
+            raise UserError(f"the feature cache {where} is damaged ('{utterance_id}'): delete it")
+        return torch.from_numpy(features)
+
+    def num_rows(self, utterance_id: str) -> int:
+        """How many rows `self[utterance_id]` has, without reading them."""
+        return self._spans[utterance_id][1]
+
+    def stack(self, utterance_ids: Sequence[str]) -> Tensor:
+        """The `pooled` features of several utterances: (n, L + 1, D).
+
+        Raises ValueError at the frame-by-frame levels, whose utterances differ in length: `pad` those.
+        """
+        if not self.level.startswith("pooled"):
+            raise ValueError(f"'{self.level}' features differ in length: use perser.encoders.encoder.pad")
+        return torch.stack([self[utterance_id] for utterance_id in utterance_ids])
+
+
+def cached_features(
+    recordings: Recordings, encoder: SpeechEncoder, level: Level, cache: Path | None
+) -> FeatureStore:
+    """The store of these recordings' features at this level, computed with a progress bar if `cache` has
+    none; several processes share the utterances out. It appears in one rename: a stopped run leaves none.
+    Without a `cache` it is in memory alone. An encoder's adapters have no part in it.
+
+    Raises UserError for an unknown level, or for an utterance whose features are not finite.
+    """
+    _check_level(level, encoder.num_layers)
+    if cache is None:
+        with encoder.without_adapters():
+            return FeatureStore.of(
+                level, dict(_encoded(recordings, encoder, level, _batches(recordings, encoder)))
+            )
+    folder = cache / f"{level.replace(':', '-')}-{_key(recordings, encoder, level)}"
+    if not folder.is_dir():
+        cache.mkdir(parents=True, exist_ok=True)
+
+        def write(number: int, count: int, part: Path) -> None:
+            with encoder.without_adapters():
+                _write(recordings, encoder, level, part, slice(number, None, count))
+
+        made_in_parts(folder, write, _join)
+    store = FeatureStore.open(folder)
+    if store.level != level or any(one not in store for one in recordings.utterance_ids):
+        raise UserError(f"the feature cache {folder} is damaged (utterances are missing): delete it")
+    return store
+
+
+def encode_clips(encoder: SpeechEncoder, waveforms: Sequence[Tensor], level: Level) -> list[Tensor]:
+    """The features that a store of this level would hold of these waveforms (num_samples,), one tensor each,
+    on the encoder's device. Raises UserError for an unknown level."""
+    _check_level(level, encoder.num_layers)
+    with torch.no_grad():
+        return list(_encode(encoder, list(waveforms), level))
+
+
+def _check_level(level: Level, num_layers: int) -> None:
+    if level in ("frontend", "pooled"):
+        return
+    kind, _, number = level.partition(":")
+    known = number.isdecimal() and (
+        (kind in ("layer", "pooled") and int(number) <= num_layers)
+        or (kind == "windows" and int(number) >= 1)
+    )
+    if not known:
+        raise UserError(
+            f"unknown feature level '{level}': frontend, pooled, pooled:N or layer:N with N from 0 to "
+            f"{num_layers}, or windows:N with N from 1"
+        )
+
+
+def _key(recordings: Recordings, encoder: SpeechEncoder, level: Level) -> str:
+    kind, _, number = level.partition(":")
+    part = "frontend" if kind == "frontend" else "all"
+    if number and kind in ("layer", "pooled"):
+        part = int(number)
+    parts = [_FORMAT, recordings.fingerprint, encoder.fingerprint(part), level]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+
+
+def _write(recordings: Recordings, encoder: SpeechEncoder, level: Level, folder: Path, chosen: slice) -> None:
+    """Encodes the utterances of the chosen batches, the longest first, into the folder's two files."""
+    row_shape: tuple[int, ...] = (encoder.front_size if level == "frontend" else encoder.hidden_size,)
+    if level.startswith("windows:"):
+        row_shape = (encoder.num_layers + 1, *row_shape)
+    batches = _batches(recordings, encoder)[chosen]
+    spans: list[tuple[str, int, int]] = []
+    checksums: list[int] = []
+    row = 0
+    with (
+        (folder / "features.npy").open("wb") as file,
+        tqdm(total=sum(map(len, batches)), desc=f"encoding ({level})", unit="utt") as progress,
+    ):
+        _write_header(file, (row, *row_shape))
+        for utterance_id, features in _encoded(recordings, encoder, level, batches):
+            file.write(features.data)
+            spans.append((utterance_id, row, len(features)))
+            checksums.append(zlib.crc32(features))
+            row += len(features)
+            progress.update()
+        _write_header(file, (row, *row_shape))
+    index = {"level": level, "encoder": encoder.name, "spans": spans, "crc32": checksums}
+    (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
+
+
+def _join(parts: Sequence[Path], folder: Path) -> None:
+    """One store of the parts' rows, one part after the other."""
+    spans: list[tuple[str, int, int]] = []
+    checksums: list[int] = []
+    first = 0
+    with (folder / "features.npy").open("wb") as file:
+        for part in parts:
+            with (part / "features.npy").open("rb") as own:
+                np.lib.format.read_magic(own)
+                (rows, *row_shape), *_ = np.lib.format.read_array_header_1_0(own)
+                if not first:
+                    _write_header(file, (0, *row_shape))
+                shutil.copyfileobj(own, file, _COPY_BYTES)
+            index = json.loads((part / "index.json").read_text(encoding="utf-8"))
+            spans += [(utterance_id, first + row, count) for utterance_id, row, count in index["spans"]]
+            checksums += index["crc32"]
+            first += rows
+        _write_header(file, (first, *row_shape))
+    index |= {"spans": spans, "crc32": checksums}
+    (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
+
+
+def _encoded(
+    recordings: Recordings, encoder: SpeechEncoder, level: Level, batches: list[list[str]]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """These utterances' features, float32 and contiguous."""
+    for utterance_ids, waveforms in _decoded(recordings, batches):
+        with torch.inference_mode():
+            encoded = _encode(encoder, waveforms, level)
+        for utterance_id, features in zip(utterance_ids, encoded, strict=True):
+            if not torch.isfinite(features).all():
+                raise UserError(f"the encoder '{encoder.name}' gives non-finite values for '{utterance_id}'")
+            yield utterance_id, features.float().cpu().contiguous().numpy()
+
+
+def _encode(encoder: SpeechEncoder, waveforms: list[Tensor], level: Level) -> list[Tensor] | Tensor:
+    """The features of a batch, one tensor (rows, ...) an utterance."""
+    clips = encoder.frontend(waveforms)
+    if level == "frontend":
+        return clips
+    frames, mask = pad(clips)
+    if level == "pooled":
+        return torch.stack([mean_pool(state, mask) for state in encoder.hidden_states(frames, mask)], dim=1)
+    kind, _, number = level.partition(":")
+    if kind == "windows":
+        states = torch.stack(encoder.hidden_states(frames, mask), dim=2)  # (B, T, L + 1, D)
+        return [
+            window_means(state[: len(clip)], int(number)) for state, clip in zip(states, clips, strict=True)
+        ]
+    states = [encoder.embed(frames, mask)]
+    if int(number):
+        states += encoder.run_layers(states[0], mask, stop=int(number))
+    if kind == "pooled":
+        return torch.stack([mean_pool(state, mask) for state in states], dim=1)
+    return [state[: len(clip)] for state, clip in zip(states[-1], clips, strict=True)]
+
+
+def _batches(recordings: Recordings, encoder: SpeechEncoder) -> list[list[str]]:
+    """All utterances, those of similar length together, so many seconds a batch with its padding as suit the
+    encoder's device.
+
+    The longest come first: what does not fit into memory fails at once, and the time left is not
+    underestimated.
+    """
+    lengths = {utterance_id: recordings.duration(utterance_id) for utterance_id in recordings.utterance_ids}
+    seconds = _CPU_BATCH_SECONDS if encoder.model.device.type == "cpu" else _GPU_BATCH_SECONDS
+    batches: list[list[str]] = []
+    for utterance_id in sorted(lengths, key=lambda uid: -lengths[uid]):
+        batch = batches[-1] if batches else []
+        if batch and (len(batch) + 1) * lengths[batch[0]] <= seconds:
+            batch.append(utterance_id)
+        else:
+            batches.append([utterance_id])
+    return batches
+
+
+def _decoded(recordings: Recordings, batches: list[list[str]]) -> Iterator[tuple[list[str], list[Tensor]]]:
+    """Each batch with its waveforms; the next batch is decoded in a thread while the caller encodes."""
+
+    def decode(batch: list[str]) -> list[Tensor]:
+        return [recordings.waveform(utterance_id) for utterance_id in batch]
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        coming = pool.submit(decode, batches[0]) if batches else None
+        for batch, following in zip(batches, [*batches[1:], None], strict=False):
+            waveforms = coming.result()
+            if following is not None:
+                coming = pool.submit(decode, following)
+            yield batch, waveforms
+
+
+def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
+    """(Re)writes the .npy header at the start; numpy leaves room in it for the number of rows to grow."""
+    file.seek(0)
+    np.lib.format.write_array_header_1_0(file, {"shape": shape, "fortran_order": False, "descr": "<f4"})

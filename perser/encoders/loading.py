@@ -1,0 +1,150 @@
+"""Find a speech encoder by name: a tiny random one, a transformers folder, or a model on the Hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PretrainedConfig, PreTrainedModel
+from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
+from transformers.utils import logging as transformers_logging
+
+from perser.encoders.families import ENCODER_RATE, FAMILIES, Family
+from perser.errors import UserError
+from perser.io.hub import ModelSource, find_model, out_of_reach, refuse_pickles
+from perser.io.model_facts import is_built_in
+
+TINY_NAMES: dict[str, str] = {f"tiny-{kind.removesuffix('-audio')}": kind for kind in FAMILIES}
+"""Encoders with random weights, built on the spot: name -> model type."""
+
+Parts = tuple[PreTrainedModel, SequenceFeatureExtractor, Family]
+
+# Dropout, layer drop and masking act during the few gradient steps of adaptation, where they would add
+# noise to second-order gradients and leave parameters unused: all of them are off.
+_RANDOMNESS = (
+    "activation_dropout",
+    "attention_dropout",
+    "decoder_layerdrop",
+    "dropout",
+    "encoder_layerdrop",
+    "feat_proj_dropout",
+    "feat_quantizer_dropout",
+    "final_dropout",
+    "hidden_dropout",
+    "layerdrop",
+    "mask_feature_prob",
+    "mask_time_prob",
+)
+
+
+def load_encoder(name: str, seed: int, commit: str | None = None) -> Parts:
+    """The transformers model (float32), its feature extractor and its family, for a name that
+    `SpeechEncoder.from_name` takes. Raises UserError for a name that gives no supported encoder."""
+    if is_built_in(name):
+        return _tiny(_known_tiny(name), seed)
+    source = _find(name)
+    with quiet_transformers(progress=not source.is_folder):
+        return _pretrained(name, source, commit)
+
+
+def check_encoder(name: str) -> None:
+    """Raises UserError for a name that gives no supported encoder; loads no weights."""
+    if is_built_in(name):
+        _known_tiny(name)
+    else:
+        source = _find(name)
+        _model_type(name, source, {"local_files_only": source.offline})
+
+
+def _known_tiny(name: str) -> str:
+    if name not in TINY_NAMES:
+        raise UserError(f"unknown tiny encoder '{name}': there are {', '.join(TINY_NAMES)}")
+    return name
+
+
+def _find(name: str) -> ModelSource:
+    return find_model(name, "encoder", ", ".join(TINY_NAMES))
+
+
+@contextmanager
+def quiet_transformers(progress: bool = False) -> Iterator[None]:
+    """No load report for what is left out on purpose (heads, decoders), and no bars unless it downloads."""
+    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    if not progress:
+        transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+def _tiny(name: str, seed: int) -> Parts:
+    family = FAMILIES[TINY_NAMES[name]]
+    config = _without_randomness(family.config_class(**family.tiny_config))
+    # The CPU's generator alone: torch.manual_seed would also reseed GPUs, which this does not put back.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        model = family.model_class(config)
+    return model, family.default_extractor(config), family
+
+
+def _pretrained(name: str, source: ModelSource, commit: str | None) -> Parts:
+    where: dict[str, Any] = {"local_files_only": source.offline}
+    where |= {} if commit is None else {"revision": commit}
+    family = FAMILIES.get(_model_type(name, source, where))
+    if source.is_folder:
+        refuse_pickles(Path(source.path), "encoder")
+    try:
+        config = family.config_class.from_pretrained(source.path, **where)
+        extractor = family.extractor_class.from_pretrained(source.path, **where)
+        model, report = family.model_class.from_pretrained(
+            source.path,
+            config=_without_randomness(config),
+            dtype=torch.float32,
+            key_mapping=family.key_mapping,
+            use_safetensors=True,
+            output_loading_info=True,
+            **where,
+        )
+    except Exception as error:  # a damaged folder makes the libraries raise anything at all
+        raise UserError(f"cannot load the encoder '{name}': {_first_line(error)}") from error
+    if missing := sorted(report["missing_keys"]):  # transformers would fill them with random numbers
+        raise UserError(f"the weights of '{name}' lack {len(missing)} tensors, such as {missing[0]}")
+    if extractor.sampling_rate != ENCODER_RATE:
+        raise UserError(f"'{name}' wants audio at {extractor.sampling_rate} Hz, not {ENCODER_RATE}")
+    return model, extractor, family
+
+
+def _model_type(name: str, source: ModelSource, where: dict[str, Any]) -> str:
+    try:
+        settings, _ = PretrainedConfig.get_config_dict(source.path, **where)
+        model_type = settings.get("model_type")
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        if source.offline and not source.is_folder:
+            raise out_of_reach(name, "encoder", ", ".join(TINY_NAMES)) from error
+        raise UserError(f"cannot read the config.json of '{name}': {_first_line(error)}") from error
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
+        raise UserError(
+            f"'{name}' is a model of type '{model_type}', not a supported speech encoder: "
+            f"{', '.join(FAMILIES)}"
+        )
+    return model_type
+
+
+def _without_randomness(config: PretrainedConfig) -> PretrainedConfig:
+    for field in _RANDOMNESS:
+        if hasattr(config, field):
+            setattr(config, field, 0.0)
+    config.apply_spec_augment = False
+    config.add_adapter = False  # a head for sequence tasks that some checkpoints append to the layers
+    return config
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).split("\n")[0]

@@ -1,0 +1,91 @@
+"""The model card of an exported model: what it is, how to use it, what is known of it, and its limits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from huggingface_hub import EvalResult, ModelCardData
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from perser.export.contract import Exported
+from perser.export.run_record import RunRecord
+from perser.io.hub import is_hub_name
+from perser.io.model_facts import ModelFacts
+
+TEMPLATE = "model_card.md.jinja"
+
+METRICS = {
+    "maF1": "Macro-F1",
+    "miF1": "Micro-F1",
+    "label_accuracy": "Label accuracy",
+    "balanced_accuracy": "Balanced accuracy",
+}
+"""Of results.json, all of them shares, and their headings."""
+
+
+def model_card(
+    facts: ModelFacts,
+    exported: Exported,
+    record: RunRecord,
+    title: str,
+    name: str | None = None,
+    license: str | None = None,
+    languages: tuple[str, ...] = (),
+) -> str:
+    """README.md, with its YAML header as the Hub reads it.
+
+    Args:
+        facts: What the exported files say.
+        exported: What their route says of them.
+        record: What the run says.
+        title: Of the page.
+        name: What the model will be called on the Hub, where that is known.
+        license: Of the weights, as the Hub spells it.
+        languages: Spoken in the recordings, as the Hub spells them.
+    """
+    data = ModelCardData(
+        model_name=title,
+        license=license,
+        language=list(languages) or None,
+        library_name="perser",
+        pipeline_tag="audio-classification",
+        tags=["speech-emotion-recognition", "personalisation", "perser", facts.route],
+        base_model=sorted(exported.bases) or None,
+        datasets=[record.corpus["name"]] if is_hub_name(record.corpus.get("name", "")) else None,
+        metrics=["f1"] if record.rows else None,
+        eval_results=_eval_results(record) or None,
+    )
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(TEMPLATE).render(
+        header=data.to_yaml(),
+        title=title,
+        model=name or ".",
+        facts=facts,
+        exported=exported,
+        record=record,
+        metrics=METRICS,
+        license=license,
+    )
+
+
+def _eval_results(record: RunRecord) -> list[EvalResult]:
+    """The macro-F1 of each of the model's own rows, in the form of the Hub's `model-index`."""
+    return [
+        EvalResult(
+            task_type="audio-classification",
+            task_name="personalised speech emotion recognition",
+            dataset_type=row["corpus"],
+            dataset_name=f"{row['corpus']}, {row['scenario']} {row['person_axis']}",
+            metric_type="f1",
+            metric_name=f"macro-F1, {row['method']}, K = {row['k']}",
+            metric_value=round(row["metrics"]["maF1"]["mean"], 4),
+        )
+        for row in record.rows
+        if row["route"] != "trivial"
+    ]

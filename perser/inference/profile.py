@@ -1,0 +1,159 @@
+"""Profiles: what makes a model one person's, kept in one safetensors file.
+
+The file holds the route's tensors (weights that moved, or features of the enrolled clips) and no audio unless
+that was asked for; its header, in JSON, says which model they belong to and what was enrolled. Reading one
+runs no code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from perser.errors import UserError
+from perser.inference.route_model import RouteModel
+from perser.labels import Emotions
+
+FORMAT = "perser-profile-3"
+
+MOST_HEADER = 1 << 20
+"""Bytes at a file's beginning in which a profile's format stands."""
+
+TENSOR, AUDIO = "tensor:", "audio:"
+"""Tensors' names in the file: a route's by the first and its name, clips by the second and a number."""
+
+DIGEST = "sha256"
+"""Of the header and the tensors, in the header: tells a damaged profile, not who made it."""
+
+
+@dataclass(frozen=True)
+class Enrolled:
+    """One enrolled clip: its file's name without the folder, and what the person heard in it."""
+
+    name: str
+    emotions: Emotions
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The content of a profile.
+
+    Args:
+        route: Of the model.
+        model: The folder where it lay, or its name on the Hub.
+        fingerprint: Of its content.
+        emotions: The model's, in its order.
+        enrolled: The clips, in the order in which they were enrolled.
+        tensors: As of `RouteModel.enrol`.
+        audio: Waveforms (num_samples,) at 16 kHz of the enrolled clips; empty where they were not kept.
+    """
+
+    route: str
+    model: str
+    fingerprint: str
+    emotions: Emotions
+    enrolled: tuple[Enrolled, ...]
+    tensors: dict[str, Tensor]
+    audio: tuple[Tensor, ...] = ()
+
+    @property
+    def labels(self) -> tuple[Emotions, ...]:
+        return tuple(one.emotions for one in self.enrolled)
+
+    def save(self, path: Path) -> None:
+        """Raises UserError where the file cannot be written, or has something else in it than a profile."""
+        tensors = {f"{TENSOR}{name}": one for name, one in self.tensors.items()}
+        tensors |= {f"{AUDIO}{place}": one for place, one in enumerate(self.audio)}
+        header = {
+            "format": FORMAT,
+            "route": self.route,
+            "model": self.model,
+            "fingerprint": self.fingerprint,
+            "emotions": json.dumps(self.emotions),
+            "enrolled": json.dumps([[one.name, one.emotions] for one in self.enrolled]),
+        }
+        path = Path(path)
+        if path.is_file() and path.stat().st_size and not _is_profile(path):
+            raise UserError(f"{path} exists and is no profile: give another output file, or remove it")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            owned = {name: one.detach().cpu().clone().contiguous() for name, one in tensors.items()}
+            header[DIGEST] = _digest(header, owned)
+            with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as temporary:
+                save_file(owned, Path(temporary) / path.name, metadata=header)
+                (Path(temporary) / path.name).replace(path)
+        except (OSError, SafetensorError) as error:
+            raise UserError(f"cannot write the profile {path}: {error}") from error
+
+    @classmethod
+    def load(cls, path: Path) -> Profile:
+        """Raises UserError for what is no profile, or a damaged one."""
+        try:
+            with safe_open(path, framework="pt") as file:
+                header = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        except FileNotFoundError:
+            raise UserError(f"no profile {path}: make one with `perser enroll`") from None
+        except Exception as error:  # of the library or of torch, for whatever is not what it should be
+            raise UserError(f"{path} is not a profile, or a damaged one: {error}") from error
+        if header.get("format") != FORMAT:
+            raise UserError(f"{path} is not a profile of this version: make one with `perser enroll`")
+        if header.pop(DIGEST, None) != _digest(header, tensors):
+            raise UserError(f"the profile {path} is not what was saved, it is damaged: make it anew")
+        if not all(one.double().isfinite().all() for one in tensors.values()):
+            raise UserError(f"the profile {path} holds values that are not finite: make it anew")
+        try:
+            enrolled = [Enrolled(str(name), _words(words)) for name, words in json.loads(header["enrolled"])]
+            emotions = _words(json.loads(header["emotions"]))
+            route, model, fingerprint = header["route"], header["model"], header["fingerprint"]
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise UserError(f"the header of the profile {path} is damaged: make it anew") from error
+        own = {name.removeprefix(TENSOR): one for name, one in tensors.items() if name.startswith(TENSOR)}
+        audio = tuple(tensors[f"{AUDIO}{i}"] for i in range(len(enrolled)) if f"{AUDIO}{i}" in tensors)
+        return cls(route, model, fingerprint, emotions, tuple(enrolled), own, audio)
+
+    def check(self, model: RouteModel, path: Path) -> None:
+        """Raises UserError where the profile, read from `path`, is of another model than this one."""
+        for what, there, here in (
+            ("route", self.route, model.route),
+            ("emotions", ", ".join(self.emotions), ", ".join(model.emotions.names)),
+            ("content", self.fingerprint, model.fingerprint()),
+        ):
+            if there != here:
+                detail = "its weights differ" if what == "content" else f"its {what}: {there}; here: {here}"
+                raise UserError(
+                    f"the profile {path} is of another model ({detail}): give the one that it was made with, "
+                    "or enrol again"
+                )
+
+
+def _is_profile(path: Path) -> bool:
+    """Of whatever version, and a damaged one too as long as its header names it."""
+    try:
+        with path.open("rb") as file:
+            return FORMAT.rstrip("0123456789").encode() in file.read(MOST_HEADER)
+    except OSError:  # whoever tries to write it says what is wrong
+        return True
+
+
+def _digest(header: dict[str, str], tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256(json.dumps(sorted(header.items())).encode())
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _words(content: object) -> Emotions:
+    """Raises TypeError for what is no list of words."""
+    if not isinstance(content, list) or not all(isinstance(word, str) for word in content):
+        raise TypeError("no list of words")
+    return tuple(content)

@@ -1,0 +1,115 @@
+"""A speech language model as a folder that holds, or names on the Hub, all that it stands on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from perser.errors import UserError
+from perser.export.contract import Exported, copy_safe_files
+from perser.io.checksums import seal
+from perser.io.hub import refuse_pickles
+from perser.io.json_files import read_json
+from perser.io.model_facts import is_built_in, place_of
+from speechlm_icl.model.base_model import load_base
+from speechlm_icl.model.checkpoint import SEALED, TRAINING
+from speechlm_icl.model.configuration import SpeechLMConfig, read_config
+from speechlm_icl.model.language_model import ADAPTER, WHOLE
+from speechlm_icl.model.processing import SpeechLMProcessor
+from speechlm_icl.model.revisions import check_base, commit_of, resolve_name, revision_of
+from speechlm_icl.model.speech_lm import SpeechLMForICL
+
+ENCODER, BASE = "encoder", "base"
+"""Where in an exported folder what it stands on lies, if that was a folder or a file here."""
+
+SUMMARY = """A speech language model that personalises speech emotion recognition by reading: a person's
+few labelled clips stand in its prompt, and it answers about the next one as that
+person would. No weight moves."""
+
+CODE = """\
+import speechlm_icl.auto  # makes the Auto classes know it
+from transformers import AutoModelForMultimodalLM, AutoProcessor
+
+processor = AutoProcessor.from_pretrained("MODEL")
+model = AutoModelForMultimodalLM.from_pretrained("MODEL")
+inputs = processor(text="<|audio|> FIRST\\n<|audio|>", audio=["a.wav", "clip.wav"], return_tensors="pt")
+answer = model.generate(**inputs, max_new_tokens=4, do_sample=False)[:, inputs.input_ids.shape[1] :]
+print(processor.batch_decode(answer, skip_special_tokens=True))"""
+
+
+def export_speech_lm(folder: Path, out: Path) -> Exported:
+    """A `perser.export.contract.Exporter`. Encoder and base of the language model come along where they are
+    local, and stay names, with their commits, where they are the Hub's."""
+    config = read_config(folder)
+    encoder = resolve_name(config.encoder, folder)
+    base = resolve_name(config.language_model, folder)
+    for name, revision, what in (
+        (encoder, config.encoder_revision, "speech encoder"),
+        (base, config.language_model_revision, "language model"),
+    ):
+        if commit_of(revision) is None:  # else that commit is what is loaded, whatever the cache has besides
+            check_base(name, revision, what)
+        if place_of(name) == "missing":
+            raise UserError(f"the {what} '{name}' that the model in {folder} stands on is gone: put it back")
+    copy_safe_files(folder, out)
+    for part in (ADAPTER, WHOLE):
+        if (folder / part).is_dir():
+            copy_safe_files(folder / part, out / part)
+    if Path(encoder).expanduser().exists():
+        _bring_encoder(encoder, out / ENCODER)
+        config.encoder, config.encoder_revision = f"./{ENCODER}", revision_of(str(out / ENCODER))
+    if Path(base).expanduser().exists():
+        _bring_base(base, out / BASE)
+        config.language_model, config.language_model_revision = f"./{BASE}", revision_of(str(out / BASE))
+    config.save_pretrained(out)
+    _name_base(out / ADAPTER / "adapter_config.json", config.language_model)
+    if not (out / "processor_config.json").is_file():
+        SpeechLMProcessor.of(SpeechLMForICL.from_pretrained(folder)).save_pretrained(out)
+    seal(out, SEALED)
+    record = read_json(folder / TRAINING) or {}
+    return Exported(
+        summary=SUMMARY,
+        transformers_code=CODE.replace("FIRST", config.emotions[0]),
+        methods={"speech-lm": ("speech-lm",)},
+        trained_on=record.get("trained_on"),
+        bases=_hub_bases(config),
+    )
+
+
+def _bring_encoder(name: str, into: Path) -> None:
+    """A local encoder as it is. Raises UserError where its weights are no safetensors."""
+    source = Path(name).expanduser()
+    refuse_pickles(source, "speech encoder")
+    copy_safe_files(source, into)
+
+
+def _bring_base(name: str, into: Path) -> None:
+    """A local language model as it is, or, where its weights are no safetensors (GGUF), as it is loaded."""
+    source = Path(name).expanduser()
+    if any(source.glob("*.safetensors")):
+        copy_safe_files(source, into)
+        return
+    model, tokenizer = load_base(name, "float32")
+    model.save_pretrained(into)
+    tokenizer.save_pretrained(into)
+
+
+def _name_base(path: Path, base: str) -> None:
+    """peft writes where an adapter's base lay on this machine, which is nobody's business and of no use."""
+    content: dict[str, Any] | None = read_json(path)
+    if content is not None:
+        text = json.dumps(content | {"base_model_name_or_path": base}, indent=2, sort_keys=True)
+        path.write_text(text + "\n", encoding="utf-8")
+
+
+def _hub_bases(config: SpeechLMConfig) -> dict[str, str | None]:
+    named = {
+        config.encoder: config.encoder_revision,
+        config.language_model: config.language_model_revision,
+    }
+    return {
+        name: commit_of(known)
+        for name, known in named.items()
+        if not is_built_in(name) and not name.startswith("./")
+    }

@@ -1,0 +1,111 @@
+"""The speech LM on waveforms: what `perser.recognizer` asks of it.
+
+What makes it one person's are the features of the enrolled clips, in order, and their labels: small, and
+independent of how a language model keeps its keys and values, which are computed again from them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from perser.encoders.feature_cache import FeatureStore, cached_features
+from perser.episodes.episode import Support
+from perser.errors import UserError
+from perser.inference.clips import Waveforms
+from perser.io.files import file_sha256
+from perser.labels import Emotions, EmotionSet
+from speechlm_icl.model.checkpoint import WEIGHTS
+from speechlm_icl.model.language_model import ADAPTER, WHOLE
+from speechlm_icl.model.speech_lm import SpeechLMForICL
+from speechlm_icl.personalizer import SpeechLMPersonalizer, SpeechLMPredictor
+from speechlm_icl.projectors.base import clips_on, read_clips
+from speechlm_icl.scoring.prefix_cache import Enrolment
+
+
+class SpeechLM:
+    """A trained speech language model (`perser.inference.route_model.RouteModel`)."""
+
+    route: ClassVar[str] = "speech-lm"
+
+    def __init__(self, model: SpeechLMForICL, folder: Path) -> None:
+        self.model = model
+        self._folder = folder
+        self._encoder = model.speech_encoder  # loaded, or refused, now: not at the first clip
+
+    @classmethod
+    def from_pretrained(cls, folder: Path) -> Self:
+        return cls(SpeechLMForICL.from_pretrained(folder), folder)
+
+    @property
+    def emotions(self) -> EmotionSet:
+        return self.model.prompt.emotions
+
+    @property
+    def level(self) -> str:
+        """Of the features that the projector reads."""
+        return self.model.projector.options.level
+
+    def fingerprint(self) -> str:
+        config = self.model.config
+        settings = {name: getattr(config, name) for name in ("emotions", "prompt", "projector", "lora")}
+        settings["encoder"] = config.encoder_revision or config.encoder
+        settings["language_model"] = config.language_model_revision or config.language_model
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+        trained = [one for part in (ADAPTER, WHOLE) for one in self._folder.glob(f"{part}/*.safetensors")]
+        for file in sorted([self._folder / WEIGHTS, *trained]):
+            digest.update(f"{file.name} {file_sha256(file)}".encode())
+        return digest.hexdigest()
+
+    def to(self, device: str) -> None:
+        if device != "cpu":  # quantised weights refuse to be moved where they are
+            self.model.to(device)
+            self._encoder.to(device)
+
+    def hear(self, clips: Waveforms) -> FeatureStore:
+        return cached_features(clips, self._encoder, self.level, cache=None)
+
+    @torch.inference_mode()
+    def represent(self, heard: FeatureStore, names: Sequence[str]) -> np.ndarray:
+        """The mean of what the language model is given of each clip."""
+        clips = self.model.projector(clips_on(read_clips(heard, names), self.model.device))
+        return torch.stack([clip.float().mean(dim=0) for clip in clips]).cpu().numpy()
+
+    def enrol(self, heard: FeatureStore, support: Support) -> dict[str, Tensor]:
+        return {_name(place): heard[utterance] for place, utterance in enumerate(support.utterances)}
+
+    def predictor(self, tensors: Mapping[str, Tensor], labels: Sequence[Emotions]) -> SpeechLMReader:
+        names = tuple(_name(place) for place in range(len(labels)))
+        if set(tensors) != set(names) or not all(map(self._is_readable, tensors.values())):
+            raise UserError("its features are not those that the model reads")
+        store = FeatureStore.of(self.level, {name: tensors[name].numpy() for name in names})
+        personal = SpeechLMPersonalizer(self.model, store).personalize(Support(names, tuple(labels), seed=0))
+        return SpeechLMReader(self.model, personal.enrolments)
+
+    def _is_readable(self, features: Tensor) -> bool:
+        """Whether it is (L+1, D) for a projector of time means, (num_windows, L+1, D) for any other."""
+        before = () if self.level == "pooled" else (len(features),)
+        whole = features.dtype == torch.float32
+        return whole and features.shape == (*before, *self.model.config.feature_shape)
+
+
+class SpeechLMReader:
+    """The language model after one person's enrolment, or after none."""
+
+    def __init__(self, model: SpeechLMForICL, enrolments: Sequence[Enrolment]) -> None:
+        self._model = model
+        self._enrolments = enrolments
+
+    def predict_proba(self, heard: FeatureStore, names: Sequence[str]) -> np.ndarray:
+        return SpeechLMPredictor(self._model, heard, self._enrolments).predict_proba(names)
+
+
+def _name(place: int) -> str:
+    return f"clip-{place}"

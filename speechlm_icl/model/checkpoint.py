@@ -1,0 +1,130 @@
+"""Saving and loading: a checkpoint holds what was trained, and names the models that it stands on.
+
+config.json                SpeechLMConfig
+projector.safetensors      the projector with its layer weights and standardisation
+adapter/                   LoRA of the language model, in peft's own format; or
+language_model/            the language model, where all of it was trained
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from perser.errors import unless_damaged
+from perser.io.checksums import check_seal, seal
+from perser.io.hub import trained_model_folder
+from speechlm_icl.model.configuration import CONFIG, SpeechLMConfig, read_config
+from speechlm_icl.model.language_model import ADAPTER, WHOLE, LoraOptions, load_language_model
+from speechlm_icl.model.revisions import check_base, commit_of, portable_name, resolve_name
+
+WEIGHTS = "projector.safetensors"
+"""What every model folder has."""
+
+SEALED = (CONFIG, WEIGHTS, f"{WHOLE}/*", f"{ADAPTER}/*")
+"""The files that make a model what it is (`perser.seal`)."""
+
+TRAINING = "training.json"
+"""What a trained one has too: on whom, how, and what validation found."""
+
+# What transformers' Auto classes and its Trainer pass on that has no meaning here.
+_OF_AUTO = {"trust_remote_code", "adapter_kwargs", "_from_auto", "force_download", "proxies", "subfolder"}
+
+_OF_TRAINER = {"state_dict", "is_main_process", "save_function", "safe_serialization", "max_shard_size"}
+
+
+class SavedApart:
+    """`save_pretrained` and `from_pretrained` of a model whose bases are saved apart; `push_to_hub` is
+    transformers' own."""
+
+    def save_pretrained(
+        self,
+        save_directory: str | os.PathLike[str],
+        push_to_hub: bool = False,
+        repo_id: str | None = None,
+        **hub: Any,
+    ) -> None:
+        """Write config.json, projector.safetensors and what was trained of the language model.
+
+        Args:
+            save_directory: Folder, made where there is none.
+            push_to_hub: Whether to upload it too.
+            repo_id: Name on the Hub; the folder's own when None.
+            **hub: Of transformers' `push_to_hub`.
+        """
+        folder = Path(save_directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        config = copy.deepcopy(self.config)
+        config.architectures = [type(self).__name__]
+        config.encoder = portable_name(config.encoder, folder)
+        config.language_model = portable_name(config.language_model, folder)
+        config.save_pretrained(folder)
+        state = {name: value.contiguous() for name, value in self.projector.state_dict().items()}
+        save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+        self.language_model.save(folder)
+        seal(folder, SEALED)
+        if push_to_hub:
+            options = {name: value for name, value in hub.items() if name not in _OF_TRAINER}
+            self.push_to_hub(repo_id or folder.name, **options)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | os.PathLike[str],
+        *,
+        config: SpeechLMConfig | None = None,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        local_files_only: bool = False,
+        dtype: torch.dtype | str | None = None,
+        attn_implementation: str | None = None,
+        **auto: Any,
+    ) -> Self:
+        """The model of a folder that `save_pretrained` wrote, or of the Hub, in evaluation mode.
+
+        Args:
+            name: Folder or Hub name.
+            config: Instead of the folder's own.
+            revision, token, cache_dir, local_files_only: For the Hub, as everywhere in transformers.
+            dtype: Of all weights (`float32` and so on); as saved when None or `auto`.
+            attn_implementation: Of the language model (`eager`, `sdpa`, ...); transformers' choice when None.
+            **auto: What the Auto classes pass on, ignored; anything else is a TypeError.
+
+        Raises UserError for what is no such model, or where a model that it stands on is another one now.
+        """
+        if unknown := set(auto) - _OF_AUTO:
+            raise TypeError(f"from_pretrained takes no {', '.join(sorted(unknown))}")
+        folder = trained_model_folder(
+            str(name),
+            kind="speech-LM model",
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+        )
+        config = copy.deepcopy(config) if config is not None else read_config(folder)
+        config.encoder = resolve_name(config.encoder, folder)
+        config.language_model = resolve_name(config.language_model, folder)
+        check_seal(folder)
+        # The Auto classes hand it over in the config.
+        attn_implementation = attn_implementation or config._attn_implementation_internal
+        commit = commit_of(config.language_model_revision)
+        if commit is None:
+            check_base(config.language_model, config.language_model_revision, "language model")
+        with unless_damaged(f"the speech-LM model in {folder}", "train it again"):
+            weights = LoraOptions(**config.lora).base_weights
+            language_model = load_language_model(folder, config.language_model, weights, commit)
+            model = cls(config, language_model)
+            model.projector.load_state_dict(load_file(folder / WEIGHTS))
+        if attn_implementation is not None:
+            model.set_attn_implementation(attn_implementation)
+        if dtype not in (None, "auto"):
+            model = model.to(getattr(torch, dtype) if isinstance(dtype, str) else dtype)
+        model.name_or_path = str(name)
+        return model.eval()

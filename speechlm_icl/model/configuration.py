@@ -1,0 +1,65 @@
+"""The configuration of a speech language model: what its checkpoint's config.json says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedConfig
+
+from perser.errors import UserError, unless_damaged
+
+CONFIG = "config.json"
+
+FORMAT = "perser-speech-lm-2"
+
+
+class SpeechLMConfig(PreTrainedConfig):
+    """Names the models that a checkpoint stands on, and says how prompts and projector are made.
+
+    Args:
+        format: Of the checkpoint's files.
+        emotions: The emotion set, in its order.
+        encoder: Speech encoder: a local folder, a Hub name or a `tiny-...` one.
+        encoder_revision: Which one of that name (see `revisions.revision_of`), where that is known.
+        language_model: `tiny-llama`, a local folder or a Hub name.
+        language_model_revision: Which one of that name, where that is known.
+        feature_shape: (L+1, D) of the encoder's hidden states.
+        prompt: Fields of `PromptOptions`.
+        projector: Fields of `ProjectorOptions`.
+        lora: Fields of `LoraOptions`.
+        audio_token_id: What stands for audio in `input_ids`; the language model has no embedding of it.
+    """
+
+    model_type = "speech-lm-icl"
+
+    format: str = FORMAT
+    emotions: list[str] | None = None
+    encoder: str = "tiny-whisper"
+    encoder_revision: str | None = None
+    language_model: str = "tiny-llama"
+    language_model_revision: str | None = None
+    feature_shape: list[int] | None = None
+    prompt: dict[str, Any] | None = None
+    projector: dict[str, Any] | None = None
+    lora: dict[str, Any] | None = None
+    audio_token_id: int | None = None
+
+
+def read_config(folder: Path) -> SpeechLMConfig:
+    """The config of a model folder. UserError when it is missing, damaged or of another kind or format."""
+    path = folder / CONFIG
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"no speech-LM model in {folder}: train one with `perser icl-train`") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged ({error}): train the model again") from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise UserError(f"{path} is not of format '{FORMAT}': train the model with this version of perser")
+    with unless_damaged(str(path), "train the model again"):
+        config = SpeechLMConfig.from_dict(content)
+    if not (isinstance(config.encoder, str) and isinstance(config.language_model, str)):
+        raise UserError(f"{path} is damaged (encoder and language_model are names): train the model again")
+    return config

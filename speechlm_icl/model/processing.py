@@ -1,0 +1,154 @@
+"""Text and recordings to what `SpeechLMForICL` reads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from torch import Tensor
+from transformers import (
+    BatchFeature,
+    PreTrainedTokenizerBase,
+    ProcessorMixin,
+    SequenceFeatureExtractor,
+    Wav2Vec2FeatureExtractor,
+)
+
+from perser.audio import SAMPLE_RATE, BadAudio, load_audio
+from perser.encoders.families import FrameCount
+from perser.errors import UserError
+from speechlm_icl.model.audio_tokens import AUDIO_TOKEN, with_audio_token
+from speechlm_icl.projectors.base import ProjectorOptions
+
+if TYPE_CHECKING:
+    from speechlm_icl.model.speech_lm import SpeechLMForICL
+
+Recording = np.ndarray | Tensor | Sequence[float] | str | Path
+
+
+class SpeechLMProcessor(ProcessorMixin):
+    """`processor(text=..., audio=...)` for prompts with one `<|audio|>` a clip, anywhere in them.
+
+    Args:
+        feature_extractor: Pads waveforms; the encoder's own extraction is the model's affair.
+        tokenizer: The language model's, with the audio token.
+        frame_count: Fields of the encoder's `FrameCount`.
+        projector: Fields of the model's `ProjectorOptions`.
+        audio_token: What stands for a clip in a text.
+        chat_template: The tokenizer's own when None.
+    """
+
+    audio_kwargs: ClassVar[dict[str, Any]] = {"sampling_rate": SAMPLE_RATE}
+    text_kwargs: ClassVar[dict[str, Any]] = {
+        "padding": True,
+        "padding_side": "left",
+    }  # as generation needs it
+
+    def __init__(
+        self,
+        feature_extractor: SequenceFeatureExtractor,
+        tokenizer: PreTrainedTokenizerBase,
+        frame_count: dict[str, Any],
+        projector: dict[str, Any],
+        audio_token: str = AUDIO_TOKEN,
+        chat_template: str | None = None,
+    ) -> None:
+        super().__init__(feature_extractor, tokenizer, chat_template=chat_template or tokenizer.chat_template)
+        self.frame_count = frame_count
+        self.projector = projector
+        self.audio_token = audio_token
+        self.audio_token_id = tokenizer.convert_tokens_to_ids(audio_token)
+
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike[str], **options: Any) -> SpeechLMProcessor:
+        """As transformers', and it runs no code that comes with a folder."""
+        return super().from_pretrained(name, **({"trust_remote_code": False} | options))
+
+    @classmethod
+    def of(cls, model: SpeechLMForICL) -> SpeechLMProcessor:
+        """The processor of a model; loads the model's speech encoder."""
+        extractor = Wav2Vec2FeatureExtractor(
+            sampling_rate=SAMPLE_RATE, do_normalize=False, return_attention_mask=True
+        )
+        tokenizer, _ = with_audio_token(model.language_model.tokenizer)
+        counted = asdict(model.speech_encoder.frame_count)
+        return cls(extractor, tokenizer, counted, asdict(model.projector.options))
+
+    def __call__(
+        self,
+        text: str | Sequence[str],
+        audio: Recording | Sequence[Recording] | None = None,
+        **options: Any,
+    ) -> BatchFeature:
+        """Token ids with each clip's placeholder expanded, waveforms, and masks.
+
+        Args:
+            text: One prompt or several.
+            audio: Recordings in the order of their placeholders, all prompts' one after the other: samples
+                (num_samples,) at 16 kHz, or files. One alone need not be in a list.
+            **options: Of every processor: `return_tensors="pt"`, `padding`, `sampling_rate`, ...
+
+        Raises UserError where clips and placeholders differ in number, and for a clip that is empty, not
+        finite, of whole numbers (they would be taken for samples in [-1, 1]) or cannot be read.
+        """
+        texts = [text] if isinstance(text, str) else list(text)
+        clips = [] if audio is None else [_samples(one, at) for at, one in enumerate(_listed(audio))]
+        places = sum(one.count(self.audio_token) for one in texts)
+        if places != len(clips):
+            raise UserError(
+                f"the text has places for {places} clips ({self.audio_token}), {len(clips)} were given"
+            )
+        return super().__call__(text=texts, audio=clips or None, **options)
+
+    def num_tokens(self, num_samples: int) -> int:
+        """Places that a clip of so many samples takes in the prompt."""
+        frames = FrameCount(**self.frame_count)(num_samples)
+        return ProjectorOptions(**self.projector).num_tokens(frames)
+
+    def _process_audio(self, audio: list[np.ndarray], **options: Any) -> tuple[dict[str, Any], list[str]]:
+        """transformers' hook: what the model is given of the clips, and what replaces each placeholder."""
+        padded = self.feature_extractor(audio, **(options | {"padding": True}))
+        given = {"input_values": padded.input_values, "audio_mask": padded.attention_mask}
+        return given, [self.audio_token * self.num_tokens(len(clip)) for clip in audio]
+
+
+def _listed(audio: Recording | Sequence[Recording]) -> Sequence[Recording]:
+    """One recording alone as a list of one."""
+    if isinstance(audio, str | Path | Mapping) or (
+        isinstance(audio, np.ndarray | Tensor) and audio.ndim == 1
+    ):
+        return [audio]
+    if isinstance(audio, Sequence) and len(audio) and isinstance(audio[0], int | float):
+        return [audio]
+    return audio
+
+
+def _samples(recording: Recording, number: int) -> np.ndarray:
+    """float32 (num_samples,). UserError names the file, or the clip's number."""
+    if isinstance(recording, str | Path):
+        try:
+            return load_audio(Path(recording), min_seconds=0.0).numpy()
+        except BadAudio as error:
+            raise UserError(f"cannot read the clip {recording}: {error}") from error
+    if isinstance(recording, Tensor):
+        recording = recording.detach().cpu()
+    try:
+        if isinstance(recording, np.ndarray | Tensor) and "int" in str(recording.dtype):
+            raise UserError(f"clip {number} holds whole numbers ({recording.dtype}): scale it to [-1, 1]")
+        samples = np.asarray(recording, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"clip {number} is no recording: give samples (num_samples,) at 16 kHz or a file, and the clips "
+            "of all prompts in one list"
+        ) from error
+    if samples.ndim != 1:
+        raise UserError(f"clip {number} has shape {samples.shape}: give one channel, (num_samples,)")
+    if not samples.size:
+        raise UserError(f"clip {number} is empty: leave it out, with its placeholder")
+    if not np.isfinite(samples).all():
+        raise UserError(f"clip {number} holds values that are not finite")
+    return samples

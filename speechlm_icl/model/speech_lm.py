@@ -1,0 +1,287 @@
+"""The speech language model: a projector that lets a language model hear, and the prompt it reads.
+
+model = SpeechLMForICL.from_pretrained("runs/quickstart/models/speech-lm")
+processor = SpeechLMProcessor.from_pretrained("runs/quickstart/models/speech-lm")
+inputs = processor(text="<|audio|> happy
+<|audio|>", audio=[one, other], return_tensors="pt")
+loss = model(**inputs, labels=inputs.input_ids).loss
+words = model.generate(**inputs, max_new_tokens=4)[:, inputs.input_ids.shape[1]:]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cached_property
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers.utils import ModelOutput
+
+from perser.encoders.encoder import SpeechEncoder
+from perser.encoders.feature_cache import encode_clips
+from perser.errors import UserError
+from perser.labels import EmotionSet
+from speechlm_icl.model.audio_tokens import clips_at, expand, padded_left, splice, with_audio_token
+from speechlm_icl.model.checkpoint import SavedApart
+from speechlm_icl.model.configuration import SpeechLMConfig
+from speechlm_icl.model.language_model import LanguageModel, LoraOptions, new_language_model
+from speechlm_icl.model.revisions import check_base, commit_of, revision_of
+from speechlm_icl.projectors import new_projector
+from speechlm_icl.projectors.base import Clips, ProjectorOptions, Sizes
+from speechlm_icl.prompt.prompt import (
+    IGNORE,
+    EncodedPrompt,
+    PromptBatch,
+    PromptFormat,
+    PromptOptions,
+    collate,
+    positions,
+)
+
+
+class SpeechLMForICL(SavedApart, PreTrainedModel):
+    """Reads prompts in which clips stand as embeddings.
+
+    Two ways in: `forward` and `generate` take what `SpeechLMProcessor` makes of text and recordings;
+    `batch` and `losses` take prompts of the model's own `prompt` and cached features.
+
+    Args:
+        config: See `SpeechLMConfig`.
+        language_model: The trained one; a new one is made from the config when None.
+    """
+
+    config_class = SpeechLMConfig
+    base_model_prefix = ""
+    main_input_name = "input_ids"
+    input_modalities = ("text", "audio")
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+
+    def __init__(self, config: SpeechLMConfig, language_model: LanguageModel | None = None) -> None:
+        super().__init__(config)
+        missing = [name for name in ("emotions", "feature_shape") if not getattr(config, name)]
+        if missing:
+            raise ValueError(f"SpeechLMConfig: no {', '.join(missing)}: a speech LM cannot be made without")
+        emotions = EmotionSet(tuple(config.emotions))
+        prompt = PromptOptions(**config.prompt or {})
+        if language_model is None:
+            lora = LoraOptions(**config.lora or {})
+            language_model = new_language_model(config.language_model, prompt.texts(emotions), lora)
+        self.language_model = language_model
+        sizes = Sizes(*config.feature_shape, language_model.hidden_size, language_model.embedding_scale)
+        self.projector = new_projector(sizes, ProjectorOptions(**config.projector or {}))
+        self.prompt = PromptFormat(language_model.tokenizer, emotions, prompt)
+        config.prompt = asdict(self.prompt.options)  # what was left to be settled by the language model is
+        _, config.audio_token_id = with_audio_token(language_model.tokenizer)
+        self.post_init()
+
+    def init_weights(self) -> None:
+        """Every part has been given its weights by whoever made it."""
+
+    @classmethod
+    def can_generate(cls) -> bool:
+        return True
+
+    @property
+    def device(self) -> torch.device:
+        return self.projector.layer_weights.device
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.language_model.causal.get_input_embeddings()
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.language_model.causal.get_output_embeddings()
+
+    @cached_property
+    def speech_encoder(self) -> SpeechEncoder:
+        """The frozen encoder that the config names, loaded when it is first asked for; no part of the model's
+        parameters. UserError where another one lies there now."""
+        commit = commit_of(self.config.encoder_revision)
+        if commit is None:
+            check_base(self.config.encoder, self.config.encoder_revision, "speech encoder")
+        encoder = SpeechEncoder.from_name(self.config.encoder, commit=commit).requires_grad_(False)
+        shape = (encoder.num_layers + 1, encoder.hidden_size)
+        if shape != tuple(self.config.feature_shape):
+            raise UserError(
+                f"the speech encoder '{self.config.encoder}' gives features of shape {shape}, this model "
+                f"reads {tuple(self.config.feature_shape)}: it was trained with another encoder"
+            )
+        return encoder
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        input_values: Tensor | None = None,
+        audio_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        **options: Any,
+    ) -> CausalLMOutputWithPast:
+        """As any causal language model's.
+
+        Args:
+            input_ids: int64 (B, T), `config.audio_token_id` at the expanded places of the clips.
+            attention_mask: (B, T), 0 on padding, which may stand on either side.
+            input_values: Waveforms at 16 kHz (num_clips, num_samples), prompt by prompt.
+            audio_mask: (num_clips, num_samples), 1 on real samples.
+            position_ids: (B, T); counted over real tokens when None.
+            inputs_embeds: (B, T, H) instead of all of the above but the mask.
+            labels: (B, T), -100 where nothing is to be predicted; audio and padding are never predicted.
+            **options: Of the language model's own forward (`past_key_values`, `logits_to_keep`, ...).
+        """
+        if attention_mask is None:
+            given = inputs_embeds if input_ids is None else input_ids
+            attention_mask = torch.ones(given.shape[:2], dtype=torch.int64, device=given.device)
+        if labels is not None:
+            labels = self._predictable(labels, attention_mask, input_ids)
+        if inputs_embeds is None:
+            inputs_embeds = self.embed_inputs(input_ids, input_values, audio_mask)
+        if position_ids is None:
+            position_ids = positions(attention_mask)[:, -inputs_embeds.shape[1] :]
+        return self.language_model.causal(
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            labels=labels,
+            **options,
+        )
+
+    def _predictable(self, labels: Tensor, attention_mask: Tensor, input_ids: Tensor | None) -> Tensor:
+        """Labels (B, T) without audio, padding, and what would be predicted from padding before it."""
+        padding = attention_mask == 0
+        left_out = padding | F.pad(padding[:, :-1], (1, 0))
+        if input_ids is not None:
+            left_out = left_out | (input_ids == self.config.audio_token_id)
+        return labels.masked_fill(left_out, IGNORE)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        input_values: Tensor | None = None,
+        audio_mask: Tensor | None = None,
+        **options: Any,
+    ) -> Tensor | ModelOutput:
+        """Let the language model write on, after the prompts.
+
+        Args:
+            input_ids, attention_mask, input_values, audio_mask: See `forward`.
+            **options: Of transformers' `generate`. An answer ends at the language model's own end token or
+                where the prompt's answers do.
+
+        Returns the prompts (padded on the left) and what follows, int64 (B, T + num_new), as transformers'
+        `generate` does; or its output object where `return_dict_in_generate` is asked for.
+        """
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        causal, tokenizer = self.language_model.causal, self.language_model.tokenizer
+        input_ids, attention_mask = padded_left(input_ids, attention_mask)
+        own = causal.generation_config.eos_token_id
+        ends = [*(own if isinstance(own, list) else [] if own is None else [own]), self.prompt.turns.end[-1]]
+        options.setdefault("eos_token_id", list(dict.fromkeys(ends)))
+        if causal.generation_config.pad_token_id is None and tokenizer.pad_token_id is not None:
+            options.setdefault("pad_token_id", tokenizer.pad_token_id)
+        audio = input_ids == self.config.audio_token_id
+        written = causal.generate(
+            input_ids=input_ids.masked_fill(audio, 0),  # for processors of logits: it has no audio token
+            inputs_embeds=self.embed_inputs(input_ids, input_values, audio_mask),
+            attention_mask=attention_mask,
+            **options,
+        )
+        sequences = written.sequences if isinstance(written, ModelOutput) else written
+        copies = len(sequences) // len(input_ids)
+        sequences[:, : input_ids.shape[1]] = input_ids.repeat_interleave(copies, dim=0)
+        return written
+
+    def embed_inputs(
+        self, input_ids: Tensor, input_values: Tensor | None = None, audio_mask: Tensor | None = None
+    ) -> Tensor:
+        """Embeddings (B, T, H) of prompts, the clips' in their places. UserError where those do not match."""
+        audio = input_ids == self.config.audio_token_id
+        embeddings = self.language_model.embed(input_ids.masked_fill(audio, 0))
+        frames = [] if input_values is None else self.projector(self.hear(input_values, audio_mask))
+        try:
+            clips = clips_at(audio, [len(clip) for clip in frames])
+        except ValueError as error:
+            raise UserError(f"{error}: let the processor expand one placeholder a clip") from error
+        return splice(embeddings, clips, frames)
+
+    def hear(self, input_values: Tensor, audio_mask: Tensor | None = None) -> Clips:
+        """Waveforms (num_clips, num_samples) to the features that the projector reads. UserError for an empty
+        clip."""
+        if audio_mask is None:
+            audio_mask = torch.ones_like(input_values)
+        waveforms = [values[mask.bool()] for values, mask in zip(input_values, audio_mask, strict=True)]
+        if empty := [number for number, waveform in enumerate(waveforms) if not len(waveform)]:
+            raise UserError(f"clip {empty[0]} is empty: leave it out, with its placeholder")
+        encoder = self.speech_encoder.to(self.device)
+        features = encode_clips(encoder, waveforms, self.projector.options.level)
+        return torch.stack(features) if self.projector.options.level == "pooled" else features
+
+    def batch(self, prompts: Sequence[EncodedPrompt], features: Clips | None) -> PromptBatch:
+        """Prompts (of `prompt.encode`) with their clips' placeholders expanded, on the model's device;
+        `features` in the order of the prompts, None without clips."""
+        lengths = [] if features is None else self.projector.lengths(features)
+        expanded, first = [], 0
+        for prompt in prompts:
+            following = first + max(prompt.clips, default=-1) + 1
+            expanded.append(expand(prompt, lengths[first:following]))
+            first = following
+        if first != len(lengths):
+            raise ValueError(f"the prompts have places for {first} clips, {len(lengths)} were given")
+        return collate(expanded).to(self.device)
+
+    def embed(self, batch: PromptBatch, features: Clips | None) -> Tensor:
+        """Embeddings (B, T, H) of a batch of prompts and of their clips' features, in the order of the
+        prompts; None without clips. Raises ValueError where a clip and its places differ."""
+        frames = [] if features is None else self.projector(features)
+        return splice(self.language_model.embed(batch.token_ids), batch.clips, frames)
+
+    def losses(self, batch: PromptBatch, features: Clips | None) -> Tensor:
+        """Negative log-likelihood in nats of every target token (B, T), 0 where there is no target."""
+        hidden = self.language_model.hidden(
+            self.embed(batch, features), batch.attention_mask, batch.position_ids
+        )
+        # The token at t is predicted from position t - 1; logits are computed at those positions alone.
+        predicted = batch.targets[:, 1:] != IGNORE
+        logits = self.language_model.logits(hidden[:, :-1][predicted])
+        loss = F.cross_entropy(logits.float(), batch.targets[:, 1:][predicted], reduction="none")
+        losses = loss.new_zeros(batch.targets.shape)
+        losses[:, 1:][predicted] = loss
+        return losses
+
+
+def new_model(
+    emotions: EmotionSet,
+    *,
+    encoder: str,
+    feature_shape: tuple[int, int],
+    language_model: str,
+    lora: LoraOptions,
+    prompt: PromptOptions,
+    projector: ProjectorOptions,
+) -> SpeechLMForICL:
+    """An untrained speech language model for an encoder with hidden states of shape (L+1, D)."""
+    config = SpeechLMConfig(
+        emotions=list(emotions.names),
+        encoder=encoder,
+        encoder_revision=revision_of(encoder),
+        language_model=language_model,
+        feature_shape=list(feature_shape),
+        prompt=asdict(prompt),
+        projector=asdict(projector),
+        lora=asdict(lora),
+    )
+    model = SpeechLMForICL(config)
+    config.language_model_revision = revision_of(language_model)  # in the Hub's local cache by now
+    return model

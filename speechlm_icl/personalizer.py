@@ -1,0 +1,153 @@
+"""The route `speech-lm`: personalise by reading the person's enrolment in the prompt, without training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from perser.encoders.feature_cache import FeatureStore, cached_features
+from perser.episodes.episode import Support
+from perser.errors import UserError, unless_damaged
+from perser.personalizer import Personalizer, RouteContext
+from speechlm_icl.model.checkpoint import TRAINING
+from speechlm_icl.model.configuration import read_config
+from speechlm_icl.model.context_length import check_fits, check_query_fits
+from speechlm_icl.model.speech_lm import SpeechLMForICL
+from speechlm_icl.projectors.base import read_clips
+from speechlm_icl.prompt.demonstrations import (
+    ReadingOptions,
+    most_representative,
+    orders,
+    parse_options,
+    similarities,
+)
+from speechlm_icl.scoring.prefix_cache import Enrolment, read_enrolment
+from speechlm_icl.scoring.scoring import calibrate, score_free, score_queries
+
+MODEL_FOLDER = "speech-lm"
+
+PLAIN = ReadingOptions()
+
+
+class SpeechLMPredictor:
+    """A speech language model after one person's enrolment, read in one order or several.
+
+    Args:
+        enrolments: The enrolment as read in each order; probabilities are averaged over them.
+        calibrated: Whether each is calibrated by a content-free clip.
+    """
+
+    def __init__(
+        self,
+        model: SpeechLMForICL,
+        features: FeatureStore,
+        enrolments: Sequence[Enrolment],
+        calibrated: bool = False,
+    ) -> None:
+        self.model = model
+        self.features = features
+        self.enrolments = enrolments
+        self._free = [score_free(model, enrolment) if calibrated else None for enrolment in enrolments]
+
+    def predict_proba(self, utterances: Sequence[str]) -> np.ndarray:
+        """Probabilities over the emotions, float32 (n, C), rows sum to 1."""
+        if not utterances:
+            return np.zeros((0, len(self.model.prompt.emotions)), dtype=np.float32)
+        features = read_clips(self.features, utterances)
+        lengths = dict(zip(utterances, self.model.projector.lengths(features), strict=True))
+        enrolled, context = self.enrolments[0].length, self.model.language_model.context
+        check_query_fits(self.model.prompt, enrolled, lengths, context)
+        probabilities = []
+        for enrolment, free in zip(self.enrolments, self._free, strict=True):
+            scores = score_queries(self.model, enrolment, features)
+            scores = scores if free is None else calibrate(scores, free)
+            probabilities.append(scores.softmax(dim=1))
+        return torch.stack(probabilities).mean(dim=0).cpu().numpy()
+
+
+class SpeechLMPersonalizer(Personalizer):
+    """Personalises by reading `pairs` of a support (all of them when None): its first, or by `options`."""
+
+    route: ClassVar[str] = "speech-lm"
+
+    def __init__(
+        self,
+        model: SpeechLMForICL,
+        features: FeatureStore,
+        pairs: int | None = None,
+        options: ReadingOptions = PLAIN,
+    ) -> None:
+        if pairs is not None and pairs < 0:
+            raise UserError(f"speech-lm cannot read {pairs} enrolment pairs: give 0 or more")
+        if options.chosen and pairs is None:
+            raise UserError("speech-lm+chosen: say how many pairs are chosen, such as speech-lm-8+chosen")
+        self.model = model
+        self.features = features
+        self.pairs = pairs
+        self.options = options
+
+    def personalize(self, support: Support) -> SpeechLMPredictor:
+        enrolled = self.enrolled(support)
+        read = [self._read(ordered) for ordered in orders(enrolled, self.options.orders)]
+        return SpeechLMPredictor(self.model, self.features, read, self.options.calibrated)
+
+    def enrolled(self, support: Support) -> Support:
+        """The pairs that are read. Raises UserError where the support has too few."""
+        if self.pairs is None:
+            return support
+        if not self.options.chosen or not self.pairs:
+            return support.first(self.pairs)
+        support.first(self.pairs)  # refuses a support with too few
+        similar = similarities(read_clips(self.features, support.utterances))
+        labels = self.model.prompt.emotions.multi_hot(support.emotions)
+        return support.ordered(most_representative(similar, labels, self.pairs))
+
+    def _read(self, support: Support) -> Enrolment:
+        emotions = self.model.prompt.emotions
+        answers = [[emotions.index(word) for word in words] for words in support.emotions]
+        features = read_clips(self.features, support.utterances) if answers else None
+        lengths = [] if features is None else self.model.projector.lengths(features)
+        query = max(lengths, default=1)
+        check_fits(self.model.prompt, answers, [*lengths, query], self.model.language_model.context)
+        return read_enrolment(self.model, features, answers)
+
+    def describe(self) -> dict[str, object]:
+        said = asdict(self.options)
+        changed = {name: said[name] for name, plain in asdict(PLAIN).items() if said[name] != plain}
+        return {"pairs": "all" if self.pairs is None else self.pairs} | changed
+
+    def parameters(self) -> dict[str, int]:
+        trained = sum(one.numel() for one in self.model.parameters() if one.requires_grad)
+        return {"trained": trained, "moved": 0}
+
+
+def speech_lm(context: RouteContext, pairs: int | None = None) -> SpeechLMPersonalizer:
+    """Speech LM: reads the first so many enrolment pairs in its prompt; no gradient step.
+
+    Of the model in the folder `speech-lm`; see `ReadingOptions` for its options.
+    """
+    options = parse_options(context.options)  # before the model is loaded, not after
+    folder = context.folder(MODEL_FOLDER)
+    read_config(
+        folder
+    )  # where there is none, it says what makes one; a folder's name is not asked the Hub for
+    model = SpeechLMForICL.from_pretrained(folder)
+    if context.device != "cpu":  # quantised weights refuse to be moved where they are
+        model.to(context.device)
+    record = folder / TRAINING
+    trained_on = None
+    if record.exists():
+        with unless_damaged(str(record), "train the model again"):
+            trained_on = json.loads(record.read_text(encoding="utf-8"))["trained_on"]
+    context.check_model(folder, model.prompt.emotions, trained_on)
+    level = model.projector.options.level
+    features = cached_features(context.recordings, model.speech_encoder, level, context.cache)
+    return SpeechLMPersonalizer(model, features, pairs, options)
+
+
+speech_lm.check_options = parse_options  # found by `perser.personalizer`, before anything is trained

@@ -1,0 +1,1 @@
+"""TODO(reorg): speechlm_icl.training."""

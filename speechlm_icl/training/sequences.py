@@ -1,0 +1,110 @@
+"""Meta-training sequences: a person's clips and answers in random order, every answer to be predicted from
+the pairs before it, so that one sequence teaches every number of enrolment pairs at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from perser.episodes.episode import Task
+from perser.episodes.sampling import MODES, EnrolmentMode, draw_pairs
+from perser.labels import Emotions, EmotionSet
+from speechlm_icl.prompt.prompt import Answer
+
+
+@dataclass(frozen=True)
+class PairSequence:
+    """N + 1 clips of one person with their answers; the last is the query."""
+
+    utterances: tuple[str, ...]
+    answers: list[Answer]
+    person: str | None = None
+
+
+class SequenceSampler:
+    """Draws sequences; a draw depends on its seeds alone.
+
+    Args:
+        tasks: Persons to draw from.
+        emotions: Gives the class indices of the answers.
+        pairs: N: enrolment pairs before the last clip. Shorter sequences where a person has fewer.
+        uniform: Draw every sequence's number of pairs uniformly from 0 to N.
+        restricted: Share of the sequences whose enrolment has only some of the person's emotions.
+        missing: Share of the sequences whose enrolment has none of the last clip's emotions.
+        permute_labels: Share of the sequences in which the emotions swap their words at random, so that only
+            the pairs before it tell what a word means.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        emotions: EmotionSet,
+        pairs: int,
+        *,
+        uniform: bool = False,
+        restricted: float = 0.0,
+        missing: float = 0.0,
+        permute_labels: float = 0.0,
+    ) -> None:
+        self.tasks = list(tasks)
+        self.emotions = emotions
+        self.pairs = pairs
+        self.uniform = uniform
+        self.shares = (1 - restricted - missing, restricted, missing)
+        self.permute_labels = permute_labels
+
+    def draw(self, count: int, *seeds: int) -> list[PairSequence]:
+        """`count` sequences of persons drawn at random, each as likely as any other."""
+        rng = np.random.default_rng(seeds)
+        return [
+            self._sequence(self.tasks[person], rng) for person in rng.integers(len(self.tasks), size=count)
+        ]
+
+    def draw_each(self, count: int, *seeds: int) -> list[PairSequence]:
+        """`count` sequences that go through the persons in turn."""
+        rng = np.random.default_rng(seeds)
+        return [self._sequence(self.tasks[index % len(self.tasks)], rng) for index in range(count)]
+
+    def _sequence(self, task: Task, rng: np.random.Generator) -> PairSequence:
+        pairs = int(rng.integers(self.pairs + 1)) if self.uniform else self.pairs
+        mode = MODES[rng.choice(len(MODES), p=self.shares)]
+        utterances, labels = _pairs_of(task, pairs, mode, rng)
+        classes = np.arange(len(self.emotions))
+        if rng.random() < self.permute_labels:
+            rng.shuffle(classes)
+        answers = [self._answer(words, classes, rng) for words in labels]
+        return PairSequence(utterances, answers, task.person)
+
+    def _answer(self, words: Emotions, classes: np.ndarray, rng: np.random.Generator) -> Answer:
+        """Class indices in random order: the first word is then spread evenly over the emotions given."""
+        answer = classes[[self.emotions.index(word) for word in words]]
+        return rng.permutation(answer).tolist()
+
+
+def _pairs_of(
+    task: Task, pairs: int, mode: EnrolmentMode, rng: np.random.Generator
+) -> tuple[tuple[str, ...], tuple[Emotions, ...]]:
+    """The enrolment and, last, the query. Where a person has too few pairs for the mode the enrolment is
+    halved until it fits, and where no enrolment fits (they know one emotion) it is of mode `any`."""
+    enrolled = 0 if mode == "any" else pairs
+    while enrolled:
+        drawn = draw_pairs(task.emotions, enrolled, 1, mode, rng)
+        if drawn is not None:
+            return task.at(np.concatenate(drawn))
+        enrolled //= 2
+    return task.sample(pairs + 1, rng)
+
+
+def by_length(
+    sequences: Sequence[PairSequence], parts: int, length: Callable[[PairSequence], int]
+) -> list[list[PairSequence]]:
+    """The sequences in `parts` parts of as equally many as can be, similar lengths together: little padding.
+
+    `length` gives the places that a sequence takes in the prompt.
+    """
+    ordered = sorted(sequences, key=length)
+    cuts = [len(ordered) * part // parts for part in range(parts + 1)]
+    return [ordered[start:end] for start, end in pairwise(cuts)]

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy.spatial.distance import cosine
+from scipy.special import softmax
+
+from meta_perser.adaptation.similarity import emotion_centres, similarity_probabilities
+from perser.labels import EmotionSet, decide
+from perser.personalizer import build_method
+
+EMOTIONS = EmotionSet(("angry", "happy", "neutral", "sad"))
+GIVEN = (("angry",), ("angry", "sad"), ("sad",), ("happy",))
+
+
+def test_probabilities_are_the_formula_by_hand():
+    rng = np.random.default_rng(0)
+    support, query = rng.standard_normal((4, 5)), rng.standard_normal((3, 5))
+    targets = torch.as_tensor(EMOTIONS.distribution(GIVEN)).double()
+    centres = {  # the second utterance has two labels: half of it counts for each
+        0: (support[0] + 0.5 * support[1]) / 1.5,
+        1: support[3],
+        3: (support[2] + 0.5 * support[1]) / 1.5,
+    }
+    expected = np.zeros((3, 4))
+    for row, one in zip(expected, query, strict=True):
+        row[list(centres)] = softmax([1 - cosine(one, centre) for centre in centres.values()])
+    found = similarity_probabilities(
+        torch.tensor(query), emotion_centres(torch.tensor(support), targets)
+    ).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_an_emotion_that_the_support_lacks_is_never_given(trained, toy_episodes):
+    episode = toy_episodes.episodes[0]
+    support = episode.support
+    kept = [i for i, words in enumerate(support.emotions) if "sad" not in words]
+    without = type(support)(
+        tuple(support.utterances[i] for i in kept), tuple(support.emotions[i] for i in kept), support.seed
+    )
+    assert 0 < len(without) < len(support)
+    method = build_method("entire-sim", trained)
+    probabilities = method.personalize(without).predict_proba(episode.query_utterances)
+    missing = [
+        i for i, name in enumerate(trained.emotions.names) if all(name not in e for e in without.emotions)
+    ]
+    assert "sad" in [trained.emotions.names[i] for i in missing]
+    assert not probabilities[:, missing].any()
+    assert not decide(probabilities)[:, missing].any()
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_a_voice_like_an_emotions_examples_is_given_it():
+    embedded = torch.eye(4)
+    centres = emotion_centres(embedded, torch.eye(4))
+    assert (
+        decide(similarity_probabilities(3 * embedded, centres).numpy()).tolist()
+        == np.eye(4, dtype=bool).tolist()
+    )

@@ -1,0 +1,145 @@
+"""What `perser export` makes of a recogniser, and the recogniser in transformers' own form."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification
+
+import meta_perser.auto  # noqa: F401
+from meta_perser.modeling_hf import MetaPerSERForAudioClassification
+from perser.cli.main import main
+from perser.inference.recognizer import PersonalRecognizer, Recognizer
+
+
+def rows(predictions):
+    return np.array([list(one.probabilities.values()) for one in predictions])
+
+
+def export(model, out):
+    main(["export", "--model", str(model), "--out", str(out)])
+
+
+@pytest.fixture
+def clips(trained, toy_episodes):
+    episode, path = toy_episodes.episodes[0], trained.recordings.path
+    pairs = zip(episode.support.utterances, episode.support.emotions, strict=True)
+    return [(path(one), words) for one, words in pairs], [path(one) for one in episode.query_utterances]
+
+
+@pytest.fixture
+def samples(trained):
+    """Waveforms of unlike lengths."""
+    return [trained.recordings.waveform(one).numpy() for one in trained.recordings.utterance_ids[:3]]
+
+
+@pytest.mark.parametrize("name", ["meta-perser", "ssl-e", "linear"])
+def test_it_answers_the_same_when_all_that_was_is_gone(name, trained, clips, tmp_path):
+    examples, queries = clips
+    source = tmp_path / "run" / "models" / name
+    shutil.copytree(trained.models / name, source)
+    personal = Recognizer.from_pretrained(source).enroll(examples)
+    expected = personal.predict(queries)
+    personal.save(tmp_path / "alice.profile")
+    export(source, tmp_path / "out" / name)
+    shutil.rmtree(tmp_path / "run")
+    moved = (tmp_path / "out").rename(tmp_path / "elsewhere") / name
+    answers = Recognizer.from_pretrained(moved).enroll(examples).predict(queries)
+    np.testing.assert_allclose(rows(answers), rows(expected), atol=1e-6)
+    again = PersonalRecognizer.load(tmp_path / "alice.profile", moved).predict(queries)
+    np.testing.assert_allclose(rows(again), rows(expected), atol=1e-6)
+
+
+def test_it_comes_from_the_hub_by_name(trained, clips, tmp_path, downloaded):
+    examples, queries = clips
+    export(trained.models / "meta-perser", tmp_path / "mine")
+    downloaded("somebody/meta-perser", tmp_path / "mine")
+    shutil.rmtree(tmp_path / "mine")
+    answers, expected = (
+        Recognizer.from_pretrained(one).enroll(examples).predict(queries)
+        for one in ("somebody/meta-perser", trained.models / "meta-perser")
+    )
+    np.testing.assert_allclose(rows(answers), rows(expected), atol=1e-6)
+    model = AutoModelForAudioClassification.from_pretrained("somebody/meta-perser")
+    assert isinstance(model, MetaPerSERForAudioClassification)
+
+
+def test_a_model_without_a_head_of_its_own_is_not_exported(trained, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        export(trained.models / "multi", tmp_path / "mine")
+    assert "no head of its own" in capsys.readouterr().err
+    assert not (tmp_path / "mine").exists()
+
+
+def test_where_training_found_its_encoder_stays_here(trained, tmp_path):
+    source = shutil.copytree(trained.models / "ssl-e", tmp_path / "ssl-e")
+    config = json.loads((source / "meta_perser.json").read_text())
+    config["extra"]["encoder"]["name"] = str(source / "encoder")
+    (source / "meta_perser.json").write_text(json.dumps(config))
+    (source / "checksums.json").unlink()
+    export(source, tmp_path / "mine")
+    written = json.loads((tmp_path / "mine" / "meta_perser.json").read_text())
+    assert written["extra"]["encoder"]["name"] == "encoder"
+
+
+def test_the_auto_classes_give_the_unadapted_answers(trained, samples, tmp_path):
+    export(trained.models / "ssl-e", tmp_path)
+    extractor = AutoFeatureExtractor.from_pretrained(tmp_path)
+    inputs = extractor(samples, sampling_rate=16_000, padding=True, return_tensors="pt")
+    expected = rows(Recognizer.from_pretrained(tmp_path).predict(samples))
+    for auto in (AutoModel, AutoModelForAudioClassification):
+        model = auto.from_pretrained(tmp_path)
+        with torch.no_grad():
+            np.testing.assert_allclose(model(**inputs).logits.softmax(dim=-1), expected, atol=1e-5)
+    names = AutoConfig.from_pretrained(tmp_path).id2label
+    assert tuple(names.values()) == tuple(trained.emotions.names)
+
+
+def test_it_can_be_trained_on_and_saved(trained, samples, tmp_path):
+    export(trained.models / "meta-perser", tmp_path / "mine")
+    model = AutoModelForAudioClassification.from_pretrained(tmp_path / "mine")
+    inputs = torch.from_numpy(samples[0])[None]
+    classes, shares = torch.tensor([2]), torch.tensor([[0.0, 0.0, 1.0, 0.0]])
+    loss = model(inputs, labels=classes).loss
+    torch.testing.assert_close(loss, model(inputs, labels=shares).loss)
+    loss.backward()
+    with torch.no_grad():
+        model.recognizer.classifier.bias -= model.recognizer.classifier.bias.grad
+    assert model(inputs, labels=classes).loss < loss
+    model.save_pretrained(tmp_path / "trained")
+    again = AutoModelForAudioClassification.from_pretrained(tmp_path / "trained")
+    torch.testing.assert_close(again(inputs).logits, model(inputs).logits)
+    personal = Recognizer.from_pretrained(tmp_path / "trained").enroll([(samples[0], "sad")])
+    assert personal.predict(samples[1:])
+
+
+def test_it_is_pushed_to_the_hub_and_comes_back(trained, samples, tmp_path, hub_folder):
+    export(trained.models / "meta-perser", tmp_path / "mine")
+    model = AutoModelForAudioClassification.from_pretrained(tmp_path / "mine")
+    model.push_to_hub("somebody/mine")
+    again = AutoModelForAudioClassification.from_pretrained(hub_folder / "somebody" / "mine")
+    inputs = torch.from_numpy(samples[0])[None]
+    torch.testing.assert_close(again(inputs).logits, model(inputs).logits)
+    assert Recognizer.from_pretrained("somebody/mine").enroll([(samples[0], "sad")]).predict(samples[1:])
+
+
+def test_what_has_no_meaning_here_is_refused(trained, tmp_path):
+    export(trained.models / "ssl-e", tmp_path)
+    with pytest.raises(TypeError, match="device_map"):
+        AutoModelForAudioClassification.from_pretrained(tmp_path, device_map="auto")
+    halved = AutoModelForAudioClassification.from_pretrained(tmp_path, dtype="bfloat16")
+    assert {one.dtype for one in halved.recognizer.projector.parameters()} == {torch.bfloat16}
+
+
+def test_its_cards_code_runs(trained, write_example_clips, run_card, tmp_path, monkeypatch, capsys):
+    export(trained.models / "meta-perser", tmp_path / "mine")
+    monkeypatch.chdir(tmp_path / "mine")
+    write_example_clips()
+    personalise, transformers = run_card(Path("README.md"))
+    assert set(personalise["prediction"].probabilities) == set(trained.emotions.names)
+    assert transformers["logits"].shape == (1, 4)

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from meta_perser.adaptation.meta_trained import MetaPerSER
+from meta_perser.options import InnerOptions, LslrOptions, OuterOptions
+from meta_perser.recognizer.batches import ClipSource
+from meta_perser.recognizer.model import extra_of
+from meta_perser.train import meta_train
+from meta_perser.training.initialization import start_point
+from meta_perser.training.outer_loop import OuterLoop
+from perser.errors import UserError
+from perser.training.accelerator import start
+from perser.training.run_folder import running
+
+INNER = InnerOptions(steps=1, support=4, adaptation_steps=1)
+OUTER = OuterOptions(iterations=9, persons=1, validate_every=1, cosine=False)
+
+
+class Killed(BaseException):
+    """Nothing that a program means to catch."""
+
+
+@pytest.fixture
+def validations(monkeypatch):
+    """Scores of the looks to come, and the classifier's weights at each look that was; then it is killed."""
+    scores, seen = [], []
+
+    def look(method, *_):
+        if len(seen) == len(scores):
+            raise Killed
+        seen.append(method.model.classifier.weight.detach().clone())
+        return scores[len(seen) - 1]
+
+    monkeypatch.setattr("meta_perser.training.outer_loop.mean_score", look)
+    return scores, seen
+
+
+def train_head(trained, toy_corpus, toy_episodes_path, out):
+    meta_train(
+        corpus=toy_corpus.folder,
+        episodes=toy_episodes_path,
+        ssl_e=trained.models / "ssl-e",
+        out=out,
+        cache=trained.cache,
+        scope="head",
+        inner=INNER,
+        outer=OUTER,
+    )
+
+
+def train_until_killed(trained, toy_corpus, toy_episodes_path, out):
+    with pytest.raises(Killed):
+        train_head(trained, toy_corpus, toy_episodes_path, out)
+
+
+@pytest.mark.parametrize(
+    ("given", "best"),
+    [([0.1], 0), ([0.2, 0.1, 0.1], 0), ([0.1, 0.2, 0.3, 0.2, 0.1], 2), ([0.1, 0.2, 0.3], 2)],
+)
+def test_a_killed_run_leaves_its_best_and_its_last(
+    given, best, validations, trained, toy_corpus, toy_episodes_path, tmp_path
+):
+    scores, seen = validations
+    scores += given
+    out = tmp_path / "out"
+    train_until_killed(trained, toy_corpus, toy_episodes_path, out)
+    assert not out.exists()
+    for folder, look in ((running(out) / "best", best), (running(out) / "last", len(given) - 1)):
+        assert torch.equal(MetaPerSER.from_pretrained(folder).model.classifier.weight, seen[look])
+        assert extra_of(folder)["iteration"] == look
+        assert extra_of(folder)["validation_maf1"] == pytest.approx(given[look])
+    assert len({one.sum().item() for one in seen}) == len(seen)  # the checkpoints can be told apart
+    assert not [one for one in tmp_path.rglob("*") if one.name.startswith(".")]
+
+
+def test_one_that_is_killed_while_it_writes_leaves_the_one_before(
+    validations, trained, toy_corpus, toy_episodes_path, tmp_path, monkeypatch
+):
+    scores, seen = validations
+    scores += [0.1, 0.2, 0.3]
+    own = MetaPerSER.save_pretrained
+
+    def killed_at_the_third(self, folder, **extra):
+        own(self, folder, **extra)
+        if len(seen) == 3:
+            raise Killed
+
+    monkeypatch.setattr(MetaPerSER, "save_pretrained", killed_at_the_third)
+    train_until_killed(trained, toy_corpus, toy_episodes_path, tmp_path / "out")
+    unfinished = running(tmp_path / "out")
+    for folder in (unfinished / "best", unfinished / "last"):
+        assert torch.equal(MetaPerSER.from_pretrained(folder).model.classifier.weight, seen[1])
+
+
+def test_a_finished_model_stays_until_the_next_one_is_finished(
+    validations, trained, toy_corpus, toy_episodes_path, tmp_path
+):
+    scores, seen = validations
+    out = tmp_path / "out"
+    scores += [0.1, 0.3, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2]
+    run = partial(train_head, trained, toy_corpus, toy_episodes_path, out)
+    run()
+    assert [one.name for one in tmp_path.iterdir()] == ["out"]
+    assert torch.equal(MetaPerSER.from_pretrained(out).model.classifier.weight, seen[1])
+    assert extra_of(out / "last")["iteration"] == 9
+    scores += [0.9]
+    with pytest.raises(Killed):
+        run()
+    assert torch.equal(MetaPerSER.from_pretrained(out).model.classifier.weight, seen[1])
+
+
+def test_other_models_are_not_written_over(trained, toy_corpus, toy_episodes_path):
+    """SSL-E is the same kind of folder, but what fine-tuning and Prior-Shift need stands in it."""
+    with pytest.raises(UserError, match="SSL-E"):
+        train_head(trained, toy_corpus, toy_episodes_path, trained.models / "ssl-e")
+    with pytest.raises(UserError, match=r"rates\.safetensors"):
+        train_head(trained, toy_corpus, toy_episodes_path, trained.models / "multi")
+
+
+@pytest.mark.parametrize("main", [True, False])
+def test_the_main_process_alone_keeps(main, trained, toy_corpus, toy_episodes, monkeypatch):
+    monkeypatch.setattr("meta_perser.training.outer_loop.mean_score", lambda *_: 0.5)
+    tasks = toy_episodes.training_tasks(toy_corpus)
+    begun = start_point(
+        trained.models / "ssl-e", "ssl-e", "head", INNER, LslrOptions(), tasks, toy_corpus.recordings,
+        trained.cache, torch.device("cpu"),
+    )  # fmt: skip
+    source = ClipSource(toy_corpus.recordings, begun.model, trained.cache)
+    accelerator = start(0)
+    monkeypatch.setattr(Accelerator, "is_main_process", main)
+    kept = []
+    outer = OuterOptions(iterations=3, persons=1, validate_every=2)
+    OuterLoop(INNER, outer).train(
+        begun,
+        source,
+        tasks,
+        [],
+        accelerator,
+        lambda best, iteration, score: kept.append((best.step, iteration)),
+    )
+    assert kept == ([(0, 0), (0, 2), (0, 3)] if main else [])

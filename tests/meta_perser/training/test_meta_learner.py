@@ -1,0 +1,201 @@
+"""The whole inner loop and outer loss on real recognisers, small and in float64."""
+
+from __future__ import annotations
+
+import weakref
+
+import higher
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from meta_perser.adaptation.lslr import LearnedRates
+from meta_perser.adaptation.step_schedule import InnerPlan
+from meta_perser.recognizer.clip_batch import ClipBatch, bucketed
+from meta_perser.recognizer.model import EmotionRecognizer
+from meta_perser.training.outer_loop import MetaLearner
+from perser.encoders.encoder import SpeechEncoder
+from perser.labels import EmotionSet
+from perser.losses import class_balanced_cross_entropy
+
+MEMORIES = ("unroll", "checkpoint", "adjoint")
+MIXED = InnerPlan((False, True, True), (0.0, 0.3, 0.2))
+"""First order, then second, and losses on the way."""
+
+
+def recognizer(encoder, scope):
+    torch.manual_seed(0)
+    model = EmotionRecognizer(SpeechEncoder.from_name(encoder), EmotionSet(("a", "b", "c")), scope, 8)
+    for one in model.moving_parameters().values():
+        one.data.add_(0.05 * torch.randn_like(one))
+    return model.double()
+
+
+def examples(model, seed=1, lengths=(9, 14, 30, 12)):
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape):
+        return torch.randn(*shape, dtype=torch.float64, generator=generator)
+
+    below = 0 if model.lowest is None else model.lowest + 1
+    width = model.encoder.front_size if model.lowest is None else model.encoder.hidden_size
+    clips = [draw(length, width) for length in lengths]
+    lower = draw(len(lengths), below, model.encoder.hidden_size)
+    return ClipBatch(lower, bucketed(clips)), draw(len(lengths), 3).softmax(dim=-1)
+
+
+def learner_of(model, memory="unroll", steps=3):
+    rates = LearnedRates(list(model.moving_parameters()), steps, 0.05).double()
+    rates.rates.data.copy_(torch.linspace(0.02, 0.08, rates.rates.numel()).view_as(rates.rates))
+    return MetaLearner(model, rates, class_balanced_cross_entropy, memory)
+
+
+def trained_parameters(learner):
+    return [one for one in learner.parameters() if one.requires_grad]
+
+
+def outer_gradients(learner, plan, *sets):
+    parameters = trained_parameters(learner)
+    return torch.autograd.grad(learner(plan, 0.5, *sets), parameters)
+
+
+@pytest.mark.parametrize("scope", ["all", "top_layers:1"])
+@pytest.mark.parametrize("encoder", ["tiny-wav2vec2", "tiny-whisper"])
+def test_all_memories_give_the_same_outer_gradients(encoder, scope):
+    model = recognizer(encoder, scope)
+    sets = [examples(model, 1), examples(model, 2)]
+    for given in (sets[:1], sets):
+        unrolled = outer_gradients(learner_of(model), MIXED, *given)
+        for memory in MEMORIES[1:]:
+            found = outer_gradients(learner_of(model, memory), MIXED, *given)
+            for got, wanted in zip(found, unrolled, strict=True):
+                assert (got - wanted).norm() <= 1e-6 * wanted.norm() + 1e-15
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+@pytest.mark.parametrize("encoder", ["tiny-wav2vec2", "tiny-whisper"])
+def test_outer_gradients_agree_with_finite_differences(encoder, memory):
+    """Along one random direction through all weights and rates at once."""
+    model = recognizer(encoder, "all")
+    learner, support = learner_of(model, memory), examples(model)
+    plan = InnerPlan((True,) * 3, (0.0, 0.3, 0.2))
+    gradients = outer_gradients(learner, plan, support)
+    direction = [torch.randn_like(one) for one in gradients]
+    expected = sum((a * b).sum() for a, b in zip(gradients, direction, strict=True))
+    size, values = 1e-5, []
+    for sign in (1, -1):
+        for one, along in zip(trained_parameters(learner), direction, strict=True):
+            one.data.add_(sign * size * along)
+        values.append(learner(plan, 0.5, support).item())
+        for one, along in zip(trained_parameters(learner), direction, strict=True):
+            one.data.sub_(sign * size * along)
+    assert (values[0] - values[1]) / (2 * size) == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_outer_gradients_are_those_of_the_library_higher(memory):
+    model = recognizer("tiny-whisper", "top_layers:1")
+    batch, targets = examples(model)
+    learner = learner_of(model, memory)
+    ours = outer_gradients(learner, InnerPlan.plain(3), (batch, targets))
+    moving = list(model.moving_parameters().values())
+    optimizer = torch.optim.SGD([{"params": [one]} for one in moving], lr=0.1)
+    rates = learner.rates.rates
+    with higher.innerloop_ctx(model, optimizer, copy_initial_weights=False) as (fast, steps):
+        for step in range(3):
+            value = class_balanced_cross_entropy(fast(batch), targets)
+            steps.step(value, override={"lr": list(rates[:, step].unbind())})
+        outer = 0.5 * class_balanced_cross_entropy(fast(batch), targets)
+        theirs = torch.autograd.grad(outer, [*moving, rates])
+    for got, wanted in zip(ours, theirs, strict=True):
+        assert (got - wanted).norm() <= 1e-6 * wanted.norm() + 1e-15
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_nothing_acts_by_chance_in_train_mode(memory):
+    """Dropout, layer drop and masking are off in the loop, so training mode changes nothing."""
+    model = recognizer("tiny-wav2vec2", "all")
+    learner, support = learner_of(model, memory), examples(model)
+    evaluated, trained = (outer_gradients(learner.train(mode), MIXED, support) for mode in (False, True))
+    assert all(torch.equal(a, b) for a, b in zip(evaluated, trained, strict=True))
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_under_bf16_weights_rates_and_gradients_stay_float32(memory):
+    model = recognizer("tiny-whisper", "all")
+    support = examples(model)
+    exact = outer_gradients(learner_of(model, memory), MIXED, support)
+    model.float()
+    batch, targets = support
+    buckets = tuple(type(one)(one.frames.float(), one.mask, one.places) for one in batch.buckets)
+    halves, fast = [], []
+    model.encoder.model.layers[0].fc1.register_forward_hook(lambda _, __, out: halves.append(out.dtype))
+    model.register_forward_pre_hook(lambda module, _: fast.extend(one.dtype for one in module.parameters()))
+    learner = learner_of(model, memory).float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        outer = learner(MIXED, 0.5, (ClipBatch(batch.lower.float(), buckets), targets.float()))
+    outer.backward()  # outside autocast, as accelerate has it
+    found = [one.grad for one in trained_parameters(learner)]
+    assert set(halves) == {torch.bfloat16}
+    assert set(fast) == {torch.float32}
+    assert outer.dtype == torch.float32
+    assert {one.dtype for one in found} == {torch.float32}
+    together = [torch.cat([one.flatten().double() for one in some]) for some in (found, exact)]
+    assert torch.cosine_similarity(*together, dim=0) > 0.99
+
+
+class PeakBytes(TorchDispatchMode):
+    """The most bytes of tensor storage that were alive at once, of what was made under this mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.most = 0
+        self._known = weakref.WeakKeyDictionary()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, Tensor):
+                self._count(tensor.untyped_storage())
+        return made
+
+    def _count(self, storage):
+        if storage in self._known:
+            return
+        size = storage.nbytes()
+        self._known[storage] = None
+        weakref.finalize(storage, self._release, size)
+        self.now += size
+        self.most = max(self.most, self.now)
+
+    def _release(self, size):
+        self.now -= size
+
+
+def peak_bytes(model, memory, steps):
+    learner, support = learner_of(model, memory, steps), examples(model, lengths=(60,) * 8)
+    with PeakBytes() as peak:
+        learner(InnerPlan.plain(steps), 1.0, support).backward()
+    return peak.most
+
+
+@pytest.mark.parametrize(("memory", "most"), [("checkpoint", 1.3), ("adjoint", 1.3)])
+def test_memory_hardly_grows_with_the_inner_steps(memory, most):
+    model = recognizer("tiny-whisper", "top_layers:1")
+    assert peak_bytes(model, memory, 20) <= most * peak_bytes(model, memory, 5)
+
+
+def test_memory_of_the_unrolled_loop_does_grow():
+    """So the measure above sees what it is to see."""
+    model = recognizer("tiny-whisper", "top_layers:1")
+    assert peak_bytes(model, "unroll", 20) > 3 * peak_bytes(model, "unroll", 5)
+
+
+def test_a_wrapper_sees_every_gradient():
+    """What goes through the module's forward alone reaches weights and rates: no way around a wrapper."""
+    model = recognizer("tiny-whisper", "top_layers:1")
+    wrapped = nn.ModuleList([learner_of(model)])
+    wrapped[0](MIXED, 0.5, examples(model)).backward()
+    assert all(one.grad is not None and one.grad.any() for one in trained_parameters(wrapped))

@@ -1,0 +1,120 @@
+"""`perser enroll` and `perser predict`, as a user types them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from perser.cli.main import main
+from perser.inference.recognizer import Recognizer
+
+
+@pytest.fixture
+def clips(fake_model, write_clip, tmp_path, monkeypatch) -> dict[str, str]:
+    """Emotion to a clip of it, in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    names = {"angry": "angry.wav", "happy": "in/happy.wav", "sad": "in/sad.wav"}
+    for place, name in enumerate(names.values()):
+        write_clip(name, place)
+    return names
+
+
+def test_a_profile_and_its_examples_at_once_answer_alike(clips, capsys):
+    Path("alice.csv").write_text("path,emotions\nangry.wav,angry\nin/happy.wav,angry;happy\n")
+    main(["enroll", "--model", "model", "--examples", "alice.csv", "--out", "alice.profile"])
+    assert "2 enrolled" in capsys.readouterr().out
+    main(["predict", "--profile", "alice.profile", "in", "--json"])
+    kept = capsys.readouterr().out
+    main(
+        [
+            "predict",
+            "--model",
+            "model",
+            "--json",
+            "--enroll",
+            "angry.wav=angry",
+            "in/happy.wav=angry,happy",
+            "--",
+            "in",
+        ]
+    )
+    assert capsys.readouterr().out == kept
+    answers = json.loads(kept)
+    assert [one["path"] for one in answers] == ["in/happy.wav", "in/sad.wav"]
+    expected = Recognizer.from_pretrained("model").enroll(
+        [("angry.wav", "angry"), ("in/happy.wav", ("angry", "happy"))]
+    )
+    for answer, one in zip(answers, expected.predict(["in/happy.wav", "in/sad.wav"]), strict=True):
+        assert answer["probabilities"] == one.probabilities
+        assert tuple(answer["labels"]) == one.labels
+        assert answer["unadapted"]["probabilities"] == one.unadapted.probabilities
+
+
+def test_csv_has_a_row_a_clip(clips, capsys):
+    main(["predict", "angry.wav", "in/sad.wav", "--model", "model", "--csv"])
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [(one["path"], one["labels"]) for one in rows] == [("angry.wav", "angry"), ("in/sad.wav", "sad")]
+    assert sum(float(rows[0][emotion]) for emotion in clips) == pytest.approx(1, abs=1e-5)
+    assert rows[0]["unadapted_labels"] == rows[0]["unadapted_sad"] == ""
+    main(["predict", "--model", "model", "--csv", "--enroll", "in/sad.wav=sad", "--", "angry.wav"])
+    (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert float(row["unadapted_angry"]) == pytest.approx(float(rows[0]["angry"]))
+    assert float(row["sad"]) > float(row["unadapted_sad"])
+
+
+def test_the_table_has_every_emotion_and_the_answer_before(clips, capsys):
+    main(["predict", "--model", "model", "--enroll", "in/sad.wav=sad", "--", "angry.wav"])
+    shown = capsys.readouterr().out
+    heading, first, second = [line for line in shown.splitlines() if line.strip()]
+    assert heading.split() == ["clip", "labels", "sure", "angry", "happy", "sad"]
+    assert first.split()[0] == "angry.wav"
+    assert second.split()[:2] == ["without", "enrolment"]
+
+
+def test_a_folder_survives_bad_files_which_are_named(clips, capsys, tmp_path):
+    (tmp_path / "in" / "bad.wav").write_text("no sound")
+    with pytest.raises(SystemExit) as caught:
+        main(["predict", "--model", "model", "in", "missing.wav", "--json"])
+    assert caught.value.code == 1
+    out, error = capsys.readouterr()
+    assert [one["path"] for one in json.loads(out)] == ["in/happy.wav", "in/sad.wav"]
+    assert "perser: in/bad.wav: unreadable" in error
+    assert "perser: missing.wav: missing" in error
+
+
+def test_many_clips_show_progress_to_who_watches(clips, capsys, monkeypatch):
+    Path("many.txt").write_text("angry.wav\n" * 40)
+    main(["predict", "--model", "model", "many.txt", "--csv"])
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    main(["predict", "--model", "model", "many.txt", "--csv"])
+    out, error = capsys.readouterr()
+    assert "40/40" in error
+    assert len(out.splitlines()) == 41
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("predict --model model", "clips: none given"),
+        ("predict a.wav", "give --profile FILE"),
+        ("predict a.wav --profile p --enroll b.wav=sad", "not both"),
+        ("predict a.wav --model model --json --csv", "not both"),
+        ("predict a.wav --profile p", "no profile p"),
+        ("predict --model model --enroll b.wav -- a.wav", "not of the form"),
+        ("predict --model model --enroll b.wav=sad -- a.wav", "cannot enrol b.wav: missing"),
+        ("enroll --model model --examples none.csv --out p", "cannot read none.csv"),
+    ],
+)
+def test_bad_input_is_one_line(line, said, clips, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(line.split())
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1

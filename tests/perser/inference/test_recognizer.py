@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+from math import log
+
+import numpy as np
+import pytest
+
+from perser.errors import UserError
+from perser.inference.clips import CLIPS_AT_ONCE, Failure
+from perser.inference.recognizer import PersonalRecognizer, Prediction, Recognizer
+
+
+@pytest.fixture
+def recognizer(fake_model, tmp_path) -> Recognizer:
+    return Recognizer.from_pretrained(tmp_path / "model")
+
+
+def test_without_an_enrolment_it_answers_as_it_is(recognizer, write_clip):
+    path = write_clip("sad.wav", 2)
+    (prediction,) = recognizer.predict([path])
+    assert prediction.path == str(path)
+    assert prediction.unadapted is None
+    assert prediction.labels == ("sad",)
+    scores = np.exp(-8 * np.array([0.5, 0.25, 0.0]))
+    np.testing.assert_allclose(list(prediction.probabilities.values()), scores / scores.sum(), rtol=0.02)
+    assert list(prediction.probabilities) == ["angry", "happy", "sad"]
+
+
+def test_confidence_is_one_less_the_entropys_share(recognizer):
+    (prediction,) = recognizer.predict([np.full(3200, 0.1)])
+    p = list(prediction.probabilities.values())
+    assert prediction.confidence == pytest.approx(1 + sum(q * log(q) for q in p) / log(3), abs=1e-6)
+
+
+def test_an_enrolment_moves_the_answer_and_the_old_one_is_kept(recognizer, write_clip):
+    clip = write_clip("happy.wav", 1)
+    personal = recognizer.enroll([(write_clip("a.wav", 0), "Angry"), (clip, ("angry", "angry"))])
+    (before,), (after,) = recognizer.predict([clip]), personal.predict([clip])
+    assert after.probabilities["angry"] > before.probabilities["angry"]
+    assert after.unadapted.probabilities == before.probabilities
+    assert (after.unadapted.labels, after.unadapted.confidence) == (before.labels, before.confidence)
+    assert [one.emotions for one in personal.enrolled] == [("angry",), ("angry",)]
+    assert [one.name for one in personal.enrolled] == ["a.wav", "happy.wav"]
+
+
+def test_clips_are_encoded_once_and_some_at_a_time(recognizer, fake_model):
+    clips = [np.full(160, i % 3 / 4) for i in range(2 * CLIPS_AT_ONCE + 5)]
+    personal = recognizer.enroll([(clips[0], "sad")])
+    fake_model.heard.clear()
+    predictions = personal.predict(clips)
+    assert fake_model.heard == [CLIPS_AT_ONCE, CLIPS_AT_ONCE, 5]
+    assert [one.path for one in predictions] == [f"clip {i + 1}" for i in range(len(clips))]
+    assert predictions[1].probabilities == predictions[4].probabilities != predictions[2].probabilities
+
+
+def test_bad_clips_cost_the_others_nothing(recognizer, write_clip, tmp_path):
+    (tmp_path / "text.wav").write_text("no sound")
+    clips = [
+        write_clip("a.wav", 0),
+        tmp_path / "text.wav",
+        tmp_path / "missing.wav",
+        write_clip("long.wav", 1, 1.5),
+        write_clip("b.wav", 2),
+    ]
+    personal = recognizer.enroll([(clips[0], "angry")])
+    answers = list(personal.stream(clips))
+    assert [type(one) for one in answers] == [Prediction, Failure, Failure, Failure, Prediction]
+    assert [one.path for one in answers] == [str(one) for one in clips]
+    assert "unreadable" in answers[1].reason
+    assert answers[2].reason == "missing"
+    assert "too long" in answers[3].reason
+    assert answers[4] == personal.predict(clips[4:])[0]
+    with pytest.raises(UserError, match=r"missing\.wav: missing"):
+        personal.predict(clips[2:])
+
+
+def test_a_wrong_enrolment_is_refused(recognizer, write_clip):
+    with pytest.raises(UserError, match="nothing to enrol"):
+        recognizer.enroll([])
+    with pytest.raises(UserError, match="unknown emotion 'bored'"):
+        recognizer.enroll([(write_clip("a.wav", 0), "bored")])
+    with pytest.raises(UserError, match="without any emotion"):
+        recognizer.enroll([(write_clip("a.wav", 0), ())])
+    with pytest.raises(UserError, match="cannot enrol nowhere: missing"):
+        recognizer.enroll([("nowhere", "sad")])
+
+
+@pytest.mark.parametrize("keep_audio", [False, True])
+def test_a_kept_person_answers_the_same(keep_audio, recognizer, write_clip, tmp_path):
+    clip = write_clip("sub/a.wav", 0)
+    personal = recognizer.enroll([(clip, "sad"), (np.full(160, 0.5), ("angry", "sad"))])
+    personal.save(tmp_path / "alice.profile", keep_audio)
+    again = PersonalRecognizer.load(tmp_path / "alice.profile")
+    assert again.predict([clip]) == personal.predict([clip])
+    assert again.enrolled == personal.enrolled
+    assert ((tmp_path / "alice.profile").stat().st_size > 4 * 3200) == keep_audio
+    again.save(tmp_path / "copy.profile", keep_audio)
+    assert (tmp_path / "copy.profile").stat().st_size == (tmp_path / "alice.profile").stat().st_size
+    assert str(clip.parent) not in (tmp_path / "alice.profile").read_bytes().decode(errors="replace")
+
+
+def test_clips_can_be_given_names_and_a_loaded_model_reads_profiles(recognizer, tmp_path):
+    clip = np.full(160, 0.1)
+    personal = recognizer.enroll([(clip, "sad"), (clip + 0.5, "angry")], ["one", "two"])
+    assert [one.name for one in personal.enrolled] == ["one", "two"]
+    personal.save(tmp_path / "p")
+    again = recognizer.personal(tmp_path / "p")
+    assert again.recognizer is recognizer
+    assert again.predict([clip]) == personal.predict([clip])
+    with pytest.raises(UserError, match="cannot enrol two: not finite"):
+        recognizer.enroll([(clip, "sad"), (clip + np.nan, "angry")], ["one", "two"])
+
+
+def test_a_profile_of_another_model_is_refused(recognizer, fake_model, tmp_path):
+    recognizer.enroll([(np.zeros(160), "sad")]).save(tmp_path / "p")
+    fake_model.content = "two"
+    with pytest.raises(UserError, match=r"p is of another model .its weights differ"):
+        PersonalRecognizer.load(tmp_path / "p")
+    fake_model.content, fake_model.route = "one", "other"
+    with pytest.raises(UserError, match=r"of another model .its route: fake; here: other"):
+        PersonalRecognizer.load(tmp_path / "p", model=tmp_path)
+
+
+def test_a_model_that_has_moved_is_asked_for(recognizer, tmp_path):
+    recognizer.enroll([(np.zeros(160), "sad")]).save(tmp_path / "p")
+    (tmp_path / "model").rename(tmp_path / "moved")
+    with pytest.raises(UserError, match=r"no longer in .*model: say where"):
+        PersonalRecognizer.load(tmp_path / "p")
+    assert PersonalRecognizer.load(tmp_path / "p", tmp_path / "moved").predict([np.zeros(160)])
+
+
+def test_it_computes_where_it_is_told(fake_model, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    recognizer = Recognizer.from_pretrained(tmp_path / "model")
+    assert fake_model.device == "cpu"
+    recognizer.enroll([(np.zeros(160), "sad")]).save(tmp_path / "p")
+    PersonalRecognizer.load(tmp_path / "p", device="cpu:0")
+    assert fake_model.device == "cpu:0"
+    with pytest.raises(UserError, match="device: 'nowhere'"):
+        Recognizer.from_pretrained(tmp_path / "model", device="nowhere")
+
+
+def test_a_profile_of_a_model_of_the_hub_finds_it_again(fake_model, downloaded, tmp_path):
+    downloaded("somebody/mine", tmp_path / "model")
+    personal = Recognizer.from_pretrained("somebody/mine").enroll([(np.zeros(160), "sad")])
+    personal.save(tmp_path / "p")
+    again = PersonalRecognizer.load(tmp_path / "p")
+    assert again.recognizer.name == "somebody/mine"
+    assert again.predict([np.zeros(160)]) == personal.predict([np.zeros(160)])

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import os
+import signal
+import time
+from multiprocessing import get_context
+
+import pytest
+
+from perser.training import stop_signal
+from perser.training.stop_signal import StopSignal
+
+
+def told(pause: float, at_once: float) -> None:
+    """Two SIGTERM, so far apart."""
+    stop_signal.AT_ONCE = at_once
+    stop = StopSignal()
+    with stop.watched():
+        assert not stop.came
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.came
+        time.sleep(pause)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)  # Python calls the handler between two of its own steps
+        os._exit(7)
+
+
+@pytest.mark.parametrize(
+    ("pause", "at_once", "status"), [(0.0, 60.0, 7), (0.01, 60.0, 7), (0.05, 0.01, -signal.SIGTERM)]
+)
+def test_a_second_one_ends_it_unless_it_is_the_first_passed_on(pause, at_once, status):
+    """As where a cluster tells every process of a job, and their launcher tells them again."""
+    process = get_context("fork").Process(target=told, args=(pause, at_once))
+    process.start()
+    process.join(timeout=30)
+    assert process.exitcode == status

@@ -1,0 +1,201 @@
+"""Base models of every kind, and what is refused before anything is loaded."""
+
+import json
+import shutil
+from importlib.util import find_spec
+
+import pytest
+import torch
+from torch.testing import assert_close
+from transformers import (
+    AutoModelForCausalLM,
+    MambaConfig,
+    Qwen3NextConfig,
+    WhisperConfig,
+)
+
+from perser import errors as extras
+from perser.errors import UserError
+from speechlm_icl.model.base_model import check_base, context_length, load_base
+from speechlm_icl.model.language_model import LoraOptions, load_language_model, new_language_model
+from speechlm_icl.model.speech_lm import SpeechLMForICL
+from speechlm_icl.scoring.scoring import label_log_probabilities
+
+TARGETS = ("q_proj", "v_proj")
+needs_gguf = pytest.mark.skipif(not find_spec("gguf"), reason="needs the extra gguf")
+needs_bitsandbytes = pytest.mark.skipif(not find_spec("bitsandbytes"), reason="needs the extra quantized")
+
+
+def one_line(error) -> str:
+    text = str(error.value)
+    assert "\n" not in text
+    return text
+
+
+def test_a_model_folder_passes_the_check(llama_folder):
+    check_base(str(llama_folder), "float32", TARGETS)
+
+
+def test_a_target_that_fits_nothing_is_named_even_beside_one_that_fits(llama_folder):
+    with pytest.raises(
+        UserError, match=r"lora\.targets: .* no linear layer 'c_attn': it has .*q_proj"
+    ) as error:
+        check_base(str(llama_folder), "float32", ("q_proj", "c_attn"))
+    one_line(error)
+
+
+def test_folders_that_hold_no_language_model_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"not a model folder: it has no config\.json"):
+        check_base(str(tmp_path), "float32", TARGETS)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(UserError, match="cannot load the language model") as error:
+        check_base(str(tmp_path), "float32", TARGETS)
+    one_line(error)
+    WhisperConfig().save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="of type 'whisper', not a causal language model"):
+        check_base(str(tmp_path), "float32", TARGETS)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        MambaConfig(vocab_size=8, hidden_size=8, num_hidden_layers=1),
+        Qwen3NextConfig(num_hidden_layers=2, layer_types=["linear_attention", "full_attention"]),
+    ],
+    ids=lambda config: config.model_type,
+)
+def test_a_model_with_recurrent_layers_is_refused_before_it_is_trained(tmp_path, config):
+    config.save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=rf"recurrent layers \(model type '{config.model_type}'\)") as error:
+        check_base(str(tmp_path), "float32", TARGETS)
+    one_line(error)
+
+
+def test_a_folder_without_weights_is_refused(tmp_path, llama_folder):
+    (tmp_path / "config.json").write_bytes((llama_folder / "config.json").read_bytes())
+    with pytest.raises(UserError, match="it has no weights"):
+        check_base(str(tmp_path), "float32", TARGETS)
+
+
+def test_missing_weights_are_not_replaced_by_random_ones(tmp_path, llama_folder):
+    shutil.copytree(llama_folder, tmp_path / "model")
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))
+    with pytest.raises(UserError, match=r"lack 9 tensors, such as model\.layers\.2"):
+        load_base(str(tmp_path / "model"), "float32")
+
+
+def test_a_folder_without_a_tokenizer_is_refused(tmp_path, llama_folder):
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((llama_folder / name).read_bytes())
+    with pytest.raises(UserError, match="cannot load the language model") as error:
+        load_base(str(tmp_path), "float32")
+    one_line(error)
+
+
+def test_a_missing_library_is_named_with_its_extra(monkeypatch, llama_folder, tmp_path):
+    monkeypatch.setattr(extras, "find_spec", lambda package: None)
+    with pytest.raises(UserError, match=r"bitsandbytes: pip install 'perser\[quantized\]'"):
+        check_base(str(llama_folder), "4bit", TARGETS)
+    (tmp_path / "model.gguf").touch()
+    with pytest.raises(UserError, match=r"gguf: pip install 'perser\[gguf\]'"):
+        check_base(str(tmp_path / "model.gguf"), "float32", TARGETS)
+
+
+def test_the_context_is_the_models_own(llama_folder):
+    model, _ = load_base(str(llama_folder), "float32")
+    assert context_length(model.config) == model.config.max_position_embeddings == 2048
+
+
+def test_bfloat16_weights_stay_so_and_are_saved_with_the_adapter(build, llama_folder, store, tmp_path):
+    model = build(str(llama_folder), lora=LoraOptions(r=4, base_weights="bfloat16"))
+    weights = model.language_model.causal.get_input_embeddings().weight
+    assert weights.dtype == torch.bfloat16
+    model.save_pretrained(tmp_path)
+    loaded = SpeechLMForICL.from_pretrained(tmp_path)
+    assert loaded.language_model.base_weights == "bfloat16"
+    scores = [label_log_probabilities(one, None, [], store.stack(["u0", "u1"])) for one in (model, loaded)]
+    assert_close(*scores)
+
+
+@needs_bitsandbytes
+@pytest.mark.parametrize("weights", ["8bit", "4bit"])
+def test_an_adapter_on_quantised_weights_learns_and_comes_back(build, llama_folder, store, weights, tmp_path):
+    from bitsandbytes.nn import Linear4bit, Linear8bitLt
+
+    model = build(str(llama_folder), lora=LoraOptions(r=4, base_weights=weights))
+    kind = {"8bit": Linear8bitLt, "4bit": Linear4bit}[weights]
+    assert any(isinstance(one, kind) for one in model.modules())
+    trained = {name for name, one in model.named_parameters() if one.requires_grad}
+    assert all("lora_" in name or name.startswith("projector.") for name in trained)
+
+    features = store.stack(["u0", "u1", "u2"])
+    batch = model.batch([model.prompt.encode([[0], [1], [2]])], features)
+    optimizer = torch.optim.AdamW((one for one in model.parameters() if one.requires_grad), lr=1e-2)
+    losses = []
+    for _ in range(6):
+        loss = model.losses(batch, features).sum()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+
+    model.save_pretrained(tmp_path)
+    loaded = SpeechLMForICL.from_pretrained(tmp_path)
+    assert loaded.language_model.base_weights == weights
+    with torch.no_grad():
+        assert_close(loaded.losses(batch, features), model.losses(batch, features), atol=1e-3, rtol=1e-3)
+
+
+@needs_bitsandbytes
+@pytest.mark.parametrize("weights", ["8bit", "4bit"])
+def test_gradients_go_through_quantised_weights_after_a_validation_too(build, llama_folder, store, weights):
+    model = build(str(llama_folder), lora=LoraOptions(r=4, base_weights=weights), dropout=0, feature_noise=0)
+    features = store.stack(["u0", "u1"])
+    batch = model.batch([model.prompt.encode([[0], [1]])], features)
+
+    def gradient() -> torch.Tensor:
+        model.train().zero_grad()
+        model.losses(batch, features).sum().backward()
+        return model.projector.layer_weights.grad.clone()
+
+    before = gradient()
+    with torch.no_grad():
+        model.eval().losses(batch, features)
+    assert before.abs().max() > 0
+    assert_close(gradient(), before)
+
+
+@needs_gguf
+def test_a_gguf_file_is_the_same_model_and_can_be_saved(byte_llama, gguf_file, tmp_path):
+    file = gguf_file
+    check_base(str(file), "float32", TARGETS)
+    model, tokenizer = load_base(str(file), "float32")
+    expected = AutoModelForCausalLM.from_pretrained(byte_llama)
+    tokens = torch.arange(2, 30)[None]
+    with torch.no_grad():
+        assert_close(model(tokens).logits, expected(tokens).logits, atol=1e-4, rtol=1e-4)
+    assert context_length(model.config) == 128
+    assert tokenizer.bos_token_id == 0
+    assert tokenizer("an", add_special_tokens=False)["input_ids"]
+
+    model.save_pretrained(tmp_path / "saved")
+    assert "quantization_config" not in json.loads((tmp_path / "saved" / "config.json").read_text())
+    language_model = new_language_model(str(file), [], LoraOptions(r=2))
+    language_model.save(tmp_path / "trained")
+    again = load_language_model(tmp_path / "trained", str(file), "float32")
+    assert again.adapted
+
+
+@needs_gguf
+def test_gguf_files_that_are_none_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"no language model '.*none\.gguf': the file is not there"):
+        check_base(str(tmp_path / "none.gguf"), "float32", TARGETS)
+    (tmp_path / "broken.gguf").write_bytes(b"not a model")
+    with pytest.raises(UserError, match="cannot load the language model") as error:
+        check_base(str(tmp_path / "broken.gguf"), "float32", TARGETS)
+    one_line(error)
+    if find_spec("bitsandbytes"):
+        with pytest.raises(UserError):
+            check_base(str(tmp_path / "broken.gguf"), "4bit", TARGETS)

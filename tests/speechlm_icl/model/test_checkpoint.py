@@ -1,0 +1,190 @@
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.testing import assert_close
+from transformers import AutoModelForCausalLM
+
+import speechlm_icl.auto  # noqa: F401
+from perser.encoders.encoder import SpeechEncoder
+from perser.errors import UserError
+from speechlm_icl.model.speech_lm import SpeechLMForICL
+from speechlm_icl.scoring.scoring import label_log_probabilities
+
+
+def scores(model, store):
+    return label_log_probabilities(
+        model, store.stack(["u0", "u1"]), [[0], [1, 2]], store.stack(["u5", "u6", "u7"])
+    )
+
+
+def test_tiny_llama_is_saved_whole_and_comes_back_the_same(build, store, tmp_path):
+    model = build(prompt={"instruction": "What is heard ?", "label_words": {"happy": "very glad"}})
+    model.projector.fit_standardisation(store.stack([f"u{i}" for i in range(30)]))
+    model.save_pretrained(tmp_path / "speech-lm")
+    loaded = SpeechLMForICL.from_pretrained(tmp_path / "speech-lm")
+    assert_close(scores(loaded, store), scores(model, store))
+    assert not loaded.training
+    assert loaded.config.encoder == "tiny-whisper"
+
+
+def test_only_the_adapter_and_the_projector_of_a_frozen_model_are_trained_and_saved(
+    build, store, tmp_path, llama_folder
+):
+    model = build(str(llama_folder))
+    trained = {name for name, one in model.named_parameters() if one.requires_grad}
+    assert trained
+    assert all("lora_" in name or name.startswith("projector.") for name in trained)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_()
+
+    model.save_pretrained(tmp_path / "speech-lm")
+    written = {file.name for file in (tmp_path / "speech-lm").rglob("*") if file.is_file()}
+    assert {"adapter_config.json", "adapter_model.safetensors", "projector.safetensors"} <= written
+    assert "model.safetensors" not in written
+    loaded = SpeechLMForICL.from_pretrained(tmp_path / "speech-lm")
+    assert_close(scores(loaded, store), scores(model, store))
+    plain = build(str(llama_folder))
+    assert not torch.allclose(scores(plain, store), scores(model, store))
+
+
+def test_a_run_can_be_moved_with_its_encoder(build, tmp_path):
+    encoder = tmp_path / "run" / "models" / "ssl-e" / "encoder"
+    encoder.mkdir(parents=True)
+    folder = tmp_path / "run" / "models" / "speech-lm"
+    build(encoder=str(encoder)).save_pretrained(folder)
+    assert json.loads((folder / "config.json").read_text())["encoder"] == "../ssl-e/encoder"
+
+    moved = (tmp_path / "run").rename(tmp_path / "elsewhere") / "models"
+    loaded = SpeechLMForICL.from_pretrained(moved / "speech-lm")
+    assert loaded.config.encoder == str((moved / "ssl-e" / "encoder").resolve())
+
+
+def test_an_encoder_elsewhere_is_named_by_its_full_path(build, tmp_path):
+    encoder = tmp_path / "encoders" / "mine"
+    encoder.mkdir(parents=True)
+    folder = tmp_path / "runs" / "one" / "models" / "speech-lm"
+    build(encoder=str(encoder)).save_pretrained(folder)
+    assert SpeechLMForICL.from_pretrained(folder).config.encoder == str(encoder.resolve())
+
+
+def test_folders_that_hold_no_model_are_refused(tmp_path):
+    with pytest.raises(UserError, match="no speech-LM model"):
+        SpeechLMForICL.from_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="not of format"):
+        SpeechLMForICL.from_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(UserError, match="damaged"):
+        SpeechLMForICL.from_pretrained(tmp_path)
+
+
+def test_a_checkpoint_names_its_bases_with_their_revisions(build, tmp_path, llama_folder):
+    build(str(llama_folder)).save_pretrained(tmp_path / "speech-lm")
+    config = json.loads((tmp_path / "speech-lm" / "config.json").read_text())
+    assert (tmp_path / "speech-lm" / config["language_model"]).resolve() == llama_folder
+    assert config["language_model_revision"].startswith("sha256:")
+    assert config["architectures"] == ["SpeechLMForICL"]
+    saved = load_file(tmp_path / "speech-lm" / "projector.safetensors")
+    assert {"layer_weights", "mean", "std"} <= set(saved)
+
+
+def test_another_language_model_of_the_same_name_is_refused(build, tmp_path, llama_folder):
+    base = shutil.copytree(llama_folder, tmp_path / "base")
+    build(str(base)).save_pretrained(tmp_path / "models" / "speech-lm")
+    (base / "README.md").write_text("matters to nobody")
+    SpeechLMForICL.from_pretrained(tmp_path / "models" / "speech-lm")
+    weights = base / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\1")
+    with pytest.raises(
+        UserError, match=r"language model '.*base' is not the one that this model was trained"
+    ):
+        SpeechLMForICL.from_pretrained(tmp_path / "models" / "speech-lm")
+
+
+def test_another_encoder_of_the_same_name_is_refused(build, tmp_path):
+    folder = tmp_path / "encoder"
+    SpeechEncoder.from_name("tiny-whisper", seed=0).save_pretrained(folder)
+    model = build(encoder=str(folder), feature_shape=(4, 64))
+    model.save_pretrained(tmp_path / "models" / "speech-lm")
+    loaded = SpeechLMForICL.from_pretrained(tmp_path / "models" / "speech-lm")
+    assert loaded.speech_encoder.name == str(folder)
+    SpeechEncoder.from_name("tiny-whisper", seed=1).save_pretrained(folder)
+    with pytest.raises(UserError, match=r"speech encoder '.*' is not the one"):
+        _ = SpeechLMForICL.from_pretrained(tmp_path / "models" / "speech-lm").speech_encoder
+
+
+def test_an_encoder_of_another_size_is_refused(build):
+    with pytest.raises(UserError, match=r"gives features of shape \(4, 64\), this model reads \(3, 5\)"):
+        _ = build().speech_encoder
+
+
+def test_an_encoder_folder_that_is_none_is_named(build, tmp_path):
+    model = build(encoder=str(tmp_path))
+    with pytest.raises(UserError, match=r"is not a model folder: it has no config\.json"):
+        _ = model.speech_encoder
+
+
+def test_a_checkpoint_whose_base_has_gone_names_it(build, tmp_path, llama_folder):
+    base = shutil.copytree(llama_folder, tmp_path / "base")
+    build(str(base)).save_pretrained(tmp_path / "models" / "speech-lm")
+    shutil.rmtree(base)
+    with pytest.raises(UserError, match=r"no language model '.*base'"):
+        SpeechLMForICL.from_pretrained(tmp_path / "models" / "speech-lm")
+
+
+@pytest.mark.parametrize("file", ["projector.safetensors", "language_model/model.safetensors"])
+def test_a_damaged_or_missing_file_is_a_line(build, tmp_path, file):
+    build().save_pretrained(tmp_path)
+    (tmp_path / file).write_bytes(b"half of it")
+    with pytest.raises(UserError, match=f"{file} is damaged, it is not what was saved"):
+        SpeechLMForICL.from_pretrained(tmp_path)
+    (tmp_path / "checksums.json").unlink()
+    with pytest.raises(UserError, match=r"damaged .*: train it again"):
+        SpeechLMForICL.from_pretrained(tmp_path)
+    (tmp_path / file).unlink()
+    with pytest.raises(UserError, match=r"damaged .*: train it again|has no weights"):
+        SpeechLMForICL.from_pretrained(tmp_path)
+
+
+def test_a_name_that_is_nowhere_is_a_line():
+    for name in ("somebody/nothing", "no folder"):
+        with pytest.raises(UserError, match=f"no speech-LM model '{name}'"):
+            SpeechLMForICL.from_pretrained(name)
+
+
+def test_what_has_no_meaning_here_is_refused(build, tmp_path):
+    build().save_pretrained(tmp_path)
+    with pytest.raises(TypeError, match="device_map"):
+        SpeechLMForICL.from_pretrained(tmp_path, device_map="auto")
+
+
+def test_weights_can_be_loaded_as_another_type(build, tmp_path):
+    build().save_pretrained(tmp_path)
+    loaded = SpeechLMForICL.from_pretrained(tmp_path, dtype="bfloat16")
+    assert {one.dtype for one in loaded.parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("name", ["tiny-llama", "adapter"])
+def test_the_attention_function_can_be_chosen(build, store, tmp_path, llama_folder, name):
+    model = build(name if name == "tiny-llama" else str(llama_folder))
+    model.save_pretrained(tmp_path)
+    for load in (SpeechLMForICL.from_pretrained, AutoModelForCausalLM.from_pretrained):
+        loaded = load(tmp_path, attn_implementation="eager")
+        assert loaded.language_model.causal.config._attn_implementation == "eager"
+        assert_close(scores(loaded, store), scores(model, store))
+        assert load(tmp_path).language_model.causal.config._attn_implementation == "sdpa"
+    assert "attn" not in (tmp_path / "config.json").read_text()
+
+
+def test_it_is_pushed_to_the_hub_and_comes_back(build, store, hub_folder):
+    model = build()
+    model.push_to_hub("somebody/speech-lm")
+    assert (hub_folder / "somebody" / "speech-lm" / "README.md").is_file()
+    assert (hub_folder / "somebody" / "speech-lm" / "language_model" / "model.safetensors").is_file()
+    loaded = SpeechLMForICL.from_pretrained("somebody/speech-lm")
+    assert_close(scores(loaded, store), scores(model, store))

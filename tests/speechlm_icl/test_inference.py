@@ -1,0 +1,103 @@
+"""The speech LM behind `perser.recognizer`: equal to the harness's route on the same clips."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from perser.errors import UserError
+from perser.inference.clips import Failure
+from perser.inference.recognizer import PersonalRecognizer, Recognizer
+from perser.personalizer import RouteContext, build_method
+from speechlm_icl.model.language_model import LoraOptions
+from speechlm_icl.model.speech_lm import new_model
+from speechlm_icl.projectors.base import ProjectorOptions
+from speechlm_icl.prompt.prompt import PromptOptions
+
+
+@pytest.fixture(scope="module", params=["pooled", "stack"])
+def context(request, toy_corpus, tmp_path_factory) -> RouteContext:
+    """An untrained model that reads time means, or windows."""
+    folder = tmp_path_factory.mktemp("speech-lm")
+    torch.manual_seed(0)
+    model = new_model(
+        toy_corpus.emotions,
+        encoder="tiny-whisper",
+        feature_shape=(4, 64),
+        language_model="tiny-llama",
+        lora=LoraOptions(),
+        prompt=PromptOptions(),
+        projector=ProjectorOptions(kind=request.param),
+    )
+    model.save_pretrained(folder / "models" / "speech-lm")
+    return RouteContext(toy_corpus.emotions, toy_corpus.recordings, folder / "models", folder / "cache")
+
+
+@pytest.fixture
+def recognizer(context) -> Recognizer:
+    return Recognizer.from_pretrained(context.models / "speech-lm")
+
+
+def rows(predictions):
+    return np.array([list(one.probabilities.values()) for one in predictions])
+
+
+def test_it_answers_as_the_harness_does(recognizer, context, toy_episodes, tmp_path):
+    episode, recordings = toy_episodes.episodes[0], context.recordings
+    support, queries = episode.support, episode.query_utterances
+    pairs = zip(support.utterances, support.emotions, strict=True)
+    personal = recognizer.enroll([(recordings.path(one), words) for one, words in pairs])
+    predictions = personal.predict([recordings.path(one) for one in queries])
+    expected = build_method("speech-lm", context).personalize(support).predict_proba(queries)
+    np.testing.assert_allclose(rows(predictions), expected, atol=1e-5)
+    nothing = build_method("speech-lm-0", context).personalize(support).predict_proba(queries)
+    np.testing.assert_allclose(rows([one.unadapted for one in predictions]), nothing, atol=1e-5)
+    assert np.abs(nothing - expected).max() > 1e-3
+    personal.save(tmp_path / "alice.profile")
+    again = PersonalRecognizer.load(tmp_path / "alice.profile")
+    samples = [recordings.waveform(one).numpy() for one in queries]
+    np.testing.assert_allclose(rows(again.predict(samples)), expected, atol=1e-5)
+
+
+def test_a_clip_that_does_not_fit_costs_the_others_nothing(recognizer, context):
+    clip = context.recordings.path(context.recordings.utterance_ids[0])
+    if recognizer.model.level == "pooled":
+        pytest.skip("a time mean is one position, however long the clip")
+    recognizer.model.model.language_model.causal.config.max_position_embeddings = 30
+    short, long = np.zeros(4000) + 0.1, np.random.default_rng(0).normal(size=16_000 * 20)
+    answers = list(recognizer.stream([clip, long, short]))
+    assert [isinstance(one, Failure) for one in answers] == [False, True, False]
+    assert "'clip 2' takes" in answers[1].reason
+
+
+def test_features_of_another_shape_are_refused(recognizer):
+    for wrong in ({}, {"clip-0": torch.zeros(2, 3)}, {"other": torch.zeros(4, 64)}):
+        with pytest.raises(UserError, match="not those that the model reads"):
+            recognizer.model.predictor(wrong, [("sad",)])
+
+
+def test_a_model_whose_encoder_is_gone_is_refused_at_once(context, tmp_path):
+    shutil.copytree(context.models / "speech-lm", tmp_path / "lm")
+    config = json.loads((tmp_path / "lm" / "config.json").read_text())
+    (tmp_path / "lm" / "config.json").write_text(json.dumps(config | {"encoder": "tiny-gone"}))
+    (tmp_path / "lm" / "checksums.json").unlink()
+    with pytest.raises(UserError, match="tiny-gone"):
+        Recognizer.from_pretrained(tmp_path / "lm")
+
+
+def test_its_content_is_told_apart(recognizer, context):
+    model = recognizer.model
+    before = model.fingerprint()
+    assert Recognizer.from_pretrained(context.models / "speech-lm").model.fingerprint() == before
+    model.model.config.prompt = model.model.config.prompt | {"joiner": " or"}
+    assert model.fingerprint() != before
+
+
+@pytest.mark.parametrize("context", ["pooled"], indirect=True)
+def test_an_answer_imports_nothing_needless(context, needless_imports):
+    clip = context.recordings.path(context.recordings.utterance_ids[0])
+    assert needless_imports(context.models / "speech-lm", clip) == set()

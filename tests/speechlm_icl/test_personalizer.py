@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+
+from perser.episodes.episode import Support
+from perser.errors import UserError
+from speechlm_icl.personalizer import SpeechLMPersonalizer
+from speechlm_icl.prompt.demonstrations import ReadingOptions, orders
+
+SUPPORT = Support(("u0", "u1", "u2"), (("angry",), ("happy", "sad"), ("sad",)), seed=0)
+QUERIES = ["u10", "u11", "u12", "u13"]
+
+
+@pytest.mark.parametrize("pairs", [None, 0, 2])
+def test_predictions_are_distributions(model, store, pairs):
+    predictor = SpeechLMPersonalizer(model, store, pairs).personalize(SUPPORT)
+    probabilities = predictor.predict_proba(QUERIES)
+    assert probabilities.dtype == np.float32
+    assert probabilities.shape == (4, 3)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+    assert predictor.predict_proba([]).shape == (0, 3)
+
+
+def test_only_the_first_pairs_are_read(model, store):
+    first = Support(SUPPORT.utterances[:2], SUPPORT.emotions[:2], seed=0)
+    two = SpeechLMPersonalizer(model, store, 2).personalize(SUPPORT).predict_proba(QUERIES)
+    every = SpeechLMPersonalizer(model, store).personalize(first).predict_proba(QUERIES)
+    three = SpeechLMPersonalizer(model, store).personalize(SUPPORT).predict_proba(QUERIES)
+    np.testing.assert_array_equal(two, every)
+    assert not np.allclose(two, three)
+
+
+def test_a_support_with_too_few_pairs_is_refused(model, store):
+    with pytest.raises(UserError, match="4 enrolment pairs"):
+        SpeechLMPersonalizer(model, store, 4).personalize(SUPPORT)
+    with pytest.raises(UserError, match="-1 enrolment pairs"):
+        SpeechLMPersonalizer(model, store, -1)
+
+
+def test_an_emotion_outside_the_model_is_refused(model, store):
+    with pytest.raises(UserError, match="unknown emotion 'bored'"):
+        SpeechLMPersonalizer(model, store).personalize(Support(("u0",), (("bored",),), seed=0))
+
+
+def test_predictors_of_two_people_do_not_disturb_each_other(model, store):
+    personalizer = SpeechLMPersonalizer(model, store)
+    other = Support(("u3",), (("angry",),), seed=0)
+    alone = personalizer.personalize(SUPPORT).predict_proba(QUERIES)
+    both = personalizer.personalize_many([SUPPORT, other])
+    both[1].predict_proba(QUERIES)
+    np.testing.assert_array_equal(both[0].predict_proba(QUERIES), alone)
+
+
+def test_it_says_how_many_pairs_it_reads(model, store):
+    assert SpeechLMPersonalizer(model, store, 4).describe() == {"pairs": 4}
+    assert SpeechLMPersonalizer(model, store).describe() == {"pairs": "all"}
+    chosen = SpeechLMPersonalizer(model, store, 4, ReadingOptions(orders=2, chosen=True))
+    assert chosen.describe() == {"pairs": 4, "orders": 2, "chosen": True}
+
+
+def test_several_orders_are_averaged(model, store):
+    read = [SpeechLMPersonalizer(model, store).personalize(one) for one in orders(SUPPORT, 3)]
+    alone = [one.predict_proba(QUERIES) for one in read]
+    assert not np.allclose(alone[0], alone[1])
+    together = SpeechLMPersonalizer(model, store, options=ReadingOptions(orders=3)).personalize(SUPPORT)
+    np.testing.assert_allclose(together.predict_proba(QUERIES), np.mean(alone, axis=0), atol=1e-6)
+
+
+def test_calibration_divides_by_the_bias_of_the_same_enrolment(model, store):
+    plain = SpeechLMPersonalizer(model, store).personalize(SUPPORT).predict_proba(QUERIES)
+    method = SpeechLMPersonalizer(model, store, options=ReadingOptions(calibrated=True))
+    calibrated = method.personalize(SUPPORT).predict_proba(QUERIES)
+    ratios = calibrated / plain
+    ratios /= ratios.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(ratios, np.tile(ratios[:1], (4, 1)), rtol=1e-4)  # 1 / p_cf, for every query
+    np.testing.assert_allclose(calibrated.sum(axis=1), 1, atol=1e-6)
+
+
+def test_the_chosen_pairs_are_read_in_the_supports_order(model, store):
+    support = Support(
+        tuple(f"u{i}" for i in range(9)),
+        tuple((("angry",), ("happy",), ("sad",))[i % 3] for i in range(9)),
+        seed=0,
+    )
+    method = SpeechLMPersonalizer(model, store, 3, ReadingOptions(chosen=True))
+    chosen = method.enrolled(support)
+    places = [support.utterances.index(one) for one in chosen.utterances]
+    assert places == sorted(places)
+    assert set(chosen.emotions) == {("angry",), ("happy",), ("sad",)}
+    assert len(method.personalize(support).predict_proba(QUERIES)) == 4
+    assert method.personalize(support).enrolments[0].length < len(model.prompt.encode([[0]] * 4).token_ids)
+    with pytest.raises(UserError, match="support has 2"):
+        method.personalize(support.first(2))
+    with pytest.raises(UserError, match="how many pairs"):
+        SpeechLMPersonalizer(model, store, options=ReadingOptions(chosen=True))
