@@ -15,7 +15,7 @@ from benchmarks.experiments.options import add_arguments
 from benchmarks.experiments.run_plan import run_stages
 from benchmarks.results import show
 from perser.cli.main import run_command
-from perser.io.files import write_text_whole
+from perser.io.files import write_text_atomic
 
 COMMAND = "command.txt"
 
@@ -33,7 +33,7 @@ def experiment(**keys: Any) -> None:
     run_stages(plan).forget_others()
     if processes().is_main_process:
         write_results([scores for _, scores in plan.measured], plan.out, plan.title)
-        write_text_whole(plan.out / COMMAND, command_line() + "\n")
+        write_text_atomic(plan.out / COMMAND, command_line() + "\n")
         show(plan.out)
 
 

@@ -2,7 +2,7 @@
 
 perser icl-controls --corpus DIR --episodes episodes.json --models DIR --out DIR
 
-Whether a speech language model reads its enrolment: the same episodes with supports that say less of the
+Whether a speech language model reads its enrollment: the same episodes with supports that say less of the
 person, or nothing.
 """
 
@@ -25,7 +25,7 @@ from perser.cli.main import run_command
 from perser.episodes.episode import Episode, Support, Task
 from perser.episodes.episode_file import EpisodeFile
 from perser.errors import UserError
-from perser.io.files import write_text_whole
+from perser.io.files import write_text_atomic
 from perser.personalizer import build_method, check_method
 
 TRUE = "true"
@@ -35,7 +35,7 @@ def controlled(drawn: EpisodeFile, tasks: Sequence[Task], name: str, pairs: int,
     """The same episodes with the first `pairs` of each support as this condition has them: one of MADE, or
     `order N`.
 
-    `tasks`: all that the test persons labelled. Raises UserError where there is but one.
+    `tasks`: all that the test persons labeled. Raises UserError where there is but one.
     """
     make = MADE.get(name, _in_another_order)
     episodes = []
@@ -43,7 +43,7 @@ def controlled(drawn: EpisodeFile, tasks: Sequence[Task], name: str, pairs: int,
         rng = np.random.default_rng([seed, zlib.crc32(f"{name} {episode.episode_id}".encode())])
         others = [task for task in tasks if task.person != episode.person]
         if not others:
-            raise UserError("another person's enrolment: the test persons are one, draw episodes of more")
+            raise UserError("another person's enrollment: the test persons are one, draw episodes of more")
         read = replace(episode, support=episode.support.first(pairs))
         episodes.append(replace(read, support=make(read, others, rng)))
     return replace(drawn, episodes=tuple(episodes))
@@ -55,7 +55,7 @@ def without_pairs(episode: Episode, others: Sequence[Task], rng: np.random.Gener
 
 
 def true_pairs(episode: Episode, others: Sequence[Task], rng: np.random.Generator) -> Support:
-    """The person's own enrolment."""
+    """The person's own enrollment."""
     return episode.support
 
 
@@ -106,10 +106,10 @@ def icl_controls(
     orders: int = 4,
     seed: int = 0,
 ) -> None:
-    """Measure whether a speech LM reads its enrolment, and write controls.json and controls.md.
+    """Measure whether a speech LM reads its enrollment, and write controls.json and controls.md.
 
-    On the same episodes: no enrolment, the true one, its labels shuffled among its clips, another person's,
-    and the true one in other orders; each minus no enrolment, and minus the true one.
+    On the same episodes: no enrollment, the true one, its labels shuffled among its clips, another person's,
+    and the true one in other orders; each minus no enrollment, and minus the true one.
 
     Args:
         corpus: a prepared corpus.
@@ -117,9 +117,9 @@ def icl_controls(
         models: the folder that holds what was trained, in it speech-lm.
         out: folder for controls.json and controls.md.
         cache: folder of the feature cache.
-        method: the method that reads the enrolment, such as speech-lm or speech-lm+calibrated.
+        method: the method that reads the enrollment, such as speech-lm or speech-lm+calibrated.
         pairs: how many pairs of each support it reads; none: all of them.
-        orders: how many other orders of the true enrolment.
+        orders: how many other orders of the true enrollment.
         seed: of the shuffled labels, the other persons and the orders.
     """
     case = Case(corpus, episodes, models, cache, (method,))
@@ -142,14 +142,14 @@ def icl_controls(
     results |= {"seed": seed, "persons": len({one.person for one in drawn.episodes})}
     results |= {"simulated": prepared.simulated, "corpus": prepared.name, **compared(measured)}
     out.mkdir(parents=True, exist_ok=True)
-    write_text_whole(out / CONTROLS, json.dumps(results, indent=1) + "\n")
+    write_text_atomic(out / CONTROLS, json.dumps(results, indent=1) + "\n")
     page = environment().get_template("controls.md.jinja").render(results)
-    write_text_whole(out / "controls.md", page)
+    write_text_atomic(out / "controls.md", page)
 
 
 def compared(measured: Mapping[str, Sequence[EpisodeScores]]) -> dict[str, Any]:
     """The content of controls.json: a row a condition, with its mean and intervals; paired differences of
-    each to no enrolment and to the true one; the orders' spread."""
+    each to no enrollment and to the true one; the orders' spread."""
     rows = [
         {"condition": name, "metrics": {m: asdict(one) for m, one in intervals(scores).items()}}
         for name, scores in measured.items()
@@ -168,7 +168,7 @@ def compared(measured: Mapping[str, Sequence[EpisodeScores]]) -> dict[str, Any]:
 
 
 def _spread(orders: Sequence[Sequence[EpisodeScores]], metric: str) -> dict[str, float]:
-    """Of the enrolment in its own and in other orders: mean, and the standard deviation over orders, once of
+    """Of the enrollment in its own and in other orders: mean, and the standard deviation over orders, once of
     an episode's score (its mean over episodes) and once of the mean over all episodes."""
     scores = np.array([[episode.metrics[metric] for episode in one] for one in orders])
     return {

@@ -21,26 +21,26 @@ from perser.encoders.encoder import SpeechEncoder
 from perser.encoders.feature_cache import cached_features
 from perser.episodes.episode import Task, aggregated_targets
 from perser.episodes.episode_file import EpisodeFile
-from perser.io.files import write_text_whole
+from perser.io.files import write_text_atomic
 from perser.labels import EmotionSet
 
 REFERENCE = "reference.json"
 
 
-def reference(run: Path, cache: Path | None = None, regularisation: float = 0.01) -> None:
+def reference(run: Path, cache: Path | None = None, regularization: float = 0.01) -> None:
     """Fit logistic regression on a finished experiment's training part and score its test part.
 
     Args:
         run: the folder that `perser experiment` wrote.
         cache: folder of the feature cache; none: in the run.
-        regularisation: scikit-learn's C.
+        regularization: scikit-learn's C.
     """
     corpus, drawn = Corpus.load(run / "corpus"), EpisodeFile.load(run / "episodes.json")
     encoder = SpeechEncoder.from_name(str(run / "models" / "ssl-e" / "encoder"))
     store = cached_features(corpus.recordings, encoder, "pooled", cache or run / "cache")
     train = likeliest(drawn.tasks(corpus, "train"), corpus.emotions)
     test = likeliest(drawn.tasks(corpus, "test"), corpus.emotions)
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=regularisation, max_iter=500))
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=regularization, max_iter=500))
     model.fit(store.stack(list(train)).flatten(1).numpy(), list(train.values()))
     predicted = model.predict(store.stack(list(test)).flatten(1).numpy())
     labels = list(test.values())
@@ -51,7 +51,7 @@ def reference(run: Path, cache: Path | None = None, regularisation: float = 0.01
         "labels": "the emotion with the largest share over the test "
         + ("listeners" if drawn.person_axis == "listener" else "speakers' own annotations"),
     }
-    write_text_whole(run / REFERENCE, json.dumps(content, indent=1) + "\n")
+    write_text_atomic(run / REFERENCE, json.dumps(content, indent=1) + "\n")
     print(f"UAR {content['uar']:.3f}, macro-F1 {content['macro_f1']:.3f} on {len(test)} utterances")
 
 

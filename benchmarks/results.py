@@ -10,7 +10,7 @@ from benchmarks.measuring.aggregate import COSTS, costs, pool
 from benchmarks.measuring.scores import Scores
 from benchmarks.paper.page import write_paper_tables
 from benchmarks.reporting.report import write_report
-from perser.io.files import write_text_whole
+from perser.io.files import write_text_atomic
 
 
 def show(out: Path) -> None:
@@ -31,9 +31,9 @@ def write_results(scores: Sequence[Path], out: Path, title: str) -> None:
     """
     loaded = [Scores.load(one) for one in scores]
     results, spent = pool(loaded, title), costs(loaded)
-    write_text_whole(out / "results.json", json.dumps(results, indent=1) + "\n")
-    write_text_whole(out / COSTS, json.dumps(spent, indent=1) + "\n")
+    write_text_atomic(out / "results.json", json.dumps(results, indent=1) + "\n")
+    write_text_atomic(out / COSTS, json.dumps(spent, indent=1) + "\n")
     origin = {str(path): one.provenance for path, one in zip(scores, loaded, strict=True)}
-    write_text_whole(out / "provenance.json", json.dumps(origin, indent=1) + "\n")
+    write_text_atomic(out / "provenance.json", json.dumps(origin, indent=1) + "\n")
     write_report(results, out, spent, origin)
     write_paper_tables(results, out)

@@ -19,7 +19,7 @@ from benchmarks.reporting.comparisons import comparisons
 from benchmarks.reporting.templates import environment
 from perser.cli.main import run_command
 from perser.errors import UserError
-from perser.io.files import write_text_whole
+from perser.io.files import write_text_atomic
 
 
 def results_page(runs: list[Path], out: Path = Path("benchmarks/RESULTS.md")) -> None:
@@ -35,7 +35,7 @@ def results_page(runs: list[Path], out: Path = Path("benchmarks/RESULTS.md")) ->
     template = environment().get_template("results.md.jinja")
     head, made = _sections(template.render(runs=[_run(Path(one)) for one in runs]))
     _, before = _sections(out.read_text(encoding="utf-8")) if out.exists() else (head, {})
-    write_text_whole(out, (head + "".join((before | made).values())).rstrip() + "\n")
+    write_text_atomic(out, (head + "".join((before | made).values())).rstrip() + "\n")
 
 
 def _sections(page: str) -> tuple[str, dict[str, str]]:

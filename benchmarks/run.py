@@ -1,7 +1,7 @@
 """perser bench --config configs/bench_quickstart.yaml
 perser bench --corpus DIR --episodes episodes.json --models DIR --out DIR
 
-Every method on the same episodes: personalise to each support, predict each query, score, compare.
+Every method on the same episodes: personalize to each support, predict each query, score, compare.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def bench(
     limit: int | None = None,
     resume: bool = True,
     rerun_one: str | None = None,
-    title: str = "Personalised speech emotion recognition",
+    title: str = "Personalized speech emotion recognition",
 ) -> None:
     """Measure methods on the same episodes and write predictions, scores, results, a report and plots.
 
@@ -43,12 +43,12 @@ def bench(
 
     Args:
         corpus: a prepared corpus.
-        episodes: the episodes file, or several of one split: several K, several modes of enrolment.
+        episodes: the episodes file, or several of one split: several K, several modes of enrollment.
         models: the folder that holds what was trained: ssl-e, linear, multi, meta-perser, speech-lm.
         experiments: files for `perser experiment`, each trained and measured in its own folder.
         out: folder for predictions, scores.json, results.json, report.md, report.html and plots.
         cache: folder of the feature cache.
-        methods: which methods, by name; speech-lm-N reads N enrolment pairs, meta-perser:V stands on
+        methods: which methods, by name; speech-lm-N reads N enrollment pairs, meta-perser:V stands on
             the model in the subfolder meta-perser-V; none: the quickstart's, or each experiment's own.
         limit: measure so many episodes of each file alone, to see whether all is well; none: all.
         resume: whether cells (a method on the episodes of a seed) that were measured before are kept.

@@ -26,7 +26,7 @@ from perser.errors import UserError
 from perser.inference.active_learning import Views, choose
 from perser.inference.clips import Waveforms
 from perser.inference.recognizer import Recognizer
-from perser.io.files import write_text_whole
+from perser.io.files import write_text_atomic
 from perser.metrics import score_episode
 
 MODELS = ("meta-perser", "speech-lm")
@@ -36,7 +36,7 @@ METRIC = "maF1"
 
 @dataclass(frozen=True)
 class Asked:
-    """One episode's pool: what its person labelled, less the queries."""
+    """One episode's pool: what its person labeled, less the queries."""
 
     episode: Episode
     pool: Task
@@ -51,11 +51,11 @@ def suggestion(
     out: Path | None = None,
     seed: int = 0,
 ) -> None:
-    """Compare clips that `perser suggest` names with clips drawn at random, as enrolments of the same size.
+    """Compare clips that `perser suggest` names with clips drawn at random, as enrollments of the same size.
 
     Args:
         run: a finished run, with corpus, episodes.json and models.
-        n: how many clips are labelled.
+        n: how many clips are labeled.
         pool: how many clips each person could label, at most.
         draws: how many random choices stand against each suggestion; their scores are averaged.
         limit: how many episodes, evenly spread; none: all.
@@ -79,11 +79,11 @@ def suggestion(
     found |= {"simulated": corpus.simulated, "metric": METRIC}
     _print(found)
     if out is not None:
-        write_text_whole(out, json.dumps(found, indent=1) + "\n")
+        write_text_atomic(out, json.dumps(found, indent=1) + "\n")
 
 
 def _asked(corpus: Corpus, drawn: EpisodeFile, pool: int, limit: int | None, seed: int) -> list[Asked]:
-    """The episodes with their pools: the support and more of what the person labelled, never a query."""
+    """The episodes with their pools: the support and more of what the person labeled, never a query."""
     tasks = {task.person: task for task in drawn.tasks(corpus, "test")}
     episodes = drawn.episodes
     if limit is not None:
@@ -105,14 +105,14 @@ def compared(
 ) -> dict[str, Any]:
     """One model's scores after N suggested labels, after N random ones, and their paired difference."""
     model = recognizer.model
-    heard = model.hear(clips)
+    heard = model.encode_clips(clips)
     suggested: list[EpisodeScores] = []
     random: list[EpisodeScores] = []
     with progress(len(asked), model.route) as bar:
         for number, one in enumerate(asked):
             names = list(one.pool.utterances)
             answers = recognizer.predictor.predict_proba(heard, names)
-            views = Views(tuple(names), (model.represent(heard, names),), (answers,))
+            views = Views(tuple(names), (model.embed_clips(heard, names),), (answers,))
             named = [place for place, _ in choose(views, n)]
             rng = np.random.default_rng([seed, number, 1])
             drawn = [rng.permutation(len(names))[:n] for _ in range(draws)]
@@ -136,7 +136,7 @@ def _scored(
     targets = recognizer.emotions.multi_hot(episode.query_emotions)
     for chosen in choices:
         support = Support(*one.pool.at(chosen), seed=0)
-        predictor = model.predictor(model.enrol(heard, support), support.emotions)
+        predictor = model.predictor(model.enroll(heard, support), support.emotions)
         answers = predictor.predict_proba(heard, list(episode.query_utterances))
         scores.append(score_episode(answers, targets)[METRIC])
     return EpisodeScores(episode.person, episode.episode_id, {METRIC: float(np.mean(scores))})

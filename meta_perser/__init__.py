@@ -1,1 +1,1 @@
-"""Route 1: Meta-PerSER, a recogniser meta-trained (MAML) to become one listener's in a few gradient steps."""
+"""Route 1: Meta-PerSER, a recognizer meta-trained (MAML) to become one listener's in a few gradient steps."""

@@ -1,4 +1,4 @@
-"""Makes transformers' Auto classes know the recogniser: import this once.
+"""Makes transformers' Auto classes know the recognizer: import this once.
 
 import meta_perser.auto
 model = AutoModelForAudioClassification.from_pretrained(EXPORTED)   # of `perser export`

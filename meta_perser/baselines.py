@@ -1,4 +1,4 @@
-"""Meta-PerSER as a method: the meta-trained recogniser, adapted with its learned rates.
+"""Meta-PerSER as a method: the meta-trained recognizer, adapted with its learned rates.
 
 The gradient route's baselines by name: those of Meta-PerSER, section 3.2, and Prior-Shift, Head-Few and
 LoRA-Few, which the paper lacks. Most stand on the SSL-E that Meta-PerSER starts from (section 2.4).
@@ -126,7 +126,7 @@ def fine_tuning(
 
 
 def _trained(context: RouteContext, name: str, scope: str) -> tuple[EmotionRecognizer, ClipSource, dict]:
-    """A trained recogniser, its clips encoded up to what the scope moves, and what was saved beside it."""
+    """A trained recognizer, its clips encoded up to what the scope moves, and what was saved beside it."""
     folder, extra = context.folder(name), _extra(context, name)
     model = EmotionRecognizer.from_pretrained(folder)
     context.check_model(folder, model.emotions, extra["trained_on"])

@@ -1,4 +1,4 @@
-"""A recogniser as a folder that transformers knows too."""
+"""A recognizer as a folder that transformers knows too."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 from meta_perser.adaptation.meta_trained import RATES
 from meta_perser.inference import GradientModel
 from meta_perser.modeling_hf import write_transformers_files
-from meta_perser.recognizer.model import CONFIG, SEALED, extra_of
+from meta_perser.recognizer.model import CHECKSUMMED, CONFIG, extra_of
 from perser.export.contract import Exported, copy_safe_files
-from perser.io.checksums import seal
+from perser.io.checksums import write_checksums
 
-META = """A speech emotion recogniser that was meta-trained (Meta-PerSER, arXiv 2505.16220) to become one
-person's: gradient steps with learned rates on a few clips that the person labelled move its weights."""
+META = """A speech emotion recognizer that was meta-trained (Meta-PerSER, arXiv 2505.16220) to become one
+person's: gradient steps with learned rates on a few clips that the person labeled move its weights."""
 
-AVERAGE = """A speech emotion recogniser trained on the labels of many listeners together; its head is
-fine-tuned on a few clips that one person labelled to become that person's."""
+AVERAGE = """A speech emotion recognizer trained on the labels of many listeners together; its head is
+fine-tuned on a few clips that one person labeled to become that person's."""
 
 CODE = """\
 from pathlib import Path
@@ -41,7 +41,7 @@ def export_gradient_model(folder: Path, out: Path) -> Exported:
     copy_safe_files(folder / "encoder", out / "encoder")
     _forget_folders(out / CONFIG)
     write_transformers_files(out, emotions)
-    seal(out, SEALED)
+    write_checksums(out, CHECKSUMMED)
     return Exported(
         summary=META if (out / RATES).is_file() else AVERAGE,
         transformers_code=CODE,

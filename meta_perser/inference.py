@@ -19,13 +19,13 @@ from meta_perser.baselines import fine_tuning
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.model import EmotionRecognizer, extra_of
 from perser.episodes.episode import Support
-from perser.errors import UserError, unless_damaged
+from perser.errors import UserError, explain_damage
 from perser.inference.clips import Waveforms
 from perser.labels import Emotions, EmotionSet
 
 
 class GradientModel:
-    """A trained recogniser, and how it is adapted (`perser.inference.route_model.RouteModel`)."""
+    """A trained recognizer, and how it is adapted (`perser.inference.route_model.RouteModel`)."""
 
     route: ClassVar[str] = "meta-perser"
 
@@ -42,14 +42,14 @@ class GradientModel:
             trained = MetaPerSER.from_pretrained(folder)
             return cls(trained.model, trained.personalizer)
         extra = extra_of(folder)
-        with unless_damaged(f"the model in {folder}", "train it again"):
+        with explain_damage(f"the model in {folder}", "train it again"):
             chosen = extra["fine_tune"].get("head")
         if chosen is None:
             raise UserError(
                 f"the model in {folder} has no head of its own: give SSL-E's or a meta-trained one"
             )
         model = EmotionRecognizer.from_pretrained(folder)
-        with unless_damaged(f"the model in {folder}", "train it again"):
+        with explain_damage(f"the model in {folder}", "train it again"):
             model.set_scope(chosen["scope"])
             rate = float(chosen["rate"])
         return cls(model, lambda source: fine_tuning(model, source, rate, extra))
@@ -64,13 +64,13 @@ class GradientModel:
     def to(self, device: str) -> None:
         self.model.to(device)
 
-    def hear(self, clips: Waveforms) -> ClipSource:
+    def encode_clips(self, clips: Waveforms) -> ClipSource:
         return ClipSource(clips, self.model, cache=None)
 
-    def represent(self, heard: ClipSource, names: Sequence[str]) -> np.ndarray:
+    def embed_clips(self, heard: ClipSource, names: Sequence[str]) -> np.ndarray:
         return embeddings(self.model, heard, names).cpu().numpy()
 
-    def enrol(self, heard: ClipSource, support: Support) -> dict[str, Tensor]:
+    def enroll(self, heard: ClipSource, support: Support) -> dict[str, Tensor]:
         weights = self._personalizer(heard).personalize(support).weights
         return {name: one.detach() for name, one in weights.items()}
 
@@ -83,7 +83,7 @@ class GradientModel:
 
 
 class GradientPredictor:
-    """The recogniser with one person's weights, or with its own."""
+    """The recognizer with one person's weights, or with its own."""
 
     def __init__(self, model: EmotionRecognizer, weights: dict[str, Tensor]) -> None:
         self._model = model

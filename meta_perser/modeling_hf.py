@@ -1,4 +1,4 @@
-"""The recogniser as transformers' audio classification models are: waveforms in, logits out.
+"""The recognizer as transformers' audio classification models are: waveforms in, logits out.
 
 import meta_perser.auto
 model = AutoModelForAudioClassification.from_pretrained(EXPORTED)   # of `perser export`
@@ -33,13 +33,13 @@ _OF_AUTO = {"trust_remote_code", "adapter_kwargs", "_from_auto", "force_download
 
 
 class MetaPerSERConfig(PreTrainedConfig):
-    """Names the classes (`id2label`); what else the recogniser is made of stands in its own file."""
+    """Names the classes (`id2label`); what else the recognizer is made of stands in its own file."""
 
     model_type = "meta-perser"
 
 
 class MetaPerSERForAudioClassification(PreTrainedModel):
-    """A recogniser as it is, nobody's yet: `perser.recognizer` makes it one person's.
+    """A recognizer as it is, nobody's yet: `perser.recognizer` makes it one person's.
 
     Args:
         config: See `MetaPerSERConfig`.
@@ -67,7 +67,7 @@ class MetaPerSERForAudioClassification(PreTrainedModel):
         self.post_init()
 
     def init_weights(self) -> None:
-        """The recogniser has been given its weights."""
+        """The recognizer has been given its weights."""
 
     def forward(
         self, input_values: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None
@@ -129,7 +129,7 @@ class MetaPerSERForAudioClassification(PreTrainedModel):
 
 
 def write_transformers_files(folder: Path, emotions: EmotionSet) -> None:
-    """What the Auto classes look for beside a recogniser: config.json and preprocessor_config.json."""
+    """What the Auto classes look for beside a recognizer: config.json and preprocessor_config.json."""
     config = _config(emotions)
     config.architectures = [MetaPerSERForAudioClassification.__name__]
     config.save_pretrained(folder)

@@ -1,6 +1,6 @@
 """python -m meta_perser.pretrain --corpus DIR --episodes episodes.json --out ssl-e
 
-Supervised training on the training listeners: SSL-E (Meta-PerSER 2.3.1), what every personalised model starts
+Supervised training on the training listeners: SSL-E (Meta-PerSER 2.3.1), what every personalized model starts
 from, and the models of the baselines Linear-Few and Multi-Few.
 """
 
@@ -21,11 +21,17 @@ from meta_perser.adaptation.personalizer import (
     balanced_loss,
     training_class_weights,
 )
-from meta_perser.recognizer.batches import ClipSource, standardise
+from meta_perser.recognizer.batches import ClipSource, standardize
 from meta_perser.recognizer.model import MARKER, EmotionRecognizer
 from meta_perser.recognizer.scope import lora_rank, lowest_moving_layer
 from meta_perser.training.multi_head import Consensus, MultiHead
-from meta_perser.training.supervised import FitOptions, Lessons, aggregated_lessons, fit, listener_lessons
+from meta_perser.training.supervised import (
+    FitOptions,
+    SupervisedExamples,
+    aggregated_examples,
+    examples_by_listener,
+    fit,
+)
 from meta_perser.training.tuning import FRESH_RATES, Tuner
 from perser.cli.main import run_command
 from perser.corpora.corpus import Corpus
@@ -38,14 +44,14 @@ from perser.labels import EmotionSet
 from perser.personalizer import mean_score
 from perser.training.accelerator import start
 from perser.training.options import RunOptions
-from perser.training.run import open_journal
+from perser.training.run import open_training_run
 
 Target = Literal["ssl-e", "linear", "multi"]
 
 
 @dataclass(frozen=True)
 class Pretraining:
-    """How a recogniser is pretrained.
+    """How a recognizer is pretrained.
 
     Args:
         scope: what is trained: all (trunk and head), top_layers:N, lora:R:N, head or
@@ -113,13 +119,13 @@ def pretrain(
     run: RunOptions = RunOptions(),
     **training: Any,
 ) -> None:
-    """Train SSL-E, the recogniser of the average listener, or the model of another baseline.
+    """Train SSL-E, the recognizer of the average listener, or the model of another baseline.
 
     Args:
         corpus: a prepared corpus.
         episodes: the episodes file; its training persons and utterances are used, its validation episodes
             choose the epoch.
-        out: folder for the trained recogniser.
+        out: folder for the trained recognizer.
         cache: folder of the feature cache.
         encoder: a Hub name, a local folder, or tiny-{wav2vec2,hubert,wavlm,data2vec,whisper}.
         target: ssl-e, on labels aggregated over the listeners; linear, the same with the encoder as it
@@ -141,8 +147,8 @@ def pretrain(
     tasks = drawn.training_tasks(prepared)
     class_weights = _class_weights(tasks, prepared.emotions, options.class_balanced)
     loss = balanced_loss(class_weights, options.label_smoothing)
-    lessons = (listener_lessons if target == "multi" else aggregated_lessons)(tasks, prepared.emotions)
-    model = _new_recognizer(target, encoder, prepared, cache, lessons, options, accelerator.device)
+    examples = (examples_by_listener if target == "multi" else aggregated_examples)(tasks, prepared.emotions)
+    model = _new_recognizer(target, encoder, prepared, cache, examples, options, accelerator.device)
     source = ClipSource(prepared.recordings, model, cache)
     learner, average = model, model
     if target == "multi":
@@ -150,18 +156,18 @@ def pretrain(
         average = Consensus(learner)
 
     facts = {"target": target, "options": options, "encoder": encoder, "begun_from": model.fingerprint()}
-    journal = open_journal("pretrain", out, prepared, episodes, accelerator, run, resume, **facts)
+    training_run = open_training_run("pretrain", out, prepared, episodes, accelerator, run, resume, **facts)
 
     def validate() -> float:
         return mean_score(Unadapted(average, source), drawn.validation_episodes, prepared.emotions)
 
     title = f"pretrain {target}"
-    best = fit(learner, lessons, source, loss, validate, options.fitting, accelerator, title, journal)
+    best = fit(learner, examples, source, loss, validate, options.fitting, accelerator, title, training_run)
     tuner = Tuner(prepared, cache, loss, options.adaptation_steps, drawn.validation_episodes)
     tuned = tune(target, model, tuner, options.lora)
     if not accelerator.is_main_process:
         return
-    with journal.finished(out, marker=MARKER) as folder:
+    with training_run.finished(out, marker=MARKER) as folder:
         model.save_pretrained(
             folder,
             encoder={"name": encoder, "seed": options.seed},
@@ -185,12 +191,12 @@ def _new_recognizer(
     encoder: str,
     corpus: Corpus,
     cache: Path,
-    lessons: Lessons,
+    examples: SupervisedExamples,
     options: Pretraining,
     device: torch.device,
 ) -> EmotionRecognizer:
-    """An untrained recogniser on the device, where it has encoded the corpus; its hidden states are
-    standardised by the training utterances."""
+    """An untrained recognizer on the device, where it has encoded the corpus; its hidden states are
+    standardized by the training utterances."""
     speech_encoder = SpeechEncoder.from_name(encoder, seed=options.seed)
     scope = "head" if target == "linear" else options.scope
     model = EmotionRecognizer(
@@ -205,7 +211,7 @@ def _new_recognizer(
     if options.lora is not None:
         model.lowest_of(options.lora)  # refused before hours of training, not after
     model.to(device)
-    standardise(model, lessons.utterances, corpus.recordings, cache)
+    standardize(model, examples.utterances, corpus.recordings, cache)
     return model
 
 

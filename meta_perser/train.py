@@ -30,7 +30,7 @@ from perser.errors import UserError
 from perser.io.files import check_output
 from perser.training.accelerator import start
 from perser.training.options import RunOptions
-from perser.training.run import open_journal
+from perser.training.run import open_training_run
 from perser.training.run_folder import running
 
 
@@ -60,7 +60,7 @@ def meta_train(
         episodes: the episodes file; its training persons are the tasks, its validation episodes choose
             the checkpoint.
         ssl_e: the folder that `perser pretrain` wrote.
-        out: folder for the meta-trained recogniser and its rates that did best; `last` in it holds the last.
+        out: folder for the meta-trained recognizer and its rates that did best; `last` in it holds the last.
             Until training ends, both are in a folder beside it, OUT-running, as `best` and `last`, written
             anew at every validation.
         cache: folder of the feature cache.
@@ -75,7 +75,7 @@ def meta_train(
         multi_step_loss: an outer loss after every inner step (MAML++).
         inner: the inner loop.
         outer: the outer loop.
-        mixed_precision: of the recogniser in meta-training; with bf16 its adapting weights, its rates and
+        mixed_precision: of the recognizer in meta-training; with bf16 its adapting weights, its rates and
             the loss stay in float32, and so does all of meta-testing.
         seed: of the sampled persons and examples.
         resume: go on from the newest checkpoint in OUT-running, if the same training was stopped there.
@@ -97,11 +97,13 @@ def meta_train(
     source = ClipSource(prepared.recordings, trained.model, cache)
     facts = {"loop": loop, "scope": scope, "init": init, "lslr": lslr, "mixed_precision": mixed_precision}
     facts |= {"begun_from": trained.model.fingerprint(), "ssl_e": extra_of(ssl_e)}
-    journal = open_journal("meta-train", out, prepared, episodes, accelerator, run, resume, **facts)
+    training_run = open_training_run("meta-train", out, prepared, episodes, accelerator, run, resume, **facts)
     checkpoints = Checkpoints(trained, running(out), drawn.training_digest)
-    loop.train(trained, source, tasks, drawn.validation_episodes, accelerator, checkpoints.write, journal)
+    loop.train(
+        trained, source, tasks, drawn.validation_episodes, accelerator, checkpoints.write, training_run
+    )
     if accelerator.is_main_process:
-        with journal.finished(out, RATES) as folder:
+        with training_run.finished(out, RATES) as folder:
             checkpoints.copy_to(folder)
 
 

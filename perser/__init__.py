@@ -1,1 +1,1 @@
-"""The ground: what a personalised-SER task is. Knows no route."""
+"""The ground: what a personalized-SER task is. Knows no route."""

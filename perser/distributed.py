@@ -44,13 +44,13 @@ def processes() -> PartialState:
     return state
 
 
-def own_part(items: Sequence[T]) -> Sequence[T]:
+def own_items(items: Sequence[T]) -> Sequence[T]:
     """What this process takes of what all have to do together: every n-th of them."""
     state = processes()
     return items[state.process_index :: state.num_processes]
 
 
-def own_share(batch: Sequence[T], cost: Callable[[T], float]) -> tuple[Sequence[T], float]:
+def own_share_of_batch(batch: Sequence[T], cost: Callable[[T], float]) -> tuple[Sequence[T], float]:
     """This process's part of a batch, and what to multiply by its part of the batch's mean loss (the sum over
     the part, over the size of the whole batch): the mean over the processes, which is what becomes of their
     gradients, is then the whole batch's, however unevenly it divides.
@@ -82,8 +82,8 @@ def _dealt(costs: Sequence[float], hands: int) -> list[list[int]]:
     return [sorted(places) for places in dealt]
 
 
-def gathered(found: Sequence[T]) -> list[T]:
-    """What each process found for its `own_part`, of all of them, in the order of the whole list; the same in
+def gather_in_order(found: Sequence[T]) -> list[T]:
+    """What each process found for its `own_items`, of all of them, in the order of the whole list; the same in
     every process. All have to call it."""
     state = processes()
     if state.num_processes == 1:
@@ -95,7 +95,7 @@ def gathered(found: Sequence[T]) -> list[T]:
     return [one for row in rows for one in row if one is not nothing]
 
 
-def summed(values: Tensor) -> Tensor:
+def sum_over_processes(values: Tensor) -> Tensor:
     """The sum of the processes' tensors, all of one shape, the same in every process. All have to call it."""
     state = processes()
     if state.num_processes > 1:
@@ -104,9 +104,9 @@ def summed(values: Tensor) -> Tensor:
     return values
 
 
-def mean_of_all(value: Tensor) -> float:
+def mean_over_processes(value: Tensor) -> float:
     """The mean of the processes' scalars, the same in every process. All have to call it."""
-    return summed(value).item() / processes().num_processes
+    return sum_over_processes(value).item() / processes().num_processes
 
 
 def _check_gpus(launched: int) -> None:

@@ -47,7 +47,7 @@ def one_line(text: str) -> str:
 
 
 @contextmanager
-def unless_damaged(what: str, remedy: str) -> Iterator[None]:
+def explain_damage(what: str, remedy: str) -> Iterator[None]:
     """Within it, whatever a damaged file makes a library raise is a UserError: `what` is damaged, and what to
     do about it."""
     try:

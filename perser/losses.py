@@ -46,7 +46,7 @@ def class_balanced_cross_entropy(
     `logits` and `targets` are (batch, num_emotions), target rows sum to 1; `class_weights` is
     (num_emotions,), or None for no balancing. A sample's weight is sum_c w_c y_c, of the target as given:
     smoothing changes what is predicted, not how much a sample counts. The mean divides by the batch size,
-    not by the sum of weights, so a sample's pull does not depend on its neighbours in the batch.
+    not by the sum of weights, so a sample's pull does not depend on its neighbors in the batch.
     """
     losses = F.cross_entropy(
         logits, targets.to(logits.dtype), reduction="none", label_smoothing=label_smoothing

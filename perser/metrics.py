@@ -1,7 +1,7 @@
 """How an episode is scored, in one place for every method: F1, label accuracy, balanced accuracy,
 calibration.
 
-`score_episode` is what the toolkit calls; `PersonalisedSER` is the same as an `evaluate.Metric`, for
+`score_episode` is what the toolkit calls; `PersonalizedSER` is the same as an `evaluate.Metric`, for
 pipelines built on Hugging Face evaluate. It works offline, but writes an Arrow table per call.
 
 Decisions are `perser.labels.decide` (p > 1/C, strict) for all methods. Everything is a fraction.
@@ -85,11 +85,11 @@ def confidence_bins(probabilities: np.ndarray, labels: np.ndarray, num_bins: int
     return np.stack(list(sums), axis=1)
 
 
-class PersonalisedSER(evaluate.Metric):
+class PersonalizedSER(evaluate.Metric):
     """`score_episode` as an `evaluate.Metric`: `predictions` are probabilities, `references` 0/1 targets.
 
     One `compute` is one episode. For example
-    `PersonalisedSER().compute(predictions=probabilities, references=targets)["maF1"]`.
+    `PersonalizedSER().compute(predictions=probabilities, references=targets)["maF1"]`.
     """
 
     def _info(self) -> evaluate.MetricInfo:
@@ -116,7 +116,7 @@ def _checked(probabilities: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray
         raise ValueError(
             f"probabilities {probabilities.shape} and targets {targets.shape} must both be (Q, C)"
         )
-    # Half-precision models normalise to about 1e-2; a logit or a NaN is caught all the same.
+    # Half-precision models normalize to about 1e-2; a logit or a NaN is caught all the same.
     if not (probabilities >= 0).all() or not np.allclose(probabilities.sum(axis=1), 1, atol=2e-2):
         raise ValueError("probabilities must be finite, not negative, and sum to 1 in every row")
     labels = targets.astype(np.int64)

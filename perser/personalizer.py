@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Predictor(Protocol):
-    """A recogniser that has become one person's."""
+    """A recognizer that has become one person's."""
 
     def predict_proba(self, utterances: Sequence[str]) -> np.ndarray:
         """Probabilities by utterance id: float32 (num_utterances, num_emotions), rows sum to 1."""
@@ -29,7 +29,7 @@ class Predictor(Protocol):
 
 
 class Personalizer(ABC):
-    """A way to make a recogniser one person's from a support of K pairs.
+    """A way to make a recognizer one person's from a support of K pairs.
 
     It sees supports and recordings, never the labels of a query.
     """
@@ -67,7 +67,7 @@ class RouteContext:
     trained_on: str | None = None
     """Digest of the training part that the models must come from (`EpisodeFile.training_digest`); None where
     nobody they were trained on can be among the recordings."""
-    variant: str | None = None
+    ablation: str | None = None
     """Which variant of the models: with `V`, those in the subfolders `meta-perser-V` and so on."""
     options: tuple[str, ...] = ()
     """What stood behind each `+` of the method's name, such as `orders=4`."""
@@ -78,7 +78,7 @@ class RouteContext:
 
     def folder(self, model: str) -> Path:
         """Where a trained model lies."""
-        name = model if self.variant is None else f"{model}-{self.variant}"
+        name = model if self.ablation is None else f"{model}-{self.ablation}"
         self.opened.add(name)
         return self.models / name
 
@@ -114,11 +114,11 @@ def build_method(name: str, context: RouteContext) -> Personalizer:
 
     Raises UserError for an unknown name, or an option of a method that has none.
     """
-    base, pairs, variant, options = _parse(name)
+    base, pairs, ablation, options = _parse(name)
     factory = _factory(base, options)
-    method = factory(replace(context, variant=variant, options=options), pairs)
-    if variant is not None and method.route == "trivial":
-        raise UserError(f"'{name}': {base} has no model that could have variants, leave ':{variant}' out")
+    method = factory(replace(context, ablation=ablation, options=options), pairs)
+    if ablation is not None and method.route == "trivial":
+        raise UserError(f"'{name}': {base} has no model that could have variants, leave ':{ablation}' out")
     return method
 
 
@@ -127,7 +127,7 @@ def check_method(name: str, k: int) -> None:
     base, pairs, _, options = _parse(name)
     _factory(base, options)
     if pairs is not None and pairs > k:
-        raise UserError(f"'{name}' reads {pairs} enrolment pairs, but a support has k = {k}: raise k")
+        raise UserError(f"'{name}' reads {pairs} enrollment pairs, but a support has k = {k}: raise k")
 
 
 def _factory(base: str, options: tuple[str, ...]) -> RouteFactory:
@@ -145,13 +145,13 @@ def _parse(name: str) -> tuple[str, int | None, str | None, tuple[str, ...]]:
     """A method's installed name, and the number, the variant and the options that were put to it."""
     installed = method_names()
     plain, *options = name.split("+")
-    method, _, variant = plain.partition(":")
+    method, _, ablation = plain.partition(":")
     if method in installed:
-        return method, None, variant or None, tuple(options)
+        return method, None, ablation or None, tuple(options)
     numbered = re.fullmatch(r"(.+)-(\d+)", method)
     if numbered is None or numbered[1] not in installed:
         raise UserError(f"unknown method '{name}': installed are {', '.join(installed)}")
-    return numbered[1], int(numbered[2]), variant or None, tuple(options)
+    return numbered[1], int(numbered[2]), ablation or None, tuple(options)
 
 
 def refuse_pairs(method: str, pairs: int | None) -> None:
@@ -163,7 +163,7 @@ def refuse_pairs(method: str, pairs: int | None) -> None:
 def episode_scores(
     personalizer: Personalizer, episodes: Sequence[Episode], emotions: EmotionSet
 ) -> list[dict[str, float]]:
-    """Personalise to each episode's support and score its query (the metrics of `perser.metrics`)."""
+    """Personalize to each episode's support and score its query (the metrics of `perser.metrics`)."""
     from perser.metrics import score_episode
 
     predictors = personalizer.personalize_many([episode.support for episode in episodes])
@@ -180,7 +180,7 @@ def mean_score(
 ) -> float:
     """The metric's mean over these episodes: what choices on validation episodes are made by. Several
     processes share the episodes out, and all have to call it."""
-    from perser.distributed import gathered, own_part
+    from perser.distributed import gather_in_order, own_items
 
-    own = episode_scores(personalizer, own_part(episodes), emotions)
-    return float(np.mean([scores[metric] for scores in gathered(own)]))
+    own = episode_scores(personalizer, own_items(episodes), emotions)
+    return float(np.mean([scores[metric] for scores in gather_in_order(own)]))

@@ -1,1 +1,1 @@
-"""Route 2: a speech language model that personalises by reading a person's examples in its prompt."""
+"""Route 2: a speech language model that personalizes by reading a person's examples in its prompt."""

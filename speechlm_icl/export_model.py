@@ -8,12 +8,12 @@ from typing import Any
 
 from perser.errors import UserError
 from perser.export.contract import Exported, copy_safe_files
-from perser.io.checksums import seal
+from perser.io.checksums import write_checksums
 from perser.io.hub import refuse_pickles
 from perser.io.json_files import read_json
 from perser.io.model_facts import is_built_in, place_of
 from speechlm_icl.model.base_model import load_base
-from speechlm_icl.model.checkpoint import SEALED, TRAINING
+from speechlm_icl.model.checkpoint import CHECKSUMMED, TRAINING
 from speechlm_icl.model.configuration import SpeechLMConfig, read_config
 from speechlm_icl.model.language_model import ADAPTER, WHOLE
 from speechlm_icl.model.processing import SpeechLMProcessor
@@ -23,8 +23,8 @@ from speechlm_icl.model.speech_lm import SpeechLMForICL
 ENCODER, BASE = "encoder", "base"
 """Where in an exported folder what it stands on lies, if that was a folder or a file here."""
 
-SUMMARY = """A speech language model that personalises speech emotion recognition by reading: a person's
-few labelled clips stand in its prompt, and it answers about the next one as that
+SUMMARY = """A speech language model that personalizes speech emotion recognition by reading: a person's
+few labeled clips stand in its prompt, and it answers about the next one as that
 person would. No weight moves."""
 
 CODE = """\
@@ -66,7 +66,7 @@ def export_speech_lm(folder: Path, out: Path) -> Exported:
     _name_base(out / ADAPTER / "adapter_config.json", config.language_model)
     if not (out / "processor_config.json").is_file():
         SpeechLMProcessor.of(SpeechLMForICL.from_pretrained(folder)).save_pretrained(out)
-    seal(out, SEALED)
+    write_checksums(out, CHECKSUMMED)
     record = read_json(folder / TRAINING) or {}
     return Exported(
         summary=SUMMARY,

@@ -27,7 +27,7 @@ from speechlm_icl.model.language_model import ADAPTER, WHOLE
 from speechlm_icl.model.speech_lm import SpeechLMForICL
 from speechlm_icl.personalizer import SpeechLMPersonalizer, SpeechLMPredictor
 from speechlm_icl.projectors.base import clips_on, read_clips
-from speechlm_icl.scoring.prefix_cache import Enrolment
+from speechlm_icl.scoring.prefix_cache import Enrollment
 
 
 class SpeechLM:
@@ -65,20 +65,20 @@ class SpeechLM:
         return digest.hexdigest()
 
     def to(self, device: str) -> None:
-        if device != "cpu":  # quantised weights refuse to be moved where they are
+        if device != "cpu":  # quantized weights refuse to be moved where they are
             self.model.to(device)
             self._encoder.to(device)
 
-    def hear(self, clips: Waveforms) -> FeatureStore:
+    def encode_clips(self, clips: Waveforms) -> FeatureStore:
         return cached_features(clips, self._encoder, self.level, cache=None)
 
     @torch.inference_mode()
-    def represent(self, heard: FeatureStore, names: Sequence[str]) -> np.ndarray:
+    def embed_clips(self, heard: FeatureStore, names: Sequence[str]) -> np.ndarray:
         """The mean of what the language model is given of each clip."""
         clips = self.model.projector(clips_on(read_clips(heard, names), self.model.device))
         return torch.stack([clip.float().mean(dim=0) for clip in clips]).cpu().numpy()
 
-    def enrol(self, heard: FeatureStore, support: Support) -> dict[str, Tensor]:
+    def enroll(self, heard: FeatureStore, support: Support) -> dict[str, Tensor]:
         return {_name(place): heard[utterance] for place, utterance in enumerate(support.utterances)}
 
     def predictor(self, tensors: Mapping[str, Tensor], labels: Sequence[Emotions]) -> SpeechLMReader:
@@ -87,7 +87,7 @@ class SpeechLM:
             raise UserError("its features are not those that the model reads")
         store = FeatureStore.of(self.level, {name: tensors[name].numpy() for name in names})
         personal = SpeechLMPersonalizer(self.model, store).personalize(Support(names, tuple(labels), seed=0))
-        return SpeechLMReader(self.model, personal.enrolments)
+        return SpeechLMReader(self.model, personal.enrollments)
 
     def _is_readable(self, features: Tensor) -> bool:
         """Whether it is (L+1, D) for a projector of time means, (num_windows, L+1, D) for any other."""
@@ -97,14 +97,14 @@ class SpeechLM:
 
 
 class SpeechLMReader:
-    """The language model after one person's enrolment, or after none."""
+    """The language model after one person's enrollment, or after none."""
 
-    def __init__(self, model: SpeechLMForICL, enrolments: Sequence[Enrolment]) -> None:
+    def __init__(self, model: SpeechLMForICL, enrollments: Sequence[Enrollment]) -> None:
         self._model = model
-        self._enrolments = enrolments
+        self._enrollments = enrollments
 
     def predict_proba(self, heard: FeatureStore, names: Sequence[str]) -> np.ndarray:
-        return SpeechLMPredictor(self._model, heard, self._enrolments).predict_proba(names)
+        return SpeechLMPredictor(self._model, heard, self._enrollments).predict_proba(names)
 
 
 def _name(place: int) -> str:

@@ -1,4 +1,4 @@
-"""The route `speech-lm`: personalise by reading the person's enrolment in the prompt, without training."""
+"""The route `speech-lm`: personalize by reading the person's enrollment in the prompt, without training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 from perser.encoders.feature_cache import FeatureStore, cached_features
 from perser.episodes.episode import Support
-from perser.errors import UserError, unless_damaged
+from perser.errors import UserError, explain_damage
 from perser.personalizer import Personalizer, RouteContext
 from speechlm_icl.model.checkpoint import TRAINING
 from speechlm_icl.model.configuration import read_config
@@ -26,7 +26,7 @@ from speechlm_icl.prompt.demonstrations import (
     parse_options,
     similarities,
 )
-from speechlm_icl.scoring.prefix_cache import Enrolment, read_enrolment
+from speechlm_icl.scoring.prefix_cache import Enrollment, cache_enrollment
 from speechlm_icl.scoring.scoring import calibrate, score_free, score_queries
 
 MODEL_FOLDER = "speech-lm"
@@ -35,10 +35,10 @@ PLAIN = ReadingOptions()
 
 
 class SpeechLMPredictor:
-    """A speech language model after one person's enrolment, read in one order or several.
+    """A speech language model after one person's enrollment, read in one order or several.
 
     Args:
-        enrolments: The enrolment as read in each order; probabilities are averaged over them.
+        enrollments: The enrollment as read in each order; probabilities are averaged over them.
         calibrated: Whether each is calibrated by a content-free clip.
     """
 
@@ -46,13 +46,13 @@ class SpeechLMPredictor:
         self,
         model: SpeechLMForICL,
         features: FeatureStore,
-        enrolments: Sequence[Enrolment],
+        enrollments: Sequence[Enrollment],
         calibrated: bool = False,
     ) -> None:
         self.model = model
         self.features = features
-        self.enrolments = enrolments
-        self._free = [score_free(model, enrolment) if calibrated else None for enrolment in enrolments]
+        self.enrollments = enrollments
+        self._free = [score_free(model, enrollment) if calibrated else None for enrollment in enrollments]
 
     def predict_proba(self, utterances: Sequence[str]) -> np.ndarray:
         """Probabilities over the emotions, float32 (n, C), rows sum to 1."""
@@ -60,18 +60,18 @@ class SpeechLMPredictor:
             return np.zeros((0, len(self.model.prompt.emotions)), dtype=np.float32)
         features = read_clips(self.features, utterances)
         lengths = dict(zip(utterances, self.model.projector.lengths(features), strict=True))
-        enrolled, context = self.enrolments[0].length, self.model.language_model.context
+        enrolled, context = self.enrollments[0].length, self.model.language_model.context
         check_query_fits(self.model.prompt, enrolled, lengths, context)
         probabilities = []
-        for enrolment, free in zip(self.enrolments, self._free, strict=True):
-            scores = score_queries(self.model, enrolment, features)
+        for enrollment, free in zip(self.enrollments, self._free, strict=True):
+            scores = score_queries(self.model, enrollment, features)
             scores = scores if free is None else calibrate(scores, free)
             probabilities.append(scores.softmax(dim=1))
         return torch.stack(probabilities).mean(dim=0).cpu().numpy()
 
 
 class SpeechLMPersonalizer(Personalizer):
-    """Personalises by reading `pairs` of a support (all of them when None): its first, or by `options`."""
+    """Personalizes by reading `pairs` of a support (all of them when None): its first, or by `options`."""
 
     route: ClassVar[str] = "speech-lm"
 
@@ -83,7 +83,7 @@ class SpeechLMPersonalizer(Personalizer):
         options: ReadingOptions = PLAIN,
     ) -> None:
         if pairs is not None and pairs < 0:
-            raise UserError(f"speech-lm cannot read {pairs} enrolment pairs: give 0 or more")
+            raise UserError(f"speech-lm cannot read {pairs} enrollment pairs: give 0 or more")
         if options.chosen and pairs is None:
             raise UserError("speech-lm+chosen: say how many pairs are chosen, such as speech-lm-8+chosen")
         self.model = model
@@ -107,14 +107,14 @@ class SpeechLMPersonalizer(Personalizer):
         labels = self.model.prompt.emotions.multi_hot(support.emotions)
         return support.ordered(most_representative(similar, labels, self.pairs))
 
-    def _read(self, support: Support) -> Enrolment:
+    def _read(self, support: Support) -> Enrollment:
         emotions = self.model.prompt.emotions
         answers = [[emotions.index(word) for word in words] for words in support.emotions]
         features = read_clips(self.features, support.utterances) if answers else None
         lengths = [] if features is None else self.model.projector.lengths(features)
         query = max(lengths, default=1)
         check_fits(self.model.prompt, answers, [*lengths, query], self.model.language_model.context)
-        return read_enrolment(self.model, features, answers)
+        return cache_enrollment(self.model, features, answers)
 
     def describe(self) -> dict[str, object]:
         said = asdict(self.options)
@@ -127,7 +127,7 @@ class SpeechLMPersonalizer(Personalizer):
 
 
 def speech_lm(context: RouteContext, pairs: int | None = None) -> SpeechLMPersonalizer:
-    """Speech LM: reads the first so many enrolment pairs in its prompt; no gradient step.
+    """Speech LM: reads the first so many enrollment pairs in its prompt; no gradient step.
 
     Of the model in the folder `speech-lm`; see `ReadingOptions` for its options.
     """
@@ -137,12 +137,12 @@ def speech_lm(context: RouteContext, pairs: int | None = None) -> SpeechLMPerson
         folder
     )  # where there is none, it says what makes one; a folder's name is not asked the Hub for
     model = SpeechLMForICL.from_pretrained(folder)
-    if context.device != "cpu":  # quantised weights refuse to be moved where they are
+    if context.device != "cpu":  # quantized weights refuse to be moved where they are
         model.to(context.device)
     record = folder / TRAINING
     trained_on = None
     if record.exists():
-        with unless_damaged(str(record), "train the model again"):
+        with explain_damage(str(record), "train the model again"):
             trained_on = json.loads(record.read_text(encoding="utf-8"))["trained_on"]
     context.check_model(folder, model.prompt.emotions, trained_on)
     level = model.projector.options.level

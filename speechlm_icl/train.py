@@ -1,6 +1,6 @@
 """perser icl-train --corpus DIR --episodes FILE --out DIR
 
-Meta-trains a speech language model to personalise from the pairs in its prompt (Ihori et al. 2025,
+Meta-trains a speech language model to personalize from the pairs in its prompt (Ihori et al. 2025,
 arXiv 2509.08344; its encoder, language model and prompt are not published, so they are options here).
 """
 
@@ -18,7 +18,14 @@ from torch import Tensor, nn
 
 from perser.cli.main import run_command
 from perser.corpora.corpus import Corpus
-from perser.distributed import mean_of_all, own_part, own_share, processes, progress, summed
+from perser.distributed import (
+    mean_over_processes,
+    own_items,
+    own_share_of_batch,
+    processes,
+    progress,
+    sum_over_processes,
+)
 from perser.encoders.encoder import SpeechEncoder
 from perser.encoders.feature_cache import FeatureStore, cached_features
 from perser.episodes.episode import Task
@@ -26,13 +33,13 @@ from perser.episodes.episode_file import EpisodeFile
 from perser.episodes.sampling import evenly_spaced
 from perser.errors import UserError
 from perser.io.files import check_output
-from perser.training.accelerator import cosine, on_all, start
+from perser.training.accelerator import cosine, start, wrap_for_training
 from perser.training.checkpoint import TrainingState, seed_step
-from perser.training.loop import Best
+from perser.training.loop import BestWeights
 from perser.training.nonfinite import Part
 from perser.training.options import RunOptions
-from perser.training.run import Journal, open_journal
-from perser.training.sharding import in_shares, make_whole
+from perser.training.run import TrainingRun, open_training_run
+from perser.training.sharding import is_sharded, unshard
 from speechlm_icl.model.audio_tokens import answer_numbers
 from speechlm_icl.model.checkpoint import TRAINING, WEIGHTS
 from speechlm_icl.model.context_length import check_training_fits
@@ -68,7 +75,7 @@ def icl_train(
     run: RunOptions = RunOptions(),
     **training: Any,
 ) -> None:
-    """Meta-train a speech language model to personalise from the examples in its prompt.
+    """Meta-train a speech language model to personalize from the examples in its prompt.
 
     Args:
         corpus: Folder of a prepared corpus.
@@ -95,7 +102,7 @@ def icl_train(
     check_optimizer(options)
     accelerator = start(options.seed, options.mixed_precision)
     check_sequences(options, accelerator.num_processes)
-    if in_shares():
+    if is_sharded():
         check_can_be_shared(options, lora)
     prepared = Corpus.load(corpus)
     drawn = EpisodeFile.load(episodes)
@@ -122,11 +129,11 @@ def icl_train(
         projector=projector,
     )
     facts = {"options": options, "model": model.config.to_dict()}
-    journal = open_journal("icl-train", out, prepared, episodes, accelerator, run, resume, **facts)
-    history = meta_train(model, train_tasks, validation_tasks, store, options, accelerator, journal)
+    training_run = open_training_run("icl-train", out, prepared, episodes, accelerator, run, resume, **facts)
+    history = meta_train(model, train_tasks, validation_tasks, store, options, accelerator, training_run)
     if not accelerator.is_main_process:
         return
-    with journal.finished(out, marker=WEIGHTS) as folder:
+    with training_run.finished(out, marker=WEIGHTS) as folder:
         model.save_pretrained(folder)
         SpeechLMProcessor.of(model).save_pretrained(folder)
         record = {"trained_on": drawn.training_digest, "options": asdict(options), "history": history}
@@ -140,9 +147,9 @@ def meta_train(
     store: FeatureStore,
     options: IclTraining,
     accelerator: Accelerator,
-    journal: Journal | None = None,
+    training_run: TrainingRun | None = None,
 ) -> list[dict[str, float]]:
-    """Train in place and leave the model, in evaluation mode, at its best validated step. With a `journal` it
+    """Train in place and leave the model, in evaluation mode, at its best validated step. With a `training_run` it
     goes on from that one's checkpoint.
 
     Returns what each validation found; see `validate`. Raises UserError where there are no persons.
@@ -152,21 +159,21 @@ def meta_train(
     sampler = _sampler(model, train_tasks, options)
     held_out = SequenceSampler(validation_tasks, model.prompt.emotions, options.pairs)
     validation = held_out.draw_each(options.validation_sequences, options.seed)
-    fit_standardisation(model, train_tasks, store)
-    journal = journal or Journal(accelerator)
-    if options.align_steps and journal.stage_found in (None, ALIGN):
-        align(model, train_tasks, validation_tasks, store, options, journal)
+    fit_standardization(model, train_tasks, store)
+    training_run = training_run or TrainingRun(accelerator)
+    if options.align_steps and training_run.stage_found in (None, ALIGN):
+        align(model, train_tasks, validation_tasks, store, options, training_run)
 
     accelerator.gradient_accumulation_steps = options.accumulate
-    trained = on_all(AnswerLosses(model), accelerator, model.language_model.layers)
+    trained = wrap_for_training(AnswerLosses(model), accelerator, model.language_model.layers)
     optimizer = new_optimizer(model, options)
     schedule = cosine(optimizer, options.steps, options.warmup)
     optimizer = accelerator.prepare(optimizer)
     model.language_model.recompute_layers(options.gradient_checkpointing)
-    best, counters = Best(), {"history": []}
+    best, counters = BestWeights(), {"history": []}
     state = TrainingState(model, optimizer, schedule, best, counters=counters)
     with (
-        journal.stage("meta-training", state, trained, options.clip_norm) as stage,
+        training_run.stage("meta-training", state, trained, options.clip_norm) as stage,
         progress(options.steps, "meta-training", stage.done, " episodes", options.sequences_per_step) as bar,
     ):
         for step in range(stage.done + 1, options.steps + 1):
@@ -175,14 +182,14 @@ def meta_train(
             bar.update()
             found = {}
             if step % options.validate_every == 0 or step == options.steps:
-                found = validate(model, validation, store, trained if in_shares() else None)
+                found = validate(model, validation, store, trained if is_sharded() else None)
                 counters["history"].append({"step": step, "train_loss": loss} | found)
                 best.offer(-found["loss"], step, model)
                 bar.set_postfix(loss=f"{loss:.3f}", validation=f"{found['loss']:.3f}")
             stage.ended(step, **{f"validation_{name}": value for name, value in found.items()})
     accelerator.unwrap_model(trained, keep_fp32_wrapper=False)  # the saved model computes in float32
     model.language_model.recompute_layers(False)
-    make_whole(trained)
+    unshard(trained)
     best.restore(model)
     model.eval()
     return counters["history"]
@@ -258,7 +265,7 @@ def _gradients(
         clips = map(store.num_rows, sequence.utterances)
         return len(sequence.answers) + sum(map(model.projector.options.num_tokens_of_windows, clips))
 
-    own, factor = own_share(sequences, length)
+    own, factor = own_share_of_batch(sequences, length)
     for part in by_length(own, parts, length):
         with accelerator.accumulate(trained):
             losses = trained(*read(model, part, store, options.loss))
@@ -268,7 +275,7 @@ def _gradients(
         for one, sound in zip(part, finite, strict=True):
             read_from.append(Part(one.utterances, sound, one.person))
         total += loss.item()
-    return mean_of_all(total), read_from
+    return mean_over_processes(total), read_from
 
 
 def read(
@@ -292,13 +299,13 @@ def validate(
     at_once: int = 16,
 ) -> dict[str, float]:
     """Loss in nats an answer: over all answers (`loss`), over those with no pair before them (`loss_first`)
-    and over the last quarter (`loss_late`); the fall is what reading the enrolment is worth. Several
+    and over the last quarter (`loss_late`); the fall is what reading the enrollment is worth. Several
     processes share the sequences out; `trained` is the model's `AnswerLosses` if its weights lie in shares.
     """
     model.eval()
     losses_of = trained or model.losses
     longest = max(len(sequence.answers) for sequence in sequences)
-    own = own_part(sequences)
+    own = own_items(sequences)
     most = -(-len(sequences) // processes().num_processes)
     losses, answers = torch.zeros(longest), torch.zeros(longest)
     for start_at in range(0, most, at_once):
@@ -312,7 +319,7 @@ def validate(
         losses.index_add_(0, answer, found.flatten().cpu())
         for sequence in chunk:
             answers[: len(sequence.answers)] += 1
-    losses, answers = summed(losses).cpu(), summed(answers).cpu()
+    losses, answers = sum_over_processes(losses).cpu(), sum_over_processes(answers).cpu()
     late = slice(3 * longest // 4, None)
     return {
         "loss": (losses.sum() / answers.sum()).item(),
@@ -321,12 +328,12 @@ def validate(
     }
 
 
-def fit_standardisation(
+def fit_standardization(
     model: SpeechLMForICL, tasks: Sequence[Task], store: FeatureStore, most: int = 4096
 ) -> None:
-    """Standardise features by training utterances: evenly spaced ones where there are more than `most`."""
+    """Standardize features by training utterances: evenly spaced ones where there are more than `most`."""
     utterances = sorted({utterance for task in tasks for utterance in task.utterances})
-    model.projector.fit_standardisation(store[utterance] for utterance in evenly_spaced(utterances, most))
+    model.projector.fit_standardization(store[utterance] for utterance in evenly_spaced(utterances, most))
 
 
 def _answers(sequences: Sequence[PairSequence]) -> int:

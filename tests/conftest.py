@@ -77,7 +77,7 @@ def toy_corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
         utterances=utterances,
         annotations=annotations,
         source="made by the tests",
-        licence="none",
+        license="none",
         simulated=True,
     )
     return write_corpus(listing, folder / "corpus")
@@ -169,7 +169,7 @@ def needless_imports() -> Callable[[Path, Path], set[str]]:
 
     def imported(model: Path, clip: Path) -> set[str]:
         words = ["predict", "--model", str(model), "--json", "--enroll", f"{clip}=sad", "--", str(clip)]
-        code = f"import sys; from perser.cli import main; main({words}); print(*sys.modules)"
+        code = f"import sys; from perser.cli.main import main; main({words}); print(*sys.modules)"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         return NEEDLESS & set(done.stdout.splitlines()[-1].split())
 

@@ -27,12 +27,12 @@ from meta_perser.recognizer.clip_batch import ClipBatch
 from meta_perser.recognizer.model import EmotionRecognizer
 from meta_perser.training.multi_head import MultiHead
 from meta_perser.training.outer_loop import OuterLoop
-from meta_perser.training.supervised import FitOptions, fit, listener_lessons
+from meta_perser.training.supervised import FitOptions, examples_by_listener, fit
 from perser.corpora.corpus import Corpus
 from perser.encoders.encoder import SpeechEncoder
 from perser.episodes.episode_file import EpisodeFile
 from perser.training.accelerator import start
-from perser.training.sharding import in_shares, whole
+from perser.training.sharding import is_sharded, whole
 from speechlm_icl.model.language_model import LoraOptions
 from speechlm_icl.model.speech_lm import new_model
 from speechlm_icl.projectors.base import ProjectorOptions
@@ -82,7 +82,7 @@ def recorded(accelerator: Accelerator, module: nn.Module, into: Found, title: st
         nonlocal step
         for name, one in module.named_parameters():
             if one.requires_grad:
-                assert isinstance(one.grad, DTensor) == in_shares(), name
+                assert isinstance(one.grad, DTensor) == is_sharded(), name
                 into[f"{title} {step} {name}"] = whole(one.grad).clone()
         step += 1
 
@@ -115,18 +115,18 @@ def meta(corpus: Corpus, drawn: EpisodeFile, cache: Path, found: Found) -> None:
 
 def supervised(corpus: Corpus, drawn: EpisodeFile, cache: Path, found: Found) -> None:
     """Batches of 7, with another number of listeners for each utterance, and a last one of 1."""
-    lessons = listener_lessons(drawn.training_tasks(corpus), corpus.emotions)
-    lessons = replace(lessons, utterances=lessons.utterances[:15])
+    examples = examples_by_listener(drawn.training_tasks(corpus), corpus.emotions)
+    examples = replace(examples, utterances=examples.utterances[:15])
     for one in range(0, 15, 2):
-        lessons.heads[one], lessons.targets[one] = lessons.heads[one][:2], lessons.targets[one][:2]
-    lessons = replace(lessons, heads=lessons.heads[:15], targets=lessons.targets[:15])
+        examples.heads[one], examples.targets[one] = examples.heads[one][:2], examples.targets[one][:2]
+    examples = replace(examples, heads=examples.heads[:15], targets=examples.targets[:15])
     model = recognizer(corpus, "all")
     source = DoubleSource(corpus.recordings, model, cache)
-    learner = MultiHead(model, 1 + max(int(one.max()) for one in lessons.heads)).double()
+    learner = MultiHead(model, 1 + max(int(one.max()) for one in examples.heads)).double()
     accelerator = start(0)
     options = FitOptions(epochs=2, batch_size=7, learning_rate=1e-3, weight_decay=0.0, seed=0)
     with recorded(accelerator, learner, found, "pretrain"):
-        fit(learner, lessons, source, balanced_loss(WEIGHTS, 0.05), lambda: 0.0, options, accelerator, "")
+        fit(learner, examples, source, balanced_loss(WEIGHTS, 0.05), lambda: 0.0, options, accelerator, "")
 
 
 def icl(corpus: Corpus, drawn: EpisodeFile, cache: Path, found: Found) -> None:

@@ -32,7 +32,7 @@ def test_the_example_is_listed_and_prepared(
         ("c3", "r1", ("angry",)),
     ]
     assert {row.speaker for row in corpus.utterances.values()} == {"anna", "bo"}
-    assert (corpus.card["source"], corpus.card["licence"]) == ("https://example.org/porch", "CC-BY-4.0")
+    assert (corpus.card["source"], corpus.card["license"]) == ("https://example.org/porch", "CC-BY-4.0")
     assert corpus.card["left_out"] == [
         ["ratings.csv:4", "unknown emotion 'furious'"],
         ["c9", "annotated, but there is no recording"],

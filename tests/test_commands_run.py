@@ -27,13 +27,13 @@ ELSEWHERE = {
     "pip install": "`.ci/run`",
     "perser quickstart": "tests/benchmarks/test_experiment.py, in small",
     "perser experiment": "tests/test_configs.py and tests/benchmarks/test_iemocap_configs.py",
-    "perser bench --config": "tests/test_configs.py and tests/benchmarks/test_cells.py",
+    "perser bench --config": "tests/test_configs.py and tests/benchmarks/measuring/test_cells.py",
     "perser prepare": "tests/perser/corpora: their corpora are not here",
     "perser demo": "tests/perser/demo: it would wait for somebody",
     "HuggingFaceTB/": "tests/speechlm_icl: the model comes from the Hub",
-    "accelerate launch": "tests/meta_perser/test_outer_loop.py, with torchrun: it wants GPUs",
-    "torchrun": "tests/test_two_processes.py, tests/meta_perser and tests/benchmarks/test_cells.py",
-    "--run.tracker": "tests/perser/test_trackers.py",
+    "accelerate launch": "tests/meta_perser/training/test_outer_loop.py, with torchrun: it wants GPUs",
+    "torchrun": "tests/test_two_processes.py, tests/meta_perser and tests/benchmarks/measuring/test_cells.py",
+    "--run.tracker": "tests/perser/training/test_trackers.py",
 }
 """Commands that are not run here, by what is in them, and where what they do is tested."""
 
@@ -72,7 +72,7 @@ def test_every_command_of_a_run_of_ones_own_works(toy_corpus, tmp_path, monkeypa
     assert (mine / "results" / "report.html").is_file()
     assert (mine / "controls" / "controls.md").is_file()
     assert "Macro-F1" in Path("runs/exported/speech-lm/README.md").read_text()
-    assert "without enrolment" in capsys.readouterr().out
+    assert "without enrollment" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("part", ELSEWHERE)

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from benchmarks.experiment import experiment
-from benchmarks.experiments.ablations import with_variants
+from benchmarks.experiments.ablations import with_ablations
 from benchmarks.experiments.plan import check_trained_alike
 from benchmarks.run import _planned as planned
 from benchmarks.run import bench
@@ -141,7 +141,7 @@ def test_the_papers_protocol(name):
 def test_the_ablation_has_every_row_of_table_2(name):
     """By what is on: start point, combined set, annealing, learned rates."""
     values = paper(name)
-    _, options = with_variants(values["bench"]["methods"], values["meta_train"], values["variants"])
+    _, options = with_ablations(values["bench"]["methods"], values["meta_train"], values["ablations"])
     on = {}
     for model, one in options.items():
         annealed, learned = one["derivative_annealing"].by != "off", one["lslr"].granularity != "off"

@@ -185,9 +185,9 @@ def test_the_python_examples_run(toy_corpus, tmp_path, monkeypatch, capsys):
     )
     model.save_pretrained(run / "models" / "speech-lm")
     SpeechLMProcessor.of(model).save_pretrained(run / "models" / "speech-lm")
-    personalise, transformers = fenced("README.md", "python")
+    personalize, transformers = fenced("README.md", "python")
     names: dict = {}
-    exec(compile(personalise, "README.md", "exec"), names)
+    exec(compile(personalize, "README.md", "exec"), names)
     assert [one.name for one in names["personal"].enrolled] == [
         "speaker-00_00_angry.wav",
         "speaker-00_00_sad.wav",

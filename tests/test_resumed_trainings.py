@@ -24,7 +24,7 @@ from perser.cli.main import main, parse_command
 from perser.encoders.feature_cache import FeatureStore
 from perser.errors import UserError
 from perser.training.nonfinite import BAD_STEPS
-from perser.training.run import Journal, Stage
+from perser.training.run import Stage, TrainingRun
 from perser.training.run_folder import running
 from perser.training.run_log import METRICS
 from speechlm_icl.train import icl_train
@@ -175,7 +175,7 @@ def test_a_training_killed_again_and_again_ends_as_an_undisturbed_one(
             return taken[-1] == (stage, kept)
 
         monkeypatch.setattr(Stage, "ended", ended)
-        monkeypatch.setattr(Journal, "checkpoint_is_due", due)
+        monkeypatch.setattr(TrainingRun, "checkpoint_is_due", due)
         with pytest.raises(Killed):
             training(name).run(out)
         assert not out.exists()

@@ -66,7 +66,7 @@ class SpeechLMAnswerer:
         prompts = [self._prompt(one, option) for option in options]
         for prompt in prompts:
             self._fitted(one, prompt)
-        heard = self.model.hear(**self._waveforms([one]))
+        heard = self.model.encode_clips(**self._waveforms([one]))
         several = list(heard) * len(options)
         features = torch.stack(several) if isinstance(heard, Tensor) else several
         losses = self.model.losses(self.model.batch(prompts, features), features)

@@ -28,7 +28,7 @@ from benchmarks.dynamic_superb.measures import (
 from benchmarks.dynamic_superb.page import markdown, print_results
 from perser.cli.main import run_command
 from perser.errors import UserError
-from perser.io.files import refuse_foreign, whole_folder, write_text_whole
+from perser.io.files import atomic_folder, check_replaceable, write_text_atomic
 from speechlm_icl.model.speech_lm import SpeechLMForICL
 
 ANSWERS = "answers.csv"
@@ -63,7 +63,7 @@ def dynamic_superb(
     for name, value in (("limit", limit), ("max_new_tokens", max_new_tokens), ("batch_size", batch_size)):
         if value is not None and value < 1:
             raise UserError(f"{name} is {value}: give at least 1")
-    refuse_foreign(out, ANSWERS)
+    check_replaceable(out, ANSWERS)
     asked = [(one, checked_kind(one, kind, answer)) for one in (read_instance(at, limit) for at in instance)]
     names = [one.name for one, _ in asked]
     if twice := [name for name in names if names.count(name) > 1]:
@@ -72,10 +72,10 @@ def dynamic_superb(
     measured = [measured_instance(one, its_kind, answerer, batch_size) for one, its_kind in asked]
     results = {"model": model, "answer": answer, "limit": limit, "max_new_tokens": max_new_tokens}
     results["rows"] = [row for row, _ in measured]
-    with whole_folder(out, ANSWERS) as folder:
+    with atomic_folder(out, ANSWERS) as folder:
         write_answers(folder / ANSWERS, {row["instance"]: answers for row, answers in measured})
-        write_text_whole(folder / "results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
-        write_text_whole(folder / "report.md", markdown(results))
+        write_text_atomic(folder / "results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
+        write_text_atomic(folder / "report.md", markdown(results))
     print_results(results)
 
 

@@ -16,22 +16,22 @@ from perser.errors import UserError
 PLAIN = "meta-perser"
 
 
-def with_variants(
-    methods: Sequence[str], meta_train: Mapping[str, Any], variants: Mapping[str, Any]
+def with_ablations(
+    methods: Sequence[str], meta_train: Mapping[str, Any], ablations: Mapping[str, Any]
 ) -> tuple[list[str], dict[str, dict[str, Any]]]:
     """The methods with each variant's after them, and the options of meta-training by the model's folder.
 
     Raises UserError, naming the key, for what is no option, no value of it, or no variant.
     """
-    named = [f"{PLAIN}:{name}" for name in variants]
+    named = [f"{PLAIN}:{name}" for name in ablations]
     for method in methods:
         if ":" in method and method not in named:
             raise UserError(f"bench.methods: '{method}' is none of the variants ({_listed(named)})")
     options = {PLAIN: dict(meta_train)}
-    for name, changes in variants.items():
+    for name, changes in ablations.items():
         options[f"{PLAIN}-{name}"] = _changed(meta_train, name, changes)
     for model, one in options.items():
-        where = "meta_train" if model == PLAIN else f"variants.{model.removeprefix(f'{PLAIN}-')}"
+        where = "meta_train" if model == PLAIN else f"ablations.{model.removeprefix(f'{PLAIN}-')}"
         try:
             check_scope(one["scope"])
             switches = ("inner", "outer", "csmt", "derivative_annealing", "multi_step_loss")
@@ -48,15 +48,15 @@ def _changed(meta_train: Mapping[str, Any], name: str, changes: Any) -> dict[str
     from meta_perser.train import meta_train as stage
 
     if not re.fullmatch(r"[\w.-]+", name):
-        raise UserError(f"variants: '{name}' cannot name a folder: letters, digits, '-', '_' and '.' only")
+        raise UserError(f"ablations: '{name}' cannot name a folder: letters, digits, '-', '_' and '.' only")
     parser = ArgumentParser(exit_on_error=False)
     # Only what the experiment does not fill in itself is there to be changed.
     parser.add_function_arguments(stage, as_positional=False, skip=_parameters(stage) - set(meta_train))
     try:
-        merged = _merge(_plain(meta_train), changes, f"variants.{name}")
+        merged = _merge(_plain(meta_train), changes, f"ablations.{name}")
         return dict(parser.instantiate(parser.parse_object(merged)).as_dict())
     except (ArgumentError, ValueError, TypeError) as error:
-        raise UserError(f"variants.{name}: {' '.join(str(error).split())}") from error
+        raise UserError(f"ablations.{name}: {' '.join(str(error).split())}") from error
 
 
 def _merge(options: dict[str, Any], changes: Any, where: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from perser.episodes.sampling import EnrolmentMode
+from perser.episodes.sampling import EnrollmentMode
 from perser.episodes.splits import SplitOptions
 from perser.errors import UserError
 
@@ -15,7 +15,7 @@ class Setting(NamedTuple):
     """What one file of episodes is drawn with: K, and which emotions a support has."""
 
     k: int
-    mode: EnrolmentMode
+    mode: EnrollmentMode
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def plan_turns(
     return [Turn(out / f"turn-{fold}", replace(split, fold=fold), usual, f"turn-{fold} ") for fold in folds]
 
 
-def plan_settings(usual: Setting, sizes: list[int], modes: list[EnrolmentMode]) -> list[Setting]:
+def plan_settings(usual: Setting, sizes: list[int], modes: list[EnrollmentMode]) -> list[Setting]:
     """The usual one, the other K, and the other modes with the usual K; each once."""
     others = [Setting(k, usual.mode) for k in sorted(sizes)] + [Setting(usual.k, mode) for mode in modes]
     return list(dict.fromkeys([usual, *others]))

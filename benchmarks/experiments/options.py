@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from benchmarks.trivial_baselines import METHODS
-from perser.episodes.sampling import EnrolmentMode
+from perser.episodes.sampling import EnrollmentMode
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -113,9 +113,9 @@ def _add_own(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--modes",
-        type=list[EnrolmentMode],
+        type=list[EnrollmentMode],
         default=[],
-        help="further modes of enrolment (draw.mode) to measure with the same models, with draw.k pairs",
+        help="further modes of enrollment (draw.mode) to measure with the same models, with draw.k pairs",
     )
     parser.add_argument(
         "--encoder",
@@ -124,9 +124,9 @@ def _add_own(parser: ArgumentParser) -> None:
         help="a Hub name, a local folder, or tiny-{wav2vec2,hubert,wavlm,data2vec,whisper}",
     )
     parser.add_argument(
-        "--variants",
+        "--ablations",
         type=dict[str, Any],
         default={},
-        help="variants of meta-training: name to what differs from meta_train; each is trained too, and "
+        help="ablations of meta-training: name to what differs from meta_train; each is trained too, and "
         "measured as the method meta-perser:NAME",
     )

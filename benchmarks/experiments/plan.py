@@ -8,12 +8,12 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks.experiments.ablations import with_variants
+from benchmarks.experiments.ablations import with_ablations
 from benchmarks.experiments.folds import Setting, Turn, plan_settings, plan_turns
 from benchmarks.experiments.train_models import Recipe
 from benchmarks.measuring.cells import Case
 from benchmarks.trivial_baselines import TRIVIAL
-from perser.episodes.sampling import EnrolmentMode
+from perser.episodes.sampling import EnrollmentMode
 from perser.errors import UserError
 from perser.personalizer import check_method
 
@@ -85,13 +85,13 @@ def make_plan(
     threads: int | None,
     turns: list[int] | Literal["all"] | None,
     sweep_k: list[int],
-    modes: list[EnrolmentMode],
+    modes: list[EnrollmentMode],
     encoder: str,
     prepare: Mapping[str, Any],
     draw: Mapping[str, Any],
     pretrain: Mapping[str, Any],
     meta_train: Mapping[str, Any],
-    variants: Mapping[str, Any],
+    ablations: Mapping[str, Any],
     icl_train: Mapping[str, Any],
     bench: Mapping[str, Any],
 ) -> Plan:
@@ -99,7 +99,7 @@ def make_plan(
     # A simulated corpus is the seed's; real recordings, and whoever is simulated over them, stay the same.
     if prepare["corpus"] == "simulated" and prepare["seed"] is None:
         prepare = prepare | {"seed": seed}
-    methods, meta_trainings = with_variants(bench["methods"], meta_train, variants)
+    methods, meta_trainings = with_ablations(bench["methods"], meta_train, ablations)
     usual = Setting(draw["k"], draw["mode"])
     plan = Plan(
         title=title,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from perser.distributed import processes
-from perser.io.files import write_text_whole
+from perser.io.files import write_text_atomic
 from perser.io.json_files import plain
 from perser.training.options import RunOptions
 
@@ -67,14 +67,14 @@ class Stages:
         started = time.perf_counter()
         if launched.is_main_process:
             # What is there is no longer a finished stage's.
-            write_text_whole(record, json.dumps({"begun": key}) + "\n")
+            write_text_atomic(record, json.dumps({"begun": key}) + "\n")
         if launched.is_main_process or not alone:
             function(**options)
         launched.wait_for_everyone()
         seconds = round(time.perf_counter() - started, 1)
         if launched.is_main_process:
             finished = {"key": key, "seconds": seconds, "options": json.loads(described)}
-            write_text_whole(record, json.dumps(finished, indent=1) + "\n")
+            write_text_atomic(record, json.dumps(finished, indent=1) + "\n")
         launched.print(f"{name}: {seconds:.0f} s", file=sys.stderr)
 
     def forget_others(self) -> None:

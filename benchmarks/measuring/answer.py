@@ -34,20 +34,20 @@ class Answer:
 
 
 def answers(method: Personalizer, questions: Sequence[Question], shown: str) -> list[Answer]:
-    """Personalise to each support and predict its utterances; `shown` heads the progress bar."""
+    """Personalize to each support and predict its utterances; `shown` heads the progress bar."""
     given = []
     with progress(len(questions), shown) as bar:
         for question in questions:
             started = time.perf_counter()
             predictor = method.personalize(question.support)
-            personalised = time.perf_counter()
+            personalized = time.perf_counter()
             probabilities = predictor.predict_proba(question.utterances)
             ended = time.perf_counter()
             given.append(
                 Answer(
                     np.asarray(probabilities, dtype=np.float32),
-                    personalised - started,
-                    (ended - personalised) / len(question.utterances),
+                    personalized - started,
+                    (ended - personalized) / len(question.utterances),
                 )
             )
             bar.update()

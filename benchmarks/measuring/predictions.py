@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from benchmarks.measuring.answer import Answer
 from perser.episodes.episode import Episode
 from perser.episodes.episode_file import EpisodeFile
-from perser.errors import UserError, unless_damaged
+from perser.errors import UserError, explain_damage
 from perser.labels import Emotions
 
 FORMAT = "perser-predictions-1"
@@ -90,7 +90,7 @@ class Predictions:
         said = read_metadata(path)
         if said is None:
             raise UserError(f"{path} is no file of predictions of this version: write it with `perser bench`")
-        with unless_damaged(str(path), "delete it and run `perser bench` again"):
+        with explain_damage(str(path), "delete it and run `perser bench` again"):
             table = pq.read_table(path, page_checksum_verification=True)
             names = [one for one in table.column_names if one.startswith(PREFIX)]
             rows = np.stack([table[one].to_numpy() for one in names], axis=1)

@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.measuring.statistics import EpisodeScores
 from perser.errors import UserError
-from perser.io.files import write_text_whole
+from perser.io.files import write_text_atomic
 
 FORMAT = "perser-scores-2"
 
@@ -67,7 +67,7 @@ class Scores:
         return {name: getattr(self, name) for name in SETTING}
 
     def save(self, path: Path) -> None:
-        write_text_whole(path, json.dumps({"format": FORMAT} | asdict(self), indent=1) + "\n")
+        write_text_atomic(path, json.dumps({"format": FORMAT} | asdict(self), indent=1) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> Scores:

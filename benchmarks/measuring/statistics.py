@@ -168,7 +168,7 @@ def adjusted(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def rank_biserial(differences: np.ndarray) -> float:
-    """Matched-pairs rank-biserial correlation (Kerby 2014): the share of rank sum in favour minus the
+    """Matched-pairs rank-biserial correlation (Kerby 2014): the share of rank sum in favor minus the
     share against, zero differences left out; 0 where all are zero."""
     moved = differences[differences != 0]
     if not len(moved):

@@ -14,7 +14,7 @@ from benchmarks.paper.tables import Cell, Curve, PaperPage, paper_pages
 from benchmarks.reporting.canvas import DARK, LIGHT, Plot, Theme, data_uri, new_figure
 from benchmarks.reporting.formats import DASH
 from benchmarks.reporting.templates import environment
-from perser.io.files import write_text_whole
+from perser.io.files import write_text_atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,7 +29,7 @@ def write_paper_tables(results: Mapping[str, Any], folder: Path) -> list[Path]:
         suffix = "" if page is pages[0] else "_" + re.sub(r"[^a-z0-9]+", "_", page.corpus.lower()).strip("_")
         for number, table in enumerate(page.tables, start=1):
             file = folder / "tables" / f"paper_table_{number}{suffix}.tex"
-            write_text_whole(file, latex_table(table, page))
+            write_text_atomic(file, latex_table(table, page))
             written.append(file)
         if page.curves:
             name, plot = f"plots/figure-2{suffix.replace('_', '-')}.png", figure_2(page)
@@ -46,7 +46,7 @@ def write_paper_tables(results: Mapping[str, Any], folder: Path) -> list[Path]:
     content = {"pages": pages, "images": images, "metrics": METRICS, "scenarios": SCENARIOS, "source": SOURCE}
     for name in ("paper_tables.md", "paper_tables.html"):
         text = templates.get_template(f"{name}.jinja").render(content, title=results["meta"].get("title", ""))
-        write_text_whole(folder / name, text + "\n")
+        write_text_atomic(folder / name, text + "\n")
         written.append(folder / name)
     return written
 
@@ -77,17 +77,17 @@ def _draw(curves: list[Curve], theme: Theme) -> Figure:
     figure, first = new_figure(theme, 7.2, rows=len(METRICS))
     sizes = sorted({k for curve in curves for k in curve.sizes})
     for axes, (metric, heading) in zip(figure.axes, METRICS.items(), strict=True):
-        for curve, colour, mark in zip(curves, theme.routes, "os", strict=False):
+        for curve, color, mark in zip(curves, theme.routes, "os", strict=False):
             points = [(k, cell) for k, cell in zip(curve.sizes, curve.cells[metric], strict=True)]
             ours = [(k, cell.ours) for k, cell in points if cell.ours is not None]
-            axes.plot(*zip(*ours, strict=True), color=colour, marker=mark, label=SCENARIOS[curve.scenario])
+            axes.plot(*zip(*ours, strict=True), color=color, marker=mark, label=SCENARIOS[curve.scenario])
             for k, cell in points:
                 if cell.paper is not None:
-                    axes.plot(k, cell.paper, color=colour, marker="x", markersize=8, linestyle="")
+                    axes.plot(k, cell.paper, color=color, marker="x", markersize=8, linestyle="")
         axes.set_xscale("log", base=2)
         axes.set_xticks(sizes, [str(k) for k in sizes])
         axes.set_ylabel(f"{heading} (%)")
-    figure.axes[-1].set_xlabel("K, enrolment pairs (log.)")
+    figure.axes[-1].set_xlabel("K, enrollment pairs (log.)")
     figure.legend(
         *first.get_legend_handles_labels(),
         loc="outside upper left",

@@ -155,8 +155,8 @@ class PaperPage:
     @property
     def tables(self) -> list[PaperTable]:
         """Table 1, and Table 2 where a variant of meta-training was measured."""
-        variants = any(row["method"].startswith(VARIANT) for row in self.rows)
-        return [self._table_1(), *([self._table_2()] if variants else [])]
+        ablations = any(row["method"].startswith(VARIANT) for row in self.rows)
+        return [self._table_1(), *([self._table_2()] if ablations else [])]
 
     @property
     def curves(self) -> list[Curve]:
@@ -203,11 +203,11 @@ class PaperPage:
 
     def _table_2(self) -> PaperTable:
         printed = table_2() if self.compares else {}
-        variants = [row["method"] for row in self.rows if row["method"].startswith(VARIANT)]
-        columns = self._columns(["unseen"] if self.compares else list(SCENARIOS), variants)
+        ablations = [row["method"] for row in self.rows if row["method"].startswith(VARIANT)]
+        columns = self._columns(["unseen"] if self.compares else list(SCENARIOS), ablations)
         first = {one.method: one.label for one in TABLE_2_ROWS}
         other = {one.other_method: one.other_label for one in TABLE_2_ROWS if one.other_method}
-        further = {one: one for one in variants if one not in first | other}
+        further = {one: one for one in ablations if one not in first | other}
         groups = [
             self._group("", first, columns, printed),
             self._group("The fourth and fifth row, read as pairs", other, columns, printed),

@@ -19,13 +19,13 @@ WIDTH = 4.8
 
 DPI = 160
 
-COLOURS = 96
+COLORS = 96
 """In a picture's palette."""
 
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours of a figure; `routes` are given to the routes by name."""
+    """Colors of a figure; `routes` are given to the routes by name."""
 
     background: str
     ink: str
@@ -53,8 +53,8 @@ class Plot:
 
         drawn, stream = io.BytesIO(), io.BytesIO()
         self.draw(theme).savefig(drawn, format="png", dpi=DPI)
-        # Few colours: a quarter of the size. No software or date in it: the same results give the same file.
-        Image.open(drawn).convert("RGB").quantize(COLOURS).save(stream, format="png", optimize=True)
+        # Few colors: a quarter of the size. No software or date in it: the same results give the same file.
+        Image.open(drawn).convert("RGB").quantize(COLORS).save(stream, format="png", optimize=True)
         return stream.getvalue()
 
 
@@ -80,27 +80,27 @@ def new_figure(theme: Theme, height: float, rows: int = 1) -> tuple[Figure, Axes
     return figure, figure.axes[0]
 
 
-def interval_mark(axes: Axes, place: int, one: Mapping[str, float], colour: str) -> None:
+def interval_mark(axes: Axes, place: int, one: Mapping[str, float], color: str) -> None:
     """A dot at the mean and a line over the interval, in percent."""
     if finite(one.get("low")) and finite(one.get("high")):
-        axes.plot([100 * one["low"], 100 * one["high"]], [place, place], color=colour, linewidth=2)
-    axes.plot(100 * one["mean"], place, marker="o", color=colour, markersize=6, clip_on=False)
+        axes.plot([100 * one["low"], 100 * one["high"]], [place, place], color=color, linewidth=2)
+    axes.plot(100 * one["mean"], place, marker="o", color=color, markersize=6, clip_on=False)
 
 
-def route_colours(rows: Sequence[Row], theme: Theme) -> dict[str, str]:
+def route_colors(rows: Sequence[Row], theme: Theme) -> dict[str, str]:
     present = {row["route"] for row in rows}
     routes = sorted(present - {"trivial"})
     chosen = {route: theme.routes[place % len(theme.routes)] for place, route in enumerate(routes)}
     return chosen | ({"trivial": theme.muted} if "trivial" in present else {})
 
 
-def route_legend(figure: Figure, colours: Mapping[str, str], theme: Theme) -> None:
+def route_legend(figure: Figure, colors: Mapping[str, str], theme: Theme) -> None:
     from matplotlib.lines import Line2D
 
-    marks = [Line2D([], [], color=colour, marker="o", linestyle="") for colour in colours.values()]
+    marks = [Line2D([], [], color=color, marker="o", linestyle="") for color in colors.values()]
     figure.legend(
         marks,
-        list(colours),
+        list(colors),
         loc="outside upper left",
         ncols=3,
         frameon=False,

@@ -156,7 +156,7 @@ def _setting(row: Row) -> tuple[Any, ...]:
 
 
 def _words(one: Comparison) -> str:
-    said = f"{one.corpus}, {one.scenario}, personalised to the {one.person_axis}"
+    said = f"{one.corpus}, {one.scenario}, personalized to the {one.person_axis}"
     return f"{said}, {one.encoder}" if one.encoder else said
 
 
@@ -179,6 +179,6 @@ def overall(found: Sequence[Comparison]) -> list[str]:
             f"{name} in {count} (beyond chance in {clear[name]})" for name, count in counts.most_common()
         ]
         if len(here) > 1 and parts:
-            settings = f"Personalised to the {axis}, {len(here)} settings"
+            settings = f"Personalized to the {axis}, {len(here)} settings"
             said.append(f"{settings}; highest macro-F1: {', '.join(parts)}.")
     return said

@@ -42,9 +42,9 @@ def _draw(row: Row, theme: Theme) -> Figure:
     axes.grid(visible=False)
     small = 9 if len(names) <= 7 else 7.5
     for (heard, likeliest), share in np.ndenumerate(shares):
-        colour = theme.background if share > 0.55 else theme.ink
+        color = theme.background if share > 0.55 else theme.ink
         axes.text(
-            likeliest, heard, f"{100 * share:.0f}", ha="center", va="center", color=colour, fontsize=small
+            likeliest, heard, f"{100 * share:.0f}", ha="center", va="center", color=color, fontsize=small
         )
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(names)), names)

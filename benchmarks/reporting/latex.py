@@ -29,7 +29,7 @@ def latex_table(comparison: Comparison) -> str:
     best = {name: _best(comparison.rows, name) for name in metrics}
     methods = [_line(row, metrics, best) for row in comparison.rows if row["route"] != "trivial"]
     trivial = [_line(row, metrics, best) for row in comparison.rows if row["route"] == "trivial"]
-    headings = ["Method", *map(heading, metrics), "To personalise"]
+    headings = ["Method", *map(heading, metrics), "To personalize"]
     return "\n".join(
         [
             # On one line, whatever the corpus is called: what follows a comment's line is no comment.

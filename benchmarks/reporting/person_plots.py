@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from benchmarks.reporting.canvas import WIDTH, Plot, Theme, new_figure, route_colours
+from benchmarks.reporting.canvas import WIDTH, Plot, Theme, new_figure, route_colors
 from benchmarks.reporting.summary import Row, best_of_routes, by_person
 
 if TYPE_CHECKING:
@@ -65,13 +65,13 @@ def _draw_against(first: Row, second: Row, theme: Theme) -> Figure:
 
 def _draw_gains(gains: Sequence[tuple[Row, list[float]]], rows: Sequence[Row], theme: Theme) -> Figure:
     figure, axes = new_figure(theme, 3.6)
-    colours = route_colours(rows, theme)
+    colors = route_colors(rows, theme)
     axes.axhline(0, color=theme.muted, linewidth=1.2, linestyle="--")
     for row, found in gains:
         label = f"{row['method']}: {sum(one > 0 for one in found)} of {len(found)} gain"
         places = range(1, len(found) + 1)
         axes.plot(
-            places, found, color=colours[row["route"]], marker="o", markersize=4, linewidth=1, label=label
+            places, found, color=colors[row["route"]], marker="o", markersize=4, linewidth=1, label=label
         )
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel("persons, from the least gain to the most")

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from benchmarks.reporting.canvas import Plot, Theme, interval_mark, new_figure, route_colours, route_legend
+from benchmarks.reporting.canvas import Plot, Theme, interval_mark, new_figure, route_colors, route_legend
 from benchmarks.reporting.confusion_plot import confusion
 from benchmarks.reporting.person_plots import ZERO, gain_over_zero, route_against_route
 from benchmarks.reporting.reliability_plot import reliability
@@ -31,7 +31,7 @@ def plots(rows: Sequence[Row], differences: Sequence[Row]) -> list[Plot]:
         _differences(rows, differences),
         route_against_route(rows),
         gain_over_zero(rows),
-        _enrolment(rows),
+        _enrollment(rows),
         _time(rows),
         reliability(rows),
         confusion(rows),
@@ -55,17 +55,17 @@ def _differences(rows: Sequence[Row], differences: Sequence[Row]) -> Plot | None
     return Plot("differences", title, lambda theme: _plot_differences(known, theme)) if known else None
 
 
-def _enrolment(rows: Sequence[Row]) -> Plot | None:
+def _enrollment(rows: Sequence[Row]) -> Plot | None:
     found = {n: row for row in rows if (n := pairs_read(row)) is not None}
     if len(found) < 2:
         return None
-    title = "Speech LM: macro-F1 against the enrolment pairs that it reads"
-    return Plot("enrolment", title, lambda theme: _plot_enrolment(found, route_colours(rows, theme), theme))
+    title = "Speech LM: macro-F1 against the enrollment pairs that it reads"
+    return Plot("enrollment", title, lambda theme: _plot_enrollment(found, route_colors(rows, theme), theme))
 
 
 def _time(rows: Sequence[Row]) -> Plot | None:
     timed = [row for row in rows if finite(row.get("seconds_personalize"))]
-    title = "Macro-F1 against the time to personalise"
+    title = "Macro-F1 against the time to personalize"
     return Plot("time", title, lambda theme: _plot_time(timed, theme)) if timed else None
 
 
@@ -76,7 +76,7 @@ def plot_by_k(rows: Sequence[Row]) -> Plot:
 
 
 def pairs_read(row: Row) -> int | None:
-    """How many enrolment pairs a `speech-lm-N` reads; None for other methods."""
+    """How many enrollment pairs a `speech-lm-N` reads; None for other methods."""
     numbered = re.fullmatch(r"speech-lm-(\d+)", row["method"])
     return int(numbered[1]) if numbered else None
 
@@ -84,16 +84,16 @@ def pairs_read(row: Row) -> int | None:
 def _plot_scores(rows: Sequence[Row], theme: Theme) -> Figure:
     rows = sorted(rows, key=score)
     figure, axes = new_figure(theme, 0.34 * len(rows) + 1.3)
-    colours = route_colours(rows, theme)
+    colors = route_colors(rows, theme)
     for place, row in enumerate(rows):
-        interval_mark(axes, place, row["metrics"]["maF1"], colours[row["route"]])
+        interval_mark(axes, place, row["metrics"]["maF1"], colors[row["route"]])
     axes.set_yticks(range(len(rows)), [row["method"] for row in rows])
     for label, row in zip(axes.get_yticklabels(), rows, strict=True):
         label.set_color(theme.muted if row["route"] == "trivial" else theme.ink)
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.set_xlim(left=0)
     axes.set_xlabel("macro-F1 (%)")
-    route_legend(figure, colours, theme)
+    route_legend(figure, colors, theme)
     return figure
 
 
@@ -103,25 +103,25 @@ def _plot_differences(differences: Mapping[str, tuple[float, float, float]], the
     axes.axvline(0, color=theme.muted, linewidth=1.2, linestyle="--")
     for place, other in enumerate(others):
         mean, low, high = differences[other]
-        colour = theme.ink if low > 0 or high < 0 else theme.muted
-        interval_mark(axes, place, {"mean": mean, "low": low, "high": high}, colour)
+        color = theme.ink if low > 0 or high < 0 else theme.muted
+        interval_mark(axes, place, {"mean": mean, "low": low, "high": high}, color)
     axes.set_yticks(range(len(others)), [f"− {other}" for other in others])  # noqa: RUF001
     axes.set_ylim(-0.6, len(others) - 0.4)
     axes.set_xlabel("difference in macro-F1 (points)")
     return figure
 
 
-def _plot_enrolment(rows: Mapping[int, Row], colours: Mapping[str, str], theme: Theme) -> Figure:
+def _plot_enrollment(rows: Mapping[int, Row], colors: Mapping[str, str], theme: Theme) -> Figure:
     counts = sorted(rows)
     figure, axes = new_figure(theme, 3.4)
     scores = [rows[count]["metrics"]["maF1"] for count in counts]
-    colour = colours[rows[counts[0]]["route"]]
-    axes.plot(counts, [100 * one["mean"] for one in scores], color=colour, marker="o")
+    color = colors[rows[counts[0]]["route"]]
+    axes.plot(counts, [100 * one["mean"] for one in scores], color=color, marker="o")
     if all(finite(one.get("low")) and finite(one.get("high")) for one in scores):
         bounds = [[100 * one[bound] for one in scores] for bound in ("low", "high")]
-        axes.fill_between(counts, *bounds, color=colour, alpha=0.18, linewidth=0)
+        axes.fill_between(counts, *bounds, color=color, alpha=0.18, linewidth=0)
     axes.set_xticks(counts)
-    axes.set_xlabel("enrolment pairs read")
+    axes.set_xlabel("enrollment pairs read")
     axes.set_ylabel("macro-F1 (%)")
     return figure
 
@@ -134,7 +134,7 @@ def _plot_by_k(rows: Sequence[Row], theme: Theme) -> Figure:
     banded = {row["method"] for row in best_of_routes(rows)} | {ZERO}  # bands of all would hide each other
     figure, first = new_figure(theme, 5.4 + 0.09 * len(methods), rows=2)
     listed = colormaps["tab20" if len(methods) > 9 else "tab10"].colors
-    colours = [one for one in listed if len(set(one)) > 1]  # grey is the trivial rows'
+    colors = [one for one in listed if len(set(one)) > 1]  # gray is the trivial rows'
     for axes, (metric, label) in zip(
         figure.axes, {"maF1": "macro-F1", "miF1": "micro-F1"}.items(), strict=True
     ):
@@ -142,22 +142,22 @@ def _plot_by_k(rows: Sequence[Row], theme: Theme) -> Figure:
             found = {row["k"]: row["metrics"].get(metric, {}) for row in rows if row["method"] == method}
             known = [k for k in sizes if finite(found.get(k, {}).get("mean"))]
             trivial = any(row["route"] == "trivial" for row in rows if row["method"] == method)
-            colour = theme.muted if trivial else colours[place % len(colours)]
+            color = theme.muted if trivial else colors[place % len(colors)]
             # Side by side, so that intervals do not cover each other.
             places = [k * 1.012 ** (place - len(methods) / 2) for k in known]
             means = [100 * found[k]["mean"] for k in known]
             axes.plot(
-                places, means, color=colour, marker=_MARKS[place % len(_MARKS)], markersize=5, label=method
+                places, means, color=color, marker=_MARKS[place % len(_MARKS)], markersize=5, label=method
             )
             bounds = [[100 * found[k].get(bound, math.nan) for k in known] for bound in ("low", "high")]
             if method in banded and known:
-                axes.fill_between(places, *bounds, color=colour, alpha=0.16, linewidth=0)
+                axes.fill_between(places, *bounds, color=color, alpha=0.16, linewidth=0)
             elif known:
-                axes.vlines(places, *bounds, color=colour, alpha=0.5)
+                axes.vlines(places, *bounds, color=color, alpha=0.5)
         axes.set_xscale("log", base=2)
         axes.set_xticks(sizes, [str(k) for k in sizes])
         axes.set_ylabel(f"{label} (%)")
-    figure.axes[-1].set_xlabel("K, enrolment pairs (log.)")
+    figure.axes[-1].set_xlabel("K, enrollment pairs (log.)")
     marks, names = first.get_legend_handles_labels()
     figure.legend(
         marks, names, loc="outside upper left", ncols=3, frameon=False, fontsize=9, labelcolor=theme.ink
@@ -170,16 +170,16 @@ def _plot_time(rows: Sequence[Row], theme: Theme) -> Figure:
 
     rows = sorted(rows, key=score)
     figure, axes = new_figure(theme, max(3.4, 0.25 * len(rows) + 1.3))
-    colours = route_colours(rows, theme)
+    colors = route_colors(rows, theme)
     times = [max(row["seconds_personalize"], SHORTEST) for row in rows]
     scores = [100 * score(row) for row in rows]
-    axes.scatter(times, scores, color=[colours[row["route"]] for row in rows], zorder=3)
+    axes.scatter(times, scores, color=[colors[row["route"]] for row in rows], zorder=3)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(EngFormatter(unit="s"))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlim(min(times) / 3, max(max(times) * 3, 100 * min(times)))
     axes.margins(y=0.12)
-    axes.set_xlabel("time to personalise to one person (log.)")
+    axes.set_xlabel("time to personalize to one person (log.)")
     axes.set_ylabel("macro-F1 (%)")
     # Names stand in a column at the right, in order of score, each led to its point: names at the points
     # themselves would lie on top of each other.
@@ -190,8 +190,8 @@ def _plot_time(rows: Sequence[Row], theme: Theme) -> Figure:
             xytext=(1.04, (place + 0.5) / len(rows)),
             textcoords="axes fraction",
             va="center",
-            color=colours[row["route"]],
+            color=colors[row["route"]],
             arrowprops={"arrowstyle": "-", "color": theme.muted, "linewidth": 0.6, "relpos": (0, 0.5)},
         )
-    route_legend(figure, colours, theme)
+    route_legend(figure, colors, theme)
     return figure

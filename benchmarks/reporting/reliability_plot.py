@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.reporting.canvas import WIDTH, Plot, Theme, new_figure, route_colours
+from benchmarks.reporting.canvas import WIDTH, Plot, Theme, new_figure, route_colors
 from benchmarks.reporting.person_plots import ZERO
 from benchmarks.reporting.summary import Row, best_of_routes
 
@@ -37,13 +37,13 @@ def points_of(bins: Sequence[Sequence[float]]) -> np.ndarray:
 
 def _draw(shown: Sequence[Row], rows: Sequence[Row], theme: Theme) -> Figure:
     figure, axes = new_figure(theme, WIDTH + 0.3)
-    colours = route_colours(rows, theme)
+    colors = route_colors(rows, theme)
     axes.plot([0, 100], [0, 100], color=theme.muted, linewidth=1.2, linestyle="--")
     for row in shown:
         confidence, right, share = points_of(row["reliability"]).T
-        colour = theme.muted if row["method"] == ZERO else colours[row["route"]]
-        axes.plot(100 * confidence, 100 * right, color=colour, linewidth=1.2, label=row["method"])
-        axes.scatter(100 * confidence, 100 * right, s=6 + LARGEST * share, color=colour, alpha=0.8, zorder=3)
+        color = theme.muted if row["method"] == ZERO else colors[row["route"]]
+        axes.plot(100 * confidence, 100 * right, color=color, linewidth=1.2, label=row["method"])
+        axes.scatter(100 * confidence, 100 * right, s=6 + LARGEST * share, color=color, alpha=0.8, zorder=3)
     axes.set(xlim=(0, 102), ylim=(-2, 102), aspect="equal")
     axes.set_xlabel("stated confidence (%)")
     axes.set_ylabel("right (%)")

@@ -21,10 +21,10 @@ from benchmarks.reporting.canvas import DARK, LIGHT, data_uri
 from benchmarks.reporting.comparisons import Comparison, comparisons, overall, sweeps
 from benchmarks.reporting.formats import METRICS, duration, interval_text, value_text
 from benchmarks.reporting.latex import latex_table
-from benchmarks.reporting.route_comparison import CLEAR, where_each_wins
+from benchmarks.reporting.route_comparison import CLEAR, compare_routes
 from benchmarks.reporting.summary import Row
 from benchmarks.reporting.templates import environment
-from perser.io.files import write_text_whole
+from perser.io.files import write_text_atomic
 
 ORIGIN = ("commit", "device", "threads", "versions")
 """What the report says of provenance.json; the rest is long."""
@@ -71,7 +71,7 @@ def write_report(
         paths.plots.append(folder / name)
         images[name] = {"light": data_uri(light), "dark": data_uri(plot.png(DARK))}
     for one in found:
-        write_text_whole(folder / one.table_file, latex_table(one))
+        write_text_atomic(folder / one.table_file, latex_table(one))
         paths.tables.append(folder / one.table_file)
     meta = dict(results.get("meta", {}))
     content = {
@@ -81,14 +81,14 @@ def write_report(
         "comparisons": found,
         "overall": overall(found),
         "sweeps": sweeps(found),
-        "wins": where_each_wins(found),
+        "wins": compare_routes(found),
         "clear": CLEAR,
         "glossary": _glossary(found),
         "images": images,
     }
     templates = environment()
-    write_text_whole(paths.markdown, templates.get_template("report.md.jinja").render(content))
-    write_text_whole(paths.html, templates.get_template("report.html.jinja").render(content))
+    write_text_atomic(paths.markdown, templates.get_template("report.md.jinja").render(content))
+    write_text_atomic(paths.html, templates.get_template("report.html.jinja").render(content))
     return paths
 
 
@@ -104,7 +104,7 @@ def print_table(results: Mapping[str, Any], console: Console | None = None) -> N
         table.add_column("maF1 % (95%)", justify="right", no_wrap=True)
         for name in shown[1:]:
             table.add_column(METRICS[name][0], justify="right")
-        table.add_column("to personalise", justify="right")
+        table.add_column("to personalize", justify="right")
         for row in comparison.rows:
             first, *rest = [row["metrics"].get(name) for name in shown]
             cells = [f"{value_text(first)} {interval_text(first)}".strip(), *map(value_text, rest)]

@@ -19,7 +19,7 @@ LEAST_BYTES = 32 * 2**20
 """Resident memory depends by megabytes on what ran before: below this everything counts as this much."""
 
 COSTS: dict[str, tuple[str, Callable[[float | None], str]]] = {
-    "seconds_personalize": ("Time to personalise", duration),
+    "seconds_personalize": ("Time to personalize", duration),
     "seconds_predict": ("Time of a query", duration),
     "peak_bytes": ("Memory at its peak", memory),
     "moved": ("Parameters of one person", size),
@@ -54,7 +54,7 @@ class _Meeting:
     comparison: Comparison
 
 
-def where_each_wins(found: Sequence[Comparison]) -> list[Wins]:
+def compare_routes(found: Sequence[Comparison]) -> list[Wins]:
     """Every two routes on every person axis; a listener's and a speaker's settings are never put together."""
     made = []
     for axis in dict.fromkeys(one.person_axis for one in found):

@@ -12,7 +12,7 @@ import numpy as np
 Row = Mapping[str, Any]
 
 BASELINES = ("entire-zero", "prior-shift")
-"""They stand for no route: one personalises nothing, the other counts labels and hears no speech."""
+"""They stand for no route: one personalizes nothing, the other counts labels and hears no speech."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import soundfile
 
 from perser.cli.main import run_command
 from perser.errors import UserError
-from perser.io.files import write_text_whole
+from perser.io.files import write_text_atomic
 
 SMALL = 3_000
 """Utterances of the corpus that an episode's cost is compared with."""
@@ -69,7 +69,7 @@ def corpus_size(
     if json is not None:
         figures = {"ratios": {"episode_large_vs_small": ratio}, "large": large, "small": small}
         figures |= {"utterances": utterances, "annotations": annotations, "bounds": BOUNDS}
-        write_text_whole(json, dumps(figures, indent=1) + "\n")
+        write_text_atomic(json, dumps(figures, indent=1) + "\n")
 
 
 def _measure(place: Path, utterances: int, annotations: int) -> dict[str, float]:

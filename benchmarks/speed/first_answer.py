@@ -15,7 +15,7 @@ from statistics import median
 
 from perser.cli.main import run_command
 from perser.errors import UserError
-from perser.io.files import write_text_whole
+from perser.io.files import write_text_atomic
 
 IMPORTS = "import torch, peft; from transformers import LlamaForCausalLM, Wav2Vec2Model"
 
@@ -28,7 +28,7 @@ PAIRS = 8
 def speed_first_answer(
     run: Path = Path("runs/quickstart"), rounds: int = 5, json: Path | None = None
 ) -> None:
-    """How long `perser predict` takes to enrol 8 clips and answer about one, start-up included.
+    """How long `perser predict` takes to enroll 8 clips and answer about one, start-up included.
 
     Args:
         run: a finished quickstart, or another run of `perser experiment`.
@@ -52,7 +52,7 @@ def speed_first_answer(
         print(f"{name}: {medians[name]:.2f} s, {ratios[f'{name}_vs_imports']:.2f} times the imports")
     if json is not None:
         found = {"ratios": ratios, "seconds": medians, "rounds": seconds}
-        write_text_whole(json, json_format.dumps(found, indent=1) + "\n")
+        write_text_atomic(json, json_format.dumps(found, indent=1) + "\n")
 
 
 def _answer(run: Path, model: str) -> list[str]:

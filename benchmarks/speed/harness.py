@@ -1,7 +1,7 @@
 """python -m benchmarks.speed.harness --run runs/quickstart [--json FILE]
 
 What the harness itself takes of a finished run: of all the time from the corpus to the report, what no method
-spent on training, loading, personalising or predicting.
+spent on training, loading, personalizing or predicting.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from perser.cli.main import run_command
 from perser.errors import UserError
-from perser.io.files import write_text_whole
+from perser.io.files import write_text_atomic
 
 
 def harness(run: Path, json: Path | None = None) -> None:
@@ -65,7 +65,7 @@ def harness(run: Path, json: Path | None = None) -> None:
         console.print(f"{name}: {seconds:.1f} s")
     console.print(f"harness_vs_run: {figures['ratios']['harness_vs_run']:.4f}")
     if json is not None:
-        write_text_whole(json, dumps(figures, indent=1) + "\n")
+        write_text_atomic(json, dumps(figures, indent=1) + "\n")
 
 
 if __name__ == "__main__":

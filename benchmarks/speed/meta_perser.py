@@ -13,7 +13,7 @@ from typing import Literal
 
 from perser.cli.main import run_command
 from perser.errors import UserError
-from perser.io.files import write_text_whole
+from perser.io.files import write_text_atomic
 
 PresetName = Literal["tiny", "quick", "full", "base"]
 
@@ -70,7 +70,7 @@ def speed(
     if json is not None:
         json.parent.mkdir(parents=True, exist_ok=True)
         content = {"ratios": ratios, "preset": preset, "seed": seed, "machine": machine}
-        write_text_whole(
+        write_text_atomic(
             json, dumps({**content, "front_end_share": shares, "by_precision": found}, indent=1) + "\n"
         )
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from perser.cli.main import run_command
 from perser.errors import UserError
-from perser.io.files import write_text_whole
+from perser.io.files import write_text_atomic
 from perser.io.json_files import read_json
 
 BEGIN, END = "<!-- python -m benchmarks.speed.node_costs -->", "<!-- end -->"
@@ -88,7 +88,7 @@ def node_costs(page: Path | None = None, measured: Path = MEASURED) -> None:
         print(written)
         return
     before, _, after = page.read_text(encoding="utf-8").partition(BEGIN)
-    write_text_whole(page, f"{before}{BEGIN}\n{written}\n{END}{after.partition(END)[2]}")
+    write_text_atomic(page, f"{before}{BEGIN}\n{written}\n{END}{after.partition(END)[2]}")
 
 
 def cost_of_nodes(measured: Path) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks.speed.scaling_trainings import PresetName
 from perser.cli.main import run_command
 from perser.errors import UserError
-from perser.io.files import write_text_whole
+from perser.io.files import write_text_atomic
 
 RATIO_OF = "meta-train"
 """The training whose ratio is the one that is promised: persons a second."""
@@ -70,7 +70,7 @@ def scaling(preset: PresetName = "quick", rounds: int = 3, json: Path | None = N
     console.print(f"two_processes_vs_one: {ratio:.2f}")
     if json is not None:
         found = {"ratios": {"two_processes_vs_one": ratio}, "preset": preset, "trainings": trainings}
-        write_text_whole(json, json_format.dumps(found, indent=1) + "\n")
+        write_text_atomic(json, json_format.dumps(found, indent=1) + "\n")
 
 
 def _compared(name: str, measured: dict[int, list[dict[str, Any]]]) -> dict[str, Any]:

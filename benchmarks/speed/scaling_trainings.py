@@ -27,11 +27,11 @@ from meta_perser.adaptation.meta_trained import MetaPerSER
 from meta_perser.options import InnerOptions, LslrOptions, OuterOptions
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.training.outer_loop import OuterLoop
-from meta_perser.training.supervised import FitOptions, aggregated_lessons, fit
+from meta_perser.training.supervised import FitOptions, aggregated_examples, fit
 from perser.cli.main import run_command
 from perser.encoders.feature_cache import FeatureStore
 from perser.episodes.episode import Episode, Support, Task
-from perser.io.files import write_text_whole
+from perser.io.files import write_text_atomic
 from perser.training.accelerator import start
 from speechlm_icl.model.language_model import LoraOptions
 from speechlm_icl.model.speech_lm import new_model
@@ -57,7 +57,7 @@ class Sizes:
 
     Args:
         encoder: what differs from wav2vec2-base in the configuration.
-        steps: optimiser steps of each training.
+        steps: optimizer steps of each training.
         clips: utterances of the corpus.
         batch: utterances a step of SSL-E's training.
         persons: listeners a step of meta-training.
@@ -88,7 +88,7 @@ PRESETS = {
 
 @dataclass
 class Steps:
-    """The seconds of each optimiser step of a training, and what its processes send each other in one."""
+    """The seconds of each optimizer step of a training, and what its processes send each other in one."""
 
     seconds: list[float] = field(default_factory=list)
     reduced_bytes: int = 0
@@ -105,7 +105,7 @@ class Steps:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Every optimiser's steps meanwhile are this training's."""
+        """Every optimizer's steps meanwhile are this training's."""
         handle = register_optimizer_step_post_hook(self.note)
         try:
             yield
@@ -140,7 +140,7 @@ def scaling_trainings(out: Path, preset: PresetName = "quick", seed: int = 0) ->
             "reduced_bytes": steps.reduced_bytes,
         }
     if start(seed).is_main_process:
-        write_text_whole(out, json.dumps(found) + "\n")
+        write_text_atomic(out, json.dumps(found) + "\n")
 
 
 def tasks(case: Case, seed: int) -> list[Task]:
@@ -160,12 +160,12 @@ def tasks(case: Case, seed: int) -> list[Task]:
 
 def pretrain(case: Case, people: list[Task], sizes: Sizes, seed: int) -> None:
     """SSL-E: everything moves."""
-    lessons = aggregated_lessons(people, case.model.emotions)
-    epochs = -(-sizes.steps * sizes.batch // len(lessons))
+    examples = aggregated_examples(people, case.model.emotions)
+    epochs = -(-sizes.steps * sizes.batch // len(examples))
     options = FitOptions(epochs, sizes.batch, 1e-4, 0.0, seed)
     with TemporaryDirectory() as cache:
         source = ClipSource(Clips(case.waveforms), case.model, Path(cache))
-        fit(case.model, lessons, source, loss, lambda: 0.0, options, start(seed), "pretrain")
+        fit(case.model, examples, source, loss, lambda: 0.0, options, start(seed), "pretrain")
 
 
 def meta_training(case: Case, people: list[Task], sizes: Sizes, seed: int) -> None:

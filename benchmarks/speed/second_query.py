@@ -18,7 +18,7 @@ from typing import Any
 
 from perser.cli.main import run_command
 from perser.errors import UserError, require
-from perser.io.files import write_text_whole
+from perser.io.files import write_text_atomic
 from perser.labels import Emotions
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -38,13 +38,13 @@ CASES = {
 
 PAIRS = 8
 
-Labelled = tuple[Path, Emotions]
+Labeled = tuple[Path, Emotions]
 
 
 def speed_second_query(
     run: Path = Path("runs/quickstart"), queries: int = 10, json: Path | None = None
 ) -> None:
-    """How long the page of `perser demo` takes to answer about another clip, after 8 labelled ones.
+    """How long the page of `perser demo` takes to answer about another clip, after 8 labeled ones.
 
     Args:
         run: a finished quickstart, or another run of `perser experiment`.
@@ -68,10 +68,10 @@ def speed_second_query(
             f"{case}: {median(later):.3f} s, at most {max(later):.3f} s ({queries} queries after the first)"
         )
     if json is not None:
-        write_text_whole(json, json_format.dumps(found, indent=1) + "\n")
+        write_text_atomic(json, json_format.dumps(found, indent=1) + "\n")
 
 
-def _material(run: Path, count: int) -> tuple[list[Labelled], list[Path]]:
+def _material(run: Path, count: int) -> tuple[list[Labeled], list[Path]]:
     """The first episode's first pairs, and so many of its queries."""
     from perser.corpora.corpus import Corpus
     from perser.episodes.episode_file import EpisodeFile
@@ -85,7 +85,7 @@ def _material(run: Path, count: int) -> tuple[list[Labelled], list[Path]]:
 
 
 def _waited(
-    program: str, models: Sequence[str], examples: Sequence[Labelled], clips: Sequence[Path]
+    program: str, models: Sequence[str], examples: Sequence[Labeled], clips: Sequence[Path]
 ) -> list[float]:
     """Seconds for each clip, one after the other."""
     from playwright.sync_api import sync_playwright
@@ -101,11 +101,11 @@ def _waited(
     ):
         page = browser.new_page()
         page.goto(address)
-        _enrol(page, examples)
+        _enroll(page, examples)
         return [_seconds(page, clip, len(models)) for clip in clips]
 
 
-def _enrol(page: Any, examples: Sequence[Labelled]) -> None:
+def _enroll(page: Any, examples: Sequence[Labeled]) -> None:
     with page.expect_file_chooser() as chooser:
         page.get_by_role("button", name="Upload clips").click()
     chooser.value.set_files([path for path, _ in examples])

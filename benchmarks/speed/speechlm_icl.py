@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from perser.cli.main import run_command
-from perser.io.files import write_text_whole
+from perser.io.files import write_text_atomic
 
 PromptPresetName = Literal["tiny", "quick", "full", "gpu"]
 
 CONVENTIONS = """\
 A Llama of SmolLM2-135M's shapes with random weights and a LoRA adapter, noise for the clips' pooled
 features, nine labels of one or two tokens. Theirs have the embeddings of the prompt ready; ours starts at
-features and reads the enrolment anew. A floor is the operations of matrix products and attention over the
+features and reads the enrollment anew. A floor is the operations of matrix products and attention over the
 rate of one large matrix product, measured in this run. Ratios are theirs over ours, of medians over rounds in
 which everyone has one turn.
 """
@@ -30,7 +30,7 @@ def speed_speech_lm(
     json: Path | None = None,
     seed: int = 0,
 ) -> None:
-    """How fast and lean the speech LM answers after an enrolment, and how much a training step supervises.
+    """How fast and lean the speech LM answers after an enrollment, and how much a training step supervises.
 
     Args:
         preset: quick (within 3 minutes on two cores; theirs are timed on one query), full (on eight, more
@@ -60,7 +60,7 @@ def speed_speech_lm(
         json.parent.mkdir(parents=True, exist_ok=True)
         content = {"ratios": ratios, "preset": preset, "seed": seed, "machine": machine}
         extrapolated = {"queries": chosen.queries, "timed_queries_of_theirs": chosen.timed_queries}
-        write_text_whole(json, dumps({**content, **extrapolated, "by_precision": found}, indent=1) + "\n")
+        write_text_atomic(json, dumps({**content, **extrapolated, "by_precision": found}, indent=1) + "\n")
 
 
 def _measure(preset: Any, device: str, precision: Any, seed: int, console: Any) -> dict[str, Any]:

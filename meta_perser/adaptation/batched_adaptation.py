@@ -26,7 +26,7 @@ from meta_perser.recognizer.model import EmotionRecognizer
 from perser.encoders.encoder import use_attention
 
 
-def adapt_together(
+def adapt_batched(
     model: EmotionRecognizer,
     starts: Weights,
     rates: LearnedRates | ConstantRate,
@@ -86,11 +86,11 @@ PADDING = 1.25
 """How much larger a person's activations may become, on average, by padding persons alike."""
 
 
-def companies(model: EmotionRecognizer, lengths: Sequence[Sequence[int]]) -> list[list[int]]:
+def adaptation_groups(model: EmotionRecognizer, lengths: Sequence[Sequence[int]]) -> list[list[int]]:
     """The persons' places, a list a company; in one, all have equally many pairs.
 
     `lengths`: of every person, the frames of each clip, shortest first; 0 where only the head moves. Persons
-    are taken by what they need alone, so that neighbours are padded little.
+    are taken by what they need alone, so that neighbors are padded little.
     """
     alone = [activation_bytes(model, one) for one in lengths]
     order = sorted(range(len(lengths)), key=lambda place: (len(lengths[place]), alone[place]))
@@ -142,7 +142,7 @@ def weight_bytes(model: EmotionRecognizer) -> int:
 
 
 def state_bytes(model: EmotionRecognizer, k: int) -> int:
-    """What the pooled states of `k` clips take, with as much again for the standardised ones and their
+    """What the pooled states of `k` clips take, with as much again for the standardized ones and their
     gradient."""
     states = k * (model.encoder.num_layers + 1) * model.encoder.hidden_size
     return model.layer_logits.element_size() * 3 * states

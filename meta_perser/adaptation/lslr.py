@@ -96,7 +96,7 @@ def make_rates(names: Sequence[str], steps: int, initial: float, options: LslrOp
 
 
 def _module_of(name: str) -> str:
-    """The module that owns a parameter; the parts of a parametrised weight belong to the weight's module."""
+    """The module that owns a parameter; the parts of a parametrized weight belong to the weight's module."""
     return (
         name.partition(".parametrizations.")[0] if ".parametrizations." in name else name.rpartition(".")[0]
     )

@@ -1,4 +1,4 @@
-"""A meta-trained recogniser and all that adapting it needs, as one folder."""
+"""A meta-trained recognizer and all that adapting it needs, as one folder."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from meta_perser.adaptation.lslr import Rates, make_rates
 from meta_perser.adaptation.personalizer import GradientPersonalizer, balanced_loss
 from meta_perser.options import LslrOptions
 from meta_perser.recognizer.batches import ClipSource
-from meta_perser.recognizer.model import SEALED, EmotionRecognizer, extra_of
-from perser.errors import UserError, unless_damaged
-from perser.io.checksums import seal
+from meta_perser.recognizer.model import CHECKSUMMED, EmotionRecognizer, extra_of
+from perser.errors import UserError, explain_damage
+from perser.io.checksums import write_checksums
 
 RATES = "rates.safetensors"
 
@@ -27,7 +27,7 @@ class MetaPerSER:
     """What `perser meta-train` makes.
 
     Args:
-        model: the recogniser, its weights the meta-learned start.
+        model: the recognizer, its weights the meta-learned start.
         rates: of the inner loop.
         lslr: how the rates were learned.
         inner_steps: of meta-training.
@@ -57,12 +57,12 @@ class MetaPerSER:
         return self
 
     def personalizer(self, source: ClipSource) -> GradientPersonalizer:
-        """Adapts by gradient steps to supports that `source` reads, where the recogniser is now."""
+        """Adapts by gradient steps to supports that `source` reads, where the recognizer is now."""
         self.to(self.model.layer_logits.device)
         return GradientPersonalizer(self.model, source, self.rates, self.loss, self.adaptation_steps)
 
     def save_pretrained(self, folder: Path, **extra: object) -> None:
-        """Write the recogniser as its own `save_pretrained` does, and the rates beside it; `extra_of` gives
+        """Write the recognizer as its own `save_pretrained` does, and the rates beside it; `extra_of` gives
         `extra` back too."""
         self.model.save_pretrained(
             folder,
@@ -75,7 +75,7 @@ class MetaPerSER:
         )
         state = {name: one.detach().contiguous() for name, one in self.rates.state_dict().items()}
         save_file(state, Path(folder) / RATES)
-        seal(Path(folder), SEALED)
+        write_checksums(Path(folder), CHECKSUMMED)
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> Self:
@@ -84,7 +84,7 @@ class MetaPerSER:
         model, extra = EmotionRecognizer.from_pretrained(folder), extra_of(folder)
         if not (folder / RATES).is_file() or "lslr" not in extra:
             raise UserError(f"{folder} holds no meta-trained model: train one with `perser meta-train`")
-        with unless_damaged(f"the model in {folder}", "train it again"):
+        with explain_damage(f"the model in {folder}", "train it again"):
             lslr = LslrOptions(**extra["lslr"])
             rates = make_rates(list(model.moving_parameters()), extra["inner_steps"], 1.0, lslr)
             rates.load_state_dict(load_file(folder / RATES))

@@ -1,4 +1,4 @@
-"""Personalising by gradient steps: what Meta-PerSER and the fine-tuning baselines share."""
+"""Personalizing by gradient steps: what Meta-PerSER and the fine-tuning baselines share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from meta_perser.adaptation.batched_adaptation import adapt_together, companies
+from meta_perser.adaptation.batched_adaptation import adapt_batched, adaptation_groups
 from meta_perser.adaptation.inner_loop import LossFunction, Weights, adapt
 from meta_perser.adaptation.lslr import ConstantRate, LearnedRates
 from meta_perser.recognizer.batches import ClipSource
@@ -28,7 +28,7 @@ QUERY_BATCH = 64
 
 
 class RecognizerPredictor:
-    """A recogniser (a module that gives logits of a `ClipBatch`) with one person's weights in place of its
+    """A recognizer (a module that gives logits of a `ClipBatch`) with one person's weights in place of its
     own."""
 
     def __init__(
@@ -57,7 +57,7 @@ class RecognizerPredictor:
 
 
 class Unadapted(Personalizer):
-    """The recogniser as it is, whoever asks (the paper's Entire-Zero)."""
+    """The recognizer as it is, whoever asks (the paper's Entire-Zero)."""
 
     route: ClassVar[str] = "meta-perser"
 
@@ -91,7 +91,7 @@ class GradientPersonalizer(Personalizer):
         self._steps = steps
 
     def start(self, support: Support) -> Weights:
-        """The weights before the first step: the recogniser's own."""
+        """The weights before the first step: the recognizer's own."""
         return {name: one.detach() for name, one in self.model.moving_parameters().items()}
 
     def personalize(self, support: Support) -> RecognizerPredictor:
@@ -105,13 +105,13 @@ class GradientPersonalizer(Personalizer):
 
     def personalize_many(self, supports: Sequence[Support]) -> list[Predictor]:
         """Where only the head or adapters move, several persons at once as far as that pays (see
-        `meta_perser.companies`)."""
+        `meta_perser.adaptation_groups`)."""
         if self.model.lowest != self.model.encoder.num_layers and lora_rank(self.model.scope) is None:
             return super().personalize_many(supports)
         supports = [self._shortest_first(support) for support in supports]
         lengths = [[self.source.num_frames(one) for one in support.utterances] for support in supports]
         found: dict[int, Predictor] = {}
-        for places in companies(self.model, lengths):
+        for places in adaptation_groups(self.model, lengths):
             company = [supports[place] for place in places]
             done = self._together(company) if len(company) > 1 else [self.personalize(company[0])]
             found |= dict(zip(places, done, strict=True))
@@ -125,7 +125,7 @@ class GradientPersonalizer(Personalizer):
     def _together(self, supports: Sequence[Support]) -> list[RecognizerPredictor]:
         """Several persons with equally many pairs, shortest first, the head or adapters moving."""
         starts = [self.start(support) for support in supports]
-        weights = adapt_together(
+        weights = adapt_batched(
             self.model,
             {name: torch.stack([one[name] for one in starts]) for name in starts[0]},
             self._rates,

@@ -21,7 +21,7 @@ NEWTON_STEPS = 20
 
 
 def fit_bias(logits: Tensor, targets: Tensor, strength: float) -> Tensor:
-    """The bias b (C,) that minimises the summed cross-entropy of softmax(logits + b) against the target
+    """The bias b (C,) that minimizes the summed cross-entropy of softmax(logits + b) against the target
     distributions, plus strength / 2 * |b|^2: the most likely bias under b ~ N(0, 1 / strength).
 
     Strictly convex for strength > 0; damped Newton in float64. `logits`, `targets`: (K, C).

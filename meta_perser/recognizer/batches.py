@@ -1,4 +1,4 @@
-"""From utterance ids to what the moving part of a recogniser reads, through the feature cache."""
+"""From utterance ids to what the moving part of a recognizer reads, through the feature cache."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 CLIPS_AT_ONCE = 64
 
-STANDARDISING = 8192
-"""At most so many utterances fit the standardisation: a large corpus' states would not fit into memory."""
+STANDARDIZING = 8192
+"""At most so many utterances fit the standardization: a large corpus' states would not fit into memory."""
 
 
 class ClipSource:
     """What lies below the lowest moving layer, computed once: read from disk as far as training left the
     encoder as it came, and kept in memory from there.
 
-    The recogniser's frozen part must not change while the source is in use.
+    The recognizer's frozen part must not change while the source is in use.
     """
 
     def __init__(self, recordings: Recordings, model: EmotionRecognizer, cache: Path | None) -> None:
@@ -125,13 +125,13 @@ class ClipSource:
                         self._last_frames[chosen[place]] = states[-1][row, :length].cpu()
 
 
-def standardise(
+def standardize(
     model: EmotionRecognizer, utterances: Sequence[str], recordings: Recordings, cache: Path
 ) -> None:
-    """Fit the standardisation of the recogniser's hidden states to these utterances, evenly spaced ones where
-    there are more than `STANDARDISING`."""
+    """Fit the standardization of the recognizer's hidden states to these utterances, evenly spaced ones where
+    there are more than `STANDARDIZING`."""
     scope = model.scope
     model.set_scope("head")
-    chosen = evenly_spaced(utterances, STANDARDISING)
-    model.standardise(ClipSource(recordings, model, cache).batch(chosen).lower)
+    chosen = evenly_spaced(utterances, STANDARDIZING)
+    model.standardize(ClipSource(recordings, model, cache).batch(chosen).lower)
     model.set_scope(scope)

@@ -30,7 +30,7 @@ class Bucket:
 
 @dataclass(frozen=True)
 class ClipBatch:
-    """What the moving part of a recogniser reads of B clips.
+    """What the moving part of a recognizer reads of B clips.
 
     `lower`: time means of the hidden states that do not move, (B, num_lower, D).
     `buckets`: every clip's frames, in one of them; none where only the head moves.

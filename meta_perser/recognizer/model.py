@@ -1,4 +1,4 @@
-"""The recogniser: encoder trunk -> weighted layer sum -> mean over time -> two linear layers.
+"""The recognizer: encoder trunk -> weighted layer sum -> mean over time -> two linear layers.
 
 Meta-PerSER, section 2.1 (the s3prl recipe). The time mean is taken before the layer sum: both are linear,
 so they commute, and hidden states below the lowest moving layer are needed as means alone, which a cache
@@ -20,8 +20,8 @@ from meta_perser.recognizer.clip_batch import Bucket, ClipBatch
 from meta_perser.recognizer.scope import lora_rank, lowest_moving_layer, refuse_below_windows
 from perser.encoders.encoder import SpeechEncoder, mean_pool
 from perser.encoders.lora import is_adapter
-from perser.errors import UserError, unless_damaged
-from perser.io.checksums import check_seal, seal
+from perser.errors import UserError, explain_damage
+from perser.io.checksums import verify_checksums, write_checksums
 from perser.io.json_files import read_json
 from perser.labels import EmotionSet
 
@@ -30,8 +30,8 @@ MARKER = CONFIG
 
 WEIGHTS = "recogniser.safetensors"
 
-SEALED = (CONFIG, "*.safetensors", "encoder/*")
-"""The files that make such a model what it is (`perser.seal`)."""
+CHECKSUMMED = (CONFIG, "*.safetensors", "encoder/*")
+"""The files that make such a model what it is (`perser.write_checksums`)."""
 
 _FIELDS = ("emotions", "scope", "head_size", "kept_layers", "frame_window", "logit_scale", "extra")
 
@@ -76,7 +76,7 @@ class EmotionRecognizer(nn.Module):
         # Of one dimension: what has none cannot lie in shares.
         self.log_scale = nn.Parameter(torch.zeros(1)) if logit_scale else None
         # Hidden states differ in scale by orders of magnitude from one dimension to the next; one gradient
-        # step size for all of them needs them standardised. Fitted once on training utterances.
+        # step size for all of them needs them standardized. Fitted once on training utterances.
         self.register_buffer("state_mean", torch.zeros(states, encoder.hidden_size))
         self.register_buffer("state_scale", torch.ones(states, encoder.hidden_size))
         self.set_scope(scope)
@@ -111,8 +111,8 @@ class EmotionRecognizer(nn.Module):
         """Name to parameter of everything that moves, in a fixed order: theta of MAML."""
         return {name: one for name, one in self.named_parameters() if one.requires_grad}
 
-    def standardise(self, pooled: Tensor) -> None:
-        """Fit the standardisation of hidden states to `pooled` (num_utterances, L + 1, D)."""
+    def standardize(self, pooled: Tensor) -> None:
+        """Fit the standardization of hidden states to `pooled` (num_utterances, L + 1, D)."""
         self.state_mean.copy_(pooled.mean(dim=0))
         self.state_scale.copy_(pooled.std(dim=0).clamp(min=1e-3))
 
@@ -157,7 +157,7 @@ class EmotionRecognizer(nn.Module):
             "extra": extra,
         }
         (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-        seal(folder, SEALED)
+        write_checksums(folder, CHECKSUMMED)
 
     def fingerprint(self) -> str:
         """sha256 over every weight and setting that the logits depend on."""
@@ -171,10 +171,10 @@ class EmotionRecognizer(nn.Module):
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> EmotionRecognizer:
-        """Load what `save_pretrained` wrote. Raises UserError where the folder holds no recogniser."""
+        """Load what `save_pretrained` wrote. Raises UserError where the folder holds no recognizer."""
         config = _read_config(folder)
-        check_seal(Path(folder))
-        with unless_damaged(f"the model in {folder}", "train it again"):
+        verify_checksums(Path(folder))
+        with explain_damage(f"the model in {folder}", "train it again"):
             model = cls(
                 SpeechEncoder.from_name(str(Path(folder) / "encoder")),
                 EmotionSet(tuple(config["emotions"])),
@@ -195,7 +195,7 @@ class EmotionRecognizer(nn.Module):
 
 
 def _is_own(name: str) -> bool:
-    """Whether a weight is the recogniser's and not the encoder's, which is saved apart."""
+    """Whether a weight is the recognizer's and not the encoder's, which is saved apart."""
     return not name.startswith("encoder.") or is_adapter(name)
 
 

@@ -1,4 +1,4 @@
-"""Which part of the recogniser moves, in training or in adaptation, and from which layer up."""
+"""Which part of the recognizer moves, in training or in adaptation, and from which layer up."""
 
 from __future__ import annotations
 

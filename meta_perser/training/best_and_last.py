@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from meta_perser.adaptation.meta_trained import RATES, MetaPerSER
-from perser.io.files import said_if_unwritable, whole_folder
-from perser.training.loop import Best
+from perser.io.files import atomic_folder, explain_write_errors
+from perser.training.loop import BestWeights
 
 BEST, LAST = "best", "last"
 """Folders of a training that goes on; in a finished model's folder, which is the best one, is `LAST` too."""
@@ -26,12 +26,12 @@ class Checkpoints:
     running: Path
     trained_on: str
 
-    def write(self, best: Best, iteration: int, score: float) -> None:
+    def write(self, best: BestWeights, iteration: int, score: float) -> None:
         """After the validation at `iteration`, which found `score` and offered it to `best`. Raises UserError
         where the folder cannot be written."""
         for name in (LAST, BEST) if best.step == iteration else (LAST,):
             folder = self.running / name
-            with said_if_unwritable(folder), whole_folder(folder, RATES) as written:
+            with explain_write_errors(folder), atomic_folder(folder, RATES) as written:
                 self.trained.save_pretrained(
                     written, trained_on=self.trained_on, iteration=iteration, validation_maf1=score
                 )

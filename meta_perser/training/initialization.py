@@ -1,4 +1,4 @@
-"""The recogniser that meta-training begins with (INI, Meta-PerSER 2.3.1)."""
+"""The recognizer that meta-training begins with (INI, Meta-PerSER 2.3.1)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from meta_perser.adaptation.lslr import make_rates
 from meta_perser.adaptation.meta_trained import MetaPerSER
 from meta_perser.options import Init, InnerOptions, LslrOptions
-from meta_perser.recognizer.batches import standardise
+from meta_perser.recognizer.batches import standardize
 from meta_perser.recognizer.model import EmotionRecognizer, extra_of
 from perser.encoders.encoder import SpeechEncoder
 from perser.encoders.feature_cache import Recordings
@@ -67,7 +67,7 @@ def _plain(
     cache: Path,
     device: torch.device,
 ) -> EmotionRecognizer:
-    """The encoder that SSL-E began from, with a fresh head of the same shape, its hidden states standardised
+    """The encoder that SSL-E began from, with a fresh head of the same shape, its hidden states standardized
     on the training utterances as SSL-E's were."""
     if "encoder" not in extra:
         raise UserError(f"{ssl_e} does not say which encoder it began from: train it again for init: encoder")
@@ -81,5 +81,5 @@ def _plain(
         trained.frame_window,
         trained.log_scale is not None,
     ).to(device)
-    standardise(model, sorted({one for task in tasks for one in task.utterances}), recordings, cache)
+    standardize(model, sorted({one for task in tasks for one in task.utterances}), recordings, cache)
     return model

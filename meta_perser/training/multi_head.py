@@ -11,9 +11,9 @@ from meta_perser.recognizer.model import EmotionRecognizer
 
 
 class MultiHead(nn.Module):
-    """`heads` heads on one recogniser's embedding: encoder and layer weights are shared.
+    """`heads` heads on one recognizer's embedding: encoder and layer weights are shared.
 
-    The recogniser's own two linear layers, and its scale of the logits, are not used and do not move
+    The recognizer's own two linear layers, and its scale of the logits, are not used and do not move
     meanwhile.
     """
 

@@ -25,24 +25,24 @@ from meta_perser.options import AnnealingOptions, InnerOptions, Memory, MultiSte
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.clip_batch import ClipBatch
 from meta_perser.recognizer.model import EmotionRecognizer
-from perser.distributed import mean_of_all, own_share, progress
+from perser.distributed import mean_over_processes, own_share_of_batch, progress
 from perser.episodes.episode import Episode, Task
 from perser.errors import UserError
 from perser.labels import Emotions
 from perser.personalizer import mean_score
-from perser.training.accelerator import cosine, on_all
+from perser.training.accelerator import cosine, wrap_for_training
 from perser.training.checkpoint import TrainingState
-from perser.training.loop import Best
+from perser.training.loop import BestWeights
 from perser.training.nonfinite import Part
-from perser.training.run import Journal
-from perser.training.sharding import make_whole, whole_weights
+from perser.training.run import TrainingRun
+from perser.training.sharding import unshard, unsharded_weights
 
 Examples = tuple[ClipBatch, Tensor]
 """Clips, and their target distributions (B, num_emotions)."""
 
 
 class MetaLearner(nn.Module):
-    """The recogniser and its rates; a forward runs one person's whole inner loop and gives the outer loss,
+    """The recognizer and its rates; a forward runs one person's whole inner loop and gives the outer loss,
     so that what wraps it for several processes sees every gradient."""
 
     def __init__(
@@ -103,31 +103,31 @@ class OuterLoop:
         tasks: Sequence[Task],
         validation: Sequence[Episode],
         accelerator: Accelerator,
-        keep: Callable[[Best, int, float], None] = lambda best, iteration, score: None,
-        journal: Journal | None = None,
-    ) -> tuple[Best, MetaLearner]:
+        keep: Callable[[BestWeights, int, float], None] = lambda best, iteration, score: None,
+        training_run: TrainingRun | None = None,
+    ) -> tuple[BestWeights, MetaLearner]:
         """Train `trained` in place, to its last iteration or until patience is out; for listeners and
         examples that `check` found to be enough.
 
-        Gives what did best on the validation episodes, and the module that `Best.restore` puts it back into.
+        Gives what did best on the validation episodes, and the module that `BestWeights.restore` puts it back into.
         `keep` is called in the main process after every look at the validation episodes, with the best so
-        far, and the iteration of the weights that `trained` has and their score. With a `journal` it goes on
+        far, and the iteration of the weights that `trained` has and their score. With a `training_run` it goes on
         from that one's checkpoint.
         """
         learner = MetaLearner(trained.model, trained.rates, trained.loss, self.inner.memory)
-        wrapped = on_all(learner, accelerator)
+        wrapped = wrap_for_training(learner, accelerator)
         optimizer = self._optimizer(learner)
         schedule = cosine(optimizer, self.outer.iterations) if self.outer.cosine else None
         # Not the schedule: prepared, it would step once for every process.
         optimizer = accelerator.prepare(optimizer)
         rng = np.random.default_rng([self.seed, 0])
         read, cost = partial(_read, source, trained.model), partial(_cost, source)
-        best, counters = Best(), {"looks_since_best": 0}
+        best, counters = BestWeights(), {"looks_since_best": 0}
         state = TrainingState(learner, optimizer, schedule, best, {"sampler": rng}, counters)
-        journal = journal or Journal(accelerator)
+        training_run = training_run or TrainingRun(accelerator)
 
         def validate(iteration: int) -> float:
-            with whole_weights(wrapped):
+            with unsharded_weights(wrapped):
                 # The same on all processes, so that they stop together.
                 score = mean_score(trained.personalizer(source), validation, trained.model.emotions)
                 better = best.offer(score, iteration, learner)
@@ -137,9 +137,9 @@ class OuterLoop:
             return score
 
         iterations = self.outer.iterations
-        with journal.stage("meta-train", state, wrapped, self.outer.clip_norm) as stage:
+        with training_run.stage("meta-train", state, wrapped, self.outer.clip_norm) as stage:
             if not stage.done:
-                journal.record("meta-train", 0, {"validation_maf1": validate(0)})
+                training_run.record("meta-train", 0, {"validation_maf1": validate(0)})
             persons = min(self.outer.persons, len(tasks))
             with progress(iterations, "meta-train", stage.done, " episodes", persons) as bar:
                 for iteration in range(stage.done + 1, iterations + 1):
@@ -153,7 +153,7 @@ class OuterLoop:
                         found = {"validation_maf1": validate(iteration)}
                     bar.set_postfix(loss=f"{loss:.3f}", best_validation_maF1=f"{best.score:.3f}")
                     stage.ended(iteration, **found)
-        make_whole(wrapped)
+        unshard(wrapped)
         return best, learner
 
     def check(self, tasks: Sequence[Task]) -> None:
@@ -196,7 +196,7 @@ class OuterLoop:
         plan, final_weight = self.plan(iteration, len(tasks))
         chosen = [tasks[i] for i in rng.permutation(len(tasks))[: self.outer.persons]]
         drawn = [(task.person, self._draw(task, rng)) for task in chosen]
-        own, factor = own_share(drawn, lambda one: cost(one[1]))
+        own, factor = own_share_of_batch(drawn, lambda one: cost(one[1]))
         total, parts = torch.zeros((), dtype=torch.float64), []
         for place, (person, sets) in enumerate(own, start=1):
             last = place == len(own)
@@ -206,7 +206,7 @@ class OuterLoop:
             total += loss.item()
             utterances = [one for pairs, _ in sets for one in pairs]
             parts.append(Part(utterances, math.isfinite(loss.item()), person))
-        return mean_of_all(total), parts
+        return mean_over_processes(total), parts
 
     def _draw(self, task: Task, rng: np.random.Generator) -> list[Pairs]:
         """The support, and with it the query unless both are one set."""

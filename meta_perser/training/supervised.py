@@ -16,22 +16,22 @@ from torch import Tensor, nn
 
 from meta_perser.adaptation.inner_loop import LossFunction
 from meta_perser.recognizer.batches import ClipSource
-from perser.distributed import mean_of_all, own_share, progress
+from perser.distributed import mean_over_processes, own_share_of_batch, progress
 from perser.encoders.encoder import use_attention
 from perser.episodes.episode import Task, aggregated_targets
 from perser.labels import EmotionSet
-from perser.training.accelerator import cosine, on_all
+from perser.training.accelerator import cosine, wrap_for_training
 from perser.training.checkpoint import TrainingState
-from perser.training.loop import Best, shuffled_batches
+from perser.training.loop import BestWeights, shuffled_batches
 from perser.training.nonfinite import Part
-from perser.training.run import Journal
-from perser.training.sharding import make_whole, whole_weights
+from perser.training.run import TrainingRun
+from perser.training.sharding import unshard, unsharded_weights
 
 
 @dataclass(frozen=True)
-class Lessons:
+class SupervisedExamples:
     """Aligned lists, one entry an utterance: the m heads that are to predict it, (m,) long, and what each is
-    to predict, (m, C). A recogniser with one head has head 0 and m = 1 throughout."""
+    to predict, (m, C). A recognizer with one head has head 0 and m = 1 throughout."""
 
     utterances: list[str]
     heads: list[Tensor]
@@ -52,14 +52,14 @@ class Lessons:
         return sum(len(self.heads[one]) for one in chosen)
 
 
-def aggregated_lessons(tasks: Sequence[Task], emotions: EmotionSet) -> Lessons:
+def aggregated_examples(tasks: Sequence[Task], emotions: EmotionSet) -> SupervisedExamples:
     """One head, on the mean of the listeners' label distributions (Meta-PerSER 2.3.1)."""
     targets = aggregated_targets(tasks, emotions)
     rows = [torch.tensor(one).unsqueeze(0) for one in targets.values()]
-    return Lessons(list(targets), [torch.zeros(1, dtype=torch.long)] * len(rows), rows)
+    return SupervisedExamples(list(targets), [torch.zeros(1, dtype=torch.long)] * len(rows), rows)
 
 
-def listener_lessons(tasks: Sequence[Task], emotions: EmotionSet) -> Lessons:
+def examples_by_listener(tasks: Sequence[Task], emotions: EmotionSet) -> SupervisedExamples:
     """A head for each person, on their own label distributions (Multi-Few)."""
     given: dict[str, list[tuple[int, Tensor]]] = defaultdict(list)
     for head, task in enumerate(tasks):
@@ -68,7 +68,9 @@ def listener_lessons(tasks: Sequence[Task], emotions: EmotionSet) -> Lessons:
             given[utterance].append((head, row))
     utterances = sorted(given)
     heads = [torch.tensor([head for head, _ in given[one]]) for one in utterances]
-    return Lessons(utterances, heads, [torch.stack([row for _, row in given[one]]) for one in utterances])
+    return SupervisedExamples(
+        utterances, heads, [torch.stack([row for _, row in given[one]]) for one in utterances]
+    )
 
 
 @dataclass(frozen=True)
@@ -92,24 +94,24 @@ class FitOptions:
 
 def fit(
     learner: nn.Module,
-    lessons: Lessons,
+    examples: SupervisedExamples,
     source: ClipSource,
     loss: LossFunction,
     validate: Callable[[], float],
     options: FitOptions,
     accelerator: Accelerator,
     title: str,
-    journal: Journal | None = None,
-) -> Best:
+    training_run: TrainingRun | None = None,
+) -> BestWeights:
     """Train in place and leave the learner, in evaluation mode, at its best validated epoch.
 
-    `learner` gives logits (B, C), or (B, heads, C), of a `ClipBatch`. With a `journal` it goes on from that
+    `learner` gives logits (B, C), or (B, heads, C), of a `ClipBatch`. With a `training_run` it goes on from that
     one's checkpoint.
     """
-    wrapped = on_all(learner, accelerator)
+    wrapped = wrap_for_training(learner, accelerator)
     moving = [one for one in learner.parameters() if one.requires_grad]
     optimizer = torch.optim.AdamW(moving, lr=options.learning_rate, weight_decay=options.weight_decay)
-    steps_an_epoch = -(-len(lessons) // options.batch_size)
+    steps_an_epoch = -(-len(examples) // options.batch_size)
     steps = options.epochs * steps_an_epoch
     schedule = cosine(optimizer, steps)
     # Not the schedule: prepared, it would step once for every process.
@@ -118,47 +120,51 @@ def fit(
     batches = (
         chosen
         for _ in range(options.epochs)
-        for chosen in shuffled_batches(len(lessons), options.batch_size, order)
+        for chosen in shuffled_batches(len(examples), options.batch_size, order)
     )
-    best = Best()
+    best = BestWeights()
     state = TrainingState(learner, optimizer, schedule, best)
-    journal = journal or Journal(accelerator)
+    training_run = training_run or TrainingRun(accelerator)
     with (
-        journal.stage("supervised", state, wrapped, clip_norm=1.0) as stage,
+        training_run.stage("supervised", state, wrapped, clip_norm=1.0) as stage,
         progress(steps, title, stage.done, " utterances", options.batch_size) as bar,
         use_attention(learner, "sdpa"),
     ):
         for step, chosen in islice(enumerate(batches, start=1), stage.done, None):
             wrapped.train()
-            own, parts = _own_loss(wrapped, lessons, source, loss, chosen)
+            own, parts = _own_loss(wrapped, examples, source, loss, chosen)
             accelerator.backward(own)
-            value = mean_of_all(own.detach())
+            value = mean_over_processes(own.detach())
             stage.update(step, value, parts)
             bar.update()
             found = {}
             if step % steps_an_epoch == 0:
-                with whole_weights(wrapped):
+                with unsharded_weights(wrapped):
                     found["validation_maf1"] = score = validate()
                     best.offer(score, step // steps_an_epoch, learner)
                 bar.set_postfix(loss=f"{value:.3f}", validation_maF1=f"{score:.3f}")
             stage.ended(step, **found)
-    make_whole(wrapped)
+    unshard(wrapped)
     best.restore(learner)
     learner.eval()
     return best
 
 
 def _own_loss(
-    wrapped: nn.Module, lessons: Lessons, source: ClipSource, loss: LossFunction, chosen: list[int]
+    wrapped: nn.Module,
+    examples: SupervisedExamples,
+    source: ClipSource,
+    loss: LossFunction,
+    chosen: list[int],
 ) -> tuple[torch.Tensor, list[Part]]:
-    """This process's part of a batch's mean loss, as `own_share` wants it; and the utterances, one by one."""
-    mine, factor = own_share(chosen, lambda one: source.cost(lessons.utterances[one]))
-    places, heads, targets = lessons.pairs(mine)
-    utterances = [lessons.utterances[one] for one in mine]
+    """This process's part of a batch's mean loss, as `own_share_of_batch` wants it; and the utterances, one by one."""
+    mine, factor = own_share_of_batch(chosen, lambda one: source.cost(examples.utterances[one]))
+    places, heads, targets = examples.pairs(mine)
+    utterances = [examples.utterances[one] for one in mine]
     logits = wrapped(source.batch(utterances))
     logits = logits.view(len(mine), -1, logits.shape[-1])
     finite = logits.detach().isfinite().flatten(1).all(dim=1).tolist()
     parts = [Part((one,), sound) for one, sound in zip(utterances, finite, strict=True)]
     logits = logits[places, heads]
-    share = lessons.count(mine) / lessons.count(chosen) * factor
+    share = examples.count(mine) / examples.count(chosen) * factor
     return loss(logits, targets.to(logits)) * share, parts

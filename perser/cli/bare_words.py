@@ -18,25 +18,25 @@ def gather_bare(arguments: Sequence[str], signature: Signature, bare: str) -> li
     lists = {name for name, kind in annotations.items() if kind.startswith(("tuple[", "list["))}
     switches = {name for name, kind in annotations.items() if kind == "bool"} | {"help"}
     kept: list[str] = []
-    gathered: dict[str, list[str]] = {}
+    gather_in_order: dict[str, list[str]] = {}
     words = iter(arguments)
     current = bare
     for word in words:
         name, equals, value = word.removeprefix("--").partition("=")
         name = name.replace("-", "_")
         if word == "--":
-            gathered.setdefault(bare, []).extend(words)
+            gather_in_order.setdefault(bare, []).extend(words)
         elif not word.startswith("--"):
             if word == "-h":
                 kept.append(word)
             else:
-                gathered.setdefault(current, []).append(word)
+                gather_in_order.setdefault(current, []).append(word)
         elif name in lists:
             current = name
-            gathered.setdefault(name, []).extend([value] * bool(equals))
+            gather_in_order.setdefault(name, []).extend([value] * bool(equals))
         else:
             current = bare
             kept.append(word)
             if not equals and name not in switches and (following := next(words, None)) is not None:
                 kept.append(following)
-    return [*kept, *(f"--{name}={json.dumps(given)}" for name, given in gathered.items())]
+    return [*kept, *(f"--{name}={json.dumps(given)}" for name, given in gather_in_order.items())]

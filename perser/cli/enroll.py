@@ -1,4 +1,4 @@
-"""perser enroll --model DIR --examples FILE.csv --out FILE: a person's own recogniser, kept as a profile."""
+"""perser enroll --model DIR --examples FILE.csv --out FILE: a person's own recognizer, kept as a profile."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 def enroll(
     model: str, examples: Path, out: Path, keep_audio: bool = False, device: str | None = None
 ) -> None:
-    """Learn one person from a few labelled clips, and keep it as a profile.
+    """Learn one person from a few labeled clips, and keep it as a profile.
 
     Args:
         model: a trained model of either route, such as runs/quickstart/models/speech-lm, or an exported one's

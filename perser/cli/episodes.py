@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from perser.episodes.sampling import EnrolmentMode
+from perser.episodes.sampling import EnrollmentMode
 from perser.episodes.splits import SplitOptions
 
 
@@ -17,7 +17,7 @@ def episodes(
     seeds: int = 10,
     largest_k: int | None = None,
     validation_seeds: int = 1,
-    mode: EnrolmentMode = "any",
+    mode: EnrollmentMode = "any",
 ) -> None:
     """Split a prepared corpus and draw the episodes that every method is measured on.
 
@@ -25,7 +25,7 @@ def episodes(
         corpus: a prepared corpus (see `perser prepare`).
         out: the episodes file to write (JSON).
         split: the scenario, the fold, and who is kept apart.
-        k: enrolment pairs in a support.
+        k: enrollment pairs in a support.
         q: utterances in a query.
         seeds: episodes of each test person.
         largest_k: the largest of several K to compare: files drawn with the same one have the same queries,

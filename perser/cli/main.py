@@ -90,17 +90,17 @@ def _named(function: Callable[..., None], arguments: list[str]) -> list[str]:
     switches = {name for name, one in parameters.items() if isinstance(one.default, bool)}
     required = [name for name, one in parameters.items() if one.default is one.empty]
     lists = {name for name in required if str(parameters[name].annotation).startswith("list[")}
-    spelt = []
+    spelled = []
     for place, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
         if name.startswith("--"):
             name = f"--{name[2:].replace('-', '_')}"
             name += "+" * (name[2:] in lists)  # the parser's sign for one more
-        spelt.append(name + equals + value)
+        spelled.append(name + equals + value)
         alone = place + 1 == len(arguments) or arguments[place + 1].startswith("--")
         if name[2:] in switches and not equals and alone:
-            spelt[-1] = f"{name}=true"
-    return spelt
+            spelled[-1] = f"{name}=true"
+    return spelled
 
 
 def _with_bases(arguments: list[str]) -> list[str]:

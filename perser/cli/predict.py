@@ -33,7 +33,7 @@ def predict(
         profile: what `perser enroll` wrote.
         model: a trained model of either route, a folder or a Hugging Face name; with a profile, where its
             model is now.
-        enroll: instead of a profile: clip=emotion or clip=emotion,emotion for each labelled clip; -- ends it.
+        enroll: instead of a profile: clip=emotion or clip=emotion,emotion for each labeled clip; -- ends it.
         device: where to compute, such as cuda or cpu; none: the GPU if there is one.
         json: whether to print JSON instead of a table.
         csv: whether to print CSV instead of a table.

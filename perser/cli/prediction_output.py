@@ -11,7 +11,7 @@ from dataclasses import asdict
 from perser.inference.recognizer import Answer, Prediction
 from perser.labels import Emotions
 
-UNADAPTED = "  without enrolment"
+UNADAPTED = "  without enrollment"
 
 
 def print_json(emotions: Emotions, predictions: Sequence[Prediction]) -> None:
@@ -21,7 +21,7 @@ def print_json(emotions: Emotions, predictions: Sequence[Prediction]) -> None:
 
 def print_csv(emotions: Emotions, predictions: Sequence[Prediction]) -> None:
     """One row a clip: path, labels (between `;`), confidence, a column for each emotion's probability; then
-    the same columns, their names beginning with `unadapted_`, empty where there was no enrolment."""
+    the same columns, their names beginning with `unadapted_`, empty where there was no enrollment."""
     columns = ["labels", "confidence", *emotions]
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["path", *columns, *(f"unadapted_{one}" for one in columns)])
@@ -31,7 +31,7 @@ def print_csv(emotions: Emotions, predictions: Sequence[Prediction]) -> None:
 
 
 def print_table(emotions: Emotions, predictions: Sequence[Prediction]) -> None:
-    """A line a clip, and one below it for what the answer would be without the enrolment."""
+    """A line a clip, and one below it for what the answer would be without the enrollment."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

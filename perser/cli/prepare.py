@@ -13,7 +13,7 @@ from typing import Any
 from perser.corpora.huggingface_options import HuggingFaceDataset
 from perser.corpora.listing import Reader, about_reader
 from perser.errors import UserError
-from perser.io.files import whole_folder
+from perser.io.files import atomic_folder
 
 SHOWN = 3
 
@@ -50,7 +50,7 @@ def prepare(
     reader, options = check_prepare(
         corpus, out, root, listeners=listeners, emotions=emotions, seed=seed, dataset=dataset
     )
-    with whole_folder(out, CARD) as folder:
+    with atomic_folder(out, CARD) as folder:
         source = {"audio_out": folder / "audio"} if _makes_audio(reader) else {"root": root}
         try:
             listing = reader(**source, **options)
@@ -74,7 +74,7 @@ def check_prepare(
 
 
 def list_corpora() -> None:
-    """Say of every installed corpus what it is, its licence, who a person can be, and how to get it."""
+    """Say of every installed corpus what it is, its license, who a person can be, and how to get it."""
     for name, entry in sorted(_readers().items()):
         print("\n".join([name, *_description(entry)]))
 
@@ -91,15 +91,15 @@ def _description(entry: EntryPoint) -> list[str]:
         return ["    no description"]
     told = {
         "what": about.what,
-        "licence": about.licence,
+        "license": about.license,
         "person": " or ".join(about.axes),
         "source": about.source,
         "get it": about.how_to_get,
     }
-    return [line for label, text in told.items() for line in _labelled(label, text)]
+    return [line for label, text in told.items() for line in _labeled(label, text)]
 
 
-def _labelled(label: str, text: str) -> list[str]:
+def _labeled(label: str, text: str) -> list[str]:
     return textwrap.wrap(
         text,
         width=100,

@@ -23,7 +23,7 @@ def suggest(
 ) -> None:
     """Suggest which clips of a pool a person should label next.
     They stand for many others about which the answers are unsure (of two models: disagree), far from what is
-    labelled. On simulated listeners that has shown no certain gain over random choice.
+    labeled. On simulated listeners that has shown no certain gain over random choice.
 
     Exits with 1 where a clip could not be used; the others are chosen from.
 
@@ -32,8 +32,8 @@ def suggest(
         pool: a folder of recordings, or a .txt list of them.
         n: how many to suggest.
         profile: what the person has enrolled, of `perser enroll`; clips of the pool with the name of an
-            enrolled one count as labelled.
-        examples: instead, what the person has labelled: a CSV file with the columns path and emotions.
+            enrolled one count as labeled.
+        examples: instead, what the person has labeled: a CSV file with the columns path and emotions.
         device: where to compute, such as cuda or cpu; none: the GPU if there is one.
         json: whether to print JSON instead of a table.
     """
@@ -47,9 +47,9 @@ def suggest(
     clips = clip_paths([pool])
     pairs = [] if examples is None else read_examples(examples)
     judges, enrolled = _judges(model, profile, pairs, device)
-    labelled = [one for one in clips if one.name in enrolled] + [path for path, _ in pairs]
-    known = {one.resolve() for one in labelled}
-    found, failures = suggested(judges, [one for one in clips if one.resolve() not in known], n, labelled)
+    labeled = [one for one in clips if one.name in enrolled] + [path for path, _ in pairs]
+    known = {one.resolve() for one in labeled}
+    found, failures = suggested(judges, [one for one in clips if one.resolve() not in known], n, labeled)
     (_print_json if json else _print_table)(found)
     for one in failures:
         print(f"perser: {one.path}: {one.reason}", file=sys.stderr)

@@ -1,5 +1,5 @@
 """All annotations of a corpus, kept as arrays of whole numbers: two million take 24 MB, not a gigabyte, and
-who labelled what is sorted in a second."""
+who labeled what is sorted in a second."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Annotations(Sequence[Annotation]):
         return Annotation(self._utterances[utterance], self._listeners[listener], self._labels[label])
 
     def by_listener(self) -> dict[str, Pairs]:
-        """What each listener labelled, the listeners sorted by name."""
+        """What each listener labeled, the listeners sorted by name."""
         utterances, listeners, labels = self._places
         order = np.lexsort((utterances, listeners))
         ends = np.cumsum(np.bincount(listeners, minlength=len(self._listeners))).tolist()

@@ -3,7 +3,7 @@ and loading it.
 
     utterances/    utterance_id, audio, speaker, session, duration (seconds), text
     annotations/   utterance_id, listener, emotions (list of words)
-    corpus.json    the card: emotion set, source, licence, counts, what was left out, fingerprints
+    corpus.json    the card: emotion set, source, license, counts, what was left out, fingerprints
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from tqdm import tqdm
 from perser.audio import SAMPLE_RATE, BadAudio, load_audio
 from perser.corpora.listing import Annotation, LeftOut, Listing, Utterance
 from perser.corpora.prepared_tables import read_annotations, read_utterances, write_tables
-from perser.errors import UserError, one_line, unless_damaged
-from perser.io.checksums import check_seal, seal
-from perser.io.files import whole_folder
+from perser.errors import UserError, explain_damage, one_line
+from perser.io.checksums import verify_checksums, write_checksums
+from perser.io.files import atomic_folder
 from perser.labels import EmotionSet
 
 CARD = "corpus.json"
@@ -34,7 +34,7 @@ CARD = "corpus.json"
 FORMAT = "perser-corpus-1"
 
 CARD_FIELDS = {
-    **dict.fromkeys(("name", "source", "licence", "audio_root", "audio_fingerprint", "fingerprint"), str),
+    **dict.fromkeys(("name", "source", "license", "audio_root", "audio_fingerprint", "fingerprint"), str),
     **dict.fromkeys(("emotions", "notes", "left_out"), list),
     **dict.fromkeys(("counts", "dropped"), dict),
     "simulated": bool,
@@ -111,8 +111,8 @@ class Corpus:
         """Raises UserError if the folder is not a corpus prepared by this version."""
         folder = Path(folder)
         card = _read_card(folder)
-        check_seal(folder, "run `perser prepare` again")
-        with unless_damaged(str(folder), "run `perser prepare` again"):
+        verify_checksums(folder, "run `perser prepare` again")
+        with explain_damage(str(folder), "run `perser prepare` again"):
             rows, seconds = read_utterances(folder)
             utterances = {row.utterance_id: row for row in rows}
             annotations = read_annotations(folder, utterances)
@@ -135,7 +135,7 @@ def write_corpus(
 
     Raises UserError as `fill_corpus` does, or if `out` holds something else than a prepared corpus.
     """
-    with whole_folder(out, CARD) as folder:
+    with atomic_folder(out, CARD) as folder:
         fill_corpus(listing, folder, allow_skips=allow_skips, min_seconds=min_seconds)
     return Corpus.load(out)
 
@@ -168,7 +168,7 @@ def fill_corpus(
     }
     kept = [annotation for annotation in annotations if annotation.utterance_id in good]
     write_tables(folder, ((row, recording.seconds) for row, recording in good.values()), kept)
-    seal(folder, ("utterances/*", "annotations/*"))
+    write_checksums(folder, ("utterances/*", "annotations/*"))
     card = _card(listing, folder, good, kept, left_out, dropped)
     text = json.dumps(card, indent=1, ensure_ascii=False) + "\n"
     # A folder's name may be no Unicode either: what cannot be written is written as JSON escapes it.
@@ -288,7 +288,7 @@ def _card(
         "name": listing.name,
         "emotions": list(listing.emotions),
         "source": listing.source,
-        "licence": listing.licence,
+        "license": listing.license,
         "simulated": listing.simulated,
         "notes": listing.notes,
         "audio_root": (audio_root.relative_to(folder.absolute()) if inside else audio_root).as_posix(),
@@ -335,6 +335,8 @@ def _read_card(folder: Path) -> dict[str, Any]:
         raise UserError(f"{folder / CARD} is damaged ({error}): run `perser prepare` again") from error
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise UserError(f"{folder} was prepared by another version: run `perser prepare` again")
+    if "licence" in card:  # how corpora of version 0.1.0 spell it
+        card["license"] = card.pop("licence")
     if wrong := [name for name, kind in CARD_FIELDS.items() if not isinstance(card.get(name), kind)]:
         raise UserError(f"{folder / CARD} is damaged ({wrong[0]}): run `perser prepare` again")
     return card

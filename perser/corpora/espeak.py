@@ -51,7 +51,7 @@ class Delivery:
 
 
 class Espeak:
-    """The loaded synthesiser; use it as a context manager.
+    """The loaded synthesizer; use it as a context manager.
 
     eSpeak keeps state from clip to clip (the phase of its pitch flutter, echo) that nothing in its
     interface resets. Here every clip is spoken by a freshly loaded library, so that it depends on its

@@ -3,7 +3,7 @@
 An expression is a point in a space of four axes, AXES, in steps away from the speaker's own neutral way of
 speaking. Each emotion has a prototype there; each speaker has prototypes of their own around these; each
 clip misses the speaker's prototype by some jitter. The votes for a clip follow from where it really ended
-up, so they can be learned from the audio, and neighbouring emotions overlap.
+up, so they can be learned from the audio, and neighboring emotions overlap.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ PROTOTYPES = {
     "neutral": (0.0, 0.0, 0.0, 0.0),
     "sad": (-1.1, -1.3, -1.0, -0.8),
 }
-"""Steps along AXES. Any two differ in more than loudness, which many encoders normalise away."""
+"""Steps along AXES. Any two differ in more than loudness, which many encoders normalize away."""
 
-_CENTRES = np.array(list(PROTOTYPES.values()))
+_CENTERS = np.array(list(PROTOTYPES.values()))
 
 PITCH_STEP = 20.0
 """eSpeak's pitch units, a little under two semitones."""
@@ -106,24 +106,24 @@ def draw_speaker(index: int, rng: np.random.Generator) -> Speaker:
         rate=int(rng.integers(155, 171)),
         volume=int(rng.integers(38, 47)),
     )
-    own_way = rng.normal(0.0, OWN_WAY_STD, _CENTRES.shape)
+    own_way = rng.normal(0.0, OWN_WAY_STD, _CENTERS.shape)
     return Speaker(
         name=f"speaker-{index:02d}",
         session=f"session-{index // 2 % SESSIONS + 1}",
         neutral=neutral,
-        prototypes=rng.uniform(*INTENSITY) * _CENTRES + own_way,
+        prototypes=rng.uniform(*INTENSITY) * _CENTERS + own_way,
     )
 
 
 def draw_expressions(speaker: Speaker, count: int, rng: np.random.Generator) -> np.ndarray:
     """`count` attempts of the speaker at every emotion: (count, num_emotions, num_axes)."""
-    return speaker.prototypes + rng.normal(0.0, JITTER_STD, (count, *_CENTRES.shape))
+    return speaker.prototypes + rng.normal(0.0, JITTER_STD, (count, *_CENTERS.shape))
 
 
 def vote_shares(expressions: np.ndarray) -> np.ndarray:
     """The share of people who hear each emotion: (num_clips, num_axes) to (num_clips, num_emotions),
     softmax(-squared distance to the emotion's prototype / TEMPERATURE)."""
-    distance = np.square(expressions[:, None, :] - _CENTRES).sum(axis=-1)
+    distance = np.square(expressions[:, None, :] - _CENTERS).sum(axis=-1)
     return softmax(-distance / TEMPERATURE, axis=-1)
 
 

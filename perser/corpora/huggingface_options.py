@@ -17,7 +17,7 @@ class HuggingFaceDataset:
         split: which split of it, as in train or train+test.
         audio: the column of the recordings: audio, or paths relative to a local folder.
         emotions: the column of the labels: class labels, words (`;` between several) or lists of either.
-        listener: the column of who labelled; none: one listener, `intended`.
+        listener: the column of who labeled; none: one listener, `intended`.
         speaker: the column of who spoke; none: nobody is known.
         session: the column of a session; none: one session.
         text: the column of what is said; none: no text.

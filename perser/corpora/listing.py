@@ -16,12 +16,12 @@ from perser.labels import Emotions
 
 @dataclass(frozen=True)
 class About:
-    """What `perser prepare --list` says of a corpus; source and licence stand on its card too.
+    """What `perser prepare --list` says of a corpus; source and license stand on its card too.
 
     Args:
-        what: whose speech, labelled by whom.
+        what: whose speech, labeled by whom.
         source: where it is published.
-        licence: its terms, in a few words.
+        license: its terms, in a few words.
         axes: who a person can be: the listener, where listeners' own labels are known; the speaker, where
             speakers are.
         how_to_get: what to do with the source to have it on disk, and what to give as --root.
@@ -29,13 +29,13 @@ class About:
 
     what: str
     source: str
-    licence: str
+    license: str
     axes: tuple[PersonAxis, ...]
     how_to_get: str
 
     def listing(self, name: str, emotions: Emotions, audio_root: Path) -> Listing:
-        """An empty listing with this source and licence, to be filled."""
-        return Listing(name, emotions, audio_root, [], [], self.source, self.licence)
+        """An empty listing with this source and license, to be filled."""
+        return Listing(name, emotions, audio_root, [], [], self.source, self.license)
 
 
 def described(about: About) -> Callable[[Reader], Reader]:
@@ -111,7 +111,7 @@ class Listing:
     annotations: list[Annotation]
     source: str
     """Where the corpus is published."""
-    licence: str
+    license: str
     simulated: bool = False
     """Whether anything in it, speech or listeners, is simulated; `notes` says what."""
     notes: list[str] = field(default_factory=list)

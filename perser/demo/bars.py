@@ -63,7 +63,7 @@ def _cells(answers: Iterable[Answer], emotion: str) -> str:
 
 
 def _cell(probability: float, is_label: bool) -> str:
-    """A bar with its figure; that of an emotion among the labels is marked, not by its colour alone."""
+    """A bar with its figure; that of an emotion among the labels is marked, not by its color alone."""
     marked = ' class="heard"' if is_label else ""
     return (
         f'<td{marked} data-probability="{probability:.6f}"><span class="track" aria-hidden="true">'

@@ -95,7 +95,7 @@ class Page:
             )
             remove = gr.Button(f"Remove {key}", size="sm", key=f"{key} remove")
         emotions.input(
-            lambda session, words: self._labelled(session, key, words),
+            lambda session, words: self._labeled(session, key, words),
             [self.session, emotions],
             [self.answer, self.message],
             trigger_mode="always_last",  # what is clicked meanwhile counts too
@@ -165,7 +165,7 @@ class Page:
                 problems.append(str(error))
         return {self.keys: tuple(session.examples), self.message: alert(problems)}
 
-    def _labelled(self, session: Session, key: str, emotions: list[str]) -> Changes:
+    def _labeled(self, session: Session, key: str, emotions: list[str]) -> Changes:
         session.label(key, emotions)
         return self._answered(session)
 

@@ -83,12 +83,12 @@ class Session:
         return next(iter(self.models.values())).emotions.names
 
     @property
-    def labelled(self) -> dict[str, Example]:
+    def labeled(self) -> dict[str, Example]:
         """What is learned from, in the order in which it was given."""
         return {key: one for key, one in self.examples.items() if one.emotions}
 
     def add(self, path: Path) -> str:
-        """Take a recording as an example, not labelled yet, and give its key. Raises UserError for one that
+        """Take a recording as an example, not labeled yet, and give its key. Raises UserError for one that
         cannot be used, or one too many."""
         if len(self.examples) >= self.limits.examples:
             raise UserError(f"{path.name}: there are {len(self.examples)} examples, remove one first")
@@ -173,9 +173,9 @@ class Session:
 
     def _learned(self, name: str) -> PersonalRecognizer | None:
         """None where there is nothing to learn from. Raises UserError where that fails."""
-        if name not in self._personal and self.labelled:
-            pairs = [(one.waveform, one.emotions) for one in self.labelled.values()]
-            self._personal[name] = self.models[name].enroll(pairs, [*self.labelled])
+        if name not in self._personal and self.labeled:
+            pairs = [(one.waveform, one.emotions) for one in self.labeled.values()]
+            self._personal[name] = self.models[name].enroll(pairs, [*self.labeled])
         return self._personal.get(name)
 
     def _read(self, path: Path) -> Tensor:

@@ -142,13 +142,13 @@ class Wav2Vec2Family(Family):
         hidden = projected[0] if isinstance(projected, tuple) else projected  # HuBERT gives a tensor
         hidden = _zero_padding(hidden, mask)  # else the positional convolution mixes padding in
         hidden = hidden + self._positions(model, hidden, mask)
-        return hidden if self._normalises_last(model) else model.encoder.layer_norm(hidden)
+        return hidden if self._normalizes_last(model) else model.encoder.layer_norm(hidden)
 
     def run_layers(
         self, model: PreTrainedModel, hidden: Tensor, mask: Tensor | None, start: int, stop: int
     ) -> list[Tensor]:
         states = self._layer_outputs(model, hidden, mask, start, stop)
-        if states and stop == len(model.encoder.layers) and self._normalises_last(model):
+        if states and stop == len(model.encoder.layers) and self._normalizes_last(model):
             states[-1] = model.encoder.layer_norm(states[-1])
         return states
 
@@ -161,7 +161,7 @@ class Wav2Vec2Family(Family):
         return model.encoder.pos_conv_embed(hidden)
 
     @staticmethod
-    def _normalises_last(model: PreTrainedModel) -> bool:
+    def _normalizes_last(model: PreTrainedModel) -> bool:
         # The "stable layer norm" variant (the large models) moves the norm from the entrance to the end.
         return getattr(model.config, "do_stable_layer_norm", False)
 

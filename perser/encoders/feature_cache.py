@@ -36,8 +36,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from perser.encoders.encoder import SpeechEncoder, mean_pool, pad, window_means
-from perser.encoders.parallel_build import made_in_parts
-from perser.errors import UserError, unless_damaged
+from perser.encoders.parallel_build import build_in_parallel
+from perser.errors import UserError, explain_damage
 
 Level = str
 """`frontend`, `pooled`, `pooled:<n>`, `layer:<n>` or `windows:<n>`."""
@@ -83,7 +83,7 @@ class FeatureStore:
     @classmethod
     def open(cls, folder: Path) -> Self:
         """A store on disk, memory-mapped: opens at once and reads only what is asked for."""
-        with unless_damaged(f"the feature cache {folder}", "delete it"):
+        with explain_damage(f"the feature cache {folder}", "delete it"):
             index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
             rows = np.load(folder / "features.npy", mmap_mode="r", allow_pickle=False)
             spans, checksums = index["spans"], index.get("crc32")
@@ -159,7 +159,7 @@ def cached_features(
             with encoder.without_adapters():
                 _write(recordings, encoder, level, part, slice(number, None, count))
 
-        made_in_parts(folder, write, _join)
+        build_in_parallel(folder, write, _join)
     store = FeatureStore.open(folder)
     if store.level != level or any(one not in store for one in recordings.utterance_ids):
         raise UserError(f"the feature cache {folder} is damaged (utterances are missing): delete it")

@@ -14,7 +14,7 @@ from typing import TextIO
 from perser.distributed import processes
 
 
-def made_in_parts(
+def build_in_parallel(
     folder: Path, write: Callable[[int, int, Path], None], join: Callable[[Sequence[Path], Path], None]
 ) -> None:
     """Make `folder`, which is not there: as many parts as this launch has processes, joined by one of them.

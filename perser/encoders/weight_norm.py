@@ -1,4 +1,4 @@
-"""Weight normalisation that can be differentiated twice."""
+"""Weight normalization that can be differentiated twice."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ExactWeightNorm(nn.Module):
 
 
 def use_exact_weight_norm(model: nn.Module) -> None:
-    """Puts ExactWeightNorm wherever the model's weights are normalised by torch's; parameters keep their
+    """Puts ExactWeightNorm wherever the model's weights are normalized by torch's; parameters keep their
     names and values."""
     for module in model.modules():
         if parametrize.is_parametrized(module, "weight"):

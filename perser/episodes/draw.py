@@ -10,7 +10,7 @@ import numpy as np
 
 from perser.episodes.episode import Episode, Support, Task, restrict, tasks_of
 from perser.episodes.episode_file import EpisodeFile
-from perser.episodes.sampling import MODES, EnrolmentMode, draw_pairs
+from perser.episodes.sampling import MODES, EnrollmentMode, draw_pairs
 from perser.episodes.splits import Part, SplitOptions, split_corpus
 from perser.errors import UserError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def draw_episode(
-    task: Task, k: int, q: int, seed: int, largest_k: int | None = None, mode: EnrolmentMode = "any"
+    task: Task, k: int, q: int, seed: int, largest_k: int | None = None, mode: EnrollmentMode = "any"
 ) -> Episode:
     """K support and Q query pairs of one task, disjoint; the draw depends on person and seed alone.
 
@@ -45,7 +45,7 @@ def draw_episode(
     )
 
 
-def has_enough(task: Task, k: int, q: int, mode: EnrolmentMode) -> bool:
+def has_enough(task: Task, k: int, q: int, mode: EnrollmentMode) -> bool:
     """Whether episodes of K and Q can be drawn from the task: this depends on no seed."""
     return draw_pairs(task.emotions, k, q, mode, np.random.default_rng(0)) is not None
 
@@ -65,7 +65,7 @@ def draw_episodes(
     seeds: int,
     largest_k: int | None = None,
     validation_seeds: int = 1,
-    mode: EnrolmentMode = "any",
+    mode: EnrollmentMode = "any",
 ) -> EpisodeFile:
     """Split the corpus and draw `seeds` episodes of every test person and `validation_seeds` of every
     validation person. Persons with too few annotations for K + Q (the largest K's, see `draw_episode`) in

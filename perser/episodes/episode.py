@@ -39,7 +39,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Support:
-    """K enrolment pairs of one person. Who it is stays unsaid: a method has the pairs and nothing else.
+    """K enrollment pairs of one person. Who it is stays unsaid: a method has the pairs and nothing else.
 
     `seed` is for methods that need chance, so that they too are the same every time.
     """
@@ -60,9 +60,9 @@ class Support:
         )
 
     def first(self, pairs: int) -> Support:
-        """The first `pairs` of the enrolment. Raises UserError where there are fewer."""
+        """The first `pairs` of the enrollment. Raises UserError where there are fewer."""
         if pairs > len(self):
-            raise UserError(f"{pairs} enrolment pairs asked for, but the support has {len(self)}: raise k")
+            raise UserError(f"{pairs} enrollment pairs asked for, but the support has {len(self)}: raise k")
         return Support(self.utterances[:pairs], self.emotions[:pairs], self.seed)
 
 

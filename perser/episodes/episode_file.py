@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, get_args
 
 from perser.corpora.listing import PersonAxis
 from perser.episodes.episode import Episode, Support, Task, restrict, tasks_of
-from perser.episodes.sampling import MODES, EnrolmentMode
+from perser.episodes.sampling import MODES, EnrollmentMode
 from perser.episodes.splits import PARTS, Part, Scenario, Split
-from perser.errors import UserError, unless_damaged
-from perser.io.files import write_text_whole
+from perser.errors import UserError, explain_damage
+from perser.io.files import write_text_atomic
 from perser.labels import Emotions
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ class EpisodeFile:
     validation_episodes: tuple[Episode, ...]
     left_out: dict[str, int]
     """Persons with too few annotations for K + Q (in this mode), and how many they have."""
-    mode: EnrolmentMode = "any"
-    """Which emotions a support may lack; see `perser.enrolment`."""
+    mode: EnrollmentMode = "any"
+    """Which emotions a support may lack; see `perser.enrollment`."""
 
     @property
     def training_digest(self) -> str:
@@ -51,10 +51,10 @@ class EpisodeFile:
     @property
     def setting(self) -> str:
         """The scenario, and what its supports lack: episodes that differ in it are never compared."""
-        return self.scenario if self.mode == "any" else f"{self.scenario} ({self.mode} enrolment)"
+        return self.scenario if self.mode == "any" else f"{self.scenario} ({self.mode} enrollment)"
 
     def save(self, path: Path) -> None:
-        write_text_whole(path, json.dumps({"format": FORMAT} | asdict(self), indent=1) + "\n")
+        write_text_atomic(path, json.dumps({"format": FORMAT} | asdict(self), indent=1) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> EpisodeFile:
@@ -67,7 +67,7 @@ class EpisodeFile:
             raise UserError(f"{path} is not an episodes file: {error}") from error
         if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
             raise UserError(f"{path} is not an episodes file of this version: draw it with `perser episodes`")
-        with unless_damaged(str(path), "draw episodes again with `perser episodes`"):
+        with explain_damage(str(path), "draw episodes again with `perser episodes`"):
             content["split"] = _split(content["split"])
             for key in ("episodes", "validation_episodes"):
                 content[key] = tuple(_episode(one) for one in content[key])

@@ -1,6 +1,6 @@
 """Which of a person's pairs are enrolled and which are asked: `any`, `restricted` or `missing`.
 
-In-context personalisation has to cope with enrolments that lack emotions (Ihori et al. 2025,
+In-context personalization has to cope with enrollments that lack emotions (Ihori et al. 2025,
 arXiv 2509.08344): people rarely have examples of all of them.
 
 Few of many, from all over them.
@@ -15,15 +15,15 @@ import numpy as np
 
 from perser.labels import Emotions
 
-EnrolmentMode = Literal["any", "restricted", "missing"]
+EnrollmentMode = Literal["any", "restricted", "missing"]
 """`any`: whatever comes. `restricted`: only some of the person's emotions are enrolled, all may be asked.
 `missing`: only some are enrolled, and what is asked has none of these."""
 
-MODES: tuple[EnrolmentMode, ...] = get_args(EnrolmentMode)
+MODES: tuple[EnrollmentMode, ...] = get_args(EnrollmentMode)
 
 
 def draw_pairs(
-    labels: Sequence[Emotions], enrolled: int, asked: int, mode: EnrolmentMode, rng: np.random.Generator
+    labels: Sequence[Emotions], enrolled: int, asked: int, mode: EnrollmentMode, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Places of `enrolled` and of `asked` different pairs of one person, in random order.
 
@@ -42,7 +42,7 @@ def draw_pairs(
     if not len(fitting):
         return None
     part = rng.choice(fitting)
-    # Shuffled anew: what the enrolment left of the order begins with the emotions that it may not have.
+    # Shuffled anew: what the enrollment left of the order begins with the emotions that it may not have.
     return order[known[part]][:enrolled], rng.permutation(order[other[part]])[:asked]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from perser.export.contract import export_files
 from perser.export.model_card import model_card
 from perser.export.run_record import RunRecord, record_of
-from perser.io.files import whole_folder
+from perser.io.files import atomic_folder
 
 FORMAT = "perser-export-1"
 
@@ -33,7 +33,7 @@ def export_folder(
 
     Raises UserError where the folder holds no model, what it stands on is gone, or `out` is somebody else's.
     """
-    with whole_folder(out, marker=MARKER) as written:
+    with atomic_folder(out, marker=MARKER) as written:
         facts, exported = export_files(folder, written)
         record = (
             record_of(folder, run, exported)

@@ -49,7 +49,7 @@ def model_card(
         language=list(languages) or None,
         library_name="perser",
         pipeline_tag="audio-classification",
-        tags=["speech-emotion-recognition", "personalisation", "perser", facts.route],
+        tags=["speech-emotion-recognition", "personalization", "perser", facts.route],
         base_model=sorted(exported.bases) or None,
         datasets=[record.corpus["name"]] if is_hub_name(record.corpus.get("name", "")) else None,
         metrics=["f1"] if record.rows else None,
@@ -79,7 +79,7 @@ def _eval_results(record: RunRecord) -> list[EvalResult]:
     return [
         EvalResult(
             task_type="audio-classification",
-            task_name="personalised speech emotion recognition",
+            task_name="personalized speech emotion recognition",
             dataset_type=row["corpus"],
             dataset_name=f"{row['corpus']}, {row['scenario']} {row['person_axis']}",
             metric_type="f1",

@@ -83,10 +83,10 @@ def _measured(
 def _is_of(method: str, measured: str, exported: Exported) -> bool:
     """Whether a method of a comparison is the model in the folder `measured` there, such as `meta-perser`
     or its variant `meta-perser-no-lslr`."""
-    numbered, _, variant = method.partition("+")[0].partition(":")
+    numbered, _, ablation = method.partition("+")[0].partition(":")
     name = re.sub(r"-\d+$", "", numbered)  # speech-lm-8
     return any(
-        name in methods and measured == (f"{folder}-{variant}" if variant else folder)
+        name in methods and measured == (f"{folder}-{ablation}" if ablation else folder)
         for folder, methods in exported.methods.items()
     )
 

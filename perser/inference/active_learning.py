@@ -1,9 +1,9 @@
 """Which clips of a pool a person should label next: clips that stand for many others, most of all for
-those about which the answers are unsure, and that lie far from what is labelled already.
+those about which the answers are unsure, and that lie far from what is labeled already.
 
-    f(S) = - sum over clips i of the pool of unsure(i) * distance from i to the nearest clip in S or labelled
+    f(S) = - sum over clips i of the pool of unsure(i) * distance from i to the nearest clip in S or labeled
 
-the k-median of the pool, weighted, maximised greedily. Unlike farthest first, it does not begin with what is
+the k-median of the pool, weighted, maximized greedily. Unlike farthest first, it does not begin with what is
 strange. `unsure` is the entropy of one model's answers, or, of several models', how much of the entropy is
 their disagreement (Jensen-Shannon divergence; query by committee, Seung et al. 1992).
 """
@@ -36,8 +36,8 @@ class Suggestion:
     Args:
         path: As it was given, or `clip 3`, counted from 1, for samples.
         unsure: How unsure the answers about it are: 0 to 1.
-        distance: To the nearest clip that is labelled or suggested before it, where the pool's clips are 1
-            from their mean on average; None for the first where nothing is labelled.
+        distance: To the nearest clip that is labeled or suggested before it, where the pool's clips are 1
+            from their mean on average; None for the first where nothing is labeled.
     """
 
     path: str
@@ -61,23 +61,23 @@ class Views:
 
 
 def suggest(
-    judges: Sequence[Judge], pool: Sequence[Clip], n: int, labelled: Sequence[Clip] = ()
+    judges: Sequence[Judge], pool: Sequence[Clip], n: int, labeled: Sequence[Clip] = ()
 ) -> tuple[list[Suggestion], list[Failure]]:
-    """The clips of a pool to be labelled next, the most useful first, and those that cannot be used.
+    """The clips of a pool to be labeled next, the most useful first, and those that cannot be used.
 
     Args:
         judges: Trained models with the same emotions, unadapted or one person's; one is enough.
         pool: Clips to choose from.
         n: How many, at most all.
-        labelled: Clips that the person has labelled.
+        labeled: Clips that the person has labeled.
 
-    Raises UserError for models with different emotions, n below 1, or a labelled clip that cannot be used.
+    Raises UserError for models with different emotions, n below 1, or a labeled clip that cannot be used.
     """
     if n < 1:
         raise UserError(f"n: {n}, give at least 1")
     if len({judge.emotions.names for judge in judges}) != 1:
         raise UserError("model: the models must know the same emotions in the same order")
-    known, bad = views(judges, labelled)
+    known, bad = views(judges, labeled)
     if bad:
         raise UserError(f"{bad[0].path}: {bad[0].reason}")
     seen, failures = views(judges, pool)
@@ -89,7 +89,7 @@ def suggest(
 
 
 def choose(seen: Views, n: int, known: Views | None = None) -> list[tuple[int, float | None]]:
-    """Which of the clips that were seen to label, given those that are labelled: as `representatives`."""
+    """Which of the clips that were seen to label, given those that are labeled: as `representatives`."""
     parts = (seen,) if known is None else (known, seen)
     count = 0 if known is None else len(known.names)
     places = comparable(
@@ -117,8 +117,8 @@ def _viewed(judges: Sequence[Judge], waveforms: dict[str, Tensor]) -> list[View]
 
 
 def _judged(judge: Judge, waveforms: dict[str, Tensor]) -> tuple[np.ndarray, np.ndarray]:
-    heard, names = judge.model.hear(Waveforms(waveforms)), list(waveforms)
-    return judge.model.represent(heard, names), judge.predictor.predict_proba(heard, names)
+    heard, names = judge.model.encode_clips(Waveforms(waveforms)), list(waveforms)
+    return judge.model.embed_clips(heard, names), judge.predictor.predict_proba(heard, names)
 
 
 def uncertainty(answers: Sequence[np.ndarray]) -> np.ndarray:
@@ -136,32 +136,32 @@ def uncertainty(answers: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def comparable(representations: Sequence[np.ndarray]) -> np.ndarray:
-    """Several judges' representations (n, D_m) side by side, each centred and of the same mean square, so
+    """Several judges' representations (n, D_m) side by side, each centered and of the same mean square, so
     that none outweighs another: (n, D), rows of mean square norm 1."""
     scaled = []
     for one in representations:
-        centred = one.astype(np.float64) - one.mean(axis=0, dtype=np.float64)
-        spread = np.sqrt((centred**2).sum(axis=1).mean() * len(representations))
-        scaled.append(centred / spread if spread > 0 else centred)
+        centered = one.astype(np.float64) - one.mean(axis=0, dtype=np.float64)
+        spread = np.sqrt((centered**2).sum(axis=1).mean() * len(representations))
+        scaled.append(centered / spread if spread > 0 else centered)
     return np.concatenate(scaled, axis=1)
 
 
 def representatives(
-    places: np.ndarray, weights: np.ndarray, n: int, labelled: np.ndarray
+    places: np.ndarray, weights: np.ndarray, n: int, labeled: np.ndarray
 ) -> list[tuple[int, float | None]]:
     """Again and again the clip that brings the weighted sum of all clips' distances to the nearest
-    labelled or chosen one down the most.
+    labeled or chosen one down the most.
 
     Args:
         places: Of the clips (num_clips, D).
         weights: Of the clips (num_clips,), at least 0.
         n: How many to choose, at most all.
-        labelled: Places of what is labelled already (m, D); m may be 0.
+        labeled: Places of what is labeled already (m, D); m may be 0.
 
     Returns each chosen clip's index, and how far it was from the nearest when it was chosen, None where
     there was none.
     """
-    nearest = cdist(places, labelled).min(axis=1) if len(labelled) else None
+    nearest = cdist(places, labeled).min(axis=1) if len(labeled) else None
     chosen: list[tuple[int, float | None]] = []
     for _ in range(min(n, len(places))):
         gain = np.concatenate([_gain(places, part, weights, nearest) for part in _parts(places)])
@@ -176,7 +176,7 @@ def representatives(
 def _gain(
     places: np.ndarray, candidates: np.ndarray, weights: np.ndarray, nearest: np.ndarray | None
 ) -> np.ndarray:
-    """How far each candidate brings the sum down; where nothing is labelled, the sum itself, negative."""
+    """How far each candidate brings the sum down; where nothing is labeled, the sum itself, negative."""
     distance = cdist(places, candidates)
     return -(weights @ distance) if nearest is None else weights @ np.maximum(nearest[:, None] - distance, 0)
 

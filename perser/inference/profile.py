@@ -52,7 +52,7 @@ class Profile:
         fingerprint: Of its content.
         emotions: The model's, in its order.
         enrolled: The clips, in the order in which they were enrolled.
-        tensors: As of `RouteModel.enrol`.
+        tensors: As of `RouteModel.enroll`.
         audio: Waveforms (num_samples,) at 16 kHz of the enrolled clips; empty where they were not kept.
     """
 
@@ -131,7 +131,7 @@ class Profile:
                 detail = "its weights differ" if what == "content" else f"its {what}: {there}; here: {here}"
                 raise UserError(
                     f"the profile {path} is of another model ({detail}): give the one that it was made with, "
-                    "or enrol again"
+                    "or enroll again"
                 )
 
 

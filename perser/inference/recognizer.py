@@ -1,4 +1,4 @@
-"""From a person's few labelled clips to their own recogniser, with a trained model of either route:
+"""From a person's few labeled clips to their own recognizer, with a trained model of either route:
 
     recognizer = Recognizer.from_pretrained("runs/quickstart/models/speech-lm")
     personal = recognizer.enroll([("a.wav", "angry"), ("b.wav", ("happy", "excited"))])
@@ -37,7 +37,7 @@ Example = tuple[Clip, str | Sequence[str]]
 
 @dataclass(frozen=True)
 class Answer:
-    """What a recogniser says of one clip.
+    """What a recognizer says of one clip.
 
     Args:
         probabilities: By emotion, in the model's order; they sum to 1.
@@ -57,7 +57,7 @@ class Prediction(Answer):
 
     Args:
         path: The clip's as it was given, or `clip 3`, counted from 1, for samples.
-        unadapted: What the same model answers without any enrolment; None where there was none anyway.
+        unadapted: What the same model answers without any enrollment; None where there was none anyway.
     """
 
     path: str
@@ -103,7 +103,7 @@ class Recognizer:
         `name_of` calls them when None). Raises UserError for none, a clip that cannot be used, an emotion
         that the model does not know, or more than it can read."""
         if not examples:
-            raise UserError("nothing to enrol: give at least one clip with its emotions")
+            raise UserError("nothing to enroll: give at least one clip with its emotions")
         labels = tuple(_words(heard) for _, heard in examples)
         self.emotions.multi_hot(labels)  # refuses what it does not know before anything is encoded
         if names is None:
@@ -113,22 +113,22 @@ class Recognizer:
             try:
                 waveforms[name] = waveform_of(clip)
             except BadAudio as error:
-                raise UserError(f"cannot enrol {name}: {error}") from error
-        tensors = self.model.enrol(
-            self.model.hear(Waveforms(waveforms)), Support(tuple(names), labels, seed=0)
+                raise UserError(f"cannot enroll {name}: {error}") from error
+        tensors = self.model.enroll(
+            self.model.encode_clips(Waveforms(waveforms)), Support(tuple(names), labels, seed=0)
         )
         enrolled = tuple(Enrolled(Path(name).name, heard) for name, heard in zip(names, labels, strict=True))
         return PersonalRecognizer(self, enrolled, tensors, tuple(waveforms[name] for name in names))
 
     def personal(self, path: str | PathLike[str]) -> PersonalRecognizer:
-        """The person's recogniser from a profile of this model. Raises UserError for what is no profile, or
+        """The person's recognizer from a profile of this model. Raises UserError for what is no profile, or
         another model's."""
         profile = Profile.load(Path(path))
         profile.check(self.model, Path(path))
         try:
             return PersonalRecognizer(self, profile.enrolled, profile.tensors, profile.audio)
         except UserError as error:
-            raise UserError(f"the profile {path} is damaged ({error}): enrol again") from error
+            raise UserError(f"the profile {path} is damaged ({error}): enroll again") from error
 
     def predict(self, clips: Sequence[Clip]) -> list[Prediction]:
         """One prediction a clip, in order. Raises UserError that names the first clip that cannot be used."""
@@ -147,7 +147,7 @@ class Recognizer:
 
     def _predictions(self, waveforms: dict[str, Tensor], personal: RoutePredictor | None) -> list[Prediction]:
         names = list(waveforms)
-        heard = self.model.hear(Waveforms(waveforms))
+        heard = self.model.encode_clips(Waveforms(waveforms))
         plain = self.predictor.predict_proba(heard, names)
         own = None if personal is None else personal.predict_proba(heard, names)
         return [
@@ -170,12 +170,12 @@ class Recognizer:
 
 
 class PersonalRecognizer:
-    """A recogniser that has become one person's.
+    """A recognizer that has become one person's.
 
     Args:
         recognizer: What it was before.
-        enrolled: What the person labelled.
-        tensors: As of `RouteModel.enrol`.
+        enrolled: What the person labeled.
+        tensors: As of `RouteModel.enroll`.
         audio: The enrolled clips, (num_samples,) at 16 kHz each; empty where they are not known.
     """
 
@@ -203,7 +203,7 @@ class PersonalRecognizer:
         return self.recognizer.model
 
     def predict(self, clips: Sequence[Clip]) -> list[Prediction]:
-        """As `Recognizer.predict`, each with what the answer would be without the enrolment."""
+        """As `Recognizer.predict`, each with what the answer would be without the enrollment."""
         return _all(self.stream(clips))
 
     def stream(self, clips: Sequence[Clip]) -> Iterator[Prediction | Failure]:
@@ -231,7 +231,7 @@ class PersonalRecognizer:
         model: str | PathLike[str] | None = None,
         device: str | None = None,
     ) -> Self:
-        """The person's recogniser from a profile, and the model `model` (what the profile says when None) on
+        """The person's recognizer from a profile, and the model `model` (what the profile says when None) on
         `device`, both as `Recognizer.from_pretrained` takes them. Raises UserError for what is no profile, or
         another model than the profile's."""
         profile = Profile.load(Path(path))

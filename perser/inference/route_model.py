@@ -15,21 +15,21 @@ from perser.errors import UserError
 from perser.inference.clips import Waveforms
 from perser.labels import Emotions, EmotionSet
 
-Heard = Any
+EncodedClips = Any
 """Clips as a route's model reads them: what its `hear` gives is passed back to it."""
 
 
 class RoutePredictor(Protocol):
     """A route's model, unadapted or one person's."""
 
-    def predict_proba(self, heard: Heard, names: Sequence[str]) -> np.ndarray:
+    def predict_proba(self, heard: EncodedClips, names: Sequence[str]) -> np.ndarray:
         """Probabilities of these clips: float32 (num_clips, num_emotions), rows sum to 1. Raises UserError
         for a clip that is too long for the model."""
         ...
 
 
 class RouteModel(Protocol):
-    """A trained model of one route. All that makes it one person's are the tensors that `enrol` gives and the
+    """A trained model of one route. All that makes it one person's are the tensors that `enroll` gives and the
     labels that it was given: they are what a profile keeps."""
 
     @property
@@ -45,15 +45,15 @@ class RouteModel(Protocol):
         """Compute there from now on. Tensors that it is given may lie on the CPU all the same."""
         ...
 
-    def hear(self, clips: Waveforms) -> Heard:
+    def encode_clips(self, clips: Waveforms) -> EncodedClips:
         """Encode clips, once for all that is asked of them."""
         ...
 
-    def represent(self, heard: Heard, names: Sequence[str]) -> np.ndarray:
+    def embed_clips(self, heard: EncodedClips, names: Sequence[str]) -> np.ndarray:
         """What the unadapted model makes of these clips before it answers: float32 (num_clips, D)."""
         ...
 
-    def enrol(self, heard: Heard, support: Support) -> dict[str, Tensor]:
+    def enroll(self, heard: EncodedClips, support: Support) -> dict[str, Tensor]:
         """Learn one person's pairs, whose utterances are names of clips that it has heard."""
         ...
 

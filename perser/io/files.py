@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from perser.errors import UserError
 
 
-def refuse_foreign(out: Path, marker: str) -> None:
+def check_replaceable(out: Path, marker: str) -> None:
     """Raises UserError for an existing `out` that is neither empty nor of this kind: called before hours of
     work, not after."""
     if out.exists() and not (out / marker).exists() and (not out.is_dir() or any(out.iterdir())):
@@ -27,15 +27,15 @@ def refuse_foreign(out: Path, marker: str) -> None:
 
 
 def check_output(out: Path, marker: str) -> None:
-    """Raises UserError for what `refuse_foreign` refuses, and where nothing can be written beside `out`."""
-    refuse_foreign(out, marker)
-    with said_if_unwritable(out.parent):
+    """Raises UserError for what `check_replaceable` refuses, and where nothing can be written beside `out`."""
+    check_replaceable(out, marker)
+    with explain_write_errors(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
         Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent)).rmdir()
 
 
 @contextmanager
-def whole_folder(out: Path, marker: str) -> Iterator[Path]:
+def atomic_folder(out: Path, marker: str) -> Iterator[Path]:
     """Give a temporary folder beside `out` to write into; it takes `out`'s name only if all went well.
     A run that is killed meanwhile leaves the old folder whole, or the new one.
 
@@ -45,7 +45,7 @@ def whole_folder(out: Path, marker: str) -> Iterator[Path]:
     out = Path(out)
     if out.is_symlink():  # what it leads to is replaced, not the link
         out = out.resolve()
-    refuse_foreign(out, marker)
+    check_replaceable(out, marker)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
@@ -54,7 +54,7 @@ def whole_folder(out: Path, marker: str) -> Iterator[Path]:
     try:
         yield temporary
         _as_others_are(temporary)
-        take_place(temporary, out)
+        swap_folders(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -70,7 +70,7 @@ def _as_others_are(folder: Path) -> None:
 
 
 @contextmanager
-def said_if_unwritable(place: Path, advice: str = "") -> Iterator[None]:
+def explain_write_errors(place: Path, advice: str = "") -> Iterator[None]:
     """Inside, what the system has against writing (a full disk, no permission) becomes a UserError that names
     the place; `advice` follows it."""
     try:
@@ -80,7 +80,7 @@ def said_if_unwritable(place: Path, advice: str = "") -> Iterator[None]:
         raise UserError(f"cannot write {place} ({said}){advice and ': '}{advice}") from error
 
 
-def take_place(new: Path, out: Path) -> None:
+def swap_folders(new: Path, out: Path) -> None:
     """Give the folder `new` the name `out`; what had it is moved away first, and deleted last."""
     if not out.exists():
         new.replace(out)
@@ -95,7 +95,7 @@ def take_place(new: Path, out: Path) -> None:
     shutil.rmtree(old)
 
 
-def write_text_whole(path: Path, text: str) -> None:
+def write_text_atomic(path: Path, text: str) -> None:
     """Write a file so that a reader, or a crash, never meets half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
@@ -107,7 +107,7 @@ def write_text_whole(path: Path, text: str) -> None:
 
 def append_line(file: Path, line: str) -> None:
     """Write one more line at a file's end. Raises UserError where that fails."""
-    with said_if_unwritable(file), file.open("a", encoding="utf-8") as stream:
+    with explain_write_errors(file), file.open("a", encoding="utf-8") as stream:
         stream.write(line + "\n")
 
 

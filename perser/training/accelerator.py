@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import get_cosine_schedule_with_warmup
 
 from perser.distributed import processes
-from perser.training.sharding import ASKED_FOR, Shards, check_launch, in_shares
+from perser.training.sharding import ASKED_FOR, ShardedModule, check_launch, is_sharded
 
 
 def start(seed: int, mixed_precision: str = "no") -> Accelerator:
@@ -41,16 +41,18 @@ def start(seed: int, mixed_precision: str = "no") -> Accelerator:
     return accelerator
 
 
-def on_all(module: nn.Module, accelerator: Accelerator, layers: Sequence[nn.Module] = ()) -> nn.Module:
+def wrap_for_training(
+    module: nn.Module, accelerator: Accelerator, layers: Sequence[nn.Module] = ()
+) -> nn.Module:
     """The module as one that all processes train: each has it whole (DistributedDataParallel), or in shares
-    if the launch says so (`perser.sharding`). Its optimiser is made afterwards: parameters may be others.
+    if the launch says so (`perser.sharding`). Its optimizer is made afterwards: parameters may be others.
 
     Args:
         module: its forward is what is trained.
         accelerator: of the training.
         layers: parts of it that are worth gathering one at a time.
     """
-    return Shards(module, accelerator, layers) if in_shares() else accelerator.prepare(module)
+    return ShardedModule(module, accelerator, layers) if is_sharded() else accelerator.prepare(module)
 
 
 def cosine(optimizer: torch.optim.Optimizer, steps: int, warmup_share: float = 0.1) -> LambdaLR:

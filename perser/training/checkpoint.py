@@ -25,9 +25,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from perser.io.files import file_sha256, said_if_unwritable, whole_folder
-from perser.training.loop import Best
-from perser.training.sharding import shared_as, whole
+from perser.io.files import atomic_folder, explain_write_errors, file_sha256
+from perser.training.loop import BestWeights
+from perser.training.sharding import shard_like, whole
 
 Tensors = dict[str, Tensor]
 
@@ -53,7 +53,7 @@ class TrainingState:
     module: nn.Module
     optimizer: torch.optim.Optimizer
     schedule: LRScheduler | None
-    best: Best
+    best: BestWeights
     generators: Mapping[str, np.random.Generator] = field(default_factory=dict)
     counters: Facts = field(default_factory=dict)
 
@@ -86,7 +86,7 @@ class TrainingState:
     def restore(self, tensors: Mapping[str, Tensor], facts: Facts) -> None:
         """Put what `capture` gave into these very objects."""
         for name, parameter in _trained(self.module).items():
-            parameter.copy_(shared_as(tensors[f"module/{name}"], parameter))
+            parameter.copy_(shard_like(tensors[f"module/{name}"], parameter))
         if facts["best"]:
             device = next(self.module.parameters()).device
             kept = {name: one.to(device) for name, one in _under("best/", tensors).items()}
@@ -100,7 +100,7 @@ class TrainingState:
             value = value.clone()  # aligned as torch's own memory is
             parameter = moved[int(number)]
             if value.shape == parameter.shape:
-                value = shared_as(value, parameter)
+                value = shard_like(value, parameter)
             state.setdefault(int(number), {})[name] = value
         groups = [
             {name: tuple(one) if name == "betas" else one for name, one in group.items()}
@@ -127,7 +127,7 @@ def _trained(module: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def _unwrapped(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """What an optimiser keeps of a parameter; bitsandbytes' puts part of it into a dictionary within, and
+    """What an optimizer keeps of a parameter; bitsandbytes' puts part of it into a dictionary within, and
     takes it without too."""
     for name, value in values.items():
         if isinstance(value, Mapping):
@@ -160,8 +160,8 @@ def write_checkpoint(folder: Path, step: int, tensors: dict[str, Tensor], state:
     number = int(earlier[-1].name.partition("-")[0]) + 1 if earlier else 1
     out = folder / f"{number:06d}-step-{step}"
     advice = f"make room, and the same command goes on from {earlier[-1].name}" if earlier else "make room"
-    with said_if_unwritable(out, advice):
-        with whole_folder(out, SUMS) as written:
+    with explain_write_errors(out, advice):
+        with atomic_folder(out, SUMS) as written:
             save_file(tensors, written / TENSORS)
             (written / STATE).write_text(json.dumps(state), encoding="utf-8")
             sums = {name: file_sha256(written / name) for name in (TENSORS, STATE)}

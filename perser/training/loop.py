@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from perser.training.sharding import whole
 
 
-class Best:
+class BestWeights:
     """The weights with the highest validation score so far."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from accelerate.utils import gather_object
 
 from perser.errors import UserError
-from perser.io.files import said_if_unwritable, write_text_whole
+from perser.io.files import explain_write_errors, write_text_atomic
 
 BAD_STEPS = "bad_steps.json"
 
@@ -75,9 +75,9 @@ class BadSteps:
     def _write(self) -> None:
         if self._file is None:
             return
-        with said_if_unwritable(self._file):
+        with explain_write_errors(self._file):
             if self.found:
-                write_text_whole(self._file, json.dumps(self.found, indent=1, ensure_ascii=False) + "\n")
+                write_text_atomic(self._file, json.dumps(self.found, indent=1, ensure_ascii=False) + "\n")
             else:
                 self._file.unlink(missing_ok=True)
 

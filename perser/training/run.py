@@ -4,7 +4,7 @@ journal = open_journal("pretrain", out, corpus, episodes, accelerator, run, resu
 with journal.stage("fit", state, wrapped, clip_norm=1.0) as stage:
     for step in range(stage.done + 1, steps + 1):
         loss, parts = ...                # after the backward pass
-        stage.update(step, loss, parts)  # the optimiser's step, unless a number is not finite
+        stage.update(step, loss, parts)  # the optimizer's step, unless a number is not finite
         stage.ended(step)                # logs it; a checkpoint from time to time; leaves after SIGTERM
 with journal.finished(out, marker) as folder: ...
 """
@@ -24,14 +24,14 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from perser.distributed import summed
-from perser.io.files import file_sha256, said_if_unwritable, whole_folder
+from perser.distributed import sum_over_processes
+from perser.io.files import atomic_folder, explain_write_errors, file_sha256
 from perser.training.checkpoint import TrainingState
 from perser.training.nonfinite import BAD_STEPS, BadSteps, Part
 from perser.training.options import RunOptions
 from perser.training.run_folder import RUN, RunFolder
 from perser.training.run_log import ENVIRONMENT, LOG, METRICS, RunLog, note, note_start
-from perser.training.sharding import in_shares, whole
+from perser.training.sharding import is_sharded, whole
 from perser.training.stop_signal import EXIT, StopSignal
 from perser.training.trackers import TENSORBOARD, WANDB, Tracked
 
@@ -45,7 +45,7 @@ SHARE = 0.01
 """Most of a training's time that its checkpoints take, unless one after every step is asked for."""
 
 
-def open_journal(
+def open_training_run(
     command: str,
     out: Path,
     corpus: Corpus,
@@ -54,7 +54,7 @@ def open_journal(
     run: RunOptions,
     resume: bool,
     **facts: Any,
-) -> Journal:
+) -> TrainingRun:
     """The journal of a command that trains on a corpus by an episodes file and writes `out`; `facts`: what
     else its checkpoints depend on, by name.
 
@@ -62,10 +62,10 @@ def open_journal(
     `resume` is true), or cannot be written.
     """
     training = {"command": command, "corpus": corpus.fingerprint, "episodes": file_sha256(episodes)}
-    return Journal(accelerator, run, RunFolder(out, training | facts, resume, accelerator))
+    return TrainingRun(accelerator, run, RunFolder(out, training | facts, resume, accelerator))
 
 
-class Journal:
+class TrainingRun:
     """Of one training, which has one stage or several.
 
     Args:
@@ -116,11 +116,11 @@ class Journal:
 
     @contextmanager
     def finished(self, out: Path, marker: str) -> Iterator[Path]:
-        """Give the folder that is to be `out` (see `whole_folder`), with the log in it; afterwards nothing is
+        """Give the folder that is to be `out` (see `atomic_folder`), with the log in it; afterwards nothing is
         left of the checkpoints. Of the main process alone."""
         self.tracked.finish()
         advice = "make room, and the same command goes on from its last checkpoint"
-        with said_if_unwritable(out, advice), whole_folder(out, marker) as folder:
+        with explain_write_errors(out, advice), atomic_folder(out, marker) as folder:
             yield folder
             for name in NOTES:
                 kept = self._folder and self._folder.path / name
@@ -134,19 +134,19 @@ class Journal:
 
     def agreed(self, *flags: bool) -> list[bool]:
         """Each flag, raised if it is in any process: all of them must do the same."""
-        return (summed(torch.tensor(flags, dtype=torch.float32)) > 0).tolist()
+        return (sum_over_processes(torch.tensor(flags, dtype=torch.float32)) > 0).tolist()
 
     def checkpoint_is_due(self) -> bool:
         """Whether the last one is long enough ago, as the main process has it."""
         wanted = self.options.checkpoint_seconds
         due = time.perf_counter() - self._written_at >= (wanted and max(wanted, self._took / SHARE))
         due = due and self.accelerator.is_main_process
-        return self.agreed(due)[0] if in_shares() else due  # all of them gather the shares
+        return self.agreed(due)[0] if is_sharded() else due  # all of them gather the shares
 
     def checkpoint(self, stage: str, step: int, state: TrainingState) -> None:
         """Write one, in the main process; where weights lie in shares, all have to call it."""
         writes = self.accelerator.is_main_process
-        if self._folder is None or not (writes or in_shares()):
+        if self._folder is None or not (writes or is_sharded()):
             return
         begun = time.perf_counter()
         tensors, facts = state.capture()
@@ -180,12 +180,17 @@ class Journal:
 
 
 class Stage:
-    """One loop of a training, made by `Journal.stage`."""
+    """One loop of a training, made by `TrainingRun.stage`."""
 
     def __init__(
-        self, journal: Journal, name: str, state: TrainingState, trained: nn.Module, clip_norm: float | None
+        self,
+        training_run: TrainingRun,
+        name: str,
+        state: TrainingState,
+        trained: nn.Module,
+        clip_norm: float | None,
     ) -> None:
-        self._journal = journal
+        self._journal = training_run
         self._name = name
         self._state = state
         self._trained = trained
@@ -197,20 +202,20 @@ class Stage:
         self._stopping = False
 
     def update(self, step: int, loss: float, parts: Sequence[Part]) -> None:
-        """Take the optimiser's step on the gradients that are there, and the schedule's; a step whose loss or
+        """Take the optimizer's step on the gradients that are there, and the schedule's; a step whose loss or
         gradient is not finite is skipped, in all processes alike.
 
         Raises UserError where too many have been, which names what the last one read.
         """
-        journal, optimizer = self._journal, self._state.optimizer
-        norm = journal.accelerator.clip_grad_norm_(self._trained.parameters(), self._clip_norm)
+        training_run, optimizer = self._journal, self._state.optimizer
+        norm = training_run.accelerator.clip_grad_norm_(self._trained.parameters(), self._clip_norm)
         norm = 0.0 if norm is None else float(whole(norm))  # None: where the wrapper clips by itself
         sound = math.isfinite(loss) and math.isfinite(norm) and all(part.finite for part in parts)
-        bad, self._stopping = journal.agreed(not sound, journal.stop.came)
+        bad, self._stopping = training_run.agreed(not sound, training_run.stop.came)
         self._taken = {"loss": loss, "lr": optimizer.param_groups[0]["lr"], "gradient_norm": norm}
         if bad:
             self._taken["skipped"] = True
-            journal.bad.add(self._name, step, loss, norm, parts)
+            training_run.bad.add(self._name, step, loss, norm, parts)
         else:
             optimizer.step()
         if self._state.schedule is not None:
@@ -242,11 +247,11 @@ class Stage:
         self._kept = self._last
 
     def _found(self) -> int:
-        journal = self._journal
-        if journal.found is None or journal.stage_found != self._name:
+        training_run = self._journal
+        if training_run.found is None or training_run.stage_found != self._name:
             return 0
-        tensors, facts = journal.found
+        tensors, facts = training_run.found
         self._state.restore(tensors, facts)
-        journal.found = None  # its memory is free
-        journal.say(f"going on after step {facts['step']} of {self._name}")
+        training_run.found = None  # its memory is free
+        training_run.say(f"going on after step {facts['step']} of {self._name}")
         return facts["step"]

@@ -24,7 +24,7 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
 from perser.errors import UserError
-from perser.io.files import refuse_foreign, said_if_unwritable, write_text_whole
+from perser.io.files import check_replaceable, explain_write_errors, write_text_atomic
 from perser.io.json_files import plain
 from perser.training.checkpoint import newest_whole, read_checkpoint, remove_leftovers, write_checkpoint
 
@@ -59,7 +59,7 @@ class RunFolder:
         self.training: dict[str, Any] = training
         chosen = [None]
         if accelerator.is_main_process:
-            refuse_foreign(self.path, RUN)  # the others might look while it is half written
+            check_replaceable(self.path, RUN)  # the others might look while it is half written
             newest = newest_whole(self._checkpoints) if resume else None
             chosen = [self._prepare(training, newest)]
         (name,) = broadcast_object_list(chosen)
@@ -84,10 +84,10 @@ class RunFolder:
             self._check_alike(training)
             remove_leftovers(self._checkpoints, newest)
             return newest.name
-        with said_if_unwritable(self.path):
+        with explain_write_errors(self.path):
             if self.path.exists():
                 shutil.rmtree(self.path)
-            write_text_whole(self.path / RUN, json.dumps(training, indent=1) + "\n")
+            write_text_atomic(self.path / RUN, json.dumps(training, indent=1) + "\n")
         return None
 
     def _check_alike(self, training: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from perser.distributed import processes
 from perser.environment import circumstances
-from perser.io.files import append_line, said_if_unwritable
+from perser.io.files import append_line, explain_write_errors
 
 METRICS = "metrics.jsonl"
 
@@ -37,7 +37,7 @@ class RunLog:
         self._began = time.perf_counter() - seconds
         if file is None:
             return
-        with said_if_unwritable(file):
+        with explain_write_errors(file):
             file.touch()
             if file.stat().st_size > size:
                 os.truncate(file, size)

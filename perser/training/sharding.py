@@ -1,4 +1,4 @@
-"""Weights, gradients and the optimiser's state in shares over the processes, by torch's FSDP2: what a launch
+"""Weights, gradients and the optimizer's state in shares over the processes, by torch's FSDP2: what a launch
 asks for by `configs/accelerate/fsdp.yaml` or `deepspeed_zero2.yaml` (ZeRO, Rajbhandari et al. 2020, arXiv
 1910.02054, stages 3 and 2).
 
@@ -62,12 +62,12 @@ def check_launch() -> None:
         ) from error
 
 
-def in_shares() -> bool:
+def is_sharded() -> bool:
     """Whether this launch shares weights out; a single process has them whole."""
     return parse_flag_from_env(ASKED_FOR) and processes().num_processes > 1
 
 
-class Shards(nn.Module):
+class ShardedModule(nn.Module):
     """A module whose trained weights lie in shares; a forward pass gathers them, a backward pass leaves each
     process its share of the gradients' mean.
 
@@ -115,7 +115,7 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def shared_as(tensor: Tensor, other: Tensor) -> Tensor:
+def shard_like(tensor: Tensor, other: Tensor) -> Tensor:
     """A whole tensor, the same in every process, in shares as `other` is if that one is; nothing is sent."""
     if not isinstance(other, DTensor):
         return tensor
@@ -124,10 +124,10 @@ def shared_as(tensor: Tensor, other: Tensor) -> Tensor:
 
 
 @contextmanager
-def whole_weights(module: nn.Module) -> Iterator[None]:
+def unsharded_weights(module: nn.Module) -> Iterator[None]:
     """The weights whole meanwhile, for what runs or saves the module other than by its training's forward;
     changes of theirs are lost."""
-    shares = make_whole(module)
+    shares = unshard(module)
     try:
         yield
     finally:
@@ -135,7 +135,7 @@ def whole_weights(module: nn.Module) -> Iterator[None]:
             setattr(owner, name, share)
 
 
-def make_whole(module: nn.Module) -> list[tuple[nn.Module, str, nn.Parameter]]:
+def unshard(module: nn.Module) -> list[tuple[nn.Module, str, nn.Parameter]]:
     """Replace the trained weights that are in shares by whole ones; returns the owner, name and share of
     each. What is frozen in shares stays so, and layers that are gathered one at a time are for reading and
     saving then: their forward would gather the shares."""
@@ -148,9 +148,9 @@ def make_whole(module: nn.Module) -> list[tuple[nn.Module, str, nn.Parameter]]:
         for name, one in owner.named_parameters(recurse=False)
         if one.requires_grad and isinstance(one, DTensor)
     ]
-    gathered: dict[nn.Parameter, nn.Parameter] = {}
+    gather_in_order: dict[nn.Parameter, nn.Parameter] = {}
     for owner, name, share in shares:
-        if share not in gathered:
-            gathered[share] = nn.Parameter(share.detach().full_tensor())
-        setattr(owner, name, gathered[share])
+        if share not in gather_in_order:
+            gather_in_order[share] = nn.Parameter(share.detach().full_tensor())
+        setattr(owner, name, gather_in_order[share])
     return shares

@@ -1,5 +1,5 @@
 """The causal language model that an adapter is trained on: a local folder, a Hub name or a GGUF file, as it
-is or quantised. Everything that can be refused is refused by `check_base`, before anything long runs."""
+is or quantized. Everything that can be refused is refused by `check_base`, before anything long runs."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def find_base(name: str, commit: str | None = None) -> BaseFiles:
 
 
 def base_config(files: BaseFiles) -> PretrainedConfig:
-    """Raises UserError where it is not that of a causal language model whose enrolments can be kept, or the
+    """Raises UserError where it is not that of a causal language model whose enrollments can be kept, or the
     folder has no weights."""
     config = files.load(AutoConfig)
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or config.is_encoder_decoder:
@@ -98,7 +98,7 @@ def base_tokenizer(files: BaseFiles) -> PreTrainedTokenizerBase:
 def check_base(name: str, weights: BaseWeights, targets: Sequence[str]) -> None:
     """Raises UserError for what `load_base` or an adapter on these targets would refuse; loads no weights."""
     config = base_config(find_base(name))
-    _check_quantised(name, weights)
+    _check_quantized(name, weights)
     with torch.device("meta"):
         check_targets(AutoModelForCausalLM.from_config(config), name, targets)
 
@@ -109,13 +109,13 @@ def load_base(
     """The frozen model and its tokenizer, on the CPU; `commit` says which one of that name on the Hub."""
     files = find_base(name, commit)
     base_config(files)
-    _check_quantised(name, weights)
+    _check_quantized(name, weights)
     safe = {} if files.gguf_file else {"use_safetensors": True}
     model, report = files.load(AutoModelForCausalLM, **_loading(weights), **safe, output_loading_info=True)
     if missing := sorted(report["missing_keys"]):  # transformers would fill them with random numbers
         raise UserError(f"the weights of '{name}' lack {len(missing)} tensors, such as {missing[0]}")
     if files.gguf_file is not None:
-        _forget_quantisation(model)
+        _forget_quantization(model)
     _keep_gradients(model)
     model.requires_grad_(False)
     _check_head(model, name)
@@ -143,17 +143,17 @@ def _loading(weights: BaseWeights) -> dict[str, Any]:
     """Options of `from_pretrained`."""
     if weights in ("float32", "bfloat16"):
         return {"dtype": getattr(torch, weights)}
-    quantised = BitsAndBytesConfig(
+    quantized = BitsAndBytesConfig(
         load_in_8bit=weights == "8bit",
         load_in_4bit=weights == "4bit",
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16 if torch.cuda.is_available() else torch.float32,
     )
-    return {"quantization_config": quantised, "dtype": torch.float32, "device_map": {"": "cpu"}}
+    return {"quantization_config": quantized, "dtype": torch.float32, "device_map": {"": "cpu"}}
 
 
-def _check_quantised(name: str, weights: BaseWeights) -> None:
+def _check_quantized(name: str, weights: BaseWeights) -> None:
     if weights in ("8bit", "4bit"):
         require("bitsandbytes", "quantized", f"lora.base_weights: {weights}")
         if name.endswith(GGUF):
@@ -168,8 +168,8 @@ def _keep_gradients(model: PreTrainedModel) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def _forget_quantisation(model: PreTrainedModel) -> None:
-    """A GGUF file's weights are plain numbers once loaded, but the model, still marked as quantised, would
+def _forget_quantization(model: PreTrainedModel) -> None:
+    """A GGUF file's weights are plain numbers once loaded, but the model, still marked as quantized, would
     refuse to be saved."""
     model.hf_quantizer, model.is_quantized = None, False
     if hasattr(model.config, "quantization_config"):
@@ -178,12 +178,12 @@ def _forget_quantisation(model: PreTrainedModel) -> None:
 
 def _check_cache(config: PretrainedConfig, name: str) -> None:
     """Refuse a model whose layers keep one running state (Mamba, linear attention): several positions after
-    an enrolment are then read as if there were none, and a state has no copies."""
+    an enrollment are then read as if there were none, and a state has no copies."""
     layers = DynamicCache(config=config).layers
     if any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in layers):
         raise UserError(
             f"{KIND} '{name}' has recurrent layers (model type '{config.model_type}'), which cannot keep an "
-            "enrolment for several queries: give one with attention alone"
+            "enrollment for several queries: give one with attention alone"
         )
 
 

@@ -1,7 +1,7 @@
 """Saving and loading: a checkpoint holds what was trained, and names the models that it stands on.
 
 config.json                SpeechLMConfig
-projector.safetensors      the projector with its layer weights and standardisation
+projector.safetensors      the projector with its layer weights and standardization
 adapter/                   LoRA of the language model, in peft's own format; or
 language_model/            the language model, where all of it was trained
 """
@@ -16,8 +16,8 @@ from typing import Any, Self
 import torch
 from safetensors.torch import load_file, save_file
 
-from perser.errors import unless_damaged
-from perser.io.checksums import check_seal, seal
+from perser.errors import explain_damage
+from perser.io.checksums import verify_checksums, write_checksums
 from perser.io.hub import trained_model_folder
 from speechlm_icl.model.configuration import CONFIG, SpeechLMConfig, read_config
 from speechlm_icl.model.language_model import ADAPTER, WHOLE, LoraOptions, load_language_model
@@ -26,8 +26,8 @@ from speechlm_icl.model.revisions import check_base, commit_of, portable_name, r
 WEIGHTS = "projector.safetensors"
 """What every model folder has."""
 
-SEALED = (CONFIG, WEIGHTS, f"{WHOLE}/*", f"{ADAPTER}/*")
-"""The files that make a model what it is (`perser.seal`)."""
+CHECKSUMMED = (CONFIG, WEIGHTS, f"{WHOLE}/*", f"{ADAPTER}/*")
+"""The files that make a model what it is (`perser.write_checksums`)."""
 
 TRAINING = "training.json"
 """What a trained one has too: on whom, how, and what validation found."""
@@ -67,7 +67,7 @@ class SavedApart:
         state = {name: value.contiguous() for name, value in self.projector.state_dict().items()}
         save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
         self.language_model.save(folder)
-        seal(folder, SEALED)
+        write_checksums(folder, CHECKSUMMED)
         if push_to_hub:
             options = {name: value for name, value in hub.items() if name not in _OF_TRAINER}
             self.push_to_hub(repo_id or folder.name, **options)
@@ -111,13 +111,13 @@ class SavedApart:
         config = copy.deepcopy(config) if config is not None else read_config(folder)
         config.encoder = resolve_name(config.encoder, folder)
         config.language_model = resolve_name(config.language_model, folder)
-        check_seal(folder)
+        verify_checksums(folder)
         # The Auto classes hand it over in the config.
         attn_implementation = attn_implementation or config._attn_implementation_internal
         commit = commit_of(config.language_model_revision)
         if commit is None:
             check_base(config.language_model, config.language_model_revision, "language model")
-        with unless_damaged(f"the speech-LM model in {folder}", "train it again"):
+        with explain_damage(f"the speech-LM model in {folder}", "train it again"):
             weights = LoraOptions(**config.lora).base_weights
             language_model = load_language_model(folder, config.language_model, weights, commit)
             model = cls(config, language_model)

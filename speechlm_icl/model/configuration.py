@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
-from perser.errors import UserError, unless_damaged
+from perser.errors import UserError, explain_damage
 
 CONFIG = "config.json"
 
@@ -58,7 +58,7 @@ def read_config(folder: Path) -> SpeechLMConfig:
         raise UserError(f"{path} is damaged ({error}): train the model again") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(f"{path} is not of format '{FORMAT}': train the model with this version of perser")
-    with unless_damaged(str(path), "train the model again"):
+    with explain_damage(str(path), "train the model again"):
         config = SpeechLMConfig.from_dict(content)
     if not (isinstance(config.encoder, str) and isinstance(config.language_model, str)):
         raise UserError(f"{path} is damaged (encoder and language_model are names): train the model again")

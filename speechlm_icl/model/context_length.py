@@ -20,11 +20,11 @@ FRAMES_A_SECOND = 50
 def check_fits(
     prompt: PromptFormat, answers: Sequence[Answer], clip_tokens: Sequence[int], context: int | None
 ) -> None:
-    """Raises UserError, which says how many pairs fit, where an enrolment and one query exceed the context.
+    """Raises UserError, which says how many pairs fit, where an enrollment and one query exceed the context.
 
     Args:
         prompt: How prompts are written.
-        answers: The answers of the N pairs of the enrolment.
+        answers: The answers of the N pairs of the enrollment.
         clip_tokens: Positions of their N clips and of the query's clip, N + 1 numbers.
         context: Positions that the language model was made for; None for no limit.
     """
@@ -55,7 +55,7 @@ def check_fits(
 def check_query_fits(
     prompt: PromptFormat, enrolled: int, clip_tokens: Mapping[str, int], context: int | None
 ) -> None:
-    """Raises UserError, which names the longest clip, where a query does not fit behind an enrolment.
+    """Raises UserError, which names the longest clip, where a query does not fit behind an enrollment.
 
     Args:
         prompt: How prompts are written.
@@ -67,8 +67,8 @@ def check_query_fits(
     taken = enrolled + clip_tokens[longest] + len(prompt.turns.cue) + max(map(len, prompt.labels))
     if context is not None and taken > context:
         raise UserError(
-            f"'{longest}' takes {clip_tokens[longest]} positions, {taken} with the enrolment before it, but "
-            f"the language model's context has {context}: cut the recording, or enrol fewer pairs"
+            f"'{longest}' takes {clip_tokens[longest]} positions, {taken} with the enrollment before it, but "
+            f"the language model's context has {context}: cut the recording, or enroll fewer pairs"
         )
 
 

@@ -219,7 +219,7 @@ def _with_adapter(base: PreTrainedModel, name: str, lora: LoraOptions) -> PeftMo
 
     check_targets(base, name, lora.targets)
     if lora.base_weights in ("8bit", "4bit"):
-        # Checkpointing is an option of training; what is not quantised (norms, embeddings) goes to float32.
+        # Checkpointing is an option of training; what is not quantized (norms, embeddings) goes to float32.
         base = prepare_model_for_kbit_training(base, use_gradient_checkpointing=False)
     config = LoraConfig(
         r=lora.r,

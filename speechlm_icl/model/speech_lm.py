@@ -209,14 +209,14 @@ class SpeechLMForICL(SavedApart, PreTrainedModel):
         """Embeddings (B, T, H) of prompts, the clips' in their places. UserError where those do not match."""
         audio = input_ids == self.config.audio_token_id
         embeddings = self.language_model.embed(input_ids.masked_fill(audio, 0))
-        frames = [] if input_values is None else self.projector(self.hear(input_values, audio_mask))
+        frames = [] if input_values is None else self.projector(self.encode_clips(input_values, audio_mask))
         try:
             clips = clips_at(audio, [len(clip) for clip in frames])
         except ValueError as error:
             raise UserError(f"{error}: let the processor expand one placeholder a clip") from error
         return splice(embeddings, clips, frames)
 
-    def hear(self, input_values: Tensor, audio_mask: Tensor | None = None) -> Clips:
+    def encode_clips(self, input_values: Tensor, audio_mask: Tensor | None = None) -> Clips:
         """Waveforms (num_clips, num_samples) to the features that the projector reads. UserError for an empty
         clip."""
         if audio_mask is None:

@@ -29,7 +29,7 @@ class ProjectorOptions:
 
     Args:
         kind: `pooled` (the mean over time), `attention` (learned queries look over the clip), or as many
-            embeddings as the clip is long: `stack` (neighbours side by side), `convolution` (strided),
+            embeddings as the clip is long: `stack` (neighbors side by side), `convolution` (strided),
             `qformer` (learned queries look over each stretch).
         tokens_per_clip: Embeddings that one clip takes in the prompt (`pooled` and `attention`).
         window_frames: Encoder frames of 20 ms that are averaged into one before any other kind than `pooled`
@@ -39,7 +39,7 @@ class ProjectorOptions:
         width: Inner width of the projector.
         heads: Attention heads of `attention` and `qformer`.
         dropout: Dropout on the projector's inner layer.
-        feature_noise: Standard deviation of the Gaussian noise added to standardised features while training.
+        feature_noise: Standard deviation of the Gaussian noise added to standardized features while training.
     """
 
     kind: Kind = "pooled"
@@ -99,7 +99,7 @@ class Sizes:
 
 
 class Projector(nn.Module, ABC):
-    """Standardisation, a softmax-weighted sum of the encoder's layers and a norm; then what each kind does.
+    """Standardization, a softmax-weighted sum of the encoder's layers and a norm; then what each kind does.
 
     A clip's embeddings never depend on what it is batched with.
 
@@ -131,7 +131,7 @@ class Projector(nn.Module, ABC):
         return [self.options.num_tokens_of_windows(len(clip)) for clip in clips]
 
     @torch.no_grad()
-    def fit_standardisation(self, clips: Iterable[Tensor]) -> None:
+    def fit_standardization(self, clips: Iterable[Tensor]) -> None:
         """Take mean and deviation of every feature from training clips: each (L+1, D) or
         (num_windows, L+1, D)."""
         count, total, squares = 0, 0.0, 0.0
@@ -145,9 +145,9 @@ class Projector(nn.Module, ABC):
         self.std.copy_((squares / count - mean.square()).clamp_min(0).sqrt().clamp_min(1e-5))
 
     def mixed(self, states: Tensor) -> Tensor:
-        """States (n, L+1, D) to their standardised layers' weighted sum (n, D).
+        """States (n, L+1, D) to their standardized layers' weighted sum (n, D).
 
-        While training, with the noise that independent noise on every standardised feature sums up to:
+        While training, with the noise that independent noise on every standardized feature sums up to:
         Gaussian again, sqrt(sum of the squared weights) times as strong.
         """
         weights = self.layer_weights.softmax(dim=0)

@@ -11,7 +11,7 @@ from speechlm_icl.projectors.base import Clips, Projector, ProjectorOptions, Siz
 
 class ConvolutionProjector(Projector):
     """RMSNorm, one convolution of stride s = windows_per_token and kernel 2s + 1 (so that each embedding also
-    hears its neighbours' windows), GELU and a linear layer."""
+    hears its neighbors' windows), GELU and a linear layer."""
 
     def __init__(self, sizes: Sizes, options: ProjectorOptions) -> None:
         super().__init__(sizes, options)

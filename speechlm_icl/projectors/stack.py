@@ -1,4 +1,4 @@
-"""`stack`: neighbouring windows side by side become one embedding."""
+"""`stack`: neighboring windows side by side become one embedding."""
 
 from __future__ import annotations
 

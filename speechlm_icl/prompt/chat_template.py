@@ -1,6 +1,6 @@
 """What stands around clips and answers in a prompt: plain text, or a language model's own chat template.
 
-The pieces are tokenised one by one, once, and joined as ids, so that a label has the same tokens wherever it
+The pieces are tokenized one by one, once, and joined as ids, so that a label has the same tokens wherever it
 stands.
 """
 

@@ -1,16 +1,16 @@
-"""Orders in which an enrolment is read: a language model's answer depends on the order of its examples (Lu et
+"""Orders in which an enrollment is read: a language model's answer depends on the order of its examples (Lu et
 al. 2022, Fantastically Ordered Prompts, arXiv 2104.08786), a person does not.
 
-Which pairs of an enrolment to read where it has more than the prompt is to hold.
+Which pairs of an enrollment to read where it has more than the prompt is to hold.
 
     f(S) = sum over emotions y and pairs i with y of max over the chosen pairs j with y of similarity(i, j)
 
-The facility location of a nearest-neighbour classifier (Wei, Iyer and Bilmes 2015, Submodularity in Data
-Subset Selection and Active Learning, ICML), maximised greedily, which reaches 1 - 1/e of the best (Nemhauser
-et al. 1978): every emotion of the enrolment gets examples, and each stands for many of the others that are
-called the same. It looks at the enrolment alone, so one choice serves all queries, and its cache with it.
+The facility location of a nearest-neighbor classifier (Wei, Iyer and Bilmes 2015, Submodularity in Data
+Subset Selection and Active Learning, ICML), maximized greedily, which reaches 1 - 1/e of the best (Nemhauser
+et al. 1978): every emotion of the enrollment gets examples, and each stands for many of the others that are
+called the same. It looks at the enrollment alone, so one choice serves all queries, and its cache with it.
 
-How an enrolment is used once it is there: options of the route `speech-lm`, which train nothing.
+How an enrollment is used once it is there: options of the route `speech-lm`, which train nothing.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ def orders(support: Support, count: int) -> list[Support]:
 
 def similarities(features: Clips) -> np.ndarray:
     """Cosines of n clips' features (their means over time), shifted and halved into [0, 1]: (n, n). Each
-    feature is standardised over the enrolment, so that neither its scale nor what all clips share (the voice,
+    feature is standardized over the enrollment, so that neither its scale nor what all clips share (the voice,
     the room) counts."""
     means = features if isinstance(features, Tensor) else torch.stack([clip.mean(dim=0) for clip in features])
     flat = means.flatten(1).double()
-    centred = flat - flat.mean(dim=0)
-    unit = F.normalize(centred / centred.square().mean(dim=0).sqrt().clamp_min(1e-5), dim=1)
+    centered = flat - flat.mean(dim=0)
+    unit = F.normalize(centered / centered.square().mean(dim=0).sqrt().clamp_min(1e-5), dim=1)
     return ((1 + unit @ unit.T) / 2).numpy()
 
 
 def most_representative(similar: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
-    """Indices (count,) of the chosen pairs, ascending, so that they keep the enrolment's order.
+    """Indices (count,) of the chosen pairs, ascending, so that they keep the enrollment's order.
 
     Args:
         similar: Similarity of each two clips (n, n), at least 0.
@@ -73,10 +73,10 @@ FORMS = "orders=N, calibrated, chosen"
 
 @dataclass(frozen=True)
 class ReadingOptions:
-    """What a speech LM does with an enrolment besides reading it.
+    """What a speech LM does with an enrollment besides reading it.
 
     Args:
-        orders: In how many orders the enrolment is read; probabilities are averaged over them.
+        orders: In how many orders the enrollment is read; probabilities are averaged over them.
         calibrated: Whether probabilities are divided by those of a clip without content.
         chosen: Whether the pairs are the most representative ones of the support, not its first.
     """

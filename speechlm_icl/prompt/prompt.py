@@ -1,7 +1,7 @@
 """The prompt: `start (<audio> cue label words end following)*`, as token ids, audio places and targets.
 
 `turns` says what stands around the clips and the label words, which have the same tokens wherever they stand:
-while training, in the enrolment and where they are scored.
+while training, in the enrollment and where they are scored.
 """
 
 from __future__ import annotations

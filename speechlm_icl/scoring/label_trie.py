@@ -10,7 +10,7 @@ from torch import Tensor
 Label = tuple[int, ...]
 
 
-class LabelTree:
+class LabelTrie:
     """What a language model has to read to score every label: each stem (a beginning of a label, without
     its last token) once.
 

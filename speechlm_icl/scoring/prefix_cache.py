@@ -1,4 +1,4 @@
-"""An enrolment as the language model has read it, once for all queries that follow it."""
+"""An enrollment as the language model has read it, once for all queries that follow it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from speechlm_icl.prompt.prompt import Answer, positions
 
 
 @dataclass(frozen=True)
-class Enrolment:
+class Enrollment:
     """The key/value cache of one sequence of `length` positions.
 
     A model grows the cache that it is given: it is given a `view` or `copies`, never this one.
@@ -33,7 +33,7 @@ class Enrolment:
         return cache
 
     def copies(self, count: int) -> Cache:
-        """A cache for `count` sequences that all follow this enrolment, whether its layers keep
+        """A cache for `count` sequences that all follow this enrollment, whether its layers keep
         every position or the last ones."""
         cache = copy.deepcopy(self.cache)
         if self.length:
@@ -42,24 +42,24 @@ class Enrolment:
 
 
 @torch.inference_mode()
-def read_enrolment(model: SpeechLMForICL, features: Clips | None, answers: Sequence[Answer]) -> Enrolment:
+def cache_enrollment(model: SpeechLMForICL, features: Clips | None, answers: Sequence[Answer]) -> Enrollment:
     """Let the model read the instruction and N pairs; N may be 0.
 
     Args:
         model: In evaluation mode.
-        features: Features of the N enrolment clips; None where there is no pair.
+        features: Features of the N enrollment clips; None where there is no pair.
         answers: The emotions of each, as class indices.
     """
     cache = model.language_model.new_cache()
-    embeddings = embed_enrolment(model, features, answers)[None]
+    embeddings = embed_enrollment(model, features, answers)[None]
     length = embeddings.shape[1]
     if length:
         real = torch.ones((1, length), dtype=torch.int64, device=embeddings.device)
         model.language_model.hidden(embeddings, real, positions(real), cache)
-    return Enrolment(cache, length)
+    return Enrollment(cache, length)
 
 
-def embed_enrolment(model: SpeechLMForICL, features: Clips | None, answers: Sequence[Answer]) -> Tensor:
-    """Embeddings (num_positions, H) of the instruction and the pairs, as of `read_enrolment`."""
+def embed_enrollment(model: SpeechLMForICL, features: Clips | None, answers: Sequence[Answer]) -> Tensor:
+    """Embeddings (num_positions, H) of the instruction and the pairs, as of `cache_enrollment`."""
     clips = None if features is None else clips_on(features, model.device)
     return model.embed(model.batch([model.prompt.encode(answers)], clips), clips)[0]

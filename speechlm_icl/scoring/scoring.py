@@ -1,9 +1,9 @@
-"""Probabilities over the emotions, from a language model: read the enrolment once, then score every query.
+"""Probabilities over the emotions, from a language model: read the enrollment once, then score every query.
 
 Contextual calibration: what a prompt answers to a clip that says nothing is its bias (Zhao et al. 2021,
 Calibrate Before Use, arXiv 2102.09690).
 
-The bias that it takes away includes what the enrolment tells of how often the person gives each emotion;
+The bias that it takes away includes what the enrollment tells of how often the person gives each emotion;
 where persons differ mostly in that, it can cost more than it brings.
 """
 
@@ -17,8 +17,8 @@ from torch import Tensor
 from speechlm_icl.model.speech_lm import SpeechLMForICL
 from speechlm_icl.projectors.base import Clips, clips_on
 from speechlm_icl.prompt.prompt import Answer
-from speechlm_icl.scoring.label_trie import LabelTree
-from speechlm_icl.scoring.prefix_cache import Enrolment, read_enrolment
+from speechlm_icl.scoring.label_trie import LabelTrie
+from speechlm_icl.scoring.prefix_cache import Enrollment, cache_enrollment
 from speechlm_icl.scoring.tree_attention import can_pack, hidden_by_rows, hidden_packed
 
 AT_ONCE = {"cpu": 256, "cuda": 2048}
@@ -27,13 +27,13 @@ sequence a query also computes, in vain, its attention to the others."""
 
 
 @torch.inference_mode()
-def score_queries(model: SpeechLMForICL, enrolment: Enrolment, features: Clips) -> Tensor:
+def score_queries(model: SpeechLMForICL, enrollment: Enrollment, features: Clips) -> Tensor:
     """Log-probability that each emotion's words come first in the answer, for Q queries' features.
 
     Several emotions are said in random order while training, so this is the emotion's share of the label.
-    Returns float32 (Q, C), not normalised over the emotions, on the CPU. Queries do not see each other.
+    Returns float32 (Q, C), not normalized over the emotions, on the CPU. Queries do not see each other.
     """
-    tree, language_model = LabelTree(model.prompt.labels), model.language_model
+    tree, language_model = LabelTrie(model.prompt.labels), model.language_model
     hidden_after = hidden_packed if can_pack(language_model) else hidden_by_rows
     cue = language_model.embed(
         torch.tensor(model.prompt.turns.cue, dtype=torch.int64, device=model.device)[None]
@@ -42,7 +42,7 @@ def score_queries(model: SpeechLMForICL, enrolment: Enrolment, features: Clips) 
         torch.cat([clip.to(cue.dtype), cue]) for clip in model.projector(clips_on(features, model.device))
     ]
     scores = [
-        tree.scores(language_model.logits(hidden_after(language_model, enrolment, part, tree))).cpu()
+        tree.scores(language_model.logits(hidden_after(language_model, enrollment, part, tree))).cpu()
         for part in _parts(frames, len(tree.stems), AT_ONCE.get(model.device.type, AT_ONCE["cuda"]))
     ]
     return torch.cat(scores)
@@ -50,12 +50,12 @@ def score_queries(model: SpeechLMForICL, enrolment: Enrolment, features: Clips) 
 
 def label_log_probabilities(
     model: SpeechLMForICL,
-    enrolment_features: Clips | None,
+    enrollment_features: Clips | None,
     answers: Sequence[Answer],
     query_features: Clips,
 ) -> Tensor:
-    """`score_queries` after `read_enrolment`: float32 (Q, C)."""
-    return score_queries(model, read_enrolment(model, enrolment_features, answers), query_features)
+    """`score_queries` after `cache_enrollment`: float32 (Q, C)."""
+    return score_queries(model, cache_enrollment(model, enrollment_features, answers), query_features)
 
 
 def _parts(frames: Sequence[Tensor], num_stems: int, at_once: int) -> list[list[Tensor]]:
@@ -83,12 +83,12 @@ def content_free(model: SpeechLMForICL) -> Clips:
     return mean if model.projector.options.level == "pooled" else [mean]
 
 
-def score_free(model: SpeechLMForICL, enrolment: Enrolment) -> Tensor:
+def score_free(model: SpeechLMForICL, enrollment: Enrollment) -> Tensor:
     """`score_queries` of the content-free clip: (1, C)."""
-    return score_queries(model, enrolment, content_free(model))
+    return score_queries(model, enrollment, content_free(model))
 
 
 def calibrate(scores: Tensor, free: Tensor) -> Tensor:
-    """q ∝ p / p_cf (the paper's W = diag(p_cf)^-1, b = 0) as log-probabilities, not normalised: scores (Q, C)
+    """q ∝ p / p_cf (the paper's W = diag(p_cf)^-1, b = 0) as log-probabilities, not normalized: scores (Q, C)
     of queries less those of the content-free clip (1, C)."""
     return scores - free

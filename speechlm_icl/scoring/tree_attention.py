@@ -1,11 +1,11 @@
-"""Queries as a batch of rows after copies of the enrolment: for language models that cannot take them in one
+"""Queries as a batch of rows after copies of the enrollment: for language models that cannot take them in one
 sequence (`packed_queries`), such as those whose attention slides.
 
-Queries as one sequence after the enrolment: its keys and values are read where they lie, never repeated.
+Queries as one sequence after the enrollment: its keys and values are read where they lie, never repeated.
 
-    enrolment | frames of query 0, stems of the labels | frames of query 1, stems of the labels | ...
+    enrollment | frames of query 0, stems of the labels | frames of query 1, stems of the labels | ...
 
-A mask lets each position attend to the enrolment, to its own query's frames and to its own stem's beginnings,
+A mask lets each position attend to the enrollment, to its own query's frames and to its own stem's beginnings,
 as in the tree attention of speculative decoding (Miao et al. 2024, SpecInfer, arXiv 2305.09781), so that what
 stands in one sequence is as if each query and label stood alone.
 """
@@ -22,12 +22,12 @@ from transformers import DynamicLayer
 
 from speechlm_icl.model.language_model import LanguageModel
 from speechlm_icl.prompt.prompt import positions
-from speechlm_icl.scoring.label_trie import LabelTree
-from speechlm_icl.scoring.prefix_cache import Enrolment
+from speechlm_icl.scoring.label_trie import LabelTrie
+from speechlm_icl.scoring.prefix_cache import Enrollment
 
 
 def hidden_by_rows(
-    language_model: LanguageModel, enrolment: Enrolment, frames: Sequence[Tensor], tree: LabelTree
+    language_model: LanguageModel, enrollment: Enrollment, frames: Sequence[Tensor], tree: LabelTrie
 ) -> Tensor:
     """Last hidden states (Q, num_stems, H), as of `hidden_packed`; a row for each query and longest stem."""
     device, endings = frames[0].device, tree.longest()
@@ -38,14 +38,14 @@ def hidden_by_rows(
     count, width, _ = embeddings.shape
     lengths = torch.tensor([len(row) for row in rows], device=device)
     real = torch.arange(width, device=device) < lengths[:, None]
-    enrolled = torch.ones((count, enrolment.length), dtype=torch.int64, device=device)
+    enrolled = torch.ones((count, enrollment.length), dtype=torch.int64, device=device)
     hidden = language_model.hidden(
         embeddings,
         attention_mask=torch.cat([enrolled, real.to(torch.int64)], dim=1),
-        position_ids=torch.arange(enrolment.length, enrolment.length + width, device=device).expand(
+        position_ids=torch.arange(enrollment.length, enrollment.length + width, device=device).expand(
             count, -1
         ),
-        cache=enrolment.copies(count),
+        cache=enrollment.copies(count),
     ).unflatten(0, (len(frames), len(endings)))
     held = [next(row for row, end in enumerate(endings) if end[: len(stem)] == stem) for stem in tree.stems]
     last_frames = torch.tensor([len(clip) - 1 for clip in frames], device=device)
@@ -64,7 +64,7 @@ _known: WeakKeyDictionary[LanguageModel, bool] = WeakKeyDictionary()
 
 
 def hidden_packed(
-    language_model: LanguageModel, enrolment: Enrolment, frames: Sequence[Tensor], tree: LabelTree
+    language_model: LanguageModel, enrollment: Enrollment, frames: Sequence[Tensor], tree: LabelTrie
 ) -> Tensor:
     """Last hidden states (Q, num_stems, H) of each query's last frame, where the empty stem ends, and of the
     end of every other stem after it.
@@ -79,12 +79,12 @@ def hidden_packed(
     lengths = torch.tensor([len(clip) for clip in frames])
     query, stem, position = (one.to(device) for one in _layout(lengths, tree))
     mask = _mask(query, stem, tree, embeddings.dtype)
-    enrolled = mask.new_zeros(len(query), enrolment.length)
+    enrolled = mask.new_zeros(len(query), enrollment.length)
     hidden = language_model.hidden(
         embeddings,
         attention_mask=torch.cat([enrolled, mask], dim=1)[None, None],
-        position_ids=(enrolment.length + position)[None],
-        cache=enrolment.view(),
+        position_ids=(enrollment.length + position)[None],
+        cache=enrollment.view(),
     )
     num_stems = len(tree.stems)
     ends = (lengths + num_stems - 1).cumsum(dim=0) - num_stems
@@ -102,8 +102,8 @@ def can_pack(language_model: LanguageModel) -> bool:
     return _known[language_model]
 
 
-def _layout(lengths: Tensor, tree: LabelTree) -> tuple[Tensor, Tensor, Tensor]:
-    """Query, stem and position after the enrolment of each place in the sequence; a frame's stem is the empty
+def _layout(lengths: Tensor, tree: LabelTrie) -> tuple[Tensor, Tensor, Tensor]:
+    """Query, stem and position after the enrollment of each place in the sequence; a frame's stem is the empty
     one (0)."""
     stems = torch.arange(1, len(tree.stems))
     query = torch.arange(len(lengths)).repeat_interleave(lengths + len(stems))
@@ -113,7 +113,7 @@ def _layout(lengths: Tensor, tree: LabelTree) -> tuple[Tensor, Tensor, Tensor]:
     return query, stem, torch.cat(places)
 
 
-def _mask(query: Tensor, stem: Tensor, tree: LabelTree, dtype: torch.dtype) -> Tensor:
+def _mask(query: Tensor, stem: Tensor, tree: LabelTrie, dtype: torch.dtype) -> Tensor:
     """What is added to the attention of places (rows) to places (columns): 0 or the lowest number."""
     same = query[:, None] == query
     seen = torch.ones_like(same).tril() & same & tree.within.to(stem.device)[stem[:, None], stem]
@@ -133,11 +133,11 @@ def _packs(language_model: LanguageModel) -> bool:
     embedded = language_model.embed(torch.arange(8, device=device)[None] % vocabulary)
     cache, ones = language_model.new_cache(), torch.ones(1, 3, dtype=torch.int64, device=device)
     language_model.hidden(embedded[:, :3], ones, positions(ones), cache)
-    enrolment = Enrolment(cache, 3)
-    frames, tree = [embedded[0, 3:5], embedded[0, 5:8]], LabelTree([(0, 1), (2 % vocabulary, 0)])
-    alone = hidden_by_rows(language_model, enrolment, frames, tree)
+    enrollment = Enrollment(cache, 3)
+    frames, tree = [embedded[0, 3:5], embedded[0, 5:8]], LabelTrie([(0, 1), (2 % vocabulary, 0)])
+    alone = hidden_by_rows(language_model, enrollment, frames, tree)
     try:
-        packed = hidden_packed(language_model, enrolment, frames, tree)
+        packed = hidden_packed(language_model, enrollment, frames, tree)
     except (RuntimeError, ValueError, TypeError, IndexError):
         return False
     tolerance = _TOLERANCE if alone.dtype == torch.float32 else _COARSE_TOLERANCE

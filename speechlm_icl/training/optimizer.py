@@ -1,4 +1,4 @@
-"""The optimiser of meta-training: AdamW, with a rate for the projector and one for the language model."""
+"""The optimizer of meta-training: AdamW, with a rate for the projector and one for the language model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from speechlm_icl.training.options import IclTraining
 
 
 def check_optimizer(options: IclTraining) -> None:
-    """Raises UserError where the optimiser's library is not installed."""
+    """Raises UserError where the optimizer's library is not installed."""
     if options.optimizer == "adamw8bit":
         require("bitsandbytes", "quantized", "optimizer: adamw8bit")
 

@@ -15,17 +15,17 @@ class IclTraining:
     """How a speech language model is meta-trained.
 
     Args:
-        pairs: Enrolment pairs of a training sequence (N of the N + 1 clips).
+        pairs: Enrollment pairs of a training sequence (N of the N + 1 clips).
         uniform_pairs: Draw every sequence's number of pairs uniformly from 0 to `pairs`.
-        restricted: Share of the sequences whose enrolment has only some of the person's emotions.
-        missing: Share of the sequences whose enrolment has none of the last clip's emotions.
+        restricted: Share of the sequences whose enrollment has only some of the person's emotions.
+        missing: Share of the sequences whose enrollment has none of the last clip's emotions.
         permute_labels: Share of the sequences in which the emotions swap their words at random.
         loss: On the answer to every clip, each predicted from all pairs before it, or to the last clip, the
             query, alone.
         align_steps: Steps of a first stage, in which the projector alone learns to make clips look like the
             label words' own embeddings, without the language model; 0 for none.
         align_learning_rate: Rate of that stage's AdamW.
-        steps: Optimiser steps.
+        steps: Optimizer steps.
         sequences_per_step: Sequences a step, over all processes.
         accumulate: Parts into which a step's sequences are split, by length, to save memory.
         learning_rate: Peak rate of AdamW, after the warm-up; it then falls to zero along a cosine.

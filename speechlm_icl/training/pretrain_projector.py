@@ -2,7 +2,7 @@
 
 The language model's layers take no part, so that this costs next to nothing, while training the projector
 through the frozen model costs as much as training the adapter too; afterwards the model meets clips that
-point towards its own words.
+point toward its own words.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from perser.episodes.episode import Task, aggregated_targets
 from perser.episodes.sampling import evenly_spaced
 from perser.training.accelerator import cosine
 from perser.training.checkpoint import TrainingState, seed_step
-from perser.training.loop import Best
+from perser.training.loop import BestWeights
 from perser.training.nonfinite import Part
-from perser.training.run import Journal
+from perser.training.run import TrainingRun
 from speechlm_icl.model.speech_lm import SpeechLMForICL
 from speechlm_icl.projectors.base import clips_on, read_clips
 from speechlm_icl.training.options import IclTraining
@@ -46,7 +46,7 @@ def align(
     validation_tasks: Sequence[Task],
     store: FeatureStore,
     options: IclTraining,
-    journal: Journal,
+    training_run: TrainingRun,
 ) -> float:
     """Train the projector in place on the labels that all persons together give, and leave it as it did best
     on the validation persons' clips: a few hundred steps know the training clips by heart. Returns its loss
@@ -60,10 +60,10 @@ def align(
     )
     schedule = cosine(optimizer, options.align_steps, options.warmup)
     rng = np.random.default_rng((options.seed, options.align_steps))
-    best = Best()
+    best = BestWeights()
     state = TrainingState(model.projector, optimizer, schedule, best, {"sampler": rng})
     with (
-        journal.stage(STAGE, state, model.projector) as stage,
+        training_run.stage(STAGE, state, model.projector) as stage,
         progress(options.align_steps, "aligning the projector", stage.done) as bar,
     ):
         for step in range(stage.done + 1, options.align_steps + 1):

@@ -1,5 +1,5 @@
 """Meta-training sequences: a person's clips and answers in random order, every answer to be predicted from
-the pairs before it, so that one sequence teaches every number of enrolment pairs at once."""
+the pairs before it, so that one sequence teaches every number of enrollment pairs at once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from perser.episodes.episode import Task
-from perser.episodes.sampling import MODES, EnrolmentMode, draw_pairs
+from perser.episodes.sampling import MODES, EnrollmentMode, draw_pairs
 from perser.labels import Emotions, EmotionSet
 from speechlm_icl.prompt.prompt import Answer
 
@@ -30,10 +30,10 @@ class SequenceSampler:
     Args:
         tasks: Persons to draw from.
         emotions: Gives the class indices of the answers.
-        pairs: N: enrolment pairs before the last clip. Shorter sequences where a person has fewer.
+        pairs: N: enrollment pairs before the last clip. Shorter sequences where a person has fewer.
         uniform: Draw every sequence's number of pairs uniformly from 0 to N.
-        restricted: Share of the sequences whose enrolment has only some of the person's emotions.
-        missing: Share of the sequences whose enrolment has none of the last clip's emotions.
+        restricted: Share of the sequences whose enrollment has only some of the person's emotions.
+        missing: Share of the sequences whose enrollment has none of the last clip's emotions.
         permute_labels: Share of the sequences in which the emotions swap their words at random, so that only
             the pairs before it tell what a word means.
     """
@@ -85,10 +85,10 @@ class SequenceSampler:
 
 
 def _pairs_of(
-    task: Task, pairs: int, mode: EnrolmentMode, rng: np.random.Generator
+    task: Task, pairs: int, mode: EnrollmentMode, rng: np.random.Generator
 ) -> tuple[tuple[str, ...], tuple[Emotions, ...]]:
-    """The enrolment and, last, the query. Where a person has too few pairs for the mode the enrolment is
-    halved until it fits, and where no enrolment fits (they know one emotion) it is of mode `any`."""
+    """The enrollment and, last, the query. Where a person has too few pairs for the mode the enrollment is
+    halved until it fits, and where no enrollment fits (they know one emotion) it is of mode `any`."""
     enrolled = 0 if mode == "any" else pairs
     while enrolled:
         drawn = draw_pairs(task.emotions, enrolled, 1, mode, rng)

@@ -62,10 +62,10 @@ def test_another_persons_pairs_are_all_of_one_other_person_and_none_is_asked_abo
     both, toy_corpus, toy_episodes
 ):
     tasks = toy_episodes.tasks(toy_corpus, "test")
-    labelled = {task.person: set(zip(task.utterances, task.emotions, strict=True)) for task in tasks}
+    labeled = {task.person: set(zip(task.utterances, task.emotions, strict=True)) for task in tasks}
     for before, after in both("another person's"):
         given = set(pairs(after.support))
-        assert any(given <= theirs for person, theirs in labelled.items() if person != before.person)
+        assert any(given <= theirs for person, theirs in labeled.items() if person != before.person)
         assert not set(after.support.utterances) & set(before.query_utterances)
 
 
@@ -85,7 +85,7 @@ def test_orders_keep_the_pairs_and_differ(both):
 
 class Parrot(Personalizer):
     """Answers with the labels of the true pairs of the person, as far as the support has them: a model that
-    reads its enrolment, whatever its order."""
+    reads its enrollment, whatever its order."""
 
     route: ClassVar[str] = "speech-lm"
 
@@ -127,7 +127,7 @@ def results(toy_corpus, toy_episodes, toy_episodes_path, tmp_path, monkeypatch):
     ).read_text()
 
 
-def test_one_who_reads_gains_with_the_true_enrolment_alone_in_any_order(results):
+def test_one_who_reads_gains_with_the_true_enrollment_alone_in_any_order(results):
     found, page = results
     score = {row["condition"]: row["metrics"]["maF1"]["mean"] for row in found["rows"]}
     assert list(score) == ["none", "true", "shuffled labels", "another person's", "order 1", "order 2"]

@@ -100,7 +100,7 @@ def test_table_1(config, encoder, root, tmp_path):
 
 def test_table_2(root, tmp_path):
     """Two of its rows, beside all four parts."""
-    variants = {
+    ablations = {
         "none": {"init": "encoder", "csmt": False, "lslr": {"granularity": "off"}},
         "ini-csmt": {"lslr": {"granularity": "off"}},
     }
@@ -110,7 +110,7 @@ def test_table_2(root, tmp_path):
         "tiny-wavlm",
         root,
         tmp_path,
-        variants=json.dumps(variants),
+        ablations=json.dumps(ablations),
         **{"bench.methods": methods},
     )
     assert [row["method"] for row in results["rows"]] == [

@@ -25,13 +25,13 @@ class BaseRates:
         self.emotions = emotions
         self.supports = []
 
-    def hear(self, clips):
+    def encode_clips(self, clips):
         return clips
 
-    def represent(self, heard, names):
+    def embed_clips(self, heard, names):
         return np.array([[len(heard.waveform(one)), heard.waveform(one).std()] for one in names])
 
-    def enrol(self, heard, support):
+    def enroll(self, heard, support):
         self.supports.append(support)
         assert set(support.utterances) <= set(heard.utterance_ids)
         return self.rates(support)
@@ -68,7 +68,7 @@ def model(toy_corpus, monkeypatch):
     return made
 
 
-def test_both_choices_are_made_from_what_the_person_labelled_without_the_queries(
+def test_both_choices_are_made_from_what_the_person_labeled_without_the_queries(
     run, model, toy_corpus, toy_episodes, tmp_path, capsys
 ):
     suggestion(run, n=3, pool=9, draws=2, out=tmp_path / "found.json")

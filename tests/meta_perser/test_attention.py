@@ -42,7 +42,7 @@ class FusedCalls(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def recogniser(name, attention="eager"):
+def recognizer(name, attention="eager"):
     torch.manual_seed(0)
     encoder = SpeechEncoder.from_name(name, attention=attention)
     return EmotionRecognizer(encoder, EmotionSet(("a", "b", "c")), f"top_layers:{LAYERS}", 8).double()
@@ -77,7 +77,7 @@ def eager_alone(patch):
 def test_second_order_never_meets_a_fused_kernel(name, memory, own_query, monkeypatch):
     """Not even on an encoder that was asked for fused attention. A fused kernel there raises; and the outer
     gradients are those of explicit attention throughout."""
-    model = recogniser(name, attention="sdpa")
+    model = recognizer(name, attention="sdpa")
     plan = InnerPlan((False, True, True), (0.0, 0.3, 0.2))
     sets = [examples(model, seed) for seed in ((1, 2) if own_query else (1,))]
     found = outer_gradients(model, plan, memory, sets)
@@ -93,7 +93,7 @@ def test_second_order_never_meets_a_fused_kernel(name, memory, own_query, monkey
 @pytest.mark.parametrize("memory", MEMORIES)
 def test_a_fused_kernel_in_second_order_would_raise(memory, monkeypatch):
     """So the test above sees what it is to see."""
-    model = recogniser("tiny-wav2vec2")
+    model = recognizer("tiny-wav2vec2")
     own = meta_learner.loss_on
     monkeypatch.setattr(meta_learner, "loss_on", lambda *given, **_: own(*given, attention="sdpa"))
     with pytest.raises(RuntimeError, match=r"derivative for .*scaled_dot_product.* is not implemented"):
@@ -110,7 +110,7 @@ def test_a_fused_kernel_in_second_order_would_raise(memory, monkeypatch):
     ],
 )
 def test_what_is_differentiated_once_goes_by_fused_kernels(memory, orders, forwards):
-    model = recogniser("tiny-whisper")
+    model = recognizer("tiny-whisper")
     support = examples(model)
     runs = LAYERS * len(support[0].buckets)
     with FusedCalls() as fused:
@@ -121,7 +121,7 @@ def test_what_is_differentiated_once_goes_by_fused_kernels(memory, orders, forwa
 
 @pytest.mark.parametrize("name", SWITCHABLE)
 def test_adaptation_by_fused_kernels_gives_the_same_weights(name, monkeypatch):
-    model = recogniser(name)
+    model = recognizer(name)
     batch, targets = examples(model)
     rates = ConstantRate(list(model.moving_parameters()), 0.05)
     with FusedCalls() as fused:

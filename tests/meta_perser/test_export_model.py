@@ -1,4 +1,4 @@
-"""What `perser export` makes of a recogniser, and the recogniser in transformers' own form."""
+"""What `perser export` makes of a recognizer, and the recognizer in transformers' own form."""
 
 from __future__ import annotations
 
@@ -140,6 +140,6 @@ def test_its_cards_code_runs(trained, write_example_clips, run_card, tmp_path, m
     export(trained.models / "meta-perser", tmp_path / "mine")
     monkeypatch.chdir(tmp_path / "mine")
     write_example_clips()
-    personalise, transformers = run_card(Path("README.md"))
-    assert set(personalise["prediction"].probabilities) == set(trained.emotions.names)
+    personalize, transformers = run_card(Path("README.md"))
+    assert set(personalize["prediction"].probabilities) == set(trained.emotions.names)
     assert transformers["logits"].shape == (1, 4)

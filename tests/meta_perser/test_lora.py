@@ -16,7 +16,7 @@ from perser.encoders.encoder import SpeechEncoder
 from perser.losses import class_balanced_cross_entropy
 
 
-def recogniser(encoder, corpus, scope="lora:2"):
+def recognizer(encoder, corpus, scope="lora:2"):
     torch.manual_seed(0)
     model = EmotionRecognizer(SpeechEncoder.from_name(encoder), corpus.emotions, scope, head_size=8)
     for name, one in model.moving_parameters().items():
@@ -27,10 +27,10 @@ def recogniser(encoder, corpus, scope="lora:2"):
 
 @pytest.mark.parametrize("encoder", ["tiny-wav2vec2", "tiny-whisper", "tiny-wavlm"])
 def test_second_order_gradients_agree_with_finite_differences(encoder, toy_corpus, tmp_path):
-    model = recogniser(encoder, toy_corpus)
+    model = recognizer(encoder, toy_corpus)
     chosen = toy_corpus.recordings.utterance_ids[:3]
     model.double()
-    source = ClipSource(toy_corpus.recordings, recogniser(encoder, toy_corpus), tmp_path)
+    source = ClipSource(toy_corpus.recordings, recognizer(encoder, toy_corpus), tmp_path)
     batch = as_double(source.batch(chosen))
     targets = torch.eye(4, dtype=torch.float64)[:3]
     weights = {name: one.detach().requires_grad_() for name, one in model.moving_parameters().items()}
@@ -72,7 +72,7 @@ def as_double(batch):
 
 @pytest.mark.parametrize("encoder", ["tiny-hubert", "tiny-whisper"])
 def test_adapters_are_saved_apart_from_the_encoder(encoder, toy_corpus, tmp_path):
-    model = recogniser(encoder, toy_corpus)
+    model = recognizer(encoder, toy_corpus)
     model.save_pretrained(tmp_path / "model")
     loaded = EmotionRecognizer.from_pretrained(tmp_path / "model")
     assert list(loaded.moving_parameters()) == list(model.moving_parameters())
@@ -85,7 +85,7 @@ def test_adapters_are_saved_apart_from_the_encoder(encoder, toy_corpus, tmp_path
 
 
 def test_only_adapters_and_head_move(toy_corpus):
-    model = recogniser("tiny-wav2vec2", toy_corpus)
+    model = recognizer("tiny-wav2vec2", toy_corpus)
     head = {
         "layer_logits",
         *(f"{one}.{kind}" for one in ("projector", "classifier") for kind in ("weight", "bias")),
@@ -93,4 +93,4 @@ def test_only_adapters_and_head_move(toy_corpus):
     moving = set(model.moving_parameters())
     assert head < moving
     assert all(".lora_" in name for name in moving - head)
-    assert model.fingerprint() != recogniser("tiny-wav2vec2", toy_corpus, "lora:3").fingerprint()
+    assert model.fingerprint() != recognizer("tiny-wav2vec2", toy_corpus, "lora:3").fingerprint()

@@ -56,7 +56,7 @@ def test_ssl_e_learned_to_hear(trained, toy_episodes, toy_corpus):
     assert score > 0.6
 
 
-def test_personalising_moves_towards_the_person(trained, toy_episodes):
+def test_personalizing_moves_toward_the_person(trained, toy_episodes):
     """On the support itself, adapted weights must fit better than unadapted ones."""
     support = toy_episodes.episodes[0].support
     targets = trained.emotions.distribution(support.emotions)

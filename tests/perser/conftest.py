@@ -37,16 +37,16 @@ class FakeModel:
     def fingerprint(self) -> str:
         return self.content
 
-    def hear(self, clips: Waveforms) -> dict[str, float]:
+    def encode_clips(self, clips: Waveforms) -> dict[str, float]:
         self.heard.append(len(clips.utterance_ids))
         if long := [one for one in clips.utterance_ids if clips.duration(one) > LONGEST]:
             raise UserError(f"'{long[0]}' is too long")
         return {one: float(clips.waveform(one).mean()) for one in clips.utterance_ids}
 
-    def represent(self, heard: dict[str, float], names: Sequence[str]) -> np.ndarray:
+    def embed_clips(self, heard: dict[str, float], names: Sequence[str]) -> np.ndarray:
         return np.array([[heard[name]] for name in names], dtype=np.float32)
 
-    def enrol(self, heard: dict[str, float], support: Support) -> dict[str, Tensor]:
+    def enroll(self, heard: dict[str, float], support: Support) -> dict[str, Tensor]:
         return {"bias": torch.as_tensor(self.emotions.distribution(support.emotions).mean(axis=0))}
 
     def predictor(self, tensors: Mapping[str, Tensor], labels: Sequence[Emotions]) -> FakePredictor:

@@ -36,7 +36,7 @@ def test_weights_are_the_formula_of_cui_et_al(counts, more):
     assert class_balanced_weights(counts, num_samples).tolist() == pytest.approx(expected, rel=1e-4)
 
 
-def test_weights_sum_to_the_number_of_classes_and_favour_the_rare():
+def test_weights_sum_to_the_number_of_classes_and_favor_the_rare():
     weights = class_balanced_weights([2440, 2158, 120, 70], 10_039)
     assert float(weights.sum()) == pytest.approx(4)
     assert weights.tolist() == sorted(weights.tolist())

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, f1_score, hamming_loss
 
-from perser.metrics import PersonalisedSER, expected_calibration_error, score_episode
+from perser.metrics import PersonalizedSER, expected_calibration_error, score_episode
 
 IEMOCAP_RATES = np.array([0.243, 0.215, 0.143, 0.136, 0.118, 0.103, 0.023, 0.012, 0.007])
 LABELS_A_RESPONSE = 1.03
@@ -97,7 +97,7 @@ def test_single_label_scores_need_single_labels():
 @given(episodes())
 def test_the_evaluate_metric_agrees_in_one_call_and_in_batches(episode):
     probabilities, targets = episode
-    metric = PersonalisedSER(keep_in_memory=True)
+    metric = PersonalizedSER(keep_in_memory=True)
     assert metric.compute(predictions=probabilities, references=targets) == score_episode(*episode)
     for row in range(len(targets)):
         metric.add_batch(predictions=probabilities[row : row + 1], references=targets[row : row + 1])
@@ -147,7 +147,7 @@ def test_ece_equals_a_loop_over_bins(episode, num_bins):
     assert expected_calibration_error(probabilities, labels, num_bins) == pytest.approx(expected)
 
 
-def test_calibration_tells_an_honest_recogniser_from_an_overconfident_one():
+def test_calibration_tells_an_honest_recognizer_from_an_overconfident_one():
     rng = np.random.default_rng(0)
     honest = softmax(2 * rng.normal(size=(4000, 4)))
     targets = np.stack([rng.multinomial(1, row / row.sum()) for row in honest.astype(np.float64)])

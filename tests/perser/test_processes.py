@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perser.distributed import _dealt, gathered, own_part, own_share, processes
+from perser.distributed import _dealt, gather_in_order, own_items, own_share_of_batch, processes
 from perser.errors import UserError
 
 
@@ -57,8 +57,8 @@ def test_three_processes_share_a_list_without_overlap(count, monkeypatch):
     for index in range(3):
         state = SimpleNamespace(process_index=index, num_processes=3)
         monkeypatch.setattr("perser.distributed.processes", lambda state=state: state)
-        parts.append(own_part(items))
-        shares.append(own_share(items, cost=lambda one: 0))
+        parts.append(own_items(items))
+        shares.append(own_share_of_batch(items, cost=lambda one: 0))
     assert sorted(one for part in parts for one in part) == items
     assert all(own for own, _ in shares), "a process without work would be waited for"
     assert [factor for _, factor in shares] == [3.0 if index < count else 0.0 for index in range(3)]
@@ -68,7 +68,7 @@ def test_three_processes_share_a_list_without_overlap(count, monkeypatch):
         into[:] = parts
 
     monkeypatch.setattr("torch.distributed.all_gather_object", all_gather)
-    assert gathered(own_part(items)) == items
+    assert gather_in_order(own_items(items)) == items
 
 
 @given(st.lists(st.integers(0, 1000), max_size=20), st.integers(1, 5))

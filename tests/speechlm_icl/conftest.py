@@ -45,14 +45,14 @@ def emotions() -> EmotionSet:
 def store() -> FakeStore:
     """60 utterances u0 ... u59, utterance i standing for class i modulo 3."""
     generator = torch.Generator().manual_seed(0)
-    centres = torch.randn(3, LAYERS, SIZE, generator=generator)
+    centers = torch.randn(3, LAYERS, SIZE, generator=generator)
     noise = 0.3 * torch.randn(60, LAYERS, SIZE, generator=generator)
-    return FakeStore({f"u{i}": centres[i % 3] + noise[i] for i in range(60)})
+    return FakeStore({f"u{i}": centers[i % 3] + noise[i] for i in range(60)})
 
 
 @pytest.fixture
 def tasks() -> list[Task]:
-    """12 persons: all hear classes 0 and 1 alike, but what they call class 2 only their enrolment tells."""
+    """12 persons: all hear classes 0 and 1 alike, but what they call class 2 only their enrollment tells."""
     tasks = []
     for person in range(12):
         words = [EMOTIONS.names[0], EMOTIONS.names[1], EMOTIONS.names[person % 3]]

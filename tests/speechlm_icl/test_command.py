@@ -42,7 +42,7 @@ def context(run, toy_corpus):
     return RouteContext(toy_corpus.emotions, toy_corpus.recordings, run / "models", run / "cache")
 
 
-def test_the_route_personalises_with_the_model_that_the_command_wrote(context, toy_episodes):
+def test_the_route_personalizes_with_the_model_that_the_command_wrote(context, toy_episodes):
     episode = toy_episodes.episodes[0]
     predictions = {
         pairs: speech_lm(context, pairs).personalize(episode.support).predict_proba(episode.query_utterances)

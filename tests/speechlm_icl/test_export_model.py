@@ -185,6 +185,6 @@ def test_the_auto_classes_load_it_and_its_cards_code_runs(
     torch.testing.assert_close(*logits)
     monkeypatch.chdir(tmp_path / "mine")
     write_example_clips()
-    personalise, transformers = run_card(Path("README.md"))
-    assert set(personalise["prediction"].probabilities) == {"angry", "happy", "sad"}
+    personalize, transformers = run_card(Path("README.md"))
+    assert set(personalize["prediction"].probabilities) == {"angry", "happy", "sad"}
     assert transformers["answer"].shape[0] == 1

@@ -43,7 +43,7 @@ def test_the_prompt_of_text_is_the_models_own_prompt(hearing, processor):
         audio=clips,
         return_tensors="pt",
     )
-    features = hearing.hear(inputs.input_values, inputs.audio_mask)
+    features = hearing.encode_clips(inputs.input_values, inputs.audio_mask)
     batch = hearing.batch([hearing.prompt.encode([[1], [2]])], features)
     hidden = hearing.language_model.hidden(
         hearing.embed(batch, features), batch.attention_mask, batch.position_ids

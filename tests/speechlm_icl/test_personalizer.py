@@ -30,9 +30,9 @@ def test_only_the_first_pairs_are_read(model, store):
 
 
 def test_a_support_with_too_few_pairs_is_refused(model, store):
-    with pytest.raises(UserError, match="4 enrolment pairs"):
+    with pytest.raises(UserError, match="4 enrollment pairs"):
         SpeechLMPersonalizer(model, store, 4).personalize(SUPPORT)
-    with pytest.raises(UserError, match="-1 enrolment pairs"):
+    with pytest.raises(UserError, match="-1 enrollment pairs"):
         SpeechLMPersonalizer(model, store, -1)
 
 
@@ -65,7 +65,7 @@ def test_several_orders_are_averaged(model, store):
     np.testing.assert_allclose(together.predict_proba(QUERIES), np.mean(alone, axis=0), atol=1e-6)
 
 
-def test_calibration_divides_by_the_bias_of_the_same_enrolment(model, store):
+def test_calibration_divides_by_the_bias_of_the_same_enrollment(model, store):
     plain = SpeechLMPersonalizer(model, store).personalize(SUPPORT).predict_proba(QUERIES)
     method = SpeechLMPersonalizer(model, store, options=ReadingOptions(calibrated=True))
     calibrated = method.personalize(SUPPORT).predict_proba(QUERIES)
@@ -87,7 +87,7 @@ def test_the_chosen_pairs_are_read_in_the_supports_order(model, store):
     assert places == sorted(places)
     assert set(chosen.emotions) == {("angry",), ("happy",), ("sad",)}
     assert len(method.personalize(support).predict_proba(QUERIES)) == 4
-    assert method.personalize(support).enrolments[0].length < len(model.prompt.encode([[0]] * 4).token_ids)
+    assert method.personalize(support).enrollments[0].length < len(model.prompt.encode([[0]] * 4).token_ids)
     with pytest.raises(UserError, match="support has 2"):
         method.personalize(support.first(2))
     with pytest.raises(UserError, match="how many pairs"):

@@ -38,8 +38,8 @@ def accuracy(model, tasks, store, pairs: int) -> float:
     return float(torch.stack(right).mean())
 
 
-def test_it_learns_to_read_the_enrolment_of_people_it_has_not_met(build, tasks, store):
-    """What a person calls every third clip can only be guessed without enrolment: .78 at best."""
+def test_it_learns_to_read_the_enrollment_of_people_it_has_not_met(build, tasks, store):
+    """What a person calls every third clip can only be guessed without enrollment: .78 at best."""
     model = build(dropout=0.0, feature_noise=0.0)
     options = {"pairs": 12, "steps": 60, "sequences_per_step": 12, "validate_every": 20}
     history = train(model, tasks, store, learning_rate=2e-3, validation_sequences=12, **options)
@@ -196,7 +196,7 @@ def test_every_process_needs_a_sequence_for_each_of_its_parts():
         ({}, {"base_weights": "4bit"}, r"lora\.base_weights: 4bit"),
     ],
 )
-def test_what_is_quantised_is_not_shared_out(options, lora, key):
+def test_what_is_quantized_is_not_shared_out(options, lora, key):
     check_can_be_shared(IclTraining(), LoraOptions(base_weights="bfloat16"))
     with pytest.raises(UserError, match=rf"^{key} cannot lie in shares: .*ddp\.yaml"):
         check_can_be_shared(IclTraining(**options), LoraOptions(**lora))

@@ -1,4 +1,4 @@
-"""Projectors whose clips take as many places as they are long: training, enrolment and scores."""
+"""Projectors whose clips take as many places as they are long: training, enrollment and scores."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from perser.training.accelerator import start
 from speechlm_icl.personalizer import SpeechLMPersonalizer
 from speechlm_icl.projectors.base import clips_on, read_clips
 from speechlm_icl.prompt.prompt import TEXT
-from speechlm_icl.scoring.scoring import label_log_probabilities, read_enrolment, score_queries
+from speechlm_icl.scoring.scoring import cache_enrollment, label_log_probabilities, score_queries
 from speechlm_icl.train import AnswerLosses, IclTraining, _gradients, meta_train, read, validate
 from speechlm_icl.training.sequences import PairSequence, SequenceSampler
 
@@ -67,9 +67,9 @@ def test_scores_equal_those_of_every_prompt_on_its_own(model, windows, pairs):
 
 
 def test_company_of_the_queries_does_not_matter(model, windows):
-    enrolment = read_enrolment(model, read_clips(windows, SUPPORT), ANSWERS)
-    together = score_queries(model, enrolment, read_clips(windows, QUERIES))
-    alone = [score_queries(model, enrolment, read_clips(windows, [query])) for query in QUERIES]
+    enrollment = cache_enrollment(model, read_clips(windows, SUPPORT), ANSWERS)
+    together = score_queries(model, enrollment, read_clips(windows, QUERIES))
+    alone = [score_queries(model, enrollment, read_clips(windows, [query])) for query in QUERIES]
     assert_close(together, torch.cat(alone), atol=1e-5, rtol=1e-5)
 
 

@@ -25,7 +25,7 @@ RATE = 0.01
 
 @dataclass(frozen=True)
 class Case:
-    """A recogniser and one person's support: waveforms (num_samples,) and target distributions
+    """A recognizer and one person's support: waveforms (num_samples,) and target distributions
     (K, num_emotions), on the model's device."""
 
     model: EmotionRecognizer

@@ -1,4 +1,4 @@
-"""Meta-PerSER's own step and adaptation, through the code that trains and personalises."""
+"""Meta-PerSER's own step and adaptation, through the code that trains and personalizes."""
 
 from __future__ import annotations
 

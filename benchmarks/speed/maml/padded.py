@@ -1,4 +1,4 @@
-"""The recogniser as one writes it on transformers: a padded batch of waveforms through the whole model."""
+"""The recognizer as one writes it on transformers: a padded batch of waveforms through the whole model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PaddedBatch = tuple[Tensor, Tensor]
 
 
 class PaddedRecognizer(nn.Module):
-    """The same parameters under the same names as the recogniser's; the layer sum and the mean over time as
+    """The same parameters under the same names as the recognizer's; the layer sum and the mean over time as
     s3prl has them."""
 
     def __init__(self, model: EmotionRecognizer) -> None:
@@ -67,7 +67,7 @@ def padded_batch(case: Case) -> PaddedBatch:
 @contextmanager
 def encoded_alone(model: EmotionRecognizer | PaddedRecognizer, lengths: Sequence[int]) -> Iterator[None]:
     """Within it, the front-end reads each clip of the batch without its padding, which the group norm of
-    the base models would mix in: so the outputs are exactly the recogniser's. `lengths`: in samples."""
+    the base models would mix in: so the outputs are exactly the recognizer's. `lengths`: in samples."""
     network = model.encoder.model
     front_end = network.feature_extractor
     network.feature_extractor = _ClipByClip(front_end, lengths)

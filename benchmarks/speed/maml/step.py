@@ -51,19 +51,19 @@ def compare_steps(case: Case, steps: int, rounds: int) -> Timing:
         rounds = [step + share * once for step, once in zip(taken["ours"], taken["encoding"], strict=True)]
         return Row(who, rounds, own_count + round(share * encoding))
 
-    amortised = with_encoding("ours, encoded once a training", encodings_a_draw())
+    amortized = with_encoding("ours, encoded once a training", encodings_a_draw())
     rows = [Row(name, taken[name], count) for name in ("higher", "plain MAML")]
     ratios = {
-        key: row.seconds / amortised.seconds
+        key: row.seconds / amortized.seconds
         for key, row in zip(("step_vs_higher", "step_vs_plain_maml"), rows, strict=True)
     }
     rows += [
         with_encoding("ours, encoding left out", 0.0),
-        amortised,
+        amortized,
         with_encoding("ours, encoded at every step", 1.0),
     ]
     title = f"second-order step, S = {steps}, K = {len(case.waveforms)}, {case.precision}"
-    return Timing(title, rows, amortised, taken["encoding"], ratios, agreement)
+    return Timing(title, rows, amortized, taken["encoding"], ratios, agreement)
 
 
 def _agreement(

@@ -1,4 +1,4 @@
-"""One person's queries answered: ours reads the enrolment once, theirs the full prompt every time."""
+"""One person's queries answered: ours reads the enrollment once, theirs the full prompt every time."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ NATS = {"float32": 1e-4, "bf16": 0.1}
 
 
 def ours(case: PromptCase) -> Tensor:
-    """Log-probabilities (Q, C), reading the enrolment included."""
-    return label_log_probabilities(case.model, case.enrolment, case.answers, case.queries)
+    """Log-probabilities (Q, C), reading the enrollment included."""
+    return label_log_probabilities(case.model, case.enrollment, case.answers, case.queries)
 
 
 def compare_answers(case: PromptCase, preset: PromptPreset) -> Timing:
@@ -44,7 +44,7 @@ def compare_answers(case: PromptCase, preset: PromptPreset) -> Timing:
     share = queries / len(timed)
     rows = [Row(who, [part * share for part in taken[who]], counts[who] * queries) for who in runs]
     own = Row(OURS, taken[OURS], own_count)
-    lengths = f"{len(case.prefix)} positions of enrolment, {preset.tokens_per_clip} a clip"
+    lengths = f"{len(case.prefix)} positions of enrollment, {preset.tokens_per_clip} a clip"
     title = f"answers to Q = {queries} queries, K = {preset.pairs} ({lengths}), {case.precision}"
     notes = [_speed_note(row, case, queries) for row in (*rows, own)]
     if len(timed) < queries:

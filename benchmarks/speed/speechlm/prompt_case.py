@@ -1,4 +1,4 @@
-"""What every contender is given to answer with a speech LM: one model, one person's enrolment, queries."""
+"""What every contender is given to answer with a speech LM: one model, one person's enrollment, queries."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from speechlm_icl.model.language_model import LoraOptions
 from speechlm_icl.model.speech_lm import SpeechLMForICL, new_model
 from speechlm_icl.projectors.base import ProjectorOptions
 from speechlm_icl.prompt.prompt import PromptOptions, word_tokenizer
-from speechlm_icl.scoring.prefix_cache import embed_enrolment
+from speechlm_icl.scoring.prefix_cache import embed_enrollment
 
 FEATURE_SHAPE = (7, 512)
 """Pooled features (L+1, D) of Whisper base's encoder."""
@@ -42,10 +42,10 @@ PROMPT = PromptOptions(
 @dataclass(frozen=True)
 class PromptCase:
     """A speech LM (a random Llama with a LoRA adapter, in evaluation mode) and, on its device, the features
-    of one person's enrolment clips (K, L+1, D) with their answers, and of the queries (Q, L+1, D)."""
+    of one person's enrollment clips (K, L+1, D) with their answers, and of the queries (Q, L+1, D)."""
 
     model: SpeechLMForICL
-    enrolment: Tensor
+    enrollment: Tensor
     answers: list[list[int]]
     queries: Tensor
     precision: Precision
@@ -58,7 +58,7 @@ class PromptCase:
     def prefix(self) -> Tensor:
         """Embeddings (num_positions, H) of the instruction and the pairs, for who reads them every time."""
         with torch.inference_mode():
-            return embed_enrolment(self.model, self.enrolment, self.answers)
+            return embed_enrollment(self.model, self.enrollment, self.answers)
 
     @cached_property
     def frames(self) -> list[Tensor]:
@@ -86,11 +86,11 @@ def make_prompt_case(
             prompt=PROMPT,
             projector=ProjectorOptions(tokens_per_clip=preset.tokens_per_clip),
         ).eval()
-        enrolment, queries = (torch.randn(n, *FEATURE_SHAPE) for n in (preset.pairs, preset.queries))
+        enrollment, queries = (torch.randn(n, *FEATURE_SHAPE) for n in (preset.pairs, preset.queries))
         answers = [[place % len(emotions)] for place in range(preset.pairs)]
         if precision == "bf16":
             model.language_model.to(torch.bfloat16)
-        yield PromptCase(model.to(device), enrolment.to(device), answers, queries.to(device), precision)
+        yield PromptCase(model.to(device), enrollment.to(device), answers, queries.to(device), precision)
 
 
 def _write_language_model(preset: PromptPreset, emotions: EmotionSet, folder: Path) -> None:

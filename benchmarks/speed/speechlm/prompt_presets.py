@@ -32,7 +32,7 @@ class PromptPreset:
 
     Args:
         language_model: shapes of a Llama with tied embeddings.
-        pairs: K, enrolment pairs in the prompt; N of a training sequence.
+        pairs: K, enrollment pairs in the prompt; N of a training sequence.
         queries: Q.
         timed_queries: how many of those the contenders with the full prompt answer; seconds are of all, in
             proportion: each query is the same work.

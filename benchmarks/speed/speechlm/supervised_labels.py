@@ -47,7 +47,7 @@ def sequences(case: PromptCase, preset: PromptPreset, first_target: int = 0) -> 
 
 
 def step(case: PromptCase, batch: PromptBatch, features: Tensor) -> None:
-    """Loss and gradients; the optimiser's share is the same for both."""
+    """Loss and gradients; the optimizer's share is the same for both."""
     case.model.zero_grad()
     loss = case.model.losses(batch, features)
     (loss.sum() / (loss != 0).sum()).backward()

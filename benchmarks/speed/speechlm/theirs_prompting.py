@@ -1,4 +1,4 @@
-"""What one does with a speech LM on transformers that keeps no enrolment: the full prompt every time."""
+"""What one does with a speech LM on transformers that keeps no enrollment: the full prompt every time."""
 
 from __future__ import annotations
 

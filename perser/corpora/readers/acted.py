@@ -21,7 +21,7 @@ SONG = "02"
 RAVDESS = About(
     what="acted English, 24 actors, 8 emotions; the one label is what the actor meant",
     source="https://zenodo.org/records/1188976",
-    licence="CC-BY-NC-SA-4.0",
+    license="CC-BY-NC-SA-4.0",
     axes=("speaker",),
     how_to_get="download Audio_Speech_Actors_01-24.zip; --root is the folder with Actor_01/",
 )
@@ -50,7 +50,7 @@ EMODB_CLIP = re.compile(
 EMODB = About(
     what="acted German, 10 actors, 7 emotions; the one label is what the actor meant",
     source="http://emodb.bilderbar.info",
-    licence="see its site; cite the authors",
+    license="see its site; cite the authors",
     axes=("speaker",),
     how_to_get="download it from its site; --root is the folder with wav/",
 )

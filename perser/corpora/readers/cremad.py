@@ -66,7 +66,7 @@ ABOUT = About(
     what="acted English, 91 actors, 6 emotions; 2,443 crowd listeners who heard the voice alone, about 30 "
     "clips each",
     source="https://github.com/CheyneyComputerScience/CREMA-D",
-    licence="ODbL-1.0",
+    license="ODbL-1.0",
     axes=("listener", "speaker"),
     how_to_get="git lfs clone it; --root is the clone",
 )

@@ -4,7 +4,7 @@
     crowd_train/wavs/<hash_id>.wav
     crowd_test/, podcast_train/, podcast_test/     likewise, each present or not
 
-The archives may be unpacked to one folder, or to `crowd/` and `podcast/` in it. For licence reasons the
+The archives may be unpacked to one folder, or to `crowd/` and `podcast/` in it. For license reasons the
 podcasts' recordings are not published: a part without `wavs/` is left out by name. That `source_id` is the
 speaker is how the corpus's users read it; its authors do not say.
 """
@@ -48,7 +48,7 @@ ABOUT = About(
     what="Russian, about 2,000 speakers to a voice assistant and podcasts, 4 emotions; crowd annotators' own "
     "labels",
     source="https://github.com/salute-developers/golos/tree/master/dusha",
-    licence="Dusha's own public licence (see its site)",
+    license="Dusha's own public license (see its site)",
     axes=("listener", "speaker"),
     how_to_get="download crowd.tar (28 GB); --root is the folder with crowd_train/",
 )

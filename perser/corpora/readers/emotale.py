@@ -1,4 +1,4 @@
-"""EmoTale (Hjuler et al. 2025): Danish and English sentences acted in five emotions, each labelled by the
+"""EmoTale (Hjuler et al. 2025): Danish and English sentences acted in five emotions, each labeled by the
 same listeners.
 
     annotations.csv     file, a1_A, a1_V, a1_D, a1_cat, a2_..., a3_..., gt_emotion: one row a clip
@@ -53,9 +53,9 @@ ANNOTATIONS = "annotations.csv"
 ACTED = "gt_emotion"
 
 ABOUT = About(
-    what="acted Danish and English, 18 speakers, 5 emotions; three listeners who labelled every clip",
+    what="acted Danish and English, 18 speakers, 5 emotions; three listeners who labeled every clip",
     source="https://github.com/snehadas/EmoTale",
-    licence="see EmoTale_datasheet.pdf there",
+    license="see EmoTale_datasheet.pdf there",
     axes=("listener", "speaker"),
     how_to_get="get the recordings as its page says; --root is the folder with annotations.csv and them",
 )

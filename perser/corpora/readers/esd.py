@@ -29,9 +29,9 @@ LAST_MANDARIN = "0010"
 ABOUT = About(
     what="acted Mandarin and English, 10 speakers each, 5 emotions; the one label is what was meant",
     source="https://github.com/HLTSingapore/Emotional-Speech-Data",
-    licence="ESD's own (research)",
+    license="ESD's own (research)",
     axes=("speaker",),
-    how_to_get="send in its licence, download it there; --root is the folder with 0001/ to 0020/",
+    how_to_get="send in its license, download it there; --root is the folder with 0001/ to 0020/",
 )
 
 

@@ -25,7 +25,7 @@ from perser.corpora.listing import (
     Utterance,
     described,
 )
-from perser.errors import UserError, unless_damaged
+from perser.errors import UserError, explain_damage
 from perser.labels import Emotions, parse_emotions
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ HUB = "https://huggingface.co/datasets"
 ABOUT = About(
     what="a dataset of the Hugging Face Hub, or a local folder of that kind, whose columns you name",
     source=HUB,
-    licence="see the dataset's card",
+    license="see the dataset's card",
     axes=("listener", "speaker"),
     how_to_get="give --dataset.name, --dataset.audio, --dataset.emotions, and --dataset.listener and "
     "--dataset.speaker where there are such columns; it is downloaded",
@@ -65,12 +65,12 @@ def huggingface(
             Without it, the class labels' own order, or the words found, sorted.
     """
     table = _load(dataset)
-    about = replace(ABOUT, source=_source(dataset), licence=table.info.license or ABOUT.licence)
+    about = replace(ABOUT, source=_source(dataset), license=table.info.license or ABOUT.license)
     listing = about.listing(Path(dataset.name).name, (), audio_out)
     words, known = _reader_of_words(table, dataset.emotions)
     recordings = _Recordings(audio_out, dataset, listing)
     heard: list[tuple[str, str, Emotions]] = []
-    with unless_damaged(f"--dataset.name {dataset.name}", "get it again"):  # rows are read when they are met
+    with explain_damage(f"--dataset.name {dataset.name}", "get it again"):  # rows are read when they are met
         for number, row in enumerate(table):
             try:
                 utterance = recordings.add(number, row)
@@ -174,7 +174,7 @@ def _load(dataset: HuggingFaceDataset) -> Dataset:
                 f"{', '.join(table.column_names)}"
             )
     table = table.select_columns(sorted(set(columns.values())))  # no other recording or picture is decoded
-    with unless_damaged(f"--dataset.name {dataset.name}", "get it again"):
+    with explain_damage(f"--dataset.name {dataset.name}", "get it again"):
         table.data.table.validate(full=True)  # without, damage lets Arrow read beyond its memory
     if isinstance(table.features[dataset.audio], datasets.Audio):
         table = table.cast_column(dataset.audio, datasets.Audio(decode=False))
@@ -214,7 +214,7 @@ def _chosen(emotions: str | None, found: Emotions) -> Emotions:
     chosen = parse_emotions(emotions) if emotions else found
     strange = [word for word in chosen if word not in found]
     if strange:
-        raise UserError(f"--emotions: nothing is labelled '{strange[0]}', only {', '.join(found)}")
+        raise UserError(f"--emotions: nothing is labeled '{strange[0]}', only {', '.join(found)}")
     return chosen
 
 

@@ -1,4 +1,4 @@
-"""IEMOCAP (Busso et al. 2008), keeping who labelled what: the evaluators E1, E2, ... and the actors'
+"""IEMOCAP (Busso et al. 2008), keeping who labeled what: the evaluators E1, E2, ... and the actors'
 reports on themselves.
 
     Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav
@@ -48,7 +48,7 @@ ABOUT = About(
     what="English dialogues of 10 actors, 9 emotions, several at once; evaluators' own labels and the actors "
     "on themselves",
     source="https://sail.usc.edu/iemocap",
-    licence="IEMOCAP release form (research, on request)",
+    license="IEMOCAP release form (research, on request)",
     axes=("listener", "speaker"),
     how_to_get="sign the release form; --root is IEMOCAP_full_release",
 )

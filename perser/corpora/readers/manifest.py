@@ -25,9 +25,9 @@ OPTIONAL = ("utterance_id", "session", "text")
 NAMES = ("manifest.csv", "manifest.jsonl")
 
 ABOUT = About(
-    what="your own recordings, labelled by whom you name",
+    what="your own recordings, labeled by whom you name",
     source="your own files",
-    licence="the user's own",
+    license="the user's own",
     axes=("listener", "speaker"),
     how_to_get="write a CSV or JSONL file with path, speaker, listener and emotions; --root is that file",
 )
@@ -57,7 +57,7 @@ def manifest(root: Path, emotions: str | None = None) -> Listing:
         utterances=rows.utterances,
         annotations=rows.annotations,
         source=file.name,
-        licence=ABOUT.licence,
+        license=ABOUT.license,
     )
 
 

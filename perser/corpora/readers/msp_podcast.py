@@ -48,9 +48,9 @@ DETAILED = "Labels/labels_detailed.csv"
 ABOUT = About(
     what="English podcasts, 8 emotions, several at once; crowd workers' own labels, about five a clip",
     source="https://ecs.utdallas.edu/research/researchlabs/msp-lab/MSP-Podcast.html",
-    licence="MSP-Podcast's own (academic or commercial, on request)",
+    license="MSP-Podcast's own (academic or commercial, on request)",
     axes=("listener", "speaker"),
-    how_to_get="sign the licence there; --root is the folder with Audios/ and Labels/",
+    how_to_get="sign the license there; --root is the folder with Audios/ and Labels/",
 )
 
 

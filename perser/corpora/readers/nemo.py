@@ -25,7 +25,7 @@ EMOTIONS = tuple(WORDS.values())
 ABOUT = About(
     what="acted Polish, 9 actors, 6 emotions; the one label is what the actor meant",
     source="https://github.com/amu-cai/nEMO",
-    licence="CC-BY-NC-SA-4.0",
+    license="CC-BY-NC-SA-4.0",
     axes=("speaker",),
     how_to_get="git clone it; --root is the clone",
 )

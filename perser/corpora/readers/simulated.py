@@ -49,7 +49,7 @@ ABOUT = About(
     what="simulated English, 40 eSpeak NG voices, 6 emotions; 128 simulated listeners: to try everything, "
     "not to measure how well a method hears people",
     source="simulated by perser: eSpeak NG speech",
-    licence="free to use: generated, no one's recording or answer is in it",
+    license="free to use: generated, no one's recording or answer is in it",
     axes=("listener", "speaker"),
     how_to_get="nothing to get: pip install 'perser[quickstart]' speaks it",
 )
@@ -111,7 +111,7 @@ def simulated(
         utterances=[clip.utterance for clip in clips],
         annotations=annotations,
         source=f"{ABOUT.source}, seed {seed}",
-        licence=ABOUT.licence,
+        license=ABOUT.license,
         simulated=True,
         notes=[
             f"simulated speech: {speakers} eSpeak NG voices; an emotion is pitch, range, rate and loudness",

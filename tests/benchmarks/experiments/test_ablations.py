@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.experiment import experiment
-from benchmarks.experiments.ablations import with_variants
+from benchmarks.experiments.ablations import with_ablations
 from perser.cli.main import parse_command
 
 META_TRAIN = parse_command(experiment, [])["meta_train"]
@@ -11,7 +11,7 @@ META_TRAIN = parse_command(experiment, [])["meta_train"]
 
 def test_a_variant_differs_in_what_it_says_alone():
     changes = {"no-lslr": {"lslr": {"granularity": False}}, "deep": {"scope": "all", "inner": {"steps": 3}}}
-    methods, options = with_variants(["random", "meta-perser"], META_TRAIN, changes)
+    methods, options = with_ablations(["random", "meta-perser"], META_TRAIN, changes)
     assert methods == ["random", "meta-perser", "meta-perser:no-lslr", "meta-perser:deep"]
     assert list(options) == ["meta-perser", "meta-perser-no-lslr", "meta-perser-deep"]
     assert options["meta-perser"] == META_TRAIN
@@ -23,5 +23,5 @@ def test_a_variant_differs_in_what_it_says_alone():
 
 
 def test_a_variant_that_is_listed_keeps_its_place():
-    methods, _ = with_variants(["meta-perser:plain", "random"], META_TRAIN, {"plain": {}})
+    methods, _ = with_ablations(["meta-perser:plain", "random"], META_TRAIN, {"plain": {}})
     assert methods == ["meta-perser:plain", "random"]

@@ -303,7 +303,7 @@ def test_several_files_of_episodes_are_measured_apart(case, tmp_path):
     assert {one.name for one in out.glob("scores*")} == {"scores-usual.json", "scores-missing.json"}
     assert (out / "predictions-missing" / "random" / "seed-0.parquet").is_file()
     rows = json.loads((out / "results.json").read_text())["rows"]
-    assert {row["scenario"] for row in rows} == {"unseen", "unseen (missing enrolment)"}
+    assert {row["scenario"] for row in rows} == {"unseen", "unseen (missing enrollment)"}
     origin = json.loads((out / "provenance.json").read_text())
     assert all(one["versions"]["torch"] for one in origin.values())
     costs = json.loads((out / "costs.json").read_text())

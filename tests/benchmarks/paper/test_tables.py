@@ -235,7 +235,7 @@ def test_upstreams_match_by_hub_name_and_by_a_folders(tmp_path):
 def test_rows_that_do_not_fit_make_no_page(tmp_path):
     given = results()
     speakers = {"meta": given["meta"], "rows": [row | {"person_axis": "speaker"} for row in given["rows"]]}
-    lacking = {"meta": {}, "rows": [row | {"scenario": "seen (missing enrolment)"} for row in given["rows"]]}
+    lacking = {"meta": {}, "rows": [row | {"scenario": "seen (missing enrollment)"} for row in given["rows"]]}
     trivial = {"meta": {}, "rows": [row for row in given["rows"] if row["method"] == "random"]}
     for other in (speakers, lacking, trivial, {"meta": {}, "rows": []}):
         assert write_paper_tables(other, tmp_path / "none") == []

@@ -25,13 +25,13 @@ def test_encoders_are_never_ranked_against_each_other(scores):
     assert len({one.plot_file(plot) for one in found for plot in one.plots}) == sum(
         len(one.plots) for one in found
     )
-    assert found[0].title == "toy, unseen, personalised to the listener, facebook/hubert-base-ls960, K = 32"
+    assert found[0].title == "toy, unseen, personalized to the listener, facebook/hubert-base-ls960, K = 32"
     assert found[0].table_file == "tables/toy-unseen-listener-facebook-hubert-base-ls960-k32.tex"
 
 
 def test_only_k_differs_within_a_sweep(scores):
     (sweep,) = sweeps(comparisons(pool(scores, "t")))
-    assert sweep.title == "toy, unseen, personalised to the listener, tiny-whisper, K = 4, 32"
+    assert sweep.title == "toy, unseen, personalized to the listener, tiny-whisper, K = 4, 32"
     assert sweep.file == "plots/toy-unseen-listener-tiny-whisper-by-k.png"
 
 
@@ -42,7 +42,7 @@ def test_an_encoder_that_is_not_named_is_not_shown(make_scores):
         del one["encoder"]  # as results from before encoders were told apart
     (older,) = comparisons(results)
     for one in (named, older):
-        assert one.title == "toy, unseen, personalised to the listener, K = 32"
+        assert one.title == "toy, unseen, personalized to the listener, K = 32"
         assert one.table_file == "tables/toy-unseen-listener-k32.tex"
         assert len(one.differences) == 4 * 42
 

@@ -90,7 +90,7 @@ def test_the_report_is_written_whole(results, tmp_path):
     assert sorted(paths.plots) == sorted((tmp_path / "new" / "plots").iterdir())
     assert all(path.read_bytes().startswith(PNG) for path in paths.plots)
     endings = [path.stem.removeprefix("iemocap-unseen-listener-k32-") for path in paths.plots]
-    assert endings == ["macro-f1", "differences", "enrolment", "time"]
+    assert endings == ["macro-f1", "differences", "enrollment", "time"]
     assert paths.tables == [tmp_path / "new" / "tables" / "iemocap-unseen-listener-k32.tex"]
     assert paths.tables == list((tmp_path / "new" / "tables").iterdir())
     images = re.findall(r"!\[.*?\]\((.*?)\)", paths.markdown.read_text())
@@ -298,7 +298,7 @@ def test_without_costs_the_rest_is_there(whole, no_plots, tmp_path):
     for text in (paths.markdown.read_text(), paths.html.read_text()):
         assert "Where each route wins" in text
         assert "MiB" not in text
-        assert "Time to personalise" not in text
+        assert "Time to personalize" not in text
 
 
 def test_q_effect_and_spread_stand_in_the_tables(whole, no_plots, tmp_path):
@@ -338,7 +338,7 @@ def test_several_settings_have_a_sentence_for_each_axis(whole, no_plots, tmp_pat
     results, _, _ = whole
     found = overall(comparisons(results))
     assert len(found) == 1, "the speaker's one setting has its own verdict"
-    assert found[0].startswith("Personalised to the listener, 2 settings; highest macro-F1: ")
+    assert found[0].startswith("Personalized to the listener, 2 settings; highest macro-F1: ")
     assert "meta-perser in 2 (beyond chance in 0)" in found[0]
     page = write_report(results, tmp_path).html.read_text()
     assert page.index(found[0]) < page.index('class="verdict one"')

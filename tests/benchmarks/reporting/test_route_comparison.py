@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.reporting.comparisons import comparisons
-from benchmarks.reporting.route_comparison import where_each_wins
+from benchmarks.reporting.route_comparison import compare_routes
 
 SETTING = {"corpus": "toy", "scenario": "unseen", "person_axis": "listener", "encoder": "", "k": 8}
 
@@ -29,7 +29,7 @@ def lines(found):
 
 
 def wins(rows, differences=(), costs=()):
-    return where_each_wins(comparisons({"rows": rows, "differences": list(differences)}, costs))
+    return compare_routes(comparisons({"rows": rows, "differences": list(differences)}, costs))
 
 
 @pytest.mark.parametrize(
@@ -79,14 +79,14 @@ def test_listeners_and_speakers_are_never_put_together():
 )
 def test_a_cost_is_less_where_it_is_by_a_clear_factor(seconds, said):
     (found,) = wins(rows(), costs=[cost("g", seconds[0]), cost("p", seconds[1])])
-    assert lines(found)["Time to personalise"].startswith(said)
+    assert lines(found)["Time to personalize"].startswith(said)
 
 
 def test_what_nobody_measured_is_not_compared():
     (found,) = wins(rows(), costs=[cost("g", 1.0), cost("p", None)])
     assert list(lines(found)) == ["Macro-F1"]
     (found,) = wins([*rows(), *rows(k=32)], costs=[cost("g", 1.0, k=32), cost("p", 9.0, k=32)])
-    assert lines(found)["Time to personalise"] == "gradient takes less at K = 32."
+    assert lines(found)["Time to personalize"] == "gradient takes less at K = 32."
 
 
 def test_one_route_alone_wins_nothing():

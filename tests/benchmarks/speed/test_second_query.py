@@ -25,10 +25,10 @@ class Undecided:
     def __init__(self, emotions) -> None:
         self.route, self.emotions = "undecided", emotions
 
-    def hear(self, clips):
+    def encode_clips(self, clips):
         return clips
 
-    def enrol(self, heard, support):
+    def enroll(self, heard, support):
         return {}
 
     def predictor(self, tensors, labels):

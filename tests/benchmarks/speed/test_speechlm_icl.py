@@ -76,8 +76,8 @@ def test_ours_and_theirs_give_the_same_scores(case):
     assert lengths == [1] * 5 + [2] * 4
 
 
-def test_scores_of_another_enrolment_are_refused(case):
-    other = label_log_probabilities(case.model, case.enrolment, case.answers[::-1], case.queries)
+def test_scores_of_another_enrollment_are_refused(case):
+    other = label_log_probabilities(case.model, case.enrollment, case.answers[::-1], case.queries)
     with pytest.raises(RuntimeError, match="nats apart"):
         check_answers(case, other, TINY)
 

@@ -37,7 +37,7 @@ def test_a_positive_rate_starts_at_the_initial_one_and_stays_positive():
     rates = LearnedRates(["a"], 2, 0.3, LslrOptions(sign="positive", beyond="mean"))
     assert rates.at(0)["a"] == rates.initial
     optimizer = torch.optim.SGD(rates.parameters(), lr=10.0)
-    rates.at(0)["a"].backward()  # downhill is towards smaller rates
+    rates.at(0)["a"].backward()  # downhill is toward smaller rates
     optimizer.step()
     assert 0 < rates.at(0)["a"].item() < 0.3
     assert rates.at(1)["a"] == rates.initial

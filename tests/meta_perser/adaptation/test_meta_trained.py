@@ -40,7 +40,7 @@ def test_a_saved_model_adapts_as_before(lslr, toy_corpus, toy_episodes, tmp_path
     np.testing.assert_array_equal(*answers)
 
 
-def test_a_recogniser_without_rates_is_no_meta_trained_model(trained):
+def test_a_recognizer_without_rates_is_no_meta_trained_model(trained):
     with pytest.raises(UserError, match="perser meta-train"):
         MetaPerSER.from_pretrained(trained.models / "ssl-e")
 

@@ -5,7 +5,7 @@ import torch
 from scipy.spatial.distance import cosine
 from scipy.special import softmax
 
-from meta_perser.adaptation.similarity import emotion_centres, similarity_probabilities
+from meta_perser.adaptation.similarity import emotion_centers, similarity_probabilities
 from perser.labels import EmotionSet, decide
 from perser.personalizer import build_method
 
@@ -17,16 +17,16 @@ def test_probabilities_are_the_formula_by_hand():
     rng = np.random.default_rng(0)
     support, query = rng.standard_normal((4, 5)), rng.standard_normal((3, 5))
     targets = torch.as_tensor(EMOTIONS.distribution(GIVEN)).double()
-    centres = {  # the second utterance has two labels: half of it counts for each
+    centers = {  # the second utterance has two labels: half of it counts for each
         0: (support[0] + 0.5 * support[1]) / 1.5,
         1: support[3],
         3: (support[2] + 0.5 * support[1]) / 1.5,
     }
     expected = np.zeros((3, 4))
     for row, one in zip(expected, query, strict=True):
-        row[list(centres)] = softmax([1 - cosine(one, centre) for centre in centres.values()])
+        row[list(centers)] = softmax([1 - cosine(one, center) for center in centers.values()])
     found = similarity_probabilities(
-        torch.tensor(query), emotion_centres(torch.tensor(support), targets)
+        torch.tensor(query), emotion_centers(torch.tensor(support), targets)
     ).numpy()
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
@@ -52,8 +52,8 @@ def test_an_emotion_that_the_support_lacks_is_never_given(trained, toy_episodes)
 
 def test_a_voice_like_an_emotions_examples_is_given_it():
     embedded = torch.eye(4)
-    centres = emotion_centres(embedded, torch.eye(4))
+    centers = emotion_centers(embedded, torch.eye(4))
     assert (
-        decide(similarity_probabilities(3 * embedded, centres).numpy()).tolist()
+        decide(similarity_probabilities(3 * embedded, centers).numpy()).tolist()
         == np.eye(4, dtype=bool).tolist()
     )

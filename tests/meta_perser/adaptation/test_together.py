@@ -42,7 +42,7 @@ def test_where_the_head_or_adapters_move_they_go_together(name, trained, toy_epi
 
     def counted(model, starts, *rest):
         calls.append(len(next(iter(starts.values()))))
-        return together.adapt_together(model, starts, *rest)
+        return together.adapt_batched(model, starts, *rest)
 
     monkeypatch.setattr(gradient, "adapt_together", counted)
     method.personalize_many(supports)
@@ -76,7 +76,7 @@ def test_adapters_of_many_are_as_each_alone(encoder, scope, toy_corpus):
     batch = ClipBatch(lower, bucketed_alike(clips))
     assert len(batch.buckets) > 1
     with torch.no_grad():
-        found = together.adapt_together(
+        found = together.adapt_batched(
             model, shared, rates, batch, targets, class_balanced_cross_entropy, steps=3
         )
     for person in range(3):
@@ -102,7 +102,7 @@ def test_one_persons_divergence_is_not_anothers(rate, toy_corpus):
     rates.rate.fill_(rate)
     stacked = {name: torch.stack([one] * 3) for name, one in start.items()}
     loss = class_balanced_cross_entropy
-    found = together.adapt_together(model, stacked, rates, ClipBatch(states), targets, loss, steps=4)
+    found = together.adapt_batched(model, stacked, rates, ClipBatch(states), targets, loss, steps=4)
     for person in range(3):
         own = {name: one[person] for name, one in found.items()}
         batch = ClipBatch(states[person])

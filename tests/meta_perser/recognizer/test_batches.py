@@ -6,13 +6,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from meta_perser.recognizer.batches import ClipSource, standardise
+from meta_perser.recognizer.batches import ClipSource, standardize
 from meta_perser.recognizer.model import EmotionRecognizer
 from perser.encoders.encoder import SpeechEncoder, window_means
 from perser.errors import UserError
 
 
-def recogniser(corpus, scope, frame_window):
+def recognizer(corpus, scope, frame_window):
     """Layers 2 and above may read windows: tiny-whisper has 3."""
     torch.manual_seed(0)
     encoder = SpeechEncoder.from_name("tiny-whisper")
@@ -30,7 +30,7 @@ def test_windows_are_means_of_what_follows_one_another(size):
 def test_a_window_shortens_what_the_moving_layers_read_and_nothing_else(toy_corpus, tmp_path, scope):
     chosen = toy_corpus.recordings.utterance_ids[:3]
     every, fourth = (
-        ClipSource(toy_corpus.recordings, recogniser(toy_corpus, scope, window), tmp_path).batch(chosen)
+        ClipSource(toy_corpus.recordings, recognizer(toy_corpus, scope, window), tmp_path).batch(chosen)
         for window in (1, 4)
     )
     torch.testing.assert_close(every.lower, fourth.lower)
@@ -39,7 +39,7 @@ def test_a_window_shortens_what_the_moving_layers_read_and_nothing_else(toy_corp
 
 def test_layers_above_the_kept_ones_are_run_where_the_disk_does_not_have_them(toy_corpus, tmp_path):
     chosen = toy_corpus.recordings.utterance_ids[:5]
-    model = recogniser(toy_corpus, "head", frame_window=1)
+    model = recognizer(toy_corpus, "head", frame_window=1)
     found = ClipSource(toy_corpus.recordings, model, tmp_path).batch(chosen)
     model.kept_layers = None
     expected = ClipSource(toy_corpus.recordings, model, tmp_path).batch(chosen)
@@ -68,7 +68,7 @@ def test_every_scope_reads_the_clips_alike(toy_corpus, tmp_path, window):
 
 @pytest.mark.parametrize("scope", ["all", "top_layers:2", "lora:2"])
 def test_layers_below_the_windows_cannot_move(toy_corpus, scope):
-    model = recogniser(toy_corpus, "head", frame_window=2)
+    model = recognizer(toy_corpus, "head", frame_window=2)
     with pytest.raises(UserError, match="frame_window"):
         model.set_scope(scope)
     model.kept_layers = 0  # the windows enter at the first layer: the front-end's frames are not theirs
@@ -77,12 +77,12 @@ def test_layers_below_the_windows_cannot_move(toy_corpus, scope):
 
 
 def test_the_window_is_saved_and_is_part_of_the_fingerprint(toy_corpus, tmp_path):
-    model = recogniser(toy_corpus, "top_layers:1", frame_window=3)
+    model = recognizer(toy_corpus, "top_layers:1", frame_window=3)
     model.save_pretrained(tmp_path)
     loaded = EmotionRecognizer.from_pretrained(tmp_path)
     assert loaded.frame_window == 3
     assert loaded.fingerprint() == model.fingerprint()
-    assert model.fingerprint() != recogniser(toy_corpus, "top_layers:1", frame_window=1).fingerprint()
+    assert model.fingerprint() != recognizer(toy_corpus, "top_layers:1", frame_window=1).fingerprint()
 
 
 def lengths(batch):
@@ -101,7 +101,7 @@ def lengths(batch):
 @pytest.mark.parametrize("scope", ["head", "lora:2:1", "all"])
 def test_persons_alike_have_what_each_has_alone(toy_corpus, tmp_path, scope):
     window = 2 if scope in ("top_layers:1", "lora:2:1") else 1
-    source = ClipSource(toy_corpus.recordings, recogniser(toy_corpus, scope, window), tmp_path)
+    source = ClipSource(toy_corpus.recordings, recognizer(toy_corpus, scope, window), tmp_path)
     ids = toy_corpus.recordings.utterance_ids
     persons = [sorted(ids[first : first + 4], key=source.num_frames) for first in (0, 4, 8)]
     together = source.batch_alike(persons)
@@ -122,7 +122,7 @@ def test_persons_alike_have_what_each_has_alone(toy_corpus, tmp_path, scope):
                 assert torch.equal(bucket.frames[person, row][real], frames[place.item()])
 
 
-def test_of_many_utterances_evenly_spaced_ones_fit_the_standardisation(monkeypatch):
+def test_of_many_utterances_evenly_spaced_ones_fit_the_standardization(monkeypatch):
     asked = []
 
     class Source:
@@ -132,9 +132,9 @@ def test_of_many_utterances_evenly_spaced_ones_fit_the_standardisation(monkeypat
             asked.append(utterances)
             return SimpleNamespace(lower=None)
 
-    model = SimpleNamespace(scope="all", set_scope=lambda scope: None, standardise=lambda states: None)
+    model = SimpleNamespace(scope="all", set_scope=lambda scope: None, standardize=lambda states: None)
     monkeypatch.setattr("meta_perser.recognizer.batches.ClipSource", Source)
-    monkeypatch.setattr("meta_perser.recognizer.batches.STANDARDISING", 3)
+    monkeypatch.setattr("meta_perser.recognizer.batches.STANDARDIZING", 3)
     for count in (3, 7):
-        standardise(model, [f"u{number}" for number in range(count)], None, None)
+        standardize(model, [f"u{number}" for number in range(count)], None, None)
     assert asked == [["u0", "u1", "u2"], ["u0", "u3", "u6"]]

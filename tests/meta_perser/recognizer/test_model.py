@@ -11,7 +11,7 @@ from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.model import WEIGHTS, EmotionRecognizer, extra_of
 from perser.encoders.encoder import SpeechEncoder
 from perser.errors import UserError
-from perser.io.checksums import SEAL
+from perser.io.checksums import CHECKSUMS
 
 ENCODERS = ["tiny-whisper", "tiny-wav2vec2", "tiny-wavlm"]
 
@@ -66,10 +66,10 @@ def test_a_batch_changes_no_ones_logits(toy_corpus, tmp_path):
     torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
 
 
-def test_a_saved_recogniser_comes_back_the_same(toy_corpus, tmp_path):
+def test_a_saved_recognizer_comes_back_the_same(toy_corpus, tmp_path):
     torch.manual_seed(0)
     model = EmotionRecognizer(SpeechEncoder.from_name("tiny-hubert"), toy_corpus.emotions, "all", 16)
-    model.standardise(torch.randn(20, model.encoder.num_layers + 1, model.encoder.hidden_size))
+    model.standardize(torch.randn(20, model.encoder.num_layers + 1, model.encoder.hidden_size))
     model.save_pretrained(tmp_path / "model", note=3)
     loaded = EmotionRecognizer.from_pretrained(tmp_path / "model")
     chosen = toy_corpus.recordings.utterance_ids[:3]
@@ -106,7 +106,7 @@ def test_a_logit_scale_changes_nothing_at_first_and_moves_with_the_head(toy_corp
     weights = load_file(tmp_path / "model" / WEIGHTS)
     weights["log_scale"] = weights["log_scale"].squeeze()  # as models have been saved
     save_file(weights, tmp_path / "model" / WEIGHTS)
-    (tmp_path / "model" / SEAL).unlink()
+    (tmp_path / "model" / CHECKSUMS).unlink()
     torch.testing.assert_close(
         EmotionRecognizer.from_pretrained(tmp_path / "model").log_scale, scaled.log_scale
     )

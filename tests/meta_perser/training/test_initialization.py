@@ -39,7 +39,7 @@ def test_ssl_e_is_taken_as_it_is(trained, toy_corpus, toy_episodes):
 
 
 def test_the_plain_encoder_is_that_before_ssl_e(trained, toy_corpus, toy_episodes):
-    """Same trunk as a fresh one, unlike SSL-E's, with standardised states and a head of the same shape."""
+    """Same trunk as a fresh one, unlike SSL-E's, with standardized states and a head of the same shape."""
     begun = begin(trained, toy_corpus, toy_episodes, "encoder")
     saved = EmotionRecognizer.from_pretrained(trained.models / "ssl-e")
     encoder = SpeechEncoder.from_name("tiny-whisper", seed=0)

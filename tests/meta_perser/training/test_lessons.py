@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from meta_perser.training.supervised import aggregated_lessons, listener_lessons
+from meta_perser.training.supervised import aggregated_examples, examples_by_listener
 from perser.episodes.episode import Task, aggregated_targets
 from perser.labels import EmotionSet
 
@@ -14,20 +14,20 @@ TASKS = [
 
 
 def test_one_head_learns_what_the_listeners_say_together():
-    lessons = aggregated_lessons(TASKS, EMOTIONS)
+    examples = aggregated_examples(TASKS, EMOTIONS)
     expected = aggregated_targets(TASKS, EMOTIONS)
-    assert lessons.utterances == list(expected)
-    places, heads, targets = lessons.pairs(range(len(lessons)))
+    assert examples.utterances == list(expected)
+    places, heads, targets = examples.pairs(range(len(examples)))
     assert places.tolist() == [0, 1]
     assert heads.tolist() == [0, 0]
     np.testing.assert_array_equal(targets.numpy(), np.stack(list(expected.values())))
 
 
 def test_each_listeners_head_learns_what_that_listener_says():
-    lessons = listener_lessons(TASKS, EMOTIONS)
-    assert lessons.utterances == ["u1", "u2"]
-    places, heads, targets = lessons.pairs([1, 0])
+    examples = examples_by_listener(TASKS, EMOTIONS)
+    assert examples.utterances == ["u1", "u2"]
+    places, heads, targets = examples.pairs([1, 0])
     assert places.tolist() == [0, 0, 1]
     assert heads.tolist() == [0, 1, 0]
     np.testing.assert_allclose(targets, [[0, 0.5, 0.5], [0, 0, 1], [1, 0, 0]])
-    assert [lessons.count([i]) for i in (0, 1)] == [1, 2]
+    assert [examples.count([i]) for i in (0, 1)] == [1, 2]

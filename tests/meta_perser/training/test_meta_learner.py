@@ -1,4 +1,4 @@
-"""The whole inner loop and outer loss on real recognisers, small and in float64."""
+"""The whole inner loop and outer loss on real recognizers, small and in float64."""
 
 from __future__ import annotations
 

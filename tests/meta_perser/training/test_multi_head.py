@@ -24,7 +24,7 @@ def batch(heads):
     return ClipBatch(torch.randn(5, encoder.num_layers + 1, encoder.hidden_size))
 
 
-def test_each_head_is_a_recogniser_of_its_own(heads, batch):
+def test_each_head_is_a_recognizer_of_its_own(heads, batch):
     logits = heads(batch)
     assert logits.shape == (5, 3, 4)
     for one in range(3):
@@ -36,7 +36,7 @@ def test_each_head_is_a_recogniser_of_its_own(heads, batch):
         torch.testing.assert_close(logits[:, one], functional_call(heads.model, linears, (batch,)))
 
 
-def test_heads_start_apart_and_the_recognisers_own_rests(heads, batch):
+def test_heads_start_apart_and_the_recognizers_own_rests(heads, batch):
     assert not torch.equal(heads.classifier["weight"][0], heads.classifier["weight"][1])
     heads(batch)[torch.arange(5), 1].square().sum().backward()
     moved = {name for name, one in heads.named_parameters() if one.grad is not None and one.grad.any()}
@@ -46,7 +46,7 @@ def test_heads_start_apart_and_the_recognisers_own_rests(heads, batch):
 
 
 def test_all_that_moves_gets_a_gradient(toy_corpus, batch):
-    """Where something gets none, torch ends several processes; the recogniser's own scale is not read."""
+    """Where something gets none, torch ends several processes; the recognizer's own scale is not read."""
     encoder = SpeechEncoder.from_name("tiny-whisper")
     model = EmotionRecognizer(encoder, toy_corpus.emotions, "head", 8, logit_scale=True)
     heads = MultiHead(model, 3)

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from meta_perser.pretrain import pretrain
-from meta_perser.training.supervised import listener_lessons
-from perser.distributed import own_share
+from meta_perser.training.supervised import examples_by_listener
+from perser.distributed import own_share_of_batch
 from perser.episodes.episode import Task
 from perser.labels import EmotionSet
 from perser.losses import class_balanced_cross_entropy
@@ -35,16 +35,16 @@ def test_the_mean_over_processes_is_the_gradient_of_the_whole_batch(processes, m
         )
         for p in range(3)
     ]
-    lessons = listener_lessons(tasks, EMOTIONS)
+    examples = examples_by_listener(tasks, EMOTIONS)
     inputs = torch.tensor(rng.standard_normal((5, 4)))
     weight = nn.Parameter(torch.tensor(rng.standard_normal((3, 3, 4))))
     weights = torch.tensor([0.5, 1.0, 1.5])
 
     def gradient(mine, factor):
-        places, heads, targets = lessons.pairs(mine)
+        places, heads, targets = examples.pairs(mine)
         logits = torch.einsum("bd,pcd->bpc", inputs[mine], weight)[places, heads]
         loss = class_balanced_cross_entropy(logits, targets, weights)
-        loss = loss * lessons.count(mine) / lessons.count(chosen) * factor
+        loss = loss * examples.count(mine) / examples.count(chosen) * factor
         return torch.autograd.grad(loss, weight)[0]
 
     chosen = [3, 0, 4, 1, 2]
@@ -52,7 +52,7 @@ def test_the_mean_over_processes_is_the_gradient_of_the_whole_batch(processes, m
     for one in range(processes):
         state = SimpleNamespace(process_index=one, num_processes=processes)
         monkeypatch.setattr("perser.distributed.processes", lambda state=state: state)
-        shares.append(own_share(chosen, cost=lambda one: one))
+        shares.append(own_share_of_batch(chosen, cost=lambda one: one))
     mean = sum(gradient(*one) for one in shares) / processes
     torch.testing.assert_close(mean, gradient(chosen, 1.0))
     read = [one for mine, factor in shares if factor for one in mine]

@@ -51,7 +51,7 @@ def test_a_file_may_be_called_anything_that_yaml_could_misread():
     assert parse_command(ask, ["--", *names])["clips"] == names
 
 
-def test_a_misspelt_option_is_named():
+def test_a_misspelled_option_is_named():
     with pytest.raises(UserError, match="profil"):
         parse_command(ask, ["--profil", "p", "a.wav"])
     with pytest.raises(SystemExit):

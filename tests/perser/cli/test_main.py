@@ -67,7 +67,7 @@ def test_a_wrong_option_is_named_in_one_line(arguments, named):
     assert "\n" not in str(caught.value)
 
 
-def test_a_misspelt_key_in_yaml_is_named(tmp_path):
+def test_a_misspelled_key_in_yaml_is_named(tmp_path):
     config = tmp_path / "run.yaml"
     config.write_text("corpus: iemocap\nlooop:\n  steps: 3\n")
     with pytest.raises(UserError, match="looop"):
@@ -136,7 +136,7 @@ def test_debug_shows_where_an_error_came_from():
 
 def test_the_overview_names_every_command_and_loads_nothing_heavy():
     """Within a second on an idle machine; what makes that so is that torch stays unloaded."""
-    code = "import sys; from perser.cli import main; main(['--help']); print('torch' in sys.modules)"
+    code = "import sys; from perser.cli.main import main; main(['--help']); print('torch' in sys.modules)"
     started = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert time.perf_counter() - started < 30
@@ -190,7 +190,7 @@ def test_a_required_list_may_be_given_one_at_a_time():
 @pytest.mark.parametrize("lines", [1, 20_000])
 def test_whoever_stops_reading_hears_of_no_fault(lines):
     program = (
-        "from perser.cli import run_command\n"
+        "from perser.cli.main import run_command\n"
         f"def many(lines: int = {lines}) -> None:\n    print('a line of some length\\n' * lines)\n"
         "run_command(many)"
     )

@@ -73,7 +73,7 @@ def test_the_table_has_every_emotion_and_the_answer_before(clips, capsys):
     heading, first, second = [line for line in shown.splitlines() if line.strip()]
     assert heading.split() == ["clip", "labels", "sure", "angry", "happy", "sad"]
     assert first.split()[0] == "angry.wav"
-    assert second.split()[:2] == ["without", "enrolment"]
+    assert second.split()[:2] == ["without", "enrollment"]
 
 
 def test_a_folder_survives_bad_files_which_are_named(clips, capsys, tmp_path):
@@ -107,7 +107,7 @@ def test_many_clips_show_progress_to_who_watches(clips, capsys, monkeypatch):
         ("predict a.wav --model model --json --csv", "not both"),
         ("predict a.wav --profile p", "no profile p"),
         ("predict --model model --enroll b.wav -- a.wav", "not of the form"),
-        ("predict --model model --enroll b.wav=sad -- a.wav", "cannot enrol b.wav: missing"),
+        ("predict --model model --enroll b.wav=sad -- a.wav", "cannot enroll b.wav: missing"),
         ("enroll --model model --examples none.csv --out p", "cannot read none.csv"),
     ],
 )

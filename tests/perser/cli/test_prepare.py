@@ -94,7 +94,7 @@ def test_simulated_speech_lies_in_the_corpus(tmp_path: Path, monkeypatch: pytest
             utterances=[Utterance(one, f"{one}.wav", "s", "1") for one in ("happy", "sad")],
             annotations=[Annotation(one, name, (one,)) for one in ("happy", "sad") for name in names],
             source="tests",
-            licence="none",
+            license="none",
             simulated=True,
         )
 
@@ -130,7 +130,7 @@ def test_the_list_says_what_each_corpus_is(capsys: pytest.CaptureFixture[str]):
     told = {name: text for name, _, text in (block.partition("\n") for block in blocks)}
     assert set(told) == {entry.name for entry in entry_points(group="perser.corpora")}
     for text in told.values():
-        for label in ("what", "source", "licence", "person", "get it"):
+        for label in ("what", "source", "license", "person", "get it"):
             assert f"    {label}:" in text
     assert "person:  listener or speaker" in told["dusha"]
     assert re.search(r"person: +speaker$", told["ravdess"], re.MULTILINE)
@@ -139,7 +139,7 @@ def test_the_list_says_what_each_corpus_is(capsys: pytest.CaptureFixture[str]):
 
 def test_the_help_waits_for_nothing_heavy():
     code = (
-        "import sys; from perser.cli import main\n"
+        "import sys; from perser.cli.main import main\n"
         "try: main(['prepare', '--help'])\n"
         "finally: print({'torch', 'datasets'} & set(sys.modules))"
     )

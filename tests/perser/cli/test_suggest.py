@@ -37,7 +37,7 @@ def test_the_command_says_what_python_does(pool, capsys):
     assert [line.split()[0] for line in lines] == [one.path for one in expected]
 
 
-def test_what_the_person_has_labelled_is_not_suggested(pool, capsys):
+def test_what_the_person_has_labeled_is_not_suggested(pool, capsys):
     Path("alice.csv").write_text("path,emotions\npool/0.wav,angry\npool/5.wav,sad\n")
     main(["enroll", "--model", "model", "--examples", "alice.csv", "--out", "alice.profile"])
     capsys.readouterr()

@@ -13,13 +13,13 @@ import soundfile
 from perser.corpora.corpus import Corpus, _digest, _digest_of_rows, fill_corpus, write_corpus
 from perser.corpora.listing import Annotation, LeftOut, Listing, Utterance
 from perser.errors import UserError
-from perser.io.files import whole_folder
+from perser.io.files import atomic_folder
 
 from .readers.tones import write_tone
 
 
 def listing_of(folder: Path, clips: int = 4) -> Listing:
-    """`clips` recordings of two speakers, each labelled by two listeners."""
+    """`clips` recordings of two speakers, each labeled by two listeners."""
     names = [f"u{number:02d}" for number in range(clips)]
     for number, name in enumerate(names):
         write_tone(folder / f"{name}.wav", pitch=200 + 10 * number, seconds=0.2 + 0.01 * number)
@@ -37,7 +37,7 @@ def listing_of(folder: Path, clips: int = 4) -> Listing:
             for listener, emotions in (("anna", ("happy",)), ("bo", ("sad", "happy")))
         ],
         source="tests",
-        licence="none",
+        license="none",
     )
 
 
@@ -158,7 +158,7 @@ def test_changed_audio_changes_both_fingerprints(listing: Listing, tmp_path: Pat
 
 
 def test_audio_inside_the_corpus_moves_with_it(tmp_path: Path):
-    with whole_folder(tmp_path / "out", "corpus.json") as folder:
+    with atomic_folder(tmp_path / "out", "corpus.json") as folder:
         fill_corpus(listing_of(folder / "audio"), folder)
     (tmp_path / "out").rename(tmp_path / "moved")
     corpus = Corpus.load(tmp_path / "moved")

@@ -18,8 +18,8 @@ PLAIN = Delivery("en-us+f2", pitch=50, pitch_range=50, rate=165, volume=42)
 
 @pytest.fixture(scope="module")
 def espeak():
-    with Espeak() as synthesiser:
-        yield synthesiser
+    with Espeak() as synthesizer:
+        yield synthesizer
 
 
 def pitch_track(samples: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ PLAIN = Answer({"angry": 0.25, "sad": 0.75}, ("sad",), 0.1)
 OWN = Prediction({"angry": 0.8, "sad": 0.2}, ("angry",), 0.3, path="clip 1", unadapted=PLAIN)
 
 
-def test_every_emotion_has_a_bar_with_the_enrolment_and_one_without():
+def test_every_emotion_has_a_bar_with_the_enrollment_and_one_without():
     page = bars([Reply("one", OWN, enrolled=2)], ("sad", "angry"))
     assert re.findall(r'data-probability="([\d.]+)"', page) == [
         "0.200000",
@@ -21,11 +21,11 @@ def test_every_emotion_has_a_bar_with_the_enrolment_and_one_without():
     assert re.findall(r"width:([\d.]+%)", page) == ["20.0%", "75.0%", "80.0%", "25.0%"]
     assert re.findall(r'scope="col">([^<]+)', page) == ["emotion", "with 2 examples", "without"]
     assert re.findall(r'scope="row">([^<]+)', page) == ["sad", "angry", "how sure"]
-    assert re.findall(r"(\d+)% ✓", page) == ["75", "80"], "the labels are marked by more than a colour"
+    assert re.findall(r"(\d+)% ✓", page) == ["75", "80"], "the labels are marked by more than a color"
     assert re.findall(r"<td>(\d+%)</td>", page) == ["30%", "10%"]
 
 
-def test_without_an_enrolment_there_is_one_column():
+def test_without_an_enrollment_there_is_one_column():
     alone = Prediction(PLAIN.probabilities, PLAIN.labels, PLAIN.confidence, path="clip 1")
     page = bars([Reply("one", alone), Reply("two", None, problem="too long")], ("angry", "sad"))
     assert re.findall(r'scope="col">([^<]+)', page) == ["emotion", "without examples"]

@@ -121,7 +121,7 @@ def visit(browser, address):
 
 
 def said(models, name, clips, pairs, clip):
-    """What the recogniser itself says, by column."""
+    """What the recognizer itself says, by column."""
     (one,) = models[name].enroll([(clips[file], words) for file, words in pairs]).predict([clips[clip]])
     both = dict(zip(COLUMNS, (one, one.unadapted), strict=True))
     return {name: pytest.approx([*answer.probabilities.values()], abs=1e-6) for name, answer in both.items()}
@@ -166,7 +166,7 @@ def test_from_examples_to_a_profile_and_back(visit, models, clips, shots, tmp_pa
     assert set(other.answers("first", "without examples")) == {"own"}
 
 
-def test_one_page_never_sees_anothers_enrolment(visit, models, clips):
+def test_one_page_never_sees_anothers_enrollment(visit, models, clips):
     one, other = visit(), visit()
     one.add(clips["angry"])
     one.label(1, "sad")
@@ -188,16 +188,16 @@ def test_one_page_never_sees_anothers_enrolment(visit, models, clips):
 
 def test_what_is_clicked_while_a_model_learns_counts(visit, models, clips, monkeypatch):
     fake = type(models["first"].model)
-    enrol = fake.enrol
+    enroll = fake.enroll
 
     def slowly(*arguments):
         time.sleep(0.3)
-        return enrol(*arguments)
+        return enroll(*arguments)
 
     one = visit()
     one.add(clips["angry"])
     one.listen(clips["sad"])
-    monkeypatch.setattr(fake, "enrol", slowly)
+    monkeypatch.setattr(fake, "enroll", slowly)
     one.label(1, "angry", "happy", "sad")
     wanted = said(models, "first", clips, [("angry", "angry;happy;sad")], "sad")
     until = time.monotonic() + 10

@@ -19,7 +19,7 @@ def session(fake_model, tmp_path) -> Session:
 
 
 @pytest.fixture
-def labelled(session, write_clip) -> Session:
+def labeled(session, write_clip) -> Session:
     """Two examples, and a clip to answer about."""
     session.label(session.add(write_clip("a.wav", 0)), ["angry"])
     session.label(session.add(write_clip("b.wav", 1)), ["happy", "sad"])
@@ -28,52 +28,52 @@ def labelled(session, write_clip) -> Session:
 
 
 def expected(session, write_clip, *pairs):
-    """The recogniser's own answer about that clip after these pairs."""
+    """The recognizer's own answer about that clip after these pairs."""
     recognizer = session.models["model"]
     personal = recognizer.enroll([(write_clip("p.wav", place), words) for place, words in pairs])
     return personal.predict([write_clip("q.wav", 2)])[0]
 
 
-def test_the_answer_is_the_recognizers(labelled, write_clip):
-    (reply,) = labelled.replies()
-    wanted = expected(labelled, write_clip, (0, "angry"), (1, "happy;sad"))
+def test_the_answer_is_the_recognizers(labeled, write_clip):
+    (reply,) = labeled.replies()
+    wanted = expected(labeled, write_clip, (0, "angry"), (1, "happy;sad"))
     assert (reply.model, reply.enrolled, reply.problem) == ("model", 2, "")
     assert reply.prediction.probabilities == wanted.probabilities
     assert reply.prediction.unadapted == wanted.unadapted
 
 
-def test_an_example_that_is_added_changed_or_removed_moves_the_answer(labelled, write_clip):
+def test_an_example_that_is_added_changed_or_removed_moves_the_answer(labeled, write_clip):
     def now():
-        return labelled.replies()[0].prediction.probabilities
+        return labeled.replies()[0].prediction.probabilities
 
-    key = labelled.add(write_clip("d.wav", 2))
+    key = labeled.add(write_clip("d.wav", 2))
     two = now()
-    labelled.label(key, ["sad"])
-    assert now() == expected(labelled, write_clip, (0, "angry"), (1, "happy;sad"), (2, "sad")).probabilities
-    labelled.label(key, ["angry"])
-    assert now() == expected(labelled, write_clip, (0, "angry"), (1, "happy;sad"), (2, "angry")).probabilities
-    labelled.label(key, [])
+    labeled.label(key, ["sad"])
+    assert now() == expected(labeled, write_clip, (0, "angry"), (1, "happy;sad"), (2, "sad")).probabilities
+    labeled.label(key, ["angry"])
+    assert now() == expected(labeled, write_clip, (0, "angry"), (1, "happy;sad"), (2, "angry")).probabilities
+    labeled.label(key, [])
     assert now() == two
-    labelled.remove(key)
-    labelled.remove(key)
+    labeled.remove(key)
+    labeled.remove(key)
     assert now() == two
-    for left in list(labelled.examples):
-        labelled.remove(left)
-        labelled.label(left, ["sad"])  # a click that was on its way
-    (reply,) = labelled.replies()
+    for left in list(labeled.examples):
+        labeled.remove(left)
+        labeled.label(left, ["sad"])  # a click that was on its way
+    (reply,) = labeled.replies()
     assert (reply.enrolled, reply.prediction.unadapted) == (0, None)
 
 
-def test_examples_are_learned_only_when_they_changed(labelled, fake_model, write_clip):
-    labelled.replies()
+def test_examples_are_learned_only_when_they_changed(labeled, fake_model, write_clip):
+    labeled.replies()
     fake_model.heard.clear()
-    labelled.choose(write_clip("d.wav", 0))
-    labelled.label("example 1", ["angry"])
-    labelled.add(write_clip("e.wav", 0))
-    labelled.replies()
+    labeled.choose(write_clip("d.wav", 0))
+    labeled.label("example 1", ["angry"])
+    labeled.add(write_clip("e.wav", 0))
+    labeled.replies()
     assert fake_model.heard == [1], "the clip alone"
-    labelled.label("example 1", ["sad"])
-    labelled.replies()
+    labeled.label("example 1", ["sad"])
+    labeled.replies()
     assert fake_model.heard == [1, 2, 1]
 
 
@@ -106,21 +106,21 @@ def test_a_page_holds_so_many_examples(session, write_clip):
     assert session.add(write_clip("more.wav", 0)) == "example 4"
 
 
-def test_what_a_model_cannot_do_is_said_and_the_rest_is_answered(labelled, write_clip):
-    labelled.label(labelled.add(write_clip("long.wav", 0, 1.5)), ["sad"])
-    (reply,) = labelled.replies()
+def test_what_a_model_cannot_do_is_said_and_the_rest_is_answered(labeled, write_clip):
+    labeled.label(labeled.add(write_clip("long.wav", 0, 1.5)), ["sad"])
+    (reply,) = labeled.replies()
     assert "'example 3' is too long" in reply.problem
     assert reply.prediction.unadapted is None
-    labelled.choose(write_clip("long.wav", 0, 1.5))
-    (reply,) = labelled.replies()
+    labeled.choose(write_clip("long.wav", 0, 1.5))
+    (reply,) = labeled.replies()
     assert reply.prediction is None
     assert "too long" in reply.problem
 
 
-def test_a_profile_is_kept_and_brought_back(labelled, session, tmp_path, write_clip):
-    path = labelled.save_profile("model")
+def test_a_profile_is_kept_and_brought_back(labeled, session, tmp_path, write_clip):
+    path = labeled.save_profile("model")
     assert path.name == "model.profile"
-    answered = labelled.replies()[0].prediction
+    answered = labeled.replies()[0].prediction
     (loaded,) = PersonalRecognizer.load(path).predict([write_clip("c.wav", 2)])
     assert loaded.probabilities == answered.probabilities
     assert [one.name for one in PersonalRecognizer.load(path).enrolled] == ["example 1", "example 2"]
@@ -133,14 +133,14 @@ def test_a_profile_is_kept_and_brought_back(labelled, session, tmp_path, write_c
     assert other.replies()[0].enrolled == 1, "the page's own examples again"
 
 
-def test_what_is_no_profile_of_these_models_is_refused(labelled, fake_model, tmp_path):
-    path = labelled.save_profile("model")
+def test_what_is_no_profile_of_these_models_is_refused(labeled, fake_model, tmp_path):
+    path = labeled.save_profile("model")
     fake_model.content = "two"
     with pytest.raises(UserError, match=r"^model\.profile is not a profile of model"):
-        labelled.load_profile(path)
+        labeled.load_profile(path)
     (tmp_path / "x.profile").write_text("nothing")
     with pytest.raises(UserError, match=r"^x\.profile is not a profile"):
-        labelled.load_profile(tmp_path / "x.profile")
+        labeled.load_profile(tmp_path / "x.profile")
 
 
 def test_nothing_to_keep_is_said(session, write_clip):
@@ -149,21 +149,21 @@ def test_nothing_to_keep_is_said(session, write_clip):
         session.save_profile("model")
 
 
-def test_a_copy_is_another_persons(labelled):
-    other = copy.deepcopy(labelled)
-    assert other.models is labelled.models
+def test_a_copy_is_another_persons(labeled):
+    other = copy.deepcopy(labeled)
+    assert other.models is labeled.models
     assert (other.examples, other.replies()) == ({}, [])
 
 
-def test_no_file_stays(labelled, tmp_path, write_clip):
+def test_no_file_stays(labeled, tmp_path, write_clip):
     given = {"a.wav", "b.wav", "c.wav", "note.wav", "x.profile"}
-    for name, take in (("note.wav", labelled.add), ("x.profile", labelled.load_profile)):
+    for name, take in (("note.wav", labeled.add), ("x.profile", labeled.load_profile)):
         (tmp_path / name).write_text("no sound")
         with pytest.raises(UserError):
             take(tmp_path / name)
-    profile = labelled.save_profile("model")
+    profile = labeled.save_profile("model")
     assert {one.name for one in tmp_path.iterdir() if one.is_file()} == given
-    labelled.close()
+    labeled.close()
     assert [one.name for one in tmp_path.iterdir()] == ["model"]
     assert not profile.exists()
-    assert (labelled.examples, labelled.replies()) == ({}, [])
+    assert (labeled.examples, labeled.replies()) == ({}, [])

@@ -332,7 +332,7 @@ def test_fingerprints_follow_the_weights(name):
     assert encoder.fingerprint("all") != whole
 
 
-def test_normalisation_is_part_of_the_front_end(tmp_path):
+def test_normalization_is_part_of_the_front_end(tmp_path):
     encoder = SpeechEncoder.from_name("tiny-hubert")
     encoder.save_pretrained(tmp_path)
     settings = json.loads((tmp_path / "preprocessor_config.json").read_text())

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from perser.encoders.parallel_build import made_in_parts
+from perser.encoders.parallel_build import build_in_parallel
 
 COUNT = 4
 
@@ -35,7 +35,7 @@ def worker(folder, index, monkeypatch, die_at=None):
         time.sleep(0.05)
         (part / "text").write_text(str(number))
 
-    made_in_parts(folder, write, join)
+    build_in_parallel(folder, write, join)
     assert (folder / "whole").read_text() == "0123"
 
 
@@ -76,5 +76,5 @@ def test_alone_it_leaves_nothing_of_what_failed(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        made_in_parts(tmp_path / "folder", fail, join)
+        build_in_parallel(tmp_path / "folder", fail, join)
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Weight normalisation against torch's own, and its second derivative against finite differences."""
+"""Weight normalization against torch's own, and its second derivative against finite differences."""
 
 from __future__ import annotations
 

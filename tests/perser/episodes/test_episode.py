@@ -45,7 +45,7 @@ def test_a_mode_is_kept_in_the_file_and_its_supports_lack_emotions(toy_corpus, t
     drawn.save(tmp_path / "episodes.json")
     assert EpisodeFile.load(tmp_path / "episodes.json") == drawn
     assert drawn.mode == mode
-    assert drawn.setting == f"unseen ({mode} enrolment)"
+    assert drawn.setting == f"unseen ({mode} enrollment)"
     tasks = tasks_of(toy_corpus, "listener")
     for episode in (*drawn.episodes, *drawn.validation_episodes):
         told = {one for emotions in episode.support.emotions for one in emotions}

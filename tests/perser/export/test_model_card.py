@@ -21,7 +21,7 @@ def row(method, route="fake", value=0.5):
 
 
 def record(simulated=False, corpus="owner/corpus", **more):
-    card = {"name": corpus, "source": "a site", "licence": "its own", "simulated": simulated} | more
+    card = {"name": corpus, "source": "a site", "license": "its own", "simulated": simulated} | more
     rows = (row("fake-8", value=0.61234), row("random", "trivial"))
     return RunRecord(card, (12, "listener"), {"simulated": simulated}, rows, "")
 

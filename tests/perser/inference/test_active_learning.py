@@ -20,11 +20,11 @@ from perser.inference.recognizer import Recognizer
 NONE = np.zeros((0, 2))
 
 
-def left(places, weights, chosen, labelled=NONE):
-    """What is minimised, one clip and one centre at a time."""
-    centres = [*places[list(chosen)], *labelled]
+def left(places, weights, chosen, labeled=NONE):
+    """What is minimized, one clip and one center at a time."""
+    centers = [*places[list(chosen)], *labeled]
     return sum(
-        weight * min(np.linalg.norm(place - one) for one in centres)
+        weight * min(np.linalg.norm(place - one) for one in centers)
         for weight, place in zip(weights, places, strict=True)
     )
 
@@ -32,11 +32,11 @@ def left(places, weights, chosen, labelled=NONE):
 @pytest.mark.parametrize("count", [0, 3])
 def test_each_choice_is_the_best_next_one(count):
     rng = np.random.default_rng(0)
-    places, weights, labelled = rng.normal(size=(40, 2)), rng.random(40), rng.normal(size=(count, 2))
-    chosen = [place for place, _ in representatives(places, weights, 5, labelled)]
+    places, weights, labeled = rng.normal(size=(40, 2)), rng.random(40), rng.normal(size=(count, 2))
+    chosen = [place for place, _ in representatives(places, weights, 5, labeled)]
     for step in range(5):
         before = chosen[:step]
-        sums = [left(places, weights, [*before, other], labelled) for other in range(40)]
+        sums = [left(places, weights, [*before, other], labeled) for other in range(40)]
         assert sums[chosen[step]] == pytest.approx(min(sums))
 
 
@@ -48,7 +48,7 @@ def test_it_comes_near_to_the_best_of_all_choices():
     assert best <= found <= 1.3 * best
 
 
-def test_distances_are_to_the_nearest_labelled_or_chosen():
+def test_distances_are_to_the_nearest_labeled_or_chosen():
     places = np.array([[0.0, 0], [1, 0], [10, 0], [10, 1]])
     weights = np.array([3.0, 1, 1, 0.5])
     assert representatives(places, weights, 2, NONE) == [(0, None), (2, 10.0)]
@@ -98,13 +98,13 @@ def recognizer(fake_model, tmp_path):
     return Recognizer.from_pretrained(tmp_path / "model")
 
 
-def test_what_is_labelled_is_stayed_away_from(recognizer, write_clip):
+def test_what_is_labeled_is_stayed_away_from(recognizer, write_clip):
     pool = [write_clip(f"{number}.wav", number / 2) for number in range(5)]
-    found, failures = suggest([recognizer], pool, 5, labelled=[write_clip("known.wav", 0)])
+    found, failures = suggest([recognizer], pool, 5, labeled=[write_clip("known.wav", 0)])
     assert failures == []
     assert found[-1].path == str(pool[0])
     assert found[0].distance > found[-1].distance == pytest.approx(0, abs=1e-6)
-    assert suggest([recognizer], pool, 5, labelled=[])[0][0].distance is None
+    assert suggest([recognizer], pool, 5, labeled=[])[0][0].distance is None
     again, _ = suggest([recognizer], pool, 2)
     assert again == suggest([recognizer], pool, 5)[0][:2]
 
@@ -117,7 +117,7 @@ def test_bad_clips_cost_the_others_nothing(recognizer, write_clip, tmp_path):
     assert {one.path for one in failures} == {str(pool[1]), str(pool[2])}
     assert suggest([recognizer], pool[1:2], 4)[0] == []
     with pytest.raises(UserError, match=r"text\.wav: unreadable"):
-        suggest([recognizer], pool[:1], 1, labelled=pool[1:2])
+        suggest([recognizer], pool[:1], 1, labeled=pool[1:2])
 
 
 def test_what_makes_no_sense_is_a_line(recognizer, fake_model, write_clip):

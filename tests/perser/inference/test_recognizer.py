@@ -15,7 +15,7 @@ def recognizer(fake_model, tmp_path) -> Recognizer:
     return Recognizer.from_pretrained(tmp_path / "model")
 
 
-def test_without_an_enrolment_it_answers_as_it_is(recognizer, write_clip):
+def test_without_an_enrollment_it_answers_as_it_is(recognizer, write_clip):
     path = write_clip("sad.wav", 2)
     (prediction,) = recognizer.predict([path])
     assert prediction.path == str(path)
@@ -32,7 +32,7 @@ def test_confidence_is_one_less_the_entropys_share(recognizer):
     assert prediction.confidence == pytest.approx(1 + sum(q * log(q) for q in p) / log(3), abs=1e-6)
 
 
-def test_an_enrolment_moves_the_answer_and_the_old_one_is_kept(recognizer, write_clip):
+def test_an_enrollment_moves_the_answer_and_the_old_one_is_kept(recognizer, write_clip):
     clip = write_clip("happy.wav", 1)
     personal = recognizer.enroll([(write_clip("a.wav", 0), "Angry"), (clip, ("angry", "angry"))])
     (before,), (after,) = recognizer.predict([clip]), personal.predict([clip])
@@ -74,14 +74,14 @@ def test_bad_clips_cost_the_others_nothing(recognizer, write_clip, tmp_path):
         personal.predict(clips[2:])
 
 
-def test_a_wrong_enrolment_is_refused(recognizer, write_clip):
-    with pytest.raises(UserError, match="nothing to enrol"):
+def test_a_wrong_enrollment_is_refused(recognizer, write_clip):
+    with pytest.raises(UserError, match="nothing to enroll"):
         recognizer.enroll([])
     with pytest.raises(UserError, match="unknown emotion 'bored'"):
         recognizer.enroll([(write_clip("a.wav", 0), "bored")])
     with pytest.raises(UserError, match="without any emotion"):
         recognizer.enroll([(write_clip("a.wav", 0), ())])
-    with pytest.raises(UserError, match="cannot enrol nowhere: missing"):
+    with pytest.raises(UserError, match="cannot enroll nowhere: missing"):
         recognizer.enroll([("nowhere", "sad")])
 
 
@@ -107,7 +107,7 @@ def test_clips_can_be_given_names_and_a_loaded_model_reads_profiles(recognizer, 
     again = recognizer.personal(tmp_path / "p")
     assert again.recognizer is recognizer
     assert again.predict([clip]) == personal.predict([clip])
-    with pytest.raises(UserError, match="cannot enrol two: not finite"):
+    with pytest.raises(UserError, match="cannot enroll two: not finite"):
         recognizer.enroll([(clip, "sad"), (clip + np.nan, "angry")], ["one", "two"])
 
 

@@ -8,19 +8,19 @@ import pytest
 from safetensors.numpy import save_file
 
 from perser.errors import UserError
-from perser.io.files import check_output, whole_folder, write_text_whole
+from perser.io.files import atomic_folder, check_output, write_text_atomic
 
 MARKER = "card.json"
 
 
 def fill(out, text="new"):
-    with whole_folder(out, MARKER) as folder:
+    with atomic_folder(out, MARKER) as folder:
         (folder / MARKER).write_text(text)
 
 
 def test_a_folder_is_there_when_it_is_whole(tmp_path):
     out = tmp_path / "deep" / "out"
-    with whole_folder(out, MARKER) as folder:
+    with atomic_folder(out, MARKER) as folder:
         (folder / MARKER).write_text("new")
         assert not out.exists()
     assert (out / MARKER).read_text() == "new"
@@ -31,7 +31,7 @@ def test_others_may_read_what_this_process_lets_them_read(tmp_path):
     """Also the files of safetensors, which makes its own private."""
     before = os.umask(0o027)
     try:
-        with whole_folder(tmp_path / "out", MARKER) as folder:
+        with atomic_folder(tmp_path / "out", MARKER) as folder:
             fill(folder / "in")
             save_file({"one": np.zeros(2)}, folder / "in" / "weights.safetensors")
     finally:
@@ -46,7 +46,7 @@ def test_a_failure_leaves_what_was_there(tmp_path):
     fill(out, "old")
 
     def fail_half_way():
-        with whole_folder(out, MARKER) as folder:
+        with atomic_folder(out, MARKER) as folder:
             (folder / MARKER).write_text("half")
             raise RuntimeError
 
@@ -105,6 +105,6 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_text_is_written_whole(tmp_path):
-    write_text_whole(tmp_path / "a" / "b.txt", "text")
+    write_text_atomic(tmp_path / "a" / "b.txt", "text")
     assert (tmp_path / "a" / "b.txt").read_text() == "text"
     assert len(list((tmp_path / "a").iterdir())) == 1

@@ -6,13 +6,13 @@ import torch
 from torch import nn
 
 from perser.training.accelerator import cosine, start
-from perser.training.loop import Best, shuffled_batches
+from perser.training.loop import BestWeights, shuffled_batches
 
 
 def test_the_best_weights_come_back_and_only_the_trained_ones_are_kept():
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     model[0].requires_grad_(False)
-    best = Best()
+    best = BestWeights()
     assert best.offer(0.5, 1, model)
     kept = model[1].weight.detach().clone()
     frozen = torch.full_like(model[0].weight, 9.0)
@@ -26,7 +26,7 @@ def test_the_best_weights_come_back_and_only_the_trained_ones_are_kept():
 
 
 def test_a_score_that_is_no_number_is_never_the_best():
-    model, best = nn.Linear(1, 1), Best()
+    model, best = nn.Linear(1, 1), BestWeights()
     assert not best.offer(math.nan, 1, model)
     assert best.offer(0.5, 2, model)
     assert not best.offer(math.nan, 3, model)

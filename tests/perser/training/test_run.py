@@ -21,10 +21,10 @@ from torch import nn
 from perser.errors import UserError
 from perser.training.accelerator import cosine, start
 from perser.training.checkpoint import KEPT, STATE, TENSORS, TrainingState, seed_step
-from perser.training.loop import Best
+from perser.training.loop import BestWeights
 from perser.training.nonfinite import BAD_STEPS, Part
 from perser.training.options import RunOptions
-from perser.training.run import Journal
+from perser.training.run import TrainingRun
 from perser.training.run_folder import RunFolder, running
 from perser.training.run_log import METRICS
 
@@ -44,10 +44,12 @@ def fit(out: Path, kill: int = 0, resume: bool = True, options: RunOptions = EVE
     model = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.Linear(4, 1))
     model[0].bias.requires_grad_(False)
     optimizer = torch.optim.AdamW([one for one in model.parameters() if one.requires_grad], lr=0.1)
-    rng, best = np.random.default_rng(seed), Best()
+    rng, best = np.random.default_rng(seed), BestWeights()
     state = TrainingState(model, optimizer, cosine(optimizer, STEPS), best, {"sampler": rng}, {"looks": []})
-    journal = Journal(accelerator, options, RunFolder(out, {"options": {"seed": seed}}, resume, accelerator))
-    with journal.stage("fit", state, model, clip_norm=1.0) as stage:
+    training_run = TrainingRun(
+        accelerator, options, RunFolder(out, {"options": {"seed": seed}}, resume, accelerator)
+    )
+    with training_run.stage("fit", state, model, clip_norm=1.0) as stage:
         for step in range(stage.done + 1, STEPS + 1):
             seed_step(seed, step)
             data = torch.tensor(rng.standard_normal((5, 3)), dtype=torch.float32)
@@ -66,7 +68,7 @@ def fit(out: Path, kill: int = 0, resume: bool = True, options: RunOptions = EVE
     assert state.counters["looks"] == list(range(1, STEPS + 1))
     assert best.step == 8
     best.restore(model)
-    with journal.finished(out, "marker") as folder:
+    with training_run.finished(out, "marker") as folder:
         (folder / "marker").touch()
     return model.state_dict()
 
@@ -115,7 +117,7 @@ def test_what_came_after_the_checkpoint_is_done_and_logged_again(
     out = tmp_path / "out"
     due = iter([False, False, True, False, False, False])
     with monkeypatch.context() as patched:
-        patched.setattr(Journal, "checkpoint_is_due", lambda self: next(due))
+        patched.setattr(TrainingRun, "checkpoint_is_due", lambda self: next(due))
         killed(out, 6)
     assert len(logged(running(out))) == 6
     with (running(out) / METRICS).open("a") as stream:
@@ -214,15 +216,15 @@ def test_nothing_is_pickled(tmp_path):
 
 def test_a_signal_ends_it_after_the_step_with_143(tmp_path, assert_as_undisturbed, monkeypatch, capsys):
     out = tmp_path / "out"
-    looks = Best.offer
+    looks = BestWeights.offer
 
-    def signalled(self, score, step, module):
+    def signaled(self, score, step, module):
         if step == 5:
             os.kill(os.getpid(), signal.SIGTERM)
         return looks(self, score, step, module)
 
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(Best, "offer", signalled)
+    monkeypatch.setattr(BestWeights, "offer", signaled)
     with pytest.raises(SystemExit) as left:
         fit(out, options=RunOptions(checkpoint_seconds=1000))
     monkeypatch.undo()
@@ -237,7 +239,7 @@ def test_a_signal_ends_it_after_the_step_with_143(tmp_path, assert_as_undisturbe
 
 
 @pytest.mark.parametrize(
-    "where", ["perser.training.checkpoint.save_file", "json.dumps", "perser.io.files.take_place"]
+    "where", ["perser.training.checkpoint.save_file", "json.dumps", "perser.io.files.swap_folders"]
 )
 def test_a_full_disk_is_one_line_and_nothing_earlier_is_lost(
     where, tmp_path, monkeypatch, assert_as_undisturbed
@@ -250,7 +252,7 @@ def test_a_full_disk_is_one_line_and_nothing_earlier_is_lost(
 
     kept = [one.name for one in checkpoints(out)]
     with monkeypatch.context() as patched:
-        patched.setattr(Journal, "checkpoint_is_due", lambda self: patched.setattr(where, full) or True)
+        patched.setattr(TrainingRun, "checkpoint_is_due", lambda self: patched.setattr(where, full) or True)
         with pytest.raises(UserError, match=r"(?s)^cannot write [^\n]*No space left[^\n]*000005-step-5$"):
             fit(out)
     assert [one.name for one in checkpoints(out)] == kept
@@ -319,9 +321,9 @@ def test_a_skipped_step_moves_nothing():
     accelerator = start(0)
     model = nn.Linear(2, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-    state = TrainingState(model, optimizer, None, Best())
+    state = TrainingState(model, optimizer, None, BestWeights())
     before = model.weight.detach().clone()
-    with Journal(accelerator).stage("fit", state, model) as stage:
+    with TrainingRun(accelerator).stage("fit", state, model) as stage:
         (model(torch.tensor([[1.0, torch.inf]])).sum()).backward()
         stage.update(1, 0.0, [Part(("a",), True)])
         assert torch.equal(model.weight, before)
@@ -350,10 +352,10 @@ def in_a_process(out: Path) -> None:
     model = nn.Linear(1, 1)
     nn.init.ones_(model.weight)
     wrapped, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters(), lr=0.1))
-    state = TrainingState(model, optimizer, None, Best())
-    journal = Journal(accelerator, EVERY, RunFolder(out, {}, True, accelerator))
+    state = TrainingState(model, optimizer, None, BestWeights())
+    training_run = TrainingRun(accelerator, EVERY, RunFolder(out, {}, True, accelerator))
     who = accelerator.process_index
-    with journal.stage("fit", state, wrapped) as stage:
+    with training_run.stage("fit", state, wrapped) as stage:
         for step in range(stage.done + 1, stage.done + 3):
             accelerator.backward(wrapped(torch.ones(1, 1)).sum())
             finite = who == 0 or step != 2
@@ -361,7 +363,7 @@ def in_a_process(out: Path) -> None:
             stage.ended(step)
     found = gather_object([model.weight.item()])
     if accelerator.is_main_process:
-        (out / f"{stage.done}.json").write_text(json.dumps([found, journal.bad.found]))
+        (out / f"{stage.done}.json").write_text(json.dumps([found, training_run.bad.found]))
 
 
 def test_two_processes_skip_together_and_both_go_on(tmp_path):
@@ -378,11 +380,11 @@ def test_two_processes_skip_together_and_both_go_on(tmp_path):
 def test_checkpoints_take_at_most_their_share_of_the_time(tmp_path, monkeypatch):
     now = [0.0]
     monkeypatch.setattr("time.perf_counter", lambda: now[0])
-    journal = Journal(start(0), RunOptions(checkpoint_seconds=60))
-    journal._took = 2.0
+    training_run = TrainingRun(start(0), RunOptions(checkpoint_seconds=60))
+    training_run._took = 2.0
     for seconds, due in ((59, False), (61, False), (199, False), (201, True)):
         now[0] = seconds
-        assert journal.checkpoint_is_due() is due
+        assert training_run.checkpoint_is_due() is due
 
 
 def test_every_step_has_noise_of_its_own():

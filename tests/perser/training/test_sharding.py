@@ -13,7 +13,7 @@ import torch
 
 from perser.errors import UserError
 from perser.training.accelerator import start
-from perser.training.sharding import check_launch, in_shares
+from perser.training.sharding import check_launch, is_sharded
 from tests.perser.training.training_in_shares import KINDS, STOP, everything, trained
 
 WORKER = Path(__file__).with_name("training_in_shares.py")
@@ -46,7 +46,7 @@ def test_one_process_has_everything_whole(monkeypatch):
     for name, value in FSDP.items():
         monkeypatch.setenv(name, value)
     check_launch()
-    assert not in_shares()
+    assert not is_sharded()
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,10 @@ from perser.cli.main import parse_command
 from perser.errors import UserError
 from perser.training.accelerator import start
 from perser.training.checkpoint import TrainingState
-from perser.training.loop import Best
+from perser.training.loop import BestWeights
 from perser.training.nonfinite import Part
 from perser.training.options import RunOptions
-from perser.training.run import Journal
+from perser.training.run import TrainingRun
 from perser.training.run_folder import RunFolder, running
 from perser.training.trackers import Tracked, flat
 
@@ -30,17 +30,17 @@ FACTS = {"command": "some", "options": {"rate": 0.1, "layers": [1, 2], "none": N
 def train(out, options, steps=3):
     """The smallest of trainings, two stages of it."""
     accelerator = start(0)
-    journal = Journal(accelerator, options, RunFolder(out, FACTS, False, accelerator))
+    training_run = TrainingRun(accelerator, options, RunFolder(out, FACTS, False, accelerator))
     module = nn.Linear(1, 1)
     for name in ("first", "second"):
-        state = TrainingState(module, torch.optim.SGD(module.parameters(), lr=0.1), None, Best())
-        with journal.stage(name, state, module) as stage:
+        state = TrainingState(module, torch.optim.SGD(module.parameters(), lr=0.1), None, BestWeights())
+        with training_run.stage(name, state, module) as stage:
             for step in range(1, steps + 1):
                 loss = module(torch.ones(1, 1)).square().sum()
                 loss.backward()
                 stage.update(step, loss.item() if step < steps else float(step), [Part(("u",), True)])
                 stage.ended(step)
-    with journal.finished(out, "marker") as folder:
+    with training_run.finished(out, "marker") as folder:
         (folder / "marker").touch()
 
 

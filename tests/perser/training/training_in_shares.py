@@ -15,11 +15,11 @@ import torch
 from accelerate.utils import patch_environment
 from torch import Tensor, nn
 
-from perser.distributed import own_share
-from perser.training.accelerator import on_all, start
+from perser.distributed import own_share_of_batch
+from perser.training.accelerator import start, wrap_for_training
 from perser.training.checkpoint import TrainingState
-from perser.training.loop import Best
-from perser.training.sharding import make_whole, whole_weights
+from perser.training.loop import BestWeights
+from perser.training.sharding import unshard, unsharded_weights
 
 STEPS, STOP = 4, 2
 
@@ -46,17 +46,17 @@ class Net(nn.Module):
 def trained(items: int, by_layer: bool, stop: int = STEPS, stopped: Any = None) -> tuple[Any, dict[str, Any]]:
     """Train to `stop` from where another one stopped; gives the state, and what else is to be compared."""
     net, accelerator = Net(), start(0)
-    wrapped = on_all(net, accelerator, net.layers if by_layer else ())
+    wrapped = wrap_for_training(net, accelerator, net.layers if by_layer else ())
     moving = [one for one in net.parameters() if one.requires_grad]
     optimizer = accelerator.prepare(torch.optim.AdamW(moving, lr=0.1))
-    best, counters = Best(), {"done": 0}
+    best, counters = BestWeights(), {"done": 0}
     state = TrainingState(net, optimizer, None, best, counters=counters)
     if stopped is not None:
         state.restore(*stopped)
     found: dict[str, Any] = {"kept": sum(_kept(one) for one in net.parameters()), "norms": [], "looks": []}
     clips = torch.randn(STEPS, items, 3, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     while counters["done"] < stop:
-        own, factor = own_share(list(clips[counters["done"]]), lambda one: 1.0)
+        own, factor = own_share_of_batch(list(clips[counters["done"]]), lambda one: 1.0)
         for place, one in enumerate(own, start=1):
             with nullcontext() if place == len(own) else accelerator.no_sync(wrapped):
                 accelerator.backward(wrapped(one) / items * factor)
@@ -69,11 +69,11 @@ def trained(items: int, by_layer: bool, stop: int = STEPS, stopped: Any = None) 
             with torch.no_grad():
                 found["looks"].append(wrapped(clips[0, 0]).item())
         else:
-            with whole_weights(wrapped), torch.no_grad():
+            with unsharded_weights(wrapped), torch.no_grad():
                 found["looks"].append(net(clips[0, 0]).item())
         best.offer(-found["looks"][-1], counters["done"], net)
     captured = state.capture()
-    make_whole(wrapped)
+    unshard(wrapped)
     best.restore(net)
     # As it would be saved.
     found["best"] = {name: one.clone() for name, one in net.state_dict().items() if name in best.weights}

@@ -120,7 +120,7 @@ def test_bfloat16_weights_stay_so_and_are_saved_with_the_adapter(build, llama_fo
 
 @needs_bitsandbytes
 @pytest.mark.parametrize("weights", ["8bit", "4bit"])
-def test_an_adapter_on_quantised_weights_learns_and_comes_back(build, llama_folder, store, weights, tmp_path):
+def test_an_adapter_on_quantized_weights_learns_and_comes_back(build, llama_folder, store, weights, tmp_path):
     from bitsandbytes.nn import Linear4bit, Linear8bitLt
 
     model = build(str(llama_folder), lora=LoraOptions(r=4, base_weights=weights))
@@ -150,7 +150,7 @@ def test_an_adapter_on_quantised_weights_learns_and_comes_back(build, llama_fold
 
 @needs_bitsandbytes
 @pytest.mark.parametrize("weights", ["8bit", "4bit"])
-def test_gradients_go_through_quantised_weights_after_a_validation_too(build, llama_folder, store, weights):
+def test_gradients_go_through_quantized_weights_after_a_validation_too(build, llama_folder, store, weights):
     model = build(str(llama_folder), lora=LoraOptions(r=4, base_weights=weights), dropout=0, feature_noise=0)
     features = store.stack(["u0", "u1"])
     batch = model.batch([model.prompt.encode([[0], [1]])], features)

@@ -22,7 +22,7 @@ def scores(model, store):
 
 def test_tiny_llama_is_saved_whole_and_comes_back_the_same(build, store, tmp_path):
     model = build(prompt={"instruction": "What is heard ?", "label_words": {"happy": "very glad"}})
-    model.projector.fit_standardisation(store.stack([f"u{i}" for i in range(30)]))
+    model.projector.fit_standardization(store.stack([f"u{i}" for i in range(30)]))
     model.save_pretrained(tmp_path / "speech-lm")
     loaded = SpeechLMForICL.from_pretrained(tmp_path / "speech-lm")
     assert_close(scores(loaded, store), scores(model, store))

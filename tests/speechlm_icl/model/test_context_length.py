@@ -15,7 +15,7 @@ ANSWERS = [[0], [1, 2], [2], [0]]
 
 
 def length(pairs: int) -> int:
-    """Of the longest thing that is read: the enrolment and a query with the longest label."""
+    """Of the longest thing that is read: the enrollment and a query with the longest label."""
     return len(collate([FORM.encode([*ANSWERS[:pairs], [2]])]).token_ids[0]) - len(FORM.turns.end)
 
 
@@ -65,7 +65,7 @@ def test_a_support_beyond_the_context_is_refused(build, store):
         SpeechLMPersonalizer(model, store).personalize(support)
 
 
-def test_a_query_that_is_too_long_behind_the_enrolment_is_named():
+def test_a_query_that_is_too_long_behind_the_enrollment_is_named():
     enrolled = length(2) - length(0) + len(FORM.turns.start)
     for clip, context in ((1, length(2)), (7, length(2) + 6)):
         check_query_fits(FORM, enrolled, {"short": 1, "long": clip}, context)
@@ -79,7 +79,7 @@ def test_a_query_beyond_the_context_is_refused_before_it_is_read(build, store):
     support = Support(("u0", "u1"), (("sad",),) * 2, seed=0)
     predictor = SpeechLMPersonalizer(model, store).personalize(support)
     predictor.predict_proba(["u2"])
-    model.language_model.causal.config.max_position_embeddings = predictor.enrolments[0].length + 1
+    model.language_model.causal.config.max_position_embeddings = predictor.enrollments[0].length + 1
     with pytest.raises(UserError, match="'u2' takes 1 positions"):
         predictor.predict_proba(["u2"])
 

@@ -20,7 +20,9 @@ def processor(hearing) -> SpeechLMProcessor:
 def test_each_placeholder_takes_as_many_places_as_its_clip_has_embeddings(processor, hearing):
     inputs = processor(text=TEXTS, audio=CLIPS, return_tensors="pt")
     audio = inputs.input_ids == hearing.config.audio_token_id
-    lengths = [len(clip) for clip in hearing.projector(hearing.hear(inputs.input_values, inputs.audio_mask))]
+    lengths = [
+        len(clip) for clip in hearing.projector(hearing.encode_clips(inputs.input_values, inputs.audio_mask))
+    ]
     assert [processor.num_tokens(len(clip)) for clip in CLIPS] == lengths
     assert audio.sum(dim=1).tolist() == [lengths[0] + lengths[1], lengths[2]]
     assert inputs.audio_mask.sum(dim=1).tolist() == [12_000, 5_000, 31_000]

@@ -67,7 +67,7 @@ def test_time_is_kept(kind):
 
 
 def test_stacking_is_concatenation():
-    """Against the formula, in a loop: neighbours side by side, zeros after the last."""
+    """Against the formula, in a loop: neighbors side by side, zeros after the last."""
     module = projector(kind="stack", windows_per_token=3)
     (clip,) = clips([7])
     mixed = clip.mean(dim=1)  # equal layer weights at the start
@@ -103,12 +103,12 @@ def test_pooled_and_attention_give_one_tensor():
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
-def test_standardisation_undoes_scale_and_offset_of_the_features(kind):
+def test_standardization_undoes_scale_and_offset_of_the_features(kind):
     features = list(torch.randn(50, 3, 5)) if kind == "pooled" else clips()
     plain, shifted = projector(kind=kind), projector(kind=kind)
-    plain.fit_standardisation(features)
+    plain.fit_standardization(features)
     moved = [100 * clip + 7 for clip in features]
-    shifted.fit_standardisation(moved)
+    shifted.fit_standardization(moved)
     every = torch.cat([clip.reshape(-1, 3, 5) for clip in features])
     assert_close(plain.mean, every.mean(dim=0))
     assert_close(plain.std, every.std(dim=0, correction=0))
@@ -120,7 +120,7 @@ def test_a_constant_feature_does_not_blow_up():
     features = torch.randn(50, 3, 5)
     features[:, 0, 0] = 4.0
     module = projector()
-    module.fit_standardisation(features)
+    module.fit_standardization(features)
     assert module(features).isfinite().all()
 
 

@@ -26,7 +26,7 @@ def test_the_choice_is_near_the_best_of_all_choices():
         assert (1 - 1 / np.e) * best <= found <= best + 1e-9
 
 
-def test_every_emotion_gets_an_example_and_the_enrolments_order_stays():
+def test_every_emotion_gets_an_example_and_the_enrollments_order_stays():
     labels = np.eye(3)[[0] * 6 + [1, 2]]
     chosen = most_representative(np.ones((8, 8)), labels, 3)
     assert chosen.tolist() == [0, 6, 7]

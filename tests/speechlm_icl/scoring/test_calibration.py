@@ -1,12 +1,12 @@
 import torch
 from torch.testing import assert_close
 
-from speechlm_icl.scoring.prefix_cache import read_enrolment
+from speechlm_icl.scoring.prefix_cache import cache_enrollment
 from speechlm_icl.scoring.scoring import calibrate, content_free, score_free, score_queries
 
 
 def test_the_paper_s_weights():
-    """W = diag(p_cf)^-1 on probabilities, normalised."""
+    """W = diag(p_cf)^-1 on probabilities, normalized."""
     scores, free = torch.randn(4, 3), torch.randn(1, 3)
     p, p_cf = scores.softmax(dim=1), free.softmax(dim=1)
     weighted = p @ torch.diag(1 / p_cf[0])
@@ -14,14 +14,14 @@ def test_the_paper_s_weights():
 
 
 def test_the_content_free_clip_itself_comes_out_uniform(model, store):
-    enrolment = read_enrolment(model, store.stack(["u0", "u1"]), [[0], [1]])
-    free = score_free(model, enrolment)
+    enrollment = cache_enrollment(model, store.stack(["u0", "u1"]), [[0], [1]])
+    free = score_free(model, enrollment)
     assert free.shape == (1, 3)
-    again = score_queries(model, enrolment, content_free(model))
+    again = score_queries(model, enrollment, content_free(model))
     assert_close(calibrate(again, free).softmax(dim=1), torch.full((1, 3), 1 / 3))
 
 
 def test_the_content_free_clip_is_the_mean_of_the_training_clips(model, store):
     clips = store.stack([f"u{i}" for i in range(20)])
-    model.projector.fit_standardisation(clips)
+    model.projector.fit_standardization(clips)
     assert_close(content_free(model), clips.mean(dim=0, keepdim=True))

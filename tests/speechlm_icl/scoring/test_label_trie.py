@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from speechlm_icl.scoring.label_trie import LabelTree
+from speechlm_icl.scoring.label_trie import LabelTrie
 
 VOCABULARY = 4
 
@@ -22,7 +22,7 @@ def labels(draw):
 @settings(max_examples=50, deadline=None)
 @given(labels())
 def test_every_stem_is_read_once_after_its_beginnings_and_scores_are_sums_along_the_path(labels):
-    tree = LabelTree(labels)
+    tree = LabelTrie(labels)
     stems = tree.stems
     assert len(set(stems)) == len(stems)
     assert set(stems) == {label[:n] for label in labels for n in range(len(label))}
@@ -44,7 +44,7 @@ def test_every_stem_is_read_once_after_its_beginnings_and_scores_are_sums_along_
 @settings(max_examples=50, deadline=None)
 @given(labels())
 def test_the_longest_stems_hold_every_stem_and_none_of_each_other(labels):
-    tree = LabelTree(labels)
+    tree = LabelTrie(labels)
     longest = tree.longest()
     assert {end[:n] for end in longest for n in range(len(end) + 1)} == set(tree.stems)
     for a, row in zip(tree.stems, tree.within.tolist(), strict=True):
@@ -53,6 +53,6 @@ def test_the_longest_stems_hold_every_stem_and_none_of_each_other(labels):
 
 
 def test_labels_of_one_token_have_no_stem_to_read():
-    tree = LabelTree([(0,), (1,), (2,)])
+    tree = LabelTrie([(0,), (1,), (2,)])
     assert tree.stems == [()]
     assert tree.tokens.shape == (0,)

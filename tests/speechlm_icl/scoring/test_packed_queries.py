@@ -9,12 +9,12 @@ from transformers import MistralForCausalLM as Mistral
 from speechlm_icl.model.language_model import LanguageModel
 from speechlm_icl.prompt.prompt import word_tokenizer
 from speechlm_icl.scoring import scoring
-from speechlm_icl.scoring.label_trie import LabelTree
-from speechlm_icl.scoring.prefix_cache import Enrolment
-from speechlm_icl.scoring.scoring import read_enrolment, score_queries
+from speechlm_icl.scoring.label_trie import LabelTrie
+from speechlm_icl.scoring.prefix_cache import Enrollment
+from speechlm_icl.scoring.scoring import cache_enrollment, score_queries
 from speechlm_icl.scoring.tree_attention import can_pack, hidden_by_rows, hidden_packed
 
-TREE = LabelTree([(1,), (2, 3, 4), (2, 3, 5), (2, 6), (7, 1)])
+TREE = LabelTrie([(1,), (2, 3, 4), (2, 3, 5), (2, 6), (7, 1)])
 
 
 def language_model(model) -> LanguageModel:
@@ -36,11 +36,11 @@ def mistral(window: int | None) -> LanguageModel:
 
 
 @torch.inference_mode()
-def enrolled(model: LanguageModel, length: int) -> Enrolment:
+def enrolled(model: LanguageModel, length: int) -> Enrollment:
     cache = model.new_cache()
     ones = torch.ones(1, length, dtype=torch.int64)
     model.hidden(model.embed(torch.arange(length)[None] % 10), ones, ones.cumsum(dim=1) - 1, cache)
-    return Enrolment(cache, length)
+    return Enrollment(cache, length)
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
@@ -49,13 +49,13 @@ def enrolled(model: LanguageModel, length: int) -> Enrolment:
 def test_clips_of_different_length_are_read_as_if_each_stood_alone(attention, length):
     model = mistral(None)
     model.model.set_attn_implementation(attention)
-    enrolment = enrolled(model, length)
+    enrollment = enrolled(model, length)
     frames = [torch.randn(count, 32) for count in (1, 4, 2)]
-    together = hidden_packed(model, enrolment, frames, TREE)
+    together = hidden_packed(model, enrollment, frames, TREE)
     assert together.shape == (3, len(TREE.stems), 32)
-    alone = [hidden_packed(model, enrolment, [clip], TREE) for clip in frames]
+    alone = [hidden_packed(model, enrollment, [clip], TREE) for clip in frames]
     assert_close(together, torch.cat(alone), atol=1e-5, rtol=1e-5)
-    assert_close(together, hidden_by_rows(model, enrolment, frames, TREE), atol=1e-5, rtol=1e-5)
+    assert_close(together, hidden_by_rows(model, enrollment, frames, TREE), atol=1e-5, rtol=1e-5)
 
 
 def test_a_model_that_keeps_every_position_is_packed():
@@ -83,11 +83,11 @@ def test_another_attention_function_is_asked_anew():
 
 @torch.inference_mode()
 def test_where_attention_slides_the_window_is_kept():
-    """Against whole forward passes, over an enrolment that is longer than the window."""
+    """Against whole forward passes, over an enrollment that is longer than the window."""
     model, length = mistral(4), 9
-    enrolment = enrolled(model, length)
+    enrollment = enrolled(model, length)
     frames = [torch.randn(count, 32) for count in (1, 3)]
-    found = hidden_by_rows(model, enrolment, frames, TREE)
+    found = hidden_by_rows(model, enrollment, frames, TREE)
     before = model.embed(torch.arange(length)[None] % 10)
     for clip, row in zip(frames, found, strict=True):
         for stem, hidden in zip(TREE.stems, row, strict=True):
@@ -100,29 +100,29 @@ def test_where_attention_slides_the_window_is_kept():
 def test_scores_are_the_same_either_way(build, store, monkeypatch):
     model = build(prompt={"label_words": {"happy": "very glad indeed", "sad": "very sad"}})
     features = store.stack([f"u{i}" for i in range(4)])
-    enrolment = read_enrolment(model, features, [[0], [2, 1], [1], [2]])
-    packed = score_queries(model, enrolment, features)
+    enrollment = cache_enrollment(model, features, [[0], [2, 1], [1], [2]])
+    packed = score_queries(model, enrollment, features)
     monkeypatch.setattr(scoring, "can_pack", lambda language_model: False)
-    assert_close(score_queries(model, enrolment, features), packed, atol=1e-5, rtol=1e-5)
+    assert_close(score_queries(model, enrollment, features), packed, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("packed", [True, False])
-def test_the_enrolments_cache_is_unharmed(build, store, monkeypatch, packed):
+def test_the_enrollments_cache_is_unharmed(build, store, monkeypatch, packed):
     monkeypatch.setattr(scoring, "can_pack", lambda language_model: packed)
     model = build()
     features = store.stack([f"u{i}" for i in range(4)])
-    enrolment = read_enrolment(model, features, [[0], [2, 1], [1], [2]])
-    before = [(layer.keys.clone(), layer.values.clone()) for layer in enrolment.cache.layers]
-    assert before[0][0].shape[-2] == enrolment.length
-    score_queries(model, enrolment, features)
-    for layer, (keys, values) in zip(enrolment.cache.layers, before, strict=True):
+    enrollment = cache_enrollment(model, features, [[0], [2, 1], [1], [2]])
+    before = [(layer.keys.clone(), layer.values.clone()) for layer in enrollment.cache.layers]
+    assert before[0][0].shape[-2] == enrollment.length
+    score_queries(model, enrollment, features)
+    for layer, (keys, values) in zip(enrollment.cache.layers, before, strict=True):
         assert torch.equal(layer.keys, keys)
         assert torch.equal(layer.values, values)
 
 
 def test_a_view_shares_the_keys_that_it_begins_with(build, store):
     model = build()
-    enrolment = read_enrolment(model, store.stack(["u0"]), [[0]])
-    view = enrolment.view()
-    pairs = zip(view.layers, enrolment.cache.layers, strict=True)
+    enrollment = cache_enrollment(model, store.stack(["u0"]), [[0]])
+    view = enrollment.view()
+    pairs = zip(view.layers, enrollment.cache.layers, strict=True)
     assert all(mine.keys.data_ptr() == theirs.keys.data_ptr() for mine, theirs in pairs)

@@ -1,11 +1,11 @@
-"""Scores from the shared enrolment cache against an oracle that reads every prompt anew, in full."""
+"""Scores from the shared enrollment cache against an oracle that reads every prompt anew, in full."""
 
 import pytest
 import torch
 from torch.testing import assert_close
 
 from speechlm_icl.scoring import scoring
-from speechlm_icl.scoring.scoring import label_log_probabilities, read_enrolment, score_queries
+from speechlm_icl.scoring.scoring import cache_enrollment, label_log_probabilities, score_queries
 
 SUPPORT, ANSWERS = ["u0", "u1", "u2", "u3"], [[0], [2, 1], [1], [2]]
 QUERIES = [f"u{i}" for i in range(10, 17)]
@@ -53,20 +53,20 @@ def test_scores_equal_those_of_every_prompt_on_its_own(any_model, store, pairs):
 
 
 def test_order_and_company_of_the_queries_do_not_matter(any_model, store, monkeypatch):
-    enrolment = read_enrolment(any_model, store.stack(SUPPORT), ANSWERS)
-    together = score_queries(any_model, enrolment, store.stack(QUERIES))
-    alone = [score_queries(any_model, enrolment, store.stack([query])) for query in QUERIES]
+    enrollment = cache_enrollment(any_model, store.stack(SUPPORT), ANSWERS)
+    together = score_queries(any_model, enrollment, store.stack(QUERIES))
+    alone = [score_queries(any_model, enrollment, store.stack([query])) for query in QUERIES]
     assert_close(together, torch.cat(alone), atol=1e-5, rtol=1e-5)
-    backwards = score_queries(any_model, enrolment, store.stack(QUERIES[::-1])).flip(0)
+    backwards = score_queries(any_model, enrollment, store.stack(QUERIES[::-1])).flip(0)
     assert_close(together, backwards, atol=1e-5, rtol=1e-5)
     monkeypatch.setitem(scoring.AT_ONCE, "cpu", 3)
-    assert_close(together, score_queries(any_model, enrolment, store.stack(QUERIES)), atol=1e-5, rtol=1e-5)
+    assert_close(together, score_queries(any_model, enrollment, store.stack(QUERIES)), atol=1e-5, rtol=1e-5)
 
 
-def test_an_enrolment_can_be_scored_again_and_again(model, store):
-    enrolment = read_enrolment(model, store.stack(SUPPORT), ANSWERS)
-    first = score_queries(model, enrolment, store.stack(QUERIES))
-    assert torch.equal(first, score_queries(model, enrolment, store.stack(QUERIES)))
+def test_an_enrollment_can_be_scored_again_and_again(model, store):
+    enrollment = cache_enrollment(model, store.stack(SUPPORT), ANSWERS)
+    first = score_queries(model, enrollment, store.stack(QUERIES))
+    assert torch.equal(first, score_queries(model, enrollment, store.stack(QUERIES)))
 
 
 def test_probabilities_of_all_labels_do_not_exceed_one(any_model, store):
@@ -74,7 +74,7 @@ def test_probabilities_of_all_labels_do_not_exceed_one(any_model, store):
     assert (scores.exp().sum(dim=1) <= 1 + 1e-5).all()
 
 
-def test_the_enrolment_is_read(any_model, store):
+def test_the_enrollment_is_read(any_model, store):
     one = label_log_probabilities(any_model, store.stack(SUPPORT), ANSWERS, store.stack(QUERIES))
     other = label_log_probabilities(any_model, store.stack(SUPPORT), ANSWERS[::-1], store.stack(QUERIES))
     assert not torch.allclose(one, other)

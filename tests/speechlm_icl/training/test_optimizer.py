@@ -7,7 +7,7 @@ from perser import errors as extras
 from perser.errors import UserError
 from perser.training.accelerator import cosine
 from perser.training.checkpoint import TrainingState, newest_whole, read_checkpoint, write_checkpoint
-from perser.training.loop import Best
+from perser.training.loop import BestWeights
 from speechlm_icl.training.optimizer import check_optimizer, new_optimizer
 from speechlm_icl.training.options import IclTraining
 
@@ -53,7 +53,7 @@ def test_eight_bits_step_almost_as_thirty_two_do(build):
 
 
 @pytest.mark.parametrize("kind", ["adamw", pytest.param("adamw8bit", marks=needs_bitsandbytes)])
-def test_an_optimiser_goes_on_from_what_was_kept_of_it(kind, build, tmp_path):
+def test_an_optimizer_goes_on_from_what_was_kept_of_it(kind, build, tmp_path):
     """Through files, with some moments in 8 bits and some in 32, and a frozen language model beside it."""
 
     def moved(model, trainer, steps: range) -> None:
@@ -67,7 +67,7 @@ def test_an_optimiser_goes_on_from_what_was_kept_of_it(kind, build, tmp_path):
     def begin():
         model = build(width=64)
         trainer = new_optimizer(model, IclTraining(learning_rate=1e-3, optimizer=kind))
-        return model, trainer, TrainingState(model, trainer, cosine(trainer, 9), Best())
+        return model, trainer, TrainingState(model, trainer, cosine(trainer, 9), BestWeights())
 
     model, trainer, state = begin()
     moved(model, trainer, range(3))

@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from perser.episodes.episode import Task, aggregated_targets
 from perser.training.accelerator import start
-from perser.training.run import Journal
+from perser.training.run import TrainingRun
 from speechlm_icl.train import meta_train
 from speechlm_icl.training.options import IclTraining
 from speechlm_icl.training.pretrain_projector import SHARPNESS, align, alignment_losses, label_embeddings
@@ -42,9 +42,9 @@ def test_afterwards_clips_are_nearest_to_what_is_heard_in_them(build, tasks, sto
     """Everybody hears two of the three kinds of clips alike; only the projector has moved."""
     model = build(str(llama_folder), **QUIET)
     before = {name: one.detach().clone() for name, one in model.named_parameters()}
-    model.projector.fit_standardisation(store.stack([f"u{i}" for i in range(60)]))
+    model.projector.fit_standardization(store.stack([f"u{i}" for i in range(60)]))
     options = IclTraining(align_steps=60, align_learning_rate=3e-3)
-    loss = align(model, tasks[:9], tasks[9:], store, options, Journal(start(0)))
+    loss = align(model, tasks[:9], tasks[9:], store, options, TrainingRun(start(0)))
     clips = [i for i in range(60) if i % 3 < 2]
     with torch.no_grad():
         frames = model.eval().projector(store.stack([f"u{i}" for i in clips]))[:, 0]
@@ -80,7 +80,7 @@ def test_the_projector_is_left_as_it_did_best_on_validation_clips(build, tasks, 
         monkeypatch.setattr("speechlm_icl.training.pretrain_projector.LOOK_EVERY", every)
         model = build(**QUIET)
         options = IclTraining(align_steps=40, align_learning_rate=3e-3)
-        left[every] = align(model, tasks[:9], opposite, store, options, Journal(start(0)))
+        left[every] = align(model, tasks[:9], opposite, store, options, TrainingRun(start(0)))
         held_out = aggregated_targets(opposite, model.prompt.emotions)
         with torch.no_grad():
             found = alignment_losses(model.eval(), list(held_out), held_out, label_embeddings(model), store)
@@ -92,6 +92,6 @@ def test_the_same_seed_gives_the_same_projector(build, tasks, store):
     states = []
     for _ in range(2):
         model = build()
-        align(model, tasks[:9], tasks[9:], store, IclTraining(align_steps=3, seed=5), Journal(start(5)))
+        align(model, tasks[:9], tasks[9:], store, IclTraining(align_steps=3, seed=5), TrainingRun(start(5)))
         states.append(np.concatenate([one.detach().flatten() for one in model.projector.parameters()]))
     np.testing.assert_array_equal(*states)

@@ -71,7 +71,7 @@ PLENTY = [
 
 
 def told(sequence) -> set[int]:
-    """The classes that the enrolment has."""
+    """The classes that the enrollment has."""
     return {one for answer in sequence.answers[:-1] for one in answer}
 
 
@@ -94,7 +94,7 @@ def test_shares_of_sequences_lack_emotions():
     assert any(told(one) & set(one.answers[-1]) for one in restricted)
 
 
-def test_an_enrolment_too_long_for_its_mode_is_halved_until_it_fits():
+def test_an_enrollment_too_long_for_its_mode_is_halved_until_it_fits():
     """With 29 of one emotion asked for, a person has at most 20 of two."""
     sequences = SequenceSampler(PLENTY, EMOTIONS, pairs=29, missing=1.0).draw(30, 0)
     assert {len(one.answers) - 1 for one in sequences} == {14}

@@ -107,7 +107,7 @@ def test_lists_of_class_labels_and_a_set_that_leaves_some_out(tmp_path: Path):
     assert corpus.emotions.names == ("happy", "sad")
     assert [one.emotions for one in corpus.annotations] == [("sad",), ("happy",)]
     assert corpus.card["dropped"] == {"labels of other": 2}
-    with pytest.raises(UserError, match="nothing is labelled 'hapy', only other, sad, happy"):
+    with pytest.raises(UserError, match="nothing is labeled 'hapy', only other, sad, happy"):
         huggingface(tmp_path / "again", HuggingFaceDataset(name), emotions="hapy;sad")
 
 

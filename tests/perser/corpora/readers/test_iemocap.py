@@ -33,7 +33,7 @@ def miniature(tmp_path_factory: pytest.TempPathFactory) -> MiniatureIemocap:
     return write_iemocap(tmp_path_factory.mktemp("iemocap"), dialogs=3, turns=8)
 
 
-def test_who_labelled_what_is_kept(miniature: MiniatureIemocap):
+def test_who_labeled_what_is_kept(miniature: MiniatureIemocap):
     listing = iemocap(miniature.root)
     expected = {
         key: tuple(MEANING[word] for word in words if word != "Other")
