@@ -19,7 +19,7 @@ from rich.table import Table
 from benchmarks.measuring.statistics import EpisodeScores, by_episode, by_person, interval, paired_difference
 from perser.cli.main import run_command
 from perser.corpora.corpus import Corpus
-from perser.distributed import progress
+from perser.distributed import progress_bar
 from perser.episodes.episode import Episode, Support, Task
 from perser.episodes.episode_file import EpisodeFile
 from perser.errors import UserError
@@ -108,7 +108,7 @@ def compared(
     heard = model.encode_clips(clips)
     suggested: list[EpisodeScores] = []
     random: list[EpisodeScores] = []
-    with progress(len(asked), model.route) as bar:
+    with progress_bar(len(asked), model.route) as bar:
         for number, one in enumerate(asked):
             names = list(one.pool.utterances)
             answers = recognizer.predictor.predict_proba(heard, names)

@@ -1,24 +1,79 @@
-"""What can be switched and set in meta-training: one dataclass a part of the paper, one field a key."""
+"""Options of pretraining and meta-training: one dataclass for each part of the paper."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
+
+from meta_perser.scope import lora_rank
+from perser.training.options import OptimizationOptions, check_at_least
 
 CONFIG = "meta_perser.json"
+"""The file that every folder of a recognizer has. It stands here because nothing large is imported here."""
 
+Target = Literal["ssl-e", "linear", "multi"]
 Init = Literal["ssl-e", "encoder"]
-
 Memory = Literal["unroll", "checkpoint", "adjoint"]
-
-# YAML reads a bare `off` as false: both are taken, and are "off" from then on.
+# YAML reads a bare `off` as false: both are accepted, and stored as "off".
 Granularity = Literal["off", "tensor", "module", False]
-
 Annealing = Literal["off", "inner_steps", "training", False]
-
 Sign = Literal["free", "positive"]
-
 Beyond = Literal["last", "mean", "initial"]
+
+
+@dataclass(frozen=True)
+class PretrainOptions(OptimizationOptions):
+    """How a recognizer is pretrained.
+
+    Args:
+        scope: what is trained: all (trunk and head), top_layers:N, lora:R:N, head or linears; a linear
+            target's is head.
+        head_size: width of the first of the two linear layers.
+        frame_window: how many frames (of 20 ms) are averaged before the layers that are trained, here and in
+            everything that starts from this model; those layers become about so many times cheaper. 1: every
+            frame, as in the paper.
+        logit_scale: multiply the logits by a learned scale, which moves with the head in everything that
+            starts from this model (not in the paper): one number for how sharply a person tells emotions
+            apart.
+        epochs: passes over the training utterances.
+        steps: optimizer steps instead of epochs; none: as many as the epochs take.
+        validate_every: steps between two validations; none: one after each epoch.
+        weight_decay: of AdamW.
+        label_smoothing: share of every target that is spread over all emotions (EMO-SUPERB: 0.05).
+        class_balanced: whether rare emotions weigh more in the loss, here and in everything that starts from
+            this model (Cui et al. 2019; as in the paper); false: every utterance weighs the same.
+        adaptation_steps: gradient steps of the fine-tuning baselines, whose learning rates are chosen here on
+            validation episodes.
+        lora: LoRA-Few's adapters on SSL-E: lora:R of rank R, or lora:R:N on the N highest layers alone; none:
+            its learning rate is not chosen, and it cannot be measured.
+        seed: of weights and batches.
+    """
+
+    scope: str = "all"
+    head_size: int = 256
+    frame_window: int = 1
+    logit_scale: bool = False
+    epochs: int = 20
+    steps: int | None = None
+    validate_every: int | None = None
+    weight_decay: float = 0.01
+    label_smoothing: float = 0.05
+    class_balanced: bool = True
+    adaptation_steps: int = 50
+    lora: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("head_size", "frame_window", "epochs", "adaptation_steps"):
+            check_at_least(name, getattr(self, name), 1)
+        check_at_least("weight_decay", self.weight_decay, 0)
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"label_smoothing: {self.label_smoothing}, give at least 0 and less than 1")
+        if self.frame_window > 1 and self.scope in ("all", "head", "linears"):
+            raise ValueError(f"frame_window: {self.frame_window} needs scope top_layers:N or lora:R:N")
+        if self.lora is not None and lora_rank(self.lora) is None:
+            raise ValueError(f"lora: '{self.lora}', give lora:R, lora:R:N or none")
 
 
 @dataclass(frozen=True)
@@ -26,16 +81,16 @@ class InnerOptions:
     """The inner loop.
 
     Args:
-        steps: gradient steps in meta-training; each has learned rates of its own.
+        steps: S, gradient steps in meta-training; each has learned rates of its own.
         support: K, examples sampled of a listener.
-        query: Q, further examples of the listener for the outer loss, where `csmt` is false; none: as many
-            as `support`.
-        rate: what every learned rate starts at; none: the rate with which fine-tuning SSL-E does best.
+        query: Q, further examples of the listener for the outer loss, where `csmt` is false; none: as many as
+            `support`.
+        rate: initial value of every learned rate; none: the rate with which fine-tuning SSL-E does best.
         adaptation_steps: gradient steps in meta-testing; for those beyond `steps` see `lslr.beyond`.
-        memory: how gradients get through the inner loop, which they do alike: unroll (keep every step's
-            graph: fastest), checkpoint (recompute each step), or adjoint (keep every step's weights; one
-            Hessian-vector product a step backwards). The last two need the memory of one step's graph,
-            however many steps there are.
+        memory: how gradients pass through the inner loop; all ways give the same gradients. unroll keeps
+            every step's graph and is fastest; checkpoint computes each step again; adjoint keeps every step's
+            weights and takes one Hessian-vector product a step backwards. The last two need the memory of one
+            step's graph, however many steps there are.
     """
 
     steps: int = 5
@@ -46,12 +101,10 @@ class InnerOptions:
     memory: Memory = "unroll"
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.support < 1:
-            raise ValueError(f"inner.steps and inner.support: {self.steps}, {self.support}: at least 1 each")
+        for name in ("steps", "support", "query"):
+            check_at_least(f"inner.{name}", getattr(self, name), 1)
         if self.rate is not None and self.rate <= 0:
             raise ValueError(f"inner.rate: {self.rate}, give more than 0, or none for the one that was tuned")
-        if self.query is not None and self.query < 1:
-            raise ValueError(f"inner.query: {self.query}, give at least 1, or none for inner.support")
         if self.adaptation_steps < self.steps:
             raise ValueError(
                 f"inner.adaptation_steps: {self.adaptation_steps} is below inner.steps: {self.steps}; "
@@ -60,41 +113,31 @@ class InnerOptions:
 
 
 @dataclass(frozen=True)
-class OuterOptions:
+class OuterOptions(OptimizationOptions):
     """The outer loop.
 
     Args:
-        iterations: updates of the shared weights.
-        persons: listeners a step, shared out over all processes.
-        learning_rate: of Adam on the weights.
         rates_learning_rate: of Adam on the learned rates.
-        cosine: cosine decay of both learning rates after a warm-up; false: both stay as they are.
-        clip_norm: longest outer gradient (2-norm over weights and rates); none: as it comes.
-        validate_every: iterations between two looks at the validation episodes.
-        patience: looks in a row without a better macro-F1 after adaptation that end the training; none:
-            all iterations.
+        cosine: whether both learning rates warm up and then fall along a cosine; false: they stay as they
+            are.
+        patience: validations in a row without a better macro-F1 after adaptation that end the training; none:
+            all steps are taken.
     """
 
-    iterations: int = 200
-    persons: int = 4
-    learning_rate: float = 1e-3
-    rates_learning_rate: float = 1e-3
-    cosine: bool = True
+    prefix: ClassVar[str] = "outer."
+
+    steps: int = 200
+    batch_size: int = 4
     clip_norm: float | None = 10.0
     validate_every: int = 40
+    rates_learning_rate: float = 1e-3
+    cosine: bool = True
     patience: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("iterations", "persons", "validate_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"outer.{name}: {getattr(self, name)}, give at least 1")
-        for name in ("learning_rate", "rates_learning_rate"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"outer.{name}: {getattr(self, name)}, give at least 0")
-        if self.patience is not None and self.patience < 1:
-            raise ValueError(f"outer.patience: {self.patience}, give at least 1, or none for no early stop")
-        if self.clip_norm is not None and self.clip_norm <= 0:
-            raise ValueError(f"outer.clip_norm: {self.clip_norm}, give more than 0, or none for no clipping")
+        super().__post_init__()
+        check_at_least("outer.rates_learning_rate", self.rates_learning_rate, 0)
+        check_at_least("outer.patience", self.patience, 1)
 
 
 @dataclass(frozen=True)
@@ -102,8 +145,8 @@ class LslrOptions:
     """Learned learning rates per layer and step (LSLR, Meta-PerSER 2.3.4).
 
     Args:
-        granularity: one rate a step for each parameter tensor (as MAML++ has it) or module (as learn2learn
-            has it: a weight and its bias share one), or off: one fixed rate for everything.
+        granularity: one rate a step for each parameter tensor (as in MAML++) or module (as in learn2learn: a
+            weight and its bias share one), or off: one fixed rate for everything.
         sign: free (a rate may turn negative, and with it the direction) or positive.
         beyond: the rate of an adaptation step after the last learned one: the last learned rate, the mean
             over the learned steps, or the initial rate.
@@ -129,8 +172,8 @@ class AnnealingOptions:
     """Derivative annealing: first-order inner gradients early, second-order ones after (DA, 2.3.3).
 
     Args:
-        by: off (second order throughout), inner_steps (the first of every inner loop's steps are first
-            order, as the paper says) or training (the first of the outer iterations are, as MAML++ does).
+        by: off (second order throughout), inner_steps (the first steps of every inner loop are first order,
+            as the paper says) or training (the first steps of the outer loop are, as in MAML++).
         share: how much of either is first order, 0 to 1.
     """
 
@@ -146,17 +189,16 @@ class AnnealingOptions:
 @dataclass(frozen=True)
 class MultiStepOptions:
     """Multi-step loss (MAML++, Antoniou et al. 2019, section 4): the outer loss is a weighted sum of the
-    losses after every inner step, shifted to the last one as training goes on.
+    losses after every inner step, whose weight moves to the last one during training.
 
     Args:
-        enabled: off: the loss after the last step alone.
-        epochs: after so many the last step's loss is alone; an epoch is as many iterations as it takes to
-            draw the number of training persons once, ceil(training persons / outer.persons).
+        enabled: false: the loss after the last step alone.
+        epochs: after so many, the last step's loss is alone. An epoch is as many outer steps as it takes to
+            draw the number of training persons once, ceil(training persons / outer.batch_size).
     """
 
     enabled: bool = False
     epochs: int = 15
 
     def __post_init__(self) -> None:
-        if self.epochs < 1:
-            raise ValueError(f"multi_step_loss.epochs: {self.epochs}, give at least 1")
+        check_at_least("multi_step_loss.epochs", self.epochs, 1)

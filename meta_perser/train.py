@@ -20,18 +20,18 @@ from meta_perser.options import (
 )
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.model import extra_of
-from meta_perser.training.best_and_last import Checkpoints
-from meta_perser.training.initialization import start_point
+from meta_perser.training.best_and_last import BestAndLast
+from meta_perser.training.initialization import initial_meta_perser
 from meta_perser.training.outer_loop import OuterLoop
 from perser.cli.main import run_command
 from perser.corpora.corpus import Corpus
 from perser.episodes.episode_file import EpisodeFile
 from perser.errors import UserError
 from perser.io.files import check_output
-from perser.training.accelerator import start
+from perser.training.accelerator import start_accelerator
 from perser.training.options import RunOptions
 from perser.training.run import open_training_run
-from perser.training.run_folder import running
+from perser.training.run_folder import running_folder
 
 
 def meta_train(
@@ -57,15 +57,14 @@ def meta_train(
 
     Args:
         corpus: a prepared corpus.
-        episodes: the episodes file; its training persons are the tasks, its validation episodes choose
-            the checkpoint.
+        episodes: the episodes file; its training persons are the tasks, and its validation episodes choose
+            the best step.
         ssl_e: the folder that `perser pretrain` wrote.
-        out: folder for the meta-trained recognizer and its rates that did best; `last` in it holds the last.
-            Until training ends, both are in a folder beside it, OUT-running, as `best` and `last`, written
-            anew at every validation.
+        out: folder for the best meta-trained recognizer and its rates, with the last ones in `last`. Until
+            training ends, both are in OUT-running, as `best` and `last`, written anew at every validation.
         cache: folder of the feature cache.
-        scope: what adapts: all (trunk and head), top_layers:N, lora:R:N (adapters and head), head or
-            linears (without the layer weights).
+        scope: what adapts: all (trunk and head), top_layers:N, lora:R:N (adapters and head), head or linears
+            (without the layer weights).
         init: what meta-training starts from (INI): ssl-e, or the plain encoder that SSL-E began from, with a
             fresh head.
         csmt: the outer loss is on the set that the inner loop learned from (combined-set meta-training);
@@ -75,36 +74,36 @@ def meta_train(
         multi_step_loss: an outer loss after every inner step (MAML++).
         inner: the inner loop.
         outer: the outer loop.
-        mixed_precision: of the recognizer in meta-training; with bf16 its adapting weights, its rates and
-            the loss stay in float32, and so does all of meta-testing.
+        mixed_precision: of the recognizer in meta-training. With bf16 its adapting weights, its rates and the
+            loss stay in float32, and so does all of meta-testing.
         seed: of the sampled persons and examples.
         resume: go on from the newest checkpoint in OUT-running, if the same training was stopped there.
-        run: how it is kept safe while it goes on.
+        run: how it is kept safe while it runs.
     """
     loop = OuterLoop(inner, outer, csmt, derivative_annealing, multi_step_loss, seed)
     if out.resolve() == ssl_e.resolve():
         raise UserError(f"out: {out} is the folder of SSL-E, which is still needed: give another one")
     check_output(out, RATES)
-    accelerator = start(seed, mixed_precision)
+    accelerator = start_accelerator(seed, mixed_precision)
     prepared, drawn = Corpus.load(corpus), EpisodeFile.load(episodes)
     tasks = drawn.training_tasks(prepared)
     loop.check(tasks)
     if extra_of(ssl_e)["trained_on"] != drawn.training_digest:
         raise UserError(f"{ssl_e} was trained on another split than {episodes}: train it with this one")
-    trained = start_point(
+    trained = initial_meta_perser(
         ssl_e, init, scope, inner, lslr, tasks, prepared.recordings, cache, accelerator.device
     )
     source = ClipSource(prepared.recordings, trained.model, cache)
-    facts = {"loop": loop, "scope": scope, "init": init, "lslr": lslr, "mixed_precision": mixed_precision}
-    facts |= {"begun_from": trained.model.fingerprint(), "ssl_e": extra_of(ssl_e)}
-    training_run = open_training_run("meta-train", out, prepared, episodes, accelerator, run, resume, **facts)
-    checkpoints = Checkpoints(trained, running(out), drawn.training_digest)
-    loop.train(
-        trained, source, tasks, drawn.validation_episodes, accelerator, checkpoints.write, training_run
+    training = {"loop": loop, "scope": scope, "init": init, "lslr": lslr, "mixed_precision": mixed_precision}
+    training |= {"begun_from": trained.model.fingerprint(), "ssl_e": extra_of(ssl_e)}
+    training_run = open_training_run(
+        "meta-train", out, prepared, episodes, accelerator, run, resume, **training
     )
+    models = BestAndLast(trained, running_folder(out), drawn.training_digest)
+    loop.train(trained, source, tasks, drawn.validation_episodes, accelerator, models.save, training_run)
     if accelerator.is_main_process:
         with training_run.finished(out, RATES) as folder:
-            checkpoints.copy_to(folder)
+            models.copy_to(folder)
 
 
 if __name__ == "__main__":

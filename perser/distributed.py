@@ -1,7 +1,4 @@
-"""The processes of a launch: this one among them, what each takes of a list, and what all found together.
-
-Where a model computes.
-"""
+"""The processes of a launch: how they share work out and put results together, and the device of this one."""
 
 from __future__ import annotations
 
@@ -21,18 +18,20 @@ from perser.errors import UserError
 
 T = TypeVar("T")
 
+LONGEST_WAIT = timedelta(days=30)
+"""How long a process may wait for another. Torch's half hour is too short for the longest stages."""
+
 
 def processes() -> PartialState:
-    """The processes of this launch, this one among them. One may wait for another for as long as the longest
-    stage takes, which torch's usual half hour is too short for.
+    """Return the processes of this launch, this one among them.
 
-    Raises UserError where not as many work together as were asked for.
+    Raises UserError where fewer processes work together than were asked for.
     """
-    # The variable that `Accelerator` reads; this state alone does not.
+    # `Accelerator` reads this variable, `PartialState` alone does not.
     cpu = parse_flag_from_env("ACCELERATE_USE_CPU")
     if not cpu:
         _check_gpus(int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-    state = PartialState(cpu=cpu, timeout=timedelta(days=30))
+    state = PartialState(cpu=cpu, timeout=LONGEST_WAIT)
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     if state.num_processes != launched:
         raise UserError(
@@ -45,58 +44,69 @@ def processes() -> PartialState:
 
 
 def own_items(items: Sequence[T]) -> Sequence[T]:
-    """What this process takes of what all have to do together: every n-th of them."""
+    """Return the items that this process takes of a list that all share out: every n-th of them."""
     state = processes()
     return items[state.process_index :: state.num_processes]
 
 
 def own_share_of_batch(batch: Sequence[T], cost: Callable[[T], float]) -> tuple[Sequence[T], float]:
-    """This process's part of a batch, and what to multiply by its part of the batch's mean loss (the sum over
-    the part, over the size of the whole batch): the mean over the processes, which is what becomes of their
-    gradients, is then the whole batch's, however unevenly it divides.
+    """Return this process's share of a batch, and the factor for its loss.
 
-    `cost` is what an item takes, in any unit: all wait for the slowest, so nobody gets much more than others,
-    nor more than one item more. A process that a small batch leaves without any takes one, and the factor 0:
-    every process has to take every step.
+    The process sums the losses of its share, divides by the size of the whole batch and multiplies by the
+    factor. The mean over the processes, which their gradients become, is then the mean loss of the whole
+    batch, however unevenly it divides.
+
+    Args:
+        batch: what one step learns from, the same in every process.
+        cost: of an item, in any unit. All wait for the slowest process, so costs are shared out evenly, and
+            no process gets more than one item more than another.
+
+    A process that gets nothing of a small batch takes one item with the factor 0, because every process has
+    to take every step.
     """
     state = processes()
     if state.num_processes == 1:
         return batch, 1.0
-    own = _dealt([cost(one) for one in batch], state.num_processes)[state.process_index]
+    own = _deal([cost(item) for item in batch], state.num_processes)[state.process_index]
     if not own:
         return batch[:1], 0.0
     return [batch[place] for place in own], float(state.num_processes)
 
 
-def _dealt(costs: Sequence[float], hands: int) -> list[list[int]]:
-    """The places of items by hand, in their order: in rounds that give each hand one item, the dearest that
-    are left, the dearest of them to whom has least."""
-    dealt: list[list[int]] = [[] for _ in range(hands)]
-    sums = [0.0] * hands
-    dearest = sorted(range(len(costs)), key=lambda place: -costs[place])
-    for first in range(0, len(dearest), hands):
-        poorest = sorted(range(hands), key=sums.__getitem__)
-        for place, hand in zip(dearest[first : first + hands], poorest, strict=False):
-            dealt[hand].append(place)
-            sums[hand] += costs[place]
+def _deal(costs: Sequence[float], num_processes: int) -> list[list[int]]:
+    """Deal items to processes so that costs are even; returns each process's items by their place, in order.
+
+    In every round each process gets one of the costliest items left, and the costliest goes to the process
+    with the lowest total so far.
+    """
+    dealt: list[list[int]] = [[] for _ in range(num_processes)]
+    totals = [0.0] * num_processes
+    costliest = sorted(range(len(costs)), key=lambda place: -costs[place])
+    for first in range(0, len(costliest), num_processes):
+        lowest = sorted(range(num_processes), key=totals.__getitem__)
+        for place, process in zip(costliest[first : first + num_processes], lowest, strict=False):
+            dealt[process].append(place)
+            totals[process] += costs[place]
     return [sorted(places) for places in dealt]
 
 
-def gather_in_order(found: Sequence[T]) -> list[T]:
-    """What each process found for its `own_items`, of all of them, in the order of the whole list; the same in
-    every process. All have to call it."""
+def gather_in_order(own_results: Sequence[T]) -> list[T]:
+    """Put together what each process found for its `own_items`, in the order of the whole list.
+
+    The result is the same in every process. All of them have to call it.
+    """
     state = processes()
     if state.num_processes == 1:
-        return list(found)
-    parts: list[list[T]] = [[] for _ in range(state.num_processes)]
-    torch.distributed.all_gather_object(parts, list(found))
+        return list(own_results)
+    results: list[list[T]] = [[] for _ in range(state.num_processes)]
+    torch.distributed.all_gather_object(results, list(own_results))
     nothing = object()
-    rows = zip_longest(*parts, fillvalue=nothing)
-    return [one for row in rows for one in row if one is not nothing]
+    rounds = zip_longest(*results, fillvalue=nothing)
+    return [result for each in rounds for result in each if result is not nothing]
 
 
 def sum_over_processes(values: Tensor) -> Tensor:
-    """The sum of the processes' tensors, all of one shape, the same in every process. All have to call it."""
+    """Return the sum of the processes' tensors (of one shape) in every process. All have to call it."""
     state = processes()
     if state.num_processes > 1:
         values = values.clone().to(state.device)
@@ -105,35 +115,40 @@ def sum_over_processes(values: Tensor) -> Tensor:
 
 
 def mean_over_processes(value: Tensor) -> float:
-    """The mean of the processes' scalars, the same in every process. All have to call it."""
+    """Return the mean of the processes' scalars, the same in every process. All have to call it."""
     return sum_over_processes(value).item() / processes().num_processes
 
 
 def _check_gpus(launched: int) -> None:
-    """Raises UserError where processes would have to share a GPU: NCCL would stop with an error of its
-    own."""
-    found = torch.cuda.device_count()
-    if 0 < found < launched:
+    """Raise UserError where processes would have to share a GPU; NCCL would stop with an error of its own."""
+    gpus = torch.cuda.device_count()
+    if 0 < gpus < launched:
         raise UserError(
-            f"{launched} processes were launched here for {found} GPUs: give --num_processes {found} "
-            f"(torchrun: --nproc_per_node {found}), or set ACCELERATE_USE_CPU=true"
+            f"{launched} processes were launched here for {gpus} GPUs: give --num_processes {gpus} "
+            f"(torchrun: --nproc_per_node {gpus}), or set ACCELERATE_USE_CPU=true"
         )
 
 
 def _check_alone() -> None:
-    """Raises UserError under an `accelerate launch` that was asked for several processes and started one: it
-    does so on a CPU without MPI, and leaves an address to meet at and nobody to meet."""
-    launched = "ACCELERATE_MIXED_PRECISION" in os.environ and "RANK" not in os.environ
-    if launched and "MASTER_ADDR" in os.environ:
+    """Raise UserError where `accelerate launch` was asked for several processes and started one.
+
+    It does that on a CPU without MPI. The sign is an address where processes should meet (MASTER_ADDR) while
+    this one has no rank.
+    """
+    by_accelerate = "ACCELERATE_MIXED_PRECISION" in os.environ and "RANK" not in os.environ
+    if by_accelerate and "MASTER_ADDR" in os.environ:
         raise UserError(
             "accelerate launch was asked for several processes and started one: on a CPU use "
-            "ACCELERATE_USE_CPU=true torchrun --nproc_per_node N (or unset MASTER_ADDR, where one was meant)"
+            "ACCELERATE_USE_CPU=true torchrun --nproc_per_node N "
+            "(if one process was meant, unset MASTER_ADDR)"
         )
 
 
 def compute_device(name: str | None = None) -> str:
-    """The device of that name as torch spells it; when None the GPU if there is one, else `cpu`. Raises
-    UserError for one that is not here."""
+    """Return the device of this name as torch spells it; None: the GPU if there is one, else `cpu`.
+
+    Raises UserError for a device that this machine does not have.
+    """
     if name is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -144,22 +159,24 @@ def compute_device(name: str | None = None) -> str:
     return name
 
 
-def progress(total: int, description: str, done: int = 0, unit: str = "it", each: int = 1) -> tqdm:
-    """A progress bar with time left and units a second, on the main process alone.
+def progress_bar(
+    total: int, description: str, done: int = 0, unit: str = "it", units_per_step: int = 1
+) -> tqdm:
+    """Return a progress bar with the time left and units a second, shown by the main process alone.
 
     Args:
         total: steps.
-        description: what stands before it.
-        done: how many steps an earlier start has taken.
+        description: stands before the bar.
+        done: steps that an earlier start has taken.
         unit: what is counted.
-        each: how many of those a step has.
+        units_per_step: how many of those one step has.
     """
     return tqdm(
         total=total,
         desc=description,
         initial=done,
         unit=unit,
-        unit_scale=each if each > 1 else False,
+        unit_scale=units_per_step if units_per_step > 1 else False,
         dynamic_ncols=True,
         disable=not processes().is_local_main_process,
     )

@@ -21,24 +21,24 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from meta_perser.adaptation.lslr import make_rates
 from meta_perser.adaptation.meta_trained import MetaPerSER
 from meta_perser.adaptation.personalizer import balanced_loss
-from meta_perser.options import InnerOptions, LslrOptions, OuterOptions
+from meta_perser.options import InnerOptions, LslrOptions, OuterOptions, PretrainOptions
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.clip_batch import ClipBatch
 from meta_perser.recognizer.model import EmotionRecognizer
 from meta_perser.training.multi_head import MultiHead
 from meta_perser.training.outer_loop import OuterLoop
-from meta_perser.training.supervised import FitOptions, examples_by_listener, fit
+from meta_perser.training.supervised import examples_by_listener, train_supervised
 from perser.corpora.corpus import Corpus
 from perser.encoders.encoder import SpeechEncoder
 from perser.episodes.episode_file import EpisodeFile
-from perser.training.accelerator import start
-from perser.training.sharding import is_sharded, whole
+from perser.training.accelerator import start_accelerator
+from perser.training.sharding import full_tensor, is_sharded
 from speechlm_icl.model.language_model import LoraOptions
 from speechlm_icl.model.speech_lm import new_model
 from speechlm_icl.projectors.base import ProjectorOptions
 from speechlm_icl.prompt.prompt import PromptOptions, word_tokenizer
-from speechlm_icl.train import meta_train
-from speechlm_icl.training.options import IclTraining
+from speechlm_icl.training.meta_training import meta_train
+from speechlm_icl.training.options import IclOptions
 
 Found = dict[str, Tensor]
 WEIGHTS = torch.tensor([1.0, 0.5, 1.5, 1.2], dtype=torch.float64)
@@ -83,7 +83,7 @@ def recorded(accelerator: Accelerator, module: nn.Module, into: Found, title: st
         for name, one in module.named_parameters():
             if one.requires_grad:
                 assert isinstance(one.grad, DTensor) == is_sharded(), name
-                into[f"{title} {step} {name}"] = whole(one.grad).clone()
+                into[f"{title} {step} {name}"] = full_tensor(one.grad).clone()
         step += 1
 
     accelerator.clip_grad_norm_ = record
@@ -105,9 +105,9 @@ def meta(corpus: Corpus, drawn: EpisodeFile, cache: Path, found: Found) -> None:
         lslr = LslrOptions()
         rates = make_rates(list(model.moving_parameters()), 2, 0.05, lslr).double()
         trained = MetaPerSER(model, rates, lslr, 2, 2, WEIGHTS, 0.05)
-        outer = OuterOptions(iterations=3, persons=persons, validate_every=2)
+        outer = OuterOptions(steps=3, batch_size=persons, validate_every=2)
         loop = OuterLoop(InnerOptions(steps=2, support=4, adaptation_steps=2, memory=memory), outer)
-        accelerator = start(0)
+        accelerator = start_accelerator(0)
         both = nn.ModuleDict({"theta": model, "rates": rates})
         with recorded(accelerator, both, found, f"meta-train {persons}"):
             loop.train(trained, source, tasks, drawn.validation_episodes[:3], accelerator)
@@ -123,10 +123,11 @@ def supervised(corpus: Corpus, drawn: EpisodeFile, cache: Path, found: Found) ->
     model = recognizer(corpus, "all")
     source = DoubleSource(corpus.recordings, model, cache)
     learner = MultiHead(model, 1 + max(int(one.max()) for one in examples.heads)).double()
-    accelerator = start(0)
-    options = FitOptions(epochs=2, batch_size=7, learning_rate=1e-3, weight_decay=0.0, seed=0)
+    accelerator = start_accelerator(0)
+    options = PretrainOptions(epochs=2, batch_size=7, learning_rate=1e-3, weight_decay=0.0, seed=0)
     with recorded(accelerator, learner, found, "pretrain"):
-        fit(learner, examples, source, balanced_loss(WEIGHTS, 0.05), lambda: 0.0, options, accelerator, "")
+        loss = balanced_loss(WEIGHTS, 0.05)
+        train_supervised(learner, examples, source, loss, lambda: 0.0, options, accelerator, "")
 
 
 def icl(corpus: Corpus, drawn: EpisodeFile, cache: Path, found: Found) -> None:
@@ -134,15 +135,15 @@ def icl(corpus: Corpus, drawn: EpisodeFile, cache: Path, found: Found) -> None:
     tasks = drawn.training_tasks(corpus)
     store = DoubleStore(list(corpus.recordings.utterance_ids))
     llama = cache / "llama"
-    with start(0).main_process_first():  # who came second could find half of it
+    with start_accelerator(0).main_process_first():  # who came second could find half of it
         if not llama.exists():
             write_llama(corpus, llama)
-    options = IclTraining(
+    options = IclOptions(
         pairs=4,
         uniform_pairs=True,
         steps=2,
-        sequences_per_step=6,
-        accumulate=2,
+        batch_size=6,
+        gradient_accumulation_steps=2,
         validate_every=1,
         validation_sequences=5,
         warmup=0.0,
@@ -161,7 +162,7 @@ def icl(corpus: Corpus, drawn: EpisodeFile, cache: Path, found: Found) -> None:
         for name, one in model.named_parameters():
             if "lora_B" in name:
                 nn.init.normal_(one, std=0.1)
-        accelerator = start(0)
+        accelerator = start_accelerator(0)
         with recorded(accelerator, model, found, f"icl-train {Path(language_model).name}"):
             history = meta_train(model, tasks[:-2], tasks[-2:], store, options, accelerator)
         for row in history:
@@ -202,5 +203,5 @@ def gradients(corpus: Path, episodes: Path, cache: Path) -> Found:
 if __name__ == "__main__":
     *given, out = map(Path, sys.argv[1:])
     found = gradients(*given)
-    if start(0).is_main_process:
+    if start_accelerator(0).is_main_process:
         torch.save(found, out)

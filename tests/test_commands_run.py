@@ -18,8 +18,8 @@ FENCE = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SMALL = {
     "episodes": "--k 8 --q 8 --split.validation_groups 2 --split.validation_persons 2",
     "pretrain": "--epochs 1 --head_size 8 --adaptation_steps 2",
-    "meta-train": "--inner.steps 2 --inner.support 8 --inner.adaptation_steps 2 --outer.iterations 2",
-    "icl-train": "--steps 2 --pairs 8 --sequences_per_step 2 --validation_sequences 2",
+    "meta-train": "--inner.steps 2 --inner.support 8 --inner.adaptation_steps 2 --outer.steps 2",
+    "icl-train": "--steps 2 --pairs 8 --batch_size 2 --validation_sequences 2",
     "icl-controls": "--pairs 8 --orders 2",
 }
 """What makes a command small; said after its own options, so that it wins."""

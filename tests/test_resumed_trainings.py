@@ -25,7 +25,7 @@ from perser.encoders.feature_cache import FeatureStore
 from perser.errors import UserError
 from perser.training.nonfinite import BAD_STEPS
 from perser.training.run import Stage, TrainingRun
-from perser.training.run_folder import running
+from perser.training.run_folder import running_folder
 from perser.training.run_log import METRICS
 from speechlm_icl.train import icl_train
 
@@ -34,19 +34,19 @@ OPTIONS = {
     "pretrain": "--batch_size 40 --head_size 8 --adaptation_steps 1 --scope top_layers:1",
     "meta-train": "--scope head --csmt false --derivative_annealing.by training "
     "--multi_step_loss.enabled true --inner.steps 2 --inner.support 4 --inner.query 4 "
-    "--inner.adaptation_steps 2 --outer.persons 2 --outer.validate_every 4",
-    "icl-train": "--pairs 3 --sequences_per_step 4 --accumulate 2 --validate_every 4 --projector.width 16 "
-    "--validation_sequences 2",
+    "--inner.adaptation_steps 2 --outer.batch_size 2 --outer.validate_every 4",
+    "icl-train": "--pairs 3 --batch_size 4 --gradient_accumulation_steps 2 --validate_every 4 "
+    "--projector.width 16 --validation_sequences 2",
 }
 SHORT = {
     "pretrain": "--epochs 6",
-    "meta-train": "--outer.iterations 11",
-    "icl-train": "--align_steps 4 --steps 8",
+    "meta-train": "--outer.steps 11",
+    "icl-train": "--projector_steps 4 --steps 8",
 }
 LONG = {
     "pretrain": "--epochs 60",
-    "meta-train": "--outer.iterations 120",
-    "icl-train": "--align_steps 40 --steps 80",
+    "meta-train": "--outer.steps 120",
+    "icl-train": "--projector_steps 40 --steps 80",
 }
 """For twenty kills."""
 
@@ -145,14 +145,14 @@ def assert_alike(out: Path, wanted: Path) -> None:
     for one in weights:
         assert (out / one).read_bytes() == (wanted / one).read_bytes(), one
     assert lines(out) == lines(wanted)
-    assert not running(out).exists()
+    assert not running_folder(out).exists()
 
 
 CASES = {
     # name: (stage and step of the kill, step of the checkpoint before it), one kill after the other
     "pretrain": [("supervised", 1, None), ("supervised", 6, 4), ("supervised", 7, 7)],
     "meta-train": [("meta-train", 3, 1), ("meta-train", 9, 8), ("meta-train", 11, 11)],
-    "icl-train": [("align", 3, 2), ("meta-training", 2, 1), ("meta-training", 7, 4)],
+    "icl-train": [("pretrain-projector", 3, 2), ("meta-training", 2, 1), ("meta-training", 7, 4)],
 }
 
 
@@ -228,7 +228,7 @@ def test_patience_is_counted_on(training, tmp_path, monkeypatch):
 
 def wait_for(process: BaseProcess, out: Path, wanted: int) -> None:
     """Until so many lines are logged, or it has ended."""
-    log = running(out) / METRICS
+    log = running_folder(out) / METRICS
     while process.is_alive() and (not log.exists() or log.read_bytes().count(b"\n") < wanted):
         time.sleep(0.002)
 
@@ -248,7 +248,7 @@ def test_kill_9_at_a_random_moment(name, training, undisturbed, tmp_path):
     out, chance = tmp_path / "out", random.Random(name)
     process = training(name).start(out, "--run.checkpoint_seconds", "0")
     assert kill_when(process, out, chance.randint(2, 8), chance.uniform(0, 0.02))
-    assert list((running(out) / "checkpoints").iterdir())
+    assert list((running_folder(out) / "checkpoints").iterdir())
     training(name).run(out)
     assert_alike(out, undisturbed(name))
 
@@ -268,7 +268,7 @@ def test_twenty_kills_at_random_moments(name, training, tmp_path):
             process = training(name, LONG).start(out, "--run.checkpoint_seconds", "0")
             alive = kill_when(process, out, done + chance.randint(1, steps // 6), chance.uniform(0, 0.05))
             kills += alive
-            done = len(lines(running(out))) if alive else 0
+            done = len(lines(running_folder(out))) if alive else 0
         finished += 1
         assert_alike(out, wanted)
     assert finished
@@ -281,7 +281,7 @@ def test_sigterm_finishes_the_step_saves_and_exits_143(training, undisturbed, tm
     process.terminate()
     process.join()
     assert process.exitcode == 143
-    last = lines(running(out))[-1]["step"]
+    last = lines(running_folder(out))[-1]["step"]
     assert (
         f"perser: stopped after step {last} of meta-train: the same command goes on from there"
         in said(out).read_text()
@@ -302,10 +302,10 @@ def test_another_training_is_not_gone_on_with(name, training, undisturbed, tmp_p
     with pytest.raises(Killed):
         training(name).run(out, "--seed", "7", "--run.checkpoint_seconds", "0")
     monkeypatch.undo()
-    left = {one: one.read_bytes() for one in running(out).rglob("*") if one.is_file()}
+    left = {one: one.read_bytes() for one in running_folder(out).rglob("*") if one.is_file()}
     with pytest.raises(UserError, match=r"another training \(\S*seed: 7, now 0[;)].*--resume false"):
         training(name).run(out)
-    assert {one: one.read_bytes() for one in running(out).rglob("*") if one.is_file()} == left
+    assert {one: one.read_bytes() for one in running_folder(out).rglob("*") if one.is_file()} == left
     training(name).run(out, "--resume", "false")
     assert_alike(out, undisturbed(name))
 
@@ -336,14 +336,14 @@ def test_features_that_are_no_numbers_end_it_with_whom_and_what(
     unsound.update(sorted(trained_on)[::3])
     with pytest.raises(UserError, match="2 steps had a loss or gradient that is not finite") as told:
         training(name).run(out, "--run.max_bad_steps", "2")
-    records = json.loads((running(out) / BAD_STEPS).read_text())
+    records = json.loads((running_folder(out) / BAD_STEPS).read_text())
     assert len(records) == 2
     for one in records:
         for cause in one["causes"]:
             assert unsound & set(cause["utterances"])
-            assert ("person" in cause) == (name != "pretrain" and one["stage"] != "align")
+            assert ("person" in cause) == (name != "pretrain" and one["stage"] != "pretrain-projector")
             assert name != "pretrain" or unsound >= set(cause["utterances"])
-    assert str(running(out) / BAD_STEPS) in str(told.value)
+    assert str(running_folder(out) / BAD_STEPS) in str(told.value)
     assert records[-1]["causes"][0]["utterances"][0] in str(told.value)
 
 

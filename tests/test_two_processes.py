@@ -73,7 +73,7 @@ def test_one_of_two_processes_writes_and_nothing_is_told_twice(toy_corpus, toy_e
         "cache": tmp_path / "cache",
         "out": out,
     }
-    given |= {"steps": 3, "pairs": 4, "sequences_per_step": 3, "validation_sequences": 3, "validate_every": 3}
+    given |= {"steps": 3, "pairs": 4, "batch_size": 3, "validation_sequences": 3, "validate_every": 3}
     words = [f"--{name}={value}" for name, value in given.items()]
     command = [sys.executable, *TORCHRUN, "-m", "speechlm_icl.train", *words]
     subprocess.run(command, env=os.environ | ENVIRONMENT, check=True, timeout=300)
@@ -89,8 +89,8 @@ def test_one_of_two_processes_writes_and_nothing_is_told_twice(toy_corpus, toy_e
 OPTIONS = {
     "meta_perser.pretrain": "--batch_size 13 --head_size 8 --adaptation_steps 1 --scope top_layers:1",
     "meta_perser.train": "--scope head --inner.steps 2 --inner.support 4 --inner.adaptation_steps 2 "
-    "--outer.persons 3 --outer.validate_every 4 --outer.iterations 14",
-    "speechlm_icl.train": "--pairs 3 --sequences_per_step 5 --align_steps 4 --steps 12 --validate_every 4 "
+    "--outer.batch_size 3 --outer.validate_every 4 --outer.steps 14",
+    "speechlm_icl.train": "--pairs 3 --batch_size 5 --projector_steps 4 --steps 12 --validate_every 4 "
     "--projector.width 16 --validation_sequences 3",
 }
 """What divides unevenly by two."""

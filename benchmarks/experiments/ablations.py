@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
-from meta_perser.recognizer.scope import check_scope
+from meta_perser.scope import check_scope
 from meta_perser.training.outer_loop import OuterLoop
 from perser.errors import UserError
 

@@ -29,7 +29,7 @@ QUICKSTART = {
     "meta_train.inner.steps": 50,
     "meta_train.inner.query": 64,
     "meta_train.inner.rate": 0.005,
-    "meta_train.outer.iterations": 120,
+    "meta_train.outer.steps": 120,
     "meta_train.outer.rates_learning_rate": 3e-3,
     "meta_train.outer.validate_every": 20,
     "icl_train.steps": 200,

@@ -120,13 +120,13 @@ def make_plan(
 
 def check(plan: Plan) -> None:
     """What can be known to fail before the first stage runs. Raises UserError."""
-    from meta_perser.pretrain import Pretraining
-    from meta_perser.recognizer.scope import check_scope, check_window
+    from meta_perser.options import PretrainOptions
+    from meta_perser.scope import check_scope, check_window
     from perser.cli.prepare import check_prepare
     from perser.encoders.loading import check_encoder
     from perser.episodes.draw import check_counts
     from speechlm_icl.model.language_model import check_language_model
-    from speechlm_icl.train import IclTraining
+    from speechlm_icl.training.options import IclOptions
 
     recipe, draw, smallest = plan.recipe, plan.draw, min(one.k for one in plan.settings)
     counts = {f"draw.{name}": draw[name] for name in ("k", "q", "seeds", "validation_seeds")}
@@ -140,8 +140,8 @@ def check(plan: Plan) -> None:
         check_window(scope, trained_scope, window)
     check_prepare(**{name: value for name, value in plan.prepare.items() if name != "allow_skips"})
     check_encoder(recipe.encoder)
-    _check_fields(Pretraining, "pretrain", recipe.pretrain)
-    _check_fields(IclTraining, "icl_train", recipe.icl_train)
+    _check_fields(PretrainOptions, "pretrain", recipe.pretrain)
+    _check_fields(IclOptions, "icl_train", recipe.icl_train)
     if recipe.needs("speech-lm"):
         check_language_model(recipe.icl_train["language_model"], recipe.icl_train["lora"])
 

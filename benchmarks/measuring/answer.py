@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.measuring.statistics import EpisodeScores
-from perser.distributed import progress
+from perser.distributed import progress_bar
 from perser.episodes.episode import Episode, Question
 from perser.labels import EmotionSet
 from perser.metrics import confidence_bins, score_episode
@@ -36,7 +36,7 @@ class Answer:
 def answers(method: Personalizer, questions: Sequence[Question], shown: str) -> list[Answer]:
     """Personalize to each support and predict its utterances; `shown` heads the progress bar."""
     given = []
-    with progress(len(questions), shown) as bar:
+    with progress_bar(len(questions), shown) as bar:
         for question in questions:
             started = time.perf_counter()
             predictor = method.personalize(question.support)

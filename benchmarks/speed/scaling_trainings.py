@@ -24,21 +24,21 @@ from benchmarks.speed.maml.ours import Clips
 from benchmarks.speed.maml.presets import NARROW, NARROWER, TINY
 from meta_perser.adaptation.lslr import make_rates
 from meta_perser.adaptation.meta_trained import MetaPerSER
-from meta_perser.options import InnerOptions, LslrOptions, OuterOptions
+from meta_perser.options import InnerOptions, LslrOptions, OuterOptions, PretrainOptions
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.training.outer_loop import OuterLoop
-from meta_perser.training.supervised import FitOptions, aggregated_examples, fit
+from meta_perser.training.supervised import aggregated_examples, train_supervised
 from perser.cli.main import run_command
 from perser.encoders.feature_cache import FeatureStore
 from perser.episodes.episode import Episode, Support, Task
 from perser.io.files import write_text_atomic
-from perser.training.accelerator import start
+from perser.training.accelerator import start_accelerator
 from speechlm_icl.model.language_model import LoraOptions
 from speechlm_icl.model.speech_lm import new_model
 from speechlm_icl.projectors.base import ProjectorOptions
 from speechlm_icl.prompt.prompt import PromptOptions
-from speechlm_icl.train import meta_train
-from speechlm_icl.training.options import IclTraining
+from speechlm_icl.training.meta_training import meta_train
+from speechlm_icl.training.options import IclOptions
 
 PresetName = Literal["tiny", "quick", "full"]
 
@@ -139,7 +139,7 @@ def scaling_trainings(out: Path, preset: PresetName = "quick", seed: int = 0) ->
             "seconds": steps.seconds[WARM_UP - 1 :],
             "reduced_bytes": steps.reduced_bytes,
         }
-    if start(seed).is_main_process:
+    if start_accelerator(seed).is_main_process:
         write_text_atomic(out, json.dumps(found) + "\n")
 
 
@@ -161,11 +161,18 @@ def tasks(case: Case, seed: int) -> list[Task]:
 def pretrain(case: Case, people: list[Task], sizes: Sizes, seed: int) -> None:
     """SSL-E: everything moves."""
     examples = aggregated_examples(people, case.model.emotions)
-    epochs = -(-sizes.steps * sizes.batch // len(examples))
-    options = FitOptions(epochs, sizes.batch, 1e-4, 0.0, seed)
+    options = PretrainOptions(
+        epochs=-(-sizes.steps * sizes.batch // len(examples)),
+        batch_size=sizes.batch,
+        learning_rate=1e-4,
+        weight_decay=0.0,
+        seed=seed,
+    )
     with TemporaryDirectory() as cache:
         source = ClipSource(Clips(case.waveforms), case.model, Path(cache))
-        fit(case.model, examples, source, loss, lambda: 0.0, options, start(seed), "pretrain")
+        train_supervised(
+            case.model, examples, source, loss, lambda: 0.0, options, start_accelerator(seed), "pretrain"
+        )
 
 
 def meta_training(case: Case, people: list[Task], sizes: Sizes, seed: int) -> None:
@@ -175,10 +182,14 @@ def meta_training(case: Case, people: list[Task], sizes: Sizes, seed: int) -> No
     emotions = torch.ones(len(case.model.emotions))
     trained = MetaPerSER(case.model, rates, options, sizes.inner_steps, sizes.inner_steps, emotions, 0.0)
     inner = InnerOptions(sizes.inner_steps, sizes.support, adaptation_steps=sizes.inner_steps)
-    outer = OuterOptions(sizes.steps, sizes.persons, learning_rate=1e-5, validate_every=sizes.steps)
+    outer = OuterOptions(
+        steps=sizes.steps, batch_size=sizes.persons, learning_rate=1e-5, validate_every=sizes.steps
+    )
     with TemporaryDirectory() as cache:
         source = ClipSource(Clips(case.waveforms), case.model, Path(cache))
-        OuterLoop(inner, outer, seed=seed).train(trained, source, people, [look(people[0])], start(seed))
+        OuterLoop(inner, outer, seed=seed).train(
+            trained, source, people, [look(people[0])], start_accelerator(seed)
+        )
 
 
 def look(task: Task) -> Episode:
@@ -201,15 +212,15 @@ def icl_training(case: Case, people: list[Task], sizes: Sizes, seed: int) -> Non
         prompt=PromptOptions(),
         projector=ProjectorOptions(),
     )
-    options = IclTraining(
+    options = IclOptions(
         pairs=sizes.pairs,
         steps=sizes.steps,
-        sequences_per_step=sizes.sequences,
+        batch_size=sizes.sequences,
         validate_every=sizes.steps,
         validation_sequences=2,
         seed=seed,
     )
-    meta_train(model, people[:-2], people[-2:], store, options, start(seed))
+    meta_train(model, people[:-2], people[-2:], store, options, start_accelerator(seed))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from meta_perser.adaptation.lslr import ConstantRate, LearnedRates
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.clip_batch import ClipBatch
 from meta_perser.recognizer.model import EmotionRecognizer
-from meta_perser.recognizer.scope import lora_rank
+from meta_perser.scope import lora_rank
 from perser.encoders.encoder import use_attention
 from perser.episodes.episode import Support, Task
 from perser.labels import Emotions, EmotionSet

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from meta_perser.options import CONFIG
 from meta_perser.recognizer.clip_batch import Bucket, ClipBatch
-from meta_perser.recognizer.scope import lora_rank, lowest_moving_layer, refuse_below_windows
+from meta_perser.scope import lora_rank, lowest_moving_layer, refuse_below_windows
 from perser.encoders.encoder import SpeechEncoder, mean_pool
 from perser.encoders.lora import is_adapter
 from perser.errors import UserError, explain_damage

@@ -1,1 +1,1 @@
-"""TODO(reorg): meta_perser.training."""
+"""The trainings of the gradient route: supervised pretraining, and the outer loop of MAML."""

@@ -1,5 +1,5 @@
-"""The best and the last of a meta-training as models that can be used while it goes on: a run that is killed
-leaves both, beside what an earlier run has finished."""
+"""The best and the last model of a meta-training, saved at every validation, so that they can be used while
+it runs and are there if it is killed."""
 
 from __future__ import annotations
 
@@ -9,34 +9,40 @@ from pathlib import Path
 
 from meta_perser.adaptation.meta_trained import RATES, MetaPerSER
 from perser.io.files import atomic_folder, explain_write_errors
-from perser.training.loop import BestWeights
+from perser.training.checkpoint import BestWeights
+from perser.training.loop import Validation
 
 BEST, LAST = "best", "last"
-"""Folders of a training that goes on; in a finished model's folder, which is the best one, is `LAST` too."""
+"""Their folders in OUT-running. A finished model's folder is the best one, with the last one in `LAST`."""
 
 
 @dataclass(frozen=True)
-class Checkpoints:
-    """Writes `trained` at each validation: into `best` if it did best, and always into `last`.
+class BestAndLast:
+    """Saves `trained` at each validation: always into `last`, and into `best` if it scored best.
 
-    Each folder is replaced as a whole or not at all. `trained_on`: digest of the training part.
+    Args:
+        trained: what is trained.
+        running: the folder OUT-running.
+        trained_on: digest of the training part of the episodes file.
     """
 
     trained: MetaPerSER
     running: Path
     trained_on: str
 
-    def write(self, best: BestWeights, iteration: int, score: float) -> None:
-        """After the validation at `iteration`, which found `score` and offered it to `best`. Raises UserError
-        where the folder cannot be written."""
-        for name in (LAST, BEST) if best.step == iteration else (LAST,):
+    def save(self, best: BestWeights, step: int, validation: Validation) -> None:
+        """Save after the validation of a step, whose score was offered to `best`.
+
+        Each folder is replaced as a whole or not at all. Raises UserError where it cannot be written.
+        """
+        for name in (LAST, BEST) if best.step == step else (LAST,):
             folder = self.running / name
-            with explain_write_errors(folder), atomic_folder(folder, RATES) as written:
+            with explain_write_errors(folder), atomic_folder(folder, RATES) as new:
                 self.trained.save_pretrained(
-                    written, trained_on=self.trained_on, iteration=iteration, validation_maf1=score
+                    new, trained_on=self.trained_on, iteration=step, validation_maf1=validation.score
                 )
 
     def copy_to(self, folder: Path) -> None:
-        """Both, as a finished model's folder has them."""
+        """Copy both into a finished model's folder."""
         shutil.copytree(self.running / BEST, folder, dirs_exist_ok=True)
         shutil.copytree(self.running / LAST, folder / LAST)

@@ -18,7 +18,7 @@ from perser.episodes.episode import Task
 from perser.errors import UserError
 
 
-def start_point(
+def initial_meta_perser(
     ssl_e: Path,
     init: Init,
     scope: str,
@@ -29,10 +29,13 @@ def start_point(
     cache: Path,
     device: torch.device,
 ) -> MetaPerSER:
-    """Untrained Meta-PerSER: SSL-E, or the plain encoder with a fresh head, with every rate at its start.
+    """Return Meta-PerSER before meta-training: SSL-E, or the plain encoder with a fresh head, and initial
+    rates.
 
-    Either way the loss's weights, and the initial rate where `inner.rate` is none, are those that SSL-E was
-    trained and fine-tuned with. Raises UserError where `ssl_e` holds another model.
+    Either way the weights of the loss, and the initial rate where `inner.rate` is none, are those that SSL-E
+    was trained and fine-tuned with.
+
+    Raises UserError where `ssl_e` holds another model.
     """
     extra = extra_of(ssl_e)
     parts = extra.get("fine_tune", {})
@@ -45,7 +48,7 @@ def start_point(
         model = _plain(model, ssl_e, extra, tasks, recordings, cache, device)
     model.set_scope(scope)
     model.to(device)
-    tuned = {one["scope"]: one["rate"] for one in parts.values()}
+    tuned = {part["scope"]: part["rate"] for part in parts.values()}
     rate = tuned.get(scope, parts["entire"]["rate"]) if inner.rate is None else inner.rate
     return MetaPerSER(
         model=model,
@@ -67,8 +70,10 @@ def _plain(
     cache: Path,
     device: torch.device,
 ) -> EmotionRecognizer:
-    """The encoder that SSL-E began from, with a fresh head of the same shape, its hidden states standardized
-    on the training utterances as SSL-E's were."""
+    """Return the encoder that SSL-E began from, with a fresh head of the same shape.
+
+    Its hidden states are standardized on the training utterances, as SSL-E's were.
+    """
     if "encoder" not in extra:
         raise UserError(f"{ssl_e} does not say which encoder it began from: train it again for init: encoder")
     encoder = SpeechEncoder.from_name(extra["encoder"]["name"], seed=extra["encoder"]["seed"])
@@ -81,5 +86,6 @@ def _plain(
         trained.frame_window,
         trained.log_scale is not None,
     ).to(device)
-    standardize(model, sorted({one for task in tasks for one in task.utterances}), recordings, cache)
+    utterances = sorted({utterance for task in tasks for utterance in task.utterances})
+    standardize(model, utterances, recordings, cache)
     return model

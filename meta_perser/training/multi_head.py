@@ -1,5 +1,7 @@
-"""Multi-Few's training: a shared upstream with two linear layers of their own for every training listener
-(Meta-PerSER, section 3.2)."""
+"""The training of Multi-Few: a shared encoder, and two linear layers for every training listener.
+
+Source: Meta-PerSER, section 3.2.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,7 @@ from meta_perser.recognizer.model import EmotionRecognizer
 class MultiHead(nn.Module):
     """`heads` heads on one recognizer's embedding: encoder and layer weights are shared.
 
-    The recognizer's own two linear layers, and its scale of the logits, are not used and do not move
-    meanwhile.
+    The recognizer's own two linear layers, and its scale of the logits, are not used and not trained.
     """
 
     def __init__(self, model: EmotionRecognizer, heads: int) -> None:
@@ -28,7 +29,7 @@ class MultiHead(nn.Module):
         self.classifier = _stacked(model.classifier, heads)
 
     def forward(self, batch: ClipBatch) -> Tensor:
-        """Every head's logits (B, heads, num_emotions)."""
+        """Return every head's logits (B, heads, num_emotions)."""
         embedded = self.model.embed(batch)
         projected = torch.einsum("bd,phd->bph", embedded, self.projector["weight"]) + self.projector["bias"]
         logits = torch.einsum("bph,pch->bpc", projected, self.classifier["weight"])
@@ -47,12 +48,14 @@ class Consensus(nn.Module):
 
 
 def _stacked(linear: nn.Linear, count: int) -> nn.ParameterDict:
-    """`count` linear layers of this one's shape, drawn as torch draws them: weight (count, out, in), bias
-    (count, out)."""
+    """Return `count` new linear layers of this shape, initialized by torch.
+
+    The weight is (count, out, in), the bias (count, out).
+    """
     fresh = [nn.Linear(linear.in_features, linear.out_features) for _ in range(count)]
     return nn.ParameterDict(
         {
-            name: torch.stack([one.get_parameter(name).detach() for one in fresh])
+            name: torch.stack([layer.get_parameter(name).detach() for layer in fresh])
             for name in ("weight", "bias")
         }
     )

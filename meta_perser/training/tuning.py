@@ -1,4 +1,4 @@
-"""Choices that the baselines are owed: made on validation episodes, by macro-F1, as a user would."""
+"""Choose the settings of the baselines by their macro-F1 on validation episodes, as a careful user would."""
 
 from __future__ import annotations
 
@@ -13,30 +13,36 @@ from meta_perser.adaptation.prior_shift import PriorShift
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.model import EmotionRecognizer
 from perser.corpora.corpus import Corpus
-from perser.distributed import progress
+from perser.distributed import progress_bar
 from perser.episodes.episode import Episode
 from perser.personalizer import mean_score
 
 FINE_TUNE_RATES = (0.0003, 0.001, 0.003, 0.01, 0.03)
 
 FRESH_RATES = (0.003, 0.01, 0.03, 0.1, 0.3)
-"""For what starts from nothing: a new head, adapters."""
+"""For what is trained from scratch: a new head, adapters."""
 
 PRIOR_STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)
 
 
 @dataclass(frozen=True)
 class Tuner:
-    """Tries a baseline on the validation episodes with each value that it may have."""
+    """Tries a baseline on the validation episodes with each value that it may have.
+
+    Args:
+        corpus: of the episodes.
+        cache: folder of the feature cache.
+        loss: of the inner loop.
+        steps: gradient steps on a support.
+        episodes: of the validation persons. All are tried, except where the trunk adapts: that takes seconds
+            an episode, so only the first one of each person is tried.
+    """
 
     corpus: Corpus
     cache: Path
     loss: LossFunction
     steps: int
-    """Gradient steps on a support."""
     episodes: Sequence[Episode]
-    """Of the validation persons. Where the trunk moves, which takes seconds an episode, the first of each
-    person's is tried; else all."""
 
     def fine_tuning(
         self,
@@ -45,16 +51,18 @@ class Tuner:
         rates: Sequence[float] = FINE_TUNE_RATES,
         kind: type[GradientPersonalizer] = GradientPersonalizer,
     ) -> dict[str, object]:
-        """The scope, and the constant rate with which moving it on the support does best. The model's own
-        scope is left as it was."""
+        """Return the scope, and the constant rate with which it adapts best.
+
+        The model's own scope is left as it was.
+        """
         trained = model.scope
         model.set_scope(scope)
         source = ClipSource(self.corpus.recordings, model, self.cache)
         names = list(model.moving_parameters())
         episodes = self.episodes
         if model.lowest != model.encoder.num_layers:
-            episodes = list({one.person: one for one in reversed(episodes)}.values())
-        with progress(len(rates), f"choosing a rate ({scope})") as bar:
+            episodes = list({episode.person: episode for episode in reversed(episodes)}.values())
+        with progress_bar(len(rates), f"choosing a rate ({scope})") as bar:
 
             def score(rate: float) -> float:
                 tuned = kind(model, source, ConstantRate(names, rate), self.loss, self.steps)
@@ -67,7 +75,7 @@ class Tuner:
         return {"scope": scope, "rate": best}
 
     def prior_strength(self, model: EmotionRecognizer) -> float:
-        """The strength with which Prior-Shift does best."""
+        """Return the strength with which Prior-Shift does best."""
         trained = model.scope
         model.set_scope("head")
         source = ClipSource(self.corpus.recordings, model, self.cache)

@@ -1,1 +1,1 @@
-"""TODO(reorg): perser.training."""
+"""What all trainings share: the loop, its options, checkpoints and resuming, logs, sharded weights."""

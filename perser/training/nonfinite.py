@@ -1,4 +1,4 @@
-"""Steps with a loss or a gradient that is not finite: never taken, counted, and blamed on what was read."""
+"""Steps with a loss or gradient that is not finite: they are skipped, counted, and traced to their input."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ from perser.errors import UserError
 from perser.io.files import explain_write_errors, write_text_atomic
 
 BAD_STEPS = "bad_steps.json"
+MOST_NAMED = 5
+"""How many causes, and utterances of each, a message names."""
 
 
 @dataclass(frozen=True)
-class Part:
-    """What a part of a step read.
+class StepPart:
+    """One part of what a step read: an utterance, a person's examples, or a sequence.
 
     Args:
-        utterances: ids.
-        finite: whether the part's own loss was.
+        utterances: their ids.
+        finite: whether the loss of this part was finite.
         person: whose they are, where a part is one person's.
     """
 
@@ -32,77 +34,86 @@ class Part:
     person: str | None = None
 
     @property
-    def named(self) -> dict[str, Any]:
-        """For the record."""
-        whose = {} if self.person is None else {"person": self.person}
-        return whose | {"utterances": list(self.utterances)}
+    def record(self) -> dict[str, Any]:
+        """What `bad_steps.json` says of it."""
+        person = {} if self.person is None else {"person": self.person}
+        return person | {"utterances": list(self.utterances)}
 
 
 class BadSteps:
-    """Those of a training so far.
+    """The skipped steps of a training so far.
 
     Args:
-        folder: for `bad_steps.json`; None: another process writes it, or nobody.
+        folder: of `bad_steps.json`; None where another process writes it, or none does.
         most: how many end the training.
-        found: what a checkpoint kept of those before it.
+        earlier: records of earlier ones, from a checkpoint.
     """
 
-    def __init__(self, folder: Path | None, most: int, found: Sequence[dict[str, Any]] = ()) -> None:
+    def __init__(self, folder: Path | None, most: int, earlier: Sequence[dict[str, Any]] = ()) -> None:
         self._file = None if folder is None else folder / BAD_STEPS
         self._most = most
-        self.found = list(found)
-        """One plain record each."""
+        self.records = list(earlier)
+        """One JSON object a step."""
         self._write()
 
-    def add(self, stage: str, step: int, loss: float, norm: float, parts: Sequence[Part]) -> None:
-        """Record a step that all processes skip, each with the parts that it had of it. Those whose own loss
-        is not finite are its cause, or all of them where the gradient alone is not.
+    def add(self, stage: str, step: int, loss: float, norm: float, parts: Sequence[StepPart]) -> None:
+        """Record a step that all processes skip; each of them gives the parts that it read.
 
-        Raises UserError, which names the last one's cause, where there have been too many.
+        The causes are the parts whose own loss is not finite, or all parts where only the gradient is not.
+
+        Raises UserError, which names the last step's causes, where there have been too many.
         """
-        every = gather_object(list(parts))
-        causes = _each_once([one.named for one in every if not one.finite])
-        what = "loss" if causes or not math.isfinite(loss) else "gradient"
-        norm_said = norm if math.isfinite(norm) else str(norm)
-        causes = causes or _each_once([one.named for one in every])
-        self.found.append(
-            {"stage": stage, "step": step, "not_finite": what, "gradient_norm": norm_said, "causes": causes}
+        all_parts: list[StepPart] = gather_object(list(parts))
+        causes = _unique([part.record for part in all_parts if not part.finite])
+        kind = "loss" if causes or not math.isfinite(loss) else "gradient"
+        causes = causes or _unique([part.record for part in all_parts])
+        norm_as_json = norm if math.isfinite(norm) else str(norm)
+        self.records.append(
+            {
+                "stage": stage,
+                "step": step,
+                "not_finite": kind,
+                "gradient_norm": norm_as_json,
+                "causes": causes,
+            }
         )
         self._write()
-        if len(self.found) >= self._most:
+        if len(self.records) >= self._most:
             raise UserError(self._message())
 
     def _write(self) -> None:
         if self._file is None:
             return
         with explain_write_errors(self._file):
-            if self.found:
-                write_text_atomic(self._file, json.dumps(self.found, indent=1, ensure_ascii=False) + "\n")
+            if self.records:
+                text = json.dumps(self.records, indent=1, ensure_ascii=False) + "\n"
+                write_text_atomic(self._file, text)
             else:
                 self._file.unlink(missing_ok=True)
 
     def _message(self) -> str:
-        last = self.found[-1]
-        count = f"{len(self.found)} steps" if len(self.found) > 1 else "a step"
+        last = self.records[-1]
+        count = f"{len(self.records)} steps" if len(self.records) > 1 else "a step"
         where = "" if self._file is None else f"; all are in {self._file}"
         return (
             f"{count} had a loss or gradient that is not finite: at step {last['step']} of {last['stage']} "
-            f"the {last['not_finite']}, on {_said(last['causes'])}{where}: look at those recordings, or "
+            f"the {last['not_finite']}, on {_in_words(last['causes'])}{where}: look at those recordings, or "
             "lower the learning rate"
         )
 
 
-def _each_once(causes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Several processes may have had the same: where all do the same, or where one was left without any."""
-    return [one for place, one in enumerate(causes) if one not in causes[:place]]
+def _unique(causes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out repeated causes: several processes may have read the same."""
+    return [cause for place, cause in enumerate(causes) if cause not in causes[:place]]
 
 
-def _said(causes: Sequence[dict[str, Any]], most: int = 5) -> str:
-    """The first few causes, in words."""
+def _in_words(causes: Sequence[dict[str, Any]]) -> str:
+    """Name the first few causes."""
     words = []
-    for one in causes[:most]:
-        ids = one["utterances"]
-        of = f"'{one['person']}': " if "person" in one else ""
-        words.append(of + ", ".join(ids[:most]) + (f" and {len(ids) - most} more" if len(ids) > most else ""))
-    rest = f" and {len(causes) - most} more" if len(causes) > most else ""
+    for cause in causes[:MOST_NAMED]:
+        ids = cause["utterances"]
+        person = f"'{cause['person']}': " if "person" in cause else ""
+        more = f" and {len(ids) - MOST_NAMED} more" if len(ids) > MOST_NAMED else ""
+        words.append(person + ", ".join(ids[:MOST_NAMED]) + more)
+    rest = f" and {len(causes) - MOST_NAMED} more" if len(causes) > MOST_NAMED else ""
     return "; ".join(words) + rest

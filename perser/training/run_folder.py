@@ -1,13 +1,13 @@
-"""OUT-running: what a training keeps beside its output folder until that is there.
+"""OUT-running: what a training keeps beside its output folder until that is complete.
 
-run.json          what is trained: options, corpus, episodes, models
-environment.jsonl with what and when, a line a start: commit, versions, device, processes, command
-log.txt           what the training said
-checkpoints/      see `perser.checkpoint_files`
-metrics.jsonl     see `perser.run_log`
-bad_steps.json    see `perser.bad_steps`; only if there were any
+run.json           what is trained: options, corpus, episodes, models
+environment.jsonl  what it runs on, one line a start: commit, versions, device, processes, command
+log.txt            messages
+metrics.jsonl      every step, see `perser.training.run_log`
+checkpoints/       see `perser.training.checkpoint`
+bad_steps.json     see `perser.training.nonfinite`; only if there were any
 tracker_id, tensorboard/, wandb/
-                  see `perser.trackers`; only if one is asked for
+                   see `perser.training.trackers`; only with a tracker
 """
 
 from __future__ import annotations
@@ -26,80 +26,85 @@ from torch import Tensor
 from perser.errors import UserError
 from perser.io.files import check_replaceable, explain_write_errors, write_text_atomic
 from perser.io.json_files import plain
-from perser.training.checkpoint import newest_whole, read_checkpoint, remove_leftovers, write_checkpoint
+from perser.training.checkpoint import newest_checkpoint, read_checkpoint, remove_leftovers, write_checkpoint
+from perser.training.earlier_versions import upgrade_training
 
 RUN, CHECKPOINTS = "run.json", "checkpoints"
+LONGEST_VALUE = 40
+"""Characters of an option's value that a message shows in full."""
 
 
-def running(out: Path) -> Path:
-    """Where a training that writes `out` keeps what it has until it ends."""
+def running_folder(out: Path) -> Path:
+    """Return where a training that writes `out` keeps its files until it ends."""
     return out.with_name(f"{out.name}-running")
 
 
 class RunFolder:
-    """The folder of one training.
+    """The folder of one training that is not finished.
 
     Args:
         out: the training's output folder.
-        training: what is trained, in full: a checkpoint of anything else is not gone on from.
-        resume: go on from the newest whole checkpoint; otherwise what an earlier training left is removed.
+        training: what is trained, in full; checkpoints of anything else are refused.
+        resume: whether to go on from the newest good checkpoint; otherwise what an earlier run left is
+            removed.
         accelerator: its main process alone writes.
 
-    Raises UserError for a folder of something else or of another training, or where it cannot be written.
+    Raises UserError for a folder that is not a run's, or another training's, or cannot be written.
     """
 
     def __init__(
         self, out: Path, training: Mapping[str, Any], resume: bool, accelerator: Accelerator
     ) -> None:
-        self.path = running(Path(out))
+        self.path = running_folder(Path(out))
         self._checkpoints = self.path / CHECKPOINTS
-        # As it will be read, so that it can be compared.
-        training = json.loads(json.dumps(plain(dict(training))))
-        self._digest = hashlib.sha256(json.dumps(training, sort_keys=True).encode()).hexdigest()
-        self.training: dict[str, Any] = training
+        # As it will be read back, so that it can be compared.
+        self.training: dict[str, Any] = json.loads(json.dumps(plain(dict(training))))
         chosen = [None]
         if accelerator.is_main_process:
-            check_replaceable(self.path, RUN)  # the others might look while it is half written
-            newest = newest_whole(self._checkpoints) if resume else None
-            chosen = [self._prepare(training, newest)]
+            check_replaceable(self.path, RUN)  # by one process: others might look while it is half written
+            newest = newest_checkpoint(self._checkpoints) if resume else None
+            chosen = [self._prepare(newest)]
         (name,) = broadcast_object_list(chosen)
         self.checkpoint = None if name is None else self._read(name)
         """Tensors and state of the checkpoint to go on from."""
+        self._digest = _digest(self.training)
         accelerator.wait_for_everyone()
 
     def write(self, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-        """One more checkpoint. Raises UserError where it cannot be written."""
+        """Write one more checkpoint. Raises UserError where it cannot be written."""
         write_checkpoint(self._checkpoints, step, tensors, state | {"training": self._digest})
 
     def remove(self) -> None:
-        """All of it; a run that is killed meanwhile leaves nothing that would be gone on from."""
-        gone = self.path.with_name(f".{self.path.name}-gone")
-        shutil.rmtree(gone, ignore_errors=True)
-        self.path.replace(gone)
-        shutil.rmtree(gone, ignore_errors=True)
+        """Remove the folder. A run that is killed meanwhile leaves nothing that would be resumed."""
+        removed = self.path.with_name(f".{self.path.name}-gone")
+        shutil.rmtree(removed, ignore_errors=True)
+        self.path.replace(removed)
+        shutil.rmtree(removed, ignore_errors=True)
 
-    def _prepare(self, training: dict[str, Any], newest: Path | None) -> str | None:
-        """Make the folder ready to be written; gives the name of the checkpoint to go on from."""
+    def _prepare(self, newest: Path | None) -> str | None:
+        """Make the folder ready to be written; return the name of the checkpoint to go on from."""
         if newest is not None:
-            self._check_alike(training)
+            self._check_same_training()
             remove_leftovers(self._checkpoints, newest)
             return newest.name
         with explain_write_errors(self.path):
             if self.path.exists():
                 shutil.rmtree(self.path)
-            write_text_atomic(self.path / RUN, json.dumps(training, indent=1) + "\n")
+            write_text_atomic(self.path / RUN, json.dumps(self.training, indent=1) + "\n")
         return None
 
-    def _check_alike(self, training: dict[str, Any]) -> None:
-        try:
-            found = json.loads((self.path / RUN).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UserError(f"{self.path / RUN} is damaged: begin anew with --resume false") from error
-        if other := _differences(found, training):
+    def _check_same_training(self) -> None:
+        if different := _differences(upgrade_training(self._read_training()), self.training):
             raise UserError(
-                f"{self.path} holds the checkpoints of another training ({'; '.join(other)}): go on with "
+                f"{self.path} holds the checkpoints of another training ({'; '.join(different)}): go on with "
                 "that one by its own options, or begin anew with --resume false"
             )
+
+    def _read_training(self) -> dict[str, Any]:
+        try:
+            return json.loads((self.path / RUN).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self.path / RUN} is damaged: begin anew with --resume false") from error
 
     def _read(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         try:
@@ -109,26 +114,29 @@ class RunFolder:
                 f"{self._checkpoints / name} cannot be read by every process ({error}): give an output "
                 "folder on a disk that all of them share"
             ) from error
-        if state["training"] != self._digest:
+        # An earlier version wrote run.json, and the digest of it, in other words.
+        if state["training"] not in (_digest(self.training), _digest(self._read_training())):
             raise UserError(
                 f"{self._checkpoints / name} is of another training: begin anew with --resume false"
             )
         return tensors, state
 
 
+def _digest(training: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(training, sort_keys=True).encode()).hexdigest()
+
+
 def _differences(before: Any, now: Any, key: str = "") -> list[str]:
-    """What differs, as `key: before, now ...`."""
+    """List what differs, as `key: before, now ...`."""
     if isinstance(before, dict) and isinstance(now, dict):
-        names = dict.fromkeys((*before, *now))
-        within = [f"{key}.{name}" if key else name for name in names]
         return [
-            one
-            for name, path in zip(names, within, strict=True)
-            for one in _differences(before.get(name), now.get(name), path)
+            difference
+            for name in dict.fromkeys((*before, *now))
+            for difference in _differences(before.get(name), now.get(name), f"{key}.{name}" if key else name)
         ]
     return [] if before == now else [f"{key}: {_short(before)}, now {_short(now)}"]
 
 
 def _short(value: Any) -> str:
-    words = json.dumps(value)
-    return words if len(words) <= 40 else f"{words[:12]}..."
+    text = json.dumps(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:12]}..."

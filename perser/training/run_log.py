@@ -1,7 +1,4 @@
-"""What a training found at each step, one JSON object a line.
-
-With what a training was started, and what it said, in its run's folder.
-"""
+"""What a training writes down about itself in its run's folder: every step, every start, every message."""
 
 from __future__ import annotations
 
@@ -19,22 +16,23 @@ from perser.distributed import processes
 from perser.environment import circumstances
 from perser.io.files import append_line, explain_write_errors
 
-METRICS = "metrics.jsonl"
+METRICS, ENVIRONMENT, LOG = "metrics.jsonl", "environment.jsonl", "log.txt"
 
 
-class RunLog:
-    """Appends lines `{"stage", "step", ..., "seconds"}` to a file; nothing but `seconds`, counted from the
-    training's first start, differs between two runs alike.
+class MetricsLog:
+    """Writes `metrics.jsonl`: a line `{"stage", "step", ..., "seconds"}` a step.
+
+    Two runs of the same training differ in `seconds` alone, which counts from the first start.
 
     Args:
-        file: made where there is none; None: nothing is written.
-        size: bytes of it to keep, which a checkpoint told: what came after will come again.
+        file: created where it is missing; None: nothing is written.
+        size: bytes of it to keep, as the checkpoint says: the steps after it will be taken again.
         seconds: how long the training had taken by then.
     """
 
     def __init__(self, file: Path | None, size: int = 0, seconds: float = 0.0) -> None:
         self._file = file
-        self._began = time.perf_counter() - seconds
+        self._start = time.perf_counter() - seconds
         if file is None:
             return
         with explain_write_errors(file):
@@ -44,54 +42,54 @@ class RunLog:
 
     @property
     def seconds(self) -> float:
-        """Since the training's first start, times between a kill and the next start apart."""
-        return time.perf_counter() - self._began
+        """Seconds since the training's first start, without the times between a stop and the next start."""
+        return time.perf_counter() - self._start
 
     @property
     def size(self) -> int:
-        """Bytes written by now."""
+        """Bytes written so far."""
         return self._file.stat().st_size if self._file is not None and self._file.exists() else 0
 
     @property
-    def lines(self) -> int:
-        """Written by now."""
+    def num_lines(self) -> int:
+        """Lines written so far."""
         if self._file is None:
             return 0
         with self._file.open("rb") as stream:
             return sum(1 for _ in stream)
 
-    def log(self, stage: str, step: int, values: dict[str, Any]) -> None:
-        """One line. Raises UserError where it cannot be written."""
+    def write(self, stage: str, step: int, values: dict[str, Any]) -> None:
+        """Append one line. Raises UserError where it cannot be written."""
         if self._file is None:
             return
-        known = {name: None if _is_not_finite(value) else value for name, value in values.items()}
-        line = {"stage": stage, "step": step} | known | {"seconds": round(self.seconds, 3)}
+        finite = {name: None if _is_not_finite(value) else value for name, value in values.items()}
+        line = {"stage": stage, "step": step} | finite | {"seconds": round(self.seconds, 3)}
         append_line(self._file, json.dumps(line))
 
 
-def _is_not_finite(value: object) -> bool:
-    """JSON has no word for it."""
-    return isinstance(value, float) and not math.isfinite(value)
+def log_start(folder: Path) -> None:
+    """Append what this start runs on to `environment.jsonl`, and that it started to `log.txt`.
 
-
-ENVIRONMENT, LOG = "environment.jsonl", "log.txt"
-
-
-def note_start(folder: Path) -> None:
-    """One more line of `environment.jsonl`, and of the log. Raises UserError where they cannot be written."""
-    facts = circumstances() | {
+    Raises UserError where they cannot be written.
+    """
+    environment = circumstances() | {
         "processes": processes().num_processes,
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "started": _now(),
     }
-    append_line(folder / ENVIRONMENT, json.dumps(facts))
-    note(folder, f"started with {facts['processes']} processes on {facts['device']}")
+    append_line(folder / ENVIRONMENT, json.dumps(environment))
+    log_message(folder, f"started with {environment['processes']} processes on {environment['device']}")
 
 
-def note(folder: Path, message: str) -> None:
-    """One more line of the log."""
+def log_message(folder: Path, message: str) -> None:
+    """Append a message to `log.txt`."""
     append_line(folder / LOG, f"{_now()} {message}")
 
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _is_not_finite(value: object) -> bool:
+    """Return whether JSON has no number for it."""
+    return isinstance(value, float) and not math.isfinite(value)

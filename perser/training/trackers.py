@@ -1,4 +1,4 @@
-"""Trackers: where what a training logs is also to be looked at, through accelerate."""
+"""Trackers (TensorBoard, W&B, Trackio), through accelerate: where else a training's log goes."""
 
 from __future__ import annotations
 
@@ -16,23 +16,21 @@ from perser.io.files import explain_write_errors, write_text_atomic
 from perser.training.options import Tracker
 
 TENSORBOARD, WANDB = "tensorboard", "wandb"
-"""Also the folders of their files, in that of the run; of W&B they are all there is where it is offline."""
-
-ID = "tracker_id"
-"""The file with the name by which a tracker knows the run again when it goes on."""
-
+"""Also the names of their folders in the run's folder. Where W&B is offline its folder is all there is."""
+ID_FILE = "tracker_id"
+"""Holds the id by which a tracker recognizes the run when it is resumed."""
 PROJECT = "perser"
 
 
-class Tracked:
-    """What a tracker is told of one training: every number of its log, by stage and name, at the steps of all
-    stages counted on.
+class TrackedRun:
+    """Sends every number of a training's log to a tracker, by stage and name; steps are counted over all
+    stages.
 
     Args:
-        accelerator: of the training; its main process alone tells.
-        tracker: which, or none.
-        folder: of the run, for what a tracker keeps on disk; None: nothing is tracked.
-        options: what is trained, as `run.json` has it.
+        accelerator: of the training; its main process alone sends.
+        tracker: which one, or none.
+        folder: of the run, for what a tracker keeps on disk; None: nothing is sent.
+        options: what is trained, as `run.json` says.
         done: how many steps an earlier start has logged.
     """
 
@@ -51,52 +49,51 @@ class Tracked:
             return
         accelerator.project_configuration.logging_dir = str(folder)
         accelerator.log_with = filter_trackers([tracker], folder)
-        name, run = folder.name.removesuffix("-running"), _run_id(folder)
-        own = {
-            WANDB: {"name": name, "id": run, "resume": "allow", "dir": str(folder)},
-            "trackio": {"name": f"{name}-{run}", "resume": "allow"},
+        name, run_id = folder.name.removesuffix("-running"), _run_id(folder)
+        init_kwargs = {
+            WANDB: {"name": name, "id": run_id, "resume": "allow", "dir": str(folder)},
+            "trackio": {"name": f"{name}-{run_id}", "resume": "allow"},
         }
-        if done:  # steps after it, which an earlier start has told, come again
-            own[TENSORBOARD] = {"purge_step": done + 1}
-        accelerator.init_trackers(
-            TENSORBOARD if tracker == TENSORBOARD else PROJECT, flat(options), init_kwargs=own
-        )
+        if done:  # later steps, which an earlier start has sent, will be sent again
+            init_kwargs[TENSORBOARD] = {"purge_step": done + 1}
+        project = TENSORBOARD if tracker == TENSORBOARD else PROJECT
+        accelerator.init_trackers(project, flatten(options), init_kwargs=init_kwargs)
 
     def log(self, stage: str, values: Mapping[str, Any]) -> None:
-        """One step more; what is no finite number is left out."""
+        """Send the values of one more step; what is not a finite number is left out."""
         self._step += 1
         if not self._is_on:
             return
-        known = {
+        numbers = {
             f"{stage}/{name}": value
             for name, value in values.items()
             if isinstance(value, int | float) and math.isfinite(value)
         }
-        self._accelerator.log(known, step=self._step)
+        self._accelerator.log(numbers, step=self._step)
 
     def finish(self) -> None:
-        """All has been told."""
-        for one in self._accelerator.trackers if self._is_on else ():
-            one.finish()
+        """Close the tracker."""
+        for tracker in self._accelerator.trackers if self._is_on else ():
+            tracker.finish()
+
+
+def flatten(options: Mapping[str, Any], prefix: str = "") -> dict[str, str | int | float | bool]:
+    """Return nested options by dotted names, as trackers take them; lists and none as JSON text."""
+    flat: dict[str, str | int | float | bool] = {}
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            is_plain = isinstance(value, str | int | float | bool)
+            flat[prefix + name] = value if is_plain else json.dumps(value)
+    return flat
 
 
 def _run_id(folder: Path) -> str:
-    """Of the run that has this folder, at its first start and at every other. Raises UserError where it
+    """Return the id of the run in this folder, the same at every start. Raises UserError where the folder
     cannot be written."""
-    file = folder / ID
+    file = folder / ID_FILE
     if not file.exists():
         with explain_write_errors(file):
             write_text_atomic(file, f"{uuid4().hex[:8]}\n")
     return file.read_text(encoding="utf-8").strip()
-
-
-def flat(options: Mapping[str, Any], before: str = "") -> dict[str, str | int | float | bool]:
-    """Nested options by dotted names, as trackers take them; lists and none in the words of JSON."""
-    found: dict[str, str | int | float | bool] = {}
-    for name, value in options.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{before}{name}.")
-        else:
-            plain = isinstance(value, str | int | float | bool)
-            found[before + name] = value if plain else json.dumps(value)
-    return found

@@ -1,5 +1,5 @@
-"""Orders in which an enrollment is read: a language model's answer depends on the order of its examples (Lu et
-al. 2022, Fantastically Ordered Prompts, arXiv 2104.08786), a person does not.
+"""Orders in which an enrollment is read: a language model's answer depends on the order of its examples (Lu
+et al. 2022, Fantastically Ordered Prompts, arXiv 2104.08786), a person does not.
 
 Which pairs of an enrollment to read where it has more than the prompt is to hold.
 
@@ -40,8 +40,8 @@ def orders(support: Support, count: int) -> list[Support]:
 
 def similarities(features: Clips) -> np.ndarray:
     """Cosines of n clips' features (their means over time), shifted and halved into [0, 1]: (n, n). Each
-    feature is standardized over the enrollment, so that neither its scale nor what all clips share (the voice,
-    the room) counts."""
+    feature is standardized over the enrollment, so that neither its scale nor what all clips share (the
+    voice, the room) counts."""
     means = features if isinstance(features, Tensor) else torch.stack([clip.mean(dim=0) for clip in features])
     flat = means.flatten(1).double()
     centered = flat - flat.mean(dim=0)

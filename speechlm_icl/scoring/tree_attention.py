@@ -5,9 +5,9 @@ Queries as one sequence after the enrollment: its keys and values are read where
 
     enrollment | frames of query 0, stems of the labels | frames of query 1, stems of the labels | ...
 
-A mask lets each position attend to the enrollment, to its own query's frames and to its own stem's beginnings,
-as in the tree attention of speculative decoding (Miao et al. 2024, SpecInfer, arXiv 2305.09781), so that what
-stands in one sequence is as if each query and label stood alone.
+A mask lets each position attend to the enrollment, to its own query's frames and to its own stem's
+beginnings, as in the tree attention of speculative decoding (Miao et al. 2024, SpecInfer, arXiv 2305.09781),
+so that what stands in one sequence is as if each query and label stood alone.
 """
 
 from __future__ import annotations
@@ -103,8 +103,8 @@ def can_pack(language_model: LanguageModel) -> bool:
 
 
 def _layout(lengths: Tensor, tree: LabelTrie) -> tuple[Tensor, Tensor, Tensor]:
-    """Query, stem and position after the enrollment of each place in the sequence; a frame's stem is the empty
-    one (0)."""
+    """Query, stem and position after the enrollment of each place in the sequence; a frame's stem is the
+    empty one (0)."""
     stems = torch.arange(1, len(tree.stems))
     query = torch.arange(len(lengths)).repeat_interleave(lengths + len(stems))
     stem = torch.cat([torch.cat([stems.new_zeros(length), stems]) for length in lengths.tolist()])

@@ -1,1 +1,1 @@
-"""TODO(reorg): speechlm_icl.training."""
+"""The training of the speech language model: its options, sequences, projector stage and meta-training."""

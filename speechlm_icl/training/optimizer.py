@@ -1,4 +1,4 @@
-"""The optimizer of meta-training: AdamW, with a rate for the projector and one for the language model."""
+"""AdamW for meta-training, with one learning rate for the projector and one for the language model."""
 
 from __future__ import annotations
 
@@ -6,21 +6,27 @@ import torch
 
 from perser.errors import require
 from speechlm_icl.model.speech_lm import SpeechLMForICL
-from speechlm_icl.training.options import IclTraining
+from speechlm_icl.training.options import IclOptions
 
 
-def check_optimizer(options: IclTraining) -> None:
-    """Raises UserError where the optimizer's library is not installed."""
+def check_optimizer(options: IclOptions) -> None:
+    """Raise UserError where the optimizer's library is not installed."""
     if options.optimizer == "adamw8bit":
         require("bitsandbytes", "quantized", "optimizer: adamw8bit")
 
 
-def new_optimizer(model: SpeechLMForICL, options: IclTraining) -> torch.optim.Optimizer:
-    """AdamW over what is trained of the model; tensors of fewer than 4,096 numbers keep their moments in
-    float32 with 8 bits too."""
-    language = [one for one in model.language_model.parameters() if one.requires_grad]
-    own = {id(one) for one in language}
-    projector = [one for one in model.parameters() if one.requires_grad and id(one) not in own]
+def new_optimizer(model: SpeechLMForICL, options: IclOptions) -> torch.optim.Optimizer:
+    """Return AdamW over the trained parameters.
+
+    With 8 bits, tensors of fewer than 4,096 numbers still keep their moments in float32.
+    """
+    language = [parameter for parameter in model.language_model.parameters() if parameter.requires_grad]
+    in_language = {id(parameter) for parameter in language}
+    projector = [
+        parameter
+        for parameter in model.parameters()
+        if parameter.requires_grad and id(parameter) not in in_language
+    ]
     rate = options.language_learning_rate
     groups = [
         {"params": projector, "lr": options.learning_rate},
@@ -28,6 +34,6 @@ def new_optimizer(model: SpeechLMForICL, options: IclTraining) -> torch.optim.Op
     ]
     if options.optimizer == "adamw":
         return torch.optim.AdamW(groups, weight_decay=options.weight_decay)
-    from bitsandbytes.optim import AdamW8bit  # slow to import, and it writes a warning
+    from bitsandbytes.optim import AdamW8bit  # slow to import, and it prints a warning
 
     return AdamW8bit(groups, weight_decay=options.weight_decay)

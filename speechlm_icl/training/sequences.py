@@ -1,5 +1,8 @@
-"""Meta-training sequences: a person's clips and answers in random order, every answer to be predicted from
-the pairs before it, so that one sequence teaches every number of enrollment pairs at once."""
+"""Meta-training sequences: one person's clips and answers in random order.
+
+The model predicts every answer from the pairs before it, so that one sequence teaches every number of
+enrollment pairs at once.
+"""
 
 from __future__ import annotations
 
@@ -25,16 +28,16 @@ class PairSequence:
 
 
 class SequenceSampler:
-    """Draws sequences; a draw depends on its seeds alone.
+    """Draws sequences. What is drawn depends on the seeds alone.
 
     Args:
-        tasks: Persons to draw from.
-        emotions: Gives the class indices of the answers.
-        pairs: N: enrollment pairs before the last clip. Shorter sequences where a person has fewer.
-        uniform: Draw every sequence's number of pairs uniformly from 0 to N.
-        restricted: Share of the sequences whose enrollment has only some of the person's emotions.
-        missing: Share of the sequences whose enrollment has none of the last clip's emotions.
-        permute_labels: Share of the sequences in which the emotions swap their words at random, so that only
+        tasks: persons to draw from.
+        emotions: gives the class indices of the answers.
+        pairs: N, the enrollment pairs before the last clip; fewer where a person has fewer.
+        uniform: whether to draw every sequence's number of pairs uniformly from 0 to N.
+        restricted: share of the sequences whose enrollment has only some of the person's emotions.
+        missing: share of the sequences whose enrollment has none of the last clip's emotions.
+        permute_labels: share of the sequences in which the emotions swap their words at random, so that only
             the pairs before it tell what a word means.
     """
 
@@ -57,14 +60,14 @@ class SequenceSampler:
         self.permute_labels = permute_labels
 
     def draw(self, count: int, *seeds: int) -> list[PairSequence]:
-        """`count` sequences of persons drawn at random, each as likely as any other."""
+        """Return `count` sequences of persons drawn at random, each as likely as any other."""
         rng = np.random.default_rng(seeds)
         return [
             self._sequence(self.tasks[person], rng) for person in rng.integers(len(self.tasks), size=count)
         ]
 
     def draw_each(self, count: int, *seeds: int) -> list[PairSequence]:
-        """`count` sequences that go through the persons in turn."""
+        """Return `count` sequences that go through the persons in turn."""
         rng = np.random.default_rng(seeds)
         return [self._sequence(self.tasks[index % len(self.tasks)], rng) for index in range(count)]
 
@@ -79,7 +82,7 @@ class SequenceSampler:
         return PairSequence(utterances, answers, task.person)
 
     def _answer(self, words: Emotions, classes: np.ndarray, rng: np.random.Generator) -> Answer:
-        """Class indices in random order: the first word is then spread evenly over the emotions given."""
+        """Return class indices in random order, so that each emotion given is equally often the first."""
         answer = classes[[self.emotions.index(word) for word in words]]
         return rng.permutation(answer).tolist()
 
@@ -87,8 +90,11 @@ class SequenceSampler:
 def _pairs_of(
     task: Task, pairs: int, mode: EnrollmentMode, rng: np.random.Generator
 ) -> tuple[tuple[str, ...], tuple[Emotions, ...]]:
-    """The enrollment and, last, the query. Where a person has too few pairs for the mode the enrollment is
-    halved until it fits, and where no enrollment fits (they know one emotion) it is of mode `any`."""
+    """Return the enrollment and, last, the query.
+
+    Where a person has too few pairs for the mode, the enrollment is halved until it fits. Where no enrollment
+    fits (the person has one emotion), it is of mode `any`.
+    """
     enrolled = 0 if mode == "any" else pairs
     while enrolled:
         drawn = draw_pairs(task.emotions, enrolled, 1, mode, rng)
@@ -101,9 +107,10 @@ def _pairs_of(
 def by_length(
     sequences: Sequence[PairSequence], parts: int, length: Callable[[PairSequence], int]
 ) -> list[list[PairSequence]]:
-    """The sequences in `parts` parts of as equally many as can be, similar lengths together: little padding.
+    """Split the sequences into `parts` parts of about equal size, with similar lengths together: little
+    padding.
 
-    `length` gives the places that a sequence takes in the prompt.
+    `length` gives the tokens that a sequence takes in the prompt.
     """
     ordered = sorted(sequences, key=length)
     cuts = [len(ordered) * part // parts for part in range(parts + 1)]

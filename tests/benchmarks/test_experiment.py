@@ -28,10 +28,10 @@ SMALL = {
     "meta_train.inner.steps": 2,
     "meta_train.inner.query": 8,
     "meta_train.inner.adaptation_steps": 3,
-    "meta_train.outer.iterations": 4,
-    "meta_train.outer.persons": 2,
+    "meta_train.outer.steps": 4,
+    "meta_train.outer.batch_size": 2,
     "icl_train.steps": 4,
-    "icl_train.sequences_per_step": 2,
+    "icl_train.batch_size": 2,
     "icl_train.validation_sequences": 2,
 }
 
@@ -234,7 +234,7 @@ def test_a_page_of_an_unfinished_run_is_refused(tmp_path):
         ("--prepare.root=/no/such/folder", "/no/such/folder"),
         ("--encoder=tiny-whale", "tiny-whale"),
         ("--icl_train.language_model=/no/such/model", "/no/such/model"),
-        ("--icl_train.sequences_per_step=0", "sequences_per_step"),
+        ("--icl_train.batch_size=0", "batch_size"),
         ("--pretrain.epochs=0", "pretrain.epochs"),
         ("--pretrain.label_smoothing=1", "pretrain.label_smoothing"),
         ("--bench.methods=[speech-lm-64]", "speech-lm-64"),

@@ -169,7 +169,7 @@ def test_the_spread_over_orders_is_theirs_alone():
 
 
 def test_a_trained_model_is_measured_in_one_command(toy_corpus, toy_episodes_path, tmp_path):
-    quick = {"steps": 2, "pairs": 4, "sequences_per_step": 2, "validation_sequences": 2}
+    quick = {"steps": 2, "pairs": 4, "batch_size": 2, "validation_sequences": 2}
     models, cache = tmp_path / "models", tmp_path / "cache"
     icl_train(
         toy_corpus.folder, toy_episodes_path, models / "speech-lm", cache, encoder="tiny-whisper", **quick

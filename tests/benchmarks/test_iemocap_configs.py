@@ -32,8 +32,8 @@ REDUCED = {
     "meta_train.inner.steps": 2,
     "meta_train.inner.support": 4,
     "meta_train.inner.adaptation_steps": 2,
-    "meta_train.outer.iterations": 1,
-    "meta_train.outer.persons": 2,
+    "meta_train.outer.steps": 1,
+    "meta_train.outer.batch_size": 2,
 }
 
 

@@ -45,6 +45,6 @@ def trained(toy_corpus: Corpus, toy_episodes_path: Path, tmp_path_factory) -> Ro
         out=models / "meta-perser",
         scope="head",
         inner=InnerOptions(steps=3, support=8, adaptation_steps=6),
-        outer=OuterOptions(iterations=20, persons=2, learning_rate=3e-3, validate_every=10),
+        outer=OuterOptions(steps=20, batch_size=2, learning_rate=3e-3, validate_every=10),
     )
     return RouteContext(toy_corpus.emotions, toy_corpus.recordings, models, folder / "cache")

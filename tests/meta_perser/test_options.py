@@ -16,7 +16,7 @@ from perser.cli.main import parse_command
         (lambda: OuterOptions(learning_rate=-1.0), r"outer\.learning_rate"),
         (lambda: OuterOptions(rates_learning_rate=-1.0), r"outer\.rates_learning_rate"),
         (lambda: InnerOptions(steps=5, adaptation_steps=3), r"inner\.adaptation_steps"),
-        (lambda: OuterOptions(persons=0), r"outer\.persons"),
+        (lambda: OuterOptions(batch_size=0), r"outer\.batch_size"),
         (lambda: OuterOptions(patience=0), r"outer\.patience"),
         (lambda: OuterOptions(clip_norm=0), r"outer\.clip_norm"),
         (lambda: LslrOptions(granularity="off", sign="positive"), r"lslr\.sign"),

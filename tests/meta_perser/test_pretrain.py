@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from meta_perser.baselines import entire_few, head_few, linear_few, lora_few, multi_few, prior_shift
-from meta_perser.pretrain import Pretraining, pretrain
+from meta_perser.options import PretrainOptions
+from meta_perser.pretrain import pretrain
 from meta_perser.recognizer.model import EmotionRecognizer, extra_of
 from meta_perser.training.tuning import FINE_TUNE_RATES, FRESH_RATES
 from perser.encoders.encoder import SpeechEncoder
@@ -27,7 +28,7 @@ from perser.errors import UserError
 )
 def test_impossible_options_are_refused_by_key(key, value, toy_corpus, toy_episodes_path, tmp_path):
     with pytest.raises(ValueError, match=key):
-        Pretraining(**{key: value})
+        PretrainOptions(**{key: value})
     with pytest.raises(UserError, match=key):
         pretrain(corpus=toy_corpus.folder, episodes=toy_episodes_path, out=tmp_path / "out", **{key: value})
     assert not (tmp_path / "out").exists()

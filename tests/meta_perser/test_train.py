@@ -157,7 +157,7 @@ def test_the_same_seed_trains_the_same_model(scope, trained, toy_corpus, toy_epi
             cache=trained.cache,
             scope=scope,
             inner=InnerOptions(steps=2, support=8, adaptation_steps=2),
-            outer=OuterOptions(iterations=3, persons=2, validate_every=3),
+            outer=OuterOptions(steps=3, batch_size=2, validate_every=3),
         )
         files = ("recogniser.safetensors", "rates.safetensors", "encoder/model.safetensors")
         weights.append([(tmp_path / name / file).read_bytes() for file in files])

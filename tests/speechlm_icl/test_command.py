@@ -18,7 +18,7 @@ from speechlm_icl.prompt.prompt import PromptOptions
 from speechlm_icl.train import icl_train
 
 LABELS = ("angry", "happy", "sad", "very")
-QUICK = {"steps": 2, "pairs": 4, "sequences_per_step": 2, "validation_sequences": 2}
+QUICK = {"steps": 2, "pairs": 4, "batch_size": 2, "validation_sequences": 2}
 
 
 @pytest.fixture(scope="module", params=["pooled", "stack"])
@@ -101,12 +101,13 @@ def test_every_option_can_be_given_on_the_command_line():
 def test_the_options_can_stand_in_a_file(tmp_path):
     (tmp_path / "run.yaml").write_text(
         "corpus: c\nepisodes: e\nout: o\nlanguage_model: some/model\nlora: {r: 4, base_weights: 4bit}\n"
-        "prompt: {chat: false}\nmissing: 0.25\nlanguage_learning_rate: 1e-4\nloss: query\nalign_steps: 100\n"
+        "prompt: {chat: false}\nmissing: 0.25\nlanguage_learning_rate: 1e-4\nloss: query\n"
+        "projector_steps: 100\n"
     )
     values = parse_command(icl_train, ["--config", str(tmp_path / "run.yaml"), "--missing", "0.5"])
     assert values["lora"] == LoraOptions(r=4, base_weights="4bit")
     assert values["prompt"].chat is False
-    given = {"missing": 0.5, "language_learning_rate": 1e-4, "loss": "query", "align_steps": 100}
+    given = {"missing": 0.5, "language_learning_rate": 1e-4, "loss": "query", "projector_steps": 100}
     assert {name: values[name] for name in given} == given
 
 

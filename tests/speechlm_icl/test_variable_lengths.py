@@ -6,12 +6,13 @@ import torch
 from torch.testing import assert_close
 
 from perser.episodes.episode import Support
-from perser.training.accelerator import start
+from perser.training.accelerator import start_accelerator
 from speechlm_icl.personalizer import SpeechLMPersonalizer
 from speechlm_icl.projectors.base import clips_on, read_clips
 from speechlm_icl.prompt.prompt import TEXT
 from speechlm_icl.scoring.scoring import cache_enrollment, label_log_probabilities, score_queries
-from speechlm_icl.train import AnswerLosses, IclTraining, _gradients, meta_train, read, validate
+from speechlm_icl.training.meta_training import AnswerLosses, _add_gradients, meta_train, read, validate
+from speechlm_icl.training.options import IclOptions
 from speechlm_icl.training.sequences import PairSequence, SequenceSampler
 
 SUPPORT, ANSWERS = ["u0", "u1", "u2", "u3"], [[0], [2, 1], [1], [2]]
@@ -82,17 +83,17 @@ def test_the_route_reads_it(model, windows):
 def test_it_learns(build, kind, tasks, windows):
     """What all persons call alike is learned from clips of any length."""
     model = build(kind=kind, windows_per_token=2, width=32, heads=2, dropout=0.0, feature_noise=0.0)
-    options = IclTraining(
+    options = IclOptions(
         pairs=4,
         steps=40,
-        sequences_per_step=8,
+        batch_size=8,
         validate_every=20,
         validation_sequences=6,
         learning_rate=3e-3,
     )
     held_out = SequenceSampler(tasks[9:], model.prompt.emotions, 4).draw_each(6, 0)
     before = validate(model, held_out, windows)["loss"]
-    history = meta_train(model, tasks[:9], tasks[9:], windows, options, start(0))
+    history = meta_train(model, tasks[:9], tasks[9:], windows, options, start_accelerator(0))
     assert history[-1]["loss"] < before - 1.0
     every = torch.cat([windows[f"u{i}"] for i in range(60)])
     assert_close(model.projector.mean, every.mean(dim=0), atol=1e-5, rtol=1e-4)
@@ -100,7 +101,7 @@ def test_it_learns(build, kind, tasks, windows):
 
 def test_validation_tells_answers_apart_by_the_pairs_before_them(model, tasks, windows):
     sequences = SequenceSampler(tasks, model.prompt.emotions, 3).draw_each(5, 0)
-    found = validate(model, sequences, windows, at_once=2)
+    found = validate(model, sequences, windows, batch_size=2)
     first = [PairSequence(one.utterances[:1], one.answers[:1]) for one in sequences]
     expected = model.losses(*read(model, first, windows)).sum().item() / 5
     assert found["loss_first"] == pytest.approx(expected, rel=1e-4)
@@ -115,14 +116,14 @@ def test_clips_go_to_the_device_one_by_one_or_together(store, windows):
 def test_a_steps_parts_hold_sequences_of_similar_length(build, tasks, windows):
     """All of six pairs, so that their clips alone make one longer than another."""
     model = build(kind="stack", windows_per_token=2)
-    options = IclTraining(pairs=6, sequences_per_step=8, accumulate=4)
-    accelerator = start(0)
+    options = IclOptions(pairs=6, batch_size=8, gradient_accumulation_steps=4)
+    accelerator = start_accelerator(0)
     accelerator.gradient_accumulation_steps = 4
     seen = []
     losses = AnswerLosses(model)
     losses.register_forward_pre_hook(lambda _, given: seen.append((given[0].clips != TEXT).sum(dim=1)))
     sampler = SequenceSampler(tasks, model.prompt.emotions, 6)
-    _gradients(losses, model, sampler, windows, options, accelerator, step=1)
+    _add_gradients(losses, model, sampler, windows, options, accelerator, step=1)
     assert [len(part) for part in seen] == [2] * 4
     places = torch.cat(seen).tolist()
     assert len(set(places)) > 3

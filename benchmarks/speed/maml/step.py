@@ -23,7 +23,7 @@ def encodings_a_draw() -> float:
     """How often a clip is encoded each time that it is drawn: every utterance of IEMOCAP once, over the
     draws of a training run by the default options."""
     inner, outer = InnerOptions(), OuterOptions()
-    return IEMOCAP_UTTERANCES / (outer.iterations * outer.persons * inner.support)
+    return IEMOCAP_UTTERANCES / (outer.steps * outer.batch_size * inner.support)
 
 
 def compare_steps(case: Case, steps: int, rounds: int) -> Timing:

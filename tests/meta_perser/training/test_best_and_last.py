@@ -11,14 +11,14 @@ from meta_perser.options import InnerOptions, LslrOptions, OuterOptions
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.model import extra_of
 from meta_perser.train import meta_train
-from meta_perser.training.initialization import start_point
+from meta_perser.training.initialization import initial_meta_perser
 from meta_perser.training.outer_loop import OuterLoop
 from perser.errors import UserError
-from perser.training.accelerator import start
-from perser.training.run_folder import running
+from perser.training.accelerator import start_accelerator
+from perser.training.run_folder import running_folder
 
 INNER = InnerOptions(steps=1, support=4, adaptation_steps=1)
-OUTER = OuterOptions(iterations=9, persons=1, validate_every=1, cosine=False)
+OUTER = OuterOptions(steps=9, batch_size=1, validate_every=1, cosine=False)
 
 
 class Killed(BaseException):
@@ -70,7 +70,10 @@ def test_a_killed_run_leaves_its_best_and_its_last(
     out = tmp_path / "out"
     train_until_killed(trained, toy_corpus, toy_episodes_path, out)
     assert not out.exists()
-    for folder, look in ((running(out) / "best", best), (running(out) / "last", len(given) - 1)):
+    for folder, look in (
+        (running_folder(out) / "best", best),
+        (running_folder(out) / "last", len(given) - 1),
+    ):
         assert torch.equal(MetaPerSER.from_pretrained(folder).model.classifier.weight, seen[look])
         assert extra_of(folder)["iteration"] == look
         assert extra_of(folder)["validation_maf1"] == pytest.approx(given[look])
@@ -92,7 +95,7 @@ def test_one_that_is_killed_while_it_writes_leaves_the_one_before(
 
     monkeypatch.setattr(MetaPerSER, "save_pretrained", killed_at_the_third)
     train_until_killed(trained, toy_corpus, toy_episodes_path, tmp_path / "out")
-    unfinished = running(tmp_path / "out")
+    unfinished = running_folder(tmp_path / "out")
     for folder in (unfinished / "best", unfinished / "last"):
         assert torch.equal(MetaPerSER.from_pretrained(folder).model.classifier.weight, seen[1])
 
@@ -126,15 +129,15 @@ def test_other_models_are_not_written_over(trained, toy_corpus, toy_episodes_pat
 def test_the_main_process_alone_keeps(main, trained, toy_corpus, toy_episodes, monkeypatch):
     monkeypatch.setattr("meta_perser.training.outer_loop.mean_score", lambda *_: 0.5)
     tasks = toy_episodes.training_tasks(toy_corpus)
-    begun = start_point(
+    begun = initial_meta_perser(
         trained.models / "ssl-e", "ssl-e", "head", INNER, LslrOptions(), tasks, toy_corpus.recordings,
         trained.cache, torch.device("cpu"),
     )  # fmt: skip
     source = ClipSource(toy_corpus.recordings, begun.model, trained.cache)
-    accelerator = start(0)
+    accelerator = start_accelerator(0)
     monkeypatch.setattr(Accelerator, "is_main_process", main)
     kept = []
-    outer = OuterOptions(iterations=3, persons=1, validate_every=2)
+    outer = OuterOptions(steps=3, batch_size=1, validate_every=2)
     OuterLoop(INNER, outer).train(
         begun,
         source,

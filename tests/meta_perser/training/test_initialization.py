@@ -8,14 +8,14 @@ import torch
 
 from meta_perser.options import InnerOptions, LslrOptions
 from meta_perser.recognizer.model import CONFIG, EmotionRecognizer
-from meta_perser.training.initialization import start_point
+from meta_perser.training.initialization import initial_meta_perser
 from perser.encoders.encoder import SpeechEncoder
 from perser.encoders.feature_cache import cached_features
 from perser.errors import UserError
 
 
 def begin(trained, toy_corpus, toy_episodes, init, folder=None, **inner):
-    return start_point(
+    return initial_meta_perser(
         folder or trained.models / "ssl-e",
         init,
         "head",

@@ -14,18 +14,18 @@ from meta_perser.options import AnnealingOptions, InnerOptions, LslrOptions, Mul
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.model import EmotionRecognizer
 from meta_perser.train import meta_train
-from meta_perser.training.initialization import start_point
+from meta_perser.training.initialization import initial_meta_perser
 from meta_perser.training.outer_loop import OuterLoop
 from perser.errors import UserError
-from perser.training.accelerator import start
+from perser.training.accelerator import start_accelerator
 
 INNER = InnerOptions(steps=2, support=4, adaptation_steps=2, rate=0.01)
-OUTER = OuterOptions(iterations=2, persons=2, validate_every=2)
+OUTER = OuterOptions(steps=2, batch_size=2, validate_every=2)
 
 
 def begin(context, toy_corpus, toy_episodes, scope="head", init="ssl-e", lslr=LslrOptions()):
     tasks = toy_episodes.training_tasks(toy_corpus)
-    trained = start_point(
+    trained = initial_meta_perser(
         context.models / "ssl-e",
         init,
         scope,
@@ -60,7 +60,9 @@ def test_every_subset_of_the_switches_runs(
     loop = OuterLoop(
         INNER, OUTER, csmt, AnnealingOptions(by=annealing, share=0.5), MultiStepOptions(enabled=multi_step)
     )
-    best, learner = loop.train(begun, source, tasks, toy_episodes.validation_episodes[:1], start(0))
+    best, learner = loop.train(
+        begun, source, tasks, toy_episodes.validation_episodes[:1], start_accelerator(0)
+    )
     moved = {name for name, one in begun.model.state_dict().items() if not torch.equal(one, before[name])}
     assert moved == set(begun.model.moving_parameters())
     assert all(one.isfinite().all() for one in learner.parameters())
@@ -77,7 +79,9 @@ def test_every_memory_trains_the_same_model_as_unroll(memory, sign, trained, toy
         lslr = LslrOptions(sign=sign)
         begun, source, tasks = begin(trained, toy_corpus, toy_episodes, "top_layers:1", lslr=lslr)
         inner = InnerOptions(steps=2, support=4, adaptation_steps=2, memory=one)
-        OuterLoop(inner, OUTER).train(begun, source, tasks, toy_episodes.validation_episodes[:1], start(0))
+        OuterLoop(inner, OUTER).train(
+            begun, source, tasks, toy_episodes.validation_episodes[:1], start_accelerator(0)
+        )
         ended.append([*begun.model.moving_parameters().values(), begun.rates.rates])
     for got, wanted in zip(*ended, strict=True):
         torch.testing.assert_close(got, wanted, rtol=1e-3, atol=1e-5)
@@ -88,7 +92,7 @@ def test_bf16_trains_float32_weights_and_rates(memory, trained, toy_corpus, toy_
     begun, source, tasks = begin(trained, toy_corpus, toy_episodes, "top_layers:1")
     inner = InnerOptions(steps=2, support=4, adaptation_steps=2, memory=memory)
     _, learner = OuterLoop(inner, OUTER).train(
-        begun, source, tasks, toy_episodes.validation_episodes[:1], start(0, "bf16")
+        begun, source, tasks, toy_episodes.validation_episodes[:1], start_accelerator(0, "bf16")
     )
     assert {one.dtype for one in learner.parameters()} == {torch.float32}
     assert all(one.isfinite().all() for one in learner.parameters())
@@ -98,8 +102,8 @@ def test_patience_ends_the_training_and_the_best_comes_back(trained, toy_corpus,
     scores = iter([0.1, 0.2, 0.5, 0.4, 0.5, 0.3, 0.9])
     monkeypatch.setattr("meta_perser.training.outer_loop.mean_score", lambda *_: next(scores))
     begun, source, tasks = begin(trained, toy_corpus, toy_episodes)
-    outer = OuterOptions(iterations=50, persons=1, validate_every=1, patience=3)
-    best, learner = OuterLoop(INNER, outer).train(begun, source, tasks, [], start(0))
+    outer = OuterOptions(steps=50, batch_size=1, validate_every=1, patience=3)
+    best, learner = OuterLoop(INNER, outer).train(begun, source, tasks, [], start_accelerator(0))
     assert (best.score, best.step) == (pytest.approx(0.5), 2)
     assert next(scores) == 0.9
     last = begun.model.classifier.weight.detach().clone()
@@ -110,8 +114,10 @@ def test_patience_ends_the_training_and_the_best_comes_back(trained, toy_corpus,
 def test_without_cosine_and_clipping_the_weights_move_from_the_first_step(trained, toy_corpus, toy_episodes):
     begun, source, tasks = begin(trained, toy_corpus, toy_episodes)
     before = begun.model.classifier.weight.detach().clone()
-    outer = OuterOptions(iterations=1, persons=1, cosine=False, clip_norm=None, learning_rate=0.25)
-    OuterLoop(INNER, outer).train(begun, source, tasks, toy_episodes.validation_episodes[:1], start(0))
+    outer = OuterOptions(steps=1, batch_size=1, cosine=False, clip_norm=None, learning_rate=0.25)
+    OuterLoop(INNER, outer).train(
+        begun, source, tasks, toy_episodes.validation_episodes[:1], start_accelerator(0)
+    )
     moved = (begun.model.classifier.weight - before).abs()
     assert moved.median().item() == pytest.approx(0.25, rel=1e-2)  # Adam's first step, unscaled
 
@@ -132,7 +138,7 @@ def test_the_multi_step_loss_changes_by_the_epoch():
     """Seven persons, three a step: an epoch is three iterations."""
     loop = OuterLoop(
         InnerOptions(steps=3),
-        OuterOptions(persons=3),
+        OuterOptions(batch_size=3),
         multi_step_loss=MultiStepOptions(enabled=True, epochs=2),
     )
     finals = [loop.plan(iteration, persons=7)[1] for iteration in range(1, 10)]
@@ -160,7 +166,7 @@ def test_two_processes_train_the_model_that_one_trains(trained, toy_corpus, toy_
         "scope": "top_layers:1",
     }
     inner = {"steps": 2, "support": 4, "adaptation_steps": 2, "memory": "adjoint"}
-    outer = {"iterations": 3, "persons": 4, "cosine": False, "validate_every": 3}
+    outer = {"steps": 3, "batch_size": 4, "cosine": False, "validate_every": 3}
     meta_train(**given, inner=InnerOptions(**inner), outer=OuterOptions(**outer), out=tmp_path / "one")
     words = [f"--{name}={value}" for name, value in given.items()]
     words += [f"--inner.{name}={value}" for name, value in inner.items()]

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import math
 
-from perser.training.nonfinite import BadSteps, Part
+from perser.training.nonfinite import BadSteps, StepPart
 
 
 def test_what_several_processes_had_is_blamed_once(tmp_path, monkeypatch):
     monkeypatch.setattr("perser.training.nonfinite.gather_object", lambda parts: parts * 3)
     for finite in (False, True):
         bad = BadSteps(tmp_path, 2)
-        bad.add("align", 1, math.nan, math.nan, [Part(("a",), finite), Part(("b",), True)])
+        bad.add(
+            "pretrain-projector", 1, math.nan, math.nan, [StepPart(("a",), finite), StepPart(("b",), True)]
+        )
         wanted = ["a", "b"] if finite else ["a"]
-        assert bad.found[0]["causes"] == [{"utterances": [one]} for one in wanted]
+        assert bad.records[0]["causes"] == [{"utterances": [one]} for one in wanted]

@@ -19,13 +19,13 @@ from accelerate.utils import gather_object
 from torch import nn
 
 from perser.errors import UserError
-from perser.training.accelerator import cosine, start
-from perser.training.checkpoint import KEPT, STATE, TENSORS, TrainingState, seed_step
-from perser.training.loop import BestWeights
-from perser.training.nonfinite import BAD_STEPS, Part
+from perser.io.checksums import CHECKSUMS
+from perser.training.accelerator import cosine_schedule, start_accelerator
+from perser.training.checkpoint import NUM_CHECKPOINTS, STATE, TENSORS, BestWeights, TrainingState, seed_step
+from perser.training.nonfinite import BAD_STEPS, StepPart
 from perser.training.options import RunOptions
 from perser.training.run import TrainingRun
-from perser.training.run_folder import RunFolder, running
+from perser.training.run_folder import RunFolder, running_folder
 from perser.training.run_log import METRICS
 
 STEPS = 12
@@ -39,13 +39,15 @@ class Killed(BaseException):
 def fit(out: Path, kill: int = 0, resume: bool = True, options: RunOptions = EVERY, bad=(), seed: int = 0):
     """A line through points, with dropout, a sampler, momentum and a best step; killed after step `kill`, and
     with NaN in the data of the steps `bad`. The weights that did best."""
-    accelerator = start(0)
+    accelerator = start_accelerator(0)
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.Linear(4, 1))
     model[0].bias.requires_grad_(False)
     optimizer = torch.optim.AdamW([one for one in model.parameters() if one.requires_grad], lr=0.1)
     rng, best = np.random.default_rng(seed), BestWeights()
-    state = TrainingState(model, optimizer, cosine(optimizer, STEPS), best, {"sampler": rng}, {"looks": []})
+    state = TrainingState(
+        model, optimizer, cosine_schedule(optimizer, STEPS), best, {"sampler": rng}, {"looks": []}
+    )
     training_run = TrainingRun(
         accelerator, options, RunFolder(out, {"options": {"seed": seed}}, resume, accelerator)
     )
@@ -58,7 +60,7 @@ def fit(out: Path, kill: int = 0, resume: bool = True, options: RunOptions = EVE
             losses = (model(data)[:, 0] - data.sum(dim=1)).square()
             losses.mean().backward()
             finite = losses.isfinite().tolist()
-            parts = [Part((f"u{step}-{n}",), one, f"person {n}") for n, one in enumerate(finite)]
+            parts = [StepPart((f"u{step}-{n}",), one, f"person {n}") for n, one in enumerate(finite)]
             stage.update(step, losses.mean().item(), parts)
             state.counters["looks"].append(step)
             best.offer(-abs(step - 8), step, model)
@@ -84,7 +86,7 @@ def logged(folder: Path) -> list[dict]:
 
 
 def checkpoints(out: Path) -> list[Path]:
-    return sorted((running(out) / "checkpoints").iterdir())
+    return sorted((running_folder(out) / "checkpoints").iterdir())
 
 
 @pytest.fixture(scope="module")
@@ -119,8 +121,8 @@ def test_what_came_after_the_checkpoint_is_done_and_logged_again(
     with monkeypatch.context() as patched:
         patched.setattr(TrainingRun, "checkpoint_is_due", lambda self: next(due))
         killed(out, 6)
-    assert len(logged(running(out))) == 6
-    with (running(out) / METRICS).open("a") as stream:
+    assert len(logged(running_folder(out))) == 6
+    with (running_folder(out) / METRICS).open("a") as stream:
         stream.write('{"half a li')
     assert_as_undisturbed(fit(out), out)
     assert "going on after step 3 of fit" in capsys.readouterr().err
@@ -129,11 +131,11 @@ def test_what_came_after_the_checkpoint_is_done_and_logged_again(
 def test_the_two_newest_checkpoints_are_kept(tmp_path):
     out = tmp_path / "out"
     killed(out, 5)
-    assert KEPT == 2
+    assert NUM_CHECKPOINTS == 2
     assert [one.name for one in checkpoints(out)] == ["000004-step-4", "000005-step-5"]
 
 
-@pytest.mark.parametrize("file", [TENSORS, STATE, "sha256.json"])
+@pytest.mark.parametrize("file", [TENSORS, STATE, CHECKSUMS])
 @pytest.mark.parametrize("damage", ["a bit", "cut", "gone"])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(
     file, damage, tmp_path, assert_as_undisturbed, capsys
@@ -166,7 +168,7 @@ def test_where_none_is_whole_it_begins_anew(tmp_path, assert_as_undisturbed):
 def test_what_a_killed_write_left_is_removed(tmp_path, assert_as_undisturbed):
     out = tmp_path / "out"
     killed(out, 5)
-    shutil.copytree(checkpoints(out)[-1], running(out) / "checkpoints" / ".000006-step-6-abc")
+    shutil.copytree(checkpoints(out)[-1], running_folder(out) / "checkpoints" / ".000006-step-6-abc")
     killed(out, 6)
     assert [one.name[0] for one in checkpoints(out)] == ["0", "0"]
     assert_as_undisturbed(fit(out), out)
@@ -175,10 +177,10 @@ def test_what_a_killed_write_left_is_removed(tmp_path, assert_as_undisturbed):
 def test_a_checkpoint_of_other_options_is_refused_and_left_alone(tmp_path, assert_as_undisturbed):
     out = tmp_path / "out"
     killed(out, 5, seed=1)
-    before = {one: one.read_bytes() for one in running(out).rglob("*") if one.is_file()}
+    before = {one: one.read_bytes() for one in running_folder(out).rglob("*") if one.is_file()}
     with pytest.raises(UserError, match=r"options\.seed: 1, now 0\).*--resume false"):
         fit(out)
-    assert {one: one.read_bytes() for one in running(out).rglob("*") if one.is_file()} == before
+    assert {one: one.read_bytes() for one in running_folder(out).rglob("*") if one.is_file()} == before
     assert_as_undisturbed(fit(out, resume=False), out)
 
 
@@ -186,7 +188,7 @@ def test_a_checkpoint_that_was_put_there_from_another_training_is_refused(tmp_pa
     one, other = tmp_path / "one", tmp_path / "other"
     killed(one, 5)
     killed(other, 6, seed=1)
-    shutil.copytree(checkpoints(other)[-1], running(one) / "checkpoints" / "000006-step-6")
+    shutil.copytree(checkpoints(other)[-1], running_folder(one) / "checkpoints" / "000006-step-6")
     with pytest.raises(UserError, match="is of another training"):
         fit(one)
 
@@ -194,15 +196,15 @@ def test_a_checkpoint_that_was_put_there_from_another_training_is_refused(tmp_pa
 def test_what_is_trained_is_damaged(tmp_path):
     out = tmp_path / "out"
     killed(out, 2)
-    (running(out) / "run.json").write_bytes(b"\xff{")
+    (running_folder(out) / "run.json").write_bytes(b"\xff{")
     with pytest.raises(UserError, match=r"run\.json is damaged: begin anew with --resume false"):
         fit(out)
     fit(out, resume=False)
 
 
 def test_somebody_elses_folder_is_left_alone(tmp_path):
-    running(tmp_path / "out").mkdir()
-    (running(tmp_path / "out") / "thesis.tex").touch()
+    running_folder(tmp_path / "out").mkdir()
+    (running_folder(tmp_path / "out") / "thesis.tex").touch()
     with pytest.raises(UserError, match=r"holds no run\.json"):
         fit(tmp_path / "out")
 
@@ -210,7 +212,7 @@ def test_somebody_elses_folder_is_left_alone(tmp_path):
 def test_nothing_is_pickled(tmp_path):
     out = tmp_path / "out"
     killed(out, 2)
-    suffixes = {one.suffix for one in running(out).rglob("*") if one.is_file()}
+    suffixes = {one.suffix for one in running_folder(out).rglob("*") if one.is_file()}
     assert suffixes == {".json", ".jsonl", ".safetensors", ".txt"}
 
 
@@ -231,7 +233,7 @@ def test_a_signal_ends_it_after_the_step_with_143(tmp_path, assert_as_undisturbe
     assert left.value.code == 143
     assert signal.getsignal(signal.SIGTERM) == before
     told = capsys.readouterr().err
-    step = logged(running(out))[-1]["step"]
+    step = logged(running_folder(out))[-1]["step"]
     assert step in (5, 6)
     assert f"stopped after step {step} of fit: the same command goes on from there" in told
     assert_as_undisturbed(fit(out), out)
@@ -318,18 +320,18 @@ def test_a_bad_step_is_skipped_counted_and_blamed(tmp_path):
 
 
 def test_a_skipped_step_moves_nothing():
-    accelerator = start(0)
+    accelerator = start_accelerator(0)
     model = nn.Linear(2, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     state = TrainingState(model, optimizer, None, BestWeights())
     before = model.weight.detach().clone()
     with TrainingRun(accelerator).stage("fit", state, model) as stage:
         (model(torch.tensor([[1.0, torch.inf]])).sum()).backward()
-        stage.update(1, 0.0, [Part(("a",), True)])
+        stage.update(1, 0.0, [StepPart(("a",), True)])
         assert torch.equal(model.weight, before)
         assert model.weight.grad is None
         model(torch.ones(1, 2)).sum().backward()
-        stage.update(2, 0.0, [Part(("a",), True)])
+        stage.update(2, 0.0, [StepPart(("a",), True)])
         assert torch.equal(model.weight, before - 1)
 
 
@@ -339,16 +341,16 @@ def test_too_many_bad_steps_end_it_with_whom_and_what(tmp_path):
         UserError, match=r"^3 steps had .* at step 9 of fit the loss, on 'person 1': u9-1; all are"
     ):
         fit(out, options=options, bad=(2, 5, 9))
-    assert len(json.loads((running(out) / BAD_STEPS).read_text())) == 3
+    assert len(json.loads((running_folder(out) / BAD_STEPS).read_text())) == 3
     with pytest.raises(UserError, match=r"^3 steps had"):  # counted across starts
         fit(out, options=options, bad=(9,))
-    assert len(json.loads((running(out) / BAD_STEPS).read_text())) == 3
+    assert len(json.loads((running_folder(out) / BAD_STEPS).read_text())) == 3
 
 
 def in_a_process(out: Path) -> None:
     """One of two, of which the second meets a loss that is not finite."""
     AcceleratorState._reset_state(reset_partial_state=True)
-    accelerator = start(0)
+    accelerator = start_accelerator(0)
     model = nn.Linear(1, 1)
     nn.init.ones_(model.weight)
     wrapped, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters(), lr=0.1))
@@ -359,11 +361,11 @@ def in_a_process(out: Path) -> None:
         for step in range(stage.done + 1, stage.done + 3):
             accelerator.backward(wrapped(torch.ones(1, 1)).sum())
             finite = who == 0 or step != 2
-            stage.update(step, 1.0, [Part((f"u{who}",), finite, f"person {who}")])
+            stage.update(step, 1.0, [StepPart((f"u{who}",), finite, f"person {who}")])
             stage.ended(step)
     found = gather_object([model.weight.item()])
     if accelerator.is_main_process:
-        (out / f"{stage.done}.json").write_text(json.dumps([found, training_run.bad.found]))
+        (out / f"{stage.done}.json").write_text(json.dumps([found, training_run.bad.records]))
 
 
 def test_two_processes_skip_together_and_both_go_on(tmp_path):
@@ -380,8 +382,8 @@ def test_two_processes_skip_together_and_both_go_on(tmp_path):
 def test_checkpoints_take_at_most_their_share_of_the_time(tmp_path, monkeypatch):
     now = [0.0]
     monkeypatch.setattr("time.perf_counter", lambda: now[0])
-    training_run = TrainingRun(start(0), RunOptions(checkpoint_seconds=60))
-    training_run._took = 2.0
+    training_run = TrainingRun(start_accelerator(0), RunOptions(checkpoint_seconds=60))
+    training_run._seconds_to_write = 2.0
     for seconds, due in ((59, False), (61, False), (199, False), (201, True)):
         now[0] = seconds
         assert training_run.checkpoint_is_due() is due

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from perser.errors import UserError
-from perser.training.accelerator import start
+from perser.training.accelerator import start_accelerator
 from perser.training.sharding import check_launch, is_sharded
 from tests.perser.training.training_in_shares import KINDS, STOP, everything, trained
 
@@ -39,7 +39,7 @@ def test_what_would_train_otherwise_than_asked_is_refused(asked, said, monkeypat
     for name, value in asked.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=said):
-        start(0)
+        start_accelerator(0)
 
 
 def test_one_process_has_everything_whole(monkeypatch):

@@ -11,14 +11,14 @@ from perser.training import stop_signal
 from perser.training.stop_signal import StopSignal
 
 
-def told(pause: float, at_once: float) -> None:
+def told(pause: float, same_signal: float) -> None:
     """Two SIGTERM, so far apart."""
-    stop_signal.AT_ONCE = at_once
+    stop_signal.SAME_SIGNAL_SECONDS = same_signal
     stop = StopSignal()
     with stop.watched():
-        assert not stop.came
+        assert not stop.arrived
         os.kill(os.getpid(), signal.SIGTERM)
-        assert stop.came
+        assert stop.arrived
         time.sleep(pause)
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(0.01)  # Python calls the handler between two of its own steps
@@ -26,11 +26,11 @@ def told(pause: float, at_once: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pause", "at_once", "status"), [(0.0, 60.0, 7), (0.01, 60.0, 7), (0.05, 0.01, -signal.SIGTERM)]
+    ("pause", "same_signal", "status"), [(0.0, 60.0, 7), (0.01, 60.0, 7), (0.05, 0.01, -signal.SIGTERM)]
 )
-def test_a_second_one_ends_it_unless_it_is_the_first_passed_on(pause, at_once, status):
+def test_a_second_one_ends_it_unless_it_is_the_first_passed_on(pause, same_signal, status):
     """As where a cluster tells every process of a job, and their launcher tells them again."""
-    process = get_context("fork").Process(target=told, args=(pause, at_once))
+    process = get_context("fork").Process(target=told, args=(pause, same_signal))
     process.start()
     process.join(timeout=30)
     assert process.exitcode == status

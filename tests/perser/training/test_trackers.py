@@ -15,21 +15,20 @@ from torch import nn
 
 from perser.cli.main import parse_command
 from perser.errors import UserError
-from perser.training.accelerator import start
-from perser.training.checkpoint import TrainingState
-from perser.training.loop import BestWeights
-from perser.training.nonfinite import Part
+from perser.training.accelerator import start_accelerator
+from perser.training.checkpoint import BestWeights, TrainingState
+from perser.training.nonfinite import StepPart
 from perser.training.options import RunOptions
 from perser.training.run import TrainingRun
-from perser.training.run_folder import RunFolder, running
-from perser.training.trackers import Tracked, flat
+from perser.training.run_folder import RunFolder, running_folder
+from perser.training.trackers import TrackedRun, flatten
 
 FACTS = {"command": "some", "options": {"rate": 0.1, "layers": [1, 2], "none": None}}
 
 
 def train(out, options, steps=3):
     """The smallest of trainings, two stages of it."""
-    accelerator = start(0)
+    accelerator = start_accelerator(0)
     training_run = TrainingRun(accelerator, options, RunFolder(out, FACTS, False, accelerator))
     module = nn.Linear(1, 1)
     for name in ("first", "second"):
@@ -38,7 +37,7 @@ def train(out, options, steps=3):
             for step in range(1, steps + 1):
                 loss = module(torch.ones(1, 1)).square().sum()
                 loss.backward()
-                stage.update(step, loss.item() if step < steps else float(step), [Part(("u",), True)])
+                stage.update(step, loss.item() if step < steps else float(step), [StepPart(("u",), True)])
                 stage.ended(step)
     with training_run.finished(out, "marker") as folder:
         (folder / "marker").touch()
@@ -50,7 +49,7 @@ def test_tensorboard_has_every_step_of_every_stage(tmp_path):
 
     out = tmp_path / "model"
     train(out, RunOptions(tracker="tensorboard"))
-    assert not running(out).exists()
+    assert not running_folder(out).exists()
     events = EventAccumulator(str(out / "tensorboard")).Reload()
     assert [(one.step, one.value) for one in events.Scalars("second/loss")][-1] == (6, 3.0)
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
@@ -66,7 +65,7 @@ def test_tensorboard_shows_a_step_that_came_again_once(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     for done, loss in ((0, 1.0), (2, 2.0)):
-        tracked = Tracked(start(0), "tensorboard", tmp_path, {"of": "test"}, done)
+        tracked = TrackedRun(start_accelerator(0), "tensorboard", tmp_path, {"of": "test"}, done)
         for _ in range(3):
             tracked.log("fit", {"loss": loss})
         tracked.finish()
@@ -101,9 +100,9 @@ def test_wandb_keeps_one_run_through_a_kill_and_offline_all_of_it_is_kept(tmp_pa
     wandb = pytest.importorskip("wandb", reason="wandb is not installed: only a stand-in was told")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
-    folder, runs = running(tmp_path / "model"), []
+    folder, runs = running_folder(tmp_path / "model"), []
     for done in (0, 2):
-        tracked = Tracked(start(0), "wandb", folder, {"of": "test"}, done)
+        tracked = TrackedRun(start_accelerator(0), "wandb", folder, {"of": "test"}, done)
         runs.append(wandb.run.id)
         tracked.log("fit", {"loss": 1.0})
         tracked.finish()
@@ -118,7 +117,9 @@ def test_trackio_keeps_one_run_through_a_kill(tmp_path, monkeypatch):
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
     trackio = pytest.importorskip("trackio", reason="trackio is not installed: only a stand-in was told")
     for done in (0, 2):
-        tracked = Tracked(start(0), "trackio", running(tmp_path / "model"), {"of": "test"}, done)
+        tracked = TrackedRun(
+            start_accelerator(0), "trackio", running_folder(tmp_path / "model"), {"of": "test"}, done
+        )
         tracked.log("fit", {"loss": 1.0})
         tracked.finish()
     (run,) = trackio.Api().runs("perser")
@@ -150,4 +151,4 @@ def test_the_runs_folder_says_with_what_it_was_made(tmp_path):
 
 
 def test_options_are_told_by_dotted_names():
-    assert flat({"a": {"b": 1, "c": None}, "d": [1]}) == {"a.b": 1, "a.c": "null", "d": "[1]"}
+    assert flatten({"a": {"b": 1, "c": None}, "d": [1]}) == {"a.b": 1, "a.c": "null", "d": "[1]"}

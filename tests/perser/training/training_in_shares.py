@@ -16,9 +16,8 @@ from accelerate.utils import patch_environment
 from torch import Tensor, nn
 
 from perser.distributed import own_share_of_batch
-from perser.training.accelerator import start, wrap_for_training
-from perser.training.checkpoint import TrainingState
-from perser.training.loop import BestWeights
+from perser.training.accelerator import start_accelerator, wrap_for_training
+from perser.training.checkpoint import BestWeights, TrainingState
 from perser.training.sharding import unshard, unsharded_weights
 
 STEPS, STOP = 4, 2
@@ -45,7 +44,7 @@ class Net(nn.Module):
 
 def trained(items: int, by_layer: bool, stop: int = STEPS, stopped: Any = None) -> tuple[Any, dict[str, Any]]:
     """Train to `stop` from where another one stopped; gives the state, and what else is to be compared."""
-    net, accelerator = Net(), start(0)
+    net, accelerator = Net(), start_accelerator(0)
     wrapped = wrap_for_training(net, accelerator, net.layers if by_layer else ())
     moving = [one for one in net.parameters() if one.requires_grad]
     optimizer = accelerator.prepare(torch.optim.AdamW(moving, lr=0.1))
@@ -104,5 +103,5 @@ def everything() -> dict[str, Any]:
 
 if __name__ == "__main__":
     found = everything()
-    if start(0).is_main_process:
+    if start_accelerator(0).is_main_process:
         torch.save(found, Path(sys.argv[1]))

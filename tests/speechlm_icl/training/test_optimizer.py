@@ -5,11 +5,16 @@ import torch
 
 from perser import errors as extras
 from perser.errors import UserError
-from perser.training.accelerator import cosine
-from perser.training.checkpoint import TrainingState, newest_whole, read_checkpoint, write_checkpoint
-from perser.training.loop import BestWeights
+from perser.training.accelerator import cosine_schedule
+from perser.training.checkpoint import (
+    BestWeights,
+    TrainingState,
+    newest_checkpoint,
+    read_checkpoint,
+    write_checkpoint,
+)
 from speechlm_icl.training.optimizer import check_optimizer, new_optimizer
-from speechlm_icl.training.options import IclTraining
+from speechlm_icl.training.options import IclOptions
 
 needs_bitsandbytes = pytest.mark.skipif(not find_spec("bitsandbytes"), reason="needs the extra quantized")
 
@@ -22,14 +27,14 @@ def rates(model, options) -> dict[str, float]:
 
 def test_projector_and_adapter_have_rates_of_their_own(build, llama_folder):
     model = build(str(llama_folder))
-    found = rates(model, IclTraining(learning_rate=1e-3, language_learning_rate=1e-4))
+    found = rates(model, IclOptions(learning_rate=1e-3, language_learning_rate=1e-4))
     assert set(found) == {name for name, one in model.named_parameters() if one.requires_grad}
     for name, rate in found.items():
         assert rate == (1e-3 if name.startswith("projector.") else 1e-4)
 
 
 def test_without_a_second_rate_there_is_one(build):
-    assert set(rates(build(), IclTraining(learning_rate=2e-3)).values()) == {2e-3}
+    assert set(rates(build(), IclOptions(learning_rate=2e-3)).values()) == {2e-3}
 
 
 @needs_bitsandbytes
@@ -38,7 +43,7 @@ def test_eight_bits_step_almost_as_thirty_two_do(build):
     moved = []
     for kind in ("adamw", "adamw8bit"):
         model = build(width=64)
-        trainer = new_optimizer(model, IclTraining(learning_rate=1e-3, optimizer=kind))
+        trainer = new_optimizer(model, IclOptions(learning_rate=1e-3, optimizer=kind))
         layer = model.language_model.causal.model.layers[0].mlp.up_proj
         before = layer.weight.detach().clone()
         inputs = torch.randn(16, layer.in_features, generator=torch.Generator().manual_seed(0))
@@ -66,15 +71,15 @@ def test_an_optimizer_goes_on_from_what_was_kept_of_it(kind, build, tmp_path):
 
     def begin():
         model = build(width=64)
-        trainer = new_optimizer(model, IclTraining(learning_rate=1e-3, optimizer=kind))
-        return model, trainer, TrainingState(model, trainer, cosine(trainer, 9), BestWeights())
+        trainer = new_optimizer(model, IclOptions(learning_rate=1e-3, optimizer=kind))
+        return model, trainer, TrainingState(model, trainer, cosine_schedule(trainer, 9), BestWeights())
 
     model, trainer, state = begin()
     moved(model, trainer, range(3))
     write_checkpoint(tmp_path, 3, *state.capture())
     moved(model, trainer, range(3, 6))
     other, other_trainer, other_state = begin()
-    other_state.restore(*read_checkpoint(newest_whole(tmp_path)))
+    other_state.restore(*read_checkpoint(newest_checkpoint(tmp_path)))
     moved(other, other_trainer, range(3, 6))
     for name, one in model.state_dict().items():
         assert torch.equal(other.state_dict()[name], one), name
@@ -82,6 +87,6 @@ def test_an_optimizer_goes_on_from_what_was_kept_of_it(kind, build, tmp_path):
 
 def test_a_missing_library_is_named_with_its_extra(monkeypatch):
     monkeypatch.setattr(extras, "find_spec", lambda package: None)
-    check_optimizer(IclTraining())
+    check_optimizer(IclOptions())
     with pytest.raises(UserError, match=r"bitsandbytes: pip install 'perser\[quantized\]'"):
-        check_optimizer(IclTraining(optimizer="adamw8bit"))
+        check_optimizer(IclOptions(optimizer="adamw8bit"))

@@ -5,11 +5,16 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 from perser.episodes.episode import Task, aggregated_targets
-from perser.training.accelerator import start
+from perser.training.accelerator import start_accelerator
 from perser.training.run import TrainingRun
-from speechlm_icl.train import meta_train
-from speechlm_icl.training.options import IclTraining
-from speechlm_icl.training.pretrain_projector import SHARPNESS, align, alignment_losses, label_embeddings
+from speechlm_icl.training.meta_training import meta_train
+from speechlm_icl.training.options import IclOptions
+from speechlm_icl.training.pretrain_projector import (
+    SHARPNESS,
+    alignment_losses,
+    label_embeddings,
+    pretrain_projector,
+)
 
 QUIET = {"dropout": 0.0, "feature_noise": 0.0}
 
@@ -43,8 +48,8 @@ def test_afterwards_clips_are_nearest_to_what_is_heard_in_them(build, tasks, sto
     model = build(str(llama_folder), **QUIET)
     before = {name: one.detach().clone() for name, one in model.named_parameters()}
     model.projector.fit_standardization(store.stack([f"u{i}" for i in range(60)]))
-    options = IclTraining(align_steps=60, align_learning_rate=3e-3)
-    loss = align(model, tasks[:9], tasks[9:], store, options, TrainingRun(start(0)))
+    options = IclOptions(projector_steps=60, projector_learning_rate=3e-3)
+    loss = pretrain_projector(model, tasks[:9], tasks[9:], store, options, TrainingRun(start_accelerator(0)))
     clips = [i for i in range(60) if i % 3 < 2]
     with torch.no_grad():
         frames = model.eval().projector(store.stack([f"u{i}" for i in clips]))[:, 0]
@@ -59,10 +64,12 @@ def test_afterwards_clips_are_nearest_to_what_is_heard_in_them(build, tasks, sto
 
 def test_the_stage_is_run_before_meta_training_and_only_when_asked_for(build, tasks, store, monkeypatch):
     seen = []
-    monkeypatch.setattr("speechlm_icl.train.align", lambda model, *rest: seen.append(model))
+    monkeypatch.setattr(
+        "speechlm_icl.training.meta_training.pretrain_projector", lambda model, *rest: seen.append(model)
+    )
     for steps in (0, 3):
-        options = IclTraining(align_steps=steps, steps=1, pairs=2, sequences_per_step=2)
-        meta_train(build(), tasks[:9], tasks[9:], store, options, start(0))
+        options = IclOptions(projector_steps=steps, steps=1, pairs=2, batch_size=2)
+        meta_train(build(), tasks[:9], tasks[9:], store, options, start_accelerator(0))
         assert len(seen) == (steps > 0)
 
 
@@ -77,10 +84,12 @@ def test_the_projector_is_left_as_it_did_best_on_validation_clips(build, tasks, 
     ]
     left = {}
     for every in (1, 40):
-        monkeypatch.setattr("speechlm_icl.training.pretrain_projector.LOOK_EVERY", every)
+        monkeypatch.setattr("speechlm_icl.training.pretrain_projector.VALIDATE_EVERY", every)
         model = build(**QUIET)
-        options = IclTraining(align_steps=40, align_learning_rate=3e-3)
-        left[every] = align(model, tasks[:9], opposite, store, options, TrainingRun(start(0)))
+        options = IclOptions(projector_steps=40, projector_learning_rate=3e-3)
+        left[every] = pretrain_projector(
+            model, tasks[:9], opposite, store, options, TrainingRun(start_accelerator(0))
+        )
         held_out = aggregated_targets(opposite, model.prompt.emotions)
         with torch.no_grad():
             found = alignment_losses(model.eval(), list(held_out), held_out, label_embeddings(model), store)
@@ -92,6 +101,13 @@ def test_the_same_seed_gives_the_same_projector(build, tasks, store):
     states = []
     for _ in range(2):
         model = build()
-        align(model, tasks[:9], tasks[9:], store, IclTraining(align_steps=3, seed=5), TrainingRun(start(5)))
+        pretrain_projector(
+            model,
+            tasks[:9],
+            tasks[9:],
+            store,
+            IclOptions(projector_steps=3, seed=5),
+            TrainingRun(start_accelerator(5)),
+        )
         states.append(np.concatenate([one.detach().flatten() for one in model.projector.parameters()]))
     np.testing.assert_array_equal(*states)

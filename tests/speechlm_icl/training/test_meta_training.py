@@ -2,27 +2,25 @@ import pytest
 import torch
 
 from perser.errors import UserError
-from perser.training.accelerator import start
+from perser.training.accelerator import start_accelerator
 from speechlm_icl.model.language_model import LoraOptions
 from speechlm_icl.scoring.scoring import label_log_probabilities
-from speechlm_icl.train import (
+from speechlm_icl.train import check_shardable
+from speechlm_icl.training.meta_training import (
     AnswerLosses,
-    _gradients,
-    check_can_be_shared,
-    check_sequences,
+    _add_gradients,
+    check_batch_size,
     meta_train,
     read,
     validate,
 )
-from speechlm_icl.training.options import IclTraining
+from speechlm_icl.training.options import IclOptions
 from speechlm_icl.training.sequences import PairSequence, SequenceSampler
 
 
 def train(model, tasks, store, **options):
-    options = IclTraining(
-        **({"pairs": 6, "steps": 4, "sequences_per_step": 4, "validate_every": 2} | options)
-    )
-    return meta_train(model, tasks[:9], tasks[9:], store, options, start(options.seed))
+    options = IclOptions(**({"pairs": 6, "steps": 4, "batch_size": 4, "validate_every": 2} | options))
+    return meta_train(model, tasks[:9], tasks[9:], store, options, start_accelerator(options.seed))
 
 
 def accuracy(model, tasks, store, pairs: int) -> float:
@@ -41,7 +39,7 @@ def accuracy(model, tasks, store, pairs: int) -> float:
 def test_it_learns_to_read_the_enrollment_of_people_it_has_not_met(build, tasks, store):
     """What a person calls every third clip can only be guessed without enrollment: .78 at best."""
     model = build(dropout=0.0, feature_noise=0.0)
-    options = {"pairs": 12, "steps": 60, "sequences_per_step": 12, "validate_every": 20}
+    options = {"pairs": 12, "steps": 60, "batch_size": 12, "validate_every": 20}
     history = train(model, tasks, store, learning_rate=2e-3, validation_sequences=12, **options)
     unread, read_ = (accuracy(model, tasks[9:], store, pairs) for pairs in (0, 6))
     assert unread < 0.8
@@ -84,14 +82,16 @@ def test_a_step_in_parts_is_the_step_of_the_whole(build, tasks, store, loss):
     moved = []
     for parts in (1, 2, 4):
         model = build(dropout=0.0, feature_noise=0.0)
-        options = IclTraining(pairs=8, uniform_pairs=True, sequences_per_step=4, accumulate=parts, loss=loss)
-        accelerator = start(0)
+        options = IclOptions(
+            pairs=8, uniform_pairs=True, batch_size=4, gradient_accumulation_steps=parts, loss=loss
+        )
+        accelerator = start_accelerator(0)
         accelerator.gradient_accumulation_steps = parts
         trained, optimizer = accelerator.prepare(
             AnswerLosses(model), torch.optim.SGD(model.parameters(), lr=0.1)
         )
         sampler = SequenceSampler(tasks, model.prompt.emotions, 8, uniform=True)
-        value, read_from = _gradients(trained, model, sampler, store, options, accelerator, step=1)
+        value, read_from = _add_gradients(trained, model, sampler, store, options, accelerator, step=1)
         optimizer.step()
         assert len(read_from) == 4
         moved.append((value, model.projector.mlp.up.weight.detach().clone()))
@@ -135,7 +135,12 @@ def test_recomputed_layers_give_the_same_gradient_and_are_left_off(build, tasks,
 def test_every_option_at_once_runs_on_a_chat_model(build, tasks, store, chat_folder):
     model = build(str(chat_folder))
     options = {"uniform_pairs": True, "restricted": 0.3, "missing": 0.3, "permute_labels": 0.5}
-    options |= {"align_steps": 2, "accumulate": 2, "loss": "query", "language_learning_rate": 1e-4}
+    options |= {
+        "projector_steps": 2,
+        "gradient_accumulation_steps": 2,
+        "loss": "query",
+        "language_learning_rate": 1e-4,
+    }
     history = train(model, tasks, store, gradient_checkpointing=True, mixed_precision="bf16", **options)
     assert history[-1]["step"] == 4
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
@@ -143,7 +148,7 @@ def test_every_option_at_once_runs_on_a_chat_model(build, tasks, store, chat_fol
 
 def test_accumulation_and_bf16_run(build, tasks, store):
     model = build()
-    history = train(model, tasks, store, accumulate=2, mixed_precision="bf16")
+    history = train(model, tasks, store, gradient_accumulation_steps=2, mixed_precision="bf16")
     assert history[-1]["loss"] < 10
     assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
 
@@ -151,7 +156,7 @@ def test_accumulation_and_bf16_run(build, tasks, store):
 def test_validation_tells_answers_apart_by_the_pairs_before_them(build, tasks, store):
     model = build(tokens_per_clip=2)
     sequences = SequenceSampler(tasks, model.prompt.emotions, 3).draw_each(5, 0)
-    found = validate(model, sequences, store, at_once=2)
+    found = validate(model, sequences, store, batch_size=2)
     first = [PairSequence(one.utterances[:1], one.answers[:1]) for one in sequences]
     expected = model.losses(*read(model, first, store)).sum().item() / 5
     assert found["loss_first"] == pytest.approx(expected, rel=1e-4)
@@ -159,33 +164,33 @@ def test_validation_tells_answers_apart_by_the_pairs_before_them(build, tasks, s
 
 def test_without_persons_it_says_so(model, tasks, store):
     with pytest.raises(UserError, match="training and validation persons"):
-        meta_train(model, tasks, [], store, IclTraining(), start(0))
+        meta_train(model, tasks, [], store, IclOptions(), start_accelerator(0))
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "message"),
     [
-        {"steps": 0},
-        {"pairs": -1},
-        {"sequences_per_step": 5, "accumulate": 2},
-        {"warmup": 1.0},
-        {"align_steps": -1},
-        {"restricted": 0.6, "missing": 0.6},
-        {"missing": -0.1},
-        {"loss": "some"},
-        {"optimizer": "sgd"},
+        ({"steps": 0}, "steps: 0, give at least 1"),
+        ({"pairs": -1}, "pairs: -1, give at least 0"),
+        ({"batch_size": 5, "gradient_accumulation_steps": 2}, "batch_size: 5, give a multiple of .*2"),
+        ({"warmup": 1.0}, "warmup: 1.0, give at least 0 and less than 1"),
+        ({"projector_steps": -1}, "projector_steps: -1, give at least 0"),
+        ({"restricted": 0.6, "missing": 0.6}, "restricted and missing: 0.6 and 0.6, .* at most 1"),
+        ({"missing": -0.1}, "missing: -0.1, give at least 0"),
+        ({"loss": "some"}, "loss: some, give one of every, query"),
+        ({"optimizer": "sgd"}, "optimizer: sgd, give one of adamw, adamw8bit"),
     ],
 )
-def test_options_out_of_range_are_refused(wrong):
-    with pytest.raises(ValueError, match="must be"):
-        IclTraining(**wrong)
+def test_options_out_of_range_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        IclOptions(**wrong)
 
 
 def test_every_process_needs_a_sequence_for_each_of_its_parts():
-    options = IclTraining(sequences_per_step=6, accumulate=2)
-    check_sequences(options, 3)
-    with pytest.raises(UserError, match=r"^sequences_per_step: 6 is too few for 4 .* give at least 8$"):
-        check_sequences(options, 4)
+    options = IclOptions(batch_size=6, gradient_accumulation_steps=2)
+    check_batch_size(options, 3)
+    with pytest.raises(UserError, match=r"^batch_size: 6 is too few for 4 .* give at least 8$"):
+        check_batch_size(options, 4)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +201,7 @@ def test_every_process_needs_a_sequence_for_each_of_its_parts():
         ({}, {"base_weights": "4bit"}, r"lora\.base_weights: 4bit"),
     ],
 )
-def test_what_is_quantized_is_not_shared_out(options, lora, key):
-    check_can_be_shared(IclTraining(), LoraOptions(base_weights="bfloat16"))
-    with pytest.raises(UserError, match=rf"^{key} cannot lie in shares: .*ddp\.yaml"):
-        check_can_be_shared(IclTraining(**options), LoraOptions(**lora))
+def test_what_is_quantized_is_not_sharded(options, lora, key):
+    check_shardable(IclOptions(), LoraOptions(base_weights="bfloat16"))
+    with pytest.raises(UserError, match=rf"^{key} cannot be sharded: .*ddp\.yaml"):
+        check_shardable(IclOptions(**options), LoraOptions(**lora))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from meta_perser.recognizer.scope import DEFAULT_RANK, check_window, lora_rank, lowest_moving_layer
+from meta_perser.scope import DEFAULT_RANK, check_window, lora_rank, lowest_moving_layer
 from perser.errors import UserError
 
 

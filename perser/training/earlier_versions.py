@@ -1,0 +1,68 @@
+"""How earlier versions named the options of the trainings, so that what they stopped or finished still
+counts.
+
+The table also serves the command line: an old name gives one line that names the new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+RENAMED_OPTIONS = {
+    "outer.iterations": "outer.steps",
+    "outer.persons": "outer.batch_size",
+    "sequences_per_step": "batch_size",
+    "accumulate": "gradient_accumulation_steps",
+    "align_steps": "projector_steps",
+    "align_learning_rate": "projector_learning_rate",
+}
+"""From a name of version 0.1.0 to today's. In an experiment they follow `meta_train.` or `icl_train.`."""
+
+RENAMED_STAGES = {"align": "pretrain-projector"}
+
+_DEFAULTS_SINCE = {
+    "pretrain": {"steps": None, "warmup": 0.1, "clip_norm": 1.0, "validate_every": None},
+    "meta-train": {"outer": {"warmup": 0.1}},
+}
+"""Options that version 0.1.0 did not have, by command, with the values that it used."""
+
+
+def upgrade_options(command: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a command of version 0.1.0 in today's names, with what it did not name."""
+    upgraded = _renamed(options)
+    if command not in _DEFAULTS_SINCE:
+        return upgraded
+    return _merge(_DEFAULTS_SINCE[command], upgraded)
+
+
+def upgrade_training(training: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of a `run.json` (what is trained) as today's code would write it."""
+    upgraded = dict(training)
+    for key in ("options", "loop"):
+        if isinstance(upgraded.get(key), Mapping):
+            upgraded[key] = upgrade_options(str(training.get("command")), upgraded[key])
+    if isinstance(upgraded.get("model"), Mapping):  # a newer transformers does not make it another training
+        upgraded["model"] = {
+            name: value for name, value in upgraded["model"].items() if name != "transformers_version"
+        }
+    return upgraded
+
+
+def _renamed(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    renamed: dict[str, Any] = {}
+    for name, value in options.items():
+        new = RENAMED_OPTIONS.get(prefix + name, prefix + name).removeprefix(prefix)
+        renamed[new] = _renamed(value, f"{name}.") if isinstance(value, Mapping) else value
+    return renamed
+
+
+def _merge(defaults: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options, and the defaults of those that are missing."""
+    merged = dict(options)
+    for name, value in defaults.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(name), Mapping):
+            merged[name] = _merge(value, merged[name])
+        else:
+            merged.setdefault(name, value)
+    return merged

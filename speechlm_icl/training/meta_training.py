@@ -1,0 +1,246 @@
+"""Meta-training of the speech language model on sequences of one person's clips and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from perser.distributed import (
+    mean_over_processes,
+    own_items,
+    own_share_of_batch,
+    processes,
+    sum_over_processes,
+)
+from perser.encoders.feature_cache import FeatureStore
+from perser.episodes.episode import Task
+from perser.episodes.sampling import evenly_spaced
+from perser.errors import UserError
+from perser.training.accelerator import cosine_schedule, wrap_for_training
+from perser.training.checkpoint import seed_step
+from perser.training.loop import Display, LoopOptions, Validation, fit
+from perser.training.nonfinite import StepPart
+from perser.training.run import TrainingRun
+from perser.training.sharding import is_sharded
+from speechlm_icl.model.audio_tokens import answer_numbers
+from speechlm_icl.model.speech_lm import SpeechLMForICL
+from speechlm_icl.projectors.base import Clips, clips_on, read_clips
+from speechlm_icl.prompt.prompt import PromptBatch
+from speechlm_icl.training.optimizer import new_optimizer
+from speechlm_icl.training.options import IclOptions, Loss
+from speechlm_icl.training.pretrain_projector import STAGE as PRETRAIN_PROJECTOR
+from speechlm_icl.training.pretrain_projector import pretrain_projector
+from speechlm_icl.training.sequences import PairSequence, SequenceSampler, by_length
+
+STAGE = "meta-training"
+VALIDATION_BATCH_SIZE = 16
+"""Sequences."""
+STANDARDIZATION_UTTERANCES = 4096
+
+
+def meta_train(
+    model: SpeechLMForICL,
+    train_tasks: Sequence[Task],
+    validation_tasks: Sequence[Task],
+    store: FeatureStore,
+    options: IclOptions,
+    accelerator: Accelerator,
+    training_run: TrainingRun | None = None,
+) -> list[dict[str, float]]:
+    """Train in place and leave the model, in evaluation mode, at its best validated step.
+
+    With a `training_run` it goes on from that run's checkpoint. Returns what each validation found; see
+    `validate`.
+
+    Raises UserError where there are no persons.
+    """
+    if not train_tasks or not validation_tasks:
+        raise UserError("meta-training needs training and validation persons: draw other episodes")
+    sampler = _sampler(model, train_tasks, options)
+    validation_sampler = SequenceSampler(validation_tasks, model.prompt.emotions, options.pairs)
+    validation_sequences = validation_sampler.draw_each(options.validation_sequences, options.seed)
+    fit_standardization(model, train_tasks, store)
+    training_run = training_run or TrainingRun(accelerator)
+    if options.projector_steps and training_run.stage_found in (None, PRETRAIN_PROJECTOR):
+        pretrain_projector(model, train_tasks, validation_tasks, store, options, training_run)
+
+    accelerator.gradient_accumulation_steps = options.gradient_accumulation_steps
+    trained = wrap_for_training(AnswerLosses(model), accelerator, model.language_model.layers)
+    optimizer = new_optimizer(model, options)
+
+    def step(number: int) -> tuple[float, list[StepPart]]:
+        return _add_gradients(trained, model, sampler, store, options, accelerator, number)
+
+    def validated() -> Validation:
+        values = validate(model, validation_sequences, store, trained if is_sharded() else None)
+        return Validation(-values["loss"], values)
+
+    model.language_model.recompute_layers(options.gradient_checkpointing)
+    result = fit(
+        training_run,
+        STAGE,
+        model,
+        optimizer,
+        step,
+        validated,
+        LoopOptions(options.steps, options.validate_every, options.clip_norm, unsharded_validation=False),
+        schedule=cosine_schedule(optimizer, options.steps, options.warmup),
+        trained=trained,
+        display=Display(STAGE, " episodes", options.batch_size),
+    )
+    accelerator.unwrap_model(trained, keep_fp32_wrapper=False)  # the saved model computes in float32
+    model.language_model.recompute_layers(False)
+    result.best.restore(model)
+    model.eval()
+    return result.history
+
+
+def check_batch_size(options: IclOptions, num_processes: int) -> None:
+    """Raise UserError where a process would get fewer sequences a step than it accumulates gradients over."""
+    least = options.gradient_accumulation_steps * num_processes
+    if options.batch_size < least:
+        raise UserError(
+            f"batch_size: {options.batch_size} is too few for {num_processes} processes with "
+            f"gradient_accumulation_steps: {options.gradient_accumulation_steps}, give at least {least}"
+        )
+
+
+def _sampler(model: SpeechLMForICL, tasks: Sequence[Task], options: IclOptions) -> SequenceSampler:
+    return SequenceSampler(
+        tasks,
+        model.prompt.emotions,
+        options.pairs,
+        uniform=options.uniform_pairs,
+        restricted=options.restricted,
+        missing=options.missing,
+        permute_labels=options.permute_labels,
+    )
+
+
+class AnswerLosses(nn.Module):
+    """A module whose forward pass is `SpeechLMForICL.losses`, because accelerate wraps modules."""
+
+    def __init__(self, model: SpeechLMForICL) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: PromptBatch, features: Clips) -> Tensor:
+        return self.model.losses(batch, features)
+
+
+def _add_gradients(
+    trained: nn.Module,
+    model: SpeechLMForICL,
+    sampler: SequenceSampler,
+    store: FeatureStore,
+    options: IclOptions,
+    accelerator: Accelerator,
+    step: int,
+) -> tuple[float, list[StepPart]]:
+    """Add up the gradient of one step; return the loss in nats an answer, and the sequences of this process.
+
+    Every process draws the same sequences and takes its share. The loss does not depend on how many processes
+    there are, nor on `gradient_accumulation_steps`.
+
+    Args:
+        trained: the model's `AnswerLosses` as accelerate wrapped it. The loss goes through the wrapper, which
+            takes the mean of the gradients over the processes.
+        model: what was wrapped.
+        sampler: of the sequences.
+        store: the features of their clips.
+        options: of the training.
+        accelerator: of the training.
+        step: counted from 1; with the seed it decides what is drawn.
+    """
+    trained.train()
+    seed_step(options.seed, step, accelerator.process_index)
+    num_parts = options.gradient_accumulation_steps
+    sequences = sampler.draw(options.batch_size, options.seed, step)
+    answers = len(sequences) if options.loss == "query" else _num_answers(sequences)
+    total, parts = torch.zeros((), dtype=torch.float64), []
+
+    def length(sequence: PairSequence) -> int:
+        clips = map(store.num_rows, sequence.utterances)
+        return len(sequence.answers) + sum(map(model.projector.options.num_tokens_of_windows, clips))
+
+    own, factor = own_share_of_batch(sequences, length)
+    for part in by_length(own, num_parts, length):
+        with accelerator.accumulate(trained):
+            losses = trained(*read(model, part, store, options.loss))
+            loss = losses.sum() / answers * factor
+            # accelerate divides by the number of parts, as for a mean over them, but this is a sum.
+            accelerator.backward(loss * num_parts)
+        finite = losses.detach().isfinite().all(dim=1).tolist()
+        for sequence, is_finite in zip(part, finite, strict=True):
+            parts.append(StepPart(sequence.utterances, is_finite, sequence.person))
+        total += loss.item()
+    return mean_over_processes(total), parts
+
+
+def read(
+    model: SpeechLMForICL, sequences: Sequence[PairSequence], store: FeatureStore, loss: Loss = "every"
+) -> tuple[PromptBatch, Clips]:
+    """Return the prompts of some sequences and their clips' features, on the model's device.
+
+    The targets are every answer, or the last one alone.
+    """
+    utterances = [utterance for sequence in sequences for utterance in sequence.utterances]
+    features = clips_on(read_clips(store, utterances), model.device)
+    first = [0 if loss == "every" else len(sequence.answers) - 1 for sequence in sequences]
+    prompts = map(model.prompt.encode, [sequence.answers for sequence in sequences], first)
+    return model.batch(list(prompts), features), features
+
+
+@torch.no_grad()
+def validate(
+    model: SpeechLMForICL,
+    sequences: Sequence[PairSequence],
+    store: FeatureStore,
+    trained: nn.Module | None = None,
+    batch_size: int = VALIDATION_BATCH_SIZE,
+) -> dict[str, float]:
+    """Return the loss in nats an answer: over all answers, the first ones and the late ones.
+
+    `loss` is over all answers, `loss_first` over those with no pair before them, and `loss_late` over the
+    last quarter. The fall from first to late is what reading the enrollment is worth.
+
+    Several processes share the sequences. `trained` is the model's `AnswerLosses` if its weights are sharded.
+    """
+    model.eval()
+    losses_of = trained or model.losses
+    longest = max(len(sequence.answers) for sequence in sequences)
+    own = own_items(sequences)
+    largest_share = -(-len(sequences) // processes().num_processes)
+    losses, answers = torch.zeros(longest), torch.zeros(longest)
+    for start in range(0, largest_share, batch_size):
+        chunk = own[start : start + batch_size]
+        # All processes gather sharded weights together: one with nothing left computes a batch for nothing.
+        batch, features = read(model, chunk or sequences[:1], store)
+        found = losses_of(batch, features)
+        if not chunk:
+            break
+        answer = answer_numbers(batch.clips).clamp_min(0).flatten().cpu()
+        losses.index_add_(0, answer, found.flatten().cpu())
+        for sequence in chunk:
+            answers[: len(sequence.answers)] += 1
+    losses, answers = sum_over_processes(losses).cpu(), sum_over_processes(answers).cpu()
+    late = slice(3 * longest // 4, None)
+    return {
+        "loss": (losses.sum() / answers.sum()).item(),
+        "loss_first": (losses[0] / answers[0]).item(),
+        "loss_late": (losses[late].sum() / answers[late].sum()).item(),
+    }
+
+
+def fit_standardization(model: SpeechLMForICL, tasks: Sequence[Task], store: FeatureStore) -> None:
+    """Standardize features by the training utterances, or evenly spaced ones where there are very many."""
+    utterances = sorted({utterance for task in tasks for utterance in task.utterances})
+    chosen = evenly_spaced(utterances, STANDARDIZATION_UTTERANCES)
+    model.projector.fit_standardization(store[utterance] for utterance in chosen)
+
+
+def _num_answers(sequences: Sequence[PairSequence]) -> int:
+    return sum(len(sequence.answers) for sequence in sequences)
