@@ -9,7 +9,8 @@ CONFIG = "meta_perser.json"
 
 Init = Literal["ssl-e", "encoder"]
 
-Memory = Literal["unroll", "checkpoint", "adjoint"]
+# `checkpoint` (version 0.1.0) is still read, so that an old file gets an error that names its replacement.
+Memory = Literal["unroll", "adjoint", "checkpoint"]
 
 # YAML reads a bare `off` as false: both are taken, and are "off" from then on.
 Granularity = Literal["off", "tensor", "module", False]
@@ -32,10 +33,9 @@ class InnerOptions:
             as `support`.
         rate: what every learned rate starts at; none: the rate with which fine-tuning SSL-E does best.
         adaptation_steps: gradient steps in meta-testing; for those beyond `steps` see `lslr.beyond`.
-        memory: how gradients get through the inner loop, which they do alike: unroll (keep every step's
-            graph: fastest), checkpoint (recompute each step), or adjoint (keep every step's weights; one
-            Hessian-vector product a step backwards). The last two need the memory of one step's graph,
-            however many steps there are.
+        memory: how gradients get through the inner loop; both ways give the same: unroll (keep every step's
+            graph: fastest) or adjoint (keep every step's weights, and compute one Hessian-vector product a
+            step backwards: the memory of one step's graph, however many steps there are).
     """
 
     steps: int = 5
@@ -46,6 +46,10 @@ class InnerOptions:
     memory: Memory = "unroll"
 
     def __post_init__(self) -> None:
+        if self.memory == "checkpoint":
+            raise ValueError(
+                "inner.memory: checkpoint was removed, give adjoint: the same gradients and memory, but faster"
+            )
         if self.steps < 1 or self.support < 1:
             raise ValueError(f"inner.steps and inner.support: {self.steps}, {self.support}: at least 1 each")
         if self.rate is not None and self.rate <= 0:
@@ -106,7 +110,8 @@ class LslrOptions:
             has it: a weight and its bias share one), or off: one fixed rate for everything.
         sign: free (a rate may turn negative, and with it the direction) or positive.
         beyond: the rate of an adaptation step after the last learned one: the last learned rate, the mean
-            over the learned steps, or the initial rate.
+            over the learned steps, or the initial rate. The paper does not say which; a model keeps the one
+            that it was meta-trained with.
     """
 
     granularity: Granularity = "tensor"

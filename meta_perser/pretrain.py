@@ -14,15 +14,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from meta_perser.adaptation.loss import class_balanced_loss, training_class_weights
 from meta_perser.adaptation.meta_trained import RATES
-from meta_perser.adaptation.personalizer import (
-    NewHeadPersonalizer,
-    Unadapted,
-    balanced_loss,
-    training_class_weights,
-)
+from meta_perser.adaptation.personalizer import NewHeadPersonalizer, Unadapted
+from meta_perser.options import CONFIG
 from meta_perser.recognizer.batches import ClipSource, standardize
-from meta_perser.recognizer.model import MARKER, EmotionRecognizer
+from meta_perser.recognizer.model import EmotionRecognizer
 from meta_perser.recognizer.scope import lora_rank, lowest_moving_layer
 from meta_perser.training.multi_head import Consensus, MultiHead
 from meta_perser.training.supervised import (
@@ -138,7 +135,7 @@ def pretrain(
         options = Pretraining(**training)
     except ValueError as error:
         raise UserError(str(error)) from error
-    check_output(out, MARKER)
+    check_output(out, CONFIG)
     if (out / RATES).exists():
         raise UserError(f"out: {out} is the folder of a meta-trained model: give another one, or remove it")
     accelerator = start(options.seed)
@@ -146,7 +143,7 @@ def pretrain(
     prepared, drawn = Corpus.load(corpus), EpisodeFile.load(episodes)
     tasks = drawn.training_tasks(prepared)
     class_weights = _class_weights(tasks, prepared.emotions, options.class_balanced)
-    loss = balanced_loss(class_weights, options.label_smoothing)
+    loss = class_balanced_loss(class_weights, options.label_smoothing)
     examples = (examples_by_listener if target == "multi" else aggregated_examples)(tasks, prepared.emotions)
     model = _new_recognizer(target, encoder, prepared, cache, examples, options, accelerator.device)
     source = ClipSource(prepared.recordings, model, cache)
@@ -167,7 +164,7 @@ def pretrain(
     tuned = tune(target, model, tuner, options.lora)
     if not accelerator.is_main_process:
         return
-    with training_run.finished(out, marker=MARKER) as folder:
+    with training_run.finished(out, marker=CONFIG) as folder:
         model.save_pretrained(
             folder,
             encoder={"name": encoder, "seed": options.seed},
@@ -209,7 +206,7 @@ def _new_recognizer(
         options.logit_scale,
     )
     if options.lora is not None:
-        model.lowest_of(options.lora)  # refused before hours of training, not after
+        model.lowest_layer_of(options.lora)  # refused before hours of training, not after
     model.to(device)
     standardize(model, examples.utterances, corpus.recordings, cache)
     return model

@@ -16,11 +16,11 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from meta_perser.adaptation.inner_loop import LossFunction, inner_loop, loss_on
+from meta_perser.adaptation.inner_loop import inner_loop
+from meta_perser.adaptation.loss import LossFunction, loss_on
 from meta_perser.adaptation.lslr import Rates
 from meta_perser.adaptation.meta_trained import MetaPerSER
-from meta_perser.adaptation.personalizer import target_tensor
-from meta_perser.adaptation.step_schedule import InnerPlan, multi_step_weights, second_order_steps
+from meta_perser.adaptation.step_schedule import StepSchedule, multi_step_weights, second_order_steps
 from meta_perser.options import AnnealingOptions, InnerOptions, Memory, MultiStepOptions, OuterOptions
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.clip_batch import ClipBatch
@@ -55,9 +55,9 @@ class MetaLearner(nn.Module):
         self._memory: Memory = memory
 
     def forward(
-        self, plan: InnerPlan, final_weight: float, support: Examples, query: Examples | None = None
+        self, plan: StepSchedule, final_weight: float, support: Examples, query: Examples | None = None
     ) -> Tensor:
-        """The sum over steps of plan.path_weights[s] * W(theta_s), plus final_weight * W(theta_S).
+        """The sum over steps of plan.step_loss_weights[s] * W(theta_s), plus final_weight * W(theta_S).
 
         W is the loss on the set that the inner loop learns from (CSMT, 2.3.2), whose values on the way cost
         nothing more, or on `query` where there is one (classic MAML).
@@ -68,7 +68,7 @@ class MetaLearner(nn.Module):
         adapted, path = inner_loop(
             learned_from,
             dict(self.model.moving_parameters()),
-            self.rates.table(len(plan.path_weights)),
+            self.rates.table(len(plan.step_loss_weights)),
             plan,
             watched,
             self._memory,
@@ -168,14 +168,14 @@ class OuterLoop:
                     f"than '{task.person}' has ({len(task.utterances)}): lower inner.support or inner.query"
                 )
 
-    def plan(self, iteration: int, persons: int) -> tuple[InnerPlan, float]:
+    def plan(self, iteration: int, persons: int) -> tuple[StepSchedule, float]:
         """Order and loss weight of each inner step in this iteration (from 1), and the weight of the loss at
         theta_S; `persons`: how many there are to train on."""
         steps, behind = self.inner.steps, iteration - 1
         epoch = behind // -(-persons // min(self.outer.persons, persons))
         *early, final = multi_step_weights(self.multi_step_loss, steps, epoch)
         orders = second_order_steps(self.derivative_annealing, steps, behind / self.outer.iterations)
-        return InnerPlan(orders, (0.0, *early)), final
+        return StepSchedule(orders, (0.0, *early)), final
 
     def _gradients(
         self,
@@ -232,7 +232,7 @@ class OuterLoop:
 def _read(source: ClipSource, model: EmotionRecognizer, pairs: Pairs) -> Examples:
     """What an inner or outer loss is on."""
     utterances, labels = pairs
-    return source.batch(utterances), target_tensor(model.emotions, labels, model)
+    return source.batch(utterances), model.targets(labels)
 
 
 def _cost(source: ClipSource, sets: list[Pairs]) -> float:
