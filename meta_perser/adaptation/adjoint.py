@@ -3,7 +3,7 @@
 The forward pass is theta_{s+1} = theta_s - alpha_s * g_s with g_s = grad L(theta_s). The adjoint
 v_s = d outer / d theta_s then obeys, from v_S down to v_0,
 
-    v_s             = v_{s+1} - H_s (alpha_s * v_{s+1}) + w_s grad W(theta_s)
+    v_s               = v_{s+1} - H_s (alpha_s * v_{s+1}) + w_s grad W(theta_s)
     d outer/d alpha_s = - <g_s, v_{s+1}>, tensor by tensor
 
 where H_s is the Hessian of L at theta_s, and w_s the weight of the outer loss W at theta_s (multi-step loss).
