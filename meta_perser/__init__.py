@@ -1,1 +1,1 @@
-"""Route 1: Meta-PerSER, a recognizer meta-trained (MAML) to become one listener's in a few gradient steps."""
+"""Route 1: Meta-PerSER, a recognizer meta-trained (MAML) to adapt to one listener in a few gradient steps."""

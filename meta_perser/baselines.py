@@ -13,18 +13,19 @@ from typing import Any
 
 import torch
 
+from meta_perser.adaptation.loss import class_balanced_loss
 from meta_perser.adaptation.lslr import ConstantRate
 from meta_perser.adaptation.meta_trained import MetaPerSER
 from meta_perser.adaptation.personalizer import (
     GradientPersonalizer,
     NewHeadPersonalizer,
     Unadapted,
-    balanced_loss,
 )
 from meta_perser.adaptation.prior_shift import PriorShift
 from meta_perser.adaptation.similarity import Similarity
+from meta_perser.options import CONFIG
 from meta_perser.recognizer.batches import ClipSource
-from meta_perser.recognizer.model import MARKER, EmotionRecognizer, extra_of
+from meta_perser.recognizer.model import EmotionRecognizer, extra_of
 from perser.errors import UserError
 from perser.personalizer import Personalizer, RouteContext, refuse_pairs
 
@@ -120,7 +121,7 @@ def fine_tuning(
     """Plain gradient descent on what the model moves; `extra` is what was saved beside it (`extra_of`)."""
     device = model.layer_logits.device
     class_weights = torch.tensor(extra["class_weights"], device=device)
-    loss = balanced_loss(class_weights, extra["label_smoothing"])
+    loss = class_balanced_loss(class_weights, extra["label_smoothing"])
     rates = ConstantRate(list(model.moving_parameters()), rate).to(device)
     return kind(model, source, rates, loss, extra["adaptation_steps"])
 
@@ -138,7 +139,7 @@ def _trained(context: RouteContext, name: str, scope: str) -> tuple[EmotionRecog
 def _extra(context: RouteContext, name: str) -> dict:
     """What was saved beside a model's weights. Raises UserError where there is no such model."""
     folder = context.folder(name)
-    if not (folder / MARKER).exists():
+    if not (folder / CONFIG).exists():
         raise UserError(
             f"{folder} holds no trained model: make it with `perser pretrain --target {name} --out {folder}`"
         )

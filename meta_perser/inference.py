@@ -14,7 +14,8 @@ import numpy as np
 from torch import Tensor
 
 from meta_perser.adaptation.meta_trained import RATES, MetaPerSER
-from meta_perser.adaptation.personalizer import GradientPersonalizer, RecognizerPredictor, embeddings
+from meta_perser.adaptation.personalizer import GradientPersonalizer
+from meta_perser.adaptation.predictor import RecognizerPredictor, embeddings
 from meta_perser.baselines import fine_tuning
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.model import EmotionRecognizer, extra_of

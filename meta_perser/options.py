@@ -13,7 +13,10 @@ CONFIG = "meta_perser.json"
 
 Target = Literal["ssl-e", "linear", "multi"]
 Init = Literal["ssl-e", "encoder"]
-Memory = Literal["unroll", "checkpoint", "adjoint"]
+
+# `checkpoint` (version 0.1.0) is still read, so that an old file gets an error that names its replacement.
+Memory = Literal["unroll", "adjoint", "checkpoint"]
+
 # YAML reads a bare `off` as false: both are accepted, and stored as "off".
 Granularity = Literal["off", "tensor", "module", False]
 Annealing = Literal["off", "inner_steps", "training", False]
@@ -87,10 +90,9 @@ class InnerOptions:
             `support`.
         rate: initial value of every learned rate; none: the rate with which fine-tuning SSL-E does best.
         adaptation_steps: gradient steps in meta-testing; for those beyond `steps` see `lslr.beyond`.
-        memory: how gradients pass through the inner loop; all ways give the same gradients. unroll keeps
-            every step's graph and is fastest; checkpoint computes each step again; adjoint keeps every step's
-            weights and takes one Hessian-vector product a step backwards. The last two need the memory of one
-            step's graph, however many steps there are.
+        memory: how gradients get through the inner loop; both ways give the same: unroll (keep every step's
+            graph: fastest) or adjoint (keep every step's weights, and compute one Hessian-vector product a
+            step backwards: the memory of one step's graph, however many steps there are).
     """
 
     steps: int = 5
@@ -101,6 +103,10 @@ class InnerOptions:
     memory: Memory = "unroll"
 
     def __post_init__(self) -> None:
+        if self.memory == "checkpoint":
+            raise ValueError(
+                "inner.memory: checkpoint was removed, give adjoint: the same gradients and memory, but faster"
+            )
         for name in ("steps", "support", "query"):
             check_at_least(f"inner.{name}", getattr(self, name), 1)
         if self.rate is not None and self.rate <= 0:
@@ -149,7 +155,8 @@ class LslrOptions:
             weight and its bias share one), or off: one fixed rate for everything.
         sign: free (a rate may turn negative, and with it the direction) or positive.
         beyond: the rate of an adaptation step after the last learned one: the last learned rate, the mean
-            over the learned steps, or the initial rate.
+            over the learned steps, or the initial rate. The paper does not say which; a model keeps the one
+            that it was meta-trained with.
     """
 
     granularity: Granularity = "tensor"

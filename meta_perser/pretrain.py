@@ -11,13 +11,9 @@ from typing import Any
 
 import torch
 
+from meta_perser.adaptation.loss import class_balanced_loss, training_class_weights
 from meta_perser.adaptation.meta_trained import RATES
-from meta_perser.adaptation.personalizer import (
-    NewHeadPersonalizer,
-    Unadapted,
-    balanced_loss,
-    training_class_weights,
-)
+from meta_perser.adaptation.personalizer import NewHeadPersonalizer, Unadapted
 from meta_perser.options import CONFIG, PretrainOptions, Target
 from meta_perser.recognizer.batches import ClipSource, standardize
 from meta_perser.recognizer.model import EmotionRecognizer
@@ -82,7 +78,7 @@ def pretrain(
     class_weights = torch.ones(len(emotions))
     if options.class_balanced:
         class_weights = training_class_weights(tasks, emotions)
-    loss = balanced_loss(class_weights, options.label_smoothing)
+    loss = class_balanced_loss(class_weights, options.label_smoothing)
     examples = (examples_by_listener if target == "multi" else aggregated_examples)(tasks, emotions)
     model = _new_recognizer(target, encoder, prepared, cache, examples, options, accelerator.device)
     source = ClipSource(prepared.recordings, model, cache)
@@ -144,7 +140,7 @@ def _new_recognizer(
         options.logit_scale,
     )
     if options.lora is not None:
-        model.lowest_of(options.lora)  # refuses it now, not after hours of training
+        model.lowest_layer_of(options.lora)  # refuses it now, not after hours of training
     model.to(device)
     standardize(model, examples.utterances, corpus.recordings, cache)
     return model

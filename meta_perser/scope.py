@@ -1,4 +1,4 @@
-"""Which part of the recognizer moves, in training or in adaptation, and from which layer up."""
+"""The scope: which part of the recognizer moves, in training or adaptation, and from which layer up."""
 
 from __future__ import annotations
 
@@ -11,34 +11,45 @@ DEFAULT_RANK = 8
 
 
 def check_scope(scope: str) -> None:
-    """Raises UserError for what is no scope, whatever the encoder."""
+    """Raise UserError for a string that is no scope of any encoder."""
     lowest_moving_layer(scope, num_layers=sys.maxsize)
 
 
 def check_window(scope: str, trained_scope: str, frame_window: int) -> None:
-    """Raises UserError for a scope, whatever the encoder, that moves layers below those of `trained_scope`,
-    which alone read means of several frames."""
-    lowest, trained = (lowest_moving_layer(one, num_layers=sys.maxsize) for one in (scope, trained_scope))
-    refuse_below_windows(scope, lowest, trained, frame_window)
+    """Raise UserError for a scope that, on any encoder, moves layers below those of `trained_scope`.
+
+    Only the layers of `trained_scope` read means of `frame_window` frames.
+    """
+    lowest = lowest_moving_layer(scope, num_layers=sys.maxsize)
+    lowest_trained = lowest_moving_layer(trained_scope, num_layers=sys.maxsize)
+    refuse_below_windows(scope, lowest, lowest_trained, frame_window)
 
 
 def refuse_below_windows(scope: str, lowest: int | None, first: int | None, frame_window: int) -> None:
-    """Raises UserError where a scope, which moves layers from `lowest` up, reaches below layer `first`, from
-    which on layers read means of `frame_window` frames."""
+    """Raise UserError where a scope moves layers that do not read means of `frame_window` frames.
+
+    `lowest`: the lowest layer that the scope moves; `first`: the first one that reads such means.
+    """
     if frame_window > 1 and (lowest is None or lowest < (first or 0)):
         raise UserError(
-            f"scope: {scope} moves layers below those that read {frame_window} frames at once (pretrain's "
-            "frame_window): give a higher one"
+            f"scope: {scope} moves layers below those that read means of {frame_window} frames (pretrain's "
+            "frame_window): give a scope that moves fewer layers"
         )
 
 
 def lowest_moving_layer(scope: str, num_layers: int) -> int | None:
-    """Number of trunk layers below everything that moves; None where even the trunk's entrance moves.
+    """Return the index of the lowest trunk layer that a scope moves; None where the trunk's input moves too.
 
-    `scope`: `all` (the whole trunk and the head), `top_layers:N` (the N highest layers and the head),
-    `lora`, `lora:R` or `lora:R:N` (adapters of rank R on the attention of every layer, or of the N highest,
-    and the head), `head` (layer weights and the two linear layers) or `linears` (those two alone). Raises
-    UserError for anything else.
+    Where no layer moves, it is `num_layers`. Scopes:
+
+    - `all`: the whole trunk and the head;
+    - `top_layers:N`: the N highest layers and the head;
+    - `lora`, `lora:R`, `lora:R:N`: adapters of rank R on the attention of every layer, or of the N highest,
+      and the head;
+    - `head`: the layer weights and the two linear layers;
+    - `linears`: only the two linear layers.
+
+    Raises UserError for anything else.
     """
     if scope == "all":
         return None
@@ -55,8 +66,10 @@ def lowest_moving_layer(scope: str, num_layers: int) -> int | None:
 
 
 def lora_rank(scope: str) -> int | None:
-    """The rank R of `lora:R` or `lora:R:N` (8 of a bare `lora`), None of any other scope. Raises UserError
-    for rank 0."""
+    """Return the rank R of `lora:R` or `lora:R:N` (8 for `lora`), None for any other scope.
+
+    Raises UserError for rank 0.
+    """
     match = re.fullmatch(r"lora(?::(\d+)(?::\d+)?)?", scope)
     if match is None:
         return None

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from meta_perser.adaptation.loss import class_balanced_loss
 from meta_perser.adaptation.lslr import make_rates
 from meta_perser.adaptation.meta_trained import MetaPerSER
-from meta_perser.adaptation.personalizer import balanced_loss
 from meta_perser.options import InnerOptions, LslrOptions, OuterOptions, PretrainOptions
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.clip_batch import ClipBatch
@@ -126,7 +126,7 @@ def supervised(corpus: Corpus, drawn: EpisodeFile, cache: Path, found: Found) ->
     accelerator = start_accelerator(0)
     options = PretrainOptions(epochs=2, batch_size=7, learning_rate=1e-3, weight_decay=0.0, seed=0)
     with recorded(accelerator, learner, found, "pretrain"):
-        loss = balanced_loss(WEIGHTS, 0.05)
+        loss = class_balanced_loss(WEIGHTS, 0.05)
         train_supervised(learner, examples, source, loss, lambda: 0.0, options, accelerator, "")
 
 

@@ -13,7 +13,8 @@ from benchmarks.measuring.cells import Case, run_cells
 from benchmarks.measuring.predictions import Predictions
 from benchmarks.measuring.provenance import one_or_distinct, weights_digests
 from benchmarks.measuring.scores import MethodScores, Scores
-from meta_perser.recognizer.model import MARKER, extra_of
+from meta_perser.options import CONFIG
+from meta_perser.recognizer.model import extra_of
 from perser.distributed import processes
 from perser.environment import versions
 
@@ -92,7 +93,7 @@ def _measured_with(kept: Mapping[str, Sequence[Predictions]]) -> dict[str, Any]:
 def _encoder(models: Path) -> str:
     """What SSL-E started from; empty where it is not there."""
     ssl_e = models / "ssl-e"
-    return str(extra_of(ssl_e)["encoder"]["name"]) if (ssl_e / MARKER).exists() else ""
+    return str(extra_of(ssl_e)["encoder"]["name"]) if (ssl_e / CONFIG).exists() else ""
 
 
 def _meta(case: Case) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""TODO(reorg): meta_perser.adaptation."""
+"""MAML adaptation: the inner loop, its adjoint, learned rates, personalizers and the saved model."""

@@ -1,14 +1,13 @@
-"""Meta-testing of several persons at once, where only the head or adapters move: each person's step is many
-small products, and torch.func.vmap makes large ones of them, those with frozen weights over all persons'
-frames.
+"""Adapt several persons at once, where only the head or adapters move.
 
-A trunk that adapts as a whole has weights of its own for every person, and nothing to share.
+One person's step is many small matrix products. `adapt_batched` makes large ones of them with
+torch.func.vmap: products with frozen weights run over the frames of all persons. Where the whole trunk moves,
+this gains nothing, because every person has trunk weights of their own.
 
-Which persons adapt together (see `meta_perser.together`): as many as fit into memory and may gain by it.
-
-Together small matrix products become large ones. On a CPU a person's own are large enough from LARGE on, and
-persons together only fall out of the caches; below it, with adapters, clips of unlike lengths have eaten up
-most of the gain wherever it was measured (0.9 to 1.1 of the time of one by one).
+`adaptation_groups` says which persons adapt together: as many as fit into memory and are likely to gain. On a
+CPU, one person's products are large enough from MAX_CPU_ACTIVATION_BYTES on, and more persons only overflow
+the caches. With adapters, below that size, clips of different lengths cost most of the gain by their padding
+(measured: 0.9 to 1.1 of the time of one person after another).
 """
 
 from __future__ import annotations
@@ -19,114 +18,122 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad_and_value, vmap
 
-from meta_perser.adaptation.inner_loop import LossFunction, Weights
-from meta_perser.adaptation.lslr import ConstantRate, LearnedRates
-from meta_perser.recognizer.clip_batch import Bucket, ClipBatch, bucket_places, joint_lengths
+from meta_perser.adaptation.loss import LossFunction, Weights
+from meta_perser.adaptation.lslr import Rates
+from meta_perser.recognizer.clip_batch import Bucket, ClipBatch, bucket_positions, longest_at_each_position
 from meta_perser.recognizer.model import EmotionRecognizer
 from perser.encoders.encoder import use_attention
+
+MAX_GROUP_BYTES = 256 * 2**20
+"""Memory that all persons of a group may take together."""
+
+MAX_CPU_ACTIVATION_BYTES = 12 * 2**20
+"""Activations of one person from which they adapt alone on a CPU."""
+
+MAX_PADDING = 1.25
+"""How much larger the activations of a group's persons may become, on average, by padding."""
 
 
 def adapt_batched(
     model: EmotionRecognizer,
     starts: Weights,
-    rates: LearnedRates | ConstantRate,
+    rates: Rates,
     batch: ClipBatch,
     targets: Tensor,
     loss: LossFunction,
     steps: int,
 ) -> Weights:
-    """What `inner_loop.adapt` gives for each of P persons, stacked: every tensor is (P, ...).
+    """Return what `inner_loop.adapt` returns for each of P persons, stacked: every tensor is (P, ...).
 
-    `starts`: the weights before the first step, (P, ...); `batch`: the supports, as `ClipSource.batch_alike`
-    gives them; `targets`: (P, K, C). Whoever's loss stops being finite keeps the last weights with a finite
-    one, and the others go on.
+    Where one person's loss stops being finite, their last weights with a finite loss are returned; the others
+    go on.
+
+    Args:
+        starts: theta_0 of each person, (P, ...).
+        batch: their supports, from `ClipSource.stacked_batch`.
+        targets: their target distributions, (P, K, C).
     """
     clips = [(bucket.frames, bucket.mask) for bucket in batch.buckets]
 
-    def one_loss(
-        weights: Weights, lower: Tensor, own_clips: list[tuple[Tensor, Tensor]], own_targets: Tensor
+    def loss_of_person(
+        theta: Weights, lower: Tensor, own_clips: list[tuple[Tensor, Tensor]], own_targets: Tensor
     ) -> Tensor:
         buckets = tuple(
-            Bucket(*own, bucket.places) for own, bucket in zip(own_clips, batch.buckets, strict=True)
+            Bucket(frames, mask, bucket.positions)
+            for (frames, mask), bucket in zip(own_clips, batch.buckets, strict=True)
         )
-        with use_attention(model, "eager"):  # there is no batching rule for fused kernels
-            logits = functional_call(model, weights, (ClipBatch(lower, buckets),))
+        with use_attention(model, "eager"):  # vmap has no batching rule for fused kernels
+            logits = functional_call(model, theta, (ClipBatch(lower, buckets),))
         return loss(logits, own_targets)
 
-    gradients_and_losses = vmap(grad_and_value(one_loss))
-    weights = before = starts
-    going = torch.ones(len(targets), dtype=torch.bool, device=targets.device)
+    gradients_and_losses = vmap(grad_and_value(loss_of_person))
+    theta = previous = starts
+    finite = torch.ones(len(targets), dtype=torch.bool, device=targets.device)
     for step in range(steps):
-        gradients, losses = gradients_and_losses(weights, batch.lower, clips, targets)
-        going = going & losses.isfinite()
-        before = _chosen(going, weights, before)
-        rate = rates.at(step)
+        gradients, losses = gradients_and_losses(theta, batch.lower, clips, targets)
+        finite = finite & losses.isfinite()
+        previous = _where(finite, theta, previous)
+        alpha = rates.at(step)
         with torch.no_grad():
-            moved = {name: one - rate[name] * gradients[name] for name, one in before.items()}
-        weights = _chosen(going, moved, before)
-    last = vmap(one_loss)(weights, batch.lower, clips, targets)
-    return _chosen(last.isfinite(), weights, before)
+            moved = {name: tensor - alpha[name] * gradients[name] for name, tensor in previous.items()}
+        theta = _where(finite, moved, previous)
+    last_losses = vmap(loss_of_person)(theta, batch.lower, clips, targets)
+    return _where(last_losses.isfinite(), theta, previous)
 
 
-def _chosen(first: Tensor, weights: Weights, others: Weights) -> Weights:
-    """A person's tensors of `weights` where `first` (P,) is True, of `others` elsewhere."""
+def _where(condition: Tensor, theta: Weights, others: Weights) -> Weights:
+    """Return a person's tensors of `theta` where `condition` (P,) is True, of `others` elsewhere."""
     return {
-        name: torch.where(first.view(-1, *[1] * (one.ndim - 1)), one, others[name])
-        for name, one in weights.items()
+        name: torch.where(condition.view(-1, *[1] * (tensor.ndim - 1)), tensor, others[name])
+        for name, tensor in theta.items()
     }
 
 
-MEMORY = 256 * 2**20
-"""Bytes that the persons of one company may take."""
-
-LARGE = 12 * 2**20
-"""Bytes of activations from which a person goes alone on a CPU."""
-
-PADDING = 1.25
-"""How much larger a person's activations may become, on average, by padding persons alike."""
-
-
 def adaptation_groups(model: EmotionRecognizer, lengths: Sequence[Sequence[int]]) -> list[list[int]]:
-    """The persons' places, a list a company; in one, all have equally many pairs.
+    """Return the persons' indices as groups that adapt together; in a group, all have equally many pairs.
 
-    `lengths`: of every person, the frames of each clip, shortest first; 0 where only the head moves. Persons
-    are taken by what they need alone, so that neighbors are padded little.
+    `lengths`: for each person, the frames of each clip, shortest first; 0 where only the head moves. Persons
+    are sorted by the memory that they need alone, so that neighbors are padded little.
     """
-    alone = [activation_bytes(model, one) for one in lengths]
-    order = sorted(range(len(lengths)), key=lambda place: (len(lengths[place]), alone[place]))
-    found: list[list[int]] = []
-    for place in order:
-        joined = [*found[-1], place] if found else [place]
-        most = PADDING * sum(alone[one] for one in joined) / len(joined)
+    alone = [activation_bytes(model, clips) for clips in lengths]
+    order = sorted(range(len(lengths)), key=lambda person: (len(lengths[person]), alone[person]))
+    groups: list[list[int]] = []
+    for person in order:
+        joined = [*groups[-1], person] if groups else [person]
+        max_bytes = MAX_PADDING * sum(alone[member] for member in joined) / len(joined)
         if model.layer_logits.device.type == "cpu":
-            most = min(LARGE, most)
-        if len(joined) > 1 and _fit_together(model, [lengths[one] for one in joined], most):
-            found[-1] = joined
+            max_bytes = min(MAX_CPU_ACTIVATION_BYTES, max_bytes)
+        if len(joined) > 1 and _fit_together(model, [lengths[member] for member in joined], max_bytes):
+            groups[-1] = joined
         else:
-            found.append([place])
-    return found
+            groups.append([person])
+    return groups
 
 
-def _fit_together(model: EmotionRecognizer, lengths: Sequence[Sequence[int]], most: float) -> bool:
-    """Whether persons have equally many pairs, padded alike need at most `most` bytes of activations each,
-    and fit into memory."""
-    if len({len(one) for one in lengths}) > 1:
+def _fit_together(model: EmotionRecognizer, lengths: Sequence[Sequence[int]], max_bytes: float) -> bool:
+    """Return whether persons have equally many pairs, need at most `max_bytes` of activations each when
+    padded to one shape, and fit into memory together."""
+    if len({len(clips) for clips in lengths}) > 1:
         return False
-    joint = joint_lengths(lengths)
-    padded = activation_bytes(model, joint)
-    if padded > most:
+    longest = longest_at_each_position(lengths)
+    padded = activation_bytes(model, longest)
+    if padded > max_bytes:
         return False
-    return len(lengths) * (padded + weight_bytes(model) + state_bytes(model, len(joint))) <= MEMORY
+    each = padded + weight_bytes(model) + state_bytes(model, len(longest))
+    return len(lengths) * each <= MAX_GROUP_BYTES
 
 
 def activation_bytes(model: EmotionRecognizer, lengths: Sequence[int]) -> int:
-    """About what a step keeps of one person's clips, there and back: in each moving layer 36 vectors a frame
-    (projections, norms, a feed-forward part four times as wide) and six numbers a head for each pair of
-    frames; nothing where no layer moves. Measured peaks of encoders of several sizes are near it."""
+    """Estimate the memory of one step's activations and their gradients, for one person's clips.
+
+    In each moving layer, 36 vectors a frame (projections, norms, a feed-forward part four times as wide) and
+    six numbers a head for each pair of frames; 0 where no layer moves. Peaks measured on encoders of several
+    sizes are close to it.
+    """
     layers = _moving_layers(model)
     if not layers:
         return 0
-    buckets = [(len(places), lengths[places[-1]]) for places in bucket_places(lengths)]
+    buckets = [(len(positions), lengths[positions[-1]]) for positions in bucket_positions(lengths)]
     frames = sum(clips * longest for clips, longest in buckets)
     pairs = sum(clips * longest**2 for clips, longest in buckets)
     numbers = layers * (36 * frames * model.encoder.hidden_size + 6 * pairs * model.encoder.num_heads)
@@ -134,19 +141,19 @@ def activation_bytes(model: EmotionRecognizer, lengths: Sequence[int]) -> int:
 
 
 def weight_bytes(model: EmotionRecognizer) -> int:
-    """What a person's weights take: four copies of what moves, and of each adapted layer the four attention
-    projections with the adapters in them, which WavLM reads."""
-    moving = sum(one.numel() for one in model.moving_parameters().values())
+    """Estimate the memory of one person's weights: four copies of what moves, and for each adapted layer the
+    four attention projections with the adapters merged in, which WavLM reads."""
+    moving = sum(parameter.numel() for parameter in model.moving_parameters().values())
     projections = 4 * model.encoder.hidden_size**2
     return model.layer_logits.element_size() * (4 * moving + _moving_layers(model) * projections)
 
 
 def state_bytes(model: EmotionRecognizer, k: int) -> int:
-    """What the pooled states of `k` clips take, with as much again for the standardized ones and their
+    """Estimate the memory of the pooled states of `k` clips: the states, the standardized ones and their
     gradient."""
     states = k * (model.encoder.num_layers + 1) * model.encoder.hidden_size
     return model.layer_logits.element_size() * 3 * states
 
 
 def _moving_layers(model: EmotionRecognizer) -> int:
-    return model.encoder.num_layers - (model.lowest or 0)
+    return model.encoder.num_layers - (model.lowest_layer or 0)

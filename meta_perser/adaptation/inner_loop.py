@@ -1,102 +1,65 @@
-"""The inner loop of MAML: theta_i = theta - alpha * grad L(theta, T_i), S times (Meta-PerSER 2.3)."""
+"""The inner loop of MAML: theta_{s+1} = theta_s - alpha_s * grad L(theta_s), S times (Meta-PerSER 2.3).
+
+`inner_loop` can be differentiated (meta-training); `adapt` cannot, and needs less memory (meta-testing).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
-from torch.utils.checkpoint import checkpoint
 
 from meta_perser.adaptation.adjoint import adjoint_inner_loop
+from meta_perser.adaptation.loss import LossFunction, Weights, WeightsLoss, loss_on
 from meta_perser.adaptation.lslr import Rates
-from meta_perser.adaptation.step_schedule import InnerPlan, Weights, WeightsLoss
+from meta_perser.adaptation.step_schedule import StepSchedule
 from meta_perser.options import Memory
 from meta_perser.recognizer.clip_batch import ClipBatch
-from perser.encoders.encoder import Attention, use_attention
-
-LossFunction = Callable[[Tensor, Tensor], Tensor]
-"""(logits (B, C), target distributions (B, C)) -> scalar."""
+from perser.encoders.encoder import use_attention
 
 
 def inner_loop(
     loss: WeightsLoss,
-    weights: Weights,
-    rates: Tensor,
-    plan: InnerPlan,
-    watched: WeightsLoss | None = None,
+    theta: Weights,
+    alpha: Tensor,
+    schedule: StepSchedule,
+    outer_loss: WeightsLoss | None = None,
     memory: Memory = "unroll",
-    once: WeightsLoss | None = None,
+    first_order_loss: WeightsLoss | None = None,
 ) -> tuple[Weights, Tensor]:
-    """theta_S, and the sum over steps of plan.path_weights[s] * watched(theta_s).
+    """Return theta_S, and the multi-step loss: the sum over s = 0 .. S - 1 of w_s * outer_loss(theta_s).
 
-    Both stay connected to `weights` (the moving tensors to start from) and to `rates` (S, num_weights), so
-    that an outer loss can flow back; through the gradients too at steps of second order. `watched`: none:
-    `loss` itself, whose values cost nothing more. `memory`: see `meta_perser.options.InnerOptions`. `once`:
-    `loss` by a quicker way that can be differentiated but once, which is taken wherever that will do; none:
-    there is no such way. `watched` is never differentiated twice.
+    Both stay connected to `theta` (the weights to start from) and `alpha`, so that an outer loss can be
+    differentiated by them; through g_s = grad L(theta_s) too, where step s is of second order.
+
+    Args:
+        loss: L, which the steps descend.
+        theta: theta_0.
+        alpha: the rate of each step and tensor, (S, num_tensors), in the order of `theta`.
+        schedule: order and weight w_s of each step.
+        outer_loss: the loss on the query. None: `loss` itself (CSMT), whose values at theta_s cost nothing.
+        memory: see `meta_perser.options.InnerOptions`.
+        first_order_loss: `loss` computed faster, but differentiable only once; used in first-order steps.
+            None: `loss`.
     """
-    once = once or loss
+    first_order_loss = first_order_loss or loss
     if memory == "adjoint":
-        return adjoint_inner_loop(loss, once, weights, rates, plan, watched)
-    names, current = list(weights), list(weights.values())
-    path = rates.new_zeros(())
-    for second_order, share, rate in zip(plan.second_order, plan.path_weights, rates, strict=True):
-
-        def step(
-            rate: Tensor, *current: Tensor, second_order: bool = second_order, share: float = share
-        ) -> tuple[Tensor, ...]:
-            own = loss if second_order else once
-            return _step(own, watched, dict(zip(names, current, strict=True)), rate, second_order, share)
-
-        if memory == "checkpoint" and (second_order or share):
-            # Around the whole step: recomputed inside functional_call, it would read the slow weights.
-            added, *current = checkpoint(step, rate, *current, use_reentrant=False, preserve_rng_state=False)
-        else:
-            added, *current = step(rate, *current)
-        path = path + added
-    return dict(zip(names, current, strict=True)), path
-
-
-def _step(
-    loss: WeightsLoss,
-    watched: WeightsLoss | None,
-    weights: Weights,
-    rate: Tensor,
-    second_order: bool,
-    share: float,
-) -> tuple[Tensor, ...]:
-    """(share * watched(theta_s), *theta_{s+1}) of theta_s."""
-    value = loss(weights)
-    current = list(weights.values())
-    graph_is_needed = second_order or bool(share)
-    gradients = torch.autograd.grad(value, current, create_graph=second_order, retain_graph=graph_is_needed)
-    added = share * (value if watched is None else watched(weights)) if share else value.new_zeros(())
-    moved = [one - of * slope for one, of, slope in zip(current, rate, gradients, strict=True)]
-    return added, *moved
-
-
-def loss_on(
-    model: nn.Module,
-    loss: LossFunction,
-    batch: ClipBatch,
-    targets: Tensor,
-    attention: Attention = "eager",
-) -> WeightsLoss:
-    """The loss of the model on these clips, as a function of its moving weights; with the attention `sdpa` it
-    can be differentiated but once.
-
-    Under autocast the model alone runs in lower precision: the loss, like weights and rates, does not.
-    """
-
-    def of_weights(weights: Weights) -> Tensor:
-        with use_attention(model, attention):
-            logits = functional_call(model, weights, (batch,))
-        with torch.autocast(logits.device.type, enabled=False):
-            return loss(logits.to(torch.promote_types(logits.dtype, torch.float32)), targets)
-
-    return of_weights
+        return adjoint_inner_loop(loss, first_order_loss, theta, alpha, schedule, outer_loss)
+    multi_step_loss = alpha.new_zeros(())
+    for second_order, w_s, alpha_s in zip(
+        schedule.second_order, schedule.step_loss_weights, alpha, strict=True
+    ):
+        value = (loss if second_order else first_order_loss)(theta)
+        graph_is_needed = second_order or bool(w_s)
+        g_s = torch.autograd.grad(
+            value, list(theta.values()), create_graph=second_order, retain_graph=graph_is_needed
+        )
+        if w_s:
+            multi_step_loss = multi_step_loss + w_s * (value if outer_loss is None else outer_loss(theta))
+        theta = {
+            name: tensor - rate * gradient
+            for (name, tensor), rate, gradient in zip(theta.items(), alpha_s, g_s, strict=True)
+        }
+    return theta, multi_step_loss
 
 
 def adapt(
@@ -108,36 +71,36 @@ def adapt(
     steps: int,
     start: Weights | None = None,
 ) -> Weights:
-    """Meta-testing: the adapted weights alone, detached, the graph of each step freed as it ends.
+    """Return the adapted weights theta_S, detached; the graph of each step is freed when it ends.
 
-    `start`: the weights before the first step; None: the model's own.
-    Where the steps are too large for a support and the loss stops being finite, the last weights with a
-    finite loss are given: one person's bad luck must not end a benchmark.
+    `start`: theta_0; None: the model's own weights. Where the rates are too large for a support, so that the
+    loss stops being finite, return the last weights with a finite loss: one person's divergence must not end
+    a benchmark.
     """
-    weights = _detached(model.moving_parameters() if start is None else start)
+    theta = _detached(model.moving_parameters() if start is None else start)
     with use_attention(model, "sdpa"):  # switched once, not at every step
-        return _descend(loss_on(model, loss, batch, targets, attention="sdpa"), weights, rates, steps)
+        return _descend(loss_on(model, loss, batch, targets, attention="sdpa"), theta, rates, steps)
 
 
-def _descend(own_loss: WeightsLoss, weights: Weights, rates: Rates, steps: int) -> Weights:
-    before = weights
+def _descend(loss: WeightsLoss, theta: Weights, rates: Rates, steps: int) -> Weights:
+    previous = theta
     for step in range(steps):
-        leaves = {name: one.requires_grad_() for name, one in weights.items()}
-        value = own_loss(leaves)
+        leaves = {name: tensor.requires_grad_() for name, tensor in theta.items()}
+        value = loss(leaves)
         if not value.isfinite():
-            return _detached(before)
+            return _detached(previous)
         gradients = torch.autograd.grad(value, list(leaves.values()))
-        rate = rates.at(step)
-        before = leaves
+        alpha = rates.at(step)
+        previous = leaves
         with torch.no_grad():
-            weights = {
-                name: leaf - rate[name] * gradient
+            theta = {
+                name: leaf - alpha[name] * gradient
                 for (name, leaf), gradient in zip(leaves.items(), gradients, strict=True)
             }
     with torch.no_grad():
-        finite = own_loss(weights).isfinite()
-    return _detached(weights if finite else before)
+        finite = loss(theta).isfinite()
+    return _detached(theta if finite else previous)
 
 
-def _detached(weights: Weights) -> Weights:
-    return {name: one.detach() for name, one in weights.items()}
+def _detached(theta: Weights) -> Weights:
+    return {name: tensor.detach() for name, tensor in theta.items()}

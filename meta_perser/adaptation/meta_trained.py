@@ -1,4 +1,4 @@
-"""A meta-trained recognizer and all that adapting it needs, as one folder."""
+"""The meta-trained model: a recognizer with all that adapting it needs, saved as one folder."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from meta_perser.adaptation.inner_loop import LossFunction
+from meta_perser.adaptation.loss import LossFunction, class_balanced_loss
 from meta_perser.adaptation.lslr import Rates, make_rates
-from meta_perser.adaptation.personalizer import GradientPersonalizer, balanced_loss
+from meta_perser.adaptation.personalizer import GradientPersonalizer
 from meta_perser.options import LslrOptions
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.model import CHECKSUMMED, EmotionRecognizer, extra_of
@@ -24,15 +24,15 @@ RATES = "rates.safetensors"
 
 @dataclass
 class MetaPerSER:
-    """What `perser meta-train` makes.
+    """A recognizer trained by `perser meta-train`, and how it adapts.
 
     Args:
-        model: the recognizer, its weights the meta-learned start.
-        rates: of the inner loop.
+        model: the recognizer; its weights are theta, the meta-learned start.
+        rates: alpha of the inner loop.
         lslr: how the rates were learned.
-        inner_steps: of meta-training.
-        adaptation_steps: of meta-testing.
-        class_weights: of the loss (num_emotions,).
+        inner_steps: S of meta-training.
+        adaptation_steps: inner steps of meta-testing.
+        class_weights: of the loss, (num_emotions,).
         label_smoothing: of the loss.
     """
 
@@ -47,23 +47,25 @@ class MetaPerSER:
     @property
     def loss(self) -> LossFunction:
         """The class-balanced cross-entropy of both loops."""
-        return balanced_loss(self.class_weights, self.label_smoothing)
+        return class_balanced_loss(self.class_weights, self.label_smoothing)
 
     def to(self, device: str | torch.device) -> Self:
-        """Move all that adapting computes with."""
+        """Move recognizer, rates and class weights to a device."""
         self.model.to(device)
         self.rates.to(device)
         self.class_weights = self.class_weights.to(device)
         return self
 
     def personalizer(self, source: ClipSource) -> GradientPersonalizer:
-        """Adapts by gradient steps to supports that `source` reads, where the recognizer is now."""
+        """Return the personalizer that adapts the recognizer, on its present device, to clips of `source`."""
         self.to(self.model.layer_logits.device)
         return GradientPersonalizer(self.model, source, self.rates, self.loss, self.adaptation_steps)
 
     def save_pretrained(self, folder: Path, **extra: object) -> None:
-        """Write the recognizer as its own `save_pretrained` does, and the rates beside it; `extra_of` gives
-        `extra` back too."""
+        """Write the recognizer as its own `save_pretrained` does, and the rates beside it.
+
+        `extra_of` reads `extra`, among the settings above.
+        """
         self.model.save_pretrained(
             folder,
             lslr=asdict(self.lslr),
@@ -73,7 +75,7 @@ class MetaPerSER:
             label_smoothing=self.label_smoothing,
             **extra,
         )
-        state = {name: one.detach().contiguous() for name, one in self.rates.state_dict().items()}
+        state = {name: tensor.detach().contiguous() for name, tensor in self.rates.state_dict().items()}
         save_file(state, Path(folder) / RATES)
         write_checksums(Path(folder), CHECKSUMMED)
 

@@ -1,7 +1,7 @@
-"""Prior-Shift: a bias over the emotions, fitted on the support and added to SSL-E's logits.
+"""Prior-Shift: a bias over the emotions, fitted to the support and added to SSL-E's logits.
 
-What only learns how often a person uses each label scores like this, so a method that claims to learn more
-must beat it.
+A method that learns only how often a person uses each label scores about this well. One that claims to learn
+more must beat it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from meta_perser.adaptation.personalizer import RecognizerPredictor, target_tensor
+from meta_perser.adaptation.predictor import RecognizerPredictor
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.model import EmotionRecognizer
 from perser.episodes.episode import Support
@@ -21,17 +21,18 @@ NEWTON_STEPS = 20
 
 
 def fit_bias(logits: Tensor, targets: Tensor, strength: float) -> Tensor:
-    """The bias b (C,) that minimizes the summed cross-entropy of softmax(logits + b) against the target
-    distributions, plus strength / 2 * |b|^2: the most likely bias under b ~ N(0, 1 / strength).
+    """Return the bias b (C,) that fits the support best, in float64.
 
-    Strictly convex for strength > 0; damped Newton in float64. `logits`, `targets`: (K, C).
+    It minimizes the summed cross-entropy of softmax(logits + b) against the target distributions, plus
+    strength / 2 * |b|^2: the most likely bias under the prior b ~ N(0, 1 / strength). Strictly convex for
+    strength > 0; solved by damped Newton steps. `logits`, `targets`: (K, C).
     """
     logits, targets = logits.double(), targets.double()
     bias = torch.zeros(logits.shape[1], dtype=torch.float64, device=logits.device)
 
     def objective(candidate: Tensor) -> Tensor:
-        surprise = -(targets * (logits + candidate).log_softmax(dim=-1)).sum()
-        return surprise + strength / 2 * candidate.square().sum()
+        cross_entropy = -(targets * (logits + candidate).log_softmax(dim=-1)).sum()
+        return cross_entropy + strength / 2 * candidate.square().sum()
 
     for _ in range(NEWTON_STEPS):
         predicted = (logits + bias).softmax(dim=-1)
@@ -58,7 +59,7 @@ class PriorShift(Personalizer):
     def personalize(self, support: Support) -> RecognizerPredictor:
         unshifted = RecognizerPredictor(self.model, self.source, {})
         logits = unshifted.logits(support.utterances)
-        targets = target_tensor(self.model.emotions, support.emotions, self.model)
+        targets = self.model.targets(support.emotions)
         bias = fit_bias(logits, targets, self._strength).to(logits)
         return RecognizerPredictor(self.model, self.source, {}, logit_bias=bias)
 

@@ -1,5 +1,7 @@
-"""Entire-Sim.: no training on the support at all; who sounds like which emotion's average example
-(Meta-PerSER, section 3.2)."""
+"""Entire-Sim.: compares SSL-E's embedding to the mean embedding of each emotion in the support.
+
+Nothing is trained on the support (Meta-PerSER, section 3.2).
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
-from meta_perser.adaptation.personalizer import embeddings, target_tensor
+from meta_perser.adaptation.predictor import embeddings
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.model import EmotionRecognizer
 from perser.episodes.episode import Support
@@ -18,21 +20,26 @@ from perser.personalizer import Personalizer
 
 
 def emotion_centers(embedded: Tensor, targets: Tensor) -> Tensor:
-    """Each emotion's mean embedding (C, D) over the support, `embedded` (K, D), every utterance counted by
-    its share in `targets` (K, C): one of two labels counts half. NaN where nobody gave the emotion."""
+    """Return the mean embedding of each emotion over the support, (C, D).
+
+    Every embedding (a row of `embedded`, (K, D)) is weighted by the emotion's share in `targets` (K, C): an
+    utterance with two labels counts half for each. NaN for an emotion that the support lacks.
+    """
     return (targets.T @ embedded) / targets.sum(dim=0).unsqueeze(1)
 
 
 def similarity_probabilities(embedded: Tensor, centers: Tensor) -> Tensor:
-    """Softmax over the cosine similarities of embeddings (B, D) to the centers (C, D): (B, C), 0 for an
-    emotion without a center. The paper gives no temperature: it is 1."""
+    """Return the softmax over cosine similarities of embeddings (B, D) to centers (C, D): (B, C).
+
+    An emotion without a center gets 0. The paper gives no temperature: it is 1.
+    """
     present = centers.isfinite().all(dim=1)
     cosines = F.cosine_similarity(embedded.unsqueeze(1), centers.nan_to_num().unsqueeze(0), dim=-1)
     return cosines.masked_fill(~present, float("-inf")).softmax(dim=-1)
 
 
 class SimilarityPredictor:
-    """SSL-E's embedding against one person's centers."""
+    """Compares SSL-E's embedding of an utterance to one person's centers."""
 
     def __init__(self, model: EmotionRecognizer, source: ClipSource, centers: Tensor) -> None:
         self._model = model
@@ -40,13 +47,13 @@ class SimilarityPredictor:
         self._centers = centers
 
     def predict_proba(self, utterances: Sequence[str]) -> np.ndarray:
-        """float32 (num_utterances, num_emotions), rows sum to 1."""
+        """Return probabilities: float32 (num_utterances, num_emotions), rows sum to 1."""
         embedded = embeddings(self._model, self._source, utterances)
         return similarity_probabilities(embedded, self._centers).cpu().numpy()
 
 
 class Similarity(Personalizer):
-    """A center for each emotion that the support has."""
+    """Computes a center for each emotion that occurs in the support."""
 
     route: ClassVar[str] = "meta-perser"
 
@@ -55,7 +62,7 @@ class Similarity(Personalizer):
         self._source = source
 
     def personalize(self, support: Support) -> SimilarityPredictor:
-        targets = target_tensor(self._model.emotions, support.emotions, self._model)
+        targets = self._model.targets(support.emotions)
         embedded = embeddings(self._model, self._source, support.utterances)
         return SimilarityPredictor(self._model, self._source, emotion_centers(embedded, targets))
 

@@ -1,1 +1,1 @@
-"""TODO(reorg): meta_perser.recognizer."""
+"""The emotion recognizer: its model, which part of it moves (scope), and how clips are batched for it."""

@@ -1,4 +1,4 @@
-"""From utterance ids to what the moving part of a recognizer reads, through the feature cache."""
+"""Turn utterance ids into the clip batches that a recognizer reads, through the feature cache."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from meta_perser.recognizer.clip_batch import ClipBatch, bucketed, bucketed_alike
+from meta_perser.recognizer.clip_batch import Bucket, ClipBatch, bucketed, stacked_buckets
 from meta_perser.recognizer.model import EmotionRecognizer
 from perser.encoders.encoder import mean_pool, window_means
 from perser.encoders.feature_cache import FeatureStore, cached_features
@@ -20,118 +20,132 @@ if TYPE_CHECKING:
 
 CLIPS_AT_ONCE = 64
 
-STANDARDIZING = 8192
-"""At most so many utterances fit the standardization: a large corpus' states would not fit into memory."""
+STANDARDIZATION_UTTERANCES = 8192
+"""The most utterances whose hidden states the standardization is fitted to: all of a large corpus would not
+fit into memory."""
 
 
 class ClipSource:
-    """What lies below the lowest moving layer, computed once: read from disk as far as training left the
-    encoder as it came, and kept in memory from there.
+    """Makes the `ClipBatch` of any utterances, and computes everything below the lowest moving layer once.
+
+    Hidden states of the layers that no training has changed are read from the cache on disk. The layers
+    between those and the lowest moving one are run here, and their outputs stay in memory.
 
     The recognizer's frozen part must not change while the source is in use.
     """
 
     def __init__(self, recordings: Recordings, model: EmotionRecognizer, cache: Path | None) -> None:
         self._encoder = model.encoder
-        self._lowest = model.lowest
-        self._moves_layers = model.lowest != model.encoder.num_layers
+        self._lowest_layer = model.lowest_layer
+        self._moves_layers = model.lowest_layer != model.encoder.num_layers
         self._window = model.frame_window
         self._device = model.layer_logits.device
-        self._from: int | None = model.lowest
-        """Where what is read from disk ends: the lowest moving layer, or below it the lowest trained one."""
-        if model.lowest is not None and model.kept_layers is not None:
-            self._from = min(model.lowest, model.kept_layers)
+        self._disk_layer: int | None = model.lowest_layer
+        """The layer whose input is read from disk: the lowest that moves here, or that training moved."""
+        if model.lowest_layer is not None and model.kept_layers is not None:
+            self._disk_layer = min(model.lowest_layer, model.kept_layers)
         self._pooled: FeatureStore | None = None
         self._frames: FeatureStore | None = None
         self._means: dict[str, Tensor] = {}
         self._last_frames: dict[str, Tensor] = {}
-        if self._from is None:
+        if self._disk_layer is None:
             self._frames = cached_features(recordings, model.encoder, "frontend", cache)
-        elif self._from == model.encoder.num_layers:
+        elif self._disk_layer == model.encoder.num_layers:
             self._pooled = cached_features(recordings, model.encoder, "pooled", cache)
         else:
-            self._pooled = cached_features(recordings, model.encoder, f"pooled:{self._from}", cache)
-            self._frames = cached_features(recordings, model.encoder, f"layer:{self._from}", cache)
+            self._pooled = cached_features(recordings, model.encoder, f"pooled:{self._disk_layer}", cache)
+            self._frames = cached_features(recordings, model.encoder, f"layer:{self._disk_layer}", cache)
 
     def batch(self, utterances: Sequence[str]) -> ClipBatch:
-        """The `ClipBatch` of these utterances, in their order."""
+        """Return the `ClipBatch` of these utterances, in their order."""
         lower = self._lower(utterances)
         if not self._moves_layers:
             return ClipBatch(lower).to(self._device)
         return ClipBatch(lower, bucketed(self._clips(utterances))).to(self._device)
 
-    def batch_alike(self, persons: Sequence[Sequence[str]]) -> ClipBatch:
-        """Several persons' utterances, equally many each and shortest first, as one: `lower` and the buckets
-        begin with a dimension (P,), see `bucketed_alike`."""
+    def stacked_batch(self, persons: Sequence[Sequence[str]]) -> ClipBatch:
+        """Return the utterances of P persons, equally many each and shortest first, as one batch.
+
+        `lower`, frames and masks begin with a dimension (P,); see `stacked_buckets`.
+        """
         lower = torch.stack([self._lower(utterances) for utterances in persons])
         if not self._moves_layers:
             return ClipBatch(lower).to(self._device)
         clips = [self._clips(utterances) for utterances in persons]
-        return ClipBatch(lower, bucketed_alike(clips)).to(self._device)
+        return ClipBatch(lower, stacked_buckets(clips)).to(self._device)
 
     def num_frames(self, utterance: str) -> int:
-        """How many frames of it enter the moving layers; 0 where only the head moves."""
+        """Return how many frames of an utterance enter the moving layers; 0 where only the head moves."""
         return -(-self._frames.num_rows(utterance) // self._window) if self._moves_layers else 0
 
     def cost(self, utterance: str) -> float:
-        """What the moving layers take over it, in any unit: the operations of their matrix products, which
-        grow with its frames T, and of attention, with T^2 (at 6 D frames one costs as much as the other)."""
+        """Return what the moving layers spend on an utterance, in arbitrary units.
+
+        Their matrix products grow with its frames T, attention with T^2; at 6 D frames both cost the same.
+        """
         frames = self.num_frames(utterance)
         return frames * (1 + frames / (6 * self._encoder.hidden_size))
 
     def _lower(self, utterances: Sequence[str]) -> Tensor:
+        """Return the time means of the hidden states that do not move, (B, num_lower, D)."""
         if self._pooled is None:
             return torch.zeros(len(utterances), 0, self._encoder.hidden_size)
         lower = self._pooled.stack(utterances)
-        if self._from == self._lowest:
+        if self._disk_layer == self._lowest_layer:
             return lower
         self._compute(utterances)
-        return torch.cat([lower, torch.stack([self._means[one] for one in utterances])], dim=1)
+        return torch.cat([lower, torch.stack([self._means[name] for name in utterances])], dim=1)
 
     def _clips(self, utterances: Sequence[str]) -> list[Tensor]:
-        """The frames that enter the moving layers."""
-        if self._from == self._lowest:
+        """Return the frames that enter the moving layers."""
+        if self._disk_layer == self._lowest_layer:
             return self._windows(utterances)
         self._compute(utterances)
-        return [self._last_frames[one] for one in utterances]
+        return [self._last_frames[name] for name in utterances]
 
     def _windows(self, utterances: Sequence[str]) -> list[Tensor]:
-        """The frames that are on disk, or the means of several."""
-        return [window_means(self._frames[one], self._window) for one in utterances]
+        """Return the frames on disk, averaged over windows of `frame_window` frames."""
+        return [window_means(self._frames[name], self._window) for name in utterances]
 
     @torch.no_grad()
     def _compute(self, utterances: Sequence[str]) -> None:
-        """Run the layers between what is on disk and what moves: the means of their hidden states, and the
-        frames that enter what moves."""
-        missing = [one for one in dict.fromkeys(utterances) if one not in self._means]
-        # What a clip is batched with shows in the last digit, and a training that goes on from a checkpoint
-        # asks for clips in another company: on a CPU, where it costs nothing, each goes alone.
+        """Run the layers between the disk and the lowest moving one, for utterances not seen before.
+
+        Keeps the time means of their hidden states, and the frames that enter the moving layers.
+        """
+        missing = [name for name in dict.fromkeys(utterances) if name not in self._means]
+        # What a clip is batched with changes its last digit, and a resumed training asks for clips in other
+        # batches. So on a CPU, where it costs no time, each clip is computed alone.
         at_once = 1 if self._device.type == "cpu" else CLIPS_AT_ONCE
         for first in range(0, len(missing), at_once):
-            chosen = missing[first : first + at_once]
-            for bucket in bucketed(self._windows(chosen)):
-                on_device = bucket.to(self._device)
-                with self._encoder.without_adapters():
-                    states = self._encoder.run_layers(
-                        on_device.frames, on_device.mask, self._from, self._lowest
-                    )
-                means = torch.stack([mean_pool(state, on_device.mask) for state in states], dim=1).cpu()
-                for row, place in enumerate(bucket.places.tolist()):
-                    self._means[chosen[place]] = means[row]
-                    if self._moves_layers:
-                        length = (
-                            bucket.frames.shape[1] if bucket.mask is None else int(bucket.mask[row].sum())
-                        )
-                        self._last_frames[chosen[place]] = states[-1][row, :length].cpu()
+            names = missing[first : first + at_once]
+            for bucket in bucketed(self._windows(names)):
+                self._compute_bucket(names, bucket)
+
+    def _compute_bucket(self, names: Sequence[str], bucket: Bucket) -> None:
+        """Run those layers for one bucket of the utterances `names`."""
+        on_device = bucket.to(self._device)
+        with self._encoder.without_adapters():
+            states = self._encoder.run_layers(
+                on_device.frames, on_device.mask, self._disk_layer, self._lowest_layer
+            )
+        means = torch.stack([mean_pool(state, on_device.mask) for state in states], dim=1).cpu()
+        for row, position in enumerate(bucket.positions.tolist()):
+            self._means[names[position]] = means[row]
+            if self._moves_layers:
+                length = bucket.frames.shape[1] if bucket.mask is None else int(bucket.mask[row].sum())
+                self._last_frames[names[position]] = states[-1][row, :length].cpu()
 
 
 def standardize(
     model: EmotionRecognizer, utterances: Sequence[str], recordings: Recordings, cache: Path
 ) -> None:
-    """Fit the standardization of the recognizer's hidden states to these utterances, evenly spaced ones where
-    there are more than `STANDARDIZING`."""
+    """Fit the standardization of the recognizer's hidden states to these utterances.
+
+    Of more than STANDARDIZATION_UTTERANCES, evenly spaced ones are used.
+    """
     scope = model.scope
     model.set_scope("head")
-    chosen = evenly_spaced(utterances, STANDARDIZING)
+    chosen = evenly_spaced(utterances, STANDARDIZATION_UTTERANCES)
     model.standardize(ClipSource(recordings, model, cache).batch(chosen).lower)
     model.set_scope(scope)

@@ -1,4 +1,4 @@
-"""Clips of similar length together, so that a batch of 2-12 s clips is not padded to its longest."""
+"""Batches of clips, in buckets of similar length, so that 2-12 s clips are not all padded to the longest."""
 
 from __future__ import annotations
 
@@ -15,72 +15,77 @@ from perser.encoders.encoder import pad
 class Bucket:
     """Some clips of a batch, similar in length.
 
-    `frames`: what enters the moving part, (b, T, F or D), with `mask` (b, T), or None where no frame is
-    padding. `places`: (b,), where in the batch these clips belong.
+    Args:
+        frames: what enters the moving part, (b, T, F or D).
+        mask: True on real frames, (b, T); None where no frame is padding.
+        positions: each clip's index in the batch, (b,).
     """
 
     frames: Tensor
     mask: Tensor | None
-    places: Tensor
+    positions: Tensor
 
     def to(self, device: torch.device) -> Bucket:
+        """Return the bucket on a device."""
         mask = None if self.mask is None else self.mask.to(device)
-        return Bucket(self.frames.to(device), mask, self.places.to(device))
+        return Bucket(self.frames.to(device), mask, self.positions.to(device))
 
 
 @dataclass(frozen=True)
 class ClipBatch:
     """What the moving part of a recognizer reads of B clips.
 
-    `lower`: time means of the hidden states that do not move, (B, num_lower, D).
-    `buckets`: every clip's frames, in one of them; none where only the head moves.
+    Args:
+        lower: time means of the hidden states that do not move, (B, num_lower, D).
+        buckets: the frames of every clip, each in one bucket; empty where only the head moves.
     """
 
     lower: Tensor
     buckets: tuple[Bucket, ...] = ()
 
     def to(self, device: torch.device) -> ClipBatch:
-        return ClipBatch(self.lower.to(device), tuple(one.to(device) for one in self.buckets))
+        """Return the batch on a device."""
+        return ClipBatch(self.lower.to(device), tuple(bucket.to(device) for bucket in self.buckets))
 
 
 BUCKET_COST = 100
-"""What one more bucket must save to be worth its fixed work, in padded frames (2 s of speech)."""
+"""Fixed cost of a bucket, in padded frames (2 s of speech)."""
 
 
 def bucketed(clips: Sequence[Tensor]) -> tuple[Bucket, ...]:
-    """Frames (T_i, F) of several clips in the buckets of `bucket_places`, each padded to its own longest."""
+    """Return the clips' frames (T_i, F) in the buckets of `bucket_positions`, each padded to its longest."""
     buckets = []
-    for places in bucket_places([len(clip) for clip in clips]):
-        frames, mask = pad([clips[place] for place in places])
-        buckets.append(Bucket(frames, None if mask.all() else mask, torch.tensor(places)))
+    for positions in bucket_positions([len(clip) for clip in clips]):
+        frames, mask = pad([clips[position] for position in positions])
+        buckets.append(Bucket(frames, None if mask.all() else mask, torch.tensor(positions)))
     return tuple(buckets)
 
 
-def bucketed_alike(persons: Sequence[Sequence[Tensor]]) -> tuple[Bucket, ...]:
-    """Frames of several persons' clips, equally many each and shortest first, in buckets of one shape for
-    all: `frames` (P, b, T, F), `mask` (P, b, T), and `places` (b,), which all persons share.
+def stacked_buckets(persons: Sequence[Sequence[Tensor]]) -> tuple[Bucket, ...]:
+    """Return the clips of P persons, equally many each and shortest first, in buckets of one shape for all.
 
-    The clips at one place go by the longest of them.
+    `frames` are (P, b, T, F), `mask` (P, b, T), and `positions` (b,), which all persons share. Every position
+    is padded to the longest clip that any person has there.
     """
     buckets = []
-    for places in bucket_places(joint_lengths([[len(clip) for clip in clips] for clips in persons])):
-        frames, mask = pad([clips[place] for clips in persons for place in places])
-        shape = (len(persons), len(places))
-        buckets.append(Bucket(frames.unflatten(0, shape), mask.unflatten(0, shape), torch.tensor(places)))
+    longest = longest_at_each_position([[len(clip) for clip in clips] for clips in persons])
+    for positions in bucket_positions(longest):
+        frames, mask = pad([clips[position] for clips in persons for position in positions])
+        shape = (len(persons), len(positions))
+        buckets.append(Bucket(frames.unflatten(0, shape), mask.unflatten(0, shape), torch.tensor(positions)))
     return tuple(buckets)
 
 
-def joint_lengths(persons: Sequence[Sequence[int]]) -> list[int]:
-    """The longest clip at each place, over persons with equally many clips."""
+def longest_at_each_position(persons: Sequence[Sequence[int]]) -> list[int]:
+    """Return the longest clip at each position, over persons with equally many clips."""
     return [max(lengths) for lengths in zip(*persons, strict=True)]
 
 
-def bucket_places(lengths: Sequence[int]) -> list[list[int]]:
-    """Places of the clips, a list a bucket, shortest clips first.
+def bucket_positions(lengths: Sequence[int]) -> list[list[int]]:
+    """Return the positions of the clips in each bucket, shortest clips first.
 
-    Of all ways to cut the clips, sorted by length, into buckets, the one with the least
-    sum over buckets of (clips * longest + BUCKET_COST): padded frames, and a price that keeps buckets few.
-    Found exactly, from the cheapest ways to cut the first 1, 2, ... clips.
+    Of all ways to cut the clips, sorted by length, into buckets, this is the one with the smallest sum over
+    buckets of clips * longest + BUCKET_COST, found by dynamic programming over the first 1, 2, ... clips.
     """
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
     cheapest, cuts = [0], [0]

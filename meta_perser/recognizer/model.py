@@ -1,14 +1,15 @@
 """The recognizer: encoder trunk -> weighted layer sum -> mean over time -> two linear layers.
 
-Meta-PerSER, section 2.1 (the s3prl recipe). The time mean is taken before the layer sum: both are linear,
-so they commute, and hidden states below the lowest moving layer are needed as means alone, which a cache
-holds.
+Meta-PerSER, section 2.1 (the s3prl recipe). The time mean is taken before the layer sum. Both are linear, so
+they commute, and of the hidden states below the lowest moving layer only the means are needed: a cache holds
+them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -23,33 +24,30 @@ from perser.encoders.lora import is_adapter
 from perser.errors import UserError, explain_damage
 from perser.io.checksums import verify_checksums, write_checksums
 from perser.io.json_files import read_json
-from perser.labels import EmotionSet
-
-MARKER = CONFIG
-"""The file that every folder of such a model has."""
+from perser.labels import Emotions, EmotionSet
 
 WEIGHTS = "recogniser.safetensors"
 
 CHECKSUMMED = (CONFIG, "*.safetensors", "encoder/*")
-"""The files that make such a model what it is (`perser.write_checksums`)."""
+"""The files of a saved model whose checksums are written and verified."""
 
 _FIELDS = ("emotions", "scope", "head_size", "kept_layers", "frame_window", "logit_scale", "extra")
 
 
 class EmotionRecognizer(nn.Module):
-    """Logits over the emotions from a `ClipBatch` made for the same scope.
+    """Maps a `ClipBatch`, made for the same scope, to logits over the emotions.
 
     Args:
         encoder: the speech encoder; its front-end stays frozen.
         emotions: the classes.
-        scope: what moves (see `meta_perser.scope`); everything else has requires_grad False.
+        scope: what moves (see `meta_perser.recognizer.scope`); everything else has requires_grad False.
         head_size: width of the first linear layer (256 in s3prl).
-        kept_layers: how many of the lowest layers stay as they came, in all training of this model and of
-            those that start from it: what they give is read from disk; None: none do.
-        frame_window: frames whose mean enters the layers above those; `ClipSource` takes it.
-        logit_scale: whether the logits are multiplied by a scale that moves with the head (not in the paper):
-            one number for how sharply a person tells emotions apart, as the biases are for how readily each
-            is given.
+        kept_layers: how many of the lowest layers no training changes, of this model or of those that start
+            from it: their outputs are read from disk. None: training may change them all.
+        frame_window: frames whose mean enters the layers above those (applied by `ClipSource`).
+        logit_scale: whether the logits are multiplied by a scale that moves with the head (not in the paper).
+            As the biases learn how readily a person gives each emotion, the scale learns how sharply they
+            tell emotions apart.
     """
 
     def __init__(
@@ -68,81 +66,98 @@ class EmotionRecognizer(nn.Module):
         self.kept_layers = kept_layers
         self.frame_window = frame_window
         self.trained_parameters = 0
-        """How many moved in the training that it was loaded from."""
+        """How many parameters the training moved that this model was loaded from."""
         states = encoder.num_layers + 1
         self.layer_logits = nn.Parameter(torch.zeros(states))
         self.projector = nn.Linear(encoder.hidden_size, head_size)
         self.classifier = nn.Linear(head_size, len(emotions))
-        # Of one dimension: what has none cannot lie in shares.
+        # One-dimensional, because a scalar cannot be sharded.
         self.log_scale = nn.Parameter(torch.zeros(1)) if logit_scale else None
-        # Hidden states differ in scale by orders of magnitude from one dimension to the next; one gradient
-        # step size for all of them needs them standardized. Fitted once on training utterances.
+        # The dimensions of hidden states differ in scale by orders of magnitude. One step size for all of
+        # them needs standardized states. Fitted once on training utterances.
         self.register_buffer("state_mean", torch.zeros(states, encoder.hidden_size))
         self.register_buffer("state_scale", torch.ones(states, encoder.hidden_size))
         self.set_scope(scope)
 
-    def lowest_of(self, scope: str) -> int | None:
-        """The lowest layer that a scope moves, as of `lowest_moving_layer`. Raises UserError for what is no
-        scope of this encoder, or moves layers below those that read means of several frames."""
+    def lowest_layer_of(self, scope: str) -> int | None:
+        """Return the lowest layer that a scope moves, see `lowest_moving_layer`.
+
+        Raises UserError for what is no scope of this encoder, or moves layers below those that read means of
+        several frames.
+        """
         lowest = lowest_moving_layer(scope, self.encoder.num_layers)
         refuse_below_windows(scope, lowest, self.kept_layers, self.frame_window)
         return lowest
 
     def set_scope(self, scope: str) -> None:
-        """Choose what moves from now on. Adapters come with the scope `lora` and are merged into the
-        encoder's weights when it is left: the logits stay the same. Raises UserError as `lowest_of`."""
-        self.lowest = self.lowest_of(scope)
+        """Choose what moves from now on.
+
+        The scope `lora` adds adapters; leaving it merges them into the encoder's weights, so that the logits
+        stay the same. Raises UserError as `lowest_layer_of` does.
+        """
+        self.lowest_layer = self.lowest_layer_of(scope)
         self.scope = scope
         rank = lora_rank(scope)
-        self.encoder.set_adapters(rank, start=self.lowest or 0)
+        self.encoder.set_adapters(rank, start=self.lowest_layer or 0)
         if rank is None:
-            moving = self.encoder.trunk_parameters(start=self.lowest)
+            moving = self.encoder.trunk_parameters(start=self.lowest_layer)
         else:
             moving = self.encoder.adapter_parameters()
         self.requires_grad_(False)
-        head = [self.projector, self.classifier]
-        for parameter in (*moving, *(one for linear in head for one in linear.parameters())):
+        for parameter in moving:
             parameter.requires_grad_(True)
+        self.projector.requires_grad_(True)
+        self.classifier.requires_grad_(True)
         self.layer_logits.requires_grad_(scope != "linears")
         if self.log_scale is not None:
             self.log_scale.requires_grad_(scope != "linears")
 
     def moving_parameters(self) -> dict[str, nn.Parameter]:
-        """Name to parameter of everything that moves, in a fixed order: theta of MAML."""
-        return {name: one for name, one in self.named_parameters() if one.requires_grad}
+        """Return everything that moves, theta of MAML: name to parameter, in a fixed order."""
+        return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
 
     def standardize(self, pooled: Tensor) -> None:
         """Fit the standardization of hidden states to `pooled` (num_utterances, L + 1, D)."""
         self.state_mean.copy_(pooled.mean(dim=0))
         self.state_scale.copy_(pooled.std(dim=0).clamp(min=1e-3))
 
+    def targets(self, labels: Sequence[Emotions]) -> Tensor:
+        """Return label distributions (num_utterances, num_emotions) on the model's device, in its dtype."""
+        # Copied: the alignment of NumPy's memory would show in the last digit of matrix products.
+        return torch.tensor(self.emotions.distribution(labels)).to(self.layer_logits)
+
     def embed(self, batch: ClipBatch) -> Tensor:
-        """One embedding an utterance: the weighted layer sum of time means, (B, D)."""
+        """Return the weighted layer sum of time means, (B, D)."""
         states = (self._pooled_states(batch) - self.state_mean) / self.state_scale
         return torch.einsum("l,bld->bd", self.layer_logits.softmax(dim=0), states)
 
     def forward(self, batch: ClipBatch) -> Tensor:
-        """Logits (B, num_emotions)."""
+        """Return logits (B, num_emotions)."""
         logits = self.classifier(self.projector(self.embed(batch)))
         return logits if self.log_scale is None else self.log_scale.exp() * logits
 
     def _pooled_states(self, batch: ClipBatch) -> Tensor:
+        """Return the time means of all hidden states, in the batch's order, (B, L + 1, D)."""
         if not batch.buckets:
             return batch.lower
         means = torch.cat([self._moving_means(bucket) for bucket in batch.buckets])
-        order = torch.cat([bucket.places for bucket in batch.buckets]).argsort()
+        order = torch.cat([bucket.positions for bucket in batch.buckets]).argsort()
         return torch.cat([batch.lower, means[order]], dim=1)
 
     def _moving_means(self, bucket: Bucket) -> Tensor:
-        if self.lowest is None:
+        """Return the time means of the hidden states that move, (b, num_moving, D)."""
+        if self.lowest_layer is None:
             moving = self.encoder.hidden_states(bucket.frames, bucket.mask)
         else:
-            moving = self.encoder.run_layers(bucket.frames, bucket.mask, start=self.lowest)
+            moving = self.encoder.run_layers(bucket.frames, bucket.mask, start=self.lowest_layer)
         return torch.stack([mean_pool(hidden, bucket.mask) for hidden in moving], dim=1)
 
     def save_pretrained(self, folder: Path, **extra: object) -> None:
-        """Write `encoder/` (transformers layout, without adapters), the weights of head and adapters, and a
-        JSON that `from_pretrained` and `extra_of` read."""
+        """Write the model to a folder, and `extra` with it, which `extra_of` reads.
+
+        `encoder/` has transformers' layout, without adapters; the weights of head and adapters, and the
+        settings as JSON, lie beside it.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         self.encoder.save_pretrained(folder / "encoder")
         own = {name: value.contiguous() for name, value in self.state_dict().items() if _is_own(name)}
@@ -160,7 +175,7 @@ class EmotionRecognizer(nn.Module):
         write_checksums(folder, CHECKSUMMED)
 
     def fingerprint(self) -> str:
-        """sha256 over every weight and setting that the logits depend on."""
+        """Return a sha256 over every weight and setting that the logits depend on."""
         window = f"{self.frame_window} frames from {self.kept_layers}" if self.frame_window > 1 else ""
         digest = hashlib.sha256((self.encoder.fingerprint("all") + window).encode())
         for name, value in sorted(self.state_dict().items()):
@@ -186,21 +201,24 @@ class EmotionRecognizer(nn.Module):
             )
             weights = load_file(Path(folder) / WEIGHTS)
             if "log_scale" in weights:
-                weights["log_scale"] = weights["log_scale"].reshape(1)  # models have been saved with a scalar
+                weights["log_scale"] = weights["log_scale"].reshape(1)  # a scalar in older models
             missing, unexpected = model.load_state_dict(weights, strict=False)
         if unexpected or any(map(_is_own, missing)):
             raise UserError(f"{folder}: {WEIGHTS} does not fit {CONFIG}: train it again")
-        model.trained_parameters = sum(one.numel() for one in model.moving_parameters().values())
+        model.trained_parameters = sum(parameter.numel() for parameter in model.moving_parameters().values())
         return model
 
 
 def _is_own(name: str) -> bool:
-    """Whether a weight is the recognizer's and not the encoder's, which is saved apart."""
+    """Return whether a weight belongs to the recognizer, not to the encoder, which is saved separately."""
     return not name.startswith("encoder.") or is_adapter(name)
 
 
 def extra_of(folder: Path) -> dict:
-    """What was saved beside the weights: rates, steps, loss weights."""
+    """Return the settings saved beside the weights: rates, steps, class weights.
+
+    Raises UserError where the folder holds no recognizer.
+    """
     extra = _read_config(folder)["extra"]
     if not isinstance(extra, dict):
         raise UserError(f"{Path(folder) / CONFIG} is damaged (extra): train the model again")

@@ -13,11 +13,11 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from meta_perser.adaptation.inner_loop import LossFunction, inner_loop, loss_on
+from meta_perser.adaptation.inner_loop import inner_loop
+from meta_perser.adaptation.loss import LossFunction, loss_on
 from meta_perser.adaptation.lslr import Rates
 from meta_perser.adaptation.meta_trained import MetaPerSER
-from meta_perser.adaptation.personalizer import target_tensor
-from meta_perser.adaptation.step_schedule import InnerPlan, multi_step_weights, second_order_steps
+from meta_perser.adaptation.step_schedule import StepSchedule, multi_step_weights, second_order_steps
 from meta_perser.options import AnnealingOptions, InnerOptions, Memory, MultiStepOptions, OuterOptions
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.clip_batch import ClipBatch
@@ -57,9 +57,9 @@ class MetaLearner(nn.Module):
         self._memory: Memory = memory
 
     def forward(
-        self, plan: InnerPlan, final_weight: float, support: Examples, query: Examples | None = None
+        self, schedule: StepSchedule, final_weight: float, support: Examples, query: Examples | None = None
     ) -> Tensor:
-        """Return the sum over steps of plan.path_weights[s] * W(theta_s), plus final_weight * W(theta_S).
+        """Return the sum over steps of schedule.step_loss_weights[s] * W(theta_s), plus final_weight * W(theta_S).
 
         W is the loss on the support (combined-set meta-training, 2.3.2), whose values on the way cost nothing
         more, or on the query where there is one (classic MAML).
@@ -70,8 +70,8 @@ class MetaLearner(nn.Module):
         adapted, path = inner_loop(
             support_loss,
             dict(self.model.moving_parameters()),
-            self.rates.table(len(plan.path_weights)),
-            plan,
+            self.rates.table(len(schedule.step_loss_weights)),
+            schedule,
             query_loss,
             self._memory,
             first_order_loss,
@@ -167,7 +167,7 @@ class OuterLoop:
                     f"than '{task.person}' has ({len(task.utterances)}): lower inner.support or inner.query"
                 )
 
-    def plan(self, step: int, persons: int) -> tuple[InnerPlan, float]:
+    def step_schedule(self, step: int, persons: int) -> tuple[StepSchedule, float]:
         """Return the order and loss weight of each inner step in this outer step, and the weight of the loss
         at theta_S.
 
@@ -179,7 +179,7 @@ class OuterLoop:
         epoch = done // -(-persons // min(self.outer.batch_size, persons))
         *early, final = multi_step_weights(self.multi_step_loss, inner_steps, epoch)
         orders = second_order_steps(self.derivative_annealing, inner_steps, done / self.outer.steps)
-        return InnerPlan(orders, (0.0, *early)), final
+        return StepSchedule(orders, (0.0, *early)), final
 
     def _add_gradients(
         self,
@@ -197,7 +197,7 @@ class OuterLoop:
         Every process draws the same persons and examples, and takes its share of the persons, so that the sum
         does not depend on how many processes there are, nor on how evenly the persons divide.
         """
-        plan, final_weight = self.plan(step, len(tasks))
+        schedule, final_weight = self.step_schedule(step, len(tasks))
         persons = [tasks[i] for i in rng.permutation(len(tasks))[: self.outer.batch_size]]
         drawn = [(task.person, self._draw(task, rng)) for task in persons]
         own, factor = own_share_of_batch(drawn, lambda person_and_sets: _cost(source, person_and_sets[1]))
@@ -206,7 +206,7 @@ class OuterLoop:
             is_last = place == len(own)
             with nullcontext() if is_last else accelerator.no_sync(wrapped):
                 examples = [_read(source, model, pairs) for pairs in sets]
-                loss = wrapped(plan, final_weight, *examples) / len(drawn) * factor
+                loss = wrapped(schedule, final_weight, *examples) / len(drawn) * factor
                 accelerator.backward(loss)
             total += loss.item()
             utterances = [utterance for of_set, _ in sets for utterance in of_set]
@@ -236,7 +236,7 @@ class OuterLoop:
 def _read(source: ClipSource, model: EmotionRecognizer, pairs: Pairs) -> Examples:
     """Read what an inner or outer loss is computed on."""
     utterances, labels = pairs
-    return source.batch(utterances), target_tensor(model.emotions, labels, model)
+    return source.batch(utterances), model.targets(labels)
 
 
 def _cost(source: ClipSource, sets: list[Pairs]) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from meta_perser.adaptation.inner_loop import LossFunction
+from meta_perser.adaptation.loss import LossFunction
 from meta_perser.adaptation.lslr import ConstantRate
 from meta_perser.adaptation.personalizer import GradientPersonalizer
 from meta_perser.adaptation.prior_shift import PriorShift
@@ -60,7 +60,7 @@ class Tuner:
         source = ClipSource(self.corpus.recordings, model, self.cache)
         names = list(model.moving_parameters())
         episodes = self.episodes
-        if model.lowest != model.encoder.num_layers:
+        if model.lowest_layer != model.encoder.num_layers:
             episodes = list({episode.person: episode for episode in reversed(episodes)}.values())
         with progress_bar(len(rates), f"choosing a rate ({scope})") as bar:
 

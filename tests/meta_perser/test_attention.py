@@ -1,4 +1,4 @@
-"""Fused attention kernels: everywhere but where a gradient is differentiated again, with the same results."""
+"""Fused attention kernels are used wherever no gradient is differentiated again, with the same results."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from meta_perser.adaptation import inner_loop
+from meta_perser.adaptation import inner_loop, loss
 from meta_perser.adaptation.inner_loop import adapt
 from meta_perser.adaptation.lslr import ConstantRate
-from meta_perser.adaptation.personalizer import RecognizerPredictor, embeddings
-from meta_perser.adaptation.step_schedule import InnerPlan
+from meta_perser.adaptation.predictor import RecognizerPredictor, embeddings
+from meta_perser.adaptation.step_schedule import StepSchedule
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.clip_batch import ClipBatch, bucketed
 from meta_perser.recognizer.model import EmotionRecognizer
-from meta_perser.training import outer_loop as meta_learner
+from meta_perser.training import outer_loop
 from meta_perser.training.outer_loop import MetaLearner
 from perser.encoders.encoder import SpeechEncoder, use_attention
 from perser.labels import EmotionSet
-from perser.losses import class_balanced_cross_entropy as loss
+from perser.losses import class_balanced_cross_entropy
 
 SWITCHABLE = ("tiny-wav2vec2", "tiny-hubert", "tiny-data2vec", "tiny-whisper")
 LAYERS = 3
-MEMORIES = ("unroll", "checkpoint", "adjoint")
+MEMORIES = ("unroll", "adjoint")
 
 
 class FusedCalls(TorchDispatchMode):
-    """Counts fused attention, forwards and backwards."""
+    """Counts calls of fused attention kernels, forwards and backwards."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,45 +59,44 @@ def examples(model, seed=1):
     return ClipBatch(draw(4, 1, width), bucketed(clips)), draw(4, 3).softmax(dim=-1)
 
 
-def outer_gradients(model, plan, memory, sets):
-    learner = MetaLearner(model, ConstantRate(list(model.moving_parameters()), 0.05), loss, memory)
-    return torch.autograd.grad(learner(plan, 0.5, *sets), list(model.moving_parameters().values()))
+def outer_gradients(model, schedule, memory, sets):
+    rates = ConstantRate(list(model.moving_parameters()), 0.05)
+    learner = MetaLearner(model, rates, class_balanced_cross_entropy, memory)
+    return torch.autograd.grad(learner(schedule, 0.5, *sets), list(model.moving_parameters().values()))
 
 
-def eager_alone(patch):
-    """Has every loss computed by explicit attention."""
-    own = inner_loop.loss_on
-    for module in (inner_loop, meta_learner):
-        patch.setattr(module, "loss_on", lambda *given, attention="eager": own(*given))
+def use_only_eager(patch):
+    """Make every loss use explicit attention."""
+    for module in (inner_loop, outer_loop):
+        patch.setattr(module, "loss_on", lambda *args, attention="eager": loss.loss_on(*args))
 
 
-@pytest.mark.parametrize("own_query", [False, True])
+@pytest.mark.parametrize("with_query", [False, True])
 @pytest.mark.parametrize("memory", MEMORIES)
 @pytest.mark.parametrize("name", SWITCHABLE)
-def test_second_order_never_meets_a_fused_kernel(name, memory, own_query, monkeypatch):
-    """Not even on an encoder that was asked for fused attention. A fused kernel there raises; and the outer
-    gradients are those of explicit attention throughout."""
+def test_second_order_never_uses_a_fused_kernel(name, memory, with_query, monkeypatch):
+    """Not even on an encoder set to fused attention: a fused kernel would raise, and the outer gradients are
+    those of explicit attention throughout."""
     model = recognizer(name, attention="sdpa")
-    plan = InnerPlan((False, True, True), (0.0, 0.3, 0.2))
-    sets = [examples(model, seed) for seed in ((1, 2) if own_query else (1,))]
-    found = outer_gradients(model, plan, memory, sets)
+    schedule = StepSchedule((False, True, True), (0.0, 0.3, 0.2))
+    sets = [examples(model, seed) for seed in ((1, 2) if with_query else (1,))]
+    gradients = outer_gradients(model, schedule, memory, sets)
     assert model.encoder.attention == "sdpa"
-    eager_alone(monkeypatch)
+    use_only_eager(monkeypatch)
     with FusedCalls() as fused:
-        wanted = outer_gradients(model, plan, memory, sets)
+        expected = outer_gradients(model, schedule, memory, sets)
     assert not fused.counts.total()
-    for got, one in zip(found, wanted, strict=True):
-        torch.testing.assert_close(got, one, rtol=1e-9, atol=1e-12)
+    for got, wanted in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("memory", MEMORIES)
 def test_a_fused_kernel_in_second_order_would_raise(memory, monkeypatch):
-    """So the test above sees what it is to see."""
+    """So the test above would notice one."""
     model = recognizer("tiny-wav2vec2")
-    own = meta_learner.loss_on
-    monkeypatch.setattr(meta_learner, "loss_on", lambda *given, **_: own(*given, attention="sdpa"))
+    monkeypatch.setattr(outer_loop, "loss_on", lambda *args, **_: loss.loss_on(*args, attention="sdpa"))
     with pytest.raises(RuntimeError, match=r"derivative for .*scaled_dot_product.* is not implemented"):
-        outer_gradients(model, InnerPlan.plain(2), memory, [examples(model)])
+        outer_gradients(model, StepSchedule.plain(2), memory, [examples(model)])
 
 
 @pytest.mark.parametrize(
@@ -105,38 +104,36 @@ def test_a_fused_kernel_in_second_order_would_raise(memory, monkeypatch):
     [
         ("unroll", (False, False, True), 3),  # two steps and the loss after the last
         ("unroll", (True, True, True), 1),
-        ("adjoint", (True, True, True), 4),  # forwards, all that the adjoint does is of first order
-        ("checkpoint", (False, False, True), 3),
+        ("adjoint", (True, True, True), 4),  # its forward pass is of first order throughout
+        ("adjoint", (False, False, True), 4),
     ],
 )
-def test_what_is_differentiated_once_goes_by_fused_kernels(memory, orders, forwards):
+def test_what_is_differentiated_only_once_uses_fused_kernels(memory, orders, forwards):
     model = recognizer("tiny-whisper")
     support = examples(model)
     runs = LAYERS * len(support[0].buckets)
     with FusedCalls() as fused:
-        outer_gradients(model, InnerPlan(orders, (0.0,) * 3), memory, [support])
+        outer_gradients(model, StepSchedule(orders, (0.0,) * 3), memory, [support])
     assert fused.counts == {"forward": forwards * runs, "backward": forwards * runs}
     assert model.encoder.attention == "eager"
 
 
 @pytest.mark.parametrize("name", SWITCHABLE)
-def test_adaptation_by_fused_kernels_gives_the_same_weights(name, monkeypatch):
+def test_adaptation_with_fused_kernels_gives_the_same_weights(name, monkeypatch):
     model = recognizer(name)
     batch, targets = examples(model)
     rates = ConstantRate(list(model.moving_parameters()), 0.05)
     with FusedCalls() as fused:
-        found = adapt(model, rates, batch, targets, loss, 4)
+        adapted = adapt(model, rates, batch, targets, class_balanced_cross_entropy, 4)
     runs = LAYERS * len(batch.buckets)
-    assert fused.counts == {
-        "forward": 5 * runs,
-        "backward": 4 * runs,
-    }  # the last says that the loss is finite
-    eager_alone(monkeypatch)
-    for key, wanted in adapt(model, rates, batch, targets, loss, 4).items():
-        torch.testing.assert_close(found[key], wanted, rtol=1e-9, atol=1e-12)
+    # Four steps, and one more forward to see whether the loss is finite.
+    assert fused.counts == {"forward": 5 * runs, "backward": 4 * runs}
+    use_only_eager(monkeypatch)
+    for name, wanted in adapt(model, rates, batch, targets, class_balanced_cross_entropy, 4).items():
+        torch.testing.assert_close(adapted[name], wanted, rtol=1e-9, atol=1e-12)
 
 
-def test_predictions_go_by_fused_kernels(toy_corpus, tmp_path):
+def test_predictions_use_fused_kernels(toy_corpus, tmp_path):
     model = EmotionRecognizer(SpeechEncoder.from_name("tiny-whisper"), toy_corpus.emotions, "all", 8)
     source = ClipSource(toy_corpus.recordings, model, tmp_path)
     utterances = toy_corpus.recordings.utterance_ids[:3]
@@ -147,23 +144,23 @@ def test_predictions_go_by_fused_kernels(toy_corpus, tmp_path):
         assert fused.counts == {"forward": runs, "backward": 0}
 
 
-def test_attention_is_put_back_whatever_happens():
+def test_the_attention_setting_is_restored_after_an_error():
     encoder = SpeechEncoder.from_name("tiny-whisper")
     outer = torch.nn.ModuleList([encoder, torch.nn.Linear(2, 2)])
     seen = []
 
-    def look():
+    def record():
         seen.append((encoder.attention, encoder.model.config._attn_implementation))
 
     def fail_within():
         with use_attention(outer, "sdpa"):
-            look()
+            record()
             with use_attention(outer, "eager"):
-                look()
-            look()
+                record()
+            record()
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         fail_within()
-    look()
-    assert seen == [(one, one) for one in ("sdpa", "eager", "sdpa", "eager")]
+    record()
+    assert seen == [(attention, attention) for attention in ("sdpa", "eager", "sdpa", "eager")]

@@ -1,4 +1,4 @@
-"""Adapters as fast weights: what `lora` moves is meta-learned, saved and loaded like the rest."""
+"""Adapters as fast weights: the scope `lora` is meta-learned, saved and loaded like any other."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import dataclasses
 import pytest
 import torch
 
-from meta_perser.adaptation.inner_loop import inner_loop, loss_on
-from meta_perser.adaptation.step_schedule import InnerPlan
+from meta_perser.adaptation.inner_loop import inner_loop
+from meta_perser.adaptation.loss import loss_on
+from meta_perser.adaptation.step_schedule import StepSchedule
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.clip_batch import ClipBatch
 from meta_perser.recognizer.model import EmotionRecognizer
@@ -19,9 +20,9 @@ from perser.losses import class_balanced_cross_entropy
 def recognizer(encoder, corpus, scope="lora:2"):
     torch.manual_seed(0)
     model = EmotionRecognizer(SpeechEncoder.from_name(encoder), corpus.emotions, scope, head_size=8)
-    for name, one in model.moving_parameters().items():
+    for name, parameter in model.moving_parameters().items():
         if ".lora_B." in name:
-            torch.nn.init.normal_(one, std=0.1)
+            torch.nn.init.normal_(parameter, std=0.1)
     return model
 
 
@@ -33,30 +34,35 @@ def test_second_order_gradients_agree_with_finite_differences(encoder, toy_corpu
     source = ClipSource(toy_corpus.recordings, recognizer(encoder, toy_corpus), tmp_path)
     batch = as_double(source.batch(chosen))
     targets = torch.eye(4, dtype=torch.float64)[:3]
-    weights = {name: one.detach().requires_grad_() for name, one in model.moving_parameters().items()}
+    weights = {
+        name: parameter.detach().requires_grad_() for name, parameter in model.moving_parameters().items()
+    }
     rates = torch.full((2, len(weights)), 0.5, dtype=torch.float64)
 
     def outer(start):
         loss = loss_on(model, class_balanced_cross_entropy, batch, targets)
-        adapted, _ = inner_loop(loss, start, rates, InnerPlan.plain(2))
+        adapted, _ = inner_loop(loss, start, rates, StepSchedule.plain(2))
         return loss(adapted)
 
     gradients = torch.autograd.grad(outer(weights), list(weights.values()))
     adapters = [name for name in weights if ".lora_" in name]
     assert len(adapters) == 3 * 4 * 2
     generator = torch.Generator().manual_seed(1)
-    for part in (adapters, list(weights)):
-        ways = {
-            name: torch.randn(weights[name].shape, dtype=torch.float64, generator=generator) for name in part
+    for names in (adapters, list(weights)):
+        direction = {
+            name: torch.randn(weights[name].shape, dtype=torch.float64, generator=generator) for name in names
         }
         slope = sum(
-            (gradient * ways[name]).sum()
+            (gradient * direction[name]).sum()
             for name, gradient in zip(weights, gradients, strict=True)
-            if name in ways
+            if name in direction
         )
 
-        def shifted(size, ways=ways):
-            moved = {name: one + size * ways[name] if name in ways else one for name, one in weights.items()}
+        def shifted(size, direction=direction):
+            moved = {
+                name: tensor + size * direction[name] if name in direction else tensor
+                for name, tensor in weights.items()
+            }
             return outer(moved).detach()
 
         size = 1e-5
@@ -65,19 +71,21 @@ def test_second_order_gradients_agree_with_finite_differences(encoder, toy_corpu
 
 
 def as_double(batch):
-    """The same batch in float64."""
-    buckets = tuple(dataclasses.replace(one, frames=one.frames.double()) for one in batch.buckets)
+    """Return the batch in float64."""
+    buckets = tuple(dataclasses.replace(bucket, frames=bucket.frames.double()) for bucket in batch.buckets)
     return ClipBatch(batch.lower.double(), buckets)
 
 
 @pytest.mark.parametrize("encoder", ["tiny-hubert", "tiny-whisper"])
-def test_adapters_are_saved_apart_from_the_encoder(encoder, toy_corpus, tmp_path):
+def test_adapters_are_saved_separately_from_the_encoder(encoder, toy_corpus, tmp_path):
     model = recognizer(encoder, toy_corpus)
     model.save_pretrained(tmp_path / "model")
     loaded = EmotionRecognizer.from_pretrained(tmp_path / "model")
     assert list(loaded.moving_parameters()) == list(model.moving_parameters())
     chosen = toy_corpus.recordings.utterance_ids[:3]
-    logits = [one(ClipSource(toy_corpus.recordings, one, tmp_path).batch(chosen)) for one in (model, loaded)]
+    logits = [
+        each(ClipSource(toy_corpus.recordings, each, tmp_path).batch(chosen)) for each in (model, loaded)
+    ]
     assert torch.equal(*logits)
     base = SpeechEncoder.from_name(str(tmp_path / "model" / "encoder"))
     assert not base.adapter_parameters()
@@ -88,7 +96,7 @@ def test_only_adapters_and_head_move(toy_corpus):
     model = recognizer("tiny-wav2vec2", toy_corpus)
     head = {
         "layer_logits",
-        *(f"{one}.{kind}" for one in ("projector", "classifier") for kind in ("weight", "bias")),
+        *(f"{layer}.{kind}" for layer in ("projector", "classifier") for kind in ("weight", "bias")),
     }
     moving = set(model.moving_parameters())
     assert head < moving

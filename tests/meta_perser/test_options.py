@@ -1,3 +1,5 @@
+"""Options of meta-training: values that are refused, and `off` in YAML."""
+
 from __future__ import annotations
 
 import pytest
@@ -15,6 +17,7 @@ from perser.cli.main import parse_command
         (lambda: InnerOptions(rate=-0.1), r"inner\.rate"),
         (lambda: OuterOptions(learning_rate=-1.0), r"outer\.learning_rate"),
         (lambda: OuterOptions(rates_learning_rate=-1.0), r"outer\.rates_learning_rate"),
+        (lambda: InnerOptions(memory="checkpoint"), r"inner\.memory.*adjoint"),
         (lambda: InnerOptions(steps=5, adaptation_steps=3), r"inner\.adaptation_steps"),
         (lambda: OuterOptions(batch_size=0), r"outer\.batch_size"),
         (lambda: OuterOptions(patience=0), r"outer\.patience"),
@@ -25,13 +28,13 @@ from perser.cli.main import parse_command
         (lambda: MultiStepOptions(epochs=0), r"multi_step_loss\.epochs"),
     ],
 )
-def test_what_cannot_be_is_refused_by_key(make, key):
+def test_an_impossible_value_is_refused_with_its_key(make, key):
     with pytest.raises(ValueError, match=key):
         make()
 
 
 def test_a_bare_off_in_yaml_means_off(tmp_path):
-    """YAML 1.1 reads it as false."""
+    """YAML 1.1 reads a bare `off` as false."""
     file = tmp_path / "options.yaml"
     file.write_text("derivative_annealing:\n  by: off\nlslr:\n  granularity: off\n")
     needed = [f"--{name}=x" for name in ("corpus", "episodes", "ssl_e", "out")]

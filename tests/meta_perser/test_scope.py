@@ -1,3 +1,5 @@
+"""Scopes: the lowest layer that moves, the adapters' rank, and what is refused."""
+
 from __future__ import annotations
 
 import pytest
@@ -19,7 +21,7 @@ from perser.errors import UserError
         ("lora:3:1", 3),
     ],
 )
-def test_how_many_layers_stay_below(scope, lowest):
+def test_the_lowest_moving_layer_of_each_scope(scope, lowest):
     assert lowest_moving_layer(scope, 4) == lowest
 
 
@@ -39,7 +41,7 @@ def test_how_many_layers_stay_below(scope, lowest):
         "",
     ],
 )
-def test_anything_else_is_refused_by_name(scope):
+def test_anything_else_is_refused(scope):
     with pytest.raises(UserError, match="scope"):
         lowest_moving_layer(scope, 4)
 
@@ -48,7 +50,7 @@ def test_anything_else_is_refused_by_name(scope):
     ("scope", "trained"),
     [("all", "lora:4"), ("top_layers:2", "top_layers:1"), ("lora:4:2", "top_layers:1"), ("lora", "lora:4:1")],
 )
-def test_a_window_bars_what_lies_below_it(scope, trained):
+def test_layers_below_the_windows_are_refused(scope, trained):
     check_window(scope, trained, 1)
     check_window(trained, trained, 4)
     check_window("head", trained, 4)
@@ -56,5 +58,6 @@ def test_a_window_bars_what_lies_below_it(scope, trained):
         check_window(scope, trained, 4)
 
 
-def test_a_rank_is_part_of_the_scope():
-    assert [lora_rank(one) for one in ("lora:3", "lora:2:1", "lora", "head")] == [3, 2, DEFAULT_RANK, None]
+def test_the_rank_is_read_from_the_scope():
+    scopes = ("lora:3", "lora:2:1", "lora", "head")
+    assert [lora_rank(scope) for scope in scopes] == [3, 2, DEFAULT_RANK, None]

@@ -15,7 +15,7 @@ from benchmarks.speed.maml.case import RATE, Case, loss
 from benchmarks.speed.timing.speech import RATE as SAMPLES
 from meta_perser.adaptation.inner_loop import adapt
 from meta_perser.adaptation.lslr import ConstantRate
-from meta_perser.adaptation.step_schedule import InnerPlan
+from meta_perser.adaptation.step_schedule import StepSchedule
 from meta_perser.options import Memory
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.clip_batch import ClipBatch
@@ -51,7 +51,7 @@ def outer_gradients(case: Case, source: ClipSource, steps: int, memory: Memory =
     batch = source.batch(Clips(case.waveforms).utterance_ids)
     learner = MetaLearner(case.model, _rate(case), loss, memory)
     with case.autocast():
-        outer = learner(InnerPlan.plain(steps), 1.0, (batch, case.targets))
+        outer = learner(StepSchedule.plain(steps), 1.0, (batch, case.targets))
     return list(torch.autograd.grad(outer, case.moving))
 
 

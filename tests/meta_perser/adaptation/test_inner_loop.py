@@ -1,3 +1,5 @@
+"""The inner loop: outer gradients against other ways to compute them, and adaptation at test time."""
+
 from __future__ import annotations
 
 import itertools
@@ -8,9 +10,10 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from meta_perser.adaptation.inner_loop import adapt, inner_loop, loss_on
+from meta_perser.adaptation.inner_loop import adapt, inner_loop
+from meta_perser.adaptation.loss import loss_on
 from meta_perser.adaptation.lslr import ConstantRate, LearnedRates
-from meta_perser.adaptation.step_schedule import InnerPlan
+from meta_perser.adaptation.step_schedule import StepSchedule
 from perser.losses import class_balanced_cross_entropy
 
 
@@ -37,11 +40,11 @@ def toy():
     return model, batch, targets
 
 
-MEMORIES = ("unroll", "checkpoint", "adjoint")
+MEMORIES = ("unroll", "adjoint")
 
 
-def second_loss(model):
-    """Of further examples, as a query's."""
+def query_loss(model):
+    """Return the loss on further examples, those of a query."""
     generator = torch.Generator().manual_seed(5)
     batch = torch.randn(4, 3, dtype=torch.float64, generator=generator)
     targets = torch.randn(4, 3, dtype=torch.float64, generator=generator).softmax(dim=-1)
@@ -49,60 +52,66 @@ def second_loss(model):
 
 
 def uneven_rates(steps, count):
-    """Rates that differ everywhere, one of them negative, (steps, count)."""
+    """Return rates (steps, count) that all differ, one of them negative."""
     rates = torch.linspace(0.1, 0.6, steps * count, dtype=torch.float64).view(steps, count)
     rates[0, 1] = -0.2
     return rates.requires_grad_()
 
 
-def outer_gradients(model, loss, plan, watched, memory):
-    rates = uneven_rates(len(plan.second_order), len(list(model.parameters())))
-    adapted, path = inner_loop(loss, dict(model.moving_parameters()), rates, plan, watched, memory)
-    outer = path + (watched or loss)(adapted)
+def outer_gradients(model, loss, schedule, outer_loss, memory):
+    """Return the outer gradients of the weights and the rates."""
+    rates = uneven_rates(len(schedule.second_order), len(list(model.parameters())))
+    theta = dict(model.moving_parameters())
+    adapted, multi_step_loss = inner_loop(loss, theta, rates, schedule, outer_loss, memory)
+    outer = multi_step_loss + (outer_loss or loss)(adapted)
     return torch.autograd.grad(outer, [*model.parameters(), rates])
 
 
-@pytest.mark.parametrize("own_query", [False, True])
-@pytest.mark.parametrize("path_weights", [(0.0, 0.0, 0.0), (0.0, 0.3, 0.2), (0.5, 0.3, 0.2)])
+@pytest.mark.parametrize("with_query", [False, True])
+@pytest.mark.parametrize("step_loss_weights", [(0.0, 0.0, 0.0), (0.0, 0.3, 0.2), (0.5, 0.3, 0.2)])
 @pytest.mark.parametrize("orders", list(itertools.product([False, True], repeat=3)))
-def test_all_memories_give_the_same_outer_gradients(toy, orders, path_weights, own_query):
+def test_the_adjoint_gives_the_outer_gradients_of_the_unrolled_loop(
+    toy, orders, step_loss_weights, with_query
+):
     model, batch, targets = toy
     loss = loss_on(model, class_balanced_cross_entropy, batch, targets)
-    plan = InnerPlan(orders, path_weights)
-    watched = second_loss(model) if own_query else None
-    unrolled = outer_gradients(model, loss, plan, watched, "unroll")
-    for memory in MEMORIES[1:]:
-        for got, wanted in zip(outer_gradients(model, loss, plan, watched, memory), unrolled, strict=True):
-            torch.testing.assert_close(got, wanted, rtol=1e-6, atol=1e-14)
+    schedule = StepSchedule(orders, step_loss_weights)
+    outer_loss = query_loss(model) if with_query else None
+    unrolled = outer_gradients(model, loss, schedule, outer_loss, "unroll")
+    by_adjoint = outer_gradients(model, loss, schedule, outer_loss, "adjoint")
+    for got, wanted in zip(by_adjoint, unrolled, strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-6, atol=1e-14)
 
 
-@pytest.mark.parametrize("own_query", [False, True])
+@pytest.mark.parametrize("with_query", [False, True])
 @pytest.mark.parametrize("memory", MEMORIES)
-def test_second_order_gradients_agree_with_finite_differences_for_weights_and_rates(toy, memory, own_query):
+def test_second_order_gradients_agree_with_finite_differences_for_weights_and_rates(toy, memory, with_query):
     model, batch, targets = toy
     loss = loss_on(model, class_balanced_cross_entropy, batch, targets)
-    watched = second_loss(model) if own_query else None
+    outer_loss = query_loss(model) if with_query else None
     names = list(model.moving_parameters())
-    plan = InnerPlan((True,) * 3, (0.0, 0.3, 0.2))
+    schedule = StepSchedule((True,) * 3, (0.0, 0.3, 0.2))
 
     def outer(rates, *tensors):
-        started = dict(zip(names, tensors, strict=True))
-        adapted, path = inner_loop(loss, started, rates, plan, watched, memory)
-        return path + (watched or loss)(adapted)
+        theta = dict(zip(names, tensors, strict=True))
+        adapted, multi_step_loss = inner_loop(loss, theta, rates, schedule, outer_loss, memory)
+        return multi_step_loss + (outer_loss or loss)(adapted)
 
-    tensors = [one.detach().clone().requires_grad_() for one in model.moving_parameters().values()]
+    tensors = [
+        parameter.detach().clone().requires_grad_() for parameter in model.moving_parameters().values()
+    ]
     inputs = (uneven_rates(3, len(names)), *tensors)
     assert torch.autograd.gradcheck(outer, inputs, eps=1e-6, atol=1e-7, rtol=1e-5)
 
 
 @pytest.mark.parametrize("memory", MEMORIES)
 def test_outer_gradients_are_those_of_the_library_higher(toy, memory):
-    """Weights and rates: `higher` unrolls torch's own SGD."""
+    """Of weights and rates; `higher` unrolls torch's own SGD."""
     model, batch, targets = toy
     loss = loss_on(model, class_balanced_cross_entropy, batch, targets)
-    ours = outer_gradients(model, loss, InnerPlan.plain(3), None, memory)
+    ours = outer_gradients(model, loss, StepSchedule.plain(3), None, memory)
     rates = uneven_rates(3, len(list(model.parameters())))
-    groups = [{"params": [one]} for one in model.parameters()]
+    groups = [{"params": [parameter]} for parameter in model.parameters()]
     optimizer = torch.optim.SGD(groups, lr=0.1)
     with higher.innerloop_ctx(model, optimizer, copy_initial_weights=False) as (fast, steps):
         for rate in rates:
@@ -115,39 +124,39 @@ def test_outer_gradients_are_those_of_the_library_higher(toy, memory):
 
 
 @pytest.mark.parametrize("memory", MEMORIES)
-def test_first_order_takes_inner_gradients_as_constants(toy, memory):
+def test_a_first_order_step_treats_inner_gradients_as_constants(toy, memory):
     model, batch, targets = toy
     loss = loss_on(model, class_balanced_cross_entropy, batch, targets)
     weights = dict(model.moving_parameters())
     rates = torch.full((2, len(weights)), 0.3, dtype=torch.float64)
-    adapted, _ = inner_loop(loss, weights, rates, InnerPlan.plain(2, second_order=False), memory=memory)
+    adapted, _ = inner_loop(loss, weights, rates, StepSchedule.plain(2, second_order=False), memory=memory)
     first = torch.autograd.grad(loss(adapted), list(weights.values()))
-    leaves = {name: one.detach().requires_grad_() for name, one in adapted.items()}
+    leaves = {name: tensor.detach().requires_grad_() for name, tensor in adapted.items()}
     expected = torch.autograd.grad(loss(leaves), list(leaves.values()))
     for got, wanted in zip(first, expected, strict=True):
         torch.testing.assert_close(got, wanted)
 
 
-@pytest.mark.parametrize(("own_query", "forwards"), [(False, 4), (True, 6)])
-@pytest.mark.parametrize("watching", [False, True])
-def test_a_loss_on_the_way_costs_a_forward_only_on_another_set(toy, own_query, forwards, watching):
-    """Three steps and the loss at the end are four forwards; on a query of its own, the two losses on the
-    way are two more."""
+@pytest.mark.parametrize(("with_query", "forwards"), [(False, 4), (True, 6)])
+@pytest.mark.parametrize("multi_step", [False, True])
+def test_a_multi_step_loss_costs_forwards_only_on_a_separate_query(toy, with_query, forwards, multi_step):
+    """Three steps and the loss after the last are four forwards; on a separate query, the two losses before
+    are two more."""
     model, batch, targets = toy
     loss = loss_on(model, class_balanced_cross_entropy, batch, targets)
-    watched = second_loss(model) if own_query else None
+    outer_loss = query_loss(model) if with_query else None
     calls = []
     model.register_forward_pre_hook(lambda *_: calls.append(1))
-    plan = InnerPlan((True,) * 3, (0.0, 0.3, 0.2) if watching else (0.0,) * 3)
+    schedule = StepSchedule((True,) * 3, (0.0, 0.3, 0.2) if multi_step else (0.0,) * 3)
     rates = uneven_rates(3, len(list(model.parameters())))
-    adapted, _ = inner_loop(loss, dict(model.moving_parameters()), rates, plan, watched)
-    (watched or loss)(adapted)
-    assert len(calls) == (forwards if watching else 4)
+    adapted, _ = inner_loop(loss, dict(model.moving_parameters()), rates, schedule, outer_loss)
+    (outer_loss or loss)(adapted)
+    assert len(calls) == (forwards if multi_step else 4)
 
 
-def test_a_step_is_plain_gradient_descent(toy):
+def test_adapting_with_a_constant_rate_is_plain_gradient_descent(toy):
     model, batch, targets = toy
-    weights = {name: one.detach().clone() for name, one in model.moving_parameters().items()}
+    weights = {name: parameter.detach().clone() for name, parameter in model.moving_parameters().items()}
     rates = ConstantRate(list(weights), 0.1).double()
     adapted = adapt(model, rates, batch, targets, class_balanced_cross_entropy, steps=7)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -155,30 +164,30 @@ def test_a_step_is_plain_gradient_descent(toy):
         optimizer.zero_grad()
         class_balanced_cross_entropy(model(batch), targets).backward()
         optimizer.step()
-    for name, one in model.named_parameters():
-        torch.testing.assert_close(adapted[name], one.detach())
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(adapted[name], parameter.detach())
 
 
-def test_adapting_leaves_the_model_as_it_was(toy):
+def test_adapting_does_not_change_the_model(toy):
     model, batch, targets = toy
-    before = {name: one.detach().clone() for name, one in model.named_parameters()}
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     adapt(model, ConstantRate(list(before), 0.5), batch, targets, class_balanced_cross_entropy, steps=3)
-    assert all(torch.equal(one, before[name]) for name, one in model.named_parameters())
-    assert all(one.grad is None for one in model.parameters())
+    assert all(torch.equal(parameter, before[name]) for name, parameter in model.named_parameters())
+    assert all(parameter.grad is None for parameter in model.parameters())
 
 
 def test_adapt_and_inner_loop_agree(toy):
     model, batch, targets = toy
     rates = LearnedRates(list(model.moving_parameters()), steps=2, initial=0.2).double()
-    loop, _ = inner_loop(
+    expected, _ = inner_loop(
         loss_on(model, class_balanced_cross_entropy, batch, targets),
         dict(model.moving_parameters()),
         rates.table(4),
-        InnerPlan.plain(4),
+        StepSchedule.plain(4),
     )
     adapted = adapt(model, rates, batch, targets, class_balanced_cross_entropy, 4)
-    for name, one in adapted.items():
-        torch.testing.assert_close(one, loop[name].detach())
+    for name, tensor in adapted.items():
+        torch.testing.assert_close(tensor, expected[name].detach())
 
 
 @pytest.mark.parametrize("rate", [1e30, 1e300])

@@ -1,3 +1,5 @@
+"""Learned rates: granularity, sign, steps beyond the learned ones, and the constant rate."""
+
 from __future__ import annotations
 
 import pytest
@@ -17,16 +19,16 @@ def test_every_tensor_and_step_has_its_own_rate():
     assert rates.at(0)["b"].item() == pytest.approx(0.1)
 
 
-def test_the_tensors_of_a_module_may_share_one():
+def test_with_module_granularity_the_tensors_of_a_module_share_a_rate():
     rates = LearnedRates(NAMES, 2, 0.1, LslrOptions(granularity="module"))
-    assert rates.rows == ["a", "b", ""]
+    assert rates.layers == ["a", "b", ""]
     rates.rates.data.copy_(torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]))
-    assert [one.item() for one in rates.at(1).values()] == [2, 2, 4, 4, 6]
+    assert [rate.item() for rate in rates.at(1).values()] == [2, 2, 4, 4, 6]
 
 
 @pytest.mark.parametrize(("beyond", "expected"), [("last", 0.7), ("mean", 0.4), ("initial", 0.1)])
 @pytest.mark.parametrize("step", [2, 49])
-def test_beyond_the_last_learned_step_the_named_rate_holds(beyond, expected, step):
+def test_steps_beyond_the_last_learned_one_take_the_rate_of_the_option(beyond, expected, step):
     rates = LearnedRates(["a"], 2, 0.1, LslrOptions(beyond=beyond))
     rates.rates.data[0, 1] = 0.7
     assert rates.at(step)["a"].item() == pytest.approx(expected)
@@ -44,23 +46,23 @@ def test_a_positive_rate_starts_at_the_initial_one_and_stays_positive():
     assert rates.at(9)["a"].item() == pytest.approx((rates.at(0)["a"].item() + 0.3) / 2)
 
 
-def test_the_table_is_every_steps_rates():
+def test_the_table_holds_the_rates_of_every_step():
     for rates in (LearnedRates(NAMES, 2, 0.1), ConstantRate(NAMES, 0.2)):
-        for one in rates.parameters():
-            one.data.normal_()
+        for parameter in rates.parameters():
+            parameter.data.normal_()
         table = rates.table(4)
         assert table.shape == (4, 5)
         for step in range(4):
             torch.testing.assert_close(table[step], torch.stack(list(rates.at(step).values())))
 
 
-def test_off_is_one_rate_that_is_not_learned():
+def test_granularity_off_is_one_rate_that_is_not_learned():
     rates = make_rates(NAMES, 3, 0.2, LslrOptions(granularity="off"))
     assert not list(rates.parameters())
-    assert [one.item() for one in rates.at(7).values()] == pytest.approx([0.2] * 5)
+    assert [rate.item() for rate in rates.at(7).values()] == pytest.approx([0.2] * 5)
 
 
-def test_no_step_is_no_schedule():
+def test_learned_rates_need_at_least_one_step():
     with pytest.raises(ValueError, match="steps"):
         LearnedRates(["a"], steps=0, initial=0.1)
 

@@ -1,3 +1,5 @@
+"""The recognizer: scopes, batches, saving and loading, the logit scale."""
+
 from __future__ import annotations
 
 import itertools
@@ -18,7 +20,7 @@ ENCODERS = ["tiny-whisper", "tiny-wav2vec2", "tiny-wavlm"]
 
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_every_scope_gives_the_same_logits(encoder, toy_corpus, tmp_path):
-    """What lies below the moving part may come from the cache without a difference."""
+    """Hidden states below the moving part come from the cache, and make no difference."""
     torch.manual_seed(0)
     model = EmotionRecognizer(SpeechEncoder.from_name(encoder), toy_corpus.emotions, "all", head_size=16)
     chosen = toy_corpus.recordings.utterance_ids[:6]
@@ -27,17 +29,17 @@ def test_every_scope_gives_the_same_logits(encoder, toy_corpus, tmp_path):
         model.set_scope(scope)
         source = ClipSource(toy_corpus.recordings, model, tmp_path)
         logits[scope] = model(source.batch(chosen)).detach()
-    for scope, found in logits.items():
-        torch.testing.assert_close(found, logits["all"], atol=1e-4, rtol=1e-4, msg=scope)
+    for scope, own in logits.items():
+        torch.testing.assert_close(own, logits["all"], atol=1e-4, rtol=1e-4, msg=scope)
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
 @pytest.mark.parametrize("scope", ["all", "top_layers:1", "head", "lora:2", "lora:2:1", "linears"])
-def test_exactly_what_moves_gets_a_gradient(encoder, scope, toy_corpus, tmp_path):
+def test_exactly_the_moving_parameters_get_a_gradient(encoder, scope, toy_corpus, tmp_path):
     model = EmotionRecognizer(SpeechEncoder.from_name(encoder), toy_corpus.emotions, scope, head_size=16)
     source = ClipSource(toy_corpus.recordings, model, tmp_path)
     model(source.batch(toy_corpus.recordings.utterance_ids[:4])).square().sum().backward()
-    moved = {name for name, one in model.named_parameters() if one.grad is not None}
+    moved = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
     assert moved == set(model.moving_parameters())
 
 
@@ -57,16 +59,16 @@ def test_narrower_scopes_move_less(toy_corpus):
     }
 
 
-def test_a_batch_changes_no_ones_logits(toy_corpus, tmp_path):
+def test_logits_do_not_depend_on_the_batch(toy_corpus, tmp_path):
     model = EmotionRecognizer(SpeechEncoder.from_name("tiny-wav2vec2"), toy_corpus.emotions, "all", 16)
     source = ClipSource(toy_corpus.recordings, model, tmp_path)
     chosen = toy_corpus.recordings.utterance_ids[:5]
-    together = model(source.batch(chosen))
-    alone = torch.cat([model(source.batch([one])) for one in chosen])
-    torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
+    batched = model(source.batch(chosen))
+    alone = torch.cat([model(source.batch([name])) for name in chosen])
+    torch.testing.assert_close(batched, alone, atol=1e-4, rtol=1e-4)
 
 
-def test_a_saved_recognizer_comes_back_the_same(toy_corpus, tmp_path):
+def test_a_loaded_recognizer_is_the_saved_one(toy_corpus, tmp_path):
     torch.manual_seed(0)
     model = EmotionRecognizer(SpeechEncoder.from_name("tiny-hubert"), toy_corpus.emotions, "all", 16)
     model.standardize(torch.randn(20, model.encoder.num_layers + 1, model.encoder.hidden_size))
@@ -74,8 +76,8 @@ def test_a_saved_recognizer_comes_back_the_same(toy_corpus, tmp_path):
     loaded = EmotionRecognizer.from_pretrained(tmp_path / "model")
     chosen = toy_corpus.recordings.utterance_ids[:3]
     outputs = [
-        one(ClipSource(toy_corpus.recordings, one, tmp_path / "cache").batch(chosen))
-        for one in (model, loaded)
+        each(ClipSource(toy_corpus.recordings, each, tmp_path / "cache").batch(chosen))
+        for each in (model, loaded)
     ]
     torch.testing.assert_close(*outputs)
     assert extra_of(tmp_path / "model") == {"note": 3}
@@ -87,7 +89,7 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
         EmotionRecognizer.from_pretrained(tmp_path)
 
 
-def test_a_logit_scale_changes_nothing_at_first_and_moves_with_the_head(toy_corpus, tmp_path):
+def test_a_logit_scale_starts_at_1_and_moves_with_the_head(toy_corpus, tmp_path):
     torch.manual_seed(0)
     encoder = SpeechEncoder.from_name("tiny-whisper")
     scaled = EmotionRecognizer(encoder, toy_corpus.emotions, "head", 8, logit_scale=True)
@@ -104,7 +106,7 @@ def test_a_logit_scale_changes_nothing_at_first_and_moves_with_the_head(toy_corp
     with torch.no_grad():
         torch.testing.assert_close(loaded(batch), 2 * before)
     weights = load_file(tmp_path / "model" / WEIGHTS)
-    weights["log_scale"] = weights["log_scale"].squeeze()  # as models have been saved
+    weights["log_scale"] = weights["log_scale"].squeeze()  # older models have a scalar
     save_file(weights, tmp_path / "model" / WEIGHTS)
     (tmp_path / "model" / CHECKSUMS).unlink()
     torch.testing.assert_close(

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from meta_perser.adaptation.lslr import LearnedRates
-from meta_perser.adaptation.step_schedule import InnerPlan
+from meta_perser.adaptation.step_schedule import StepSchedule
 from meta_perser.recognizer.clip_batch import ClipBatch, bucketed
 from meta_perser.recognizer.model import EmotionRecognizer
 from meta_perser.training.outer_loop import MetaLearner
@@ -20,8 +20,8 @@ from perser.encoders.encoder import SpeechEncoder
 from perser.labels import EmotionSet
 from perser.losses import class_balanced_cross_entropy
 
-MEMORIES = ("unroll", "checkpoint", "adjoint")
-MIXED = InnerPlan((False, True, True), (0.0, 0.3, 0.2))
+MEMORIES = ("unroll", "adjoint")
+MIXED = StepSchedule((False, True, True), (0.0, 0.3, 0.2))
 """First order, then second, and losses on the way."""
 
 
@@ -39,8 +39,8 @@ def examples(model, seed=1, lengths=(9, 14, 30, 12)):
     def draw(*shape):
         return torch.randn(*shape, dtype=torch.float64, generator=generator)
 
-    below = 0 if model.lowest is None else model.lowest + 1
-    width = model.encoder.front_size if model.lowest is None else model.encoder.hidden_size
+    below = 0 if model.lowest_layer is None else model.lowest_layer + 1
+    width = model.encoder.front_size if model.lowest_layer is None else model.encoder.hidden_size
     clips = [draw(length, width) for length in lengths]
     lower = draw(len(lengths), below, model.encoder.hidden_size)
     return ClipBatch(lower, bucketed(clips)), draw(len(lengths), 3).softmax(dim=-1)
@@ -80,7 +80,7 @@ def test_outer_gradients_agree_with_finite_differences(encoder, memory):
     """Along one random direction through all weights and rates at once."""
     model = recognizer(encoder, "all")
     learner, support = learner_of(model, memory), examples(model)
-    plan = InnerPlan((True,) * 3, (0.0, 0.3, 0.2))
+    plan = StepSchedule((True,) * 3, (0.0, 0.3, 0.2))
     gradients = outer_gradients(learner, plan, support)
     direction = [torch.randn_like(one) for one in gradients]
     expected = sum((a * b).sum() for a, b in zip(gradients, direction, strict=True))
@@ -99,7 +99,7 @@ def test_outer_gradients_are_those_of_the_library_higher(memory):
     model = recognizer("tiny-whisper", "top_layers:1")
     batch, targets = examples(model)
     learner = learner_of(model, memory)
-    ours = outer_gradients(learner, InnerPlan.plain(3), (batch, targets))
+    ours = outer_gradients(learner, StepSchedule.plain(3), (batch, targets))
     moving = list(model.moving_parameters().values())
     optimizer = torch.optim.SGD([{"params": [one]} for one in moving], lr=0.1)
     rates = learner.rates.rates
@@ -129,7 +129,7 @@ def test_under_bf16_weights_rates_and_gradients_stay_float32(memory):
     exact = outer_gradients(learner_of(model, memory), MIXED, support)
     model.float()
     batch, targets = support
-    buckets = tuple(type(one)(one.frames.float(), one.mask, one.places) for one in batch.buckets)
+    buckets = tuple(type(one)(one.frames.float(), one.mask, one.positions) for one in batch.buckets)
     halves, fast = [], []
     model.encoder.model.layers[0].fc1.register_forward_hook(lambda _, __, out: halves.append(out.dtype))
     model.register_forward_pre_hook(lambda module, _: fast.extend(one.dtype for one in module.parameters()))
@@ -177,11 +177,11 @@ class PeakBytes(TorchDispatchMode):
 def peak_bytes(model, memory, steps):
     learner, support = learner_of(model, memory, steps), examples(model, lengths=(60,) * 8)
     with PeakBytes() as peak:
-        learner(InnerPlan.plain(steps), 1.0, support).backward()
+        learner(StepSchedule.plain(steps), 1.0, support).backward()
     return peak.most
 
 
-@pytest.mark.parametrize(("memory", "most"), [("checkpoint", 1.3), ("adjoint", 1.3)])
+@pytest.mark.parametrize(("memory", "most"), [("adjoint", 1.3)])
 def test_memory_hardly_grows_with_the_inner_steps(memory, most):
     model = recognizer("tiny-whisper", "top_layers:1")
     assert peak_bytes(model, memory, 20) <= most * peak_bytes(model, memory, 5)

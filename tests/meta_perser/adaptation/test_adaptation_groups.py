@@ -1,4 +1,4 @@
-"""Who adapts together: everybody once, alike enough, and no more than memory takes."""
+"""Which persons adapt together: each exactly once, with little padding, within the memory limit."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meta_perser.adaptation import batched_adaptation as module
+from meta_perser.adaptation import batched_adaptation
 from meta_perser.adaptation.batched_adaptation import (
-    MEMORY,
+    MAX_CPU_ACTIVATION_BYTES,
+    MAX_GROUP_BYTES,
+    MAX_PADDING,
     activation_bytes,
     adaptation_groups,
     state_bytes,
@@ -31,18 +33,19 @@ LENGTHS = st.lists(st.lists(st.integers(1, 700), min_size=1, max_size=5).map(sor
 
 @settings(deadline=None)
 @given(LENGTHS)
-def test_everybody_once_with_as_many_pairs_and_little_padding(lengths):
-    found = adaptation_groups(ADAPTERS, lengths)
-    assert sorted(place for one in found for place in one) == list(range(len(lengths)))
-    for company in (one for one in found if len(one) > 1):
-        own = [lengths[place] for place in company]
-        assert len({len(one) for one in own}) == 1
+def test_each_person_is_in_one_group_with_as_many_pairs_and_little_padding(lengths):
+    groups = adaptation_groups(ADAPTERS, lengths)
+    assert sorted(person for group in groups for person in group) == list(range(len(lengths)))
+    for group in (group for group in groups if len(group) > 1):
+        own = [lengths[person] for person in group]
+        assert len({len(clips) for clips in own}) == 1
         padded = activation_bytes(ADAPTERS, [max(clips) for clips in zip(*own, strict=True)])
-        assert padded <= module.LARGE
-        assert padded * len(own) <= module.PADDING * sum(activation_bytes(ADAPTERS, one) for one in own) + 1
+        assert padded <= MAX_CPU_ACTIVATION_BYTES
+        unpadded = sum(activation_bytes(ADAPTERS, clips) for clips in own)
+        assert padded * len(own) <= MAX_PADDING * unpadded + 1
 
 
-def test_persons_alike_go_together_and_the_large_go_alone():
+def test_similar_persons_are_grouped_and_large_ones_adapt_alone():
     assert adaptation_groups(ADAPTERS, [[5, 9]] * 4) == [[0, 1, 2, 3]]
     assert adaptation_groups(ADAPTERS, [[5, 9], [5, 9, 9], [5, 9]]) == [[0, 2], [1]]
     assert adaptation_groups(ADAPTERS, [[10, 10], [10, 120], [11, 11], [12, 115]]) == [[0, 2], [3, 1]]
@@ -52,19 +55,19 @@ def test_persons_alike_go_together_and_the_large_go_alone():
 
 
 @pytest.mark.parametrize("model", [ADAPTERS, HEAD], ids=["adapters", "head"])
-def test_memory_bounds_a_company(model, monkeypatch):
+def test_memory_limits_the_size_of_a_group(model, monkeypatch):
     lengths = [[8, 8] if model is ADAPTERS else [0, 0]] * 7
     each = activation_bytes(model, lengths[0]) + weight_bytes(model) + state_bytes(model, 2)
-    monkeypatch.setattr(module, "MEMORY", 3 * each)
-    assert [len(one) for one in adaptation_groups(model, lengths)] == [3, 3, 1]
-    monkeypatch.setattr(module, "MEMORY", each - 1)
-    assert [len(one) for one in adaptation_groups(model, lengths)] == [1] * 7
+    monkeypatch.setattr(batched_adaptation, "MAX_GROUP_BYTES", 3 * each)
+    assert [len(group) for group in adaptation_groups(model, lengths)] == [3, 3, 1]
+    monkeypatch.setattr(batched_adaptation, "MAX_GROUP_BYTES", each - 1)
+    assert [len(group) for group in adaptation_groups(model, lengths)] == [1] * 7
 
 
-def test_what_a_person_takes_grows_with_what_they_said():
+def test_the_estimated_memory_grows_with_clips_and_moving_layers():
     assert activation_bytes(HEAD, [0] * 64) == 0
     assert 0 < activation_bytes(ADAPTERS, [10, 10]) < activation_bytes(ADAPTERS, [10, 20])
     one_layer = activation_bytes(recognizer("lora:2:1"), [10, 20])
     assert activation_bytes(ADAPTERS, [10, 20]) == 3 * one_layer
-    assert state_bytes(HEAD, 64) == 2 * state_bytes(HEAD, 32) < MEMORY
+    assert state_bytes(HEAD, 64) == 2 * state_bytes(HEAD, 32) < MAX_GROUP_BYTES
     assert weight_bytes(HEAD) < weight_bytes(ADAPTERS)

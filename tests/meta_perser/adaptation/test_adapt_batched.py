@@ -1,4 +1,4 @@
-"""Several persons at once are several persons one by one."""
+"""Adapting several persons at once gives the same as adapting each alone."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch.func import functional_call
 
-from meta_perser.adaptation import batched_adaptation as together
-from meta_perser.adaptation import personalizer as gradient
+from meta_perser.adaptation import personalizer
+from meta_perser.adaptation.batched_adaptation import adapt_batched
 from meta_perser.adaptation.inner_loop import adapt
 from meta_perser.adaptation.lslr import ConstantRate, LearnedRates
-from meta_perser.recognizer.clip_batch import ClipBatch, bucketed, bucketed_alike
+from meta_perser.recognizer.clip_batch import ClipBatch, bucketed, stacked_buckets
 from meta_perser.recognizer.model import EmotionRecognizer
 from perser.encoders.encoder import SpeechEncoder
 from perser.losses import class_balanced_cross_entropy
@@ -23,32 +23,32 @@ HEADS = ["head-few", "linear-few", "multi-few", "meta-perser"]
 
 
 @pytest.mark.parametrize("name", [*HEADS, "entire-few", "lora-few"])
-def test_many_are_as_each_alone(name, trained, toy_episodes):
+def test_personalize_many_gives_the_same_as_personalize(name, trained, toy_episodes):
     method = build_method(name, trained)
-    supports = [one.support for one in toy_episodes.episodes]
+    supports = [episode.support for episode in toy_episodes.episodes]
     supports[1:3] = [supports[1].first(5), supports[2].first(3)]  # unequal K
     query = toy_episodes.episodes[0].query_utterances
-    for support, found in zip(supports, method.personalize_many(supports), strict=True):
+    for support, predictor in zip(supports, method.personalize_many(supports), strict=True):
         alone = method.personalize(support)
-        assert found.weights.keys() == alone.weights.keys()
-        np.testing.assert_allclose(found.predict_proba(query), alone.predict_proba(query), atol=1e-5)
+        assert predictor.weights.keys() == alone.weights.keys()
+        np.testing.assert_allclose(predictor.predict_proba(query), alone.predict_proba(query), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", [*HEADS, "lora-few"])
-def test_where_the_head_or_adapters_move_they_go_together(name, trained, toy_episodes, monkeypatch):
+def test_persons_are_batched_where_only_head_or_adapters_move(name, trained, toy_episodes, monkeypatch):
     method = build_method(name, trained)
-    supports = [one.support for one in toy_episodes.episodes]
+    supports = [episode.support for episode in toy_episodes.episodes]
     calls = []
 
     def counted(model, starts, *rest):
         calls.append(len(next(iter(starts.values()))))
-        return together.adapt_batched(model, starts, *rest)
+        return adapt_batched(model, starts, *rest)
 
-    monkeypatch.setattr(gradient, "adapt_together", counted)
+    monkeypatch.setattr(personalizer, "adapt_batched", counted)
     method.personalize_many(supports)
     assert calls == [len(supports)]
     calls.clear()
-    monkeypatch.setattr(gradient, "companies", lambda *_: [[4, 1], [2], [0, 3]])
+    monkeypatch.setattr(personalizer, "adaptation_groups", lambda *_: [[4, 1], [2], [0, 3]])
     method.personalize_many(supports[:5])
     assert calls == [2, 2]
 
@@ -58,8 +58,8 @@ ENCODERS = ("tiny-wav2vec2", "tiny-hubert", "tiny-wavlm", "tiny-data2vec", "tiny
 
 @pytest.mark.parametrize("scope", ["lora:2", "lora:2:1"])
 @pytest.mark.parametrize("encoder", ENCODERS)
-def test_adapters_of_many_are_as_each_alone(encoder, scope, toy_corpus):
-    """Clips of every length, each person's in buckets of its own when it goes alone; rates learned."""
+def test_batched_adapters_are_those_of_each_person_alone(encoder, scope, toy_corpus):
+    """With clips of all lengths, which alone would be in other buckets, and learned rates."""
     torch.manual_seed(0)
     model = EmotionRecognizer(SpeechEncoder.from_name(encoder), toy_corpus.emotions, scope, 8)
     moving = list(model.moving_parameters())
@@ -69,27 +69,25 @@ def test_adapters_of_many_are_as_each_alone(encoder, scope, toy_corpus):
         [torch.randn(length, model.encoder.hidden_size) for length in lengths]
         for lengths in ((3, 8, 40, 140), (5, 7, 90, 91), (4, 4, 4, 4))
     ]
-    lower = torch.randn(3, 4, model.lowest + 1, model.encoder.hidden_size)
+    lower = torch.randn(3, 4, model.lowest_layer + 1, model.encoder.hidden_size)
     targets = torch.randn(3, 4, 4).softmax(dim=-1)
-    start = {name: one.detach() for name, one in model.moving_parameters().items()}
-    shared = {name: torch.stack([one] * 3) for name, one in start.items()}
-    batch = ClipBatch(lower, bucketed_alike(clips))
+    start = {name: parameter.detach() for name, parameter in model.moving_parameters().items()}
+    starts = {name: torch.stack([tensor] * 3) for name, tensor in start.items()}
+    batch = ClipBatch(lower, stacked_buckets(clips))
     assert len(batch.buckets) > 1
     with torch.no_grad():
-        found = together.adapt_batched(
-            model, shared, rates, batch, targets, class_balanced_cross_entropy, steps=3
-        )
+        adapted = adapt_batched(model, starts, rates, batch, targets, class_balanced_cross_entropy, steps=3)
     for person in range(3):
         own = ClipBatch(lower[person], bucketed(clips[person]))
         alone = adapt(model, rates, own, targets[person], class_balanced_cross_entropy, 3)
-        for name, one in alone.items():
-            torch.testing.assert_close(found[name][person], one, rtol=1e-4, atol=1e-6)
-    assert all((found[name][0] != start[name]).any() for name in moving if ".lora_B." in name)
+        for name, tensor in alone.items():
+            torch.testing.assert_close(adapted[name][person], tensor, rtol=1e-4, atol=1e-6)
+    assert all((adapted[name][0] != start[name]).any() for name in moving if ".lora_B." in name)
 
 
 @pytest.mark.parametrize("rate", [0.05, 1e30, 1e300])
-def test_one_persons_divergence_is_not_anothers(rate, toy_corpus):
-    """Person 1's states are so large that the loss overflows after some step; persons 0 and 2 learn on."""
+def test_one_persons_divergence_does_not_affect_the_others(rate, toy_corpus):
+    """Person 1's states are so large that the loss overflows after some step; persons 0 and 2 go on."""
     torch.manual_seed(0)
     model = EmotionRecognizer(
         SpeechEncoder.from_name("tiny-whisper"), toy_corpus.emotions, "head", 8
@@ -97,25 +95,27 @@ def test_one_persons_divergence_is_not_anothers(rate, toy_corpus):
     states = torch.randn(3, 6, model.encoder.num_layers + 1, model.encoder.hidden_size, dtype=torch.float64)
     states[1] *= 1e120
     targets = torch.randn(3, 6, 4, dtype=torch.float64).softmax(dim=-1)
-    start = {name: one.detach() for name, one in model.moving_parameters().items()}
+    start = {name: parameter.detach() for name, parameter in model.moving_parameters().items()}
     rates = ConstantRate(list(start), 0.0).double()
     rates.rate.fill_(rate)
-    stacked = {name: torch.stack([one] * 3) for name, one in start.items()}
+    starts = {name: torch.stack([tensor] * 3) for name, tensor in start.items()}
     loss = class_balanced_cross_entropy
-    found = together.adapt_batched(model, stacked, rates, ClipBatch(states), targets, loss, steps=4)
+    adapted = adapt_batched(model, starts, rates, ClipBatch(states), targets, loss, steps=4)
     for person in range(3):
-        own = {name: one[person] for name, one in found.items()}
+        own = {name: stack[person] for name, stack in adapted.items()}
         batch = ClipBatch(states[person])
         alone = adapt(model, rates, batch, targets[person], loss, 4)
-        for name, one in own.items():
-            torch.testing.assert_close(one, alone[name], rtol=1e-9, atol=1e-12)
+        for name, tensor in own.items():
+            torch.testing.assert_close(tensor, alone[name], rtol=1e-9, atol=1e-12)
         assert loss(functional_call(model, own, (batch,)), targets[person]).isfinite()
-    moved = [any((one[person] != start[name]).any() for name, one in found.items()) for person in (0, 2)]
+    moved = [
+        any((stack[person] != start[name]).any() for name, stack in adapted.items()) for person in (0, 2)
+    ]
     assert all(moved) or rate > 1
 
 
-def test_a_method_that_overrides_nothing_goes_one_by_one(trained, toy_episodes):
+def test_a_method_without_gradient_steps_personalizes_one_by_one(trained, toy_episodes):
     method = build_method("entire-zero", trained)
     assert type(method).personalize_many is Personalizer.personalize_many
-    supports = [dataclasses.replace(one.support, seed=0) for one in toy_episodes.episodes[:2]]
+    supports = [dataclasses.replace(episode.support, seed=0) for episode in toy_episodes.episodes[:2]]
     assert len(method.personalize_many(supports)) == 2
