@@ -141,7 +141,7 @@ def test_an_answer_ends_where_the_language_models_or_the_prompts_answers_do(hear
     inputs = processor(text=TEXTS[0], audio=OWN[0], return_tensors="pt")
     causal, asked = hearing.language_model.causal, []
     monkeypatch.setattr(causal, "generate", lambda **options: asked.append(options) or options["input_ids"])
-    own = hearing.prompt.turns.end[-1] + 1
+    own = hearing.prompt.template.end[-1] + 1
     for ends in (None, own, [own]):
         monkeypatch.setattr(causal.generation_config, "eos_token_id", ends)
         hearing.generate(**inputs)

@@ -10,7 +10,7 @@ from perser.training.accelerator import start
 from speechlm_icl.personalizer import SpeechLMPersonalizer
 from speechlm_icl.projectors.base import clips_on, read_clips
 from speechlm_icl.prompt.prompt import TEXT
-from speechlm_icl.scoring.scoring import cache_enrollment, label_log_probabilities, score_queries
+from speechlm_icl.scoring.scoring import build_prefix_cache, label_log_probabilities, score_queries
 from speechlm_icl.train import AnswerLosses, IclTraining, _gradients, meta_train, read, validate
 from speechlm_icl.training.sequences import PairSequence, SequenceSampler
 
@@ -51,7 +51,7 @@ def recomputed(model, store, support, answers, queries) -> torch.Tensor:
             batch = model.batch([model.prompt.encode([*answers, [emotion]])], clips)
             logits = model.language_model.causal(inputs_embeds=model.embed(batch, clips)).logits[0]
             log_probabilities = logits.log_softmax(dim=-1)
-            first = len(logits) - len(label) - len(model.prompt.turns.end)
+            first = len(logits) - len(label) - len(model.prompt.template.end)
             row.append(sum(log_probabilities[first + i - 1, token] for i, token in enumerate(label)))
         rows.append(torch.stack(row))
     return torch.stack(rows)
@@ -67,7 +67,7 @@ def test_scores_equal_those_of_every_prompt_on_its_own(model, windows, pairs):
 
 
 def test_company_of_the_queries_does_not_matter(model, windows):
-    enrollment = cache_enrollment(model, read_clips(windows, SUPPORT), ANSWERS)
+    enrollment = build_prefix_cache(model, read_clips(windows, SUPPORT), ANSWERS)
     together = score_queries(model, enrollment, read_clips(windows, QUERIES))
     alone = [score_queries(model, enrollment, read_clips(windows, [query])) for query in QUERIES]
     assert_close(together, torch.cat(alone), atol=1e-5, rtol=1e-5)

@@ -185,7 +185,7 @@ def test_a_gguf_file_is_the_same_model_and_can_be_saved(byte_llama, gguf_file, t
     language_model = new_language_model(str(file), [], LoraOptions(r=2))
     language_model.save(tmp_path / "trained")
     again = load_language_model(tmp_path / "trained", str(file), "float32")
-    assert again.adapted
+    assert again.has_adapter
 
 
 @needs_gguf

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from speechlm_icl.model.audio_tokens import answer_numbers, clips_at, expand, padded_left, splice
+from speechlm_icl.model.audio_tokens import answer_numbers, clip_at_each_position, expand, pad_left, insert_audio
 from speechlm_icl.prompt.prompt import IGNORE, TEXT, EncodedPrompt, collate, positions
 
 
@@ -24,7 +24,7 @@ def test_splice_puts_every_frame_of_every_clip_in_its_place(clip_lengths, text_b
     embeddings = torch.randn(1, len(row), 4)
     frames = [torch.randn(length, 4) for length in clip_lengths]
 
-    spliced = splice(embeddings, clips, frames)
+    spliced = insert_audio(embeddings, clips, frames)
 
     expected = embeddings.clone()
     seen = [0] * len(frames)
@@ -39,20 +39,20 @@ def test_a_clip_with_more_frames_than_places_is_refused_even_if_the_totals_agree
     clips = torch.tensor([[0, 0, -1, 1]])
     embeddings = torch.zeros(1, 4, 2)
     with pytest.raises(ValueError, match="clip 0 has 2 places in the prompt but 1 frames"):
-        splice(embeddings, clips, [torch.ones(1, 2), torch.ones(2, 2)])
+        insert_audio(embeddings, clips, [torch.ones(1, 2), torch.ones(2, 2)])
 
 
 def test_more_clips_than_the_prompt_has_places_for_are_refused():
     with pytest.raises(ValueError, match="clip 1 has 0 places"):
-        splice(torch.zeros(1, 2, 2), torch.tensor([[0, -1]]), torch.ones(2, 1, 2))
+        insert_audio(torch.zeros(1, 2, 2), torch.tensor([[0, -1]]), torch.ones(2, 1, 2))
     with pytest.raises(ValueError, match="places for 2 clips, 1 were given"):
-        splice(torch.zeros(1, 2, 2), torch.tensor([[0, 1]]), torch.ones(1, 1, 2))
+        insert_audio(torch.zeros(1, 2, 2), torch.tensor([[0, 1]]), torch.ones(1, 1, 2))
 
 
 def test_splicing_lets_gradients_through_to_text_and_frames():
     embeddings = torch.zeros(1, 3, 2, requires_grad=True)
     frames = torch.ones(1, 1, 2, requires_grad=True)
-    splice(embeddings, torch.tensor([[-1, 0, -1]]), frames).sum().backward()
+    insert_audio(embeddings, torch.tensor([[-1, 0, -1]]), frames).sum().backward()
     assert_close(embeddings.grad[0, :, 0], torch.tensor([1.0, 0.0, 1.0]))
     assert_close(frames.grad, torch.ones(1, 1, 2))
 
@@ -95,7 +95,7 @@ def test_the_clips_are_found_again_from_the_places_and_their_lengths(rows, apart
     width = max(map(len, expected))
     expected = torch.tensor([row + [TEXT] * (width - len(row)) for row in expected])
     flat = [length for lengths in rows for length in lengths]
-    assert torch.equal(clips_at(expected != TEXT, flat), expected)
+    assert torch.equal(clip_at_each_position(expected != TEXT, flat), expected)
 
 
 @pytest.mark.parametrize(
@@ -111,16 +111,16 @@ def test_clips_of_other_lengths_than_their_places_are_refused_even_if_the_totals
     places, lengths, message
 ):
     with pytest.raises(ValueError, match=message):
-        clips_at(torch.tensor(places).bool(), lengths)
+        clip_at_each_position(torch.tensor(places).bool(), lengths)
 
 
 def test_padding_moves_to_the_left_and_positions_count_what_is_real():
     ids, mask = torch.tensor([[4, 5, 0], [6, 7, 8]]), torch.tensor([[1, 1, 0], [1, 1, 1]])
-    moved, moved_mask = padded_left(ids, mask)
+    moved, moved_mask = pad_left(ids, mask)
     assert moved.tolist() == [[0, 4, 5], [6, 7, 8]]
     assert moved_mask.tolist() == [[0, 1, 1], [1, 1, 1]]
     assert positions(moved_mask).tolist() == [[0, 0, 1], [0, 1, 2]]
-    again, _ = padded_left(moved, moved_mask)
+    again, _ = pad_left(moved, moved_mask)
     assert torch.equal(again, moved)
 
 

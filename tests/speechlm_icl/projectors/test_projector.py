@@ -2,17 +2,17 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from speechlm_icl.projectors import KINDS, new_projector
-from speechlm_icl.projectors.base import Projector, ProjectorOptions, Sizes
+from speechlm_icl.projectors import PROJECTORS, new_projector
+from speechlm_icl.projectors.base import Projector, ProjectorOptions, ProjectorSizes
 
-FRAME_KINDS = sorted(set(KINDS) - {"pooled"})
+FRAME_KINDS = sorted(set(PROJECTORS) - {"pooled"})
 WINDOWS = (1, 3, 4, 7, 8, 13)
 
 
 def projector(**options) -> Projector:
     torch.manual_seed(0)
     quiet = {"width": 16, "dropout": 0.0, "feature_noise": 0.0}
-    return new_projector(Sizes(3, 5, 8, 0.02), ProjectorOptions(**(quiet | options)))
+    return new_projector(ProjectorSizes(3, 5, 8, 0.02), ProjectorOptions(**(quiet | options)))
 
 
 def clips(lengths=WINDOWS) -> list[torch.Tensor]:
@@ -90,7 +90,7 @@ def test_attention_is_a_softmax_over_the_clip():
     assert_close(module([clip])[0], expected)
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", sorted(PROJECTORS))
 def test_output_has_the_scale_of_the_embeddings(kind):
     given = torch.randn(7, 3, 5) if kind == "pooled" else clips()
     for rows in projector(kind=kind, tokens_per_clip=2)(given):
@@ -102,7 +102,7 @@ def test_pooled_and_attention_give_one_tensor():
     assert projector(kind="attention", tokens_per_clip=2)(clips()).shape == (6, 2, 8)
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", sorted(PROJECTORS))
 def test_standardization_undoes_scale_and_offset_of_the_features(kind):
     features = list(torch.randn(50, 3, 5)) if kind == "pooled" else clips()
     plain, shifted = projector(kind=kind), projector(kind=kind)
@@ -124,7 +124,7 @@ def test_a_constant_feature_does_not_blow_up():
     assert module(features).isfinite().all()
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", sorted(PROJECTORS))
 def test_noise_is_for_training_alone(kind):
     module = projector(kind=kind, feature_noise=0.5)
     features = torch.randn(4, 3, 5) if kind == "pooled" else clips([4, 2])
@@ -159,7 +159,7 @@ def test_the_noise_is_what_noise_on_every_feature_sums_up_to():
     with torch.no_grad():
         module.layer_weights.copy_(torch.tensor([0.0, 1.0, -0.5]))
     (clip,) = clips([1])
-    drawn = module.mixed(clip.expand(20_000, -1, -1))
+    drawn = module.mix_layers(clip.expand(20_000, -1, -1))
     weights = module.layer_weights.softmax(dim=0)
     noisy = clip + 0.7 * torch.randn(20_000, 3, 5)
     expected = torch.einsum("l,nld->nd", weights, noisy)

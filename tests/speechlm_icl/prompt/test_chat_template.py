@@ -4,7 +4,7 @@ from torch.testing import assert_close
 
 from perser.errors import UserError
 from perser.labels import EmotionSet
-from speechlm_icl.prompt.chat_template import chat_turns, plain_turns
+from speechlm_icl.prompt.chat_template import from_chat_template, plain_template
 from speechlm_icl.prompt.prompt import IGNORE, TEXT, PromptFormat, PromptOptions
 from speechlm_icl.scoring.scoring import label_log_probabilities
 
@@ -67,22 +67,22 @@ def test_without_a_system_turn_the_instruction_opens_the_users_first(chat_tokeni
 
 
 def test_a_template_that_treats_the_last_turn_apart_is_fine(chat_tokenizer):
-    usual, apart = chat_turns(chat_tokenizer(), "What"), chat_turns(chat_tokenizer(LAST_APART), "What")
+    usual, apart = from_chat_template(chat_tokenizer(), "What"), from_chat_template(chat_tokenizer(LAST_APART), "What")
     assert usual == apart
 
 
 def test_a_template_whose_turns_differ_is_refused(chat_tokenizer):
     with pytest.raises(UserError, match=r"prompt\.chat: false"):
-        chat_turns(chat_tokenizer(NUMBERED), "")
+        from_chat_template(chat_tokenizer(NUMBERED), "")
 
 
 @pytest.mark.parametrize("instruction", ["", "What is heard ?"])
 def test_the_start_token_comes_first_and_once(chat_tokenizer, instruction):
     tokenizer = chat_tokenizer()
-    plain = plain_turns(tokenizer, instruction, "\n")
+    plain = plain_template(tokenizer, instruction, "\n")
     assert plain.start[0] == tokenizer.bos_token_id
     starting = chat_tokenizer("{{ bos_token }}" + tokenizer.chat_template)
-    for turns in (plain, chat_turns(tokenizer, instruction), chat_turns(starting, instruction)):
+    for turns in (plain, from_chat_template(tokenizer, instruction), from_chat_template(starting, instruction)):
         assert turns.start.count(tokenizer.bos_token_id) == 1
         assert turns.start[0] == tokenizer.bos_token_id
 
@@ -90,7 +90,7 @@ def test_the_start_token_comes_first_and_once(chat_tokenizer, instruction):
 def test_without_a_start_token_there_is_none(chat_tokenizer):
     tokenizer = chat_tokenizer()
     tokenizer.bos_token = None
-    assert plain_turns(tokenizer, "", "\n").start == []
+    assert plain_template(tokenizer, "", "\n").start == []
 
 
 def test_a_chat_model_is_trained_and_scored_on_the_same_positions(build, chat_folder, store):

@@ -55,8 +55,8 @@ def test_targets_can_begin_at_a_later_answer():
 def test_what_is_left_open_is_settled_by_the_tokenizer(chat_tokenizer):
     tokenizer = chat_tokenizer()
     open_, closed = PromptOptions(), PromptOptions(instruction="What", chat=False)
-    assert closed.settled(tokenizer, EMOTIONS) == closed
-    assert open_.settled(tokenizer, EMOTIONS) == PromptOptions(instruction="", chat=True)
+    assert closed.resolve(tokenizer, EMOTIONS) == closed
+    assert open_.resolve(tokenizer, EMOTIONS) == PromptOptions(instruction="", chat=True)
     with pytest.raises(UserError, match=r"prompt.chat: true, but .* no chat template"):
         prompt_format(chat=True)
 
@@ -66,7 +66,7 @@ def test_the_default_instruction_names_the_emotions_by_their_words():
     labels = {"happy": "glad"}
     said = DEFAULT_INSTRUCTION.format(labels=["angry", "glad"], joiner=" and", listed="angry, glad, sad")
     tokenizer = word_tokenizer([said + "\n", *PromptOptions(label_words=labels).texts(EMOTIONS)])
-    settled = PromptOptions(label_words=labels).settled(tokenizer, EMOTIONS)
+    settled = PromptOptions(label_words=labels).resolve(tokenizer, EMOTIONS)
     assert settled.instruction == said + "\n"
     assert "'angry and glad'" in said
 

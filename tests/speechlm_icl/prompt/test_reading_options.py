@@ -1,13 +1,13 @@
 import pytest
 
 from perser.errors import UserError
-from speechlm_icl.prompt.demonstrations import ReadingOptions, parse_options
+from speechlm_icl.prompt.demonstrations import DemonstrationOptions, parse_options
 
 
 def test_options_are_read_from_a_methods_name():
-    assert parse_options([]) == ReadingOptions()
+    assert parse_options([]) == DemonstrationOptions()
     found = parse_options(["calibrated", "orders=4", "chosen"])
-    assert found == ReadingOptions(orders=4, calibrated=True, chosen=True)
+    assert found == DemonstrationOptions(orders=4, calibrated=True, chosen=True)
 
 
 @pytest.mark.parametrize(
@@ -22,4 +22,4 @@ def test_no_order_at_all_is_refused():
     with pytest.raises(UserError, match="orders must be at least 1"):
         parse_options(["orders=0"])
     with pytest.raises(ValueError, match="orders"):
-        ReadingOptions(orders=0)
+        DemonstrationOptions(orders=0)

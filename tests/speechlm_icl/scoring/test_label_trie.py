@@ -23,7 +23,7 @@ def labels(draw):
 @given(labels())
 def test_every_stem_is_read_once_after_its_beginnings_and_scores_are_sums_along_the_path(labels):
     tree = LabelTrie(labels)
-    stems = tree.stems
+    stems = tree.nodes
     assert len(set(stems)) == len(stems)
     assert set(stems) == {label[:n] for label in labels for n in range(len(label))}
     for number, stem in enumerate(stems[1:], start=1):
@@ -45,14 +45,14 @@ def test_every_stem_is_read_once_after_its_beginnings_and_scores_are_sums_along_
 @given(labels())
 def test_the_longest_stems_hold_every_stem_and_none_of_each_other(labels):
     tree = LabelTrie(labels)
-    longest = tree.longest()
-    assert {end[:n] for end in longest for n in range(len(end) + 1)} == set(tree.stems)
-    for a, row in zip(tree.stems, tree.within.tolist(), strict=True):
-        assert row == [a[: len(b)] == b for b in tree.stems]
+    longest = tree.paths()
+    assert {end[:n] for end in longest for n in range(len(end) + 1)} == set(tree.nodes)
+    for a, row in zip(tree.nodes, tree.ancestors.tolist(), strict=True):
+        assert row == [a[: len(b)] == b for b in tree.nodes]
     assert all(one == other or other[: len(one)] != one for one in longest for other in longest)
 
 
 def test_labels_of_one_token_have_no_stem_to_read():
     tree = LabelTrie([(0,), (1,), (2,)])
-    assert tree.stems == [()]
+    assert tree.nodes == [()]
     assert tree.tokens.shape == (0,)

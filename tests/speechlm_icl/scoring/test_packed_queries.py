@@ -11,8 +11,8 @@ from speechlm_icl.prompt.prompt import word_tokenizer
 from speechlm_icl.scoring import scoring
 from speechlm_icl.scoring.label_trie import LabelTrie
 from speechlm_icl.scoring.prefix_cache import Enrollment
-from speechlm_icl.scoring.scoring import cache_enrollment, score_queries
-from speechlm_icl.scoring.tree_attention import can_pack, hidden_by_rows, hidden_packed
+from speechlm_icl.scoring.scoring import build_prefix_cache, score_queries
+from speechlm_icl.scoring.tree_attention import can_pack, batched_hidden_states, packed_hidden_states
 
 TREE = LabelTrie([(1,), (2, 3, 4), (2, 3, 5), (2, 6), (7, 1)])
 
@@ -36,11 +36,11 @@ def mistral(window: int | None) -> LanguageModel:
 
 
 @torch.inference_mode()
-def enrolled(model: LanguageModel, length: int) -> Enrollment:
+def enrolled(model: LanguageModel, length: int) -> PrefixCache:
     cache = model.new_cache()
     ones = torch.ones(1, length, dtype=torch.int64)
     model.hidden(model.embed(torch.arange(length)[None] % 10), ones, ones.cumsum(dim=1) - 1, cache)
-    return Enrollment(cache, length)
+    return PrefixCache(cache, length)
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
@@ -51,11 +51,11 @@ def test_clips_of_different_length_are_read_as_if_each_stood_alone(attention, le
     model.model.set_attn_implementation(attention)
     enrollment = enrolled(model, length)
     frames = [torch.randn(count, 32) for count in (1, 4, 2)]
-    together = hidden_packed(model, enrollment, frames, TREE)
-    assert together.shape == (3, len(TREE.stems), 32)
-    alone = [hidden_packed(model, enrollment, [clip], TREE) for clip in frames]
+    together = packed_hidden_states(model, enrollment, frames, TREE)
+    assert together.shape == (3, len(TREE.nodes), 32)
+    alone = [packed_hidden_states(model, enrollment, [clip], TREE) for clip in frames]
     assert_close(together, torch.cat(alone), atol=1e-5, rtol=1e-5)
-    assert_close(together, hidden_by_rows(model, enrollment, frames, TREE), atol=1e-5, rtol=1e-5)
+    assert_close(together, batched_hidden_states(model, enrollment, frames, TREE), atol=1e-5, rtol=1e-5)
 
 
 def test_a_model_that_keeps_every_position_is_packed():
@@ -87,10 +87,10 @@ def test_where_attention_slides_the_window_is_kept():
     model, length = mistral(4), 9
     enrollment = enrolled(model, length)
     frames = [torch.randn(count, 32) for count in (1, 3)]
-    found = hidden_by_rows(model, enrollment, frames, TREE)
+    found = batched_hidden_states(model, enrollment, frames, TREE)
     before = model.embed(torch.arange(length)[None] % 10)
     for clip, row in zip(frames, found, strict=True):
-        for stem, hidden in zip(TREE.stems, row, strict=True):
+        for stem, hidden in zip(TREE.nodes, row, strict=True):
             after = model.embed(torch.tensor([stem], dtype=torch.int64))
             whole = torch.cat([before, clip[None], after], dim=1)
             expected = model.causal.get_decoder()(inputs_embeds=whole).last_hidden_state[0, -1]
@@ -100,7 +100,7 @@ def test_where_attention_slides_the_window_is_kept():
 def test_scores_are_the_same_either_way(build, store, monkeypatch):
     model = build(prompt={"label_words": {"happy": "very glad indeed", "sad": "very sad"}})
     features = store.stack([f"u{i}" for i in range(4)])
-    enrollment = cache_enrollment(model, features, [[0], [2, 1], [1], [2]])
+    enrollment = build_prefix_cache(model, features, [[0], [2, 1], [1], [2]])
     packed = score_queries(model, enrollment, features)
     monkeypatch.setattr(scoring, "can_pack", lambda language_model: False)
     assert_close(score_queries(model, enrollment, features), packed, atol=1e-5, rtol=1e-5)
@@ -111,7 +111,7 @@ def test_the_enrollments_cache_is_unharmed(build, store, monkeypatch, packed):
     monkeypatch.setattr(scoring, "can_pack", lambda language_model: packed)
     model = build()
     features = store.stack([f"u{i}" for i in range(4)])
-    enrollment = cache_enrollment(model, features, [[0], [2, 1], [1], [2]])
+    enrollment = build_prefix_cache(model, features, [[0], [2, 1], [1], [2]])
     before = [(layer.keys.clone(), layer.values.clone()) for layer in enrollment.cache.layers]
     assert before[0][0].shape[-2] == enrollment.length
     score_queries(model, enrollment, features)
@@ -122,7 +122,7 @@ def test_the_enrollments_cache_is_unharmed(build, store, monkeypatch, packed):
 
 def test_a_view_shares_the_keys_that_it_begins_with(build, store):
     model = build()
-    enrollment = cache_enrollment(model, store.stack(["u0"]), [[0]])
+    enrollment = build_prefix_cache(model, store.stack(["u0"]), [[0]])
     view = enrollment.view()
     pairs = zip(view.layers, enrollment.cache.layers, strict=True)
     assert all(mine.keys.data_ptr() == theirs.keys.data_ptr() for mine, theirs in pairs)

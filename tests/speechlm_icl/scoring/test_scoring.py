@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from speechlm_icl.scoring import scoring
-from speechlm_icl.scoring.scoring import cache_enrollment, label_log_probabilities, score_queries
+from speechlm_icl.scoring.scoring import build_prefix_cache, label_log_probabilities, score_queries
 
 SUPPORT, ANSWERS = ["u0", "u1", "u2", "u3"], [[0], [2, 1], [1], [2]]
 QUERIES = [f"u{i}" for i in range(10, 17)]
@@ -36,7 +36,7 @@ def recomputed(model, store, support, answers, queries) -> torch.Tensor:
             batch = model.batch([model.prompt.encode([*answers, [emotion]])], features)
             logits = model.language_model.causal(inputs_embeds=model.embed(batch, features)).logits[0]
             log_probabilities = logits.log_softmax(dim=-1)
-            first = len(logits) - len(label) - len(model.prompt.turns.end + model.prompt.turns.following)
+            first = len(logits) - len(label) - len(model.prompt.template.end + model.prompt.template.following)
             row.append(sum(log_probabilities[first + i - 1, token] for i, token in enumerate(label)))
         rows.append(torch.stack(row))
     return torch.stack(rows)
@@ -53,18 +53,18 @@ def test_scores_equal_those_of_every_prompt_on_its_own(any_model, store, pairs):
 
 
 def test_order_and_company_of_the_queries_do_not_matter(any_model, store, monkeypatch):
-    enrollment = cache_enrollment(any_model, store.stack(SUPPORT), ANSWERS)
+    enrollment = build_prefix_cache(any_model, store.stack(SUPPORT), ANSWERS)
     together = score_queries(any_model, enrollment, store.stack(QUERIES))
     alone = [score_queries(any_model, enrollment, store.stack([query])) for query in QUERIES]
     assert_close(together, torch.cat(alone), atol=1e-5, rtol=1e-5)
     backwards = score_queries(any_model, enrollment, store.stack(QUERIES[::-1])).flip(0)
     assert_close(together, backwards, atol=1e-5, rtol=1e-5)
-    monkeypatch.setitem(scoring.AT_ONCE, "cpu", 3)
+    monkeypatch.setitem(scoring.POSITIONS_PER_PASS, "cpu", 3)
     assert_close(together, score_queries(any_model, enrollment, store.stack(QUERIES)), atol=1e-5, rtol=1e-5)
 
 
 def test_an_enrollment_can_be_scored_again_and_again(model, store):
-    enrollment = cache_enrollment(model, store.stack(SUPPORT), ANSWERS)
+    enrollment = build_prefix_cache(model, store.stack(SUPPORT), ANSWERS)
     first = score_queries(model, enrollment, store.stack(QUERIES))
     assert torch.equal(first, score_queries(model, enrollment, store.stack(QUERIES)))
 
