@@ -75,7 +75,9 @@ class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
         super().__init__(config)
         missing = [name for name in ("emotions", "feature_shape") if not getattr(config, name)]
         if missing:
-            raise ValueError(f"SpeechLMConfig: no {', '.join(missing)}: a speech LM needs both")
+            raise ValueError(
+                f"SpeechLMConfig: no {', '.join(missing)}: a speech LM needs emotions and feature_shape"
+            )
         emotions = EmotionSet(tuple(config.emotions))
         prompt = PromptOptions(**config.prompt or {})
         if language_model is None:
