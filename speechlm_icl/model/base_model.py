@@ -127,7 +127,7 @@ def load_base(
     )
     if missing := sorted(report["missing_keys"]):  # transformers fills them with random numbers
         raise UserError(
-            f"the weights of '{name}' lack {len(missing)} tensors, such as {missing[0]}: get a full copy of it"
+            f"the weights of '{name}' lack {len(missing)} tensors, such as {missing[0]}: use a complete copy"
         )
     if files.gguf_file is not None:
         _clear_quantization_flags(model)
