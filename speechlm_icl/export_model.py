@@ -15,9 +15,9 @@ from perser.io.model_facts import is_built_in, place_of
 from speechlm_icl.model.base_model import load_base
 from speechlm_icl.model.checkpoint import CHECKSUMMED, TRAINING
 from speechlm_icl.model.configuration import SpeechLMConfig, read_config
-from speechlm_icl.model.language_model import ADAPTER, WHOLE
+from speechlm_icl.model.language_model import ADAPTER_FOLDER, LANGUAGE_MODEL_FOLDER
 from speechlm_icl.model.processing import SpeechLMProcessor
-from speechlm_icl.model.revisions import check_base, commit_of, resolve_name, revision_of
+from speechlm_icl.model.revisions import check_revision, commit_of, resolve_name, revision_of
 from speechlm_icl.model.speech_lm import SpeechLMForICL
 
 ENCODER, BASE = "encoder", "base"
@@ -49,11 +49,11 @@ def export_speech_lm(folder: Path, out: Path) -> Exported:
         (base, config.language_model_revision, "language model"),
     ):
         if commit_of(revision) is None:  # else that commit is what is loaded, whatever the cache has besides
-            check_base(name, revision, what)
+            check_revision(name, revision, what)
         if place_of(name) == "missing":
             raise UserError(f"the {what} '{name}' that the model in {folder} stands on is gone: put it back")
     copy_safe_files(folder, out)
-    for part in (ADAPTER, WHOLE):
+    for part in (ADAPTER_FOLDER, LANGUAGE_MODEL_FOLDER):
         if (folder / part).is_dir():
             copy_safe_files(folder / part, out / part)
     if Path(encoder).expanduser().exists():
@@ -63,7 +63,7 @@ def export_speech_lm(folder: Path, out: Path) -> Exported:
         _bring_base(base, out / BASE)
         config.language_model, config.language_model_revision = f"./{BASE}", revision_of(str(out / BASE))
     config.save_pretrained(out)
-    _name_base(out / ADAPTER / "adapter_config.json", config.language_model)
+    _name_base(out / ADAPTER_FOLDER / "adapter_config.json", config.language_model)
     if not (out / "processor_config.json").is_file():
         SpeechLMProcessor.of(SpeechLMForICL.from_pretrained(folder)).save_pretrained(out)
     write_checksums(out, CHECKSUMMED)

@@ -23,11 +23,11 @@ from perser.inference.clips import Waveforms
 from perser.io.files import file_sha256
 from perser.labels import Emotions, EmotionSet
 from speechlm_icl.model.checkpoint import WEIGHTS
-from speechlm_icl.model.language_model import ADAPTER, WHOLE
+from speechlm_icl.model.language_model import ADAPTER_FOLDER, LANGUAGE_MODEL_FOLDER
 from speechlm_icl.model.speech_lm import SpeechLMForICL
 from speechlm_icl.personalizer import SpeechLMPersonalizer, SpeechLMPredictor
 from speechlm_icl.projectors.base import clips_on, read_clips
-from speechlm_icl.scoring.prefix_cache import Enrollment
+from speechlm_icl.scoring.prefix_cache import PrefixCache
 
 
 class SpeechLM:
@@ -59,7 +59,11 @@ class SpeechLM:
         settings["encoder"] = config.encoder_revision or config.encoder
         settings["language_model"] = config.language_model_revision or config.language_model
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-        trained = [one for part in (ADAPTER, WHOLE) for one in self._folder.glob(f"{part}/*.safetensors")]
+        trained = [
+            one
+            for part in (ADAPTER_FOLDER, LANGUAGE_MODEL_FOLDER)
+            for one in self._folder.glob(f"{part}/*.safetensors")
+        ]
         for file in sorted([self._folder / WEIGHTS, *trained]):
             digest.update(f"{file.name} {file_sha256(file)}".encode())
         return digest.hexdigest()
@@ -99,7 +103,7 @@ class SpeechLM:
 class SpeechLMReader:
     """The language model after one person's enrollment, or after none."""
 
-    def __init__(self, model: SpeechLMForICL, enrollments: Sequence[Enrollment]) -> None:
+    def __init__(self, model: SpeechLMForICL, enrollments: Sequence[PrefixCache]) -> None:
         self._model = model
         self._enrollments = enrollments
 

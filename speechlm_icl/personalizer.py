@@ -20,18 +20,18 @@ from speechlm_icl.model.context_length import check_fits, check_query_fits
 from speechlm_icl.model.speech_lm import SpeechLMForICL
 from speechlm_icl.projectors.base import read_clips
 from speechlm_icl.prompt.demonstrations import (
-    ReadingOptions,
+    DemonstrationOptions,
     most_representative,
-    orders,
     parse_options,
+    reorderings,
     similarities,
 )
-from speechlm_icl.scoring.prefix_cache import Enrollment, cache_enrollment
-from speechlm_icl.scoring.scoring import calibrate, score_free, score_queries
+from speechlm_icl.scoring.prefix_cache import PrefixCache, build_prefix_cache
+from speechlm_icl.scoring.scoring import calibrate, score_content_free, score_queries
 
 MODEL_FOLDER = "speech-lm"
 
-PLAIN = ReadingOptions()
+PLAIN = DemonstrationOptions()
 
 
 class SpeechLMPredictor:
@@ -46,13 +46,15 @@ class SpeechLMPredictor:
         self,
         model: SpeechLMForICL,
         features: FeatureStore,
-        enrollments: Sequence[Enrollment],
+        enrollments: Sequence[PrefixCache],
         calibrated: bool = False,
     ) -> None:
         self.model = model
         self.features = features
         self.enrollments = enrollments
-        self._free = [score_free(model, enrollment) if calibrated else None for enrollment in enrollments]
+        self._free = [
+            score_content_free(model, enrollment) if calibrated else None for enrollment in enrollments
+        ]
 
     def predict_proba(self, utterances: Sequence[str]) -> np.ndarray:
         """Probabilities over the emotions, float32 (n, C), rows sum to 1."""
@@ -80,7 +82,7 @@ class SpeechLMPersonalizer(Personalizer):
         model: SpeechLMForICL,
         features: FeatureStore,
         pairs: int | None = None,
-        options: ReadingOptions = PLAIN,
+        options: DemonstrationOptions = PLAIN,
     ) -> None:
         if pairs is not None and pairs < 0:
             raise UserError(f"speech-lm cannot read {pairs} enrollment pairs: give 0 or more")
@@ -93,7 +95,7 @@ class SpeechLMPersonalizer(Personalizer):
 
     def personalize(self, support: Support) -> SpeechLMPredictor:
         enrolled = self.enrolled(support)
-        read = [self._read(ordered) for ordered in orders(enrolled, self.options.orders)]
+        read = [self._read(ordered) for ordered in reorderings(enrolled, self.options.orders)]
         return SpeechLMPredictor(self.model, self.features, read, self.options.calibrated)
 
     def enrolled(self, support: Support) -> Support:
@@ -107,14 +109,14 @@ class SpeechLMPersonalizer(Personalizer):
         labels = self.model.prompt.emotions.multi_hot(support.emotions)
         return support.ordered(most_representative(similar, labels, self.pairs))
 
-    def _read(self, support: Support) -> Enrollment:
+    def _read(self, support: Support) -> PrefixCache:
         emotions = self.model.prompt.emotions
         answers = [[emotions.index(word) for word in words] for words in support.emotions]
         features = read_clips(self.features, support.utterances) if answers else None
         lengths = [] if features is None else self.model.projector.lengths(features)
         query = max(lengths, default=1)
         check_fits(self.model.prompt, answers, [*lengths, query], self.model.language_model.context)
-        return cache_enrollment(self.model, features, answers)
+        return build_prefix_cache(self.model, features, answers)
 
     def describe(self) -> dict[str, object]:
         said = asdict(self.options)
@@ -129,7 +131,7 @@ class SpeechLMPersonalizer(Personalizer):
 def speech_lm(context: RouteContext, pairs: int | None = None) -> SpeechLMPersonalizer:
     """Speech LM: reads the first so many enrollment pairs in its prompt; no gradient step.
 
-    Of the model in the folder `speech-lm`; see `ReadingOptions` for its options.
+    Of the model in the folder `speech-lm`; see `DemonstrationOptions` for its options.
     """
     options = parse_options(context.options)  # before the model is loaded, not after
     folder = context.folder(MODEL_FOLDER)

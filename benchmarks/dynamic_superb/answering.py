@@ -12,10 +12,10 @@ from torch import Tensor
 from benchmarks.dynamic_superb.answers import Asked
 from perser.audio import SAMPLE_RATE
 from perser.errors import UserError
-from speechlm_icl.model.audio_tokens import expand
+from speechlm_icl.model.audio_tokens import expand_audio_tokens
 from speechlm_icl.model.processing import SpeechLMProcessor
 from speechlm_icl.model.speech_lm import SpeechLMForICL
-from speechlm_icl.prompt.chat_template import Turns, chat_turns, plain_turns, token_ids
+from speechlm_icl.prompt.chat_template import PromptTemplate, from_chat_template, plain_template, token_ids
 from speechlm_icl.prompt.prompt import IGNORE, TEXT, EncodedPrompt, collate
 
 AnswerMode = Literal["generate", "score"]
@@ -84,11 +84,11 @@ class SpeechLMAnswerer:
             targets=[*[IGNORE] * (len(start) + len(clips) + len(turns.cue)), *answer],
         )
 
-    def _new_turns(self, instruction: str) -> Turns:
+    def _new_turns(self, instruction: str) -> PromptTemplate:
         options = self.model.prompt.options
         if options.chat:
-            return chat_turns(self.tokenizer, instruction)
-        return plain_turns(self.tokenizer, f"{instruction}\n", options.separator)
+            return from_chat_template(self.tokenizer, instruction)
+        return plain_template(self.tokenizer, f"{instruction}\n", options.separator)
 
     def _written_tokens(self, option: str) -> list[int]:
         tokens = token_ids(self.tokenizer, f" {option}")  # as the prompts of training write their labels
@@ -98,7 +98,7 @@ class SpeechLMAnswerer:
 
     def _fitted(self, one: Asked, prompt: EncodedPrompt, new: int = 0) -> EncodedPrompt:
         """With each clip's places. Raises UserError where it and `new` tokens exceed the context."""
-        expanded = expand(prompt, [self.processor.num_tokens(len(clip)) for clip in one.clips])
+        expanded = expand_audio_tokens(prompt, [self.processor.num_tokens(len(clip)) for clip in one.clips])
         length, context = len(expanded.token_ids) + new, self.model.language_model.context
         if context is not None and length > context:
             raise UserError(
@@ -117,7 +117,7 @@ class SpeechLMAnswerer:
     def _stops(self) -> list[int]:
         """The tokens that end an answer: of the prompt, and the language model's own."""
         own = self.model.language_model.causal.generation_config.eos_token_id
-        return [self.model.prompt.turns.end[-1], *([own] if isinstance(own, int) else own or [])]
+        return [self.model.prompt.template.end[-1], *([own] if isinstance(own, int) else own or [])]
 
 
 def _before(tokens: list[int], stops: Sequence[int]) -> list[int]:

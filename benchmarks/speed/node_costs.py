@@ -165,13 +165,15 @@ def speech_lm_numbers() -> int:
     from benchmarks.speed.speechlm.prompt_presets import SMOLLM2_135M
     from speechlm_icl.model.language_model import LoraOptions
     from speechlm_icl.projectors import new_projector
-    from speechlm_icl.projectors.base import ProjectorOptions, Sizes
+    from speechlm_icl.projectors.base import ProjectorOptions, ProjectorSizes
 
     lora = LoraOptions()
     with torch.device("meta"):
         base = LlamaForCausalLM(LlamaConfig(**SMOLLM2_135M))
         adapted = get_peft_model(base, LoraConfig(r=lora.r, target_modules=list(lora.targets)))
-    projector = new_projector(Sizes(*FEATURE_SHAPE, base.config.hidden_size, 1.0), ProjectorOptions())
+    projector = new_projector(
+        ProjectorSizes(*FEATURE_SHAPE, base.config.hidden_size, 1.0), ProjectorOptions()
+    )
     trained: dict[str, nn.Parameter] = dict(adapted.named_parameters()) | dict(projector.named_parameters())
     return numbers({name: one for name, one in trained.items() if one.requires_grad})
 

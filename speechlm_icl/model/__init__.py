@@ -1,1 +1,1 @@
-"""TODO(reorg): speechlm_icl.model."""
+"""The speech language model: base language model and adapter, audio in prompts, checkpoints and processor."""

@@ -1,6 +1,8 @@
-"""The token that stands for audio in a text; the language model itself has none.
+"""Audio in a prompt: each clip has one placeholder, which is expanded to the clip's length and filled.
 
-Clips in a prompt: one placeholder each, expanded to the clip's own length and filled with its frames.
+`expand_audio_tokens` repeats a placeholder once for each embedding of its clip; `insert_audio` writes those
+embeddings to the placeholders' positions. In a text, the placeholder is `AUDIO_TOKEN`; the language model
+has no embedding of it.
 """
 
 from __future__ import annotations
@@ -19,8 +21,10 @@ AUDIO_TOKEN = "<|audio|>"
 
 
 def with_audio_token(tokenizer: PreTrainedTokenizerBase) -> tuple[PreTrainedTokenizerBase, int]:
-    """A copy of the tokenizer that writes `AUDIO_TOKEN` as one token, and that token's id. The copy pads with
-    the end token where the tokenizer has no padding token."""
+    """Return a copy of the tokenizer that encodes `AUDIO_TOKEN` as one token, and that token's id.
+
+    The copy pads with the end token where the tokenizer has no padding token.
+    """
     tokenizer = copy.deepcopy(tokenizer)
     tokenizer.add_tokens(AddedToken(AUDIO_TOKEN, normalized=False, special=True), special_tokens=True)
     if tokenizer.pad_token is None:
@@ -28,34 +32,36 @@ def with_audio_token(tokenizer: PreTrainedTokenizerBase) -> tuple[PreTrainedToke
     return tokenizer, tokenizer.convert_tokens_to_ids(AUDIO_TOKEN)
 
 
-def expand(prompt: EncodedPrompt, lengths: Sequence[int]) -> EncodedPrompt:
-    """The prompt with each clip's one placeholder repeated `lengths[clip]` times (clips by the prompt's own
-    numbers). Raises ValueError where the prompt has places for another number of clips."""
-    places = sorted(clip for clip in prompt.clips if clip != TEXT)
-    if places != list(range(len(lengths))):
-        raise ValueError(f"the prompt has places for {len(places)} clips, {len(lengths)} were given")
+def expand_audio_tokens(prompt: EncodedPrompt, lengths: Sequence[int]) -> EncodedPrompt:
+    """Return the prompt with the placeholder of clip i repeated `lengths[i]` times.
+
+    Raises ValueError where the prompt has placeholders for another number of clips.
+    """
+    clips = sorted(clip for clip in prompt.clips if clip != TEXT)
+    if clips != list(range(len(lengths))):
+        raise ValueError(f"the prompt has placeholders for {len(clips)} clips, but {len(lengths)} were given")
     counts = [1 if clip == TEXT else lengths[clip] for clip in prompt.clips]
 
-    def repeated(values: list[int]) -> list[int]:
+    def expand(values: list[int]) -> list[int]:
         return [value for value, count in zip(values, counts, strict=True) for _ in range(count)]
 
     return replace(
         prompt,
-        token_ids=repeated(prompt.token_ids),
-        clips=repeated(prompt.clips),
-        targets=repeated(prompt.targets),
+        token_ids=expand(prompt.token_ids),
+        clips=expand(prompt.clips),
+        targets=expand(prompt.targets),
     )
 
 
-def clips_at(audio: Tensor, lengths: Sequence[int]) -> Tensor:
-    """Which clip each position belongs to (B, T), TEXT elsewhere, where placeholders are expanded.
+def clip_at_each_position(audio: Tensor, lengths: Sequence[int]) -> Tensor:
+    """Return which clip each position belongs to (B, T), TEXT elsewhere. Placeholders must be expanded.
 
     Args:
-        audio: Where the placeholders are, bool (B, T).
-        lengths: Of every clip in the batch, prompt by prompt.
+        audio: Which positions are placeholders, bool (B, T).
+        lengths: Number of placeholders of each clip in the batch, prompt by prompt.
 
-    Raises ValueError where placeholders and clips differ, in all or for any one clip: a clip takes places
-    that follow each other in one prompt.
+    Raises ValueError where placeholders and clips do not match, in total or for one clip: the placeholders of
+    a clip have to be adjacent positions of one prompt.
     """
     rows, columns = audio.nonzero(as_tuple=True)
     if len(rows) != sum(lengths):
@@ -67,52 +73,62 @@ def clips_at(audio: Tensor, lengths: Sequence[int]) -> Tensor:
         torch.arange(len(lengths), device=audio.device),
         torch.tensor(lengths, dtype=torch.int64, device=audio.device),
     )
-    same = clip[1:] == clip[:-1]
-    broken = same & ((rows[1:] != rows[:-1]) | (columns[1:] != columns[:-1] + 1))
+    same_clip = clip[1:] == clip[:-1]
+    broken = same_clip & ((rows[1:] != rows[:-1]) | (columns[1:] != columns[:-1] + 1))
     if broken.any():
         first = int(clip[1:][broken][0])
-        raise ValueError(f"clip {first} takes {lengths[first]} places, but its placeholders are fewer")
+        raise ValueError(
+            f"clip {first} takes {lengths[first]} positions, but has fewer adjacent audio placeholders"
+        )
     clips = torch.full(audio.shape, TEXT, device=audio.device)
     clips[rows, columns] = clip
     return clips
 
 
-def splice(embeddings: Tensor, clips: Tensor, frames: Sequence[Tensor] | Tensor) -> Tensor:
-    """Put the frames of every clip at its placeholder positions in the prompt.
+def insert_audio(embeddings: Tensor, clips: Tensor, frames: Sequence[Tensor] | Tensor) -> Tensor:
+    """Return the embeddings with every clip's frames at the positions of its placeholders.
 
     Args:
-        embeddings: Embeddings of the prompt's tokens (B, T, H); what stands at a placeholder is replaced.
-        clips: Which clip each position belongs to (B, T), -1 where there is text.
+        embeddings: Embeddings of the prompts' tokens (B, T, H). Those at placeholders are replaced.
+        clips: Which clip each position belongs to (B, T), TEXT elsewhere.
         frames: One (num_frames, H) tensor a clip, or (num_clips, num_frames, H).
 
-    Raises ValueError when a clip's placeholders and frames differ in number: a bare `masked_scatter` would
-    let one clip's frames run on into the next clip's place.
+    Raises ValueError where a clip has more or fewer placeholders than frames. A bare `masked_scatter` would
+    write one clip's frames to the next clip's positions.
     """
     flat = clips.flatten()
     audio = flat >= 0
     placeholders = torch.bincount(flat[audio], minlength=len(frames)).tolist()
     lengths = [len(clip_frames) for clip_frames in frames]
     if len(placeholders) != len(lengths):
-        raise ValueError(f"the prompt has places for {len(placeholders)} clips, {len(lengths)} were given")
-    for clip, (places, length) in enumerate(zip(placeholders, lengths, strict=True)):
-        if places != length:
-            raise ValueError(f"clip {clip} has {places} places in the prompt but {length} frames")
+        raise ValueError(
+            f"the prompts have placeholders for {len(placeholders)} clips, but {len(lengths)} were given"
+        )
+    for clip, (count, length) in enumerate(zip(placeholders, lengths, strict=True)):
+        if count != length:
+            raise ValueError(f"clip {clip} has {count} audio placeholders in the prompt but {length} frames")
     if not lengths:
         return embeddings
-    # Stable, so that a clip's frames keep their order whatever the order of the clips in the batch.
+    # A stable sort keeps the order of a clip's frames, in whatever order the clips occur in the batch.
     order = torch.argsort(torch.where(audio, flat, len(lengths)), stable=True)[: sum(lengths)]
     values = torch.cat(list(frames)).to(embeddings.dtype)
-    spliced = embeddings.flatten(0, 1).index_copy(0, order, values)
-    return spliced.view_as(embeddings)
+    filled = embeddings.flatten(0, 1).index_copy(0, order, values)
+    return filled.view_as(embeddings)
 
 
-def padded_left(token_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
-    """The same prompts (B, T) with their padding moved to the left, and its mask."""
+def pad_left(token_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Return prompts (B, T) and their mask with the padding moved to the left."""
     order = torch.argsort(attention_mask.bool().int(), dim=1, stable=True)
     return token_ids.gather(1, order), attention_mask.gather(1, order)
 
 
 def answer_numbers(clips: Tensor) -> Tensor:
-    """How many clips begin at or before each position of its prompt, less one (B, T): -1 before the first."""
+    """Return which answer of its prompt each position belongs to (B, T): that to the clip begun last.
+
+    Args:
+        clips: Which clip each position belongs to (B, T), TEXT elsewhere.
+
+    Answers count from 0. Positions before the first clip get -1.
+    """
     before = torch.cat([torch.full_like(clips[:, :1], TEXT), clips[:, :-1]], dim=1)
     return ((clips != TEXT) & (clips != before)).cumsum(dim=1) - 1

@@ -1,5 +1,8 @@
-"""The causal language model that an adapter is trained on: a local folder, a Hub name or a GGUF file, as it
-is or quantized. Everything that can be refused is refused by `check_base`, before anything long runs."""
+"""Load the base model of an adapter: a causal language model from a folder, the Hub or a GGUF file.
+
+`check_base` raises what `load_base` would raise, without loading weights, so a training can check its model
+before anything slow runs.
+"""
 
 from __future__ import annotations
 
@@ -29,19 +32,19 @@ from perser.errors import UserError, require
 from perser.io.hub import ModelSource, find_model, out_of_reach, refuse_pickles
 
 TINY_LLAMA = "tiny-llama"
-"""The name of the language model that is built on the spot; every other is a base model."""
+"""Name of the small language model that is built from its config. Every other name is a base model's."""
 
 KIND = "language model"
 
 GGUF = ".gguf"
 
 BaseWeights = Literal["float32", "bfloat16", "8bit", "4bit"]
-"""How the frozen weights are kept; 8bit and 4bit (NF4, as QLoRA has it) through bitsandbytes."""
+"""Number format of the frozen weights. 8bit and 4bit (NF4, as in QLoRA) need bitsandbytes."""
 
 
 @dataclass(frozen=True)
 class BaseFiles:
-    """Where transformers loads a base model from: a model source, or one GGUF file in a folder."""
+    """Where transformers loads a base model from: a folder, a Hub repository, or a GGUF file in a folder."""
 
     name: str
     source: ModelSource
@@ -49,8 +52,10 @@ class BaseFiles:
     commit: str | None = None
 
     def load(self, auto: type, **options: Any) -> Any:
-        """`from_pretrained` of an Auto class, which runs no code that comes with the model. Raises UserError,
-        in one line, where it fails."""
+        """Call `from_pretrained` of an Auto class, without running code that comes with the model.
+
+        Raises UserError, in one line, where it fails.
+        """
         options |= {} if self.gguf_file is None else {"gguf_file": self.gguf_file}
         options |= {} if self.commit is None else {"revision": self.commit}
         try:
@@ -61,7 +66,7 @@ class BaseFiles:
                     trust_remote_code=False,
                     **options,
                 )
-        except Exception as error:  # a damaged folder makes the libraries raise anything at all
+        except Exception as error:  # a damaged folder can make the libraries raise any exception
             if self.source.offline and not self.source.is_folder:
                 raise out_of_reach(self.name, KIND, TINY_LLAMA) from error
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -69,34 +74,40 @@ class BaseFiles:
 
 
 def find_base(name: str, commit: str | None = None) -> BaseFiles:
-    """Raises UserError for a name that is neither a model folder, a GGUF file nor on the Hub."""
+    """Return the files of a base model.
+
+    Raises UserError for a name that is neither a model folder, nor a GGUF file, nor on the Hub.
+    """
     if not name.endswith(GGUF):
         return BaseFiles(name, find_model(name, KIND, TINY_LLAMA), commit=commit)
     file = Path(name).expanduser()
     if not file.is_file():
-        raise UserError(f"no {KIND} '{name}': the file is not there")
+        raise UserError(f"no {KIND} '{name}': the file does not exist")
     require("gguf", "gguf", f"the {KIND} '{name}'")
     return BaseFiles(name, ModelSource(str(file.parent), offline=True), file.name)
 
 
 def base_config(files: BaseFiles) -> PretrainedConfig:
-    """Raises UserError where it is not that of a causal language model whose enrollments can be kept, or the
-    folder has no weights."""
+    """Return the config of a base model.
+
+    Raises UserError where it is not a causal language model with a key/value cache, or has no weights.
+    """
     config = files.load(AutoConfig)
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or config.is_encoder_decoder:
         raise UserError(f"'{files.name}' is a model of type '{config.model_type}', not a causal {KIND}")
-    _check_cache(config, files.name)
+    _check_attention_only(config, files.name)
     if files.source.is_folder and files.gguf_file is None:
         refuse_pickles(Path(files.source.path), KIND)
     return config
 
 
 def base_tokenizer(files: BaseFiles) -> PreTrainedTokenizerBase:
+    """Return the tokenizer of a base model."""
     return files.load(AutoTokenizer)
 
 
 def check_base(name: str, weights: BaseWeights, targets: Sequence[str]) -> None:
-    """Raises UserError for what `load_base` or an adapter on these targets would refuse; loads no weights."""
+    """Raise UserError where `load_base` or an adapter on these targets would. Loads no weights."""
     config = base_config(find_base(name))
     _check_quantized(name, weights)
     with torch.device("meta"):
@@ -106,25 +117,31 @@ def check_base(name: str, weights: BaseWeights, targets: Sequence[str]) -> None:
 def load_base(
     name: str, weights: BaseWeights, commit: str | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The frozen model and its tokenizer, on the CPU; `commit` says which one of that name on the Hub."""
+    """Return the frozen model and its tokenizer, on the CPU. `commit` is the Hub commit to load."""
     files = find_base(name, commit)
     base_config(files)
     _check_quantized(name, weights)
     safe = {} if files.gguf_file else {"use_safetensors": True}
-    model, report = files.load(AutoModelForCausalLM, **_loading(weights), **safe, output_loading_info=True)
-    if missing := sorted(report["missing_keys"]):  # transformers would fill them with random numbers
-        raise UserError(f"the weights of '{name}' lack {len(missing)} tensors, such as {missing[0]}")
+    model, report = files.load(
+        AutoModelForCausalLM, **_number_format(weights), **safe, output_loading_info=True
+    )
+    if missing := sorted(report["missing_keys"]):  # transformers fills them with random numbers
+        raise UserError(
+            f"the weights of '{name}' lack {len(missing)} tensors, such as {missing[0]}: use a complete copy"
+        )
     if files.gguf_file is not None:
-        _forget_quantization(model)
-    _keep_gradients(model)
+        _clear_quantization_flags(model)
+    _disable_cpu_repacking(model)
     model.requires_grad_(False)
     _check_head(model, name)
     return model, base_tokenizer(files)
 
 
 def check_targets(model: PreTrainedModel, name: str, targets: Sequence[str]) -> None:
-    """Raises UserError for an adapter target that names no linear layer; peft would pass over it without a
-    word where another target fits."""
+    """Raise UserError for an adapter target that matches no linear layer.
+
+    peft silently ignores such a target where another one matches.
+    """
     linear = {path for path, module in model.named_modules() if isinstance(module, (nn.Linear, Conv1D))}
     for target in targets:
         if not any(path == target or path.endswith(f".{target}") for path in linear):
@@ -135,12 +152,12 @@ def check_targets(model: PreTrainedModel, name: str, targets: Sequence[str]) -> 
 
 
 def context_length(config: PretrainedConfig) -> int | None:
-    """Positions that the model was made for; None where it has no such limit."""
+    """Return how many positions the model was made for, or None where it has no limit."""
     return getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
 
 
-def _loading(weights: BaseWeights) -> dict[str, Any]:
-    """Options of `from_pretrained`."""
+def _number_format(weights: BaseWeights) -> dict[str, Any]:
+    """Return the options of `from_pretrained` for this number format."""
     if weights in ("float32", "bfloat16"):
         return {"dtype": getattr(torch, weights)}
     quantized = BitsAndBytesConfig(
@@ -154,47 +171,65 @@ def _loading(weights: BaseWeights) -> dict[str, Any]:
 
 
 def _check_quantized(name: str, weights: BaseWeights) -> None:
+    """Raise UserError where quantized weights are wanted, but bitsandbytes is missing or the file is GGUF."""
     if weights in ("8bit", "4bit"):
         require("bitsandbytes", "quantized", f"lora.base_weights: {weights}")
         if name.endswith(GGUF):
-            raise UserError(f"lora.base_weights: {weights} of a GGUF file is not supported: give float32")
+            raise UserError(
+                f"lora.base_weights: {weights} is not supported for a GGUF file: set it to float32"
+            )
 
 
-def _keep_gradients(model: PreTrainedModel) -> None:
-    """On some CPUs bitsandbytes packs 4-bit weights anew at the first pass without gradients, and from then
-    on no gradient goes through them, without a word: a validation would end the training."""
+def _disable_cpu_repacking(model: PreTrainedModel) -> None:
+    """Stop bitsandbytes from repacking 4-bit weights.
+
+    On some CPUs it repacks them at the first pass without gradients. From then on, silently, no gradient
+    flows through them: the first validation would stop the model from learning.
+    """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
 
 
-def _forget_quantization(model: PreTrainedModel) -> None:
-    """A GGUF file's weights are plain numbers once loaded, but the model, still marked as quantized, would
-    refuse to be saved."""
+def _clear_quantization_flags(model: PreTrainedModel) -> None:
+    """Mark a model as not quantized.
+
+    The weights of a GGUF file are plain numbers once loaded, but transformers still marks the model as
+    quantized and then refuses to save it.
+    """
     model.hf_quantizer, model.is_quantized = None, False
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
 
 
-def _check_cache(config: PretrainedConfig, name: str) -> None:
-    """Refuse a model whose layers keep one running state (Mamba, linear attention): several positions after
-    an enrollment are then read as if there were none, and a state has no copies."""
+def _check_attention_only(config: PretrainedConfig, name: str) -> None:
+    """Raise UserError for a model with recurrent layers (Mamba, linear attention).
+
+    Their running state cannot serve as a prefix cache: several positions read after it are treated as if it
+    were empty, and it cannot be repeated for a batch.
+    """
     layers = DynamicCache(config=config).layers
     if any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in layers):
         raise UserError(
-            f"{KIND} '{name}' has recurrent layers (model type '{config.model_type}'), which cannot keep an "
-            "enrollment for several queries: give one with attention alone"
+            f"{KIND} '{name}' has recurrent layers (model type '{config.model_type}'), which cannot cache an "
+            "enrollment for several queries: use a model that has only attention layers"
         )
 
 
 @torch.no_grad()
 def _check_head(model: PreTrainedModel, name: str) -> None:
-    """`LanguageModel` calls decoder and head apart: refuse a model that does more than that (soft-capped or
-    scaled logits), whose probabilities would come out wrong without a word."""
+    """Raise UserError for a model that changes its logits after the head (soft-capped or scaled logits).
+
+    `LanguageModel` calls decoder and head separately, so the probabilities of such a model would be silently
+    wrong.
+    """
     vocabulary = model.get_input_embeddings().num_embeddings
-    # Several tokens, because a padding token's logits may all be 0.
+    # Several tokens, because all logits of a padding token may be 0.
     token_ids = torch.arange(min(8, vocabulary), device=model.device)[None]
-    whole = model(input_ids=token_ids).logits
-    apart = model.get_output_embeddings()(model.get_decoder()(input_ids=token_ids).last_hidden_state)
-    if not torch.allclose(whole, apart, rtol=1e-3, atol=1e-3):
-        raise UserError(f"language model '{name}' changes its logits after the head, which is not supported")
+    expected = model(input_ids=token_ids).logits
+    separate = model.get_output_embeddings()(model.get_decoder()(input_ids=token_ids).last_hidden_state)
+    if not torch.allclose(expected, separate, rtol=1e-3, atol=1e-3):
+        raise UserError(
+            f"language model '{name}' changes its logits after the head, which is not supported: "
+            "use another one"
+        )

@@ -1,9 +1,9 @@
-"""Saving and loading: a checkpoint holds what was trained, and names the models that it stands on.
+"""Save and load a speech language model. A checkpoint holds what was trained and names its base models.
 
 config.json                SpeechLMConfig
 projector.safetensors      the projector with its layer weights and standardization
-adapter/                   LoRA of the language model, in peft's own format; or
-language_model/            the language model, where all of it was trained
+adapter/                   the language model's LoRA adapter, in peft's format; or
+language_model/            the language model itself, where it was trained in full
 """
 
 from __future__ import annotations
@@ -20,27 +20,38 @@ from perser.errors import explain_damage
 from perser.io.checksums import verify_checksums, write_checksums
 from perser.io.hub import trained_model_folder
 from speechlm_icl.model.configuration import CONFIG, SpeechLMConfig, read_config
-from speechlm_icl.model.language_model import ADAPTER, WHOLE, LoraOptions, load_language_model
-from speechlm_icl.model.revisions import check_base, commit_of, portable_name, resolve_name
+from speechlm_icl.model.language_model import (
+    ADAPTER_FOLDER,
+    LANGUAGE_MODEL_FOLDER,
+    LoraOptions,
+    load_language_model,
+)
+from speechlm_icl.model.revisions import check_revision, commit_of, portable_name, resolve_name
 
 WEIGHTS = "projector.safetensors"
-"""What every model folder has."""
+"""File that every model folder has."""
 
-CHECKSUMMED = (CONFIG, WEIGHTS, f"{WHOLE}/*", f"{ADAPTER}/*")
-"""The files that make a model what it is (`perser.write_checksums`)."""
+CHECKSUMMED = (CONFIG, WEIGHTS, f"{LANGUAGE_MODEL_FOLDER}/*", f"{ADAPTER_FOLDER}/*")
+"""Files that checksums are written of (`perser.io.checksums.write_checksums`)."""
 
 TRAINING = "training.json"
-"""What a trained one has too: on whom, how, and what validation found."""
+"""Record of the training: the training persons, the options and the validation losses."""
 
-# What transformers' Auto classes and its Trainer pass on that has no meaning here.
-_OF_AUTO = {"trust_remote_code", "adapter_kwargs", "_from_auto", "force_download", "proxies", "subfolder"}
+# Options that transformers' Auto classes and its Trainer pass, and that are ignored here.
+_AUTO_CLASS_OPTIONS = {
+    "trust_remote_code",
+    "adapter_kwargs",
+    "_from_auto",
+    "force_download",
+    "proxies",
+    "subfolder",
+}
 
-_OF_TRAINER = {"state_dict", "is_main_process", "save_function", "safe_serialization", "max_shard_size"}
+_TRAINER_OPTIONS = {"state_dict", "is_main_process", "save_function", "safe_serialization", "max_shard_size"}
 
 
-class SavedApart:
-    """`save_pretrained` and `from_pretrained` of a model whose bases are saved apart; `push_to_hub` is
-    transformers' own."""
+class CheckpointMixin:
+    """`save_pretrained` and `from_pretrained` of a model that saves what was trained, not its base models."""
 
     def save_pretrained(
         self,
@@ -52,10 +63,10 @@ class SavedApart:
         """Write config.json, projector.safetensors and what was trained of the language model.
 
         Args:
-            save_directory: Folder, made where there is none.
-            push_to_hub: Whether to upload it too.
-            repo_id: Name on the Hub; the folder's own when None.
-            **hub: Of transformers' `push_to_hub`.
+            save_directory: Folder to write; it is created where it does not exist.
+            push_to_hub: Whether to upload it, too.
+            repo_id: Name on the Hub; the folder's name when None.
+            **hub: Options of transformers' `push_to_hub`.
         """
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
@@ -69,7 +80,7 @@ class SavedApart:
         self.language_model.save(folder)
         write_checksums(folder, CHECKSUMMED)
         if push_to_hub:
-            options = {name: value for name, value in hub.items() if name not in _OF_TRAINER}
+            options = {name: value for name, value in hub.items() if name not in _TRAINER_OPTIONS}
             self.push_to_hub(repo_id or folder.name, **options)
 
     @classmethod
@@ -86,19 +97,20 @@ class SavedApart:
         attn_implementation: str | None = None,
         **auto: Any,
     ) -> Self:
-        """The model of a folder that `save_pretrained` wrote, or of the Hub, in evaluation mode.
+        """Load a model that `save_pretrained` wrote, in evaluation mode.
 
         Args:
             name: Folder or Hub name.
-            config: Instead of the folder's own.
-            revision, token, cache_dir, local_files_only: For the Hub, as everywhere in transformers.
-            dtype: Of all weights (`float32` and so on); as saved when None or `auto`.
-            attn_implementation: Of the language model (`eager`, `sdpa`, ...); transformers' choice when None.
-            **auto: What the Auto classes pass on, ignored; anything else is a TypeError.
+            config: Replaces the folder's config.
+            revision, token, cache_dir, local_files_only: Options for the Hub, as in transformers.
+            dtype: Number format of all weights (`float32`, ...); as saved when None or `auto`.
+            attn_implementation: Attention function of the language model (`eager`, `sdpa`, ...); transformers
+                chooses when None.
+            **auto: What the Auto classes pass; ignored. Any other option is a TypeError.
 
-        Raises UserError for what is no such model, or where a model that it stands on is another one now.
+        Raises UserError where there is no such model, it is damaged, or a base model has changed since.
         """
-        if unknown := set(auto) - _OF_AUTO:
+        if unknown := set(auto) - _AUTO_CLASS_OPTIONS:
             raise TypeError(f"from_pretrained takes no {', '.join(sorted(unknown))}")
         folder = trained_model_folder(
             str(name),
@@ -112,11 +124,11 @@ class SavedApart:
         config.encoder = resolve_name(config.encoder, folder)
         config.language_model = resolve_name(config.language_model, folder)
         verify_checksums(folder)
-        # The Auto classes hand it over in the config.
+        # The Auto classes pass it in the config.
         attn_implementation = attn_implementation or config._attn_implementation_internal
         commit = commit_of(config.language_model_revision)
         if commit is None:
-            check_base(config.language_model, config.language_model_revision, "language model")
+            check_revision(config.language_model, config.language_model_revision, "language model")
         with explain_damage(f"the speech-LM model in {folder}", "train it again"):
             weights = LoraOptions(**config.lora).base_weights
             language_model = load_language_model(folder, config.language_model, weights, commit)

@@ -1,4 +1,4 @@
-"""The configuration of a speech language model: what its checkpoint's config.json says."""
+"""The configuration of a speech language model: the content of its checkpoint's config.json."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ FORMAT = "perser-speech-lm-2"
 
 
 class SpeechLMConfig(PreTrainedConfig):
-    """Names the models that a checkpoint stands on, and says how prompts and projector are made.
+    """Names of the models that a checkpoint needs, and the options of its prompts and projector.
 
     Args:
-        format: Of the checkpoint's files.
+        format: Format of the checkpoint's files.
         emotions: The emotion set, in its order.
-        encoder: Speech encoder: a local folder, a Hub name or a `tiny-...` one.
-        encoder_revision: Which one of that name (see `revisions.revision_of`), where that is known.
+        encoder: Speech encoder: a local folder, a Hub name or a `tiny-...` name.
+        encoder_revision: Revision of the encoder where it is known (see `revisions.revision_of`).
         language_model: `tiny-llama`, a local folder or a Hub name.
-        language_model_revision: Which one of that name, where that is known.
+        language_model_revision: Revision of the language model where it is known.
         feature_shape: (L+1, D) of the encoder's hidden states.
         prompt: Fields of `PromptOptions`.
         projector: Fields of `ProjectorOptions`.
         lora: Fields of `LoraOptions`.
-        audio_token_id: What stands for audio in `input_ids`; the language model has no embedding of it.
+        audio_token_id: Id of the audio token in `input_ids`. The language model has no embedding of it.
     """
 
     model_type = "speech-lm-icl"
@@ -48,7 +48,10 @@ class SpeechLMConfig(PreTrainedConfig):
 
 
 def read_config(folder: Path) -> SpeechLMConfig:
-    """The config of a model folder. UserError when it is missing, damaged or of another kind or format."""
+    """Return the config of a model folder.
+
+    Raises UserError where it is missing, damaged, or of another kind or format.
+    """
     path = folder / CONFIG
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -61,5 +64,7 @@ def read_config(folder: Path) -> SpeechLMConfig:
     with explain_damage(str(path), "train the model again"):
         config = SpeechLMConfig.from_dict(content)
     if not (isinstance(config.encoder, str) and isinstance(config.language_model, str)):
-        raise UserError(f"{path} is damaged (encoder and language_model are names): train the model again")
+        raise UserError(
+            f"{path} is damaged (encoder and language_model must be names): train the model again"
+        )
     return config

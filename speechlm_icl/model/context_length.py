@@ -1,4 +1,4 @@
-"""Whether a prompt fits into the language model's context."""
+"""Check that prompts fit into the language model's context."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from speechlm_icl.model.language_model import tokenizer_and_context
 from speechlm_icl.projectors.base import ProjectorOptions
 from speechlm_icl.prompt.prompt import Answer, PromptFormat, PromptOptions
 
-FRAMES_A_SECOND = 50
-"""Of every family of speech encoders here."""
+FRAMES_PER_SECOND = 50
+"""Frame rate of every supported family of speech encoders."""
 
 
 def check_fits(
     prompt: PromptFormat, answers: Sequence[Answer], clip_tokens: Sequence[int], context: int | None
 ) -> None:
-    """Raises UserError, which says how many pairs fit, where an enrollment and one query exceed the context.
+    """Raise UserError where an enrollment and one query exceed the context. It says how many pairs fit.
 
     Args:
-        prompt: How prompts are written.
-        answers: The answers of the N pairs of the enrollment.
-        clip_tokens: Positions of their N clips and of the query's clip, N + 1 numbers.
+        prompt: Encodes the prompts.
+        answers: Answers of the N pairs of the enrollment.
+        clip_tokens: Number of positions of each of their N clips, then of the query's clip.
         context: Positions that the language model was made for; None for no limit.
     """
     if context is None:
         return
-    turns = prompt.turns
-    around = len(turns.cue) + len(turns.following)
+    template = prompt.template
+    around = len(template.cue) + len(template.following)
     pairs = [
         clip + around + len(prompt.answer_tokens(answer))
         for clip, answer in zip(clip_tokens[:-1], answers, strict=True)
     ]
-    query = clip_tokens[-1] + len(turns.cue) + max(map(len, prompt.labels))
-    lengths = list(accumulate(pairs, initial=len(turns.start) + query))
+    query = clip_tokens[-1] + len(template.cue) + max(map(len, prompt.labels))
+    lengths = list(accumulate(pairs, initial=len(template.start) + query))
     if lengths[-1] <= context:
         return
     if lengths[0] > context:
@@ -55,16 +55,16 @@ def check_fits(
 def check_query_fits(
     prompt: PromptFormat, enrolled: int, clip_tokens: Mapping[str, int], context: int | None
 ) -> None:
-    """Raises UserError, which names the longest clip, where a query does not fit behind an enrollment.
+    """Raise UserError where a query does not fit after an enrollment. It names the longest clip.
 
     Args:
-        prompt: How prompts are written.
-        enrolled: Positions of the instruction and the pairs.
-        clip_tokens: Positions of each query's clip, by utterance id.
+        prompt: Encodes the prompts.
+        enrolled: Number of positions of the instruction and the pairs.
+        clip_tokens: Number of positions of each query's clip, by utterance id.
         context: Positions that the language model was made for; None for no limit.
     """
     longest = max(clip_tokens, key=clip_tokens.__getitem__)
-    taken = enrolled + clip_tokens[longest] + len(prompt.turns.cue) + max(map(len, prompt.labels))
+    taken = enrolled + clip_tokens[longest] + len(prompt.template.cue) + max(map(len, prompt.labels))
     if context is not None and taken > context:
         raise UserError(
             f"'{longest}' takes {clip_tokens[longest]} positions, {taken} with the enrollment before it, but "
@@ -81,17 +81,27 @@ def check_training_fits(
     projector: ProjectorOptions,
     duration: Callable[[str], float],
 ) -> None:
-    """`check_fits` for the longest sequence that can be drawn for meta-training, where `duration` gives an
-    utterance's seconds; loads no weights. Raises UserError too for what is wrong with the prompt itself."""
+    """Raise UserError where the longest sequence that meta-training can draw exceeds the context.
+
+    Args:
+        language_model: Name of the language model, whose weights are not loaded.
+        prompt: Wording of the prompts. What is wrong with it raises UserError, too.
+        emotions: The emotion set.
+        tasks: The persons that sequences are drawn from.
+        pairs: Largest number of pairs before the query.
+        projector: Gives the number of positions of each clip.
+        duration: Maps an utterance id to seconds.
+    """
     tokenizer, context = tokenizer_and_context(language_model, prompt.texts(emotions))
-    form = PromptFormat(tokenizer, emotions, prompt)
+    prompts = PromptFormat(tokenizer, emotions, prompt)
     for task in tasks:
         answers = [[emotions.index(word) for word in words] for words in task.emotions]
-        clips = [projector.num_tokens(ceil(FRAMES_A_SECOND * duration(one))) for one in task.utterances]
-        drawn = list(zip(answers, clips, strict=True))
-        drawn.sort(key=lambda pair: pair[1] + len(form.answer_tokens(pair[0])), reverse=True)
-        (asked, query), *enrolled = drawn[: pairs + 1]
-        # The query's answer is read to its end here, not only as far as a label is scored.
-        told = len(form.answer_tokens(asked)) + len(form.turns.following) - max(map(len, form.labels))
-        lengths = [*(count for _, count in enrolled), query + told]
-        check_fits(form, [answer for answer, _ in enrolled], lengths, context)
+        frames = [ceil(FRAMES_PER_SECOND * duration(utterance)) for utterance in task.utterances]
+        longest = list(zip(answers, map(projector.num_tokens, frames), strict=True))
+        longest.sort(key=lambda pair: pair[1] + len(prompts.answer_tokens(pair[0])), reverse=True)
+        (query_answer, query_tokens), *enrolled = longest[: pairs + 1]
+        # `check_fits` counts the query up to its longest label. Training reads its whole answer.
+        rest = len(prompts.answer_tokens(query_answer)) + len(prompts.template.following)
+        rest -= max(map(len, prompts.labels))
+        lengths = [*(count for _, count in enrolled), query_tokens + rest]
+        check_fits(prompts, [answer for answer, _ in enrolled], lengths, context)

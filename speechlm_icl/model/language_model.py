@@ -1,7 +1,7 @@
-"""The language model behind the prompt: embeddings in, hidden states and logits out.
+"""The language model that reads a prompt: embeddings in, hidden states and logits out.
 
-Either a tiny Llama trained in full from its config, or any causal language model of transformers (see
-`base_model`), frozen, with a LoRA adapter of peft.
+It is either a tiny Llama that is built from its config and trained in full, or any causal language model of
+transformers (see `base_model`), frozen, with a LoRA adapter of peft.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ from speechlm_icl.prompt.prompt import word_tokenizer
 if TYPE_CHECKING:
     from peft import PeftModel
 
-WHOLE, ADAPTER = "language_model", "adapter"
-"""Where in a model folder a model that was trained in full, or an adapter, is kept."""
+LANGUAGE_MODEL_FOLDER, ADAPTER_FOLDER = "language_model", "adapter"
+"""Subfolders of a model folder: the language model if it was trained in full, or else its adapter."""
 
 
 @dataclass(frozen=True)
 class LoraOptions:
-    """The low-rank adapter of a frozen language model (not used by tiny-llama, which is trained in full).
+    """The LoRA adapter of a frozen language model (not used by tiny-llama, which is trained in full).
 
     Args:
         r: Rank.
-        alpha: Scale: an update is multiplied by alpha / r.
+        alpha: Scale: the adapter's output is multiplied by alpha / r.
         targets: Names of the linear layers that get an adapter.
-        base_weights: How the frozen weights under it are kept: 8bit and 4bit (QLoRA) need bitsandbytes.
+        base_weights: Number format of the frozen weights; 8bit and 4bit (QLoRA) need bitsandbytes.
     """
 
     r: int = 8
@@ -71,10 +71,10 @@ class LoraOptions:
 
 
 class LanguageModel(nn.Module):
-    """The narrow door to a causal language model: `embed`, `hidden`, `logits`.
+    """A causal language model behind three methods: `embed`, `hidden` and `logits`.
 
-    Decoder and head are called apart, so that logits are computed only where an answer is predicted: with a
-    vocabulary of 49,152 the head is a large share of the work.
+    Decoder and head are called separately, so that logits are computed only where an answer is predicted:
+    with a vocabulary of 49,152, the head is a large share of the work.
     """
 
     def __init__(
@@ -91,24 +91,24 @@ class LanguageModel(nn.Module):
         self.base_weights: BaseWeights = base_weights
 
     @property
-    def adapted(self) -> bool:
-        """Whether an adapter is trained rather than the whole model."""
+    def has_adapter(self) -> bool:
+        """Whether an adapter is trained, not the language model itself."""
         return not isinstance(self.model, PreTrainedModel)
 
     @property
     def causal(self) -> PreTrainedModel:
-        """The transformers model itself (with the adapter's layers inside it, where there is one)."""
-        return self.model.get_base_model() if self.adapted else self.model
+        """The transformers model (with the adapter's layers in it, where there is one)."""
+        return self.model.get_base_model() if self.has_adapter else self.model
 
     @property
     def layers(self) -> list[nn.Module]:
-        """Its transformer layers, in their order."""
+        """The transformer layers, in their order."""
         kinds = set(self.causal._no_split_modules or ())
-        return [one for one in self.causal.modules() if type(one).__name__ in kinds]
+        return [module for module in self.causal.modules() if type(module).__name__ in kinds]
 
     @property
     def context(self) -> int | None:
-        """Positions that a prompt may take; None where there is no limit."""
+        """How many positions a prompt may take; None where there is no limit."""
         return context_length(self.causal.config)
 
     @property
@@ -117,7 +117,7 @@ class LanguageModel(nn.Module):
 
     @property
     def embedding_scale(self) -> float:
-        """Root mean square of the token embeddings, as `embed` gives them: Gemma's scales its weights."""
+        """Root mean square of the token embeddings as `embed` returns them (Gemma multiplies its weights)."""
         vocabulary = torch.arange(
             self.causal.get_input_embeddings().num_embeddings, device=self.causal.device
         )
@@ -125,15 +125,15 @@ class LanguageModel(nn.Module):
             return float(self.embed(vocabulary[None]).float().square().mean().sqrt())
 
     def embed(self, token_ids: Tensor) -> Tensor:
-        """Token ids (B, T) to embeddings (B, T, H)."""
+        """Map token ids (B, T) to embeddings (B, T, H)."""
         return self.causal.get_input_embeddings()(token_ids)
 
     def hidden(
         self, embeddings: Tensor, attention_mask: Tensor, position_ids: Tensor, cache: Cache | None = None
     ) -> Tensor:
-        """Embeddings (B, T, H) to last hidden states (B, T, H).
+        """Map embeddings (B, T, H) to last hidden states (B, T, H).
 
-        A cache is changed in place: it grows by the T positions. Then `attention_mask` (B, past + T) covers
+        A cache is changed in place: it grows by T positions. The `attention_mask` (B, cached + T) then covers
         the cached positions too.
         """
         outputs = self.causal.get_decoder()(
@@ -146,15 +146,18 @@ class LanguageModel(nn.Module):
         return outputs.last_hidden_state
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Hidden states (..., H) to logits over the vocabulary (..., V)."""
+        """Map hidden states (..., H) to logits over the vocabulary (..., V)."""
         return self.causal.get_output_embeddings()(hidden)
 
     def new_cache(self) -> Cache:
+        """Return an empty key/value cache."""
         return DynamicCache(config=self.causal.config)
 
     def recompute_layers(self, on: bool) -> None:
-        """Whether the layers, while training, keep nothing for the backward pass and compute it again there
-        (gradient checkpointing). Raises UserError where the model does not support it."""
+        """Turn gradient checkpointing on or off: layers are recomputed in the backward pass to save memory.
+
+        Raises UserError where the model does not support it.
+        """
         if on and not self.causal.supports_gradient_checkpointing:
             raise UserError(f"gradient_checkpointing: language model '{self.name}' does not support it")
         if on:
@@ -163,21 +166,21 @@ class LanguageModel(nn.Module):
             self.causal.gradient_checkpointing_disable()
 
     def save(self, folder: Path) -> None:
-        """Write what was trained into a model folder: all of it, or the adapter in peft's own format."""
-        if self.adapted:
-            self.model.save_pretrained(folder / ADAPTER, save_embedding_layers=False)
+        """Write what was trained into a model folder: the language model, or its adapter in peft's format."""
+        if self.has_adapter:
+            self.model.save_pretrained(folder / ADAPTER_FOLDER, save_embedding_layers=False)
         else:
-            self.model.save_pretrained(folder / WHOLE)
-            self.tokenizer.save_pretrained(folder / WHOLE)
+            self.model.save_pretrained(folder / LANGUAGE_MODEL_FOLDER)
+            self.tokenizer.save_pretrained(folder / LANGUAGE_MODEL_FOLDER)
 
 
 def new_language_model(name: str, texts: Sequence[str], lora: LoraOptions) -> LanguageModel:
-    """A language model ready to be trained.
+    """Return a language model to train.
 
     Args:
         name: `tiny-llama`, a local folder, a Hub name or a GGUF file.
-        texts: Every text that a prompt is made of: the vocabulary of tiny-llama.
-        lora: The adapter of any other model.
+        texts: Every text that a prompt can contain; tiny-llama's vocabulary is made of them.
+        lora: The adapter, for any model but tiny-llama.
     """
     if name == TINY_LLAMA:
         tokenizer = word_tokenizer(texts)
@@ -189,37 +192,47 @@ def new_language_model(name: str, texts: Sequence[str], lora: LoraOptions) -> La
 def load_language_model(
     folder: Path, name: str, weights: BaseWeights, commit: str | None = None
 ) -> LanguageModel:
-    """The trained language model of a model folder; `name` says where the base of an adapter is, `weights`
-    how it was kept, and `commit` which one it is on the Hub."""
+    """Return the trained language model of a model folder.
+
+    Args:
+        folder: The model folder.
+        name: `tiny-llama`, or the adapter's base model.
+        weights: Number format of the base model.
+        commit: Commit of the base model on the Hub, where it is known.
+    """
     if name == TINY_LLAMA:
-        refuse_pickles(folder / WHOLE, "language model")
+        refuse_pickles(folder / LANGUAGE_MODEL_FOLDER, "language model")
         with quiet_transformers():
-            model = LlamaForCausalLM.from_pretrained(folder / WHOLE, use_safetensors=True)
-        tokenizer = AutoTokenizer.from_pretrained(folder / WHOLE, trust_remote_code=False)
+            model = LlamaForCausalLM.from_pretrained(folder / LANGUAGE_MODEL_FOLDER, use_safetensors=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder / LANGUAGE_MODEL_FOLDER, trust_remote_code=False)
         return LanguageModel(model, tokenizer, name)
-    _check_adapter(folder / ADAPTER)
-    from peft import PeftModel  # imports bitsandbytes where it is installed: slow, and it writes a warning
+    _check_adapter(folder / ADAPTER_FOLDER)
+    from peft import PeftModel  # slow, and prints a warning: it imports bitsandbytes where that is installed
 
     base, tokenizer = load_base(name, weights, commit)
-    return LanguageModel(PeftModel.from_pretrained(base, folder / ADAPTER), tokenizer, name, weights)
+    return LanguageModel(PeftModel.from_pretrained(base, folder / ADAPTER_FOLDER), tokenizer, name, weights)
 
 
 def _check_adapter(folder: Path) -> None:
-    """Raises UserError for an adapter that peft would read from a pickle, or that makes it import a module of
-    the adapter's choice."""
+    """Raise UserError for an adapter that makes peft load a pickle or import code that the adapter names."""
     config = read_json(folder / "adapter_config.json") or {}
     if not (folder / "adapter_model.safetensors").is_file():
-        raise UserError(f"{folder} holds no adapter_model.safetensors: no other weights are opened")
+        raise UserError(
+            f"{folder} holds no adapter_model.safetensors, the only format that is opened: "
+            "train the model again"
+        )
     if config.get("peft_type") != "LORA" or config.get("megatron_config"):
         raise UserError(f"{folder} holds no plain LoRA adapter (adapter_config.json): train the model again")
 
 
 def _with_adapter(base: PreTrainedModel, name: str, lora: LoraOptions) -> PeftModel:
+    """Return the base model with a new LoRA adapter in it."""
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
     check_targets(base, name, lora.targets)
     if lora.base_weights in ("8bit", "4bit"):
-        # Checkpointing is an option of training; what is not quantized (norms, embeddings) goes to float32.
+        # This converts what is not quantized (norms, embeddings) to float32. The training has its own option
+        # for gradient checkpointing.
         base = prepare_model_for_kbit_training(base, use_gradient_checkpointing=False)
     config = LoraConfig(
         r=lora.r,
@@ -247,15 +260,16 @@ def _tiny_config(vocabulary: int) -> LlamaConfig:
 
 
 def check_language_model(name: str, lora: LoraOptions) -> None:
-    """Raises UserError for a name that is no causal language model within reach, or adapter targets that it
-    does not have; loads no weights."""
+    """Raise UserError for a name that is no available causal language model, or adapter targets it lacks.
+
+    Loads no weights.
+    """
     if name != TINY_LLAMA:
         check_base(name, lora.base_weights, lora.targets)
 
 
 def tokenizer_and_context(name: str, texts: Sequence[str]) -> tuple[PreTrainedTokenizerBase, int | None]:
-    """The tokenizer that `new_language_model` will have, and the positions that its prompts may take (None:
-    no limit); loads no weights."""
+    """Return the tokenizer and context length that `new_language_model` will have. Loads no weights."""
     if name == TINY_LLAMA:
         tokenizer = word_tokenizer(texts)
         return tokenizer, context_length(_tiny_config(len(tokenizer)))

@@ -1,4 +1,4 @@
-"""Text and recordings to what `SpeechLMForICL` reads."""
+"""The processor: turn text and recordings into the inputs of `SpeechLMForICL`."""
 
 from __future__ import annotations
 
@@ -31,22 +31,19 @@ Recording = np.ndarray | Tensor | Sequence[float] | str | Path
 
 
 class SpeechLMProcessor(ProcessorMixin):
-    """`processor(text=..., audio=...)` for prompts with one `<|audio|>` a clip, anywhere in them.
+    """Prepares prompts that hold one `<|audio|>` for each clip: `processor(text=..., audio=...)`.
 
     Args:
-        feature_extractor: Pads waveforms; the encoder's own extraction is the model's affair.
-        tokenizer: The language model's, with the audio token.
+        feature_extractor: Pads waveforms. The model itself applies the encoder's feature extraction.
+        tokenizer: The language model's tokenizer, with the audio token.
         frame_count: Fields of the encoder's `FrameCount`.
         projector: Fields of the model's `ProjectorOptions`.
-        audio_token: What stands for a clip in a text.
-        chat_template: The tokenizer's own when None.
+        audio_token: Placeholder of a clip in a text.
+        chat_template: Chat template; the tokenizer's own when None.
     """
 
     audio_kwargs: ClassVar[dict[str, Any]] = {"sampling_rate": SAMPLE_RATE}
-    text_kwargs: ClassVar[dict[str, Any]] = {
-        "padding": True,
-        "padding_side": "left",
-    }  # as generation needs it
+    text_kwargs: ClassVar[dict[str, Any]] = {"padding": True, "padding_side": "left"}  # for generation
 
     def __init__(
         self,
@@ -65,18 +62,18 @@ class SpeechLMProcessor(ProcessorMixin):
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str], **options: Any) -> SpeechLMProcessor:
-        """As transformers', and it runs no code that comes with a folder."""
+        """Load a saved processor as transformers does, but without running code from the folder."""
         return super().from_pretrained(name, **({"trust_remote_code": False} | options))
 
     @classmethod
     def of(cls, model: SpeechLMForICL) -> SpeechLMProcessor:
-        """The processor of a model; loads the model's speech encoder."""
+        """Return the processor of a model. Loads the model's speech encoder."""
         extractor = Wav2Vec2FeatureExtractor(
             sampling_rate=SAMPLE_RATE, do_normalize=False, return_attention_mask=True
         )
         tokenizer, _ = with_audio_token(model.language_model.tokenizer)
-        counted = asdict(model.speech_encoder.frame_count)
-        return cls(extractor, tokenizer, counted, asdict(model.projector.options))
+        frame_count = asdict(model.speech_encoder.frame_count)
+        return cls(extractor, tokenizer, frame_count, asdict(model.projector.options))
 
     def __call__(
         self,
@@ -84,40 +81,42 @@ class SpeechLMProcessor(ProcessorMixin):
         audio: Recording | Sequence[Recording] | None = None,
         **options: Any,
     ) -> BatchFeature:
-        """Token ids with each clip's placeholder expanded, waveforms, and masks.
+        """Return token ids with each clip's placeholder expanded, waveforms, and their masks.
 
         Args:
             text: One prompt or several.
-            audio: Recordings in the order of their placeholders, all prompts' one after the other: samples
-                (num_samples,) at 16 kHz, or files. One alone need not be in a list.
-            **options: Of every processor: `return_tensors="pt"`, `padding`, `sampling_rate`, ...
+            audio: Recordings in the order of their placeholders, prompt by prompt, in one list: samples
+                (num_samples,) at 16 kHz, or files. A single recording need not be in a list.
+            **options: Those of every processor: `return_tensors="pt"`, `padding`, `sampling_rate`, ...
 
         Raises UserError where clips and placeholders differ in number, and for a clip that is empty, not
-        finite, of whole numbers (they would be taken for samples in [-1, 1]) or cannot be read.
+        finite, of integers (they would be taken for samples in [-1, 1]), or that cannot be read.
         """
         texts = [text] if isinstance(text, str) else list(text)
-        clips = [] if audio is None else [_samples(one, at) for at, one in enumerate(_listed(audio))]
-        places = sum(one.count(self.audio_token) for one in texts)
-        if places != len(clips):
+        recordings = [] if audio is None else _as_list(audio)
+        clips = [_samples(recording, number) for number, recording in enumerate(recordings)]
+        placeholders = sum(prompt.count(self.audio_token) for prompt in texts)
+        if placeholders != len(clips):
             raise UserError(
-                f"the text has places for {places} clips ({self.audio_token}), {len(clips)} were given"
+                f"the text has placeholders for {placeholders} clips ({self.audio_token}), "
+                f"but {len(clips)} were given"
             )
         return super().__call__(text=texts, audio=clips or None, **options)
 
     def num_tokens(self, num_samples: int) -> int:
-        """Places that a clip of so many samples takes in the prompt."""
+        """Return how many positions of the prompt a clip of `num_samples` samples takes."""
         frames = FrameCount(**self.frame_count)(num_samples)
         return ProjectorOptions(**self.projector).num_tokens(frames)
 
     def _process_audio(self, audio: list[np.ndarray], **options: Any) -> tuple[dict[str, Any], list[str]]:
-        """transformers' hook: what the model is given of the clips, and what replaces each placeholder."""
+        """Return the model's audio inputs and each placeholder's replacement (a hook of transformers)."""
         padded = self.feature_extractor(audio, **(options | {"padding": True}))
-        given = {"input_values": padded.input_values, "audio_mask": padded.attention_mask}
-        return given, [self.audio_token * self.num_tokens(len(clip)) for clip in audio]
+        inputs = {"input_values": padded.input_values, "audio_mask": padded.attention_mask}
+        return inputs, [self.audio_token * self.num_tokens(len(clip)) for clip in audio]
 
 
-def _listed(audio: Recording | Sequence[Recording]) -> Sequence[Recording]:
-    """One recording alone as a list of one."""
+def _as_list(audio: Recording | Sequence[Recording]) -> Sequence[Recording]:
+    """Return recordings as they are, and a single recording in a list."""
     if isinstance(audio, str | Path | Mapping) or (
         isinstance(audio, np.ndarray | Tensor) and audio.ndim == 1
     ):
@@ -128,7 +127,10 @@ def _listed(audio: Recording | Sequence[Recording]) -> Sequence[Recording]:
 
 
 def _samples(recording: Recording, number: int) -> np.ndarray:
-    """float32 (num_samples,). UserError names the file, or the clip's number."""
+    """Return a recording's samples, float32 (num_samples,).
+
+    Raises UserError, which names the file or the clip's number, where it is no usable recording.
+    """
     if isinstance(recording, str | Path):
         try:
             return load_audio(Path(recording), min_seconds=0.0).numpy()
@@ -138,12 +140,14 @@ def _samples(recording: Recording, number: int) -> np.ndarray:
         recording = recording.detach().cpu()
     try:
         if isinstance(recording, np.ndarray | Tensor) and "int" in str(recording.dtype):
-            raise UserError(f"clip {number} holds whole numbers ({recording.dtype}): scale it to [-1, 1]")
+            raise UserError(
+                f"clip {number} holds integers ({recording.dtype}): scale it to floats in [-1, 1]"
+            )
         samples = np.asarray(recording, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise UserError(
             f"clip {number} is no recording: give samples (num_samples,) at 16 kHz or a file, and the clips "
-            "of all prompts in one list"
+            "of all prompts in one flat list"
         ) from error
     if samples.ndim != 1:
         raise UserError(f"clip {number} has shape {samples.shape}: give one channel, (num_samples,)")

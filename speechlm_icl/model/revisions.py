@@ -1,5 +1,8 @@
-"""The models that a speech language model stands on, which its checkpoint names but does not hold: how they
-are named so that a run can be moved, and how another one of the same name is told apart."""
+"""Names and revisions of the encoder and language model that a checkpoint refers to but does not contain.
+
+Names are written so that a run can be moved (`portable_name`). Revisions detect that a name now refers to
+another model than the one used in training (`check_revision`).
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from huggingface_hub.errors import HFValidationError
 from perser.errors import UserError
 from perser.io.files import file_sha256
 
-_MATTERS = (
+_OUTPUT_FILES = (
     "config.json",
     "preprocessor_config.json",
     "*.safetensors",
@@ -22,11 +25,15 @@ _MATTERS = (
     "vocab*",
     "merges.txt",
 )
+"""The files of a model folder that its output depends on."""
 
 
 def portable_name(name: str, folder: Path) -> str:
-    """How a model folder names another model: relative to itself where that lies in it, or both in one run's
-    folder, so that they can be moved; any other folder or file by its full path; any other name as it is."""
+    """Return how the model in `folder` refers to another model.
+
+    It is a relative path where the other model lies in `folder` or in the same run's folder, so that both can
+    be moved together; the full path of any other local folder or file; else the name unchanged.
+    """
     target = Path(name).expanduser()
     if not target.exists():
         return name
@@ -39,19 +46,21 @@ def portable_name(name: str, folder: Path) -> str:
 
 
 def resolve_name(name: str, folder: Path) -> str:
-    """The inverse of `portable_name`."""
+    """Return the name or path that `portable_name` was given."""
     return str((folder / name).resolve()) if name.startswith(("./", "../")) else name
 
 
 def revision_of(name: str) -> str | None:
-    """What tells this base model from another of the same name: `sha256:...` over the files of a local folder
-    (or of a single file) that its output depends on, or the commit of what the Hub's local cache holds; None
-    where neither is known."""
+    """Return what distinguishes a model from others of the same name, or None where that is not known.
+
+    It is `sha256:...` of the files that the output of a local file or folder depends on, or the commit of a
+    Hub name in the Hub's local cache.
+    """
     path = Path(name).expanduser()
     if path.is_file():
         return _sha256([path])
     if path.is_dir():
-        return _sha256(sorted({file for pattern in _MATTERS for file in path.glob(pattern)}))
+        return _sha256(sorted({file for pattern in _OUTPUT_FILES for file in path.glob(pattern)}))
     try:
         cached = try_to_load_from_cache(name, "config.json")
     except HFValidationError:
@@ -60,27 +69,30 @@ def revision_of(name: str) -> str | None:
 
 
 def commit_of(revision: str | None) -> str | None:
-    """The Hub commit to load, where the revision is one."""
+    """Return the revision if it is a Hub commit, else None."""
     return None if revision is None or revision.startswith("sha256:") else revision
 
 
-def check_base(name: str, revision: str | None, what: str) -> None:
-    """Raises UserError where the base model of that name is known to be another than at `revision`.
+def check_revision(name: str, revision: str | None, what: str) -> None:
+    """Raise UserError where `name` now refers to a model of another revision.
+
+    Passes where either revision is unknown.
 
     Args:
         name: Folder, file or Hub name.
-        revision: As `revision_of` gave it when the model was saved; None where it was not known.
-        what: What the base is, for the message.
+        revision: What `revision_of` returned when the model was saved.
+        what: The kind of model, for the message.
     """
     current = revision_of(name)
     if revision is not None and current is not None and current != revision:
         raise UserError(
             f"the {what} '{name}' is not the one that this model was trained with ({current[:19]} instead of "
-            f"{revision[:19]}): put that one back, or train again"
+            f"{revision[:19]}): restore that one, or train the model again"
         )
 
 
 def _sha256(files: list[Path]) -> str:
+    """Return one digest of the names and contents of files."""
     digest = hashlib.sha256()
     for file in files:
         digest.update(f"{file.name} {file_sha256(file)}\n".encode())

@@ -1,11 +1,12 @@
-"""The speech language model: a projector that lets a language model hear, and the prompt it reads.
+r"""The speech language model: a language model that reads clips in its prompts, through a projector.
 
-model = SpeechLMForICL.from_pretrained("runs/quickstart/models/speech-lm")
-processor = SpeechLMProcessor.from_pretrained("runs/quickstart/models/speech-lm")
-inputs = processor(text="<|audio|> happy
-<|audio|>", audio=[one, other], return_tensors="pt")
+folder = "runs/quickstart/models/speech-lm"
+model = SpeechLMForICL.from_pretrained(folder)
+processor = SpeechLMProcessor.from_pretrained(folder)
+text, clips = "<|audio|> happy\n<|audio|>", [enrolled_clip, query_clip]
+inputs = processor(text=text, audio=clips, return_tensors="pt")
 loss = model(**inputs, labels=inputs.input_ids).loss
-words = model.generate(**inputs, max_new_tokens=4)[:, inputs.input_ids.shape[1]:]
+words = model.generate(**inputs, max_new_tokens=4)[:, inputs.input_ids.shape[1] :]
 """
 
 from __future__ import annotations
@@ -26,13 +27,19 @@ from perser.encoders.encoder import SpeechEncoder
 from perser.encoders.feature_cache import encode_clips
 from perser.errors import UserError
 from perser.labels import EmotionSet
-from speechlm_icl.model.audio_tokens import clips_at, expand, padded_left, splice, with_audio_token
-from speechlm_icl.model.checkpoint import SavedApart
+from speechlm_icl.model.audio_tokens import (
+    clip_at_each_position,
+    expand_audio_tokens,
+    insert_audio,
+    pad_left,
+    with_audio_token,
+)
+from speechlm_icl.model.checkpoint import CheckpointMixin
 from speechlm_icl.model.configuration import SpeechLMConfig
 from speechlm_icl.model.language_model import LanguageModel, LoraOptions, new_language_model
-from speechlm_icl.model.revisions import check_base, commit_of, revision_of
+from speechlm_icl.model.revisions import check_revision, commit_of, revision_of
 from speechlm_icl.projectors import new_projector
-from speechlm_icl.projectors.base import Clips, ProjectorOptions, Sizes
+from speechlm_icl.projectors.base import Clips, ProjectorOptions, ProjectorSizes
 from speechlm_icl.prompt.prompt import (
     IGNORE,
     EncodedPrompt,
@@ -44,15 +51,15 @@ from speechlm_icl.prompt.prompt import (
 )
 
 
-class SpeechLMForICL(SavedApart, PreTrainedModel):
-    """Reads prompts in which clips stand as embeddings.
+class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
+    """A language model that reads prompts of text tokens and clips, each clip as a few embeddings.
 
-    Two ways in: `forward` and `generate` take what `SpeechLMProcessor` makes of text and recordings;
-    `batch` and `losses` take prompts of the model's own `prompt` and cached features.
+    It has two interfaces. `forward` and `generate` take the inputs that `SpeechLMProcessor` makes of text and
+    recordings. `batch`, `embed` and `losses` take prompts that `self.prompt` encoded, and cached features.
 
     Args:
         config: See `SpeechLMConfig`.
-        language_model: The trained one; a new one is made from the config when None.
+        language_model: The trained language model; a new one is built from the config when None.
     """
 
     config_class = SpeechLMConfig
@@ -68,22 +75,26 @@ class SpeechLMForICL(SavedApart, PreTrainedModel):
         super().__init__(config)
         missing = [name for name in ("emotions", "feature_shape") if not getattr(config, name)]
         if missing:
-            raise ValueError(f"SpeechLMConfig: no {', '.join(missing)}: a speech LM cannot be made without")
+            raise ValueError(
+                f"SpeechLMConfig: no {', '.join(missing)}: a speech LM needs emotions and feature_shape"
+            )
         emotions = EmotionSet(tuple(config.emotions))
         prompt = PromptOptions(**config.prompt or {})
         if language_model is None:
             lora = LoraOptions(**config.lora or {})
             language_model = new_language_model(config.language_model, prompt.texts(emotions), lora)
         self.language_model = language_model
-        sizes = Sizes(*config.feature_shape, language_model.hidden_size, language_model.embedding_scale)
+        sizes = ProjectorSizes(
+            *config.feature_shape, language_model.hidden_size, language_model.embedding_scale
+        )
         self.projector = new_projector(sizes, ProjectorOptions(**config.projector or {}))
         self.prompt = PromptFormat(language_model.tokenizer, emotions, prompt)
-        config.prompt = asdict(self.prompt.options)  # what was left to be settled by the language model is
+        config.prompt = asdict(self.prompt.options)  # with what depends on the language model resolved
         _, config.audio_token_id = with_audio_token(language_model.tokenizer)
         self.post_init()
 
     def init_weights(self) -> None:
-        """Every part has been given its weights by whoever made it."""
+        """Do nothing: language model and projector initialize their own weights."""
 
     @classmethod
     def can_generate(cls) -> bool:
@@ -101,11 +112,13 @@ class SpeechLMForICL(SavedApart, PreTrainedModel):
 
     @cached_property
     def speech_encoder(self) -> SpeechEncoder:
-        """The frozen encoder that the config names, loaded when it is first asked for; no part of the model's
-        parameters. UserError where another one lies there now."""
+        """The frozen encoder that the config names, loaded at first use. It is no submodule of the model.
+
+        Raises UserError where the name now refers to another encoder than in training.
+        """
         commit = commit_of(self.config.encoder_revision)
         if commit is None:
-            check_base(self.config.encoder, self.config.encoder_revision, "speech encoder")
+            check_revision(self.config.encoder, self.config.encoder_revision, "speech encoder")
         encoder = SpeechEncoder.from_name(self.config.encoder, commit=commit).requires_grad_(False)
         shape = (encoder.num_layers + 1, encoder.hidden_size)
         if shape != tuple(self.config.feature_shape):
@@ -126,23 +139,23 @@ class SpeechLMForICL(SavedApart, PreTrainedModel):
         labels: Tensor | None = None,
         **options: Any,
     ) -> CausalLMOutputWithPast:
-        """As any causal language model's.
+        """Compute logits, and the loss where there are labels, as any causal language model of transformers.
 
         Args:
-            input_ids: int64 (B, T), `config.audio_token_id` at the expanded places of the clips.
-            attention_mask: (B, T), 0 on padding, which may stand on either side.
+            input_ids: int64 (B, T), with `config.audio_token_id` at the expanded placeholders of the clips.
+            attention_mask: (B, T), 0 on padding, which may be on either side.
             input_values: Waveforms at 16 kHz (num_clips, num_samples), prompt by prompt.
             audio_mask: (num_clips, num_samples), 1 on real samples.
             position_ids: (B, T); counted over real tokens when None.
-            inputs_embeds: (B, T, H) instead of all of the above but the mask.
-            labels: (B, T), -100 where nothing is to be predicted; audio and padding are never predicted.
-            **options: Of the language model's own forward (`past_key_values`, `logits_to_keep`, ...).
+            inputs_embeds: (B, T, H); replaces `input_ids`, `input_values` and `audio_mask`.
+            labels: (B, T), -100 where nothing is predicted. Audio and padding are never predicted.
+            **options: Those of the language model's own forward (`past_key_values`, `logits_to_keep`, ...).
         """
         if attention_mask is None:
-            given = inputs_embeds if input_ids is None else input_ids
-            attention_mask = torch.ones(given.shape[:2], dtype=torch.int64, device=given.device)
+            inputs = inputs_embeds if input_ids is None else input_ids
+            attention_mask = torch.ones(inputs.shape[:2], dtype=torch.int64, device=inputs.device)
         if labels is not None:
-            labels = self._predictable(labels, attention_mask, input_ids)
+            labels = self._mask_labels(labels, attention_mask, input_ids)
         if inputs_embeds is None:
             inputs_embeds = self.embed_inputs(input_ids, input_values, audio_mask)
         if position_ids is None:
@@ -155,13 +168,16 @@ class SpeechLMForICL(SavedApart, PreTrainedModel):
             **options,
         )
 
-    def _predictable(self, labels: Tensor, attention_mask: Tensor, input_ids: Tensor | None) -> Tensor:
-        """Labels (B, T) without audio, padding, and what would be predicted from padding before it."""
+    def _mask_labels(self, labels: Tensor, attention_mask: Tensor, input_ids: Tensor | None) -> Tensor:
+        """Return labels (B, T) with IGNORE at audio, at padding and right after padding.
+
+        A token right after padding would be predicted from padding.
+        """
         padding = attention_mask == 0
-        left_out = padding | F.pad(padding[:, :-1], (1, 0))
+        ignored = padding | F.pad(padding[:, :-1], (1, 0))
         if input_ids is not None:
-            left_out = left_out | (input_ids == self.config.audio_token_id)
-        return labels.masked_fill(left_out, IGNORE)
+            ignored = ignored | (input_ids == self.config.audio_token_id)
+        return labels.masked_fill(ignored, IGNORE)
 
     @torch.no_grad()
     def generate(
@@ -172,53 +188,61 @@ class SpeechLMForICL(SavedApart, PreTrainedModel):
         audio_mask: Tensor | None = None,
         **options: Any,
     ) -> Tensor | ModelOutput:
-        """Let the language model write on, after the prompts.
+        """Let the language model continue the prompts.
 
         Args:
             input_ids, attention_mask, input_values, audio_mask: See `forward`.
-            **options: Of transformers' `generate`. An answer ends at the language model's own end token or
-                where the prompt's answers do.
+            **options: Those of transformers' `generate`. By default an answer ends at the language model's
+                own end token, or at the token that ends answers in the prompts.
 
-        Returns the prompts (padded on the left) and what follows, int64 (B, T + num_new), as transformers'
-        `generate` does; or its output object where `return_dict_in_generate` is asked for.
+        Returns the prompts (padded on the left) and the new tokens, int64 (B, T + num_new), as transformers'
+        `generate` does; or its output object with `return_dict_in_generate`.
         """
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         causal, tokenizer = self.language_model.causal, self.language_model.tokenizer
-        input_ids, attention_mask = padded_left(input_ids, attention_mask)
-        own = causal.generation_config.eos_token_id
-        ends = [*(own if isinstance(own, list) else [] if own is None else [own]), self.prompt.turns.end[-1]]
+        input_ids, attention_mask = pad_left(input_ids, attention_mask)
+        eos = causal.generation_config.eos_token_id
+        ends = [
+            *(eos if isinstance(eos, list) else [] if eos is None else [eos]),
+            self.prompt.template.end[-1],
+        ]
         options.setdefault("eos_token_id", list(dict.fromkeys(ends)))
         if causal.generation_config.pad_token_id is None and tokenizer.pad_token_id is not None:
             options.setdefault("pad_token_id", tokenizer.pad_token_id)
         audio = input_ids == self.config.audio_token_id
-        written = causal.generate(
-            input_ids=input_ids.masked_fill(audio, 0),  # for processors of logits: it has no audio token
+        output = causal.generate(
+            input_ids=input_ids.masked_fill(audio, 0),  # logits processors read these: 0 is in the vocabulary
             inputs_embeds=self.embed_inputs(input_ids, input_values, audio_mask),
             attention_mask=attention_mask,
             **options,
         )
-        sequences = written.sequences if isinstance(written, ModelOutput) else written
+        sequences = output.sequences if isinstance(output, ModelOutput) else output
         copies = len(sequences) // len(input_ids)
         sequences[:, : input_ids.shape[1]] = input_ids.repeat_interleave(copies, dim=0)
-        return written
+        return output
 
     def embed_inputs(
         self, input_ids: Tensor, input_values: Tensor | None = None, audio_mask: Tensor | None = None
     ) -> Tensor:
-        """Embeddings (B, T, H) of prompts, the clips' in their places. UserError where those do not match."""
+        """Return the embeddings (B, T, H) of prompts, with those of the clips at their placeholders.
+
+        Raises UserError where placeholders and clips do not match.
+        """
         audio = input_ids == self.config.audio_token_id
         embeddings = self.language_model.embed(input_ids.masked_fill(audio, 0))
         frames = [] if input_values is None else self.projector(self.encode_clips(input_values, audio_mask))
         try:
-            clips = clips_at(audio, [len(clip) for clip in frames])
+            clips = clip_at_each_position(audio, [len(clip) for clip in frames])
         except ValueError as error:
-            raise UserError(f"{error}: let the processor expand one placeholder a clip") from error
-        return splice(embeddings, clips, frames)
+            raise UserError(f"{error}: let the processor expand one placeholder for each clip") from error
+        return insert_audio(embeddings, clips, frames)
 
     def encode_clips(self, input_values: Tensor, audio_mask: Tensor | None = None) -> Clips:
-        """Waveforms (num_clips, num_samples) to the features that the projector reads. UserError for an empty
-        clip."""
+        """Map waveforms (num_clips, num_samples) to the features that the projector reads.
+
+        Raises UserError for an empty clip.
+        """
         if audio_mask is None:
             audio_mask = torch.ones_like(input_values)
         waveforms = [values[mask.bool()] for values, mask in zip(input_values, audio_mask, strict=True)]
@@ -229,30 +253,40 @@ class SpeechLMForICL(SavedApart, PreTrainedModel):
         return torch.stack(features) if self.projector.options.level == "pooled" else features
 
     def batch(self, prompts: Sequence[EncodedPrompt], features: Clips | None) -> PromptBatch:
-        """Prompts (of `prompt.encode`) with their clips' placeholders expanded, on the model's device;
-        `features` in the order of the prompts, None without clips."""
+        """Return a batch of prompts with expanded placeholders, on the model's device.
+
+        Args:
+            prompts: From `self.prompt.encode`.
+            features: Features of their clips, prompt by prompt; None where there are no clips.
+
+        Raises ValueError where the prompts have placeholders for another number of clips.
+        """
         lengths = [] if features is None else self.projector.lengths(features)
         expanded, first = [], 0
         for prompt in prompts:
             following = first + max(prompt.clips, default=-1) + 1
-            expanded.append(expand(prompt, lengths[first:following]))
+            expanded.append(expand_audio_tokens(prompt, lengths[first:following]))
             first = following
         if first != len(lengths):
-            raise ValueError(f"the prompts have places for {first} clips, {len(lengths)} were given")
+            raise ValueError(
+                f"the prompts have placeholders for {first} clips, but {len(lengths)} were given"
+            )
         return collate(expanded).to(self.device)
 
     def embed(self, batch: PromptBatch, features: Clips | None) -> Tensor:
-        """Embeddings (B, T, H) of a batch of prompts and of their clips' features, in the order of the
-        prompts; None without clips. Raises ValueError where a clip and its places differ."""
+        """Return the embeddings (B, T, H) of a batch from `batch` and the features it was made with.
+
+        Raises ValueError where a clip has more or fewer placeholders than embeddings.
+        """
         frames = [] if features is None else self.projector(features)
-        return splice(self.language_model.embed(batch.token_ids), batch.clips, frames)
+        return insert_audio(self.language_model.embed(batch.token_ids), batch.clips, frames)
 
     def losses(self, batch: PromptBatch, features: Clips | None) -> Tensor:
-        """Negative log-likelihood in nats of every target token (B, T), 0 where there is no target."""
+        """Return the negative log-likelihood in nats of every target token (B, T); 0 where there is none."""
         hidden = self.language_model.hidden(
             self.embed(batch, features), batch.attention_mask, batch.position_ids
         )
-        # The token at t is predicted from position t - 1; logits are computed at those positions alone.
+        # The token at t is predicted from position t - 1. Logits are computed only at those positions.
         predicted = batch.targets[:, 1:] != IGNORE
         logits = self.language_model.logits(hidden[:, :-1][predicted])
         loss = F.cross_entropy(logits.float(), batch.targets[:, 1:][predicted], reduction="none")
@@ -271,7 +305,17 @@ def new_model(
     prompt: PromptOptions,
     projector: ProjectorOptions,
 ) -> SpeechLMForICL:
-    """An untrained speech language model for an encoder with hidden states of shape (L+1, D)."""
+    """Return an untrained speech language model.
+
+    Args:
+        emotions: The emotion set.
+        encoder: Name of the speech encoder.
+        feature_shape: (L+1, D) of its hidden states.
+        language_model: Name of the language model.
+        lora: The language model's adapter.
+        prompt: Wording of the prompts.
+        projector: How a clip becomes embeddings.
+    """
     config = SpeechLMConfig(
         emotions=list(emotions.names),
         encoder=encoder,

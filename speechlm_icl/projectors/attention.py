@@ -1,4 +1,4 @@
-"""`attention`: learned queries look over the whole clip, each becoming one embedding."""
+"""`attention`: learned queries attend to the whole clip. Each becomes one embedding."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from perser.encoders.encoder import pad
-from speechlm_icl.projectors.base import Clips, Projector, ProjectorOptions, Sizes
+from speechlm_icl.projectors.base import Clips, Projector, ProjectorOptions, ProjectorSizes
 from speechlm_icl.projectors.blocks import CrossAttention, SwiGLU
 
 
 class AttentionProjector(Projector):
-    """Attention pooling (Lee et al. 2019, arXiv 1810.00825, PMA): short prompts however long the clips."""
+    """Attention pooling (PMA in Lee et al. 2019, arXiv 1810.00825): long clips take no more positions."""
 
-    def __init__(self, sizes: Sizes, options: ProjectorOptions) -> None:
+    def __init__(self, sizes: ProjectorSizes, options: ProjectorOptions) -> None:
         super().__init__(sizes, options)
         self.norm = nn.LayerNorm(sizes.feature_size)
         self.queries = nn.Parameter(torch.randn(options.tokens_per_clip, options.width))
@@ -22,7 +22,7 @@ class AttentionProjector(Projector):
         self.mlp = SwiGLU(options.width, options.width, sizes.hidden_size, options.dropout)
 
     def forward(self, clips: Clips) -> Tensor:
-        """Windows (num_windows, L+1, D) of each of n clips to (n, tokens_per_clip, H)."""
-        frames, mask = pad(self.mixed_clips(clips))
+        """Map windows (num_windows, L+1, D) of each of n clips to embeddings (n, tokens_per_clip, H)."""
+        frames, mask = pad(self.mix_clips(clips))
         queries = self.queries.expand(len(frames), -1, -1)
         return self.out_norm(self.mlp(self.mlp_norm(self.attention(queries, self.norm(frames), mask))))

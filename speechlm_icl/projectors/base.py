@@ -1,7 +1,4 @@
-"""What every projector is: from a clip's encoder states to language-model embeddings that stand for it.
-
-Cached features of several clips, as projectors read them.
-"""
+"""The base class of projectors, their options, and the clips' features that they read."""
 
 from __future__ import annotations
 
@@ -18,31 +15,31 @@ from perser.encoders.feature_cache import FeatureStore, Level
 Clips = Tensor | Sequence[Tensor]
 """Features of several clips: pooled (n, L+1, D), or one tensor (num_windows, L+1, D) a clip."""
 
-Kind = Literal["pooled", "attention", "stack", "convolution", "qformer"]
+ProjectorKind = Literal["pooled", "attention", "stack", "convolution", "qformer"]
 
 
 @dataclass(frozen=True)
 class ProjectorOptions:
     """How a clip becomes language-model embeddings.
 
-    Noise and dropout are strong because a model otherwise learns some thousand training clips by heart.
+    Noise and dropout are strong because a model otherwise memorizes a few thousand training clips.
 
     Args:
-        kind: `pooled` (the mean over time), `attention` (learned queries look over the clip), or as many
-            embeddings as the clip is long: `stack` (neighbors side by side), `convolution` (strided),
-            `qformer` (learned queries look over each stretch).
-        tokens_per_clip: Embeddings that one clip takes in the prompt (`pooled` and `attention`).
-        window_frames: Encoder frames of 20 ms that are averaged into one before any other kind than `pooled`
-            reads them: 5 are ten a second, and a cache a fifth of the size.
-        windows_per_token: Such windows that become one embedding, or one stretch of `qformer`.
-        tokens_per_stretch: Embeddings that `qformer` makes of each stretch.
+        kind: `pooled` (the mean over time) and `attention` (learned queries attend to the clip) give a fixed
+            number of embeddings; `stack` (neighboring windows, concatenated), `convolution` (strided) and
+            `qformer` (learned queries attend to each stretch) give more for longer clips.
+        tokens_per_clip: Embeddings of a clip (`pooled` and `attention`).
+        window_frames: Encoder frames of 20 ms that are averaged into one window, which every kind but
+            `pooled` reads. 5 give ten windows a second, and a feature cache a fifth of the size.
+        windows_per_token: Windows that become one embedding, or one stretch of `qformer`.
+        tokens_per_stretch: Embeddings of each stretch (`qformer`).
         width: Inner width of the projector.
-        heads: Attention heads of `attention` and `qformer`.
+        heads: Attention heads (`attention` and `qformer`).
         dropout: Dropout on the projector's inner layer.
-        feature_noise: Standard deviation of the Gaussian noise added to standardized features while training.
+        feature_noise: Standard deviation of the Gaussian noise on standardized features during training.
     """
 
-    kind: Kind = "pooled"
+    kind: ProjectorKind = "pooled"
     tokens_per_clip: int = 1
     window_frames: int = 5
     windows_per_token: int = 4
@@ -66,15 +63,15 @@ class ProjectorOptions:
 
     @property
     def level(self) -> Level:
-        """The features that it reads (`perser.features`)."""
+        """The level of features that the projector reads (see `perser.encoders.feature_cache`)."""
         return "pooled" if self.kind == "pooled" else f"windows:{self.window_frames}"
 
     def num_tokens(self, num_frames: int) -> int:
-        """Embeddings of a clip of so many encoder frames."""
+        """Return how many embeddings a clip of `num_frames` encoder frames gets."""
         return self.num_tokens_of_windows(-(-num_frames // self.window_frames))
 
     def num_tokens_of_windows(self, num_windows: int) -> int:
-        """Embeddings of a clip of so many windows."""
+        """Return how many embeddings a clip of `num_windows` windows gets."""
         if self.kind in ("pooled", "attention"):
             return self.tokens_per_clip
         stretches = -(-num_windows // self.windows_per_token)
@@ -82,14 +79,14 @@ class ProjectorOptions:
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """What a projector stands between.
+class ProjectorSizes:
+    """Sizes of a projector's inputs and outputs.
 
     Args:
-        num_layers: Hidden states of a clip (L + 1).
-        feature_size: Their width D.
+        num_layers: Number of the encoder's hidden states (L + 1).
+        feature_size: Width D of the encoder's hidden states.
         hidden_size: Width H of the language model's embeddings.
-        embedding_scale: Root mean square of those embeddings: where the projector's output starts.
+        embedding_scale: Root mean square of those embeddings. The projector's output starts at this scale.
     """
 
     num_layers: int
@@ -99,19 +96,20 @@ class Sizes:
 
 
 class Projector(nn.Module, ABC):
-    """Standardization, a softmax-weighted sum of the encoder's layers and a norm; then what each kind does.
+    """Base class: standardizes features and mixes the encoder's layers by learned weights.
 
-    A clip's embeddings never depend on what it is batched with.
+    Subclasses map the mixed features to embeddings and end with `out_norm`, which starts them at the scale of
+    the language model's own. A clip's embeddings never depend on the rest of its batch.
 
     Args:
-        sizes: Of what is read and written.
+        sizes: Sizes of inputs and outputs.
         options: See `ProjectorOptions`.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, sizes: Sizes, options: ProjectorOptions) -> None:
+    def __init__(self, sizes: ProjectorSizes, options: ProjectorOptions) -> None:
         super().__init__()
         self.options = options
         self.hidden_size = sizes.hidden_size
@@ -123,17 +121,21 @@ class Projector(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, clips: Clips) -> Clips:
-        """Features of n clips (see `Clips`) to their embeddings: one tensor (num_tokens, H) a clip, or
-        (n, num_tokens, H) where all have equally many."""
+        """Map the features of n clips (see `Clips`) to their embeddings.
+
+        Returns one tensor (num_tokens, H) a clip, or (n, num_tokens, H) where all clips have equally many.
+        """
 
     def lengths(self, clips: Clips) -> list[int]:
-        """How many embeddings each clip gets."""
+        """Return how many embeddings each clip gets."""
         return [self.options.num_tokens_of_windows(len(clip)) for clip in clips]
 
     @torch.no_grad()
     def fit_standardization(self, clips: Iterable[Tensor]) -> None:
-        """Take mean and deviation of every feature from training clips: each (L+1, D) or
-        (num_windows, L+1, D)."""
+        """Set mean and standard deviation of every feature from training clips.
+
+        Each clip is (L+1, D) or (num_windows, L+1, D).
+        """
         count, total, squares = 0, 0.0, 0.0
         for clip in clips:
             states = clip.double().reshape(-1, *self.mean.shape)
@@ -144,11 +146,11 @@ class Projector(nn.Module, ABC):
         self.mean.copy_(mean)
         self.std.copy_((squares / count - mean.square()).clamp_min(0).sqrt().clamp_min(1e-5))
 
-    def mixed(self, states: Tensor) -> Tensor:
-        """States (n, L+1, D) to their standardized layers' weighted sum (n, D).
+    def mix_layers(self, states: Tensor) -> Tensor:
+        """Standardize states (n, L+1, D) and return the weighted sum of their layers (n, D).
 
-        While training, with the noise that independent noise on every standardized feature sums up to:
-        Gaussian again, sqrt(sum of the squared weights) times as strong.
+        During training, noise is added. Independent Gaussian noise on every standardized feature would sum up
+        to Gaussian noise sqrt(sum of the squared weights) times as strong, so it is drawn once, on the sum.
         """
         weights = self.layer_weights.softmax(dim=0)
         mixed = weights @ ((states.to(self.mean.dtype) - self.mean) / self.std)
@@ -156,18 +158,21 @@ class Projector(nn.Module, ABC):
             mixed = mixed + self.options.feature_noise * weights.norm() * torch.randn_like(mixed)
         return mixed
 
-    def mixed_clips(self, clips: Sequence[Tensor]) -> list[Tensor]:
-        """Windows (num_windows, L+1, D) of each clip to (num_windows, D)."""
-        return list(self.mixed(torch.cat(list(clips))).split([len(clip) for clip in clips]))
+    def mix_clips(self, clips: Sequence[Tensor]) -> list[Tensor]:
+        """Apply `mix_layers` to each clip's windows (num_windows, L+1, D): (num_windows, D) a clip."""
+        return list(self.mix_layers(torch.cat(list(clips))).split([len(clip) for clip in clips]))
 
 
 def read_clips(store: FeatureStore, utterances: Sequence[str]) -> Clips:
-    """Pooled features (n, L+1, D), or one tensor (num_windows, L+1, D) a clip, by the store's level."""
+    """Read clips' features from a store.
+
+    Returns pooled features (n, L+1, D), or one tensor (num_windows, L+1, D) a clip, by the store's level.
+    """
     if store.level == "pooled":
         return store.stack(utterances)
     return [store[utterance] for utterance in utterances]
 
 
 def clips_on(clips: Clips, device: torch.device) -> Clips:
-    """The same on a device."""
+    """Return the clips' features on a device."""
     return clips.to(device) if isinstance(clips, Tensor) else [clip.to(device) for clip in clips]

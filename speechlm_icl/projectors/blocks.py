@@ -1,7 +1,4 @@
-"""The gated layer that several projectors end with.
-
-Attention of learned queries over a clip's windows.
-"""
+"""Layers that several projectors share: a gated MLP and cross-attention."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from torch import Tensor, nn
 
 
 class SwiGLU(nn.Module):
-    """x to W3 (silu(W1 x) * W2 x) (Shazeer 2020, arXiv 2002.05202), with dropout before W3."""
+    """The gated MLP W3 (silu(W1 x) * W2 x) of Shazeer 2020 (arXiv 2002.05202), with dropout before W3."""
 
     def __init__(self, size_in: int, width: int, size_out: int, dropout: float) -> None:
         super().__init__()
@@ -24,12 +21,12 @@ class SwiGLU(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Multi-head attention of queries over other vectors.
+    """Multi-head attention of queries to other vectors.
 
     Args:
-        width: Width of the queries and of the result; a multiple of `heads`.
-        size: Width of what is looked over.
-        heads: Heads.
+        width: Width of the queries and of the output; a multiple of `heads`.
+        size: Width of the vectors that are attended to.
+        heads: Number of heads.
     """
 
     def __init__(self, width: int, size: int, heads: int) -> None:
@@ -40,7 +37,7 @@ class CrossAttention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, queries: Tensor, over: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Queries (B, Q, W) over (B, T, D), mask (B, T) True where there is something, to (B, Q, W)."""
+        """Map queries (B, Q, W) and vectors `over` (B, T, D) to (B, Q, W); mask (B, T) False on padding."""
 
         def split(states: Tensor) -> Tensor:
             return states.unflatten(-1, (self.heads, -1)).transpose(1, 2)

@@ -1,4 +1,4 @@
-"""`convolution`: a strided convolution over the windows."""
+"""`convolution`: a strided convolution over a clip's windows."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from perser.encoders.encoder import pad
-from speechlm_icl.projectors.base import Clips, Projector, ProjectorOptions, Sizes
+from speechlm_icl.projectors.base import Clips, Projector, ProjectorOptions, ProjectorSizes
 
 
 class ConvolutionProjector(Projector):
-    """RMSNorm, one convolution of stride s = windows_per_token and kernel 2s + 1 (so that each embedding also
-    hears its neighbors' windows), GELU and a linear layer."""
+    """RMSNorm, one convolution, GELU and a linear layer.
 
-    def __init__(self, sizes: Sizes, options: ProjectorOptions) -> None:
+    The convolution has stride s = windows_per_token and kernel size 2s + 1, so each embedding also depends on
+    windows of its neighbors.
+    """
+
+    def __init__(self, sizes: ProjectorSizes, options: ProjectorOptions) -> None:
         super().__init__(sizes, options)
         stride = options.windows_per_token
         self.norm = nn.RMSNorm(sizes.feature_size, eps=1e-6)
@@ -24,9 +27,9 @@ class ConvolutionProjector(Projector):
         self.out = nn.Linear(options.width, sizes.hidden_size, bias=False)
 
     def forward(self, clips: Clips) -> list[Tensor]:
-        """Windows (num_windows, L+1, D) of each clip to (ceil(num_windows / s), H)."""
-        # Padded with zeros on either side, alone as in a batch.
-        frames, _ = pad([self.norm(clip) for clip in self.mixed_clips(clips)])
+        """Map windows (num_windows, L+1, D) of each clip to embeddings (ceil(num_windows / s), H)."""
+        # Zeros follow a clip in a batch, as the convolution's own padding follows it when it is alone.
+        frames, _ = pad([self.norm(clip) for clip in self.mix_clips(clips)])
         inner = F.gelu(self.convolution(frames.transpose(1, 2)).transpose(1, 2))
         embeddings = self.out_norm(self.out(self.dropout(inner)))
         return [rows[:length] for rows, length in zip(embeddings, self.lengths(clips), strict=True)]

@@ -1,23 +1,26 @@
-"""`qformer`: learned queries look over each stretch of the clip."""
+"""`qformer`: learned queries attend to each stretch of a clip."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from speechlm_icl.projectors.base import Clips, Projector, ProjectorOptions, Sizes
+from speechlm_icl.projectors.base import Clips, Projector, ProjectorOptions, ProjectorSizes
 from speechlm_icl.projectors.blocks import CrossAttention, SwiGLU
-from speechlm_icl.projectors.stack import stacked
+from speechlm_icl.projectors.stack import stack_windows
 
 LAYERS = 2
-"""Layers of the Q-Former: SALMONN has 2."""
+"""Number of layers of the Q-Former, as in SALMONN."""
 
 
 class QFormerProjector(Projector):
-    """A window-level Q-Former (SALMONN, Tang et al. 2024, arXiv 2310.13289): `tokens_per_stretch` queries
-    read each stretch of `windows_per_token` windows, apart from all others."""
+    """A window-level Q-Former (SALMONN, Tang et al. 2024, arXiv 2310.13289).
 
-    def __init__(self, sizes: Sizes, options: ProjectorOptions) -> None:
+    `tokens_per_stretch` queries attend to each stretch of `windows_per_token` windows, independently of the
+    other stretches.
+    """
+
+    def __init__(self, sizes: ProjectorSizes, options: ProjectorOptions) -> None:
         super().__init__(sizes, options)
         self.norm = nn.LayerNorm(sizes.feature_size)
         self.queries = nn.Parameter(0.02 * torch.randn(options.tokens_per_stretch, options.width))
@@ -27,11 +30,13 @@ class QFormerProjector(Projector):
         self.out = nn.Linear(options.width, sizes.hidden_size, bias=False)
 
     def forward(self, clips: Clips) -> list[Tensor]:
-        """Windows (num_windows, L+1, D) of each clip to (stretches * tokens_per_stretch, H)."""
-        mixed = self.mixed_clips(clips)
+        """Map windows (num_windows, L+1, D) of each clip to (num_stretches * tokens_per_stretch, H)."""
+        mixed = self.mix_clips(clips)
         count = self.options.windows_per_token
-        stretches = torch.cat([stacked(clip, count) for clip in mixed])
-        mask = torch.cat([stacked(torch.ones_like(clip[:, :1]), count) for clip in mixed])[..., 0].bool()
+        stretches = torch.cat([stack_windows(clip, count) for clip in mixed])
+        mask = torch.cat([stack_windows(torch.ones_like(clip[:, :1]), count) for clip in mixed])[
+            ..., 0
+        ].bool()
         over = self.norm(stretches) + self.places
         queries = self.queries.expand(len(stretches), -1, -1)
         for layer in self.layers:
@@ -41,7 +46,7 @@ class QFormerProjector(Projector):
 
 
 class _Layer(nn.Module):
-    """Queries attend to each other, then to their stretch, then a gated layer; norms before each."""
+    """Self-attention of the queries, attention to their stretch and a gated MLP, each after a norm."""
 
     def __init__(self, feature_size: int, options: ProjectorOptions) -> None:
         super().__init__()
@@ -52,7 +57,7 @@ class _Layer(nn.Module):
         self.mlp = SwiGLU(width, 2 * width, width, options.dropout)
 
     def forward(self, queries: Tensor, over: Tensor, mask: Tensor) -> Tensor:
-        """Queries (S, Q, W) over stretches (S, count, D), mask (S, count), to (S, Q, W)."""
+        """Map queries (S, Q, W), stretches (S, count, D) and their mask (S, count) to (S, Q, W)."""
         normed = self.norms[0](queries)
         queries = queries + self.own(normed, normed)
         queries = queries + self.stretch(self.norms[1](queries), over, mask)

@@ -1,1 +1,1 @@
-"""TODO(reorg): speechlm_icl.prompt."""
+"""Prompts: their wording and token ids, chat templates, and which demonstrations they hold in which order."""

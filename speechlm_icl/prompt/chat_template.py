@@ -1,7 +1,7 @@
-"""What stands around clips and answers in a prompt: plain text, or a language model's own chat template.
+"""The tokens around clips and answers in a prompt: from a language model's chat template, or plain text.
 
-The pieces are tokenized one by one, once, and joined as ids, so that a label has the same tokens wherever it
-stands.
+Each piece of text is tokenized once, on its own, and the ids are joined. So a label has the same tokens
+wherever it occurs in a prompt.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ from transformers import PreTrainedTokenizerBase
 
 from perser.errors import UserError
 
-# Stand for a clip and an answer while the template is taken apart; plain words, which it leaves as they are.
+# Placeholders for a clip and an answer while a chat template is split up. They are plain words, which a
+# template leaves unchanged.
 _CLIP, _ANSWER = "CLIPSTANDSHERE", "ANSWERSTANDSHERE"
 
 
 @dataclass(frozen=True)
-class Turns:
-    """Token ids of a prompt `start (clip cue answer end following)*`.
+class PromptTemplate:
+    """Token ids of the fixed parts of a prompt `start (clip cue answer end following)*`.
 
     Args:
-        start: Before the first clip; begins with the model's start token where it has one.
+        start: Before the first clip. Begins with the model's start token where it has one.
         cue: Between a clip and its answer.
-        end: Ends an answer; to be predicted, like the answer.
-        following: Between an answer's end and the next clip.
+        end: Ends an answer. The model has to predict it, like the answer.
+        following: Between the end of an answer and the next clip.
     """
 
     start: list[int]
@@ -35,60 +36,67 @@ class Turns:
 
 
 def token_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """The text's own tokens: nothing is put before or after it."""
+    """Return the token ids of a text, without special tokens around them."""
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def plain_turns(tokenizer: PreTrainedTokenizerBase, instruction: str, separator: str) -> Turns:
-    """`instruction (clip answer separator)*`."""
-    return Turns(
-        _started(tokenizer, token_ids(tokenizer, instruction)), [], token_ids(tokenizer, separator), []
-    )
+def plain_template(tokenizer: PreTrainedTokenizerBase, instruction: str, separator: str) -> PromptTemplate:
+    """Return the template of a prompt `instruction (clip answer separator)*`."""
+    start = _with_start_token(tokenizer, token_ids(tokenizer, instruction))
+    return PromptTemplate(start, [], token_ids(tokenizer, separator), [])
 
 
-def chat_turns(tokenizer: PreTrainedTokenizerBase, instruction: str) -> Turns:
-    """The instruction in the system's turn (in the user's first where the template knows no system), every
-    clip a turn of the user and every answer one of the assistant, which its end-of-turn token ends.
+def from_chat_template(tokenizer: PreTrainedTokenizerBase, instruction: str) -> PromptTemplate:
+    """Return the template of a prompt in the tokenizer's chat template.
 
-    Raises UserError for a template that words later turns differently from earlier ones.
+    The instruction is the system message, or the beginning of the first user message where the chat template
+    has no system role. Each clip is a user message; each answer is an assistant message, which ends with the
+    chat template's end-of-turn token.
+
+    Raises UserError for a chat template that formats later messages differently from earlier ones.
     """
-    text = _rendered(tokenizer, instruction)
-    start, *rest = text.split(_CLIP)
+    start, *rest = _render_conversation(tokenizer, instruction).split(_CLIP)
     pieces = [piece.split(_ANSWER) for piece in rest]
-    # The last answer is left out: some templates treat it apart.
-    turns = {tuple(piece) for piece in pieces[:-1]}
-    if len(turns) != 1 or len(next(iter(turns))) != 2:
-        raise UserError("the chat template words one turn unlike another: give prompt.chat: false")
-    cue, after = (token_ids(tokenizer, text) for text in turns.pop())
-    last = _end_of_turn(after, tokenizer.all_special_ids)
-    return Turns(_started(tokenizer, token_ids(tokenizer, start)), cue, after[:last], after[last:])
+    # The last answer is left out because some chat templates format the last message differently.
+    around_answers = {tuple(piece) for piece in pieces[:-1]}
+    if len(around_answers) != 1 or len(next(iter(around_answers))) != 2:
+        raise UserError(
+            "the chat template formats some messages differently from others: set prompt.chat: false"
+        )
+    cue, after = (token_ids(tokenizer, text) for text in around_answers.pop())
+    end = _length_of_end(after, tokenizer.all_special_ids)
+    start_ids = _with_start_token(tokenizer, token_ids(tokenizer, start))
+    return PromptTemplate(start_ids, cue, after[:end], after[end:])
 
 
-def _rendered(tokenizer: PreTrainedTokenizerBase, instruction: str) -> str:
-    """A conversation of four clips and their answers in the template's words."""
+def _render_conversation(tokenizer: PreTrainedTokenizerBase, instruction: str) -> str:
+    """Return a conversation of four clips and their answers as the chat template formats it."""
     pairs = [("user", _CLIP), ("assistant", _ANSWER)] * 4
-    turns = [{"role": role, "content": content} for role, content in pairs]
+    messages = [{"role": role, "content": content} for role, content in pairs]
     if not instruction:
-        return tokenizer.apply_chat_template(turns, tokenize=False)
+        return tokenizer.apply_chat_template(messages, tokenize=False)
     try:
         system = {"role": "system", "content": instruction}
-        text = tokenizer.apply_chat_template([system, *turns], tokenize=False)
+        text = tokenizer.apply_chat_template([system, *messages], tokenize=False)
     except TemplateError:
         text = ""
     if instruction.strip() in text:
         return text
-    turns[0] = {"role": "user", "content": f"{instruction}\n{_CLIP}"}
-    return tokenizer.apply_chat_template(turns, tokenize=False)
+    messages[0] = {"role": "user", "content": f"{instruction}\n{_CLIP}"}
+    return tokenizer.apply_chat_template(messages, tokenize=False)
 
 
-def _end_of_turn(after: list[int], special: list[int]) -> int:
-    """How many of the tokens after an answer end it: up to the first special one, or the first alone."""
-    found = [place for place, token in enumerate(after) if token in special]
-    return found[0] + 1 if found else 1
+def _length_of_end(after: list[int], special: list[int]) -> int:
+    """Return how many tokens after an answer end it: up to the first special token, or 1 if there is none."""
+    special_positions = [position for position, token in enumerate(after) if token in special]
+    return special_positions[0] + 1 if special_positions else 1
 
 
-def _started(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[int]:
-    """With the model's start token first, where it has one: pretrained models rest their attention on the
-    first position, which must be none that carries a clip."""
+def _with_start_token(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[int]:
+    """Return the ids with the tokenizer's start token before them, where it has one.
+
+    Pretrained models put much of their attention on the first position (an attention sink), so that position
+    must not hold a clip.
+    """
     start = tokenizer.bos_token_id
     return ids if start is None or ids[:1] == [start] else [start, *ids]

@@ -1,7 +1,7 @@
-"""The prompt: `start (<audio> cue label words end following)*`, as token ids, audio places and targets.
+"""Encode prompts `start (<audio> cue label words end following)*` as token ids, clip numbers and targets.
 
-`turns` says what stands around the clips and the label words, which have the same tokens wherever they stand:
-while training, in the enrollment and where they are scored.
+`PromptFormat.template` holds the tokens around clips and label words. A label has the same tokens in
+training, in the enrollment and where it is scored.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from perser.errors import UserError
 from perser.labels import EmotionSet
-from speechlm_icl.prompt.chat_template import chat_turns, plain_turns, token_ids
+from speechlm_icl.prompt.chat_template import from_chat_template, plain_template, token_ids
 
 TEXT = -1
-"""Stands in `clips` where a position is no audio."""
+"""Value of `clips` at positions of text."""
 
 IGNORE = -100
-"""Stands in `targets` where nothing is to be predicted."""
+"""Value of `targets` at positions where nothing is predicted."""
 
 DEFAULT_INSTRUCTION = (
     "You hear recordings of speech, one after the other. Answer each with the emotion that is heard in it, "
     "or with several, as in '{labels[0]}{joiner} {labels[1]}'. The emotions are: {listed}. All answers so "
     "far are right for one and the same person: learn from them how emotions sound to, or in, this person."
 )
-"""What a pretrained language model is told."""
+"""The instruction for a pretrained language model where none is set."""
 
 Answer = Sequence[int]
-"""The emotions of one clip as class indices, in the order in which the prompt says them."""
+"""The emotions of one clip as class indices, in the order in which the prompt lists them."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,12 @@ class PromptOptions:
     """How a prompt is worded.
 
     Args:
-        instruction: Text before the first clip; empty for none; null for one that names the emotions, or for
-            none where the vocabulary (tiny-llama's) holds little but label words.
-        chat: Whether the language model's chat template stands around clips and answers; auto: where it has
-            one.
-        joiner: Between two emotions of one clip.
-        separator: Ends each clip's label words; with a chat template, its end of turn does.
-        label_words: Words that stand for an emotion, as in `angry: very angry`; default is its name.
+        instruction: Text before the first clip. Empty for none; null for a default that lists the emotions,
+            or for none where the vocabulary lacks its words (as tiny-llama's does).
+        chat: Whether to use the language model's chat template; auto uses it where there is one.
+        joiner: Text between two emotions of one clip.
+        separator: Text that ends each clip's label words. A chat template ends them with its own end of turn.
+        label_words: Words that stand for an emotion, as in `angry: very angry`. The default is its name.
     """
 
     instruction: str | None = None
@@ -65,28 +64,31 @@ class PromptOptions:
             raise ValueError("prompt.joiner and prompt.separator must not be empty")
 
     def words(self, emotions: EmotionSet) -> list[str]:
-        """Label words by class. Raises UserError for words given to an emotion that is not in the set."""
+        """Return the label words by class. Raises UserError where `label_words` has an unknown emotion."""
         for emotion in self.label_words:
             emotions.index(emotion)
         return [self.label_words.get(emotion, emotion) for emotion in emotions.names]
 
     def texts(self, emotions: EmotionSet) -> list[str]:
-        """Every text that a prompt can be made of."""
+        """Return every text that a prompt can contain."""
         return [self.instruction or "", self.joiner, self.separator, *self.words(emotions)]
 
-    def settled(self, tokenizer: PreTrainedTokenizerBase, emotions: EmotionSet) -> PromptOptions:
-        """The same with nothing left open. Raises UserError for `chat: true` without a chat template."""
-        templated = bool(getattr(tokenizer, "chat_template", None))
-        if self.chat is True and not templated:
+    def resolve(self, tokenizer: PreTrainedTokenizerBase, emotions: EmotionSet) -> PromptOptions:
+        """Return the options with a definite instruction and `chat` either true or false.
+
+        Raises UserError for `chat: true` where the tokenizer has no chat template.
+        """
+        has_template = bool(getattr(tokenizer, "chat_template", None))
+        if self.chat is True and not has_template:
             raise UserError(
-                "prompt.chat: true, but the language model has no chat template: give auto or false"
+                "prompt.chat: true, but the language model has no chat template: set it to auto or false"
             )
-        chat = templated if self.chat == "auto" else self.chat
+        chat = has_template if self.chat == "auto" else self.chat
         instruction = self.instruction
         if instruction is None:
             labels = self.words(emotions)
-            said = {"labels": labels, "joiner": self.joiner, "listed": ", ".join(labels)}
-            instruction = DEFAULT_INSTRUCTION.format(**said) + ("" if chat else "\n")
+            fields = {"labels": labels, "joiner": self.joiner, "listed": ", ".join(labels)}
+            instruction = DEFAULT_INSTRUCTION.format(**fields) + ("" if chat else "\n")
             if tokenizer.unk_token_id in token_ids(tokenizer, instruction):
                 instruction = ""
         return replace(self, instruction=instruction, chat=chat)
@@ -94,19 +96,19 @@ class PromptOptions:
 
 @dataclass(frozen=True)
 class EncodedPrompt:
-    """One prompt, position by position (lists of equal length)."""
+    """One prompt as three lists of equal length, with one entry a position."""
 
     token_ids: list[int]
-    clips: list[int]  # the prompt's own clip number, TEXT elsewhere
-    targets: list[int]  # the token that is to be predicted to stand here, IGNORE elsewhere
+    clips: list[int]  # number of the clip within the prompt; TEXT elsewhere
+    targets: list[int]  # the token that has to be predicted at this position; IGNORE elsewhere
 
 
 @dataclass(frozen=True)
 class PromptBatch:
-    """Right-padded prompts; every tensor is int64 of shape (B, T)."""
+    """A batch of right-padded prompts. Every tensor is int64 of shape (B, T)."""
 
     token_ids: Tensor
-    clips: Tensor  # number of the clip in the batch (prompt by prompt), TEXT elsewhere
+    clips: Tensor  # number of the clip within the batch, counted prompt by prompt; TEXT elsewhere
     targets: Tensor
     attention_mask: Tensor
     position_ids: Tensor
@@ -116,9 +118,10 @@ class PromptBatch:
 
 
 class PromptFormat:
-    """Writes prompts for one tokenizer and emotion set; its `options` have nothing left open.
+    """Encodes prompts for one tokenizer and emotion set. Its options are resolved (`PromptOptions.resolve`).
 
-    Raises UserError when one emotion's tokens begin another's: their probabilities would overlap.
+    Raises UserError where the tokenizer cannot encode a label, and where the tokens of one label are a prefix
+    of another's, because their probabilities would overlap.
     """
 
     def __init__(
@@ -128,11 +131,11 @@ class PromptFormat:
         options: PromptOptions,
     ) -> None:
         self.emotions = emotions
-        self.options = options = options.settled(tokenizer, emotions)
+        self.options = options = options.resolve(tokenizer, emotions)
         if options.chat:
-            self.turns = chat_turns(tokenizer, options.instruction)
+            self.template = from_chat_template(tokenizer, options.instruction)
         else:
-            self.turns = plain_turns(tokenizer, options.instruction, options.separator)
+            self.template = plain_template(tokenizer, options.instruction, options.separator)
         self.joiner = token_ids(tokenizer, options.joiner)
         words = options.words(emotions)
         self.labels: list[tuple[int, ...]] = [
@@ -143,44 +146,52 @@ class PromptFormat:
     def _check_labels(self, words: list[str], unknown: int | None) -> None:
         for word, label in zip(words, self.labels, strict=True):
             if not label or unknown in label:
-                raise UserError(f"the language model's tokenizer cannot write the label '{word}'")
-        for one, other in permutations(range(len(words)), 2):
-            if self.labels[other][: len(self.labels[one])] == self.labels[one]:
                 raise UserError(
-                    f"the tokens of label '{words[one]}' begin those of '{words[other]}': "
-                    "give one of them other words (prompt.label_words)"
+                    f"the language model's tokenizer cannot encode the label '{word}': give the emotion "
+                    "other words (prompt.label_words)"
+                )
+        for (word, label), (other_word, other) in permutations(zip(words, self.labels, strict=True), 2):
+            if other[: len(label)] == label:
+                raise UserError(
+                    f"the tokens of label '{word}' are a prefix of those of '{other_word}': give one of them "
+                    "other words (prompt.label_words)"
                 )
 
     def answer_tokens(self, answer: Answer) -> list[int]:
-        """An answer's label words, joined, and its end. Raises UserError for one without emotions."""
+        """Return the tokens of an answer's label words, joined, and of its end.
+
+        Raises UserError for an answer without emotions.
+        """
         if not answer:
-            raise UserError("an annotation without any emotion: give at least one")
+            raise UserError("an annotation has no emotion: give at least one")
         tokens = list(self.labels[answer[0]])
         for emotion in answer[1:]:
             tokens += [*self.joiner, *self.labels[emotion]]
-        return tokens + self.turns.end
+        return tokens + self.template.end
 
     def encode(self, answers: Sequence[Answer], first_target: int = 0) -> EncodedPrompt:
-        """A prompt of clips, one placeholder each, and their answers, which ends where a further clip can
-        stand.
+        """Encode clips, with one placeholder each, and their answers.
 
-        Label words, joiners and ends are targets from answer `first_target` on: the end teaches where an
-        answer ends. Nothing else is ever a target.
+        The prompt ends where a next clip would begin. The label words, joiners and ends of all answers from
+        `first_target` on are targets. The ends are included so that the model learns where an answer ends.
+        Nothing else is a target.
         """
-        turns = self.turns
-        prompt = EncodedPrompt(list(turns.start), [TEXT] * len(turns.start), [IGNORE] * len(turns.start))
+        template = self.template
+        start = len(template.start)
+        prompt = EncodedPrompt(list(template.start), [TEXT] * start, [IGNORE] * start)
         for clip, answer in enumerate(answers):
             tokens = self.answer_tokens(answer)
-            told = [*turns.cue, *tokens, *turns.following]
+            text = [*template.cue, *tokens, *template.following]
             targets = tokens if clip >= first_target else [IGNORE] * len(tokens)
-            prompt.token_ids.extend([0, *told])
-            prompt.clips.extend([clip] + [TEXT] * len(told))
-            prompt.targets.extend([IGNORE] * (1 + len(turns.cue)) + targets + [IGNORE] * len(turns.following))
+            prompt.token_ids.extend([0, *text])
+            prompt.clips.extend([clip] + [TEXT] * len(text))
+            prompt.targets.extend([IGNORE] * (1 + len(template.cue)))
+            prompt.targets.extend(targets + [IGNORE] * len(template.following))
         return prompt
 
 
 def collate(prompts: Sequence[EncodedPrompt]) -> PromptBatch:
-    """Right-pad prompts into a batch, whose clips are numbered prompt by prompt."""
+    """Right-pad prompts into a batch and number their clips through, prompt by prompt."""
     shape = (len(prompts), max(len(prompt.token_ids) for prompt in prompts))
     token_ids = torch.zeros(shape, dtype=torch.int64)
     attention_mask = torch.zeros(shape, dtype=torch.int64)
@@ -199,12 +210,12 @@ def collate(prompts: Sequence[EncodedPrompt]) -> PromptBatch:
 
 
 def positions(attention_mask: Tensor) -> Tensor:
-    """Position ids (B, T) that count real tokens alone, so that padding on either side changes nothing."""
+    """Return position ids (B, T) that count only real tokens; padding on either side changes nothing."""
     return (attention_mask.cumsum(dim=1) - 1).clamp_min(0)
 
 
 def word_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    """A tokenizer whose tokens are the words (and line ends) of `texts`: for a model trained from scratch."""
+    """Return a tokenizer, for a model trained from scratch, of the words and line ends in `texts`."""
     splitter = PreTokenizers([Split(" ", behavior="removed"), Split("\n", behavior="isolated")])
     words = dict.fromkeys(word for text in texts for word, _ in splitter.pre_tokenize_str(text))
     vocabulary = {word: index for index, word in enumerate(["<pad>", "<unk>", *words])}

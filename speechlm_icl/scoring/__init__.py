@@ -1,1 +1,1 @@
-"""TODO(reorg): speechlm_icl.scoring."""
+"""Scoring: read an enrollment once into a prefix cache, then score every label for each query after it."""

@@ -1,4 +1,4 @@
-"""The tree that the tokens of all labels make: labels that begin alike share the beginning."""
+"""The trie of all labels' tokens: labels with a common beginning share its nodes."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ Label = tuple[int, ...]
 
 
 class LabelTrie:
-    """What a language model has to read to score every label: each stem (a beginning of a label, without
-    its last token) once.
+    """The inner nodes of the labels' trie: all that a language model has to read to score every label.
+
+    A node is a proper prefix of a label, as a tuple of token ids. A label's last token is never read: it is
+    scored by the logits at the node before it.
 
     Args:
-        labels: The tokens of each label; none begins another (`PromptFormat` sees to it).
+        labels: The tokens of each label. None is a prefix of another (`PromptFormat` checks that).
     """
 
     def __init__(self, labels: Sequence[Label]) -> None:
-        beginnings = {label[:length] for label in labels for length in range(len(label))}
-        self.stems: list[Label] = sorted(beginnings, key=lambda stem: (len(stem), stem))
-        """The empty one first, every other after its own beginnings."""
-        place = {stem: number for number, stem in enumerate(self.stems)}
+        prefixes = {label[:length] for label in labels for length in range(len(label))}
+        self.nodes: list[Label] = sorted(prefixes, key=lambda node: (len(node), node))
+        """The root (the empty prefix) first; every other node after its ancestors."""
+        index = {node: number for number, node in enumerate(self.nodes)}
         edges = [
-            (emotion, place[label[:length]], label[length])
+            (emotion, index[label[:length]], label[length])
             for emotion, label in enumerate(labels)
             for length in range(len(label))
         ]
@@ -33,31 +35,31 @@ class LabelTrie:
 
     @property
     def tokens(self) -> Tensor:
-        """The last token of every stem but the empty one: int64 (num_stems - 1,)."""
-        return torch.tensor([stem[-1] for stem in self.stems[1:]], dtype=torch.int64)
+        """The last token of every node but the root: int64 (num_nodes - 1,)."""
+        return torch.tensor([node[-1] for node in self.nodes[1:]], dtype=torch.int64)
 
     @property
     def depths(self) -> Tensor:
-        """How many tokens each stem has: int64 (num_stems,)."""
-        return torch.tensor([len(stem) for stem in self.stems])
+        """The number of tokens of each node: int64 (num_nodes,)."""
+        return torch.tensor([len(node) for node in self.nodes])
 
     @property
-    def within(self) -> Tensor:
-        """Whether stem b is a beginning of stem a, or a itself: bool (num_stems, num_stems) at [a, b]."""
-        return torch.tensor([[a[: len(b)] == b for b in self.stems] for a in self.stems])
+    def ancestors(self) -> Tensor:
+        """Whether node b is node a or an ancestor of it, at [a, b]: bool (num_nodes, num_nodes)."""
+        return torch.tensor([[a[: len(b)] == b for b in self.nodes] for a in self.nodes])
 
-    def longest(self) -> list[Label]:
-        """The stems that are no beginning of another: read in full, these hold every stem."""
-        last = self.within.sum(dim=0) == 1
-        return [stem for stem, alone in zip(self.stems, last, strict=True) if alone]
+    def paths(self) -> list[Label]:
+        """Return the nodes without children. Their tokens, read in full, pass through every node."""
+        childless = self.ancestors.sum(dim=0) == 1
+        return [node for node, is_childless in zip(self.nodes, childless, strict=True) if is_childless]
 
     def scores(self, logits: Tensor) -> Tensor:
-        """Log-probability of each label, its tokens' summed: float32 (Q, num_labels).
+        """Return the log-probability of each label, summed over its tokens: float32 (Q, num_labels).
 
         Args:
-            logits: Of the token after each stem, over the vocabulary (Q, num_stems, V).
+            logits: Logits of the token after each node, over the vocabulary (Q, num_nodes, V).
         """
-        emotion, stem, token = self._edges.to(logits.device).unbind(dim=1)
-        # One pass over the vocabulary: the other log-probabilities are never written down.
-        edges = logits[:, stem, token].float() - logits.float().logsumexp(dim=-1)[:, stem]
+        emotion, node, token = self._edges.to(logits.device).unbind(dim=1)
+        # One pass over the vocabulary, which does not store the log-probabilities of all other tokens.
+        edges = logits[:, node, token].float() - logits.float().logsumexp(dim=-1)[:, node]
         return edges.new_zeros(len(logits), self._num_labels).index_add_(1, emotion, edges)

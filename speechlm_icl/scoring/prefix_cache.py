@@ -1,4 +1,4 @@
-"""An enrollment as the language model has read it, once for all queries that follow it."""
+"""The prefix cache: keys and values of an enrollment, which is read once for all queries that follow it."""
 
 from __future__ import annotations
 
@@ -16,50 +16,58 @@ from speechlm_icl.prompt.prompt import Answer, positions
 
 
 @dataclass(frozen=True)
-class Enrollment:
-    """The key/value cache of one sequence of `length` positions.
+class PrefixCache:
+    """The keys and values of a prefix of `length` positions.
 
-    A model grows the cache that it is given: it is given a `view` or `copies`, never this one.
+    A model extends the cache that it is called with. So it is called with a `view` or `copies` of
+    `key_values`, never with `key_values` itself.
     """
 
-    cache: Cache
+    key_values: Cache
     length: int
 
     def view(self) -> Cache:
-        """A cache that begins with these keys and values, not copied, and grows apart from them: a layer that
-        keeps every position (`DynamicLayer`) puts a longer tensor in the place of its own."""
-        cache = copy.copy(self.cache)
-        cache.layers = [copy.copy(layer) for layer in self.cache.layers]
+        """Return a cache that shares these keys and values without copying them, and grows on its own.
+
+        It works for layers that keep every position (`DynamicLayer`): they grow by replacing their tensor
+        with a longer one.
+        """
+        cache = copy.copy(self.key_values)
+        cache.layers = [copy.copy(layer) for layer in self.key_values.layers]
         return cache
 
     def copies(self, count: int) -> Cache:
-        """A cache for `count` sequences that all follow this enrollment, whether its layers keep
-        every position or the last ones."""
-        cache = copy.deepcopy(self.cache)
+        """Return a cache for a batch of `count` sequences that all follow this prefix.
+
+        It works for layers that keep every position and for those that keep only the last ones.
+        """
+        cache = copy.deepcopy(self.key_values)
         if self.length:
             cache.batch_repeat_interleave(count)
         return cache
 
 
 @torch.inference_mode()
-def cache_enrollment(model: SpeechLMForICL, features: Clips | None, answers: Sequence[Answer]) -> Enrollment:
-    """Let the model read the instruction and N pairs; N may be 0.
+def build_prefix_cache(
+    model: SpeechLMForICL, features: Clips | None, answers: Sequence[Answer]
+) -> PrefixCache:
+    """Let the model read the instruction and N enrolled pairs; N may be 0.
 
     Args:
-        model: In evaluation mode.
-        features: Features of the N enrollment clips; None where there is no pair.
-        answers: The emotions of each, as class indices.
+        model: The model, in evaluation mode.
+        features: Features of the N enrolled clips; None where there are none.
+        answers: The emotions of each clip, as class indices.
     """
     cache = model.language_model.new_cache()
     embeddings = embed_enrollment(model, features, answers)[None]
     length = embeddings.shape[1]
     if length:
-        real = torch.ones((1, length), dtype=torch.int64, device=embeddings.device)
-        model.language_model.hidden(embeddings, real, positions(real), cache)
-    return Enrollment(cache, length)
+        mask = torch.ones((1, length), dtype=torch.int64, device=embeddings.device)
+        model.language_model.hidden(embeddings, mask, positions(mask), cache)
+    return PrefixCache(cache, length)
 
 
 def embed_enrollment(model: SpeechLMForICL, features: Clips | None, answers: Sequence[Answer]) -> Tensor:
-    """Embeddings (num_positions, H) of the instruction and the pairs, as of `cache_enrollment`."""
+    """Return the embeddings (num_positions, H) of the instruction and the pairs of `build_prefix_cache`."""
     clips = None if features is None else clips_on(features, model.device)
     return model.embed(model.batch([model.prompt.encode(answers)], clips), clips)[0]

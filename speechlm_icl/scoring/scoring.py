@@ -1,10 +1,9 @@
-"""Probabilities over the emotions, from a language model: read the enrollment once, then score every query.
+"""Score labels: the log-probability of each emotion's label for each query, after an enrollment.
 
-Contextual calibration: what a prompt answers to a clip that says nothing is its bias (Zhao et al. 2021,
-Calibrate Before Use, arXiv 2102.09690).
-
-The bias that it takes away includes what the enrollment tells of how often the person gives each emotion;
-where persons differ mostly in that, it can cost more than it brings.
+`score_queries` computes the scores: change it to change how a label is scored. `calibrate` corrects them for
+the prompt's bias, which is the scores of a content-free clip (contextual calibration, Zhao et al. 2021,
+Calibrate Before Use, arXiv 2102.09690). That bias includes how often the person gives each emotion in the
+enrollment. Where persons differ mostly in that, calibration can cost more than it gains.
 """
 
 from __future__ import annotations
@@ -18,32 +17,40 @@ from speechlm_icl.model.speech_lm import SpeechLMForICL
 from speechlm_icl.projectors.base import Clips, clips_on
 from speechlm_icl.prompt.prompt import Answer
 from speechlm_icl.scoring.label_trie import LabelTrie
-from speechlm_icl.scoring.prefix_cache import Enrollment, cache_enrollment
-from speechlm_icl.scoring.tree_attention import can_pack, hidden_by_rows, hidden_packed
+from speechlm_icl.scoring.prefix_cache import PrefixCache, build_prefix_cache
+from speechlm_icl.scoring.tree_attention import batched_hidden_states, can_pack, packed_hidden_states
 
-AT_ONCE = {"cpu": 256, "cuda": 2048}
-"""Positions of queries that are read together: enough to fill a matrix product, and few, because in one
-sequence a query also computes, in vain, its attention to the others."""
+POSITIONS_PER_PASS = {"cpu": 256, "cuda": 2048}
+"""How many positions of queries one forward pass reads, by device. Enough to fill a matrix product, and not
+more, because packed queries waste work on masked attention to each other."""
 
 
 @torch.inference_mode()
-def score_queries(model: SpeechLMForICL, enrollment: Enrollment, features: Clips) -> Tensor:
-    """Log-probability that each emotion's words come first in the answer, for Q queries' features.
+def score_queries(model: SpeechLMForICL, prefix: PrefixCache, features: Clips) -> Tensor:
+    """Return the log-probability that each emotion's label begins the answer, for each of Q queries.
 
-    Several emotions are said in random order while training, so this is the emotion's share of the label.
-    Returns float32 (Q, C), not normalized over the emotions, on the CPU. Queries do not see each other.
+    In training, the emotions of an answer are in random order, so this estimates an emotion's share of the
+    answer. Queries do not affect each other.
+
+    Args:
+        model: The model, in evaluation mode.
+        prefix: The enrollment, from `build_prefix_cache`.
+        features: Features of the Q query clips.
+
+    Returns float32 (Q, C), not normalized over the emotions, on the CPU.
     """
-    tree, language_model = LabelTrie(model.prompt.labels), model.language_model
-    hidden_after = hidden_packed if can_pack(language_model) else hidden_by_rows
+    trie, language_model = LabelTrie(model.prompt.labels), model.language_model
+    hidden_states = packed_hidden_states if can_pack(language_model) else batched_hidden_states
     cue = language_model.embed(
-        torch.tensor(model.prompt.turns.cue, dtype=torch.int64, device=model.device)[None]
+        torch.tensor(model.prompt.template.cue, dtype=torch.int64, device=model.device)[None]
     )[0]
     frames = [
         torch.cat([clip.to(cue.dtype), cue]) for clip in model.projector(clips_on(features, model.device))
     ]
+    limit = POSITIONS_PER_PASS.get(model.device.type, POSITIONS_PER_PASS["cuda"])
     scores = [
-        tree.scores(language_model.logits(hidden_after(language_model, enrollment, part, tree))).cpu()
-        for part in _parts(frames, len(tree.stems), AT_ONCE.get(model.device.type, AT_ONCE["cuda"]))
+        trie.scores(language_model.logits(hidden_states(language_model, prefix, part, trie))).cpu()
+        for part in _split_by_positions(frames, len(trie.nodes), limit)
     ]
     return torch.cat(scores)
 
@@ -54,41 +61,49 @@ def label_log_probabilities(
     answers: Sequence[Answer],
     query_features: Clips,
 ) -> Tensor:
-    """`score_queries` after `cache_enrollment`: float32 (Q, C)."""
-    return score_queries(model, cache_enrollment(model, enrollment_features, answers), query_features)
+    """Build the prefix cache of an enrollment and score queries after it: float32 (Q, C)."""
+    return score_queries(model, build_prefix_cache(model, enrollment_features, answers), query_features)
 
 
-def _parts(frames: Sequence[Tensor], num_stems: int, at_once: int) -> list[list[Tensor]]:
-    """The queries' frames in parts of about `at_once` positions, stems counted."""
-    parts: list[list[Tensor]] = []
-    room = 0
-    for clip in frames:
-        room -= len(clip) + num_stems - 1
-        if room < 0:
-            parts.append([])
-            room = at_once - (len(clip) + num_stems - 1)
-        parts[-1].append(clip)
-    return parts
+def calibrate(scores: Tensor, content_free: Tensor) -> Tensor:
+    """Divide probabilities by those of the content-free clip (W = diag(p_cf)^-1, b = 0 in the paper).
+
+    Args:
+        scores: Scores of the queries (Q, C).
+        content_free: Scores of the content-free clip (1, C), from `score_content_free`.
+
+    Returns log-probabilities (Q, C), not normalized over the emotions.
+    """
+    return scores - content_free
 
 
-def content_free(model: SpeechLMForICL) -> Clips:
-    """Features of one clip without content: the mean of the training clips, (1, L+1, D) where the projector
-    reads time means, else one window of it.
+def score_content_free(model: SpeechLMForICL, prefix: PrefixCache) -> Tensor:
+    """Return `score_queries` of the content-free clip: (1, C)."""
+    return score_queries(model, prefix, content_free_clip(model))
 
-    Not silence: that is far from every clip that the model was trained on, and a listener who is asked about
-    it may well say `neutral`, so it would not be free of content. The mean of what all clips sound like
-    tells none of them from the others.
+
+def content_free_clip(model: SpeechLMForICL) -> Clips:
+    """Return the features of a clip that says nothing about its emotion: the mean of the training clips.
+
+    They are (1, L+1, D) where the projector reads pooled features, else one window of them. The clip is not
+    silence: silence is unlike every training clip, and a listener may well call it `neutral`, so it would not
+    be free of content.
     """
     mean = model.projector.mean[None]
     return mean if model.projector.options.level == "pooled" else [mean]
 
 
-def score_free(model: SpeechLMForICL, enrollment: Enrollment) -> Tensor:
-    """`score_queries` of the content-free clip: (1, C)."""
-    return score_queries(model, enrollment, content_free(model))
+def _split_by_positions(frames: Sequence[Tensor], num_nodes: int, limit: int) -> list[list[Tensor]]:
+    """Split the queries' frames into parts of at most `limit` positions, counting the trie's nodes, too.
 
-
-def calibrate(scores: Tensor, free: Tensor) -> Tensor:
-    """q ∝ p / p_cf (the paper's W = diag(p_cf)^-1, b = 0) as log-probabilities, not normalized: scores (Q, C)
-    of queries less those of the content-free clip (1, C)."""
-    return scores - free
+    A query that is longer than the limit is a part of its own.
+    """
+    parts: list[list[Tensor]] = []
+    room = 0
+    for clip in frames:
+        room -= len(clip) + num_nodes - 1
+        if room < 0:
+            parts.append([])
+            room = limit - (len(clip) + num_nodes - 1)
+        parts[-1].append(clip)
+    return parts

@@ -1,13 +1,18 @@
-"""Queries as a batch of rows after copies of the enrollment: for language models that cannot take them in one
-sequence (`packed_queries`), such as those whose attention slides.
+"""Read queries and labels after an enrollment: packed into one sequence with a tree mask, or as a batch.
 
-Queries as one sequence after the enrollment: its keys and values are read where they lie, never repeated.
+`packed_hidden_states` puts all queries into one sequence after the enrollment, whose keys and values are
+shared and never repeated:
 
-    enrollment | frames of query 0, stems of the labels | frames of query 1, stems of the labels | ...
+    enrollment | frames of query 0, nodes of the label trie | frames of query 1, nodes of the label trie | ...
 
-A mask lets each position attend to the enrollment, to its own query's frames and to its own stem's
-beginnings, as in the tree attention of speculative decoding (Miao et al. 2024, SpecInfer, arXiv 2305.09781),
-so that what stands in one sequence is as if each query and label stood alone.
+A mask lets each position attend to the enrollment, to its own query's frames and to the ancestors of its trie
+node (tree attention, Miao et al. 2024, SpecInfer, arXiv 2305.09781). So each query and label has the hidden
+states that it would have alone.
+
+`batched_hidden_states` is the fallback for language models that cannot do that, such as those with
+sliding-window attention. Each query and path of the trie is a row, after its own copy of the cache.
+
+`can_pack` tells which of the two a language model takes.
 """
 
 from __future__ import annotations
@@ -23,122 +28,137 @@ from transformers import DynamicLayer
 from speechlm_icl.model.language_model import LanguageModel
 from speechlm_icl.prompt.prompt import positions
 from speechlm_icl.scoring.label_trie import LabelTrie
-from speechlm_icl.scoring.prefix_cache import Enrollment
+from speechlm_icl.scoring.prefix_cache import PrefixCache
+
+_MASKABLE = ("eager", "sdpa")
+"""The attention functions that accept any mask."""
+
+_TOLERANCE, _COARSE_TOLERANCE = 1e-3, 0.05
+"""Largest difference of hidden states that rounding may cause, relative to their norm: in float32, and in
+number formats of lower precision."""
+
+_can_pack: WeakKeyDictionary[LanguageModel, bool] = WeakKeyDictionary()
+"""Results of `_packing_agrees`, by language model."""
 
 
-def hidden_by_rows(
-    language_model: LanguageModel, enrollment: Enrollment, frames: Sequence[Tensor], tree: LabelTrie
+def packed_hidden_states(
+    language_model: LanguageModel, prefix: PrefixCache, frames: Sequence[Tensor], trie: LabelTrie
 ) -> Tensor:
-    """Last hidden states (Q, num_stems, H), as of `hidden_packed`; a row for each query and longest stem."""
-    device, endings = frames[0].device, tree.longest()
-    tokens = [torch.tensor(stem, dtype=torch.int64, device=device) for stem in endings]
-    stem_embeddings = [language_model.embed(one[None])[0] for one in tokens]
-    rows = [torch.cat([clip.to(stem.dtype), stem]) for clip in frames for stem in stem_embeddings]
+    """Return last hidden states (Q, num_nodes, H) after each query and node, from one packed sequence.
+
+    Those of the root are those of the query's last frame.
+
+    Args:
+        language_model: One that `can_pack`.
+        prefix: The enrollment.
+        frames: Each query's embeddings (num_frames, H); their numbers may differ.
+        trie: The label trie.
+    """
+    device = frames[0].device
+    node_embeddings = language_model.embed(trie.tokens.to(device)[None])[0]
+    pieces = [piece for clip in frames for piece in (clip.to(node_embeddings.dtype), node_embeddings)]
+    embeddings = torch.cat(pieces)[None]
+    lengths = torch.tensor([len(clip) for clip in frames])
+    query, node, position = (tensor.to(device) for tensor in _layout(lengths, trie))
+    mask = _tree_mask(query, node, trie, embeddings.dtype)
+    mask_of_prefix = mask.new_zeros(len(query), prefix.length)
+    hidden = language_model.hidden(
+        embeddings,
+        attention_mask=torch.cat([mask_of_prefix, mask], dim=1)[None, None],
+        position_ids=(prefix.length + position)[None],
+        cache=prefix.view(),
+    )
+    num_nodes = len(trie.nodes)
+    last_frames = (lengths + num_nodes - 1).cumsum(dim=0) - num_nodes
+    return hidden[0, (last_frames[:, None] + torch.arange(num_nodes)).to(device)]
+
+
+def batched_hidden_states(
+    language_model: LanguageModel, prefix: PrefixCache, frames: Sequence[Tensor], trie: LabelTrie
+) -> Tensor:
+    """Return the same as `packed_hidden_states`, from a batch with a row for each query and path."""
+    device, paths = frames[0].device, trie.paths()
+    tokens = [torch.tensor(path, dtype=torch.int64, device=device) for path in paths]
+    path_embeddings = [language_model.embed(ids[None])[0] for ids in tokens]
+    rows = [torch.cat([clip.to(path.dtype), path]) for clip in frames for path in path_embeddings]
     embeddings = pad_sequence(rows, batch_first=True)
     count, width, _ = embeddings.shape
     lengths = torch.tensor([len(row) for row in rows], device=device)
-    real = torch.arange(width, device=device) < lengths[:, None]
-    enrolled = torch.ones((count, enrollment.length), dtype=torch.int64, device=device)
+    mask = torch.arange(width, device=device) < lengths[:, None]
+    mask_of_prefix = torch.ones((count, prefix.length), dtype=torch.int64, device=device)
+    position_ids = torch.arange(prefix.length, prefix.length + width, device=device)
     hidden = language_model.hidden(
         embeddings,
-        attention_mask=torch.cat([enrolled, real.to(torch.int64)], dim=1),
-        position_ids=torch.arange(enrollment.length, enrollment.length + width, device=device).expand(
-            count, -1
-        ),
-        cache=enrollment.copies(count),
-    ).unflatten(0, (len(frames), len(endings)))
-    held = [next(row for row, end in enumerate(endings) if end[: len(stem)] == stem) for stem in tree.stems]
+        attention_mask=torch.cat([mask_of_prefix, mask.to(torch.int64)], dim=1),
+        position_ids=position_ids.expand(count, -1),
+        cache=prefix.copies(count),
+    ).unflatten(0, (len(frames), len(paths)))
+    path_of_node = [
+        next(number for number, path in enumerate(paths) if path[: len(node)] == node) for node in trie.nodes
+    ]
     last_frames = torch.tensor([len(clip) - 1 for clip in frames], device=device)
-    places = last_frames[:, None] + tree.depths.to(device)
+    columns = last_frames[:, None] + trie.depths.to(device)
     queries = torch.arange(len(frames), device=device)[:, None]
-    return hidden[queries, torch.tensor(held, device=device), places]
-
-
-_MASKABLE = ("eager", "sdpa")
-"""The attention functions that take any mask."""
-
-_TOLERANCE, _COARSE_TOLERANCE = 1e-3, 0.05
-"""Of hidden states, relative to their norm: what rounding may do, in float32 and in coarser numbers."""
-
-_known: WeakKeyDictionary[LanguageModel, bool] = WeakKeyDictionary()
-
-
-def hidden_packed(
-    language_model: LanguageModel, enrollment: Enrollment, frames: Sequence[Tensor], tree: LabelTrie
-) -> Tensor:
-    """Last hidden states (Q, num_stems, H) of each query's last frame, where the empty stem ends, and of the
-    end of every other stem after it.
-
-    Args:
-        frames: Each query's embeddings (num_frames, H); the numbers may differ.
-    """
-    device = frames[0].device
-    stem_embeddings = language_model.embed(tree.tokens.to(device)[None])[0]
-    pieces = [piece for clip in frames for piece in (clip.to(stem_embeddings.dtype), stem_embeddings)]
-    embeddings = torch.cat(pieces)[None]
-    lengths = torch.tensor([len(clip) for clip in frames])
-    query, stem, position = (one.to(device) for one in _layout(lengths, tree))
-    mask = _mask(query, stem, tree, embeddings.dtype)
-    enrolled = mask.new_zeros(len(query), enrollment.length)
-    hidden = language_model.hidden(
-        embeddings,
-        attention_mask=torch.cat([enrolled, mask], dim=1)[None, None],
-        position_ids=(enrollment.length + position)[None],
-        cache=enrollment.view(),
-    )
-    num_stems = len(tree.stems)
-    ends = (lengths + num_stems - 1).cumsum(dim=0) - num_stems
-    return hidden[0, (ends[:, None] + torch.arange(num_stems)).to(device)]
+    return hidden[queries, torch.tensor(path_of_node, device=device), columns]
 
 
 def can_pack(language_model: LanguageModel) -> bool:
-    """Whether a language model takes queries in one sequence: its layers must keep and attend to every
-    position, by the mask and the positions that they are given. Tried once on a few tokens, because
-    architectures that count positions themselves, or take no such mask, do not say so."""
-    if not _keeps_everything(language_model):  # asked each time: the attention function can be exchanged
+    """Return whether a language model can read packed queries.
+
+    Its layers must keep every position, and follow the mask and positions that they are given. Architectures
+    that count positions themselves or ignore such a mask do not declare it. So packing is tried once, on a
+    few tokens.
+    """
+    # Checked at every call, because the attention function of a model can be changed.
+    if not _keeps_every_position(language_model):
         return False
-    if language_model not in _known:
-        _known[language_model] = _packs(language_model)
-    return _known[language_model]
+    if language_model not in _can_pack:
+        _can_pack[language_model] = _packing_agrees(language_model)
+    return _can_pack[language_model]
 
 
-def _layout(lengths: Tensor, tree: LabelTrie) -> tuple[Tensor, Tensor, Tensor]:
-    """Query, stem and position after the enrollment of each place in the sequence; a frame's stem is the
-    empty one (0)."""
-    stems = torch.arange(1, len(tree.stems))
-    query = torch.arange(len(lengths)).repeat_interleave(lengths + len(stems))
-    stem = torch.cat([torch.cat([stems.new_zeros(length), stems]) for length in lengths.tolist()])
-    depths = tree.depths[1:]
-    places = [torch.cat([torch.arange(length), length - 1 + depths]) for length in lengths.tolist()]
-    return query, stem, torch.cat(places)
+def _layout(lengths: Tensor, trie: LabelTrie) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the query, trie node and position after the enrollment of each element of the packed sequence.
+
+    The node of a frame is the root (0).
+    """
+    nodes = torch.arange(1, len(trie.nodes))
+    query = torch.arange(len(lengths)).repeat_interleave(lengths + len(nodes))
+    node = torch.cat([torch.cat([nodes.new_zeros(length), nodes]) for length in lengths.tolist()])
+    depths = trie.depths[1:]
+    position = [torch.cat([torch.arange(length), length - 1 + depths]) for length in lengths.tolist()]
+    return query, node, torch.cat(position)
 
 
-def _mask(query: Tensor, stem: Tensor, tree: LabelTrie, dtype: torch.dtype) -> Tensor:
-    """What is added to the attention of places (rows) to places (columns): 0 or the lowest number."""
-    same = query[:, None] == query
-    seen = torch.ones_like(same).tril() & same & tree.within.to(stem.device)[stem[:, None], stem]
-    return torch.where(seen, 0.0, torch.finfo(dtype).min).to(dtype)
+def _tree_mask(query: Tensor, node: Tensor, trie: LabelTrie, dtype: torch.dtype) -> Tensor:
+    """Return what is added to attention scores, rows attending to columns: 0 or the lowest number."""
+    same_query = query[:, None] == query
+    ancestors = trie.ancestors.to(node.device)[node[:, None], node]
+    attended = torch.ones_like(same_query).tril() & same_query & ancestors
+    return torch.where(attended, 0.0, torch.finfo(dtype).min).to(dtype)
 
 
-def _keeps_everything(language_model: LanguageModel) -> bool:
+def _keeps_every_position(language_model: LanguageModel) -> bool:
+    """Return whether all layers cache every position and the attention function accepts any mask."""
     layers = language_model.new_cache().layers
     plain = bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
     return plain and language_model.causal.config._attn_implementation in _MASKABLE
 
 
 @torch.inference_mode()
-def _packs(language_model: LanguageModel) -> bool:
+def _packing_agrees(language_model: LanguageModel) -> bool:
+    """Return whether packed and batched hidden states agree, on eight tokens and a small trie."""
     device = language_model.causal.device
     vocabulary = language_model.causal.get_input_embeddings().num_embeddings
     embedded = language_model.embed(torch.arange(8, device=device)[None] % vocabulary)
-    cache, ones = language_model.new_cache(), torch.ones(1, 3, dtype=torch.int64, device=device)
-    language_model.hidden(embedded[:, :3], ones, positions(ones), cache)
-    enrollment = Enrollment(cache, 3)
-    frames, tree = [embedded[0, 3:5], embedded[0, 5:8]], LabelTrie([(0, 1), (2 % vocabulary, 0)])
-    alone = hidden_by_rows(language_model, enrollment, frames, tree)
+    cache, mask = language_model.new_cache(), torch.ones(1, 3, dtype=torch.int64, device=device)
+    language_model.hidden(embedded[:, :3], mask, positions(mask), cache)
+    prefix = PrefixCache(cache, 3)
+    frames, trie = [embedded[0, 3:5], embedded[0, 5:8]], LabelTrie([(0, 1), (2 % vocabulary, 0)])
+    batched = batched_hidden_states(language_model, prefix, frames, trie)
     try:
-        packed = hidden_packed(language_model, enrollment, frames, tree)
+        packed = packed_hidden_states(language_model, prefix, frames, trie)
     except (RuntimeError, ValueError, TypeError, IndexError):
         return False
-    tolerance = _TOLERANCE if alone.dtype == torch.float32 else _COARSE_TOLERANCE
-    return bool((packed - alone).float().norm() <= tolerance * alone.float().norm())
+    tolerance = _TOLERANCE if batched.dtype == torch.float32 else _COARSE_TOLERANCE
+    return bool((packed - batched).float().norm() <= tolerance * batched.float().norm())

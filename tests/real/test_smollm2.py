@@ -48,7 +48,8 @@ def test_cached_scores_equal_full_forward_passes(model):
             batch = model.batch([model.prompt.encode([*ANSWERS, [emotion]])], clips)
             with torch.no_grad():
                 logits = model.language_model.causal(inputs_embeds=model.embed(batch, clips)).logits[0]
-            first = len(logits) - len(label) - len(model.prompt.turns.end + model.prompt.turns.following)
+            template = model.prompt.template
+            first = len(logits) - len(label) - len(template.end + template.following)
             rows = logits[first - 1 : first - 1 + len(label)].log_softmax(dim=-1)
             expected = rows[torch.arange(len(label)), list(label)].sum()
             assert_close(scores[query, emotion], expected, atol=1e-3, rtol=1e-4)

@@ -1,4 +1,4 @@
-"""Tiny models and a made-up task, without an encoder: features by utterance id."""
+"""Tiny models and an artificial task without an encoder: features by utterance id."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from perser.episodes.episode import Task
 from perser.labels import EmotionSet
 from speechlm_icl.model.language_model import LoraOptions
 from speechlm_icl.model.speech_lm import SpeechLMForICL, new_model
-from speechlm_icl.projectors.base import ProjectorOptions
+from speechlm_icl.projectors.base import ProjectorOptions, read_clips
 from speechlm_icl.prompt.prompt import PromptOptions, word_tokenizer
 
 EMOTIONS = EmotionSet(("angry", "happy", "sad"))
@@ -21,7 +21,7 @@ LAYERS, SIZE = 3, 5
 
 @dataclass
 class FakeStore:
-    """Stands in for a FeatureStore of pooled features."""
+    """Replaces a FeatureStore of pooled features."""
 
     features: dict[str, torch.Tensor]
     level: str = "pooled"
@@ -43,7 +43,7 @@ def emotions() -> EmotionSet:
 
 @pytest.fixture
 def store() -> FakeStore:
-    """60 utterances u0 ... u59, utterance i standing for class i modulo 3."""
+    """60 utterances u0 ... u59; utterance i is of class i modulo 3."""
     generator = torch.Generator().manual_seed(0)
     centers = torch.randn(3, LAYERS, SIZE, generator=generator)
     noise = 0.3 * torch.randn(60, LAYERS, SIZE, generator=generator)
@@ -52,7 +52,7 @@ def store() -> FakeStore:
 
 @pytest.fixture
 def tasks() -> list[Task]:
-    """12 persons: all hear classes 0 and 1 alike, but what they call class 2 only their enrollment tells."""
+    """12 persons who agree on classes 0 and 1. What they call class 2 is known only from their enrollment."""
     tasks = []
     for person in range(12):
         words = [EMOTIONS.names[0], EMOTIONS.names[1], EMOTIONS.names[person % 3]]
@@ -62,7 +62,7 @@ def tasks() -> list[Task]:
 
 
 def make_model(language_model: str = "tiny-llama", **options) -> SpeechLMForICL:
-    """A random model of this file's emotions and feature shape, in evaluation mode."""
+    """Return a random model of this file's emotions and feature shape, in evaluation mode."""
     torch.manual_seed(1)
     return new_model(
         options.pop("emotions", EMOTIONS),
@@ -76,7 +76,7 @@ def make_model(language_model: str = "tiny-llama", **options) -> SpeechLMForICL:
 
 
 def save_llama(folder, vocabulary: int, hidden_size: int = 64, intermediate_size: int = 128) -> None:
-    """A random Llama of two layers, whose attention looks at something."""
+    """Save a random Llama of two layers, initialized so that its attention is far from uniform."""
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=vocabulary,
@@ -92,7 +92,7 @@ def save_llama(folder, vocabulary: int, hidden_size: int = 64, intermediate_size
 
 @pytest.fixture(scope="session")
 def llama_folder(tmp_path_factory):
-    """A local causal language model with a start token, as one from the Hub would lie on disk."""
+    """A local causal language model, saved as the Hub's are."""
     folder = tmp_path_factory.mktemp("base") / "llama"
     tokenizer = word_tokenizer(["angry happy sad glad very and \n What does this person hear ?"])
     save_llama(folder, len(tokenizer))
@@ -107,7 +107,7 @@ CHAT_TEMPLATE = (
 
 
 def make_chat_tokenizer(template: str = CHAT_TEMPLATE) -> PreTrainedTokenizerFast:
-    """Words, special tokens and a chat template."""
+    """Return a tokenizer of words with special tokens and a chat template."""
     tokenizer = word_tokenizer(["angry happy sad very glad and \n What is heard ? system user assistant"])
     tokenizer.add_special_tokens({"bos_token": "<s>", "eos_token": "<end>"})
     tokenizer.add_special_tokens({"additional_special_tokens": ["<turn>"]})
@@ -117,7 +117,7 @@ def make_chat_tokenizer(template: str = CHAT_TEMPLATE) -> PreTrainedTokenizerFas
 
 @pytest.fixture
 def chat_tokenizer():
-    """`make_chat_tokenizer`, for tests that want other templates."""
+    """`make_chat_tokenizer`, for tests that need other templates."""
     return make_chat_tokenizer
 
 
@@ -131,12 +131,12 @@ def chat_folder(tmp_path_factory):
     return folder
 
 
-HEARING = {
+PROJECTORS = {
     "pooled": {},
     "two tokens a clip": {"kind": "attention", "tokens_per_clip": 2},
     "by length": {"kind": "stack", "windows_per_token": 2},
 }
-"""Projectors of a fixed and of a variable length."""
+"""Options of projectors with a fixed and with a variable number of embeddings."""
 
 
 @pytest.fixture(scope="module", params=["tiny-llama", "adapter"])
@@ -144,11 +144,11 @@ def language_model(request, llama_folder) -> str:
     return "tiny-llama" if request.param == "tiny-llama" else str(llama_folder)
 
 
-@pytest.fixture(scope="module", params=list(HEARING))
-def hearing(request, language_model) -> SpeechLMForICL:
-    """A random model that reads what the encoder `tiny-whisper` gives, in evaluation mode."""
+@pytest.fixture(scope="module", params=list(PROJECTORS))
+def audio_model(request, language_model) -> SpeechLMForICL:
+    """A random model for the features of the encoder `tiny-whisper`, in evaluation mode."""
     instruction = {"instruction": "What does this person hear ?"}
-    options = HEARING[request.param] | {"prompt": instruction, "feature_shape": (4, 64)}
+    options = PROJECTORS[request.param] | {"prompt": instruction, "feature_shape": (4, 64)}
     model = make_model(language_model, **options)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -164,12 +164,35 @@ def model() -> SpeechLMForICL:
 
 @pytest.fixture
 def build():
-    """`make_model`, for tests that want other options."""
+    """`make_model`, for tests that need other options."""
     return make_model
 
 
+@pytest.fixture
+def full_pass_scores():
+    """A function that scores labels by a forward pass of the language model over each prompt and label."""
+
+    @torch.no_grad()
+    def scores(model, store, support, answers, queries) -> torch.Tensor:
+        template = model.prompt.template
+        rows = []
+        for query in queries:
+            clips = read_clips(store, [*support, query])
+            row = []
+            for emotion, label in enumerate(model.prompt.labels):
+                batch = model.batch([model.prompt.encode([*answers, [emotion]])], clips)
+                logits = model.language_model.causal(inputs_embeds=model.embed(batch, clips)).logits[0]
+                log_probabilities = logits.log_softmax(dim=-1)
+                first = len(logits) - len(label) - len(template.end + template.following)
+                row.append(sum(log_probabilities[first + i - 1, token] for i, token in enumerate(label)))
+            rows.append(torch.stack(row))
+        return torch.stack(rows)
+
+    return scores
+
+
 def write_gguf(path, folder) -> None:
-    """The Llama of a folder as a GGUF file in float32, with a byte-level vocabulary."""
+    """Write the Llama of a folder as a GGUF file in float32, with a byte-level vocabulary."""
     import gguf
 
     model = AutoModelForCausalLM.from_pretrained(folder)
@@ -193,8 +216,8 @@ def write_gguf(path, folder) -> None:
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
     for name, value in model.state_dict().items():
         array = value.float().numpy()
-        for part, heads in (("q_proj", config.num_attention_heads), ("k_proj", config.num_key_value_heads)):
-            if part in name:  # GGUF's Llama has the halves of the rotary positions interleaved
+        for layer, heads in (("q_proj", config.num_attention_heads), ("k_proj", config.num_key_value_heads)):
+            if layer in name:  # GGUF's Llama interleaves the halves of the rotary positions
                 array = array.reshape(heads, 2, -1, array.shape[1]).swapaxes(1, 2).reshape(array.shape)
         writer.add_tensor(names.get_name(name, try_suffixes=(".weight",)), array.copy())
     writer.write_header_to_file()
@@ -205,7 +228,7 @@ def write_gguf(path, folder) -> None:
 
 @pytest.fixture(scope="session")
 def byte_llama(tmp_path_factory):
-    """A Llama whose vocabulary is that of the GGUF file below."""
+    """The folder of a Llama with the vocabulary of `gguf_file`."""
     folder = tmp_path_factory.mktemp("bytes")
     save_llama(folder, vocabulary=260, hidden_size=32, intermediate_size=48)
     return folder
@@ -213,7 +236,7 @@ def byte_llama(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def gguf_file(byte_llama, tmp_path_factory):
-    """The same as a file."""
+    """The model of `byte_llama` as a GGUF file."""
     file = tmp_path_factory.mktemp("gguf") / "tiny.gguf"
     write_gguf(file, byte_llama)
     return file

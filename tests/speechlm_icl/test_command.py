@@ -1,4 +1,4 @@
-"""`perser icl-train` on a corpus on disk, and the route that reads what it wrote."""
+"""`perser icl-train` on a corpus on disk, and the route `speech-lm` with the model that it wrote."""
 
 import json
 
@@ -9,6 +9,7 @@ from perser.cli.main import parse_command
 from perser.errors import UserError
 from perser.labels import EmotionSet
 from perser.personalizer import RouteContext, build_method, check_method
+from speechlm_icl import train
 from speechlm_icl.model.language_model import LoraOptions
 from speechlm_icl.model.processing import SpeechLMProcessor
 from speechlm_icl.model.speech_lm import SpeechLMForICL
@@ -23,7 +24,7 @@ QUICK = {"steps": 2, "pairs": 4, "batch_size": 2, "validation_sequences": 2}
 
 @pytest.fixture(scope="module", params=["pooled", "stack"])
 def run(request, tmp_path_factory, toy_corpus, toy_episodes_path):
-    """A run's folder with the model in it."""
+    """The folder of a run with the trained model in it."""
     folder = tmp_path_factory.mktemp("run")
     icl_train(
         toy_corpus.folder,
@@ -42,7 +43,7 @@ def context(run, toy_corpus):
     return RouteContext(toy_corpus.emotions, toy_corpus.recordings, run / "models", run / "cache")
 
 
-def test_the_route_personalizes_with_the_model_that_the_command_wrote(context, toy_episodes):
+def test_the_route_personalizes_with_the_trained_model(context, toy_episodes):
     episode = toy_episodes.episodes[0]
     predictions = {
         pairs: speech_lm(context, pairs).personalize(episode.support).predict_proba(episode.query_utterances)
@@ -54,14 +55,14 @@ def test_the_route_personalizes_with_the_model_that_the_command_wrote(context, t
     np.testing.assert_array_equal(predictions[None], predictions[8])
 
 
-def test_the_run_is_on_record(run, toy_episodes):
+def test_the_training_is_recorded(run, toy_episodes):
     record = json.loads((run / "models" / "speech-lm" / "training.json").read_text())
     assert record["trained_on"] == toy_episodes.training_digest
     assert record["options"]["steps"] == 2
     assert record["history"][-1]["step"] == 2
 
 
-def test_what_was_written_is_a_model_and_a_processor_of_transformers(run, toy_corpus):
+def test_the_trained_folder_loads_as_a_model_and_a_processor(run, toy_corpus):
     folder = run / "models" / "speech-lm"
     model, processor = SpeechLMForICL.from_pretrained(folder), SpeechLMProcessor.from_pretrained(folder)
     clip = toy_corpus.recordings.waveform(toy_corpus.recordings.utterance_ids[0])
@@ -70,26 +71,26 @@ def test_what_was_written_is_a_model_and_a_processor_of_transformers(run, toy_co
     assert model.generate(**inputs, max_new_tokens=2).shape[1] <= inputs.input_ids.shape[1] + 2
 
 
-def test_a_model_of_other_emotions_is_refused(context):
+def test_a_model_with_other_emotions_than_the_corpus_is_refused(context):
     other = RouteContext(EmotionSet(("yes", "no")), context.recordings, context.models, context.cache)
     with pytest.raises(UserError, match="the corpus has yes, no"):
         speech_lm(other)
 
 
-def test_a_missing_model_is_named(context, tmp_path):
+def test_a_missing_model_is_reported_with_the_command_that_trains_one(context, tmp_path):
     empty = RouteContext(context.emotions, context.recordings, tmp_path, context.cache)
     with pytest.raises(UserError, match="perser icl-train"):
         speech_lm(empty)
 
 
-def test_a_folder_of_other_things_is_not_overwritten(tmp_path, toy_corpus, toy_episodes_path):
-    (tmp_path / "config.json").write_text("a model of somebody else")
+def test_a_folder_with_other_content_is_not_overwritten(tmp_path, toy_corpus, toy_episodes_path):
+    (tmp_path / "config.json").write_text("another model")
     with pytest.raises(UserError, match="exists and holds no projector"):
         icl_train(toy_corpus.folder, toy_episodes_path, tmp_path, tmp_path / "cache", **QUICK)
-    assert (tmp_path / "config.json").read_text() == "a model of somebody else"
+    assert (tmp_path / "config.json").read_text() == "another model"
 
 
-def test_every_option_can_be_given_on_the_command_line():
+def test_options_can_be_set_on_the_command_line():
     line = "--corpus c --episodes e --out o --steps 7 --lora.r 4 --projector.width 9 --permute_labels 0.5"
     values = parse_command(icl_train, line.split())
     assert values["steps"] == 7
@@ -98,7 +99,7 @@ def test_every_option_can_be_given_on_the_command_line():
     assert values["permute_labels"] == 0.5
 
 
-def test_the_options_can_stand_in_a_file(tmp_path):
+def test_options_can_be_set_in_a_file(tmp_path):
     (tmp_path / "run.yaml").write_text(
         "corpus: c\nepisodes: e\nout: o\nlanguage_model: some/model\nlora: {r: 4, base_weights: 4bit}\n"
         "prompt: {chat: false}\nmissing: 0.25\nlanguage_learning_rate: 1e-4\nloss: query\n"
@@ -107,30 +108,30 @@ def test_the_options_can_stand_in_a_file(tmp_path):
     values = parse_command(icl_train, ["--config", str(tmp_path / "run.yaml"), "--missing", "0.5"])
     assert values["lora"] == LoraOptions(r=4, base_weights="4bit")
     assert values["prompt"].chat is False
-    given = {"missing": 0.5, "language_learning_rate": 1e-4, "loss": "query", "projector_steps": 100}
-    assert {name: values[name] for name in given} == given
+    expected = {"missing": 0.5, "language_learning_rate": 1e-4, "loss": "query", "projector_steps": 100}
+    assert {name: values[name] for name in expected} == expected
 
 
-def test_what_cannot_work_is_refused_before_anything_is_encoded(
+def test_wrong_options_are_refused_before_the_corpus_is_encoded(
     tmp_path, toy_corpus, toy_episodes_path, llama_folder, monkeypatch
 ):
-    def encoded(*args, **kwargs):
-        raise AssertionError("encoded first")
+    def encode(*args, **kwargs):
+        raise AssertionError("the corpus was encoded before the check")
 
-    monkeypatch.setattr("speechlm_icl.train.cached_features", encoded)
+    monkeypatch.setattr(train, "cached_features", encode)
     wrong = {
         "no linear layer 'nothing'": {"lora": LoraOptions(targets=("nothing",))},
         "not a model folder": {"language_model": str(tmp_path)},
         r"has 2048: \d+ pairs fit": {"projector": ProjectorOptions(tokens_per_clip=500)},
-        "cannot write the label": {},
+        "cannot encode the label": {},
         "no chat template": {"prompt": PromptOptions(chat=True)},
         "unknown emotion 'bored'": {"prompt": PromptOptions(label_words={"bored": "bored"})},
     }
-    words = PromptOptions(label_words=dict(zip(toy_corpus.emotions.names, LABELS, strict=True)))
+    label_words = PromptOptions(label_words=dict(zip(toy_corpus.emotions.names, LABELS, strict=True)))
     for message, options in wrong.items():
         options = {"language_model": str(llama_folder)} | options
         if "projector" in options:
-            options["prompt"] = words
+            options["prompt"] = label_words
         with pytest.raises(UserError, match=message) as error:
             icl_train(
                 toy_corpus.folder, toy_episodes_path, tmp_path / "o", tmp_path / "c", **options, **QUICK
@@ -138,19 +139,19 @@ def test_what_cannot_work_is_refused_before_anything_is_encoded(
         assert "\n" not in str(error.value)
 
 
-def test_a_mistyped_option_is_named():
+def test_a_misspelled_option_is_named():
     with pytest.raises(UserError, match="--stepz"):
         parse_command(icl_train, ["--corpus", "c", "--episodes", "e", "--out", "o", "--stepz", "7"])
 
 
-def test_options_stand_in_the_methods_name(context, toy_episodes):
+def test_a_methods_name_sets_demonstration_options(context, toy_episodes):
     method = build_method("speech-lm-4+orders=2+calibrated", context)
     assert method.describe() == {"pairs": 4, "orders": 2, "calibrated": True}
     probabilities = method.personalize(toy_episodes.episodes[0].support).predict_proba(["s0-sad-0"])
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
 
 
-def test_options_are_checked_before_anything_is_built():
+def test_a_methods_options_are_checked_before_its_model_is_loaded():
     check_method("speech-lm-8+chosen", k=8)
     with pytest.raises(UserError, match=r"no option '\+order=2'"):
         check_method("speech-lm-8+order=2", k=8)
@@ -158,18 +159,18 @@ def test_options_are_checked_before_anything_is_built():
         check_method("random+calibrated", k=8)
 
 
-def test_validation_persons_must_fit_into_the_context_too(
+def test_the_context_check_covers_validation_persons(
     toy_corpus, toy_episodes, toy_episodes_path, tmp_path, monkeypatch
 ):
     checked = []
 
     def check(language_model, prompt, emotions, tasks, *others):
         checked.extend(task.person for task in tasks)
-        raise UserError("far enough")
+        raise UserError("stop here")
 
-    monkeypatch.setattr("speechlm_icl.train.check_training_fits", check)
-    with pytest.raises(UserError, match="far enough"):
+    monkeypatch.setattr(train, "check_training_fits", check)
+    with pytest.raises(UserError, match="stop here"):
         icl_train(toy_corpus.folder, toy_episodes_path, tmp_path / "o", tmp_path / "c", **QUICK)
-    read = [*toy_episodes.training_tasks(toy_corpus), *toy_episodes.validation_tasks(toy_corpus)]
-    assert checked == [task.person for task in read]
+    tasks = [*toy_episodes.training_tasks(toy_corpus), *toy_episodes.validation_tasks(toy_corpus)]
+    assert checked == [task.person for task in tasks]
     assert len(set(checked)) > len(toy_episodes.training_tasks(toy_corpus))

@@ -1,4 +1,4 @@
-"""`model(**inputs)` and `model.generate(**inputs)` on what the processor made."""
+"""`model(**inputs)` and `model.generate(**inputs)` on inputs from the processor."""
 
 import pytest
 import torch
@@ -11,13 +11,13 @@ from speechlm_icl.model.speech_lm import SpeechLMForICL
 
 CLIPS = [0.1 * torch.randn(n, generator=torch.Generator().manual_seed(n)) for n in (12_000, 5_000, 31_000)]
 TEXTS = ["What does this person hear ? <|audio|> happy \n <|audio|>", "sad <|audio|> angry"]
-OWN = [CLIPS[:2], CLIPS[2:]]
-"""Each text's clips."""
+CLIPS_OF_TEXT = [CLIPS[:2], CLIPS[2:]]
+"""The clips of each text."""
 
 
 @pytest.fixture
-def processor(hearing) -> SpeechLMProcessor:
-    return SpeechLMProcessor.of(hearing)
+def processor(audio_model) -> SpeechLMProcessor:
+    return SpeechLMProcessor.of(audio_model)
 
 
 @pytest.fixture(params=["left", "right"])
@@ -26,81 +26,82 @@ def side(request) -> str:
 
 
 @torch.no_grad()
-def test_a_batch_gives_each_prompt_what_it_gets_alone(hearing, processor, side):
+def test_the_logits_of_a_prompt_do_not_depend_on_its_batch(audio_model, processor, side):
     inputs = processor(text=TEXTS, audio=CLIPS, return_tensors="pt", padding_side=side)
-    logits = hearing(**inputs).logits
-    for row, (text, clips) in enumerate(zip(TEXTS, OWN, strict=True)):
-        alone = hearing(**processor(text=text, audio=clips, return_tensors="pt")).logits[0]
+    logits = audio_model(**inputs).logits
+    for row, (text, clips) in enumerate(zip(TEXTS, CLIPS_OF_TEXT, strict=True)):
+        alone = audio_model(**processor(text=text, audio=clips, return_tensors="pt")).logits[0]
         assert_close(logits[row][inputs.attention_mask[row].bool()], alone, atol=1e-4, rtol=1e-4)
 
 
 @torch.no_grad()
-def test_the_prompt_of_text_is_the_models_own_prompt(hearing, processor):
-    """The same clips and answers by way of the processor and by way of `prompt` and features."""
+def test_a_prompt_from_the_processor_equals_one_from_the_models_prompt_format(audio_model, processor):
     clips = CLIPS[:2]
     inputs = processor(
         text="What does this person hear ? <|audio|> happy \n <|audio|> sad \n",
         audio=clips,
         return_tensors="pt",
     )
-    features = hearing.encode_clips(inputs.input_values, inputs.audio_mask)
-    batch = hearing.batch([hearing.prompt.encode([[1], [2]])], features)
-    hidden = hearing.language_model.hidden(
-        hearing.embed(batch, features), batch.attention_mask, batch.position_ids
+    features = audio_model.encode_clips(inputs.input_values, inputs.audio_mask)
+    batch = audio_model.batch([audio_model.prompt.encode([[1], [2]])], features)
+    hidden = audio_model.language_model.hidden(
+        audio_model.embed(batch, features), batch.attention_mask, batch.position_ids
     )
-    assert_close(hearing(**inputs).logits, hearing.language_model.logits(hidden), atol=1e-4, rtol=1e-4)
+    assert_close(
+        audio_model(**inputs).logits, audio_model.language_model.logits(hidden), atol=1e-4, rtol=1e-4
+    )
 
 
-def test_loss_is_over_text_alone(hearing, processor, side):
+def test_the_loss_counts_only_text(audio_model, processor, side):
     inputs = processor(text=TEXTS, audio=CLIPS, return_tensors="pt", padding_side=side)
-    outputs = hearing(**inputs, labels=inputs.input_ids)
-    counted = (inputs.attention_mask == 1) & (inputs.input_ids != hearing.config.audio_token_id)
+    outputs = audio_model(**inputs, labels=inputs.input_ids)
+    counted = (inputs.attention_mask == 1) & (inputs.input_ids != audio_model.config.audio_token_id)
     losses = []
     for row in range(2):
-        for at in range(1, inputs.input_ids.shape[1]):
-            if counted[row, at] and inputs.attention_mask[row, at - 1]:
-                token = inputs.input_ids[row, at][None]
-                losses.append(F.cross_entropy(outputs.logits[row, at - 1][None], token))
+        for position in range(1, inputs.input_ids.shape[1]):
+            if counted[row, position] and inputs.attention_mask[row, position - 1]:
+                token = inputs.input_ids[row, position][None]
+                losses.append(F.cross_entropy(outputs.logits[row, position - 1][None], token))
     assert_close(outputs.loss, torch.stack(losses).mean())
     outputs.loss.backward()
-    assert hearing.projector.layer_weights.grad.abs().sum() > 0
-    hearing.zero_grad()
+    assert audio_model.projector.layer_weights.grad.abs().sum() > 0
+    audio_model.zero_grad()
 
 
 @torch.no_grad()
 def greedy(model: SpeechLMForICL, inputs: dict, steps: int) -> list[int]:
-    """Token by token, every step a forward pass over the whole prompt."""
+    """Generate token by token, with a forward pass over the full prompt for each."""
     ids, mask = inputs["input_ids"], inputs["attention_mask"]
-    written = []
+    tokens = []
     for _ in range(steps):
         logits = model(**(inputs | {"input_ids": ids, "attention_mask": mask})).logits[0, -1]
-        written.append(int(logits.argmax()))
-        ids = torch.cat([ids, torch.tensor([[written[-1]]])], dim=1)
+        tokens.append(int(logits.argmax()))
+        ids = torch.cat([ids, torch.tensor([[tokens[-1]]])], dim=1)
         mask = torch.ones_like(ids)
-    return written
+    return tokens
 
 
-def test_a_batch_of_answers_is_what_each_prompt_gets_alone(hearing, processor, side):
+def test_the_answer_to_a_prompt_does_not_depend_on_its_batch(audio_model, processor, side):
     inputs = processor(text=TEXTS, audio=CLIPS, return_tensors="pt", padding_side=side)
     options = {"max_new_tokens": 5, "min_new_tokens": 5, "do_sample": False, "eos_token_id": 0}
-    together = hearing.generate(**inputs, **options)
+    together = audio_model.generate(**inputs, **options)
     width = inputs.input_ids.shape[1]
-    for row, (text, clips) in enumerate(zip(TEXTS, OWN, strict=True)):
-        one = processor(text=text, audio=clips, return_tensors="pt")
-        alone = hearing.generate(**one, **options)
-        assert torch.equal(alone[0, : one.input_ids.shape[1]], one.input_ids[0])
-        assert torch.equal(together[row, width:], alone[0, one.input_ids.shape[1] :])
+    for row, (text, clips) in enumerate(zip(TEXTS, CLIPS_OF_TEXT, strict=True)):
+        prompt = processor(text=text, audio=clips, return_tensors="pt")
+        alone = audio_model.generate(**prompt, **options)
+        assert torch.equal(alone[0, : prompt.input_ids.shape[1]], prompt.input_ids[0])
+        assert torch.equal(together[row, width:], alone[0, prompt.input_ids.shape[1] :])
 
 
-def test_greedy_answers_are_the_likeliest_tokens(hearing, processor):
-    inputs = processor(text=TEXTS[0], audio=OWN[0], return_tensors="pt")
-    answer = hearing.generate(**inputs, max_new_tokens=4, do_sample=False, eos_token_id=[10_000])
-    assert answer[0, inputs.input_ids.shape[1] :].tolist() == greedy(hearing, dict(inputs), 4)
+def test_greedy_answers_are_the_likeliest_tokens(audio_model, processor):
+    inputs = processor(text=TEXTS[0], audio=CLIPS_OF_TEXT[0], return_tensors="pt")
+    answer = audio_model.generate(**inputs, max_new_tokens=4, do_sample=False, eos_token_id=[10_000])
+    assert answer[0, inputs.input_ids.shape[1] :].tolist() == greedy(audio_model, dict(inputs), 4)
 
 
-def test_several_sequences_and_repetition_penalties_keep_the_prompt(hearing, processor):
+def test_beams_several_sequences_and_repetition_penalty_return_the_prompt_unchanged(audio_model, processor):
     inputs = processor(text=TEXTS, audio=CLIPS, return_tensors="pt")
-    outputs = hearing.generate(
+    outputs = audio_model.generate(
         **inputs,
         max_new_tokens=3,
         num_beams=2,
@@ -113,37 +114,40 @@ def test_several_sequences_and_repetition_penalties_keep_the_prompt(hearing, pro
     assert torch.equal(outputs.sequences[:, :width], inputs.input_ids.repeat_interleave(2, dim=0))
 
 
-def test_the_answer_depends_on_what_is_heard(hearing, processor):
-    one = processor(text=TEXTS[1], audio=CLIPS[:1], return_tensors="pt")
-    other = processor(text=TEXTS[1], audio=[0.3 * CLIPS[0].cumsum(0).sin()], return_tensors="pt")
+def test_logits_depend_on_the_audio(audio_model, processor):
+    noise = processor(text=TEXTS[1], audio=CLIPS[:1], return_tensors="pt")
+    tones = processor(text=TEXTS[1], audio=[0.3 * CLIPS[0].cumsum(0).sin()], return_tensors="pt")
     with torch.no_grad():
-        assert not torch.allclose(hearing(**one).logits, hearing(**other).logits)
+        assert not torch.allclose(audio_model(**noise).logits, audio_model(**tones).logits)
 
 
-def test_placeholders_that_were_not_expanded_are_refused(hearing, processor):
-    inputs = processor(text=TEXTS[0], audio=OWN[0], return_tensors="pt")
-    audio = (inputs.input_ids[0] == hearing.config.audio_token_id).nonzero()[0, 0]
+def test_placeholders_that_are_not_expanded_are_refused(audio_model, processor):
+    inputs = processor(text=TEXTS[0], audio=CLIPS_OF_TEXT[0], return_tensors="pt")
+    audio = (inputs.input_ids[0] == audio_model.config.audio_token_id).nonzero()[0, 0]
     shorter = torch.cat([inputs.input_ids[:, :audio], inputs.input_ids[:, audio + 1 :]], dim=1)
     with pytest.raises(UserError, match="audio placeholders, but the 2 clips given take"):
-        hearing(input_ids=shorter, input_values=inputs.input_values, audio_mask=inputs.audio_mask)
+        audio_model(input_ids=shorter, input_values=inputs.input_values, audio_mask=inputs.audio_mask)
     with pytest.raises(UserError, match="audio placeholders, but the 0 clips given take 0"):
-        hearing(input_ids=inputs.input_ids)
+        audio_model(input_ids=inputs.input_ids)
 
 
-def test_an_empty_clip_is_refused(hearing, processor):
-    inputs = processor(text=TEXTS[0], audio=OWN[0], return_tensors="pt")
+def test_an_empty_clip_is_refused(audio_model, processor):
+    inputs = processor(text=TEXTS[0], audio=CLIPS_OF_TEXT[0], return_tensors="pt")
     inputs["audio_mask"][1] = 0
     with pytest.raises(UserError, match="clip 1 is empty"):
-        hearing(**inputs)
+        audio_model(**inputs)
 
 
-def test_an_answer_ends_where_the_language_models_or_the_prompts_answers_do(hearing, processor, monkeypatch):
-    inputs = processor(text=TEXTS[0], audio=OWN[0], return_tensors="pt")
-    causal, asked = hearing.language_model.causal, []
-    monkeypatch.setattr(causal, "generate", lambda **options: asked.append(options) or options["input_ids"])
-    own = hearing.prompt.turns.end[-1] + 1
-    for ends in (None, own, [own]):
-        monkeypatch.setattr(causal.generation_config, "eos_token_id", ends)
-        hearing.generate(**inputs)
-    hearing.generate(**inputs, eos_token_id=7)
-    assert [one["eos_token_id"] for one in asked] == [[own - 1], [own, own - 1], [own, own - 1], 7]
+def test_an_answer_ends_at_the_end_token_of_the_language_model_or_of_the_prompt(
+    audio_model, processor, monkeypatch
+):
+    inputs = processor(text=TEXTS[0], audio=CLIPS_OF_TEXT[0], return_tensors="pt")
+    causal, calls = audio_model.language_model.causal, []
+    monkeypatch.setattr(causal, "generate", lambda **options: calls.append(options) or options["input_ids"])
+    end = audio_model.prompt.template.end[-1]
+    eos = end + 1
+    for setting in (None, eos, [eos]):
+        monkeypatch.setattr(causal.generation_config, "eos_token_id", setting)
+        audio_model.generate(**inputs)
+    audio_model.generate(**inputs, eos_token_id=7)
+    assert [options["eos_token_id"] for options in calls] == [[end], [eos, end], [eos, end], 7]

@@ -4,7 +4,7 @@ import pytest
 from perser.episodes.episode import Support
 from perser.errors import UserError
 from speechlm_icl.personalizer import SpeechLMPersonalizer
-from speechlm_icl.prompt.demonstrations import ReadingOptions, orders
+from speechlm_icl.prompt.demonstrations import DemonstrationOptions, reorderings
 
 SUPPORT = Support(("u0", "u1", "u2"), (("angry",), ("happy", "sad"), ("sad",)), seed=0)
 QUERIES = ["u10", "u11", "u12", "u13"]
@@ -53,21 +53,21 @@ def test_predictors_of_two_people_do_not_disturb_each_other(model, store):
 def test_it_says_how_many_pairs_it_reads(model, store):
     assert SpeechLMPersonalizer(model, store, 4).describe() == {"pairs": 4}
     assert SpeechLMPersonalizer(model, store).describe() == {"pairs": "all"}
-    chosen = SpeechLMPersonalizer(model, store, 4, ReadingOptions(orders=2, chosen=True))
+    chosen = SpeechLMPersonalizer(model, store, 4, DemonstrationOptions(orders=2, chosen=True))
     assert chosen.describe() == {"pairs": 4, "orders": 2, "chosen": True}
 
 
 def test_several_orders_are_averaged(model, store):
-    read = [SpeechLMPersonalizer(model, store).personalize(one) for one in orders(SUPPORT, 3)]
+    read = [SpeechLMPersonalizer(model, store).personalize(one) for one in reorderings(SUPPORT, 3)]
     alone = [one.predict_proba(QUERIES) for one in read]
     assert not np.allclose(alone[0], alone[1])
-    together = SpeechLMPersonalizer(model, store, options=ReadingOptions(orders=3)).personalize(SUPPORT)
+    together = SpeechLMPersonalizer(model, store, options=DemonstrationOptions(orders=3)).personalize(SUPPORT)
     np.testing.assert_allclose(together.predict_proba(QUERIES), np.mean(alone, axis=0), atol=1e-6)
 
 
 def test_calibration_divides_by_the_bias_of_the_same_enrollment(model, store):
     plain = SpeechLMPersonalizer(model, store).personalize(SUPPORT).predict_proba(QUERIES)
-    method = SpeechLMPersonalizer(model, store, options=ReadingOptions(calibrated=True))
+    method = SpeechLMPersonalizer(model, store, options=DemonstrationOptions(calibrated=True))
     calibrated = method.personalize(SUPPORT).predict_proba(QUERIES)
     ratios = calibrated / plain
     ratios /= ratios.sum(axis=1, keepdims=True)
@@ -81,7 +81,7 @@ def test_the_chosen_pairs_are_read_in_the_supports_order(model, store):
         tuple((("angry",), ("happy",), ("sad",))[i % 3] for i in range(9)),
         seed=0,
     )
-    method = SpeechLMPersonalizer(model, store, 3, ReadingOptions(chosen=True))
+    method = SpeechLMPersonalizer(model, store, 3, DemonstrationOptions(chosen=True))
     chosen = method.enrolled(support)
     places = [support.utterances.index(one) for one in chosen.utterances]
     assert places == sorted(places)
@@ -91,4 +91,4 @@ def test_the_chosen_pairs_are_read_in_the_supports_order(model, store):
     with pytest.raises(UserError, match="support has 2"):
         method.personalize(support.first(2))
     with pytest.raises(UserError, match="how many pairs"):
-        SpeechLMPersonalizer(model, store, options=ReadingOptions(chosen=True))
+        SpeechLMPersonalizer(model, store, options=DemonstrationOptions(chosen=True))

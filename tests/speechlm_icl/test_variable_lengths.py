@@ -1,4 +1,4 @@
-"""Projectors whose clips take as many places as they are long: training, enrollment and scores."""
+"""Clips of different lengths, which take different numbers of positions: training, enrollment and scores."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,8 @@ from perser.training.accelerator import start_accelerator
 from speechlm_icl.personalizer import SpeechLMPersonalizer
 from speechlm_icl.projectors.base import clips_on, read_clips
 from speechlm_icl.prompt.prompt import TEXT
-from speechlm_icl.scoring.scoring import cache_enrollment, label_log_probabilities, score_queries
+from speechlm_icl.scoring.prefix_cache import build_prefix_cache
+from speechlm_icl.scoring.scoring import label_log_probabilities, score_queries
 from speechlm_icl.training.meta_training import AnswerLosses, _add_gradients, meta_train, read, validate
 from speechlm_icl.training.options import IclOptions
 from speechlm_icl.training.sequences import PairSequence, SequenceSampler
@@ -22,7 +23,7 @@ SEVERAL_TOKENS = {"label_words": {"happy": "very glad indeed", "sad": "very sad"
 
 @pytest.fixture
 def windows(store):
-    """The made-up task with clips of 1 to 9 windows."""
+    """The store's utterances as clips of 1 to 9 windows."""
     generator = torch.Generator().manual_seed(2)
     features = {}
     for name, pooled in store.features.items():
@@ -41,47 +42,30 @@ def model(build, kind):
     return build(kind=kind, windows_per_token=2, tokens_per_clip=2, prompt=SEVERAL_TOKENS)
 
 
-@torch.no_grad()
-def recomputed(model, store, support, answers, queries) -> torch.Tensor:
-    """From a forward pass of the whole language model over each prompt and label on its own."""
-    rows = []
-    for query in queries:
-        clips = read_clips(store, [*support, query])
-        row = []
-        for emotion, label in enumerate(model.prompt.labels):
-            batch = model.batch([model.prompt.encode([*answers, [emotion]])], clips)
-            logits = model.language_model.causal(inputs_embeds=model.embed(batch, clips)).logits[0]
-            log_probabilities = logits.log_softmax(dim=-1)
-            first = len(logits) - len(label) - len(model.prompt.turns.end)
-            row.append(sum(log_probabilities[first + i - 1, token] for i, token in enumerate(label)))
-        rows.append(torch.stack(row))
-    return torch.stack(rows)
-
-
 @pytest.mark.parametrize("pairs", [0, 4])
-def test_scores_equal_those_of_every_prompt_on_its_own(model, windows, pairs):
+def test_scores_equal_those_of_a_full_pass_over_each_prompt(model, windows, full_pass_scores, pairs):
     support, answers = SUPPORT[:pairs], ANSWERS[:pairs]
     features = read_clips(windows, support) if pairs else None
     scores = label_log_probabilities(model, features, answers, read_clips(windows, QUERIES))
-    expected = recomputed(model, windows, support, answers, QUERIES)
+    expected = full_pass_scores(model, windows, support, answers, QUERIES)
     assert_close(scores, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_company_of_the_queries_does_not_matter(model, windows):
-    enrollment = cache_enrollment(model, read_clips(windows, SUPPORT), ANSWERS)
-    together = score_queries(model, enrollment, read_clips(windows, QUERIES))
-    alone = [score_queries(model, enrollment, read_clips(windows, [query])) for query in QUERIES]
+def test_scores_do_not_depend_on_the_other_queries(model, windows):
+    prefix = build_prefix_cache(model, read_clips(windows, SUPPORT), ANSWERS)
+    together = score_queries(model, prefix, read_clips(windows, QUERIES))
+    alone = [score_queries(model, prefix, read_clips(windows, [query])) for query in QUERIES]
     assert_close(together, torch.cat(alone), atol=1e-5, rtol=1e-5)
 
 
-def test_the_route_reads_it(model, windows):
+def test_the_personalizer_reads_clips_of_different_lengths(model, windows):
     support = Support(tuple(SUPPORT), (("angry",), ("sad", "happy"), ("happy",), ("sad",)), seed=0)
     probabilities = SpeechLMPersonalizer(model, windows).personalize(support).predict_proba(QUERIES)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
 
 
-def test_it_learns(build, kind, tasks, windows):
-    """What all persons call alike is learned from clips of any length."""
+def test_meta_training_learns_from_clips_of_different_lengths(build, kind, tasks, windows):
+    """It learns the classes that all persons agree on."""
     model = build(kind=kind, windows_per_token=2, width=32, heads=2, dropout=0.0, feature_noise=0.0)
     options = IclOptions(
         pairs=4,
@@ -99,32 +83,36 @@ def test_it_learns(build, kind, tasks, windows):
     assert_close(model.projector.mean, every.mean(dim=0), atol=1e-5, rtol=1e-4)
 
 
-def test_validation_tells_answers_apart_by_the_pairs_before_them(model, tasks, windows):
+def test_validation_separates_answers_by_the_pairs_before_them(model, tasks, windows):
     sequences = SequenceSampler(tasks, model.prompt.emotions, 3).draw_each(5, 0)
     found = validate(model, sequences, windows, batch_size=2)
-    first = [PairSequence(one.utterances[:1], one.answers[:1]) for one in sequences]
+    first = [PairSequence(sequence.utterances[:1], sequence.answers[:1]) for sequence in sequences]
     expected = model.losses(*read(model, first, windows)).sum().item() / 5
     assert found["loss_first"] == pytest.approx(expected, rel=1e-4)
 
 
-def test_clips_go_to_the_device_one_by_one_or_together(store, windows):
+def test_pooled_clips_move_to_a_device_as_a_tensor_and_others_clip_by_clip(store, windows):
     assert clips_on(read_clips(store, QUERIES), torch.device("cpu")).shape == (7, 3, 5)
     moved = clips_on(read_clips(windows, QUERIES), torch.device("meta"))
     assert {clip.device.type for clip in moved} == {"meta"}
 
 
-def test_a_steps_parts_hold_sequences_of_similar_length(build, tasks, windows):
-    """All of six pairs, so that their clips alone make one longer than another."""
+def test_the_parts_of_a_step_hold_sequences_of_similar_length(build, tasks, windows):
+    """All sequences have six pairs, so they differ only by their clips' lengths."""
     model = build(kind="stack", windows_per_token=2)
     options = IclOptions(pairs=6, batch_size=8, gradient_accumulation_steps=4)
     accelerator = start_accelerator(0)
     accelerator.gradient_accumulation_steps = 4
-    seen = []
+    positions_by_part = []
+
+    def count_audio_positions(_, arguments):
+        positions_by_part.append((arguments[0].clips != TEXT).sum(dim=1))
+
     losses = AnswerLosses(model)
-    losses.register_forward_pre_hook(lambda _, given: seen.append((given[0].clips != TEXT).sum(dim=1)))
+    losses.register_forward_pre_hook(count_audio_positions)
     sampler = SequenceSampler(tasks, model.prompt.emotions, 6)
     _add_gradients(losses, model, sampler, windows, options, accelerator, step=1)
-    assert [len(part) for part in seen] == [2] * 4
-    places = torch.cat(seen).tolist()
-    assert len(set(places)) > 3
-    assert places == sorted(places)
+    assert [len(part) for part in positions_by_part] == [2] * 4
+    positions = torch.cat(positions_by_part).tolist()
+    assert len(set(positions)) > 3
+    assert positions == sorted(positions)

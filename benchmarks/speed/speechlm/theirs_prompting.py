@@ -35,7 +35,7 @@ def generate(case: PromptCase, query: int) -> Tensor:
     """Logits (V,) of the first token of a greedy answer as long as the longest label with its end."""
     causal, labels = case.model.language_model.causal, case.model.prompt.labels
     embeddings = torch.cat([case.prefix, case.frames[query]])[None]
-    length = max(map(len, labels)) + len(case.model.prompt.turns.end)
+    length = max(map(len, labels)) + len(case.model.prompt.template.end)
     answer = causal.generate(
         inputs_embeds=embeddings,
         attention_mask=torch.ones(embeddings.shape[:2], dtype=torch.int64, device=case.device),

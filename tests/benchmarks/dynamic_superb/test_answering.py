@@ -48,7 +48,7 @@ def test_the_prompt_is_that_of_training_with_another_instruction(model):
     asked = Asked(Question("f", own, "sad", WORDS), [torch.randn(8_000)])
     written = answerer._prompt(asked, "sad")
     trained = model.prompt.encode([[model.prompt.emotions.index("sad")]])
-    start = len(model.prompt.turns.start)
+    start = len(model.prompt.template.start)
     assert written.token_ids[-len(trained.token_ids) + start :] == trained.token_ids[start:]
     assert written.targets[-3:] == trained.targets[-3:]
 

@@ -111,7 +111,7 @@ def test_the_loss_on_the_last_label_has_that_label_alone(case):
     batch, features = sequences(case, TINY)
     last, _ = sequences(case, TINY, first_target=TINY.pairs)
     assert torch.equal(last.token_ids, batch.token_ids)
-    answer = [*case.model.prompt.labels[0], *case.model.prompt.turns.end]
+    answer = [*case.model.prompt.labels[0], *case.model.prompt.template.end]
     for targets in last.targets:
         assert targets[targets != IGNORE].tolist() == answer
     with torch.no_grad():

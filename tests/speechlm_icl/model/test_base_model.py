@@ -1,4 +1,4 @@
-"""Base models of every kind, and what is refused before anything is loaded."""
+"""Base models of every format, and the checks before one is loaded."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ from transformers import (
     WhisperConfig,
 )
 
-from perser import errors as extras
+from perser import errors
 from perser.errors import UserError
 from speechlm_icl.model.base_model import check_base, context_length, load_base
 from speechlm_icl.model.language_model import LoraOptions, load_language_model, new_language_model
@@ -26,31 +26,29 @@ needs_gguf = pytest.mark.skipif(not find_spec("gguf"), reason="needs the extra g
 needs_bitsandbytes = pytest.mark.skipif(not find_spec("bitsandbytes"), reason="needs the extra quantized")
 
 
-def one_line(error) -> str:
-    text = str(error.value)
-    assert "\n" not in text
-    return text
+def check_single_line(error: pytest.ExceptionInfo) -> None:
+    assert "\n" not in str(error.value)
 
 
 def test_a_model_folder_passes_the_check(llama_folder):
     check_base(str(llama_folder), "float32", TARGETS)
 
 
-def test_a_target_that_fits_nothing_is_named_even_beside_one_that_fits(llama_folder):
+def test_a_target_without_a_layer_is_named_even_if_another_target_matches(llama_folder):
     with pytest.raises(
         UserError, match=r"lora\.targets: .* no linear layer 'c_attn': it has .*q_proj"
     ) as error:
         check_base(str(llama_folder), "float32", ("q_proj", "c_attn"))
-    one_line(error)
+    check_single_line(error)
 
 
-def test_folders_that_hold_no_language_model_are_refused(tmp_path):
+def test_a_folder_without_a_language_model_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"not a model folder: it has no config\.json"):
         check_base(str(tmp_path), "float32", TARGETS)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(UserError, match="cannot load the language model") as error:
         check_base(str(tmp_path), "float32", TARGETS)
-    one_line(error)
+    check_single_line(error)
     WhisperConfig().save_pretrained(tmp_path)
     with pytest.raises(UserError, match="of type 'whisper', not a causal language model"):
         check_base(str(tmp_path), "float32", TARGETS)
@@ -64,11 +62,11 @@ def test_folders_that_hold_no_language_model_are_refused(tmp_path):
     ],
     ids=lambda config: config.model_type,
 )
-def test_a_model_with_recurrent_layers_is_refused_before_it_is_trained(tmp_path, config):
+def test_a_model_with_recurrent_layers_is_refused(tmp_path, config):
     config.save_pretrained(tmp_path)
     with pytest.raises(UserError, match=rf"recurrent layers \(model type '{config.model_type}'\)") as error:
         check_base(str(tmp_path), "float32", TARGETS)
-    one_line(error)
+    check_single_line(error)
 
 
 def test_a_folder_without_weights_is_refused(tmp_path, llama_folder):
@@ -90,11 +88,11 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path, llama_folder):
         (tmp_path / name).write_bytes((llama_folder / name).read_bytes())
     with pytest.raises(UserError, match="cannot load the language model") as error:
         load_base(str(tmp_path), "float32")
-    one_line(error)
+    check_single_line(error)
 
 
 def test_a_missing_library_is_named_with_its_extra(monkeypatch, llama_folder, tmp_path):
-    monkeypatch.setattr(extras, "find_spec", lambda package: None)
+    monkeypatch.setattr(errors, "find_spec", lambda package: None)
     with pytest.raises(UserError, match=r"bitsandbytes: pip install 'perser\[quantized\]'"):
         check_base(str(llama_folder), "4bit", TARGETS)
     (tmp_path / "model.gguf").touch()
@@ -102,36 +100,39 @@ def test_a_missing_library_is_named_with_its_extra(monkeypatch, llama_folder, tm
         check_base(str(tmp_path / "model.gguf"), "float32", TARGETS)
 
 
-def test_the_context_is_the_models_own(llama_folder):
+def test_the_context_length_is_that_of_the_model(llama_folder):
     model, _ = load_base(str(llama_folder), "float32")
     assert context_length(model.config) == model.config.max_position_embeddings == 2048
 
 
-def test_bfloat16_weights_stay_so_and_are_saved_with_the_adapter(build, llama_folder, store, tmp_path):
+def test_bfloat16_weights_stay_bfloat16_and_the_adapter_records_it(build, llama_folder, store, tmp_path):
     model = build(str(llama_folder), lora=LoraOptions(r=4, base_weights="bfloat16"))
     weights = model.language_model.causal.get_input_embeddings().weight
     assert weights.dtype == torch.bfloat16
     model.save_pretrained(tmp_path)
     loaded = SpeechLMForICL.from_pretrained(tmp_path)
     assert loaded.language_model.base_weights == "bfloat16"
-    scores = [label_log_probabilities(one, None, [], store.stack(["u0", "u1"])) for one in (model, loaded)]
-    assert_close(*scores)
+    features = store.stack(["u0", "u1"])
+    expected = label_log_probabilities(model, None, [], features)
+    assert_close(label_log_probabilities(loaded, None, [], features), expected)
 
 
 @needs_bitsandbytes
 @pytest.mark.parametrize("weights", ["8bit", "4bit"])
-def test_an_adapter_on_quantized_weights_learns_and_comes_back(build, llama_folder, store, weights, tmp_path):
+def test_an_adapter_on_quantized_weights_learns_and_can_be_saved_and_loaded(
+    build, llama_folder, store, weights, tmp_path
+):
     from bitsandbytes.nn import Linear4bit, Linear8bitLt
 
     model = build(str(llama_folder), lora=LoraOptions(r=4, base_weights=weights))
     kind = {"8bit": Linear8bitLt, "4bit": Linear4bit}[weights]
-    assert any(isinstance(one, kind) for one in model.modules())
-    trained = {name for name, one in model.named_parameters() if one.requires_grad}
+    assert any(isinstance(module, kind) for module in model.modules())
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert all("lora_" in name or name.startswith("projector.") for name in trained)
 
     features = store.stack(["u0", "u1", "u2"])
     batch = model.batch([model.prompt.encode([[0], [1], [2]])], features)
-    optimizer = torch.optim.AdamW((one for one in model.parameters() if one.requires_grad), lr=1e-2)
+    optimizer = torch.optim.AdamW((weight for weight in model.parameters() if weight.requires_grad), lr=1e-2)
     losses = []
     for _ in range(6):
         loss = model.losses(batch, features).sum()
@@ -150,7 +151,7 @@ def test_an_adapter_on_quantized_weights_learns_and_comes_back(build, llama_fold
 
 @needs_bitsandbytes
 @pytest.mark.parametrize("weights", ["8bit", "4bit"])
-def test_gradients_go_through_quantized_weights_after_a_validation_too(build, llama_folder, store, weights):
+def test_gradients_flow_through_quantized_weights_after_a_validation(build, llama_folder, store, weights):
     model = build(str(llama_folder), lora=LoraOptions(r=4, base_weights=weights), dropout=0, feature_noise=0)
     features = store.stack(["u0", "u1"])
     batch = model.batch([model.prompt.encode([[0], [1]])], features)
@@ -168,10 +169,10 @@ def test_gradients_go_through_quantized_weights_after_a_validation_too(build, ll
 
 
 @needs_gguf
-def test_a_gguf_file_is_the_same_model_and_can_be_saved(byte_llama, gguf_file, tmp_path):
-    file = gguf_file
-    check_base(str(file), "float32", TARGETS)
-    model, tokenizer = load_base(str(file), "float32")
+def test_a_gguf_file_gives_the_same_logits_and_can_be_saved(byte_llama, gguf_file, tmp_path):
+    name = str(gguf_file)
+    check_base(name, "float32", TARGETS)
+    model, tokenizer = load_base(name, "float32")
     expected = AutoModelForCausalLM.from_pretrained(byte_llama)
     tokens = torch.arange(2, 30)[None]
     with torch.no_grad():
@@ -182,20 +183,19 @@ def test_a_gguf_file_is_the_same_model_and_can_be_saved(byte_llama, gguf_file, t
 
     model.save_pretrained(tmp_path / "saved")
     assert "quantization_config" not in json.loads((tmp_path / "saved" / "config.json").read_text())
-    language_model = new_language_model(str(file), [], LoraOptions(r=2))
+    language_model = new_language_model(name, [], LoraOptions(r=2))
     language_model.save(tmp_path / "trained")
-    again = load_language_model(tmp_path / "trained", str(file), "float32")
-    assert again.adapted
+    assert load_language_model(tmp_path / "trained", name, "float32").has_adapter
 
 
 @needs_gguf
-def test_gguf_files_that_are_none_are_refused(tmp_path):
-    with pytest.raises(UserError, match=r"no language model '.*none\.gguf': the file is not there"):
+def test_missing_and_broken_gguf_files_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"no language model '.*none\.gguf': the file does not exist"):
         check_base(str(tmp_path / "none.gguf"), "float32", TARGETS)
     (tmp_path / "broken.gguf").write_bytes(b"not a model")
     with pytest.raises(UserError, match="cannot load the language model") as error:
         check_base(str(tmp_path / "broken.gguf"), "float32", TARGETS)
-    one_line(error)
+    check_single_line(error)
     if find_spec("bitsandbytes"):
         with pytest.raises(UserError):
             check_base(str(tmp_path / "broken.gguf"), "4bit", TARGETS)

@@ -20,7 +20,7 @@ def scores(model, store):
     )
 
 
-def test_tiny_llama_is_saved_whole_and_comes_back_the_same(build, store, tmp_path):
+def test_a_saved_tiny_llama_gives_the_same_scores(build, store, tmp_path):
     model = build(prompt={"instruction": "What is heard ?", "label_words": {"happy": "very glad"}})
     model.projector.fit_standardization(store.stack([f"u{i}" for i in range(30)]))
     model.save_pretrained(tmp_path / "speech-lm")
@@ -30,11 +30,11 @@ def test_tiny_llama_is_saved_whole_and_comes_back_the_same(build, store, tmp_pat
     assert loaded.config.encoder == "tiny-whisper"
 
 
-def test_only_the_adapter_and_the_projector_of_a_frozen_model_are_trained_and_saved(
+def test_only_adapter_and_projector_of_a_frozen_model_are_trained_and_saved(
     build, store, tmp_path, llama_folder
 ):
     model = build(str(llama_folder))
-    trained = {name for name, one in model.named_parameters() if one.requires_grad}
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert trained
     assert all("lora_" in name or name.startswith("projector.") for name in trained)
     with torch.no_grad():
@@ -52,7 +52,7 @@ def test_only_the_adapter_and_the_projector_of_a_frozen_model_are_trained_and_sa
     assert not torch.allclose(scores(plain, store), scores(model, store))
 
 
-def test_a_run_can_be_moved_with_its_encoder(build, tmp_path):
+def test_a_run_folder_can_be_moved_with_the_encoder_in_it(build, tmp_path):
     encoder = tmp_path / "run" / "models" / "ssl-e" / "encoder"
     encoder.mkdir(parents=True)
     folder = tmp_path / "run" / "models" / "speech-lm"
@@ -64,15 +64,15 @@ def test_a_run_can_be_moved_with_its_encoder(build, tmp_path):
     assert loaded.config.encoder == str((moved / "ssl-e" / "encoder").resolve())
 
 
-def test_an_encoder_elsewhere_is_named_by_its_full_path(build, tmp_path):
+def test_an_encoder_outside_the_run_is_named_by_its_full_path(build, tmp_path):
     encoder = tmp_path / "encoders" / "mine"
     encoder.mkdir(parents=True)
-    folder = tmp_path / "runs" / "one" / "models" / "speech-lm"
+    folder = tmp_path / "runs" / "a" / "models" / "speech-lm"
     build(encoder=str(encoder)).save_pretrained(folder)
     assert SpeechLMForICL.from_pretrained(folder).config.encoder == str(encoder.resolve())
 
 
-def test_folders_that_hold_no_model_are_refused(tmp_path):
+def test_a_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(UserError, match="no speech-LM model"):
         SpeechLMForICL.from_pretrained(tmp_path)
     (tmp_path / "config.json").write_text("{}")
@@ -83,7 +83,7 @@ def test_folders_that_hold_no_model_are_refused(tmp_path):
         SpeechLMForICL.from_pretrained(tmp_path)
 
 
-def test_a_checkpoint_names_its_bases_with_their_revisions(build, tmp_path, llama_folder):
+def test_a_checkpoint_names_its_base_models_with_their_revisions(build, tmp_path, llama_folder):
     build(str(llama_folder)).save_pretrained(tmp_path / "speech-lm")
     config = json.loads((tmp_path / "speech-lm" / "config.json").read_text())
     assert (tmp_path / "speech-lm" / config["language_model"]).resolve() == llama_folder
@@ -93,10 +93,10 @@ def test_a_checkpoint_names_its_bases_with_their_revisions(build, tmp_path, llam
     assert {"layer_weights", "mean", "std"} <= set(saved)
 
 
-def test_another_language_model_of_the_same_name_is_refused(build, tmp_path, llama_folder):
+def test_a_changed_language_model_is_refused(build, tmp_path, llama_folder):
     base = shutil.copytree(llama_folder, tmp_path / "base")
     build(str(base)).save_pretrained(tmp_path / "models" / "speech-lm")
-    (base / "README.md").write_text("matters to nobody")
+    (base / "README.md").write_text("not part of the model")
     SpeechLMForICL.from_pretrained(tmp_path / "models" / "speech-lm")
     weights = base / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\1")
@@ -106,7 +106,7 @@ def test_another_language_model_of_the_same_name_is_refused(build, tmp_path, lla
         SpeechLMForICL.from_pretrained(tmp_path / "models" / "speech-lm")
 
 
-def test_another_encoder_of_the_same_name_is_refused(build, tmp_path):
+def test_a_changed_encoder_is_refused(build, tmp_path):
     folder = tmp_path / "encoder"
     SpeechEncoder.from_name("tiny-whisper", seed=0).save_pretrained(folder)
     model = build(encoder=str(folder), feature_shape=(4, 64))
@@ -123,13 +123,13 @@ def test_an_encoder_of_another_size_is_refused(build):
         _ = build().speech_encoder
 
 
-def test_an_encoder_folder_that_is_none_is_named(build, tmp_path):
+def test_an_encoder_folder_without_an_encoder_is_named(build, tmp_path):
     model = build(encoder=str(tmp_path))
     with pytest.raises(UserError, match=r"is not a model folder: it has no config\.json"):
         _ = model.speech_encoder
 
 
-def test_a_checkpoint_whose_base_has_gone_names_it(build, tmp_path, llama_folder):
+def test_a_missing_base_model_is_named(build, tmp_path, llama_folder):
     base = shutil.copytree(llama_folder, tmp_path / "base")
     build(str(base)).save_pretrained(tmp_path / "models" / "speech-lm")
     shutil.rmtree(base)
@@ -138,7 +138,7 @@ def test_a_checkpoint_whose_base_has_gone_names_it(build, tmp_path, llama_folder
 
 
 @pytest.mark.parametrize("file", ["projector.safetensors", "language_model/model.safetensors"])
-def test_a_damaged_or_missing_file_is_a_line(build, tmp_path, file):
+def test_a_damaged_or_missing_file_is_named(build, tmp_path, file):
     build().save_pretrained(tmp_path)
     (tmp_path / file).write_bytes(b"half of it")
     with pytest.raises(UserError, match=f"{file} is damaged, it is not what was saved"):
@@ -151,22 +151,22 @@ def test_a_damaged_or_missing_file_is_a_line(build, tmp_path, file):
         SpeechLMForICL.from_pretrained(tmp_path)
 
 
-def test_a_name_that_is_nowhere_is_a_line():
+def test_a_name_that_does_not_exist_is_named():
     for name in ("somebody/nothing", "no folder"):
         with pytest.raises(UserError, match=f"no speech-LM model '{name}'"):
             SpeechLMForICL.from_pretrained(name)
 
 
-def test_what_has_no_meaning_here_is_refused(build, tmp_path):
+def test_an_unsupported_loading_option_is_refused(build, tmp_path):
     build().save_pretrained(tmp_path)
     with pytest.raises(TypeError, match="device_map"):
         SpeechLMForICL.from_pretrained(tmp_path, device_map="auto")
 
 
-def test_weights_can_be_loaded_as_another_type(build, tmp_path):
+def test_weights_can_be_loaded_in_another_number_format(build, tmp_path):
     build().save_pretrained(tmp_path)
     loaded = SpeechLMForICL.from_pretrained(tmp_path, dtype="bfloat16")
-    assert {one.dtype for one in loaded.parameters()} == {torch.bfloat16}
+    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.bfloat16}
 
 
 @pytest.mark.parametrize("name", ["tiny-llama", "adapter"])
@@ -181,7 +181,7 @@ def test_the_attention_function_can_be_chosen(build, store, tmp_path, llama_fold
     assert "attn" not in (tmp_path / "config.json").read_text()
 
 
-def test_it_is_pushed_to_the_hub_and_comes_back(build, store, hub_folder):
+def test_a_model_pushed_to_the_hub_gives_the_same_scores(build, store, hub_folder):
     model = build()
     model.push_to_hub("somebody/speech-lm")
     assert (hub_folder / "somebody" / "speech-lm" / "README.md").is_file()

@@ -1,4 +1,4 @@
-"""Text and recordings in, and what the model then reads."""
+"""The processor: text and recordings in, the model's inputs out."""
 
 import numpy as np
 import pytest
@@ -13,15 +13,16 @@ TEXTS = ["What does this person hear ? <|audio|> happy \n <|audio|>", "<|audio|>
 
 
 @pytest.fixture
-def processor(hearing) -> SpeechLMProcessor:
-    return SpeechLMProcessor.of(hearing)
+def processor(audio_model) -> SpeechLMProcessor:
+    return SpeechLMProcessor.of(audio_model)
 
 
-def test_each_placeholder_takes_as_many_places_as_its_clip_has_embeddings(processor, hearing):
+def test_a_placeholder_takes_as_many_positions_as_its_clip_has_embeddings(processor, audio_model):
     inputs = processor(text=TEXTS, audio=CLIPS, return_tensors="pt")
-    audio = inputs.input_ids == hearing.config.audio_token_id
+    audio = inputs.input_ids == audio_model.config.audio_token_id
     lengths = [
-        len(clip) for clip in hearing.projector(hearing.encode_clips(inputs.input_values, inputs.audio_mask))
+        len(clip)
+        for clip in audio_model.projector(audio_model.encode_clips(inputs.input_values, inputs.audio_mask))
     ]
     assert [processor.num_tokens(len(clip)) for clip in CLIPS] == lengths
     assert audio.sum(dim=1).tolist() == [lengths[0] + lengths[1], lengths[2]]
@@ -32,33 +33,32 @@ def test_each_placeholder_takes_as_many_places_as_its_clip_has_embeddings(proces
         )
 
 
-def test_padding_stands_on_the_left_unless_asked_otherwise(processor):
+def test_padding_is_on_the_left_by_default(processor):
     assert processor(text=TEXTS, audio=CLIPS, return_tensors="pt").attention_mask[:, -1].all()
     right = processor(text=TEXTS, audio=CLIPS, return_tensors="pt", padding_side="right")
     assert right.attention_mask[:, 0].all()
     assert not right.attention_mask[:, -1].all()
 
 
-def test_recordings_may_be_arrays_lists_or_files(processor, tmp_path):
+def test_recordings_may_be_arrays_tensors_lists_or_files(processor, tmp_path):
     clip = CLIPS[1].numpy()
     soundfile.write(tmp_path / "clip.wav", clip, 16_000, subtype="FLOAT")
-    given = [clip, [clip], [torch.from_numpy(clip)], clip.tolist(), str(tmp_path / "clip.wav")]
-    for audio in given:
+    for audio in (clip, [clip], [torch.from_numpy(clip)], clip.tolist(), str(tmp_path / "clip.wav")):
         inputs = processor(text="<|audio|> sad", audio=audio, return_tensors="pt")
         np.testing.assert_allclose(inputs.input_values[0], clip, atol=1e-6)
 
 
-def test_text_alone_is_fine(processor):
+def test_a_prompt_may_have_no_audio(processor):
     assert "input_values" not in processor(text="sad", return_tensors="pt")
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
-def test_another_number_of_clips_than_placeholders_is_refused(processor, count):
-    with pytest.raises(UserError, match=rf"places for 2 clips \(<\|audio\|>\), {count} were given"):
+def test_different_numbers_of_clips_and_placeholders_are_refused(processor, count):
+    with pytest.raises(UserError, match=rf"placeholders for 2 clips \(<\|audio\|>\), but {count} were given"):
         processor(text=TEXTS[0], audio=CLIPS[:count])
 
 
-def test_clips_that_cannot_be_heard_are_named(processor, tmp_path):
+def test_an_unusable_clip_is_named_with_the_reason(processor, tmp_path):
     (tmp_path / "broken.wav").write_bytes(b"no sound")
     (tmp_path / "empty.wav").write_bytes(b"")
     text = "<|audio|> <|audio|>"
@@ -66,10 +66,10 @@ def test_clips_that_cannot_be_heard_are_named(processor, tmp_path):
         (np.zeros(0, dtype=np.float32), "clip 1 is empty"),
         (np.array([0.1, np.nan]), "clip 1 holds values that are not finite"),
         (np.zeros((2, 800)), r"clip 1 has shape \(2, 800\)"),
-        (np.ones(800, dtype=np.int16), r"clip 1 holds whole numbers \(int16\): scale it"),
-        (torch.ones(800, dtype=torch.int16), r"clip 1 holds whole numbers \(torch.int16\)"),
+        (np.ones(800, dtype=np.int16), r"clip 1 holds integers \(int16\): scale it"),
+        (torch.ones(800, dtype=torch.int16), r"clip 1 holds integers \(torch.int16\)"),
         ({"array": np.zeros(800), "sampling_rate": 8_000}, "clip 1 is no recording: give samples"),
-        ([np.zeros(800), np.zeros(900)], "clip 1 is no recording: .* in one list"),
+        ([np.zeros(800), np.zeros(900)], "clip 1 is no recording: .* in one flat list"),
         (str(tmp_path / "broken.wav"), r"cannot read the clip .*broken.wav: unreadable"),
         (tmp_path / "empty.wav", r"cannot read the clip .*empty.wav: empty"),
         (tmp_path / "gone.wav", r"cannot read the clip .*gone.wav: missing"),
@@ -83,7 +83,7 @@ def test_another_sampling_rate_is_refused(processor):
         processor(text="<|audio|>", audio=CLIPS[:1], sampling_rate=8_000)
 
 
-def test_it_is_saved_and_comes_back(processor, tmp_path):
+def test_a_saved_processor_gives_the_same_inputs(processor, tmp_path):
     processor.save_pretrained(tmp_path)
     loaded = SpeechLMProcessor.from_pretrained(tmp_path)
     inputs = processor(text=TEXTS, audio=CLIPS, return_tensors="pt")
@@ -93,7 +93,7 @@ def test_it_is_saved_and_comes_back(processor, tmp_path):
         assert torch.equal(inputs[name], again[name]), name
 
 
-def test_a_recording_alone_may_be_wrong_too_and_one_with_a_gradient_is_fine(processor):
+def test_a_single_recording_is_checked_and_may_require_gradients(processor):
     with pytest.raises(UserError, match="clip 0 is no recording"):
         processor(text="<|audio|>", audio={"array": CLIPS[0], "sampling_rate": 16_000})
     traced = CLIPS[0].clone().requires_grad_()

@@ -13,11 +13,11 @@ ANSWERS = [[0], [1, 2], [2]]
 
 
 def sequence(model, store):
-    """One sequence of three clips: its prompts' batch and the features."""
+    """Return one prompt of three clips, as a batch, and their features."""
     return collate([model.prompt.encode(ANSWERS)]), store.stack(["u0", "u1", "u2"])
 
 
-def test_loss_is_that_of_the_whole_language_model_at_the_answers(model, store):
+def test_losses_equal_those_from_the_logits_of_the_full_language_model(model, store):
     batch, features = sequence(model, store)
     losses = model.losses(batch, features)
     logits = model.language_model.causal(
@@ -28,8 +28,8 @@ def test_loss_is_that_of_the_whole_language_model_at_the_answers(model, store):
     assert losses[batch.targets == IGNORE].eq(0).all()
 
 
-def test_a_label_is_predicted_without_seeing_itself_or_what_follows(model, store):
-    """Changing the last clip and answer leaves the loss of all earlier answers as it was."""
+def test_a_label_is_predicted_only_from_what_precedes_it(model, store):
+    """Changing the last clip and answer does not change the loss of earlier answers."""
     batch, features = sequence(model, store)
     other = collate([model.prompt.encode([*ANSWERS[:2], [0, 1]])])
     before = batch.token_ids.shape[1] - 3
@@ -37,7 +37,7 @@ def test_a_label_is_predicted_without_seeing_itself_or_what_follows(model, store
     assert_close(model.losses(batch, features)[0, :before], model.losses(other, changed)[0, :before])
 
 
-def test_padding_changes_nothing(model, store):
+def test_padding_does_not_change_losses(model, store):
     batch, features = sequence(model, store)
     longer = model.prompt.encode([[0]] * 7)
     padded = collate([model.prompt.encode(ANSWERS), longer])
@@ -50,9 +50,9 @@ def test_padding_changes_nothing(model, store):
     )
 
 
-def test_a_batch_with_a_clip_too_few_is_refused(model, store):
+def test_losses_of_a_batch_with_a_missing_clip_are_refused(model, store):
     batch, features = sequence(model, store)
-    with pytest.raises(ValueError, match="places for 3 clips, 2 were given"):
+    with pytest.raises(ValueError, match="placeholders for 3 clips, but 2 were given"):
         model.losses(batch, features[:2])
 
 
@@ -62,15 +62,14 @@ def scores(model, store):
     )
 
 
-def test_nine_emotions_as_iemocap_has_them(build, store):
+def test_a_model_of_iemocaps_nine_emotions(build, store):
     emotions = EmotionSet(
         ("frustrated", "angry", "sad", "disgust", "excited", "fear", "neutral", "surprise", "happy")
     )
     assert scores(build(emotions=emotions), store).shape == (3, 9)
 
 
-def test_several_clips_of_different_lengths_and_padding_leave_every_prompt_as_it_was(build):
-    """Losses of a batch against those of each prompt alone, with as many places as each clip is long."""
+def test_losses_of_a_prompt_with_clips_of_different_lengths_do_not_depend_on_its_batch(build):
     model = build(kind="stack", windows_per_token=2)
     generator = torch.Generator().manual_seed(0)
     clips = [torch.randn(length, 3, 5, generator=generator) for length in (1, 9, 4, 2, 6)]
@@ -78,20 +77,20 @@ def test_several_clips_of_different_lengths_and_padding_leave_every_prompt_as_it
     together = model.batch(prompts, clips)
     losses = model.losses(together, clips)
     assert torch.bincount(together.clips[together.clips >= 0]).tolist() == [1, 5, 2, 1, 3]
-    for row, prompt, own in ((0, prompts[0], clips[:3]), (1, prompts[1], clips[3:])):
-        batch = model.batch([prompt], own)
-        alone = model.losses(batch, own)[0]
+    for row, prompt, prompt_clips in ((0, prompts[0], clips[:3]), (1, prompts[1], clips[3:])):
+        batch = model.batch([prompt], prompt_clips)
+        alone = model.losses(batch, prompt_clips)[0]
         assert_close(losses[row, : len(alone)], alone, atol=1e-4, rtol=1e-4)
 
 
-def test_more_or_fewer_clips_than_the_prompts_have_places_for_are_refused(model, store):
+def test_more_or_fewer_clips_than_the_prompts_have_are_refused(model, store):
     prompt = model.prompt.encode(ANSWERS)
     for clips in (["u0", "u1"], ["u0", "u1", "u2", "u3"]):
-        with pytest.raises(ValueError, match=f"places for 3 clips, {len(clips)} were given"):
+        with pytest.raises(ValueError, match=f"placeholders for 3 clips, but {len(clips)} were given"):
             model.batch([prompt], store.stack(clips))
 
 
-def test_a_config_that_lacks_what_a_model_needs_says_so():
+def test_a_config_without_emotions_or_feature_shape_is_refused():
     with pytest.raises(ValueError, match="SpeechLMConfig: no emotions, feature_shape"):
         SpeechLMForICL(SpeechLMConfig())
     model = SpeechLMForICL(SpeechLMConfig(emotions=["angry", "sad"], feature_shape=[3, 8]))

@@ -16,68 +16,70 @@ from speechlm_icl.prompt.prompt import (
 EMOTIONS = EmotionSet(("angry", "happy", "sad"))
 
 
-def prompt_format(**options) -> PromptFormat:
-    wording = PromptOptions(**options)
-    return PromptFormat(word_tokenizer(wording.texts(EMOTIONS)), EMOTIONS, wording)
+def prompt_format(**fields) -> PromptFormat:
+    options = PromptOptions(**fields)
+    return PromptFormat(word_tokenizer(options.texts(EMOTIONS)), EMOTIONS, options)
 
 
-def written(prompt_format: PromptFormat, prompt) -> list[str]:
-    """The prompt as words, `<n>` where clip n goes."""
+def as_words(prompt_format: PromptFormat, prompt) -> list[str]:
+    """Return the prompt as words, with `<n>` for clip n."""
     tokenizer = word_tokenizer(prompt_format.options.texts(EMOTIONS))
     words = tokenizer.convert_ids_to_tokens(prompt.token_ids)
     return [word if clip == TEXT else f"<{clip}>" for word, clip in zip(words, prompt.clips, strict=True)]
 
 
-def test_a_prompt_reads_as_instruction_then_clips_with_their_label_words():
-    form = prompt_format(instruction="What is heard ?", label_words={"happy": "very glad"})
-    prompt = form.encode([[2], [1, 0]])
+def test_a_prompt_is_the_instruction_then_clips_with_their_label_words():
+    prompts = prompt_format(instruction="What is heard ?", label_words={"happy": "very glad"})
+    prompt = prompts.encode([[2], [1, 0]])
     expected = "What is heard ? <0> sad \n <1> very glad and angry \n"
-    assert written(form, prompt) == expected.split(" ")
+    assert as_words(prompts, prompt) == expected.split(" ")
 
 
 def test_only_answers_are_targets():
-    form = prompt_format(instruction="What is heard ?")
-    prompt = form.encode([[2], [1, 0]])
+    prompts = prompt_format(instruction="What is heard ?")
+    prompt = prompts.encode([[2], [1, 0]])
     for token, clip, target, word in zip(
-        prompt.token_ids, prompt.clips, prompt.targets, written(form, prompt), strict=True
+        prompt.token_ids, prompt.clips, prompt.targets, as_words(prompts, prompt), strict=True
     ):
         in_answer = clip == TEXT and word not in ("What", "is", "heard", "?")
         assert target == (token if in_answer else IGNORE)
 
 
-def test_targets_can_begin_at_a_later_answer():
-    form = prompt_format()
-    every, last = form.encode([[2], [0]]), form.encode([[2], [0]], first_target=1)
+def test_targets_can_start_at_a_later_answer():
+    prompts = prompt_format()
+    every, last = prompts.encode([[2], [0]]), prompts.encode([[2], [0]], first_target=1)
     assert (last.token_ids, last.clips) == (every.token_ids, every.clips)
     assert last.targets == [IGNORE] * 3 + every.targets[3:]
 
 
-def test_what_is_left_open_is_settled_by_the_tokenizer(chat_tokenizer):
+def test_automatic_options_are_resolved_by_the_tokenizer(chat_tokenizer):
     tokenizer = chat_tokenizer()
-    open_, closed = PromptOptions(), PromptOptions(instruction="What", chat=False)
-    assert closed.settled(tokenizer, EMOTIONS) == closed
-    assert open_.settled(tokenizer, EMOTIONS) == PromptOptions(instruction="", chat=True)
+    fixed = PromptOptions(instruction="What", chat=False)
+    assert fixed.resolve(tokenizer, EMOTIONS) == fixed
+    assert PromptOptions().resolve(tokenizer, EMOTIONS) == PromptOptions(instruction="", chat=True)
     with pytest.raises(UserError, match=r"prompt.chat: true, but .* no chat template"):
         prompt_format(chat=True)
 
 
-def test_the_default_instruction_names_the_emotions_by_their_words():
-    """For a tokenizer that can write it; the small vocabularies of the other tests cannot."""
+def test_the_default_instruction_lists_the_label_words():
+    """With a tokenizer that has all of its words; those of the other tests do not."""
     labels = {"happy": "glad"}
-    said = DEFAULT_INSTRUCTION.format(labels=["angry", "glad"], joiner=" and", listed="angry, glad, sad")
-    tokenizer = word_tokenizer([said + "\n", *PromptOptions(label_words=labels).texts(EMOTIONS)])
-    settled = PromptOptions(label_words=labels).settled(tokenizer, EMOTIONS)
-    assert settled.instruction == said + "\n"
-    assert "'angry and glad'" in said
+    instruction = DEFAULT_INSTRUCTION.format(
+        labels=["angry", "glad"], joiner=" and", listed="angry, glad, sad"
+    )
+    tokenizer = word_tokenizer([instruction + "\n", *PromptOptions(label_words=labels).texts(EMOTIONS)])
+    resolved = PromptOptions(label_words=labels).resolve(tokenizer, EMOTIONS)
+    assert resolved.instruction == instruction + "\n"
+    assert "'angry and glad'" in instruction
 
 
-def test_one_pair_takes_three_positions():
+def test_a_pair_takes_three_positions():
     assert len(prompt_format().encode([[0]] * 33).token_ids) == 99
 
 
-def test_batch_is_padded_to_the_right_and_numbers_clips_through():
-    form = prompt_format()
-    batch = collate([form.encode([[0]]), form.encode([[1, 2], [0]])])
+def test_a_batch_is_padded_on_the_right_and_numbers_clips_prompt_by_prompt():
+    prompts = prompt_format()
+    batch = collate([prompts.encode([[0]]), prompts.encode([[1, 2], [0]])])
     assert batch.attention_mask.sum(dim=1).tolist() == [3, 8]
     assert batch.clips[batch.clips != TEXT].tolist() == [0, 1, 2]
     assert batch.position_ids[1].tolist() == list(range(8))
@@ -88,16 +90,16 @@ def test_batch_is_padded_to_the_right_and_numbers_clips_through():
     assert all(tensor.dtype == torch.int64 for tensor in vars(batch).values())
 
 
-def test_labels_that_begin_one_another_are_refused():
-    with pytest.raises(UserError, match=r"'glad' begin those of 'glad indeed'.*prompt.label_words"):
+def test_a_label_that_is_a_prefix_of_another_is_refused():
+    with pytest.raises(UserError, match=r"'glad' are a prefix of those of 'glad indeed'.*prompt.label_words"):
         prompt_format(label_words={"happy": "glad indeed", "sad": "glad"})
-    with pytest.raises(UserError, match="begin those of"):
+    with pytest.raises(UserError, match="are a prefix of those of"):
         prompt_format(label_words={"happy": "glad", "sad": "glad"})
 
 
-def test_labels_that_share_only_their_first_word_are_fine():
-    form = prompt_format(label_words={"happy": "very glad", "sad": "very sad"})
-    assert [len(label) for label in form.labels] == [1, 2, 2]
+def test_labels_that_share_only_their_first_word_are_accepted():
+    prompts = prompt_format(label_words={"happy": "very glad", "sad": "very sad"})
+    assert [len(label) for label in prompts.labels] == [1, 2, 2]
 
 
 def test_label_words_for_an_unknown_emotion_are_refused():
@@ -105,12 +107,12 @@ def test_label_words_for_an_unknown_emotion_are_refused():
         prompt_format(label_words={"bored": "bored"})
 
 
-def test_a_label_that_the_tokenizer_cannot_write_is_refused():
-    with pytest.raises(UserError, match="cannot write the label 'sad'"):
+def test_a_label_that_the_tokenizer_cannot_encode_is_refused():
+    with pytest.raises(UserError, match="cannot encode the label 'sad'"):
         PromptFormat(word_tokenizer(["angry happy and \n"]), EMOTIONS, PromptOptions())
 
 
-def test_word_tokenizer_survives_saving(tmp_path):
+def test_a_saved_word_tokenizer_gives_the_same_tokens(tmp_path):
     from transformers import AutoTokenizer
 
     tokenizer = word_tokenizer(["very angry and\n"])

@@ -2,17 +2,17 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from speechlm_icl.projectors import KINDS, new_projector
-from speechlm_icl.projectors.base import Projector, ProjectorOptions, Sizes
+from speechlm_icl.projectors import PROJECTORS, new_projector
+from speechlm_icl.projectors.base import Projector, ProjectorOptions, ProjectorSizes
 
-FRAME_KINDS = sorted(set(KINDS) - {"pooled"})
+FRAME_KINDS = sorted(set(PROJECTORS) - {"pooled"})
 WINDOWS = (1, 3, 4, 7, 8, 13)
 
 
 def projector(**options) -> Projector:
     torch.manual_seed(0)
     quiet = {"width": 16, "dropout": 0.0, "feature_noise": 0.0}
-    return new_projector(Sizes(3, 5, 8, 0.02), ProjectorOptions(**(quiet | options)))
+    return new_projector(ProjectorSizes(3, 5, 8, 0.02), ProjectorOptions(**(quiet | options)))
 
 
 def clips(lengths=WINDOWS) -> list[torch.Tensor]:
@@ -21,7 +21,7 @@ def clips(lengths=WINDOWS) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("kind", FRAME_KINDS)
-def test_a_clip_gets_the_same_whatever_it_is_batched_with(kind):
+def test_a_clips_embeddings_do_not_depend_on_its_batch(kind):
     module = projector(kind=kind, tokens_per_clip=3, tokens_per_stretch=2)
     together = module(clips())
     assert len(together) == len(WINDOWS)
@@ -31,7 +31,7 @@ def test_a_clip_gets_the_same_whatever_it_is_batched_with(kind):
 
 
 @pytest.mark.parametrize("kind", FRAME_KINDS)
-def test_a_clip_has_the_length_that_was_told_before(kind):
+def test_a_clip_gets_as_many_embeddings_as_predicted(kind):
     module = projector(kind=kind, windows_per_token=4, tokens_per_stretch=2, tokens_per_clip=3)
     lengths = [len(rows) for rows in module(clips())]
     assert lengths == module.lengths(clips())
@@ -43,20 +43,20 @@ def test_a_clip_has_the_length_that_was_told_before(kind):
 
 
 @pytest.mark.parametrize("kind", FRAME_KINDS)
-def test_every_window_is_heard_and_every_weight_is_learned(kind):
+def test_every_window_and_every_weight_gets_a_gradient(kind):
     module = projector(kind=kind, tokens_per_clip=2, tokens_per_stretch=2)
-    given = [clip.requires_grad_() for clip in clips()]
+    inputs = [clip.requires_grad_() for clip in clips()]
     weights = torch.randn(8)
-    sum((rows.cumsum(0) * weights).square().sum() for rows in module(given)).backward()
-    for clip in given:
+    sum((rows.cumsum(0) * weights).square().sum() for rows in module(inputs)).backward()
+    for clip in inputs:
         assert (clip.grad.abs().sum(dim=(1, 2)) > 0).all()
-    without = [name for name, one in module.named_parameters() if one.grad is None or not one.grad.any()]
-    assert without == []
+    for name, parameter in module.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.any(), name
 
 
 @pytest.mark.parametrize("kind", ["stack", "convolution", "qformer"])
-def test_time_is_kept(kind):
-    """A change at the clip's end leaves its beginning as it was, and not the other way round."""
+def test_a_change_at_the_end_of_a_clip_changes_only_its_last_embeddings(kind):
     module = projector(kind=kind, windows_per_token=2)
     (clip,) = clips([12])
     changed = clip.clone()
@@ -67,7 +67,7 @@ def test_time_is_kept(kind):
 
 
 def test_stacking_is_concatenation():
-    """Against the formula, in a loop: neighbors side by side, zeros after the last."""
+    """Against the formula, in a loop: neighboring windows concatenated, zeros after the last."""
     module = projector(kind="stack", windows_per_token=3)
     (clip,) = clips([7])
     mixed = clip.mean(dim=1)  # equal layer weights at the start
@@ -82,27 +82,27 @@ def test_attention_is_a_softmax_over_the_clip():
     """Against the formula with one head, on one clip alone."""
     module = projector(kind="attention", heads=1)
     (clip,) = clips([6])
-    over = module.norm(clip.mean(dim=1))
+    windows = module.norm(clip.mean(dim=1))
     attention = module.attention
-    keys, values = attention.key_value(over).chunk(2, dim=-1)
+    keys, values = attention.key_value(windows).chunk(2, dim=-1)
     weights = (attention.query(module.queries) @ keys.T / 16**0.5).softmax(dim=-1)
     expected = module.out_norm(module.mlp(module.mlp_norm(attention.out(weights @ values))))
     assert_close(module([clip])[0], expected)
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
-def test_output_has_the_scale_of_the_embeddings(kind):
-    given = torch.randn(7, 3, 5) if kind == "pooled" else clips()
-    for rows in projector(kind=kind, tokens_per_clip=2)(given):
+@pytest.mark.parametrize("kind", sorted(PROJECTORS))
+def test_output_starts_at_the_scale_of_the_embeddings(kind):
+    features = torch.randn(7, 3, 5) if kind == "pooled" else clips()
+    for rows in projector(kind=kind, tokens_per_clip=2)(features):
         assert_close(rows.square().mean(dim=-1).sqrt(), torch.full((len(rows),), 0.02), rtol=2e-2, atol=0)
 
 
-def test_pooled_and_attention_give_one_tensor():
+def test_pooled_and_attention_return_a_single_tensor():
     assert projector(tokens_per_clip=2)(torch.randn(7, 3, 5)).shape == (7, 2, 8)
     assert projector(kind="attention", tokens_per_clip=2)(clips()).shape == (6, 2, 8)
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", sorted(PROJECTORS))
 def test_standardization_undoes_scale_and_offset_of_the_features(kind):
     features = list(torch.randn(50, 3, 5)) if kind == "pooled" else clips()
     plain, shifted = projector(kind=kind), projector(kind=kind)
@@ -112,11 +112,11 @@ def test_standardization_undoes_scale_and_offset_of_the_features(kind):
     every = torch.cat([clip.reshape(-1, 3, 5) for clip in features])
     assert_close(plain.mean, every.mean(dim=0))
     assert_close(plain.std, every.std(dim=0, correction=0))
-    for one, other in zip(plain(features), shifted(moved), strict=True):
-        assert_close(one, other, rtol=1e-3, atol=1e-5)
+    for expected, rows in zip(plain(features), shifted(moved), strict=True):
+        assert_close(rows, expected, rtol=1e-3, atol=1e-5)
 
 
-def test_a_constant_feature_does_not_blow_up():
+def test_a_constant_feature_gives_finite_embeddings():
     features = torch.randn(50, 3, 5)
     features[:, 0, 0] = 4.0
     module = projector()
@@ -124,8 +124,8 @@ def test_a_constant_feature_does_not_blow_up():
     assert module(features).isfinite().all()
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
-def test_noise_is_for_training_alone(kind):
+@pytest.mark.parametrize("kind", sorted(PROJECTORS))
+def test_noise_is_added_only_during_training(kind):
     module = projector(kind=kind, feature_noise=0.5)
     features = torch.randn(4, 3, 5) if kind == "pooled" else clips([4, 2])
     assert not torch.equal(module(features)[0], module(features)[0])
@@ -133,7 +133,7 @@ def test_noise_is_for_training_alone(kind):
     assert torch.equal(module(features)[0], module(features)[0])
 
 
-def test_each_kind_says_which_features_it_reads():
+def test_the_kind_determines_the_level_of_features():
     assert ProjectorOptions().level == "pooled"
     assert ProjectorOptions(kind="stack", window_frames=8).level == "windows:8"
 
@@ -153,13 +153,13 @@ def test_options_out_of_range_are_refused(wrong):
         ProjectorOptions(**wrong)
 
 
-def test_the_noise_is_what_noise_on_every_feature_sums_up_to():
+def test_the_noise_equals_the_weighted_sum_of_noise_on_every_feature():
     """Mean and deviation over many draws, against noise added feature by feature."""
     module = projector(feature_noise=0.7)
     with torch.no_grad():
         module.layer_weights.copy_(torch.tensor([0.0, 1.0, -0.5]))
     (clip,) = clips([1])
-    drawn = module.mixed(clip.expand(20_000, -1, -1))
+    drawn = module.mix_layers(clip.expand(20_000, -1, -1))
     weights = module.layer_weights.softmax(dim=0)
     noisy = clip + 0.7 * torch.randn(20_000, 3, 5)
     expected = torch.einsum("l,nld->nd", weights, noisy)
