@@ -105,7 +105,7 @@ class InnerOptions:
     def __post_init__(self) -> None:
         if self.memory == "checkpoint":
             raise ValueError(
-                "inner.memory: checkpoint was removed, give adjoint: the same gradients and memory, but faster"
+                "inner.memory: checkpoint was removed, give adjoint: the same gradients, but faster"
             )
         for name in ("steps", "support", "query"):
             check_at_least(f"inner.{name}", getattr(self, name), 1)

@@ -77,13 +77,13 @@ TRAININGS = {
     ],
     "meta-perser": [
         *["meta-train", *DATA, "--ssl_e", "models/ssl-e", "--scope", "head", "--inner.steps", "2"],
-        *["--inner.support", "4", "--inner.adaptation_steps", "3", "--outer.iterations", "8"],
-        *["--outer.persons", "2", "--outer.validate_every", "2"],
+        *["--inner.support", "4", "--inner.adaptation_steps", "3", "--outer.steps", "8"],
+        *["--outer.batch_size", "2", "--outer.validate_every", "2"],
     ],
     "speech-lm": [
         *["icl-train", *DATA, "--encoder", "encoder", "--language_model", "llama", "--steps", "8"],
         *[
-            "--sequences_per_step",
+            "--batch_size",
             "4",
             "--pairs",
             "4",
@@ -92,7 +92,7 @@ TRAININGS = {
             "--validate_every",
             "2",
         ],
-        *["--projector.width", "8", "--align_steps", "4"],
+        *["--projector.width", "8", "--projector_steps", "4"],
     ],
 }
 """The commands, in this version's words, that version 0.1.0 was stopped in."""

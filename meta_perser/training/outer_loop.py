@@ -59,7 +59,7 @@ class MetaLearner(nn.Module):
     def forward(
         self, schedule: StepSchedule, final_weight: float, support: Examples, query: Examples | None = None
     ) -> Tensor:
-        """Return the sum over steps of schedule.step_loss_weights[s] * W(theta_s), plus final_weight * W(theta_S).
+        """Return sum_s schedule.step_loss_weights[s] * W(theta_s) + final_weight * W(theta_S).
 
         W is the loss on the support (combined-set meta-training, 2.3.2), whose values on the way cost nothing
         more, or on the query where there is one (classic MAML).
