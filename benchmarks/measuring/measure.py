@@ -15,7 +15,7 @@ from benchmarks.measuring.provenance import one_or_distinct, weights_digests
 from benchmarks.measuring.scores import MethodScores, Scores
 from meta_perser.recognizer.model import MARKER, extra_of
 from perser.distributed import processes
-from perser.environment import versions
+from perser.environment import package_versions
 
 SCORES = "scores.json"
 
@@ -108,5 +108,5 @@ def _meta(case: Case) -> dict[str, Any]:
         "persons_left_out": drawn.left_out,
         "training_persons": len(drawn.split.persons["train"]),
         "corpus_fingerprint": corpus.fingerprint,
-        "versions": versions(),
+        "versions": package_versions(),
     }

@@ -25,7 +25,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from perser.io.files import atomic_folder, explain_write_errors, file_sha256
+from perser.io.checksums import file_sha256
+from perser.io.files import atomic_folder, explain_write_errors
 from perser.training.loop import BestWeights
 from perser.training.sharding import shard_like, whole
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from perser.errors import require
+from perser.errors import require_package
 
 Tracker = Literal["none", "tensorboard", "wandb", "trackio"]
 
@@ -34,4 +34,4 @@ class RunOptions:
             raise ValueError(f"run.max_bad_steps: {self.max_bad_steps}, give at least 1")
         if self.tracker != "none":
             extra = "trackers" if self.tracker == "tensorboard" else None
-            require(self.tracker, extra, f"run.tracker: {self.tracker}")
+            require_package(self.tracker, extra, f"run.tracker: {self.tracker}")

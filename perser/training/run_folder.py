@@ -25,7 +25,7 @@ from torch import Tensor
 
 from perser.errors import UserError
 from perser.io.files import check_replaceable, explain_write_errors, write_text_atomic
-from perser.io.json_files import plain
+from perser.io.json_files import to_json_value
 from perser.training.checkpoint import newest_whole, read_checkpoint, remove_leftovers, write_checkpoint
 
 RUN, CHECKPOINTS = "run.json", "checkpoints"
@@ -54,7 +54,7 @@ class RunFolder:
         self.path = running(Path(out))
         self._checkpoints = self.path / CHECKPOINTS
         # As it will be read, so that it can be compared.
-        training = json.loads(json.dumps(plain(dict(training))))
+        training = json.loads(json.dumps(to_json_value(dict(training))))
         self._digest = hashlib.sha256(json.dumps(training, sort_keys=True).encode()).hexdigest()
         self.training: dict[str, Any] = training
         chosen = [None]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from perser.distributed import processes
-from perser.environment import circumstances
+from perser.environment import describe_environment
 from perser.io.files import append_line, explain_write_errors
 
 METRICS = "metrics.jsonl"
@@ -79,7 +79,7 @@ ENVIRONMENT, LOG = "environment.jsonl", "log.txt"
 
 def note_start(folder: Path) -> None:
     """One more line of `environment.jsonl`, and of the log. Raises UserError where they cannot be written."""
-    facts = circumstances() | {
+    facts = describe_environment() | {
         "processes": processes().num_processes,
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "started": _now(),

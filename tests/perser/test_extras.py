@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from perser.errors import UserError, require
+from perser.errors import UserError, require_package
 
 
 def test_a_missing_package_is_named_with_its_extra():
-    require("json", "some", "this")
+    require_package("json", "some", "this")
     with pytest.raises(UserError, match=r"this needs the package no_such_one: pip install 'perser\[some\]'"):
-        require("no_such_one", "some", "this")
+        require_package("no_such_one", "some", "this")
