@@ -17,7 +17,7 @@ PACKAGES = ("perser", "torch", "transformers", "peft", "accelerate", "scikit-lea
 
 
 def describe_environment() -> dict[str, Any]:
-    """Return the Git commit, the device, the number of threads and the package versions, for a run's record."""
+    """Return the Git commit, device, number of threads and package versions, for the record of a run."""
     return {
         "commit": git_commit(),
         "device": device_name(processes().device),

@@ -1,4 +1,4 @@
-"""The error that users read, `UserError`, and helpers that raise it: for damaged files, for missing packages."""
+"""`UserError`, which users read, and helpers that raise it for damaged files and missing packages."""
 
 from __future__ import annotations
 

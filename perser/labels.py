@@ -1,4 +1,4 @@
-"""Emotion vocabularies: from words to multi-hot targets and label distributions, and back from probabilities."""
+"""Turn emotion words into multi-hot targets and label distributions, and probabilities into labels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Emotions = tuple[str, ...]
 
 @dataclass(frozen=True)
 class EmotionSet:
-    """The emotions that a corpus distinguishes, in order. An emotion's position is its class index everywhere."""
+    """The ordered emotions that a corpus distinguishes. Position is the class index everywhere."""
 
     names: Emotions
 
@@ -65,8 +65,8 @@ class EmotionSet:
 def parse_emotions(text: str) -> Emotions:
     """Return the words in a user's text such as "Happy; excited".
 
-    Words are separated by `;`. Case and extra spaces do not matter, repeats are dropped, order is kept. An empty
-    text gives an empty tuple.
+    Words are separated by `;`. Case and extra spaces do not matter, repeats are dropped, order is kept. An
+    empty text gives an empty tuple.
     """
     words = (re.sub(r"\s+", " ", word).strip().lower() for word in text.split(";"))
     return tuple(dict.fromkeys(word for word in words if word))
@@ -75,9 +75,9 @@ def parse_emotions(text: str) -> Emotions:
 def decide(probabilities: np.ndarray) -> np.ndarray:
     """Return which emotions are given: emotion c if p_c > 1/C, strictly (Meta-PerSER, section 3.3).
 
-    This is the only rule from probabilities to labels. `probabilities` has shape (num_utterances, num_emotions);
-    the result is bool of the same shape. The threshold is computed in the probabilities' own precision, so that
-    a uniform row gives no label.
+    This is the only rule from probabilities to labels. `probabilities` has shape (num_utterances,
+    num_emotions); the result is bool of the same shape. The threshold is computed in the probabilities' own
+    precision, so that a uniform row gives no label.
     """
     probabilities = np.asarray(probabilities)
     number = probabilities.dtype.type

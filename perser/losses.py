@@ -24,8 +24,8 @@ def class_balanced_weights(
         positive_counts: n_c, how many of the training samples carry each emotion, (num_emotions,).
         num_samples: N, the number of training samples.
 
-    An emotion that never occurs would get an infinite weight. It gets the weight of an emotion that occurs once,
-    the largest possible; it multiplies nothing in training, but it takes part in the scaling.
+    An emotion that never occurs would get an infinite weight. It gets the weight of an emotion that occurs
+    once, the largest possible; it multiplies nothing in training, but it takes part in the scaling.
 
     Raises ValueError for counts outside 0..num_samples.
     """
@@ -45,7 +45,7 @@ def class_balanced_cross_entropy(
     class_weights: torch.Tensor | None = None,
     label_smoothing: float = 0.0,
 ) -> torch.Tensor:
-    """Return the mean soft cross-entropy over samples, each weighted by the emotions that it carries: a scalar.
+    """Return the soft cross-entropy, a scalar: the mean over samples, weighted by their emotions.
 
     Args:
         logits: (batch, num_emotions).
@@ -53,8 +53,8 @@ def class_balanced_cross_entropy(
         class_weights: (num_emotions,); None for no balancing. The weight of a sample is sum_c w_c y_c.
         label_smoothing: Changes the distribution to be predicted, not the weight of a sample.
 
-    The mean divides by the batch size, not by the sum of weights, so that a sample's influence does not depend
-    on the other samples of its batch.
+    The mean divides by the batch size, not by the sum of weights, so that a sample's influence does not
+    depend on the other samples of its batch.
     """
     losses = F.cross_entropy(
         logits, targets.to(logits.dtype), reduction="none", label_smoothing=label_smoothing

@@ -23,7 +23,7 @@ _RESET_HIGH_WATER_MARK = "5"
 
 
 def peak_is_measurable(device: torch.device) -> bool:
-    """Return whether `peak_bytes` works on this device: always on a GPU, on a CPU where Linux's files exist."""
+    """Return whether `peak_bytes` works on this device: on any GPU, and on a CPU under Linux."""
     if device.type == "cpu":
         return STATUS.exists() and os.access(CLEAR_REFS, os.W_OK)
     return device.type == "cuda"
@@ -32,8 +32,8 @@ def peak_is_measurable(device: torch.device) -> bool:
 def peak_bytes(run: Run, device: torch.device) -> int:
     """Return how many bytes `run` adds at its peak to what is in memory before it.
 
-    On a GPU this is what torch allocates, on a CPU resident memory. The CPU's high-water mark is read from /proc,
-    because that of getrusage is inherited from the parent process and cannot be reset.
+    On a GPU this is what torch allocates, on a CPU resident memory. The CPU's high-water mark is read from
+    /proc, because that of getrusage is inherited from the parent process and cannot be reset.
     """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

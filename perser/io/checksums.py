@@ -66,7 +66,7 @@ def _sha256_of_state(file: Path, size: int, modified: int) -> str:
 
 
 def weights_sha256(folder: Path) -> str | None:
-    """Return one sha256 of all safetensors files in a model's folder, at any depth; None if there are none."""
+    """Return the sha256 of all safetensors files in a folder, at any depth; None if there are none."""
     files = sorted(folder.rglob("*.safetensors"))
     digest = hashlib.sha256(b"".join(bytes.fromhex(file_sha256(file)) for file in files))
     return digest.hexdigest() if files else None
@@ -80,8 +80,8 @@ def json_sha256(value: Any, *, sort_keys: bool = False) -> str:
 def tensors_sha256(settings: str, tensors: Mapping[str, Tensor]) -> str:
     """Return the sha256 of a text and of named tensors, in the order of their names.
 
-    Each tensor counts with its name, type, shape and bytes. `settings` is whatever else the result depends on.
-    Fingerprints of models and digests of profiles are made by this function, and are saved in profiles: a
+    Each tensor counts with its name, type, shape and bytes. `settings` is whatever else the result depends
+    on. Fingerprints of models and digests of profiles are made by this function, and are saved in profiles: a
     change to it makes saved profiles unreadable.
     """
     import torch  # here, because most callers digest files only and need no torch

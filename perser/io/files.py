@@ -17,8 +17,8 @@ from perser.errors import UserError
 def check_replaceable(out: Path, marker: str) -> None:
     """Raise UserError if `out` exists, is not empty and does not hold the file `marker`.
 
-    Every folder of one kind holds the same marker, so a folder without it may be the user's own. Commands call
-    this before hours of work, not after.
+    Every folder of one kind holds the same marker, so a folder without it may be the user's own. Commands
+    call this before hours of work, not after.
     """
     if out.exists() and not (out / marker).exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and holds no {marker}: give another output folder, or remove it")

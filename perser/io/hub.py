@@ -1,8 +1,8 @@
 """Find a model by name, as a local folder or on the Hugging Face Hub, and refuse weights that can run code.
 
 The Hub is asked once, with a short timeout. Weights are read from safetensors files only, because opening a
-pickle (.bin, .pt, .pth, .ckpt) can run code. `refuse_pickles` looks at a folder before any library opens a file
-in it.
+pickle (.bin, .pt, .pth, .ckpt) can run code. `refuse_pickles` looks at a folder before any library opens a
+file in it.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class ModelSource:
 
     Args:
         path: A folder or a Hub name.
-        offline: Whether only this machine can provide it: it is a folder, or the Hub cannot be reached and its
-            local cache is all there is.
+        offline: Whether only this machine can provide it: it is a folder, or the Hub cannot be reached and
+            its local cache is all there is.
     """
 
     path: str
@@ -133,15 +133,15 @@ def trained_model_folder(
 def refuse_pickles(folder: Path, kind: str) -> None:
     """Raise UserError unless a transformers folder has its weights in safetensors files of its own.
 
-    `kind` is what the model is, for the message. Pickles beside the safetensors files are allowed, because many
-    published models have both and nothing opens the pickles.
+    `kind` is what the model is, for the message. Pickles beside the safetensors files are allowed, because
+    many published models have both and nothing opens the pickles.
     """
     if not any(folder.glob("*.safetensors")):
         pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
         if pickles:
             raise UserError(
-                f"the {kind} in {folder} has its weights as pickles alone ({pickles[0]}), which can run code: "
-                "save it as safetensors (`save_pretrained` of the library that it comes from does)"
+                f"the {kind} in {folder} has its weights as pickles alone ({pickles[0]}), which can run "
+                "code: save it as safetensors (`save_pretrained` of the library that it comes from does)"
             )
         raise UserError(f"'{folder}' is not a model folder: it has no weights (*.safetensors)")
     if (folder / "adapter_config.json").exists():  # transformers would load the adapter too
@@ -151,14 +151,16 @@ def refuse_pickles(folder: Path, kind: str) -> None:
     if not (folder / "model.safetensors").is_file() and (folder / INDEX).is_file():
         for name in _files_in_index(folder / INDEX):
             if Path(name).name != name or Path(name).suffix != ".safetensors":
-                raise UserError(f"{folder / INDEX} names '{name}', which is no safetensors file of its folder")
+                raise UserError(
+                    f"{folder / INDEX} names '{name}', which is no safetensors file of its folder"
+                )
 
 
 def _hub_answers(name: str, not_found: str, token: str | bool | None = None) -> bool:
     """Return whether the Hub has the model, or False if the Hub cannot be reached.
 
-    Then the local cache is used at once, instead of after transformers' half minute of retries. Raises UserError
-    that begins with `not_found` for a name that is not on the Hub.
+    Then the local cache is used at once, instead of after transformers' half minute of retries. Raises
+    UserError that begins with `not_found` for a name that is not on the Hub.
     """
     try:
         HfApi(token=token).model_info(name, timeout=_TIMEOUT_SECONDS)

@@ -69,7 +69,7 @@ def write_bad(path: Path, kind: str) -> None:
     [
         ("no file", "missing"),
         ("zero bytes", "empty"),
-        ("garbage", "unreadable: Format not recognized"),
+        ("garbage", "unreadable: Format not recognised"),
         ("no samples", "empty"),
         ("silence", "silent"),
         ("nan", "not finite"),

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from perser.corpora.corpus import Corpus, _digest, _digest_of_rows, fill_corpus, write_corpus
+from perser.corpora.corpus import Corpus, _rows_sha256, fill_corpus, write_corpus
 from perser.corpora.listing import Annotation, LeftOut, Listing, Utterance
 from perser.errors import UserError
+from perser.io.checksums import json_sha256
 from perser.io.files import atomic_folder
 
 from .readers.tones import write_tone
@@ -212,7 +213,7 @@ def test_a_fingerprint_of_rows_is_that_of_the_whole_list(monkeypatch: pytest.Mon
     monkeypatch.setattr("perser.corpora.corpus.ROWS_AT_ONCE", 3)
     for first in range(8):
         tables = [[[str(row), ["é"]] for row in range(count)] for count in (first, 7 - first)]
-        assert _digest_of_rows(["a", ("b",)], *tables) == _digest(["a", ("b",), *tables])
+        assert _rows_sha256(["a", ("b",)], *tables) == json_sha256(["a", ("b",), *tables])
 
 
 def test_a_recording_of_several_utterances_is_checked_once(

@@ -9,7 +9,7 @@ import pytest
 
 from perser.audio import SAMPLE_RATE
 from perser.corpora.espeak import Delivery, Espeak
-from perser.corpora.expression import VOICES
+from perser.corpora.simulated_speakers import VOICES
 from perser.errors import UserError
 
 TEXT = "The shop sells paper."

@@ -3,7 +3,7 @@ from __future__ import annotations
 import hashlib
 import os
 
-from perser.io.files import file_sha256
+from perser.io.checksums import file_sha256
 
 
 def test_it_is_that_of_the_content_and_follows_a_change(tmp_path):

@@ -93,7 +93,7 @@ def test_what_was_downloaded_before_needs_no_network(hub, downloaded, tmp_path):
     (tmp_path / "mine" / "config.json").write_text("{}")
     downloaded("somebody/mine", tmp_path / "mine")
     assert (trained_model_folder("somebody/mine") / "config.json").is_file()
-    with pytest.raises(UserError, match=r"no model 'somebody/other'.* cannot be reached and has left"):
+    with pytest.raises(UserError, match=r"no model 'somebody/other'.* cannot be reached, and its local cache does not have the model"):
         trained_model_folder("somebody/other")
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from perser.corpora.readers.acted import EMODB_EMOTIONS, RAVDESS_EMOTIONS, emodb, ravdess
+from perser.corpora.readers.acted import EMODB_EMOTIONS, RAVDESS_EMOTIONS, read_emodb, read_ravdess
 from perser.errors import UserError
 
 from .tones import write_tone
@@ -16,7 +16,7 @@ def test_ravdess_speech_is_read_and_songs_are_counted(tmp_path: Path):
     write_tone(tmp_path / "Actor_12" / "03-02-03-01-01-02-12.wav")
     write_tone(tmp_path / "Actor_12" / "readme-03.wav")
     (tmp_path / "Actor_12" / "02-01-03-01-01-02-12.mp4").write_bytes(b"a film")
-    listing = ravdess(tmp_path)
+    listing = read_ravdess(tmp_path)
     assert [(row.speaker, row.audio, row.text) for row in listing.utterances] == [
         ("Actor_01", "Actor_01/03-01-05-02-02-01-01.wav", "Dogs are sitting by the door."),
         ("Actor_12", "Actor_12/03-01-08-01-01-02-12.flac", "Kids are talking by the door."),
@@ -32,7 +32,7 @@ def test_ravdess_speech_is_read_and_songs_are_counted(tmp_path: Path):
 def test_every_ravdess_code_is_its_published_emotion(tmp_path: Path):
     for code in range(1, 9):
         write_tone(tmp_path / "Actor_01" / f"03-01-0{code}-01-01-01-01.wav")
-    emotions = [one.emotions[0] for one in ravdess(tmp_path).annotations]
+    emotions = [one.emotions[0] for one in read_ravdess(tmp_path).annotations]
     assert emotions == ["neutral", "calm", "happy", "sad", "angry", "fear", "disgust", "surprise"]
     assert sorted(emotions) == sorted(RAVDESS_EMOTIONS)
 
@@ -49,7 +49,7 @@ def test_every_emodb_letter_is_its_german_emotion(tmp_path: Path):
     }
     for letter in published:
         write_tone(tmp_path / "wav" / f"03a01{letter}a.wav")
-    listing = emodb(tmp_path)
+    listing = read_emodb(tmp_path)
     found = {one.utterance_id[5]: one.emotions for one in listing.annotations}
     assert found == {letter: (emotion,) for letter, emotion in published.items()}
     assert {row.speaker for row in listing.utterances} == {"03"}
@@ -60,10 +60,12 @@ def test_every_emodb_letter_is_its_german_emotion(tmp_path: Path):
 def test_a_file_with_another_name_is_left_out(tmp_path: Path):
     write_tone(tmp_path / "wav" / "03a01Fa.wav")
     write_tone(tmp_path / "wav" / "03a01Xa.wav")
-    assert [one.what for one in emodb(tmp_path).left_out] == ["wav/03a01Xa.wav"]
+    assert [one.what for one in read_emodb(tmp_path).left_out] == ["wav/03a01Xa.wav"]
 
 
-@pytest.mark.parametrize(("reader", "expected"), [(ravdess, "audio in Actor_01/"), (emodb, "audio in wav/")])
+@pytest.mark.parametrize(
+    ("reader", "expected"), [(read_ravdess, "audio in Actor_01/"), (read_emodb, "audio in wav/")]
+)
 def test_another_layout_is_refused_with_what_was_looked_for(reader, expected: str, tmp_path: Path):
     with pytest.raises(UserError, match=expected):
         reader(tmp_path)

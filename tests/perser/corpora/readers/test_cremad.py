@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from perser.corpora.corpus import write_corpus
-from perser.corpora.readers.cremad import EMOTIONS, cremad
+from perser.corpora.readers.cremad import EMOTIONS, read_cremad
 from perser.errors import UserError
 
 from .tones import write_tone
@@ -47,7 +47,7 @@ def write_cremad(root: Path, suffix: str = ".wav", responses: bool = False) -> P
 
 
 def test_real_listeners_are_the_voice_only_responses(tmp_path: Path):
-    corpus = write_corpus(cremad(write_cremad(tmp_path / "in", responses=True)), tmp_path / "out")
+    corpus = write_corpus(read_cremad(write_cremad(tmp_path / "in", responses=True)), tmp_path / "out")
     assert [(one.utterance_id, one.listener, one.emotions) for one in corpus.annotations] == [
         ("1001_DFA_ANG_XX", "SSI_1", ("angry",)),
         ("1001_DFA_ANG_XX", "SSI_2", ("disgust",)),
@@ -66,7 +66,7 @@ def test_real_listeners_are_the_voice_only_responses(tmp_path: Path):
 
 @pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg"])
 def test_clips_of_any_suffix_are_listed(suffix: str, tmp_path: Path):
-    listing = cremad(write_cremad(tmp_path, suffix), listeners="intended")
+    listing = read_cremad(write_cremad(tmp_path, suffix), listeners="intended")
     assert [(row.utterance_id, row.speaker, row.text) for row in listing.utterances] == [
         ("1001_DFA_ANG_XX", "1001", "Don't forget a jacket."),
         ("1001_IEO_HAP_HI", "1001", "It's eleven o'clock."),
@@ -80,18 +80,18 @@ def test_clips_of_any_suffix_are_listed(suffix: str, tmp_path: Path):
 
 def test_more_simulated_listeners_leave_the_first_ones_alone(tmp_path: Path):
     write_cremad(tmp_path)
-    few = cremad(tmp_path, "simulated:3", seed=5).annotations
-    more = cremad(tmp_path, "simulated:7", seed=5).annotations
+    few = read_cremad(tmp_path, "simulated:3", seed=5).annotations
+    more = read_cremad(tmp_path, "simulated:7", seed=5).annotations
     assert more[: len(few)] == few
     assert Counter(one.listener for one in more).most_common()[-1][1] == len(VOTES)
     assert len({one.listener for one in more}) == 7
-    assert cremad(tmp_path, "simulated:3", seed=6).annotations != few
+    assert read_cremad(tmp_path, "simulated:3", seed=6).annotations != few
 
 
 def test_simulated_listeners_follow_the_voice_only_votes(tmp_path: Path):
     """The face-and-voice and face-only rows are uniform here: who heard those would not agree."""
     write_cremad(tmp_path)
-    listing = cremad(tmp_path, "simulated:200")
+    listing = read_cremad(tmp_path, "simulated:200")
     given = Counter((one.utterance_id, word) for one in listing.annotations for word in one.emotions)
     chance = len(listing.annotations) / len(VOTES) / len(EMOTIONS)
     for clip, votes in VOTES.items():
@@ -101,21 +101,21 @@ def test_simulated_listeners_follow_the_voice_only_votes(tmp_path: Path):
 
 
 def test_a_simulated_listener_may_hear_some_of_the_clips(tmp_path: Path):
-    listing = cremad(write_cremad(tmp_path), "simulated:9:2")
+    listing = read_cremad(write_cremad(tmp_path), "simulated:9:2")
     heard = [
         {one.utterance_id for one in listing.annotations if one.listener == f"sim-00{i}"} for i in range(9)
     ]
     assert {len(clips) for clips in heard} == {2}
     assert len({frozenset(clips) for clips in heard}) > 1
     with pytest.raises(UserError, match="only 4 have votes"):
-        cremad(tmp_path, "simulated:9:5")
+        read_cremad(tmp_path, "simulated:9:5")
 
 
 def test_clips_without_votes_and_votes_without_clips_are_named(tmp_path: Path):
     root = write_cremad(tmp_path / "in")
     (root / "AudioWAV" / "1003_TSI_SAD_XX.wav").rename(root / "AudioWAV" / "1003_TSI_SAD_X.wav")
     write_tone(root / "AudioWAV" / "test.wav")
-    corpus = write_corpus(cremad(root, "simulated:2"), tmp_path / "out")
+    corpus = write_corpus(read_cremad(root, "simulated:2"), tmp_path / "out")
     assert corpus.card["left_out"] == [
         ["test.wav", "not a CREMA-D clip's name"],
         ["processedResults/tabulatedVotes.csv:9 (1003_TSI_SAD_XX)", "votes without a clip"],
@@ -134,15 +134,15 @@ def test_clips_without_votes_and_votes_without_clips_are_named(tmp_path: Path):
 )
 def test_listeners_that_cannot_be_had_say_what_to_do(listeners: str, message: str, tmp_path: Path):
     with pytest.raises(UserError, match=message):
-        cremad(write_cremad(tmp_path), listeners)
+        read_cremad(write_cremad(tmp_path), listeners)
 
 
 def test_another_layout_is_refused_with_what_was_looked_for(tmp_path: Path):
     with pytest.raises(UserError, match="no audio in AudioWAV/"):
-        cremad(tmp_path)
+        read_cremad(tmp_path)
     write_tone(tmp_path / "AudioWAV" / "1001_DFA_ANG_XX.wav")
     with pytest.raises(UserError, match=r"no processedResults/tabulatedVotes.csv"):
-        cremad(tmp_path, "simulated:2")
+        read_cremad(tmp_path, "simulated:2")
     (tmp_path / "finishedResponses.csv").write_text("a,b\n1,2\n")
     with pytest.raises(UserError, match="has no column 'localid'"):
-        cremad(tmp_path)
+        read_cremad(tmp_path)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from perser.corpora.corpus import write_corpus
-from perser.corpora.readers.esd import EMOTIONS, esd
+from perser.corpora.readers.esd import EMOTIONS, read_esd
 from perser.errors import UserError
 
 from .tones import write_tone
@@ -38,7 +38,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_both_layouts_are_read_and_strangers_named(root: Path, tmp_path: Path):
-    corpus = write_corpus(esd(root), tmp_path / "out")
+    corpus = write_corpus(read_esd(root), tmp_path / "out")
     assert [(row.utterance_id, row.speaker, row.session, row.text) for row in corpus.utterances.values()] == [
         ("0001_000001", "0001", "zh", "打远一看"),
         ("0001_000351", "0001", "zh", "打远一看"),
@@ -63,7 +63,7 @@ def test_both_layouts_are_read_and_strangers_named(root: Path, tmp_path: Path):
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1", "utf-16"])
 def test_english_transcripts_are_read_in_the_encodings_that_occur(root: Path, encoding: str):
     (root / "0011" / "0011.txt").write_bytes(ENGLISH.encode(encoding))
-    assert {row.text for row in esd(root).utterances if row.session == "en"} == {
+    assert {row.text for row in read_esd(root).utterances if row.session == "en"} == {
         "The nine the eggs, I keep.",
         "The café.",
     }
@@ -71,6 +71,6 @@ def test_english_transcripts_are_read_in_the_encodings_that_occur(root: Path, en
 
 def test_transcripts_may_be_missing_and_audio_may_not(root: Path, tmp_path: Path):
     (root / "0011" / "0011.txt").unlink()
-    assert {row.text for row in esd(root).utterances if row.session == "en"} == {""}
+    assert {row.text for row in read_esd(root).utterances if row.session == "en"} == {""}
     with pytest.raises(UserError, match="no audio in 0001/Angry/"):
-        esd(tmp_path)
+        read_esd(tmp_path)

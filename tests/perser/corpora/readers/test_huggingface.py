@@ -10,7 +10,7 @@ from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, List, Va
 
 from perser.corpora.corpus import Corpus, write_corpus
 from perser.corpora.huggingface_options import HuggingFaceDataset
-from perser.corpora.readers.huggingface import huggingface
+from perser.corpora.readers.huggingface import read_huggingface
 from perser.errors import UserError
 
 from .tones import tone, write_tone
@@ -37,7 +37,7 @@ def save(folder: Path, rows: list[dict], **features: object) -> str:
 
 
 def prepared(tmp_path: Path, dataset: HuggingFaceDataset, emotions: str | None = None) -> Corpus:
-    return write_corpus(huggingface(tmp_path / "audio", dataset, emotions), tmp_path / "out")
+    return write_corpus(read_huggingface(tmp_path / "audio", dataset, emotions), tmp_path / "out")
 
 
 def labels_of(corpus: Corpus) -> list[tuple[str, str, tuple[str, ...]]]:
@@ -108,7 +108,7 @@ def test_lists_of_class_labels_and_a_set_that_leaves_some_out(tmp_path: Path):
     assert [one.emotions for one in corpus.annotations] == [("sad",), ("happy",)]
     assert corpus.card["dropped"] == {"labels of other": 2}
     with pytest.raises(UserError, match="nothing is labeled 'hapy', only other, sad, happy"):
-        huggingface(tmp_path / "again", HuggingFaceDataset(name), emotions="hapy;sad")
+        read_huggingface(tmp_path / "again", HuggingFaceDataset(name), emotions="hapy;sad")
 
 
 def test_files_stay_where_they_are(tmp_path: Path):
@@ -140,7 +140,7 @@ def test_a_folder_of_data_files_is_loaded(tmp_path: Path, monkeypatch: pytest.Mo
     corpus = prepared(tmp_path, chosen)
     assert labels_of(corpus) == [("000000", "intended", ("sad",)), ("000001", "intended", ("happy",))]
     with pytest.raises(UserError, match="split train: Unknown split"):
-        huggingface(tmp_path / "audio", HuggingFaceDataset(chosen.name, emotions="label"))
+        read_huggingface(tmp_path / "audio", HuggingFaceDataset(chosen.name, emotions="label"))
 
 
 def test_one_name_for_two_recordings_needs_a_column_of_ids(tmp_path: Path):
@@ -150,7 +150,7 @@ def test_one_name_for_two_recordings_needs_a_column_of_ids(tmp_path: Path):
     ]
     name = save(tmp_path / "set", rows, emotion=TEXT, key=Value("int64"))
     with pytest.raises(UserError, match=r"rows 0 and 1: 1.wav differs in audio.* --dataset.id"):
-        huggingface(tmp_path / "audio", HuggingFaceDataset(name))
+        read_huggingface(tmp_path / "audio", HuggingFaceDataset(name))
     corpus = prepared(tmp_path, HuggingFaceDataset(name, id="key"))
     assert list(corpus.utterances) == ["0", "1"]
 
@@ -165,5 +165,5 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path):
         (HuggingFaceDataset(str(tmp_path / "nowhere")), "nowhere, split train: "),
     ):
         with pytest.raises(UserError, match=message) as caught:
-            huggingface(tmp_path / "audio", chosen)
+            read_huggingface(tmp_path / "audio", chosen)
         assert "\n" not in str(caught.value)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perser.corpora.corpus import write_corpus
-from perser.corpora.readers.iemocap import EMOTIONS, iemocap, parse_evaluation
+from perser.corpora.readers.iemocap import EMOTIONS, parse_evaluation, read_iemocap
 from perser.errors import UserError
 
 from .miniature_iemocap import MiniatureIemocap, write_iemocap
@@ -34,7 +34,7 @@ def miniature(tmp_path_factory: pytest.TempPathFactory) -> MiniatureIemocap:
 
 
 def test_who_labeled_what_is_kept(miniature: MiniatureIemocap):
-    listing = iemocap(miniature.root)
+    listing = read_iemocap(miniature.root)
     expected = {
         key: tuple(MEANING[word] for word in words if word != "Other")
         for key, words in miniature.responses.items()
@@ -48,7 +48,7 @@ def test_who_labeled_what_is_kept(miniature: MiniatureIemocap):
 
 def test_other_is_dropped_and_counted(miniature: MiniatureIemocap):
     words = list(miniature.responses.values())
-    assert iemocap(miniature.root).dropped == {
+    assert read_iemocap(miniature.root).dropped == {
         "other": sum("Other" in response for response in words),
         "responses of other alone": words.count(("Other",)),
     }
@@ -59,7 +59,7 @@ def test_the_nine_emotions_are_the_papers():
 
 
 def test_evaluators_span_sessions_and_actors_report_on_their_own(miniature: MiniatureIemocap):
-    listing = iemocap(miniature.root)
+    listing = read_iemocap(miniature.root)
     sessions: dict[str, set[str]] = {}
     of_utterance = {row.utterance_id: row.session for row in listing.utterances}
     for annotation in listing.annotations:
@@ -71,7 +71,7 @@ def test_evaluators_span_sessions_and_actors_report_on_their_own(miniature: Mini
 
 
 def test_utterances_have_speaker_session_and_transcript(miniature: MiniatureIemocap):
-    rows = {row.utterance_id: row for row in iemocap(miniature.root).utterances}
+    rows = {row.utterance_id: row for row in read_iemocap(miniature.root).utterances}
     assert {one: row.text for one, row in rows.items()} == miniature.texts
     # The dialog's F or M says who wore the markers; the last part says who speaks.
     row = rows["Ses03F_impro01_M001"]
@@ -80,7 +80,7 @@ def test_utterances_have_speaker_session_and_transcript(miniature: MiniatureIemo
 
 
 def test_it_becomes_a_prepared_corpus(miniature: MiniatureIemocap, tmp_path: Path):
-    corpus = write_corpus(iemocap(miniature.root), tmp_path / "out")
+    corpus = write_corpus(read_iemocap(miniature.root), tmp_path / "out")
     assert len(corpus.utterances) == len(miniature.texts)
     assert corpus.card["counts"]["speakers"] == 10
     assert corpus.simulated is False
@@ -141,14 +141,14 @@ def test_responses_under_a_broken_head_are_nobody_elses():
 
 def test_a_missing_session_is_noted(tmp_path: Path):
     write_iemocap(tmp_path, sessions=2)
-    assert iemocap(tmp_path).notes == ["sessions not there: 3, 4, 5"]
+    assert read_iemocap(tmp_path).notes == ["sessions not there: 3, 4, 5"]
 
 
 def test_another_layout_is_refused_with_what_was_looked_for(tmp_path: Path):
     with pytest.raises(UserError, match="is not a folder"):
-        iemocap(tmp_path / "nowhere")
+        read_iemocap(tmp_path / "nowhere")
     with pytest.raises(UserError, match="no Session1/ to Session5/"):
-        iemocap(tmp_path)
+        read_iemocap(tmp_path)
     (tmp_path / "Session1").mkdir()
     with pytest.raises(UserError, match=r"no Session\*/sentences/wav"):
-        iemocap(tmp_path)
+        read_iemocap(tmp_path)

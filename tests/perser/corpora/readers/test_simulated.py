@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torchaudio.transforms import MelSpectrogram
 
-from perser.corpora.readers.simulated import EMOTIONS, draw_clips, draw_share, simulated
+from perser.corpora.readers.simulated import EMOTIONS, draw_clips, draw_share, make_simulated
 from perser.errors import UserError
 
 SPEAKERS, SENTENCES, LISTENERS, SHARE = 4, 10, 24, 160
@@ -26,8 +26,8 @@ SMALL = {"speakers": 3, "sentences": 1, "listeners": 3, "clips_per_listener": 6,
 ANOTHER_PROCESS = """
 import json, sys
 from pathlib import Path
-from perser.corpora.readers.simulated import simulated
-listing = simulated(Path(sys.argv[1]), **json.loads(sys.argv[2]))
+from perser.corpora.readers.simulated import make_simulated
+listing = make_simulated(Path(sys.argv[1]), **json.loads(sys.argv[2]))
 print(json.dumps([[a.utterance_id, a.listener, a.emotions] for a in listing.annotations]))
 """
 
@@ -35,7 +35,7 @@ print(json.dumps([[a.utterance_id, a.listener, a.emotions] for a in listing.anno
 @pytest.fixture(scope="module")
 def listing(tmp_path_factory):
     out = tmp_path_factory.mktemp("simulated") / "audio"
-    return simulated(out, SPEAKERS, SENTENCES, LISTENERS, SHARE)
+    return make_simulated(out, SPEAKERS, SENTENCES, LISTENERS, SHARE)
 
 
 @pytest.fixture(scope="module")
@@ -98,14 +98,14 @@ def test_a_share_that_does_not_divide_is_even_but_for_one_and_never_more_than_al
 
 
 def test_two_processes_make_the_same_corpus_bit_for_bit(tmp_path):
-    here = simulated(tmp_path / "here", **SMALL)
+    here = make_simulated(tmp_path / "here", **SMALL)
     other = subprocess.run(
         [sys.executable, "-c", ANOTHER_PROCESS, str(tmp_path / "there"), json.dumps(SMALL)],
         capture_output=True,
         text=True,
         check=True,
     )
-    again = simulated(tmp_path / "again", **SMALL)
+    again = make_simulated(tmp_path / "again", **SMALL)
     assert (
         fingerprint(tmp_path / "here") == fingerprint(tmp_path / "there") == fingerprint(tmp_path / "again")
     )
@@ -115,8 +115,8 @@ def test_two_processes_make_the_same_corpus_bit_for_bit(tmp_path):
 
 
 def test_another_seed_makes_another_corpus(tmp_path):
-    one = simulated(tmp_path / "one", **SMALL)
-    two = simulated(tmp_path / "two", **{**SMALL, "seed": 6})
+    one = make_simulated(tmp_path / "one", **SMALL)
+    two = make_simulated(tmp_path / "two", **{**SMALL, "seed": 6})
     assert not set(fingerprint(tmp_path / "one").values()) & set(fingerprint(tmp_path / "two").values())
     assert one.annotations != two.annotations
 
@@ -168,4 +168,4 @@ def test_listeners_agree_more_than_by_chance_and_far_less_than_always(listing):
 @pytest.mark.parametrize("wrong", [{"speakers": 0}, {"sentences": 17}, {"listeners": 0}])
 def test_impossible_sizes_are_refused(tmp_path, wrong):
     with pytest.raises(UserError, match="simulated corpus"):
-        simulated(tmp_path, **{**SMALL, **wrong})
+        make_simulated(tmp_path, **{**SMALL, **wrong})

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from perser.corpora.listeners import ListenerStyle, annotate, draw_listeners
+from perser.corpora.simulated_listeners import ListenerStyle, annotate, draw_listeners
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from perser.corpora.expression import (
+from perser.corpora.simulated_speakers import (
     AXES,
     LOUDNESS_STEP,
     PITCH_STEP,
