@@ -108,8 +108,7 @@ class Corpus:
 
     @classmethod
     def load(cls, folder: Path) -> Corpus:
-        """Load a prepared corpus. Raises UserError if the folder is none, or none of this version, or
-        damaged."""
+        """Load a prepared corpus. Raises UserError if it is damaged, or not prepared by this version."""
         folder = Path(folder)
         card = _read_card(folder)
         verify_checksums(folder, "run `perser prepare` again")
@@ -200,8 +199,7 @@ def _utterances_by_id(utterances: Iterable[Utterance], left_out: list[LeftOut]) 
 
 
 def _is_unicode(text: str) -> bool:
-    """Return whether a table can hold the text. Bytes of file names that are not UTF-8 become lone
-    surrogates."""
+    """Return whether a table can hold the text: file names that are not UTF-8 have lone surrogates."""
     return text.isascii() or text.isprintable() or not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 

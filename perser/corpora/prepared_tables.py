@@ -30,8 +30,7 @@ UTTERANCE_COLUMNS = Features(
 ANNOTATION_COLUMNS = Features({"utterance_id": TEXT, "listener": TEXT, "emotions": List(TEXT)})
 
 _SEPARATOR = "\x1f"
-"""Separates the words of a label set that is joined to one text. It counts as space, so no word contains
-it."""
+"""Separates the words of a label set in one text. It counts as space, so no word contains it."""
 
 
 def write_tables(

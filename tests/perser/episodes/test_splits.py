@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perser.episodes.splits import PARTS, SplitOptions, split_corpus
+from perser.episodes.splits import SUBSETS, SplitOptions, split_corpus
 from perser.errors import UserError
 
 LISTENERS = [f"listener-{i}" for i in range(14)]
@@ -31,20 +31,20 @@ options = st.builds(
 @given(options)
 def test_nobody_is_in_two_parts_and_everybody_in_at_most_one(chosen):
     split = divide(chosen)
-    everybody = [person for part in PARTS for person in split.persons[part]]
+    everybody = [person for subset in SUBSETS for person in split.persons[subset]]
     assert len(everybody) == len(set(everybody))
-    assert all(split.persons[part] for part in PARTS)
+    assert all(split.persons[subset] for subset in SUBSETS)
 
 
 @given(options)
 def test_no_utterance_is_in_two_parts_unless_utterances_are_seen(chosen):
     split = divide(chosen)
-    everything = [one for part in PARTS for one in split.utterances[part]]
+    everything = [one for subset in SUBSETS for one in split.utterances[subset]]
     if chosen.scenario == "seen":
-        assert all(set(split.utterances[part]) == set(UTTERANCES) for part in PARTS)
+        assert all(set(split.utterances[subset]) == set(UTTERANCES) for subset in SUBSETS)
     else:
         assert len(everything) == len(set(everything))
-        speakers = {part: {UTTERANCES[one] for one in split.utterances[part]} for part in PARTS}
+        speakers = {subset: {UTTERANCES[one] for one in split.utterances[subset]} for subset in SUBSETS}
         assert not speakers["train"] & speakers["test"]
 
 
@@ -60,8 +60,8 @@ def test_the_folds_test_everybody_once(seed, scenario):
 
 def test_on_the_speaker_axis_a_person_brings_their_own_utterances():
     split = divide(SplitOptions(scenario="speaker"))
-    for part in PARTS:
-        assert {UTTERANCES[one] for one in split.utterances[part]} == set(split.persons[part])
+    for subset in SUBSETS:
+        assert {UTTERANCES[one] for one in split.utterances[subset]} == set(split.persons[subset])
 
 
 def test_named_groups_and_eligible_persons_are_respected():
@@ -109,7 +109,7 @@ def test_impossible_options_name_their_key(change):
 
 def test_an_excluded_person_is_in_no_part():
     split = divide(SplitOptions(excluded=LISTENERS[3:5]))
-    assert {one for part in PARTS for one in split.persons[part]} <= {*LISTENERS[:3], *LISTENERS[5:]}
+    assert {one for subset in SUBSETS for one in split.persons[subset]} <= {*LISTENERS[:3], *LISTENERS[5:]}
     training = divide(SplitOptions(eligible=LISTENERS[:4], excluded=["listener-9"])).persons["train"]
     assert "listener-9" not in training
     assert "listener-8" in training
