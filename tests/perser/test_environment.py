@@ -18,7 +18,7 @@ def test_the_commit_is_that_of_the_checkout():
         assert found is None
 
 
-def test_no_git_is_no_fault(monkeypatch):
+def test_a_machine_without_git_has_no_commit(monkeypatch):
     def missing(*_, **__):
         raise FileNotFoundError("git")
 
@@ -28,7 +28,7 @@ def test_no_git_is_no_fault(monkeypatch):
     git_commit.cache_clear()
 
 
-def test_the_record_says_where_and_with_what():
+def test_the_record_has_the_device_and_the_versions():
     found = describe_environment()
     assert found["threads"] == torch.get_num_threads()
     assert found["versions"]["torch"] == torch.__version__.partition("+")[0]

@@ -15,7 +15,7 @@ CELLS = st.lists(st.text('ab ",;é', max_size=6), min_size=2, max_size=2)
 
 
 @given(cells=st.lists(CELLS, max_size=5), bom=st.booleans(), ends=st.sampled_from(["\n", "\r\n"]))
-def test_csv_cells_come_back_with_their_lines(cells: list[list[str]], bom: bool, ends: str):
+def test_csv_cells_round_trip_with_line_numbers(cells: list[list[str]], bom: bool, ends: str):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "table.csv"
         with path.open("w", encoding="utf-8-sig" if bom else "utf-8", newline="") as stream:
@@ -36,7 +36,7 @@ def test_tsv_cells_may_hold_quotation_marks(cells: list[list[str]]):
     assert found == [(f"x{a}".strip(), b.strip()) for a, b in cells]
 
 
-def test_short_and_long_rows_are_rows(tmp_path: Path):
+def test_short_and_long_rows_are_accepted(tmp_path: Path):
     (tmp_path / "table.csv").write_text("one,two\na\nb,c,d\n")
     assert [row for _, row in read_rows(tmp_path / "table.csv", ("one", "two"))] == [
         {"one": "a", "two": ""},
@@ -44,9 +44,9 @@ def test_short_and_long_rows_are_rows(tmp_path: Path):
     ]
 
 
-def test_what_is_not_the_published_table_is_refused(tmp_path: Path):
+def test_a_wrong_table_is_refused(tmp_path: Path):
     path = tmp_path / "table.csv"
-    for read in (read_header, lambda one: list(read_rows(one, ("one",)))):
+    for read in (read_header, lambda table: list(read_rows(table, ("one",)))):
         with pytest.raises(UserError, match=r"table.csv is not there"):
             read(path)
     path.write_text("one,two\n")

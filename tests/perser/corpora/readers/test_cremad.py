@@ -48,7 +48,10 @@ def write_cremad(root: Path, suffix: str = ".wav", responses: bool = False) -> P
 
 def test_real_listeners_are_the_voice_only_responses(tmp_path: Path):
     corpus = write_corpus(read_cremad(write_cremad(tmp_path / "in", responses=True)), tmp_path / "out")
-    assert [(one.utterance_id, one.listener, one.emotions) for one in corpus.annotations] == [
+    assert [
+        (annotation.utterance_id, annotation.listener, annotation.emotions)
+        for annotation in corpus.annotations
+    ] == [
         ("1001_DFA_ANG_XX", "SSI_1", ("angry",)),
         ("1001_DFA_ANG_XX", "SSI_2", ("disgust",)),
         ("1001_IEO_HAP_HI", "SSI_1", ("neutral",)),
@@ -73,26 +76,33 @@ def test_clips_of_any_suffix_are_listed(suffix: str, tmp_path: Path):
         ("1002_ITH_NEU_XX", "1002", "I think I have a doctor's appointment."),
         ("1003_TSI_SAD_XX", "1003", "The surface is slick."),
     ]
-    assert [one.emotions[0] for one in listing.annotations] == ["angry", "happy", "neutral", "sad"]
-    assert {one.listener for one in listing.annotations} == {"intended"}
+    assert [annotation.emotions[0] for annotation in listing.annotations] == [
+        "angry",
+        "happy",
+        "neutral",
+        "sad",
+    ]
+    assert {annotation.listener for annotation in listing.annotations} == {"intended"}
     assert listing.simulated is False
 
 
-def test_more_simulated_listeners_leave_the_first_ones_alone(tmp_path: Path):
+def test_adding_simulated_listeners_does_not_change_the_first(tmp_path: Path):
     write_cremad(tmp_path)
     few = read_cremad(tmp_path, "simulated:3", seed=5).annotations
     more = read_cremad(tmp_path, "simulated:7", seed=5).annotations
     assert more[: len(few)] == few
-    assert Counter(one.listener for one in more).most_common()[-1][1] == len(VOTES)
-    assert len({one.listener for one in more}) == 7
+    assert Counter(annotation.listener for annotation in more).most_common()[-1][1] == len(VOTES)
+    assert len({annotation.listener for annotation in more}) == 7
     assert read_cremad(tmp_path, "simulated:3", seed=6).annotations != few
 
 
 def test_simulated_listeners_follow_the_voice_only_votes(tmp_path: Path):
-    """The face-and-voice and face-only rows are uniform here: who heard those would not agree."""
+    """Only the voice-only rows prefer an emotion here; the rows with the face are uniform."""
     write_cremad(tmp_path)
     listing = read_cremad(tmp_path, "simulated:200")
-    given = Counter((one.utterance_id, word) for one in listing.annotations for word in one.emotions)
+    given = Counter(
+        (annotation.utterance_id, word) for annotation in listing.annotations for word in annotation.emotions
+    )
     chance = len(listing.annotations) / len(VOTES) / len(EMOTIONS)
     for clip, votes in VOTES.items():
         assert given[clip, EMOTIONS[votes.index(max(votes))]] > 1.5 * chance
@@ -100,10 +110,11 @@ def test_simulated_listeners_follow_the_voice_only_votes(tmp_path: Path):
     assert "simulated" in listing.notes[0]
 
 
-def test_a_simulated_listener_may_hear_some_of_the_clips(tmp_path: Path):
+def test_a_simulated_listener_can_label_some_of_the_clips(tmp_path: Path):
     listing = read_cremad(write_cremad(tmp_path), "simulated:9:2")
     heard = [
-        {one.utterance_id for one in listing.annotations if one.listener == f"sim-00{i}"} for i in range(9)
+        {annotation.utterance_id for annotation in listing.annotations if annotation.listener == f"sim-00{i}"}
+        for i in range(9)
     ]
     assert {len(clips) for clips in heard} == {2}
     assert len({frozenset(clips) for clips in heard}) > 1
@@ -132,12 +143,12 @@ def test_clips_without_votes_and_votes_without_clips_are_named(tmp_path: Path):
         ("8", "unknown to cremad: give responses, simulated:N"),
     ],
 )
-def test_listeners_that_cannot_be_had_say_what_to_do(listeners: str, message: str, tmp_path: Path):
+def test_the_error_for_unavailable_listeners_says_what_to_do(listeners: str, message: str, tmp_path: Path):
     with pytest.raises(UserError, match=message):
         read_cremad(write_cremad(tmp_path), listeners)
 
 
-def test_another_layout_is_refused_with_what_was_looked_for(tmp_path: Path):
+def test_the_error_for_another_layout_says_what_was_expected(tmp_path: Path):
     with pytest.raises(UserError, match="no audio in AudioWAV/"):
         read_cremad(tmp_path)
     write_tone(tmp_path / "AudioWAV" / "1001_DFA_ANG_XX.wav")

@@ -47,7 +47,7 @@ def write_part(folder: Path, rows: list[tuple[str, ...]], wavs: bool = True) -> 
 
 @pytest.fixture(params=["together", "apart"])
 def root(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """The archives in one folder, or each in its own."""
+    """A corpus with the archives in one folder, or each in its own folder."""
     root = tmp_path / "dusha"
     crowd, podcast = ("crowd", "podcast") if request.param == "apart" else ("", "")
     write_part(root / crowd / "crowd_train", TRAIN)
@@ -56,9 +56,12 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return root
 
 
-def test_every_annotators_own_label_is_kept(root: Path, tmp_path: Path):
+def test_labels_are_those_of_each_annotator(root: Path, tmp_path: Path):
     corpus = write_corpus(read_dusha(root), tmp_path / "out")
-    assert [(one.utterance_id, one.listener, one.emotions) for one in corpus.annotations] == [
+    assert [
+        (annotation.utterance_id, annotation.listener, annotation.emotions)
+        for annotation in corpus.annotations
+    ] == [
         ("a1", "w1", ("angry",)),
         ("a1", "w2", ("neutral",)),
         ("b2", "w2", ("positive",)),
@@ -79,9 +82,12 @@ def test_every_annotators_own_label_is_kept(root: Path, tmp_path: Path):
     ]
 
 
-def test_the_emotion_asked_for_is_one_label_a_clip(root: Path):
+def test_the_intended_emotion_is_one_label_per_clip(root: Path):
     listing = read_dusha(root, listeners="intended")
-    assert [(one.utterance_id, one.listener, one.emotions) for one in listing.annotations] == [
+    assert [
+        (annotation.utterance_id, annotation.listener, annotation.emotions)
+        for annotation in listing.annotations
+    ] == [
         ("a1", "intended", ("angry",)),
         ("b2", "intended", ("positive",)),
         ("c3", "intended", ("sad",)),
@@ -95,7 +101,7 @@ def test_a_missing_recording_is_named(root: Path, tmp_path: Path):
     assert [path.relative_to(root).as_posix(), "missing"] in corpus.card["left_out"]
 
 
-def test_what_cannot_be_read_is_refused(tmp_path: Path):
+def test_a_wrong_folder_or_option_is_refused(tmp_path: Path):
     with pytest.raises(UserError, match=r"no crowd_train/raw_crowd_train.tsv in it"):
         read_dusha(tmp_path)
     with pytest.raises(UserError, match="--listeners 3 is unknown to dusha"):

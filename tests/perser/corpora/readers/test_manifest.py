@@ -37,7 +37,10 @@ def test_csv_becomes_a_prepared_corpus(tmp_path: Path):
     )
     corpus = write_corpus(read_manifest(tmp_path), tmp_path / "out")
     assert corpus.emotions.names == ("excited", "happy", "neutral", "sad")
-    assert [(one.utterance_id, one.listener, one.emotions) for one in corpus.annotations] == [
+    assert [
+        (annotation.utterance_id, annotation.listener, annotation.emotions)
+        for annotation in corpus.annotations
+    ] == [
         ("clips/a.wav", "me", ("happy", "excited")),
         ("clips/a.wav", "you", ("neutral",)),
         ("clips/b.flac", "me", ("sad",)),
@@ -69,14 +72,15 @@ def test_rows_round_trip(rows: dict[tuple[str, str], list[str]], jsonl: bool, bo
         path = Path(folder) / ("list.jsonl" if jsonl else "list.csv")
         path.write_bytes((b"\xef\xbb\xbf" if bom else b"") + text.encode())
         listing = read_manifest(path, emotions="sad;happy;angry;very calm")
-    assert {(one.utterance_id, one.listener): list(one.emotions) for one in listing.annotations} == {
-        (f"{path}.wav", listener): words for (path, listener), words in rows.items()
-    }
+    assert {
+        (annotation.utterance_id, annotation.listener): list(annotation.emotions)
+        for annotation in listing.annotations
+    } == {(f"{path}.wav", listener): words for (path, listener), words in rows.items()}
     assert {row.audio for row in listing.utterances} == {f"{path}.wav" for path, _ in rows}
     assert listing.emotions == ("sad", "happy", "angry", "very calm")
 
 
-def test_optional_columns_are_taken(tmp_path: Path):
+def test_optional_columns_are_read(tmp_path: Path):
     row = {"path": "a.wav", "speaker": 7, "listener": "me", "emotions": "sad;happy", "utterance_id": "u1"}
     listing = read_manifest(write(tmp_path, json.dumps(row | {"session": "2"}), "manifest.jsonl"))
     [utterance] = listing.utterances
@@ -96,7 +100,7 @@ def test_optional_columns_are_taken(tmp_path: Path):
         (HEAD + "a.wav,s,me,sad\na.wav,t,you,sad\n", "lines 2 and 3: a.wav differs in path, speaker"),
     ],
 )
-def test_bad_csv_is_one_line_that_names_the_lines(text: str, message: str, tmp_path: Path):
+def test_the_error_for_bad_csv_names_the_lines(text: str, message: str, tmp_path: Path):
     with pytest.raises(UserError, match=message) as caught:
         read_manifest(write(tmp_path, text))
     assert "\n" not in str(caught.value)
@@ -115,18 +119,18 @@ def test_bad_csv_is_one_line_that_names_the_lines(text: str, message: str, tmp_p
         ),
     ],
 )
-def test_bad_jsonl_is_one_line_that_names_the_line(text: str, message: str, tmp_path: Path):
+def test_the_error_for_bad_jsonl_names_the_line(text: str, message: str, tmp_path: Path):
     with pytest.raises(UserError, match=message):
         read_manifest(write(tmp_path, text, "manifest.jsonl"))
 
 
-def test_a_word_outside_the_given_set_is_named(tmp_path: Path):
+def test_a_word_outside_the_emotion_set_is_named(tmp_path: Path):
     path = write(tmp_path, HEAD + "a.wav,s,me,happy\nb.wav,s,me,hapy\n")
     with pytest.raises(UserError, match="line 3: unknown emotion 'hapy': the set given is happy, sad"):
         read_manifest(path, emotions="happy;sad")
 
 
-def test_the_manifest_must_be_found(tmp_path: Path):
+def test_the_error_for_a_missing_manifest_says_what_to_do(tmp_path: Path):
     with pytest.raises(UserError, match=r"no manifest.csv or manifest.jsonl"):
         read_manifest(tmp_path)
     with pytest.raises(UserError, match="is not there"):

@@ -58,7 +58,10 @@ def write_msp(root: Path, detailed: str, consensus: str = "labels_consensus.csv"
 @pytest.mark.parametrize("release", FORMS)
 def test_every_release_gives_the_same_responses(release: str, tmp_path: Path):
     corpus = write_corpus(read_msp_podcast(write_msp(tmp_path / "msp", FORMS[release])), tmp_path / "out")
-    assert [(one.utterance_id, one.listener, one.emotions) for one in corpus.annotations] == [
+    assert [
+        (annotation.utterance_id, annotation.listener, annotation.emotions)
+        for annotation in corpus.annotations
+    ] == [
         (CLIPS[0], "WORKER00000017", ("happy", "surprise")),
         (CLIPS[0], "WORKER00000021", ("neutral",)),
         (CLIPS[1], "WORKER00000017", ("sad",)),
@@ -77,7 +80,7 @@ def test_every_release_gives_the_same_responses(release: str, tmp_path: Path):
     ]
 
 
-def test_speakers_parts_and_transcripts_are_taken(tmp_path: Path):
+def test_speakers_subsets_and_transcripts_are_read(tmp_path: Path):
     root = write_msp(tmp_path, FORMS["2.0"], consensus="labels_concensus.csv")
     listing = read_msp_podcast(root)
     assert [(row.speaker, row.session, row.text) for row in listing.utterances] == [

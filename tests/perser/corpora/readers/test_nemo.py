@@ -30,14 +30,14 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
-def test_the_table_says_who_says_what_how(root: Path, tmp_path: Path):
+def test_speakers_texts_and_emotions_are_read_from_the_table(root: Path, tmp_path: Path):
     corpus = write_corpus(read_nemo(root), tmp_path / "out")
     assert [(row.utterance_id, row.speaker, row.text) for row in corpus.utterances.values()] == [
         ("EB0_anger_38", "EB0", '"Ród smoka to serial.'),
         ("EB0_sadness_1", "EB0", "Lubię czytać."),
         ("WR0_surprised_64", "WR0", "Ucho wykrywa dźwięki."),
     ]
-    assert [one.emotions for one in corpus.annotations] == [("angry",), ("sad",), ("surprise",)]
+    assert [annotation.emotions for annotation in corpus.annotations] == [("angry",), ("sad",), ("surprise",)]
     assert corpus.emotions.names == EMOTIONS
     assert corpus.card["dropped"] == {"repeated annotations": 1}
     assert corpus.card["left_out"] == [
