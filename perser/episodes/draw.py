@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from perser.episodes.episode import Episode, Support, Task, restrict, tasks_of
 from perser.episodes.episode_file import EpisodeFile
 from perser.episodes.sampling import MODES, EnrollmentMode, draw_pairs
-from perser.episodes.splits import SplitOptions, Subset, split_corpus
+from perser.episodes.splits import Split, SplitOptions, Subset, split_corpus
 from perser.errors import UserError
 
 if TYPE_CHECKING:
@@ -72,10 +72,8 @@ def draw_episodes(
     Persons with too few annotations for K + Q in this mode are left out by name.
 
     Args:
-        corpus: The corpus.
         split: How persons and utterances are divided.
-        k: Pairs in a support.
-        q: Pairs in a query.
+        k, q: Pairs in a support and in a query.
         seeds: Episodes of each test person.
         largest_k: The largest K that results will be compared with, K if None (see `draw_episode`).
         validation_seeds: Episodes of each validation person.
@@ -90,32 +88,21 @@ def draw_episodes(
     if most < k:
         raise UserError(f"largest_k: {most} is below k = {k}")
     tasks = tasks_of(corpus, split.person_axis)
-    rows = corpus.utterances
-    divided = split_corpus(
-        split,
-        tasks,
-        {name: getattr(row, split.held_out_by) for name, row in rows.items()},
-        {name: row.speaker for name, row in rows.items()},
-    )
-    left_out: dict[str, int] = {}
+    divided, left_out = _divide(corpus, split, tasks), {}
     drawn: dict[Subset, tuple[Episode, ...]] = {}
     for subset, draws in (("test", seeds), ("validation", validation_seeds)):
         allowed = set(divided.utterances[subset])
         own = [restrict(tasks[person], allowed) for person in divided.persons[subset]]
-        left_out |= {task.person: len(task.utterances) for task in own if not has_enough(task, most, q, mode)}
+        too_small = {task.person for task in own if not has_enough(task, most, q, mode)}
+        if len(too_small) == len(own):
+            raise _too_many_pairs(own, f"{subset} {split.person_axis}", most, q, mode)
+        left_out |= {task.person: len(task.utterances) for task in own if task.person in too_small}
         drawn[subset] = tuple(
             draw_episode(task, k, q, seed, most, mode)
             for task in own
-            if task.person not in left_out
+            if task.person not in too_small
             for seed in range(draws)
         )
-        if not drawn[subset]:
-            largest = max(len(task.utterances) for task in own)
-            needed = f"K + Q = {most} + {q}" + ("" if mode == "any" else f" in mode '{mode}'")
-            raise UserError(
-                f"{needed} is more than any {subset} {split.person_axis} has "
-                f"(the most is {largest} annotations): lower k or q"
-            )
     return EpisodeFile(
         corpus=corpus.name,
         corpus_fingerprint=corpus.fingerprint,
@@ -129,4 +116,23 @@ def draw_episodes(
         validation_episodes=drawn["validation"],
         left_out=left_out,
         mode=mode,
+    )
+
+
+def _divide(corpus: Corpus, split: SplitOptions, persons: Iterable[str]) -> Split:
+    rows = corpus.utterances
+    return split_corpus(
+        split,
+        persons,
+        {name: getattr(row, split.held_out_by) for name, row in rows.items()},
+        {name: row.speaker for name, row in rows.items()},
+    )
+
+
+def _too_many_pairs(tasks: Sequence[Task], kind: str, k: int, q: int, mode: EnrollmentMode) -> UserError:
+    """Return the error for a K + Q for which no person of this kind has enough annotations."""
+    largest = max(len(task.utterances) for task in tasks)
+    needed = f"K + Q = {k} + {q}" + ("" if mode == "any" else f" in mode '{mode}'")
+    return UserError(
+        f"{needed} is more than any {kind} has (the most is {largest} annotations): lower k or q"
     )

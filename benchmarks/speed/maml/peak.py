@@ -38,4 +38,6 @@ def _peak_of_one_step(
         )
     with TemporaryDirectory() as folder:
         source = ours.encode(case, Path(folder))
-        return peak_bytes(lambda: ours.outer_gradients(case, source, preset.memory_steps, "adjoint"), case.device)
+        return peak_bytes(
+            lambda: ours.outer_gradients(case, source, preset.memory_steps, "adjoint"), case.device
+        )
