@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from perser.errors import UserError
-from perser.io.checksums import tensors_sha256
 from perser.inference.route_model import RouteModel
+from perser.io.checksums import tensors_sha256
 from perser.labels import Emotions
 
 FORMAT = "perser-profile-3"
