@@ -30,7 +30,9 @@ def by_contender(
     if device == "cuda":
         return {who: peak(who, *arguments) for who in contenders}
     if not peak_is_measurable(torch.device(device)):
-        raise UserError(f"peak memory on a CPU is read from {STATUS} and {CLEAR_REFS}, which this system lacks")
+        raise UserError(
+            f"peak memory on a CPU is read from {STATUS} and {CLEAR_REFS}, which this system lacks"
+        )
     spawn = get_context("spawn")
     with ExitStack() as alive:
         coming = {}
