@@ -1,58 +1,88 @@
-"""Any recording to 16 kHz mono, and the reasons for which a file is not fit to be used."""
+"""Find recordings in a folder and decode them to 16 kHz mono, or say why a file cannot be used."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
-import torch
+
+# torch is imported where it is used: `perser prepare --help` needs the walk over folders, not half a second
+# of it.
+if TYPE_CHECKING:
+    import torch
 
 SAMPLE_RATE = 16_000
-"""Samples a second that every speech encoder here expects."""
+"""Samples per second that every speech encoder here expects."""
+
+# fmt: off
+AUDIO_SUFFIXES = frozenset((
+    ".aac", ".aif", ".aiff", ".au", ".caf", ".flac", ".m4a", ".mka", ".mp3", ".mp4", ".oga", ".ogg", ".opus",
+    ".sph", ".w64", ".wav", ".webm", ".wma",
+))
+# fmt: on
+"""Files in a folder are recordings if they have one of these. A file that the user names may have any."""
+
+MACOS_FOLDER = "__MACOSX"
+"""macOS puts this folder into zip files. It holds attributes of the files (`._x.wav`), not the files."""
 
 SILENCE_PEAK = 1e-4
 """A recording that never rises above this (-80 dBFS, three steps of 16 bits) is silent."""
 
 LOUDEST_PEAK = 2.0**32
-"""One that rises above this is no sound: floats that were scaled as 32-bit whole numbers stay below."""
+"""Samples above this are not sound. Floats that were scaled as 32-bit integers stay below."""
 
 LONGEST_SECONDS = 600.0
-"""A longer recording is no utterance: refused by its header, so that ten hours never come into memory."""
+"""A longer recording is no utterance. It is refused by its header, so that ten hours are never decoded."""
 
 RATES = (4_000, 192_000)
-"""Lowest and highest rate (samples a second) at which speech is recorded."""
+"""Lowest and highest rate (samples per second) at which speech is recorded."""
 
 MISSING_SHARE = 0.1
-"""A file that lacks more than this of the samples that its header promises was cut short; a header that is a
-little off is forgiven."""
+"""A file that lacks more than this share of the samples that its header announces was cut short. Less is
+accepted, because some headers are a little off."""
 
 _BLOCK = 1 << 20
 """Values, over all channels, that are decoded at a time."""
 
 _LARGEST_KERNEL = 1 << 20
-"""Values of torchaudio's kernel for an unusual rate (44,101 Hz: 700 million) above which scipy resamples."""
+"""With more values in torchaudio's kernel, scipy resamples instead (44,101 Hz: 700 million)."""
 
 _UNKNOWN_SIZE = 0x7FFF_0000
-"""Bytes from which on a header's size says that whoever wrote it did not know it: a stream."""
+"""A header with this size or more was written by a program that did not know the size: a stream."""
 
-_PROMISED = re.compile(r"^ *(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
+_ANNOUNCED = re.compile(r"^ *(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
+"""libsndfile's note that a chunk is shorter than its header says: announced bytes, then real bytes."""
 
 
 class BadAudio(Exception):
-    """A file that cannot be used; the message is the reason, such as "empty" or "too short (0.03 s)"."""
+    """A recording that cannot be used. The message is the reason, such as "empty" or "too short (0.03 s)"."""
+
+
+def audio_files(folder: Path, pattern: str = "*") -> Iterator[Path]:
+    """Yield the recordings in a folder that match a glob pattern, sorted by path.
+
+    Hidden files and folders (macOS's `._x.wav`) and `__MACOSX` folders are skipped.
+    """
+    for path in sorted(folder.glob(pattern)):
+        if path.suffix.lower() in AUDIO_SUFFIXES and not any(
+            name.startswith(".") or name == MACOS_FOLDER for name in path.relative_to(folder).parts
+        ):
+            yield path
 
 
 def load_audio(
     source: Path | bytes, min_seconds: float = 0.1, max_seconds: float = LONGEST_SECONDS
 ) -> torch.Tensor:
-    """Decode a file, or its content, to float32 of shape (num_samples,): 16 kHz, channels averaged.
+    """Decode a file, or a file's content, to float32 of shape (num_samples,): 16 kHz, channels averaged.
 
-    Raises BadAudio for a file that is missing, unreadable, empty, silent, not finite, cut short, shorter than
-    `min_seconds` or longer than `max_seconds` (hardly more than which is decoded, however long it is), or
-    recorded at a rate outside `RATES`.
+    Raises BadAudio for a recording that is missing, unreadable, empty, silent, not finite, cut short, shorter
+    than `min_seconds`, longer than `max_seconds`, or recorded at a rate outside `RATES`. However long a
+    recording is, little more than `max_seconds` of it is decoded.
     """
     if _size(source) == 0:
         raise BadAudio("empty")
@@ -74,23 +104,27 @@ def load_audio(
 
 
 def at_sample_rate(waveform: torch.Tensor, rate: int) -> torch.Tensor:
-    """(num_samples,) at `rate` samples a second to 16 kHz. Raises BadAudio for a rate outside `RATES`."""
+    """Resample (num_samples,) from `rate` samples per second to 16 kHz.
+
+    Raises BadAudio for a rate outside `RATES`.
+    """
     _check_rate(rate)
     if rate == SAMPLE_RATE:
         return waveform
     common = np.gcd(rate, SAMPLE_RATE)
     if (rate // common) * (SAMPLE_RATE // common) > _LARGEST_KERNEL:
+        import torch
         from scipy.signal import resample_poly
 
         resampled = resample_poly(waveform.numpy(), SAMPLE_RATE // common, rate // common)
         return torch.from_numpy(resampled.astype(np.float32))
-    from torchaudio.functional import resample  # half a second to import, and often not needed
+    from torchaudio.functional import resample  # here, because it takes half a second and is often not needed
 
     return resample(waveform, rate, SAMPLE_RATE)
 
 
 class _Content(BytesIO):
-    """A file's content, in which a damaged header may ask for a place before the beginning."""
+    """A file's content in memory. A damaged header may seek to before its beginning; that ends at 0."""
 
     def seek(self, offset: int, whence: int = 0) -> int:
         start = (0, self.tell(), self.getbuffer().nbytes)[whence]
@@ -98,14 +132,14 @@ class _Content(BytesIO):
 
 
 def _size(source: Path | bytes) -> int:
-    """Bytes. Raises BadAudio for what is no file, or cannot be looked at."""
+    """Return the size in bytes. Raises BadAudio for what is not a file or cannot be looked at."""
     if isinstance(source, bytes):
         return len(source)
     try:
         if not source.is_file():
             raise BadAudio("missing")
         return source.stat().st_size
-    except OSError as error:  # a name that is too long, a folder that may not be entered
+    except OSError as error:  # a name that is too long, a folder without permission
         raise BadAudio(f"cannot be opened: {error.strerror}") from error
 
 
@@ -121,17 +155,20 @@ def _check_length(seconds: float, max_seconds: float) -> None:
 
 
 def _decode(source: Path | bytes, max_seconds: float) -> tuple[torch.Tensor, int]:
-    """The channels' mean, float32 (num_samples,), and its rate: by soundfile, else by torchcodec.
+    """Return the mean of the channels, float32 (num_samples,), and the sample rate.
 
-    A broken file makes a decoder raise anything at all (TypeError for a headerless `.raw`), and one
-    file must not stop a run of thousands: hence the two broad excepts.
+    soundfile decodes; torchcodec decodes what soundfile cannot. A broken file can make a decoder raise any
+    exception (TypeError for a `.raw` without header), and one file must not stop a run over thousands. Hence
+    the two broad `except` clauses.
     """
+    import torch
+
     try:
         with soundfile.SoundFile(source if isinstance(source, Path) else _Content(source)) as file:
             _check_rate(file.samplerate)
             _check_length(file.frames / file.samplerate, max_seconds)
-            waveform = _mixed(file, max_seconds)
-            _check_whole(file, len(waveform))
+            waveform = _read_mono(file, max_seconds)
+            _check_complete(file, len(waveform))
             return torch.from_numpy(waveform), file.samplerate
     except BadAudio:
         raise
@@ -139,65 +176,67 @@ def _decode(source: Path | bytes, max_seconds: float) -> tuple[torch.Tensor, int
         return _decode_with_torchcodec(source, max_seconds, first_error=error)
 
 
-def _mixed(file: soundfile.SoundFile, max_seconds: float) -> np.ndarray:
-    """(num_samples,): averaged block by block, so that 64 channels take no more memory than one. What a
-    header leaves out is not read either."""
-    blocks, found, size = [], 0, max(1, _BLOCK // file.channels)
+def _read_mono(file: soundfile.SoundFile, max_seconds: float) -> np.ndarray:
+    """Return (num_samples,), averaged block by block, so that 64 channels take no more memory than one.
+
+    Raises BadAudio once more than `max_seconds` are read: a header may announce less than the file holds.
+    """
+    blocks, num_read, size = [], 0, max(1, _BLOCK // file.channels)
     while len(block := file.read(size, dtype="float32", always_2d=True)):
-        with np.errstate(over="ignore"):  # what overflows is not finite, and refused as that
+        with np.errstate(over="ignore"):  # an overflow gives infinity, which is refused later
             blocks.append(block[:, 0].copy() if file.channels == 1 else block.mean(axis=1))
-        found += len(block)
-        _check_length(found / file.samplerate, max_seconds)
+        num_read += len(block)
+        _check_length(num_read / file.samplerate, max_seconds)
     return np.concatenate(blocks) if blocks else np.zeros(0, dtype=np.float32)
 
 
-def _check_whole(file: soundfile.SoundFile, found: int) -> None:
-    """Raises BadAudio for a file that ends long before its header says so."""
-    promised = float(file.frames)
-    for size, there in _PROMISED.findall(file.extra_info):
+def _check_complete(file: soundfile.SoundFile, num_read: int) -> None:
+    """Raise BadAudio if a file ends long before its header says."""
+    announced = float(file.frames)
+    for size, there in _ANNOUNCED.findall(file.extra_info):
         if 0 < int(there) < int(size) < _UNKNOWN_SIZE:
-            promised *= int(size) / int(there)
-    if found < (1 - MISSING_SHARE) * promised:
+            announced *= int(size) / int(there)
+    if num_read < (1 - MISSING_SHARE) * announced:
         rate = file.samplerate
-        raise BadAudio(f"cut short: {found / rate:.2f} s are left of {promised / rate:.2f}")
+        raise BadAudio(f"cut short: {num_read / rate:.2f} s are left of {announced / rate:.2f}")
 
 
 def _decode_with_torchcodec(
     source: Path | bytes, max_seconds: float, first_error: Exception
 ) -> tuple[torch.Tensor, int]:
-    if _is_text(source):  # FFmpeg would take a playlist for a recording, and open what it names
-        raise BadAudio(f"unreadable: {_one_line(first_error)} (it holds text)") from first_error
+    if _is_text(source):  # FFmpeg would take a playlist for a recording, and open the files that it names
+        raise BadAudio(f"unreadable: {_short_reason(first_error)} (it holds text)") from first_error
     try:
-        # Imported here: it needs FFmpeg's libraries, which soundfile's formats do without.
+        # Imported here: it needs FFmpeg's libraries, and soundfile's formats do not.
         from torchcodec.decoders import AudioDecoder
     except (ImportError, OSError, RuntimeError):
-        reason = _one_line(first_error)
+        reason = _short_reason(first_error)
         raise BadAudio(f"unreadable: {reason} (torchcodec was no help: FFmpeg not found)") from first_error
     try:
-        # A little more than may be, so that what is too long shows.
+        # A little more than the limit, so that a recording that is too long is noticed.
         decoded = AudioDecoder(source).get_samples_played_in_range(stop_seconds=max_seconds + 0.1)
         waveform, rate = decoded.data.float().mean(dim=0), int(decoded.sample_rate)
     except Exception as error:
-        raise BadAudio(f"unreadable: {_one_line(error)}") from error
+        raise BadAudio(f"unreadable: {_short_reason(error)}") from error
     _check_rate(rate)
     _check_length(len(waveform) / rate, max_seconds)
     return waveform, rate
 
 
 def _is_text(source: Path | bytes) -> bool:
-    """Whether it begins as no recording does: a page, a playlist, git-lfs's note of where a file is."""
+    """Return whether the first 512 bytes are plain text: a web page, a playlist, a git-lfs pointer."""
     if isinstance(source, bytes):
         start = source[:512]
     else:
         try:
             with source.open("rb") as stream:
                 start = stream.read(512)
-        except OSError:  # whoever tries to decode it says what is wrong
+        except OSError:  # decoding it will fail too, with the reason
             return False
     return not re.search(rb"[^\t\n\r\x20-\x7e]", start.removeprefix(b"\xef\xbb\xbf"))
 
 
-def _one_line(error: Exception) -> str:
+def _short_reason(error: Exception) -> str:
     first_line, *_ = str(error).strip().splitlines() or [type(error).__name__]
-    # soundfile names the whole path, which whoever reads the reason has already.
+    # soundfile's message begins with the whole path, which the user's message names already.
     return first_line.rpartition(": ")[2].rstrip(".")

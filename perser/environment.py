@@ -1,4 +1,4 @@
-"""What a figure or a training depends on besides its options: the code, the machine, the versions."""
+"""Describe what a result depends on besides its options: the code, the device and the package versions."""
 
 from __future__ import annotations
 
@@ -16,45 +16,47 @@ from perser.distributed import processes
 PACKAGES = ("perser", "torch", "transformers", "peft", "accelerate", "scikit-learn", "numpy")
 
 
-def circumstances() -> dict[str, Any]:
-    """The code and the machine of now, for the record of what is measured or trained."""
+def describe_environment() -> dict[str, Any]:
+    """Return the Git commit, device, number of threads and package versions, for the record of a run."""
     return {
-        "commit": commit(),
+        "commit": git_commit(),
         "device": device_name(processes().device),
         "threads": torch.get_num_threads(),
-        "versions": versions(),
+        "versions": package_versions(),
     }
 
 
-def versions() -> dict[str, str]:
-    """Of Python and of the packages that figures depend on."""
+def package_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that results depend on."""
     return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
 @cache
-def commit() -> str | None:
-    """The code's Git commit, with `+changes` where files differ from it; None where it is no checkout."""
-    here = Path(__file__).parent
+def git_commit() -> str | None:
+    """Return the code's Git commit, with `+changes` if files differ from it; None outside a checkout."""
+    git = ["git", "-C", str(Path(__file__).parent)]
     try:
-        at = ["git", "-C", str(here)]
-        found = subprocess.run([*at, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
         changed = subprocess.run(
-            [*at, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, check=True
+            [*git, "status", "--porcelain", "--untracked-files=no"],
+            capture_output=True,
+            text=True,
+            check=True,
         )
     except (OSError, subprocess.CalledProcessError):
         return None
-    return found.stdout.strip() + ("+changes" if changed.stdout.strip() else "")
+    return head.stdout.strip() + ("+changes" if changed.stdout.strip() else "")
 
 
 def device_name(device: torch.device) -> str:
-    """Which processor it is, in words."""
+    """Return the model name of a GPU or of the CPU."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return _cpu()
+    return _cpu_name()
 
 
 @cache
-def _cpu() -> str:
+def _cpu_name() -> str:
     listed = Path("/proc/cpuinfo")
     if listed.exists():
         for line in listed.read_text().splitlines():

@@ -1,7 +1,4 @@
-"""Packages that only some options need, and that an extra of perser installs.
-
-The one exception that a user is meant to read.
-"""
+"""`UserError`, which users read, and helpers that raise it for damaged files and missing packages."""
 
 from __future__ import annotations
 
@@ -10,27 +7,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 
-
-def require(package: str, extra: str | None, what: str) -> None:
-    """Raises UserError where `what` needs a package that is not installed; it names the extra that has it, or
-    the package where none has."""
-    if find_spec(package) is None:
-        wanted = package if extra is None else f"'perser[{extra}]'"
-        raise UserError(f"{what} needs the package {package}: pip install {wanted}")
-
-
 LONGEST = 2_000
-"""Characters of a message; what a stranger's file put into it may be megabytes."""
+"""Characters of a message. Text from a file may be megabytes long."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 class UserError(Exception):
-    """Something the user can put right: one line that says what is wrong, where, and what to do.
+    """A problem that the user can fix. The message is one line: what is wrong, where, and what to do.
 
-    The command line prints the line alone and exits with 2; `--debug` shows the traceback too. Line breaks
-    and control characters, which a file's name or content may have brought into it, become spaces; of a very
-    long message the middle is left out.
+    The command line prints the message alone and exits with 2; `--debug` shows the traceback too. Line breaks
+    and control characters, which a file's name or content may have brought in, become spaces. The middle of a
+    very long message is left out.
     """
 
     def __init__(self, message: str) -> None:
@@ -38,7 +26,7 @@ class UserError(Exception):
 
 
 def one_line(text: str) -> str:
-    """The text on one line that a terminal can show, of `LONGEST` characters at most."""
+    """Return the text on one line that a terminal can show, of at most `LONGEST` characters."""
     line = _CONTROL.sub(" ", text).strip()
     if len(line) > LONGEST:
         half = LONGEST // 2 - 3
@@ -48,8 +36,10 @@ def one_line(text: str) -> str:
 
 @contextmanager
 def explain_damage(what: str, remedy: str) -> Iterator[None]:
-    """Within it, whatever a damaged file makes a library raise is a UserError: `what` is damaged, and what to
-    do about it."""
+    """Turn any error that a damaged file causes in a library into a UserError.
+
+    The message says that `what` is damaged, and the `remedy`.
+    """
     try:
         yield
     except UserError:
@@ -57,3 +47,13 @@ def explain_damage(what: str, remedy: str) -> Iterator[None]:
     except Exception as error:
         reason, *_ = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(f"{what} is damaged ({reason}): {remedy}") from error
+
+
+def require_package(package: str, extra: str | None, what: str) -> None:
+    """Raise UserError if `what` needs a package that is not installed.
+
+    The message names the extra of perser that installs it, or the package itself where `extra` is None.
+    """
+    if find_spec(package) is None:
+        wanted = package if extra is None else f"'perser[{extra}]'"
+        raise UserError(f"{what} needs the package {package}: pip install {wanted}")

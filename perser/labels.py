@@ -1,5 +1,4 @@
-"""Emotion vocabularies: words to multi-hot targets and label distributions, and the rule from
-probabilities back to labels."""
+"""Turn emotion words into multi-hot targets and label distributions, and probabilities into labels."""
 
 from __future__ import annotations
 
@@ -12,12 +11,12 @@ import numpy as np
 from perser.errors import UserError
 
 Emotions = tuple[str, ...]
-"""The emotions one listener gave one utterance: one or more words, without repeats."""
+"""The emotions that one listener gave to one utterance: one or more words, without repeats."""
 
 
 @dataclass(frozen=True)
 class EmotionSet:
-    """The ordered emotions that a corpus distinguishes; position is the class index everywhere."""
+    """The ordered emotions that a corpus distinguishes. Position is the class index everywhere."""
 
     names: Emotions
 
@@ -31,16 +30,16 @@ class EmotionSet:
         return len(self.names)
 
     def index(self, emotion: str) -> int:
-        """Class index of a word. Raises UserError for a word outside the set."""
+        """Return the class index of a word. Raises UserError for a word that is not in the set."""
         try:
             return self.names.index(emotion)
         except ValueError:
             raise UserError(f"unknown emotion '{emotion}': this set has {', '.join(self.names)}") from None
 
     def multi_hot(self, labels: Sequence[Emotions]) -> np.ndarray:
-        """Label sets as a 0/1 array, float32 of shape (num_utterances, num_emotions).
+        """Return label sets as 0/1, float32 of shape (num_utterances, num_emotions).
 
-        Raises UserError for an unknown word or an empty set.
+        Raises UserError for an unknown word or an empty label set.
         """
         targets = np.zeros((len(labels), len(self)), dtype=np.float32)
         for row, emotions in zip(targets, labels, strict=True):
@@ -50,32 +49,36 @@ class EmotionSet:
         return targets
 
     def distribution(self, labels: Sequence[Emotions]) -> np.ndarray:
-        """Each label set spread evenly over its emotions: float32 (num_utterances, num_emotions), rows
-        sum to 1 (Meta-PerSER's label target; EMO-SUPERB)."""
+        """Return label sets as distributions, float32 of shape (num_utterances, num_emotions).
+
+        Each set is spread evenly over its emotions, so rows sum to 1 (the label target of Meta-PerSER and
+        EMO-SUPERB).
+        """
         targets = self.multi_hot(labels)
         return targets / targets.sum(axis=1, keepdims=True)
 
     def words(self, multi_hot: np.ndarray) -> Emotions:
-        """The emotions that one 0/1 row of shape (num_emotions,) marks; the inverse of `multi_hot`."""
+        """Return the emotions of one 0/1 row of shape (num_emotions,): the inverse of `multi_hot`."""
         return tuple(name for name, on in zip(self.names, multi_hot, strict=True) if on)
 
 
 def parse_emotions(text: str) -> Emotions:
-    """Words from a user's cell, as in "Happy; excited": several between `;`, case and space forgiven.
+    """Return the words in a user's text such as "Happy; excited".
 
-    Repeats are dropped, order kept; an empty cell gives an empty tuple.
+    Words are separated by `;`. Case and extra spaces do not matter, repeats are dropped, order is kept. An
+    empty text gives an empty tuple.
     """
     words = (re.sub(r"\s+", " ", word).strip().lower() for word in text.split(";"))
     return tuple(dict.fromkeys(word for word in words if word))
 
 
 def decide(probabilities: np.ndarray) -> np.ndarray:
-    """The one rule from probabilities to labels: emotion c is given iff p_c > 1/C, strictly.
+    """Return which emotions are given: emotion c if p_c > 1/C, strictly (Meta-PerSER, section 3.3).
 
-    `probabilities`: (num_utterances, num_emotions); returns bool of the same shape
-    (Meta-PerSER, section 3.3). The threshold is taken in the probabilities' own precision, so that a
-    uniform row gives no label.
+    This is the only rule from probabilities to labels. `probabilities` has shape (num_utterances,
+    num_emotions); the result is bool of the same shape. The threshold is computed in the probabilities' own
+    precision, so that a uniform row gives no label.
     """
     probabilities = np.asarray(probabilities)
-    one = probabilities.dtype.type(1)
-    return probabilities > one / probabilities.dtype.type(probabilities.shape[-1])
+    number = probabilities.dtype.type
+    return probabilities > number(1) / number(probabilities.shape[-1])

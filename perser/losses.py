@@ -1,6 +1,8 @@
-"""The training loss: class-balanced soft cross-entropy on label distributions (Cui et al. 2019, in the
-form EMO-SUPERB gives it and Meta-PerSER uses). Plain torch operations, so that second-order
-meta-gradients pass through."""
+"""The training loss: class-balanced soft cross-entropy on label distributions.
+
+After Cui et al. 2019, in the form of EMO-SUPERB and Meta-PerSER. It uses plain torch operations, so that
+second-order meta-gradients pass through it.
+"""
 
 from __future__ import annotations
 
@@ -14,21 +16,23 @@ import torch.nn.functional as F
 def class_balanced_weights(
     positive_counts: Sequence[int] | np.ndarray | torch.Tensor, num_samples: int
 ) -> torch.Tensor:
-    """A weight for each emotion by its effective number of samples: (num_emotions,), summing to num_emotions.
+    """Return a weight for each emotion by its effective number of samples (Cui et al. 2019, eq. 2).
 
-    `positive_counts` (num_emotions,) says how many of the `num_samples` training samples carry each
-    emotion; w_c = (1 - beta) / (1 - beta^n_c) with beta = (N - 1) / N (Cui et al. 2019, eq. 2).
+    w_c = (1 - beta) / (1 - beta^n_c) with beta = (N - 1) / N, scaled so that the weights sum to num_emotions.
 
-    An emotion that never occurs would get an infinite weight: it gets that of one occurrence instead,
-    the largest that a real count can give. It multiplies nothing in training anyway, but it does share
-    in the scaling.
+    Args:
+        positive_counts: n_c, how many of the training samples carry each emotion, (num_emotions,).
+        num_samples: N, the number of training samples.
+
+    An emotion that never occurs would get an infinite weight. It gets the weight of an emotion that occurs
+    once, the largest possible; it multiplies nothing in training, but it takes part in the scaling.
 
     Raises ValueError for counts outside 0..num_samples.
     """
     counts = torch.as_tensor(positive_counts, dtype=torch.float64)
     if counts.ndim != 1 or num_samples < 1 or (counts < 0).any() or (counts > num_samples).any():
         raise ValueError(f"positive counts must lie in 0..{num_samples}, got {counts.tolist()}")
-    # 1 - beta^n by expm1/log1p: the plain form loses all digits where beta is close to 1.
+    # 1 - beta^n by expm1 and log1p: the plain form loses all digits where beta is close to 1.
     log_beta = torch.log1p(torch.tensor(-1.0 / num_samples, dtype=torch.float64))
     effective = -torch.expm1(counts.clamp(min=1) * log_beta)
     weights = (1.0 / num_samples) / effective
@@ -41,12 +45,16 @@ def class_balanced_cross_entropy(
     class_weights: torch.Tensor | None = None,
     label_smoothing: float = 0.0,
 ) -> torch.Tensor:
-    """Soft cross-entropy, each sample weighted by the emotions it carries: a scalar, the mean over samples.
+    """Return the soft cross-entropy, a scalar: the mean over samples, weighted by their emotions.
 
-    `logits` and `targets` are (batch, num_emotions), target rows sum to 1; `class_weights` is
-    (num_emotions,), or None for no balancing. A sample's weight is sum_c w_c y_c, of the target as given:
-    smoothing changes what is predicted, not how much a sample counts. The mean divides by the batch size,
-    not by the sum of weights, so a sample's pull does not depend on its neighbors in the batch.
+    Args:
+        logits: (batch, num_emotions).
+        targets: (batch, num_emotions), rows sum to 1.
+        class_weights: (num_emotions,); None for no balancing. The weight of a sample is sum_c w_c y_c.
+        label_smoothing: Changes the distribution to be predicted, not the weight of a sample.
+
+    The mean divides by the batch size, not by the sum of weights, so that a sample's influence does not
+    depend on the other samples of its batch.
     """
     losses = F.cross_entropy(
         logits, targets.to(logits.dtype), reduction="none", label_smoothing=label_smoothing

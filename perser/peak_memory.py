@@ -1,4 +1,4 @@
-"""Peak memory of a run, by contender."""
+"""Measure how much memory a function adds at its peak."""
 
 from __future__ import annotations
 
@@ -14,40 +14,54 @@ import torch
 
 Result = TypeVar("Result")
 
-_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+Run = Callable[[], object]
 
-_HIGH_WATER_MARK = "5"  # what the kernel is told to set back
+STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+"""Where Linux tells a process its memory use, and where the process resets its high-water mark."""
+
+_RESET_HIGH_WATER_MARK = "5"
 
 
-def added(run: Run, device: torch.device) -> int:
-    """Bytes that a run adds at most to what is there: on a GPU what torch allocates, on a CPU resident memory
-    (its high-water mark is read from /proc: getrusage's would be that of the process which started this one,
-    and could not be set back to what is there now)."""
+def peak_is_measurable(device: torch.device) -> bool:
+    """Return whether `peak_bytes` works on this device: on any GPU, and on a CPU under Linux."""
+    if device.type == "cpu":
+        return STATUS.exists() and os.access(CLEAR_REFS, os.W_OK)
+    return device.type == "cuda"
+
+
+def peak_bytes(run: Run, device: torch.device) -> int:
+    """Return how many bytes `run` adds at its peak to what is in memory before it.
+
+    On a GPU this is what torch allocates, on a CPU resident memory. The CPU's high-water mark is read from
+    /proc, because that of getrusage is inherited from the parent process and cannot be reset.
+    """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         run()
         return torch.cuda.max_memory_allocated(device) - before
-    _give_back_what_is_free()
-    _CLEAR.write_text(_HIGH_WATER_MARK)
-    before = _status("VmRSS")
+    _release_free_memory()
+    CLEAR_REFS.write_text(_RESET_HIGH_WATER_MARK)
+    before = _status_bytes("VmRSS")
     run()
-    return _status("VmHWM") - before
+    return _status_bytes("VmHWM") - before
 
 
-def added_if_known(run: Callable[[], Result], device: torch.device) -> tuple[Result, int | None]:
-    """What a run gives, and `added` of it; None of it where the system does not tell."""
-    kept: list[Result] = []
-    if device.type == "cuda" or (device.type == "cpu" and _is_known()):
-        peak = added(lambda: kept.append(run()), device)
-        return kept[0], max(peak, 0)
-    return run(), None
+def run_with_peak(run: Callable[[], Result], device: torch.device) -> tuple[Result, int | None]:
+    """Return the result of `run` and its `peak_bytes`, or None for the latter where it cannot be measured."""
+    if not peak_is_measurable(device):
+        return run(), None
+    results: list[Result] = []
+    peak = peak_bytes(lambda: results.append(run()), device)
+    return results[0], max(peak, 0)
 
 
 @contextmanager
-def keeping_what_is_there() -> Iterator[None]:
-    """Inside, no garbage collection looks through the objects that are there now: beside a corpus of many
-    annotations that takes longer than what is measured."""
+def existing_objects_frozen() -> Iterator[None]:
+    """Keep the garbage collector from looking at the objects that exist now.
+
+    With a corpus of many annotations in memory, a collection takes longer than what is measured.
+    """
     gc.freeze()
     try:
         yield
@@ -55,22 +69,15 @@ def keeping_what_is_there() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _is_known() -> bool:
-    return _STATUS.exists() and os.access(_CLEAR, os.W_OK)
-
-
-def _give_back_what_is_free() -> None:
-    """Memory that loading has freed is still resident: a run would take it again, and seem to add less."""
+def _release_free_memory() -> None:
+    """Return freed memory to the system. Otherwise a run would take it again and seem to add less."""
     gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # only glibc has it
     if trim is not None:
         trim(0)
 
 
-def _status(name: str) -> int:
-    """Bytes of one entry of this process's status."""
-    (line,) = [one for one in _STATUS.read_text().splitlines() if one.startswith(f"{name}:")]
+def _status_bytes(name: str) -> int:
+    """Return one entry of this process's status, in bytes."""
+    (line,) = [line for line in STATUS.read_text().splitlines() if line.startswith(f"{name}:")]
     return int(line.split()[1]) * 1024
-
-
-Run = Callable[[], object]

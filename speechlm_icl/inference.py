@@ -20,7 +20,7 @@ from perser.encoders.feature_cache import FeatureStore, cached_features
 from perser.episodes.episode import Support
 from perser.errors import UserError
 from perser.inference.clips import Waveforms
-from perser.io.files import file_sha256
+from perser.io.checksums import file_sha256
 from perser.labels import Emotions, EmotionSet
 from speechlm_icl.model.checkpoint import WEIGHTS
 from speechlm_icl.model.language_model import ADAPTER_FOLDER, LANGUAGE_MODEL_FOLDER

@@ -20,8 +20,8 @@ from huggingface_hub import CommitOperationAdd, HfApi, RepoUrl
 
 from benchmarks.speed.second_query import BROWSERS, find_browser
 from perser.corpora.corpus import Corpus, write_corpus
-from perser.corpora.listeners import annotate, draw_listeners
 from perser.corpora.listing import Annotation, Listing, Utterance
+from perser.corpora.simulated_listeners import annotate, draw_listeners
 from perser.episodes.draw import draw_episodes
 from perser.episodes.episode_file import EpisodeFile
 from perser.episodes.splits import SplitOptions

@@ -14,6 +14,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from perser.corpora.listing import CorpusReader
+
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
@@ -88,7 +90,7 @@ def test_a_command_says_what_it_does(entry):
 
 @pytest.mark.parametrize("entry", entries("perser.corpora"), ids=lambda entry: entry.name)
 def test_a_corpus_is_read_from_a_root_or_made(entry):
-    first, *options = inspect.signature(entry.load()).parameters.values()
+    first, *options = inspect.signature(CorpusReader.of(entry.load()).read).parameters.values()
     assert first.name in ("root", "audio_out")
     assert all(option.default is not inspect.Parameter.empty for option in options)
 

@@ -12,7 +12,7 @@ from scipy import stats
 from benchmarks.dynamic_superb.answers import Answered
 from benchmarks.dynamic_superb.kinds import Kind
 from benchmarks.measuring.statistics import Interval, item_interval
-from perser.errors import UserError, require
+from perser.errors import UserError, require_package
 
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
@@ -20,7 +20,7 @@ _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 def check_measurable(kind: Kind, labels: Sequence[str], instance: str) -> None:
     """Raises UserError, before anything is asked, where answers could not be measured afterwards."""
     if kind == "generation":
-        require("jiwer", "dynamic-superb", "word error rate")
+        require_package("jiwer", "dynamic-superb", "word error rate")
     if kind == "regression":
         for label in labels:
             try:

@@ -12,7 +12,7 @@ from typing import Any
 
 from perser.distributed import processes
 from perser.io.files import write_text_atomic
-from perser.io.json_files import plain
+from perser.io.json_files import to_json_value
 from perser.training.options import RunOptions
 
 
@@ -47,7 +47,7 @@ class Stages:
         """
         # How a training is kept safe changes nothing of what it makes.
         chosen = {key: one for key, one in options.items() if not isinstance(one, RunOptions)}
-        described = json.dumps(plain(chosen), sort_keys=True)
+        described = json.dumps(to_json_value(chosen), sort_keys=True)
         before = [self._keys[one] for one in after]
         read = [_state(options[one]) for one in sources]
         key = hashlib.sha256(json.dumps([before, name, described, read]).encode()).hexdigest()

@@ -19,11 +19,11 @@ from benchmarks.measuring.answer import answers
 from benchmarks.measuring.predictions import Origin, Predictions, read_metadata
 from perser.corpora.corpus import Corpus
 from perser.distributed import processes
-from perser.environment import circumstances
+from perser.environment import describe_environment
 from perser.episodes.episode import Episode
 from perser.episodes.episode_file import EpisodeFile
-from perser.io.files import file_sha256
-from perser.peak_memory import added_if_known, keeping_what_is_there
+from perser.io.checksums import file_sha256
+from perser.peak_memory import existing_objects_frozen, run_with_peak
 from perser.personalizer import RouteContext, build_method, check_method
 
 
@@ -112,7 +112,7 @@ def run_cells(case: Case, folder: Path, resume: bool = True) -> None:
     """Measure what is not there yet into `folder`, this process its share. Ends when all processes have."""
     state = processes()
     share = case.cells[state.process_index :: state.num_processes]
-    with keeping_what_is_there():
+    with existing_objects_frozen():
         for cell in share:
             if not (resume and is_finished(case, cell, folder)):
                 run_cell(case, cell, folder)
@@ -139,7 +139,7 @@ def run_cell(case: Case, cell: Cell, folder: Path) -> None:
     asked = case.asked[cell.seed]
     questions = [one.question for one in asked]
     shown = f"bench {cell.method}" + (f" (seed {cell.seed})" if len(case.asked) > 1 else "")
-    given, peak = added_if_known(lambda: answers(personalizer, questions, shown), processes().device)
+    given, peak = run_with_peak(lambda: answers(personalizer, questions, shown), processes().device)
     origin = Origin(
         key=case.key(cell),
         method=cell.method,
@@ -149,7 +149,7 @@ def run_cell(case: Case, cell: Cell, folder: Path) -> None:
         models={name: model_digest(case.models / name) for name in sorted(context.opened)},
         peak_bytes=peak,
         seconds_build=built,
-        **circumstances(),
+        **describe_environment(),
     )
     found = Predictions(origin, case.prepared.emotions.names, [one.episode_id for one in asked], given)
     found.save(folder / cell.file, case.drawn, asked)

@@ -16,7 +16,7 @@ from benchmarks.measuring.scores import MethodScores, Scores
 from meta_perser.options import CONFIG
 from meta_perser.recognizer.model import extra_of
 from perser.distributed import processes
-from perser.environment import versions
+from perser.environment import package_versions
 
 SCORES = "scores.json"
 
@@ -109,5 +109,5 @@ def _meta(case: Case) -> dict[str, Any]:
         "persons_left_out": drawn.left_out,
         "training_persons": len(drawn.split.persons["train"]),
         "corpus_fingerprint": corpus.fingerprint,
-        "versions": versions(),
+        "versions": package_versions(),
     }

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from perser.io.files import weights_sha256
+from perser.io.checksums import weights_sha256
 
 
 def one_or_distinct(values: Iterable[Any]) -> Any:

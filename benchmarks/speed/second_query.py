@@ -17,7 +17,7 @@ from statistics import median
 from typing import Any
 
 from perser.cli.main import run_command
-from perser.errors import UserError, require
+from perser.errors import UserError, require_package
 from perser.io.files import write_text_atomic
 from perser.labels import Emotions
 
@@ -54,7 +54,7 @@ def speed_second_query(
     if queries < 1:
         raise UserError(f"queries: {queries}, give at least 1")
     for package, extra in (("gradio", "demo"), ("playwright", "test")):
-        require(package, extra, "this measurement")
+        require_package(package, extra, "this measurement")
     program = find_browser()
     if program is None:
         raise UserError(f"no browser here: install one of {', '.join(BROWSERS)}")

@@ -7,7 +7,6 @@ them.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ from meta_perser.scope import lora_rank, lowest_moving_layer, refuse_below_windo
 from perser.encoders.encoder import SpeechEncoder, mean_pool
 from perser.encoders.lora import is_adapter
 from perser.errors import UserError, explain_damage
-from perser.io.checksums import verify_checksums, write_checksums
+from perser.io.checksums import tensors_sha256, verify_checksums, write_checksums
 from perser.io.json_files import read_json
 from perser.labels import Emotions, EmotionSet
 
@@ -177,12 +176,8 @@ class EmotionRecognizer(nn.Module):
     def fingerprint(self) -> str:
         """Return a sha256 over every weight and setting that the logits depend on."""
         window = f"{self.frame_window} frames from {self.kept_layers}" if self.frame_window > 1 else ""
-        digest = hashlib.sha256((self.encoder.fingerprint("all") + window).encode())
-        for name, value in sorted(self.state_dict().items()):
-            if _is_own(name):
-                digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-                digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-        return digest.hexdigest()
+        own = {name: value for name, value in self.state_dict().items() if _is_own(name)}
+        return tensors_sha256(self.encoder.fingerprint("all") + window, own)
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> EmotionRecognizer:

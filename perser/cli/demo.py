@@ -19,9 +19,9 @@ def demo(model: list[str], port: int = 7860, device: str | None = None, limits: 
         device: where to compute, such as cuda or cpu; none: the GPU if there is one.
         limits: what the page accepts.
     """
-    from perser.errors import require
+    from perser.errors import require_package
 
-    require("gradio", "demo", "perser demo")
+    require_package("gradio", "demo", "perser demo")
     from perser.demo.loading import load_models
     from perser.demo.serving import serving
 

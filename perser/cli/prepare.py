@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from perser.corpora.huggingface_options import HuggingFaceDataset
-from perser.corpora.listing import Reader, about_reader
+from perser.corpora.listing import CorpusReader
 from perser.errors import UserError
 from perser.io.files import atomic_folder
 
@@ -53,7 +53,7 @@ def prepare(
     with atomic_folder(out, CARD) as folder:
         source = {"audio_out": folder / "audio"} if _makes_audio(reader) else {"root": root}
         try:
-            listing = reader(**source, **options)
+            listing = reader.read(**source, **options)
         except OSError as error:  # a folder that may not be entered, a file that cannot be read
             raise UserError(f"cannot read {error.filename or root}: {error.strerror or error}") from error
         fill_corpus(listing, folder, allow_skips=allow_skips)
@@ -62,7 +62,7 @@ def prepare(
 
 def check_prepare(
     corpus: str, out: Path, root: Path | None, **options: int | str | HuggingFaceDataset | None
-) -> tuple[Reader, dict[str, Any]]:
+) -> tuple[CorpusReader, dict[str, Any]]:
     """The corpus's reader, and those of the `options` of `prepare` that are given; reads nothing.
 
     Raises UserError for an unknown corpus, an option that it does not take, or a root that is not there.
@@ -84,7 +84,7 @@ prepare.instead = {"list": list_corpora}  # found by `perser.cli`: `perser prepa
 
 def _description(entry: EntryPoint) -> list[str]:
     try:
-        about = about_reader(entry.load())
+        about = CorpusReader.of(entry.load()).about
     except Exception as error:  # anybody's package: one that is broken hides no other
         return [f"    cannot be loaded: {type(error).__name__}: {error}"]
     if about is None:
@@ -114,24 +114,24 @@ def _readers() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group="perser.corpora")}
 
 
-def _reader(corpus: str) -> Reader:
+def _reader(corpus: str) -> CorpusReader:
     readers = _readers()
     if corpus not in readers:
         raise UserError(f"unknown corpus '{corpus}': one of {', '.join(sorted(readers))}")
-    return readers[corpus].load()
+    return CorpusReader.of(readers[corpus].load())
 
 
-def _makes_audio(reader: Reader) -> bool:
+def _makes_audio(reader: CorpusReader) -> bool:
     """A reader that has `audio_out` instead of `root` writes its recordings into the prepared corpus."""
-    return "audio_out" in inspect.signature(reader).parameters
+    return "audio_out" in inspect.signature(reader.read).parameters
 
 
-def _options(corpus: str, reader: Reader, options: dict[str, Any]) -> dict[str, Any]:
+def _options(corpus: str, reader: CorpusReader, options: dict[str, Any]) -> dict[str, Any]:
     """Those given, each of the type that the reader's own default has.
 
     Raises UserError for one that this corpus does not take, or takes as a number only.
     """
-    taken = inspect.signature(reader).parameters
+    taken = inspect.signature(reader.read).parameters
     given = {name: value for name, value in options.items() if value not in (None, HuggingFaceDataset())}
     for name, value in given.items():
         if name not in taken:
@@ -143,7 +143,7 @@ def _options(corpus: str, reader: Reader, options: dict[str, Any]) -> dict[str, 
     }
 
 
-def _check_places(corpus: str, reader: Reader, root: Path | None, out: Path) -> None:
+def _check_places(corpus: str, reader: CorpusReader, root: Path | None, out: Path) -> None:
     if _makes_audio(reader):
         if root is not None:
             raise UserError(f"{corpus} reads no files of yours and takes no --root: leave it out")

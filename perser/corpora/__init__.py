@@ -1,1 +1,1 @@
-"""One file a corpus: its published layout, untouched, into the two tables and the card."""
+"""Read corpora in their published layouts, write and load prepared corpora, and simulate people."""

@@ -1,9 +1,8 @@
-"""A prepared corpus: two `datasets` tables and a card in one folder. Writing it from a reader's listing,
-and loading it.
+"""A prepared corpus: write it from a reader's listing, and load it. It is a folder of two tables and a card:
 
-    utterances/    utterance_id, audio, speaker, session, duration (seconds), text
-    annotations/   utterance_id, listener, emotions (list of words)
-    corpus.json    the card: emotion set, source, license, counts, what was left out, fingerprints
+utterances/    utterance_id, audio, speaker, session, duration (seconds), text
+annotations/   utterance_id, listener, emotions (list of words)
+corpus.json    the card: emotion set, source, license, counts, what was left out, fingerprints
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from perser.audio import SAMPLE_RATE, BadAudio, load_audio
 from perser.corpora.listing import Annotation, LeftOut, Listing, Utterance
 from perser.corpora.prepared_tables import read_annotations, read_utterances, write_tables
 from perser.errors import UserError, explain_damage, one_line
-from perser.io.checksums import verify_checksums, write_checksums
+from perser.io.checksums import json_sha256, verify_checksums, write_checksums
 from perser.io.files import atomic_folder
 from perser.labels import EmotionSet
 
@@ -39,18 +38,20 @@ CARD_FIELDS = {
     **dict.fromkeys(("counts", "dropped"), dict),
     "simulated": bool,
 }
-"""What code reads of a card, and the kind of each."""
+"""The fields of a card that code reads, and their types."""
 
 MAX_LEFT_OUT = 0.05
-"""Share of bad recordings above which a corpus is taken for damaged."""
+"""A corpus with more than this share of bad recordings is taken for damaged."""
 
 CHECKED_AT_ONCE = 4096
+"""Recordings that are given to the threads at a time."""
 
 ROWS_AT_ONCE = 10_000
+"""Rows that are digested at a time."""
 
 
 class Recordings:
-    """The audio half of a corpus: no label is in it, so nothing that is given it can look at one."""
+    """The audio of a corpus, without labels, so that code which gets it cannot read a label."""
 
     def __init__(
         self, audio_root: Path, audio: dict[str, str], durations: dict[str, float], fingerprint: str
@@ -72,8 +73,7 @@ class Recordings:
         return self._durations[utterance_id]
 
     def waveform(self, utterance_id: str) -> torch.Tensor:
-        """16 kHz mono, float32 (num_samples,). Raises UserError if the file has gone or changed for
-        the worse since the corpus was prepared."""
+        """Return 16 kHz mono, float32 (num_samples,). Raises UserError if the file is now missing or bad."""
         path = self.path(utterance_id)
         try:
             return load_audio(path, min_seconds=0.0)
@@ -108,7 +108,7 @@ class Corpus:
 
     @classmethod
     def load(cls, folder: Path) -> Corpus:
-        """Raises UserError if the folder is not a corpus prepared by this version."""
+        """Load a prepared corpus. Raises UserError if it is damaged, or not prepared by this version."""
         folder = Path(folder)
         card = _read_card(folder)
         verify_checksums(folder, "run `perser prepare` again")
@@ -131,9 +131,9 @@ class Corpus:
 def write_corpus(
     listing: Listing, out: Path, *, allow_skips: bool = False, min_seconds: float = 0.1
 ) -> Corpus:
-    """Check every recording of a listing and write the prepared corpus to `out`, whole or not at all.
+    """Check every recording of a listing, write the prepared corpus to `out` in one step, and load it.
 
-    Raises UserError as `fill_corpus` does, or if `out` holds something else than a prepared corpus.
+    Raises UserError as `fill_corpus` does, or if `out` holds something other than a prepared corpus.
     """
     with atomic_folder(out, CARD) as folder:
         fill_corpus(listing, folder, allow_skips=allow_skips, min_seconds=min_seconds)
@@ -143,48 +143,50 @@ def write_corpus(
 def fill_corpus(
     listing: Listing, folder: Path, *, allow_skips: bool = False, min_seconds: float = 0.1
 ) -> None:
-    """Write tables and card into an existing folder (audio that lies in it is named relative to it).
+    """Check every recording of a listing and write tables and card into an existing folder.
 
-    Left out by name: bad recordings, utterances that nobody annotated, annotations of no recording.
-    Raises UserError if nothing is left, or if more than 5% of the recordings are bad (unless `allow_skips`).
+    Bad recordings, utterances without annotation and annotations without recording are left out by name.
+    Audio inside the folder is named relative to it. Raises UserError if nothing is left, if more than 5% of
+    the recordings are bad (unless `allow_skips`), or for an annotation with an unknown emotion.
     """
     left_out, dropped = list(listing.left_out), dict(listing.dropped)
-    utterances = _one_a_name(listing.utterances, left_out)
+    utterances = _utterances_by_id(listing.utterances, left_out)
     annotations = _matching(listing.annotations, utterances, left_out, dropped)
-    EmotionSet(tuple(listing.emotions)).multi_hot(list({one.emotions for one in annotations}))  # or UserError
+    EmotionSet(tuple(listing.emotions)).multi_hot(list({annotation.emotions for annotation in annotations}))
     annotated = {annotation.utterance_id for annotation in annotations}
-    left_out += [LeftOut(one, "nobody annotated it") for one in utterances if one not in annotated]
-    listed = [row for one, row in utterances.items() if one in annotated]
+    left_out += [LeftOut(name, "nobody annotated it") for name in utterances if name not in annotated]
+    listed = [row for name, row in utterances.items() if name in annotated]
 
     checks = _check_recordings(listed, listing.audio_root, min_seconds)
     bad = [check for check in checks if isinstance(check, LeftOut)]
     left_out += bad
-    left_out = [LeftOut(one_line(one.what), one_line(one.reason)) for one in left_out]
+    left_out = [LeftOut(one_line(item.what), one_line(item.reason)) for item in left_out]
     _refuse_if_too_few(listing, listed, bad, left_out, allow_skips)
     good = {
         row.utterance_id: (row, check)
         for row, check in zip(listed, checks, strict=True)
         if isinstance(check, _Recording)
     }
-    kept = [annotation for annotation in annotations if annotation.utterance_id in good]
-    write_tables(folder, ((row, recording.seconds) for row, recording in good.values()), kept)
+    annotations = [annotation for annotation in annotations if annotation.utterance_id in good]
+    write_tables(folder, ((row, recording.seconds) for row, recording in good.values()), annotations)
     write_checksums(folder, ("utterances/*", "annotations/*"))
-    card = _card(listing, folder, good, kept, left_out, dropped)
+    card = _card(listing, folder, good, annotations, left_out, dropped)
     text = json.dumps(card, indent=1, ensure_ascii=False) + "\n"
-    # A folder's name may be no Unicode either: what cannot be written is written as JSON escapes it.
+    # Names of files may be invalid Unicode. What UTF-8 cannot encode is written as JSON's own escape
+    # sequence.
     (folder / CARD).write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 @dataclass(frozen=True)
 class _Recording:
-    """What a good file turned out to be."""
+    """The duration and the sha256 of a good file."""
 
     seconds: float
     digest: str
 
 
-def _one_a_name(utterances: Iterable[Utterance], left_out: list[LeftOut]) -> dict[str, Utterance]:
-    """Utterances by id, sorted; of two files with one id the second is left out."""
+def _utterances_by_id(utterances: Iterable[Utterance], left_out: list[LeftOut]) -> dict[str, Utterance]:
+    """Return the utterances by id, sorted. If two have the same id, the second is left out."""
     by_id: dict[str, Utterance] = {}
     for row in utterances:
         if not all(map(_is_unicode, (getattr(row, name) for name in row.__slots__))):
@@ -197,7 +199,7 @@ def _one_a_name(utterances: Iterable[Utterance], left_out: list[LeftOut]) -> dic
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether a table can hold it: bytes of a file's name that are no UTF-8 come as lone surrogates."""
+    """Return whether a table can hold the text: file names that are not UTF-8 have lone surrogates."""
     return text.isascii() or text.isprintable() or not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
@@ -207,23 +209,23 @@ def _matching(
     left_out: list[LeftOut],
     dropped: dict[str, int],
 ) -> list[Annotation]:
-    """The annotations of listed utterances, sorted, the first that a listener gave to each."""
+    """Return the annotations of these utterances, sorted. Of a listener's repeats, the first counts."""
     first: dict[tuple[str, str], Annotation] = {}
-    missing: dict[str, None] = {}  # a set that keeps its order
+    missing: dict[str, None] = {}  # used as a set that keeps its order
     for annotation in annotations:
         key = (annotation.utterance_id, annotation.listener)
         if annotation.utterance_id not in utterances:
             missing[annotation.utterance_id] = None
         elif first.setdefault(key, annotation) is not annotation:
             dropped["repeated annotations"] = dropped.get("repeated annotations", 0) + 1
-    left_out += [LeftOut(one, "annotated, but there is no recording") for one in missing]
+    left_out += [LeftOut(name, "annotated, but there is no recording") for name in missing]
     return [first[key] for key in sorted(first)]
 
 
 def _check_recordings(
     utterances: list[Utterance], root: Path, min_seconds: float
 ) -> list[_Recording | LeftOut]:
-    """One by one, in order: what the recording is, or the reason why it is bad."""
+    """Decode each recording and return, in order, its duration and digest, or the reason why it is bad."""
 
     def check(audio: str) -> _Recording | LeftOut:
         path = root / audio
@@ -234,18 +236,18 @@ def _check_recordings(
             return LeftOut(audio, str(error))
 
     files = list(dict.fromkeys(row.audio for row in utterances))
-    found: dict[str, _Recording | LeftOut] = {}
-    pool = ThreadPoolExecutor(os.cpu_count())  # decoding lets go of the interpreter's lock
+    results: dict[str, _Recording | LeftOut] = {}
+    pool = ThreadPoolExecutor(os.cpu_count())  # threads suffice: decoding releases the interpreter's lock
     try:
         with tqdm(total=len(files), desc="checking audio", unit="file", disable=None) as progress:
-            for start in range(0, len(files), CHECKED_AT_ONCE):  # the pool keeps a task for each
-                some = files[start : start + CHECKED_AT_ONCE]
-                for audio, result in zip(some, pool.map(check, some), strict=True):
-                    found[audio] = result
+            for start in range(0, len(files), CHECKED_AT_ONCE):  # the pool holds an object for each task
+                chunk = files[start : start + CHECKED_AT_ONCE]
+                for audio, result in zip(chunk, pool.map(check, chunk), strict=True):
+                    results[audio] = result
                     progress.update()
     finally:
-        pool.shutdown(cancel_futures=True)  # else Ctrl-C would wait for every file
-    return [found[row.audio] for row in utterances]
+        pool.shutdown(cancel_futures=True)  # otherwise Ctrl-C would wait for every file
+    return [results[row.audio] for row in utterances]
 
 
 def _refuse_if_too_few(
@@ -259,10 +261,10 @@ def _refuse_if_too_few(
         reason = f"{left_out[-1].what}: {left_out[-1].reason}" if left_out else "no utterance at all"
         raise UserError(f"nothing of {listing.name} can be used, for example {reason}")
     if len(bad) > MAX_LEFT_OUT * len(listed) and not allow_skips:
-        some = "; ".join(f"{one.what}: {one.reason}" for one in bad[:3])
+        examples = "; ".join(f"{item.what}: {item.reason}" for item in bad[:3])
         raise UserError(
-            f"{len(bad)} of {len(listed)} recordings are bad ({some}{'; ...' if len(bad) > 3 else ''}): "
-            "mend them, or pass --allow-skips to go on without them"
+            f"{len(bad)} of {len(listed)} recordings are bad ({examples}{'; ...' if len(bad) > 3 else ''}): "
+            "repair them, or pass --allow-skips to leave them out"
         )
 
 
@@ -277,11 +279,11 @@ def _card(
     utterances = [row for row, _ in good.values()]
     audio_root = listing.audio_root.absolute()
     inside = audio_root.is_relative_to(folder.absolute())
-    audio_fingerprint = _digest([[one, recording.digest] for one, (_, recording) in good.items()])
-    fingerprint = _digest_of_rows(
+    audio_fingerprint = json_sha256([[name, recording.digest] for name, (_, recording) in good.items()])
+    fingerprint = _rows_sha256(
         [audio_fingerprint, listing.emotions],
         ([row.utterance_id, row.speaker, row.session, row.text] for row in utterances),
-        ([one.utterance_id, one.listener, one.emotions] for one in annotations),
+        ([row.utterance_id, row.listener, row.emotions] for row in annotations),
     )
     return {
         "format": FORMAT,
@@ -301,27 +303,23 @@ def _card(
             "left_out": len(left_out),
         },
         "hours": round(sum(recording.seconds for _, recording in good.values()) / 3600, 4),
-        "left_out": [[one.what, one.reason] for one in left_out],
+        "left_out": [[item.what, item.reason] for item in left_out],
         "dropped": dropped,
         "audio_fingerprint": audio_fingerprint,
         "fingerprint": fingerprint,
     }
 
 
-def _digest(content: object) -> str:
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
-def _digest_of_rows(head: Sequence[object], *tables: Iterable[Sequence[object]]) -> str:
-    """`_digest` of the list of all of them, without a copy of every row."""
+def _rows_sha256(head: Sequence[object], *tables: Iterable[Sequence[object]]) -> str:
+    """Return `json_sha256([*head, *tables])` without holding all rows in memory."""
     digest = hashlib.sha256(json.dumps(head).removesuffix("]").encode())
     for table in tables:
         rows = iter(table)
-        before = ", ["
-        while some := list(islice(rows, ROWS_AT_ONCE)):
-            digest.update((before + json.dumps(some)[1:-1]).encode())
-            before = ", "
-        digest.update(b"]" if before == ", " else b", []")
+        opening = ", ["
+        while chunk := list(islice(rows, ROWS_AT_ONCE)):
+            digest.update((opening + json.dumps(chunk)[1:-1]).encode())
+            opening = ", "
+        digest.update(b"]" if opening == ", " else b", []")
     digest.update(b"]")
     return digest.hexdigest()
 
@@ -335,7 +333,7 @@ def _read_card(folder: Path) -> dict[str, Any]:
         raise UserError(f"{folder / CARD} is damaged ({error}): run `perser prepare` again") from error
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise UserError(f"{folder} was prepared by another version: run `perser prepare` again")
-    if "licence" in card:  # how corpora of version 0.1.0 spell it
+    if "licence" in card:  # the spelling of version 0.1.0
         card["license"] = card.pop("licence")
     if wrong := [name for name, kind in CARD_FIELDS.items() if not isinstance(card.get(name), kind)]:
         raise UserError(f"{folder / CARD} is damaged ({wrong[0]}): run `perser prepare` again")

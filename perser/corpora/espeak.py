@@ -1,6 +1,6 @@
-"""eSpeak NG as a function from text and delivery to samples, the same for the same input every time.
+"""Speak with eSpeak NG: a function from text and delivery to samples. Equal inputs give equal samples.
 
-The library (from the package espeakng-loader) is driven through its C interface, `speak_lib.h`.
+The library comes from the package espeakng-loader and is called through its C interface, `speak_lib.h`.
 """
 
 from __future__ import annotations
@@ -36,26 +36,26 @@ _SYNTH_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, 
 
 @dataclass(frozen=True)
 class Delivery:
-    """How a text is said, in eSpeak's own units."""
+    """How a text is spoken, in eSpeak's own units."""
 
     voice: str
     """A voice and its variant, as in `en-us+f2`."""
     pitch: int
-    """0-99; 50 is the voice's own, about 6.6 a semitone."""
+    """0-99; 50 is the voice's own pitch; about 6.6 units are a semitone."""
     pitch_range: int
-    """0-99; 0 is a monotone, 50 the voice's own."""
+    """0-99; 0 is a monotone, 50 the voice's own range."""
     rate: int
-    """Words a minute, 80-450."""
+    """Words per minute, 80-450."""
     volume: int
-    """Linear, 100 is normal; above it samples clip."""
+    """Linear; 100 is normal, and samples clip above it."""
 
 
 class Espeak:
-    """The loaded synthesizer; use it as a context manager.
+    """The synthesizer, used as a context manager.
 
-    eSpeak keeps state from clip to clip (the phase of its pitch flutter, echo) that nothing in its
-    interface resets. Here every clip is spoken by a freshly loaded library, so that it depends on its
-    text and delivery alone; loading costs less than a millisecond.
+    eSpeak keeps state from clip to clip (the phase of its pitch flutter, echo), and its interface cannot
+    reset it. So the library is loaded anew for every clip, and a clip depends on its text and delivery alone.
+    Loading takes less than a millisecond.
     """
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class Espeak:
         self._process.dlclose.argtypes = [ctypes.c_void_p]
 
     def __enter__(self) -> Self:
-        # A private copy: someone else in this process may hold the original, which then would not unload.
+        # A copy: if other code in this process uses the original, that would not be unloaded.
         self._folder = tempfile.TemporaryDirectory(prefix="perser-espeak-")
         self._library = Path(self._folder.name) / self._original.name
         shutil.copyfile(self._original, self._library)
@@ -85,7 +85,7 @@ class Espeak:
         self._folder.cleanup()
 
     def say(self, text: str, delivery: Delivery) -> np.ndarray:
-        """Float64 samples (num_samples,) in [-1, 1] at 16 kHz.
+        """Return float64 samples (num_samples,) in [-1, 1] at 16 kHz.
 
         Raises UserError for a voice that eSpeak does not have.
         """
@@ -95,15 +95,16 @@ class Espeak:
         finally:
             library.espeak_Terminate()
             self._process.dlclose(library._handle)
-        # In double precision, so that another processor's rounding does not reach the 16-bit samples.
+        # In double precision, so that rounding, which differs between processors, does not change 16-bit
+        # samples.
         return resample_poly(samples.astype(np.float64) / 32768, SAMPLE_RATE, rate)
 
     def _speak(self, library: ctypes.CDLL, text: str, delivery: Delivery) -> tuple[int, np.ndarray]:
-        """eSpeak's own sample rate and its int16 samples (num_samples,)."""
+        """Return eSpeak's own sample rate and its int16 samples (num_samples,)."""
         rate = library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, self._data, _INITIALIZE_DONT_EXIT)
         if rate <= 0:
             raise UserError(f"eSpeak NG did not start with the data in {self._data.decode()}: reinstall it")
-        # Breath is noise, from eSpeak's own generator, which it seeds by the clock, or from the C library's.
+        # Breath is random noise, from eSpeak's generator (which it seeds by the clock) or the C library's.
         library.espeak_ng_SetRandSeed(ctypes.c_long(1))
         self._process.srand(1)
         pieces: list[bytes] = []
@@ -112,7 +113,7 @@ class Espeak:
         def receive(wave: int | None, num_samples: int, _events: int | None) -> int:
             if wave and num_samples > 0:
                 pieces.append(ctypes.string_at(wave, 2 * num_samples))
-            return 0  # go on
+            return 0  # continue
 
         library.espeak_SetSynthCallback(receive)
         if library.espeak_SetVoiceByName(delivery.voice.encode()):

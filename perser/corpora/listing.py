@@ -1,75 +1,28 @@
-"""What a person who looks for a corpus wants to know of it, beside its reader.
-
-What a corpus reader found in the published files, before any audio was opened.
-"""
+"""Corpus readers, and the listing that they return: the content of the published files without audio."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from perser.errors import UserError
 from perser.labels import Emotions
 
-
-@dataclass(frozen=True)
-class About:
-    """What `perser prepare --list` says of a corpus; source and license stand on its card too.
-
-    Args:
-        what: whose speech, labeled by whom.
-        source: where it is published.
-        license: its terms, in a few words.
-        axes: who a person can be: the listener, where listeners' own labels are known; the speaker, where
-            speakers are.
-        how_to_get: what to do with the source to have it on disk, and what to give as --root.
-    """
-
-    what: str
-    source: str
-    license: str
-    axes: tuple[PersonAxis, ...]
-    how_to_get: str
-
-    def listing(self, name: str, emotions: Emotions, audio_root: Path) -> Listing:
-        """An empty listing with this source and license, to be filled."""
-        return Listing(name, emotions, audio_root, [], [], self.source, self.license)
-
-
-def described(about: About) -> Callable[[Reader], Reader]:
-    """Decorator of a reader: `perser prepare --list` finds its description there."""
-
-    def attach(reader: Reader) -> Reader:
-        reader.about = about
-        return reader
-
-    return attach
-
-
-def about_reader(reader: Reader) -> About | None:
-    """None for a reader that nobody described."""
-    return getattr(reader, "about", None)
-
-
-# fmt: off
-AUDIO_SUFFIXES = frozenset((
-    ".aac", ".aif", ".aiff", ".au", ".caf", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".sph", ".w64",
-    ".wav", ".webm", ".wma",
-))
-
-# fmt: on
 INTENDED = "intended"
-"""The one listener of an acted corpus, who hears what the actor meant."""
+"""The only listener of an acted corpus: labels what the actor was asked to express."""
 
 UNKNOWN_SPEAKER = "unknown"
-"""Speaks every utterance whose speaker the corpus does not name."""
+"""The speaker of every utterance whose speaker the corpus does not name."""
+
+PersonAxis = Literal["listener", "speaker"]
+"""Who a person is in a task: who labeled the recordings, or who speaks in them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """One recording. `audio` is relative to the corpus's audio root (or absolute)."""
+    """One recording. `audio` is a path relative to the corpus's audio root, or absolute."""
 
     utterance_id: str
     audio: str
@@ -80,7 +33,7 @@ class Utterance:
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """What one listener heard in one utterance."""
+    """The emotions that one listener gave to one utterance."""
 
     utterance_id: str
     listener: str
@@ -89,7 +42,7 @@ class Annotation:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A file, line or utterance that could not be used, by name, and why."""
+    """The name of a file, line or utterance that could not be used, and the reason."""
 
     what: str
     reason: str
@@ -99,8 +52,8 @@ class LeftOut:
 class Listing:
     """A corpus as its published files list it.
 
-    Utterances without annotation and annotations without utterance may stand in it: writing the
-    prepared corpus leaves them out by name.
+    It may hold utterances without annotation and annotations without utterance: they are left out, by name,
+    when the prepared corpus is written.
     """
 
     name: str
@@ -113,33 +66,74 @@ class Listing:
     """Where the corpus is published."""
     license: str
     simulated: bool = False
-    """Whether anything in it, speech or listeners, is simulated; `notes` says what."""
+    """Whether the speech or the listeners are simulated; `notes` says which."""
     notes: list[str] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
     """Counts of what the corpus has but these tasks do not use, such as {"other": 12}."""
 
+    def leave_out(self, what: str, reason: str) -> None:
+        """Note a file, line or utterance that cannot be used, and why."""
+        self.left_out.append(LeftOut(what, reason))
+
     def drop(self, what: str) -> None:
-        """Count one more thing that is not used."""
+        """Count one more item that these tasks do not use."""
         self.dropped[what] = self.dropped.get(what, 0) + 1
 
     def add_intended(self, utterance: Utterance, emotion: str) -> None:
-        """A recording, and the emotion that its actor meant."""
+        """Add a recording and the emotion that its actor was asked to express."""
         self.utterances.append(utterance)
         self.annotations.append(Annotation(utterance.utterance_id, INTENDED, (emotion,)))
 
 
-def audio_files(folder: Path, pattern: str = "*") -> Iterator[Path]:
-    """The audio files under a folder in sorted order, whatever their suffix; hidden files (macOS's
-    `._*`) are passed over."""
-    for path in sorted(folder.glob(pattern)):
-        if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith("."):
-            yield path
+@dataclass(frozen=True)
+class About:
+    """What `perser prepare --list` says of a corpus. The card has its source and license too.
+
+    Args:
+        what: Whose speech it is, and who labeled it.
+        source: Where it is published.
+        license: Its terms, in a few words.
+        axes: Who a person can be: `listener` if each listener's own labels are known, `speaker` if speakers
+            are.
+        how_to_get: How to get it on disk from the source, and what to give as --root.
+    """
+
+    what: str
+    source: str
+    license: str
+    axes: tuple[PersonAxis, ...]
+    how_to_get: str
+
+    def new_listing(self, name: str, emotions: Emotions, audio_root: Path) -> Listing:
+        """Return an empty listing with this source and license."""
+        return Listing(name, emotions, audio_root, [], [], self.source, self.license)
+
+
+@dataclass(frozen=True)
+class CorpusReader:
+    """A corpus that `perser prepare` can read: an entry of the group `perser.corpora`.
+
+    Args:
+        read: `(root: Path, ...) -> Listing`, or `(audio_out: Path, ...)` if it makes recordings instead of
+            reading them. Its further parameters are the options that the corpus takes.
+        about: The description for `perser prepare --list`; None for no description.
+    """
+
+    read: Callable[..., Listing]
+    about: About | None = None
+
+    @classmethod
+    def of(cls, loaded: Any) -> CorpusReader:
+        """Return what an entry point names as a reader; a plain function gets no description."""
+        return loaded if isinstance(loaded, CorpusReader) else cls(loaded)
 
 
 def check_layout(found: object, root: Path, corpus: str, expected: str) -> None:
-    """Raises UserError unless something was `found` under `root`; `expected` says what the published
-    corpus has there."""
+    """Raise UserError if `found` is empty, or if `root` is not a folder.
+
+    `expected` says, for the message, what the published corpus has in that folder.
+    """
     if not root.is_dir():
         raise UserError(f"--root {root} is not a folder: give the folder that {corpus} was unpacked to")
     if not found:
@@ -149,7 +143,7 @@ def check_layout(found: object, root: Path, corpus: str, expected: str) -> None:
         )
 
 
-PersonAxis = Literal["listener", "speaker"]
-
-Reader = Callable[..., Listing]
-"""Reads a corpus in its published layout."""
+def check_listeners(listeners: str, corpus: str) -> None:
+    """Raise UserError unless `listeners` is `responses` or `intended`, for a corpus that has both."""
+    if listeners not in ("responses", INTENDED):
+        raise UserError(f"--listeners {listeners} is unknown to {corpus}: give responses or {INTENDED}")

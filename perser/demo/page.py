@@ -12,12 +12,11 @@ from typing import Any
 import gradio as gr
 import soundfile
 
-from perser.audio import SAMPLE_RATE
+from perser.audio import AUDIO_SUFFIXES, SAMPLE_RATE
 from perser.demo.bars import alert, bars, notice
 from perser.demo.limits import Limits
 from perser.demo.session import Example, Session
 from perser.errors import UserError
-from perser.inference.clips import AUDIO_SUFFIXES
 from perser.inference.recognizer import Recognizer
 
 TITLE = "Emotions as you hear them"

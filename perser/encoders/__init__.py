@@ -1,1 +1,1 @@
-"""TODO(reorg): perser.encoders."""
+"""Speech encoders behind one interface: loading, LoRA adapters, and the cache of their features."""

@@ -1,10 +1,8 @@
-"""What differs between the speech encoders of transformers: how each one's front-end, trunk entrance and
-layers are run, so that `perser.encoder` can treat them alike.
+"""What differs between the speech encoders of transformers, so that `SpeechEncoder` can treat them alike.
 
-A family holds no weights: every method is given the transformers model. `mask` is True on real frames;
-None says that no frame of the batch is padding.
-
-How many frames an encoder's front-end makes of a clip, told from the number of samples alone.
+A `Family` runs the front-end, the trunk's entrance and the layers of one kind of encoder, and computes from
+the number of samples how many frames the front-end gives. It holds no weights: every method gets the
+transformers model. `mask` is True on real frames; None means that no frame of the batch is padding.
 """
 
 from __future__ import annotations
@@ -36,15 +34,42 @@ from transformers import (
 from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-# Of transformers' own call for WavLM, each time it meets padding; the result is right.
+from perser.audio import SAMPLE_RATE
+
+# transformers' own call for WavLM gives this warning for each padded batch. The result is right.
 warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask")
 
-ENCODER_RATE = 16_000
-"""Samples a second that every supported encoder was trained on."""
+
+@dataclass(frozen=True)
+class FrameCount:
+    """The number of frames of a clip, for a front-end that is a chain of strided convolutions.
+
+    Args:
+        convolutions: (kernel, stride) of each, in samples of its input; padding counts as part of the kernel.
+        least: A shorter clip is padded with silence to this many samples.
+        window: A longer clip is cut into windows of this many samples; None for no windows.
+    """
+
+    convolutions: tuple[tuple[int, int], ...]
+    least: int
+    window: int | None = None
+
+    def __call__(self, num_samples: int) -> int:
+        """Return the number of frames of a clip of `num_samples` at 16 kHz."""
+        if self.window is None or num_samples <= self.window:
+            return self._in_window(num_samples)
+        windows, rest = divmod(num_samples, self.window)
+        return windows * self._in_window(self.window) + (self._in_window(rest) if rest else 0)
+
+    def _in_window(self, num_samples: int) -> int:
+        length = max(num_samples, self.least)
+        for kernel, stride in self.convolutions:
+            length = (length - kernel) // stride + 1
+        return length
 
 
 class Family(ABC):
-    """One kind of encoder: its transformers classes, its tiny stand-in, and how its parts are run."""
+    """One kind of encoder: its transformers classes, a tiny configuration, and how to run it."""
 
     config_class: ClassVar[type[PretrainedConfig]]
     model_class: ClassVar[type[PreTrainedModel]]
@@ -54,40 +79,40 @@ class Family(ABC):
     extractor_fields: ClassVar[tuple[str, ...]]
     front_fields: ClassVar[tuple[str, ...]]
     trunk_fields: ClassVar[tuple[str, ...]]
-    """What in the feature extractor's and the model's configuration changes the output of equal weights."""
+    """The fields of the feature extractor's and the model's configuration that change the output."""
     key_mapping: ClassVar[dict[str, str] | None] = None
-    """Patterns that turn a larger checkpoint's weight names into this model's."""
+    """Patterns that turn the weight names of a larger checkpoint into those of this model."""
 
     @abstractmethod
     def front_modules(self, model: PreTrainedModel) -> list[nn.Module]:
-        """The modules that stay frozen: everything from the waveform to the cached frames."""
+        """Return the modules that stay frozen: everything from the waveform to the cached frames."""
 
     @abstractmethod
     def front_size(self, config: PretrainedConfig) -> int:
-        """Channels of a front-end frame."""
+        """Return the number of channels of a front-end frame."""
 
     @abstractmethod
     def front_end(
         self, model: PreTrainedModel, extractor: SequenceFeatureExtractor, waveform: Tensor
     ) -> Tensor:
-        """One waveform (num_samples,) at 16 kHz to frames (num_frames, F)."""
+        """Return the frames (num_frames, F) of one waveform (num_samples,) at 16 kHz."""
 
     @abstractmethod
     def frame_count(self, config: PretrainedConfig, extractor: SequenceFeatureExtractor) -> FrameCount:
-        """How many frames `front_end` gives."""
+        """Return the function from a number of samples to the number of frames that `front_end` gives."""
 
     @abstractmethod
     def embed(self, model: PreTrainedModel, frames: Tensor, mask: Tensor | None) -> Tensor:
-        """Frames (B, T, F) to the input of layer 0 (B, T, D)."""
+        """Return the input of layer 0, (B, T, D), for frames (B, T, F)."""
 
     @abstractmethod
     def run_layers(
         self, model: PreTrainedModel, hidden: Tensor, mask: Tensor | None, start: int, stop: int
     ) -> list[Tensor]:
-        """The hidden states after layers start + 1 .. stop, each (B, T, D)."""
+        """Return the hidden states after layers start .. stop - 1, each (B, T, D)."""
 
     def default_extractor(self, config: PretrainedConfig) -> SequenceFeatureExtractor:
-        """The feature extractor of an encoder that was not loaded from anywhere."""
+        """Return the feature extractor of a built-in encoder."""
         return self.extractor_class()
 
 
@@ -102,7 +127,7 @@ class Wav2Vec2Family(Family):
         "num_hidden_layers": 3,
         "num_attention_heads": 4,
         "intermediate_size": 128,
-        "conv_dim": [32] * 7,  # real kernels and strides, so a frame is 20 ms here too
+        "conv_dim": [32] * 7,  # with the real kernels and strides, so that a frame is 20 ms
         "num_conv_pos_embeddings": 16,
         "num_conv_pos_embedding_groups": 4,
         "vocab_size": 32,
@@ -129,7 +154,7 @@ class Wav2Vec2Family(Family):
     ) -> Tensor:
         waveform = _at_least(waveform, _receptive_field(model.config))
         values = extractor(
-            waveform.cpu().numpy(), sampling_rate=ENCODER_RATE, return_tensors="pt"
+            waveform.cpu().numpy(), sampling_rate=SAMPLE_RATE, return_tensors="pt"
         ).input_values
         return model.feature_extractor(values.to(model.device, model.dtype))[0].T
 
@@ -139,8 +164,8 @@ class Wav2Vec2Family(Family):
 
     def embed(self, model: PreTrainedModel, frames: Tensor, mask: Tensor | None) -> Tensor:
         projected = model.feature_projection(frames)
-        hidden = projected[0] if isinstance(projected, tuple) else projected  # HuBERT gives a tensor
-        hidden = _zero_padding(hidden, mask)  # else the positional convolution mixes padding in
+        hidden = projected[0] if isinstance(projected, tuple) else projected  # HuBERT returns a tensor
+        hidden = _zero_padding(hidden, mask)  # otherwise the positional convolution mixes padding in
         hidden = hidden + self._positions(model, hidden, mask)
         return hidden if self._normalizes_last(model) else model.encoder.layer_norm(hidden)
 
@@ -162,31 +187,31 @@ class Wav2Vec2Family(Family):
 
     @staticmethod
     def _normalizes_last(model: PreTrainedModel) -> bool:
-        # The "stable layer norm" variant (the large models) moves the norm from the entrance to the end.
+        # With "stable layer norm" (the large models) the norm is at the end instead of the entrance.
         return getattr(model.config, "do_stable_layer_norm", False)
 
 
 class HubertFamily(Wav2Vec2Family):
-    """HuBERT: wav2vec 2.0's architecture; some checkpoints put a batch norm before the positions."""
+    """HuBERT: wav2vec 2.0's architecture, in some checkpoints with a batch norm before the positions."""
 
     config_class = HubertConfig
     model_class = HubertModel
     trunk_fields = (*Wav2Vec2Family.trunk_fields, "feat_proj_layer_norm", "conv_pos_batch_norm")
 
     def _positions(self, model: PreTrainedModel, hidden: Tensor, mask: Tensor | None) -> Tensor:
-        entrance = model.encoder.pos_conv_embed
-        if entrance.batch_norm is None:
-            return entrance(hidden)
-        # The batch norm shifts padding away from zero before it reaches the convolution.
-        normed = _zero_padding(entrance.batch_norm(hidden.transpose(1, 2)).transpose(1, 2), mask)
-        positions = entrance.padding(entrance.conv(normed.transpose(1, 2)))
-        return entrance.activation(positions).transpose(1, 2)
+        module = model.encoder.pos_conv_embed
+        if module.batch_norm is None:
+            return module(hidden)
+        # The batch norm shifts padding away from zero, so it is zeroed again before the convolution.
+        normed = _zero_padding(module.batch_norm(hidden.transpose(1, 2)).transpose(1, 2), mask)
+        positions = module.padding(module.conv(normed.transpose(1, 2)))
+        return module.activation(positions).transpose(1, 2)
 
 
 class WavLMFamily(Wav2Vec2Family):
     """WavLM: wav2vec 2.0's architecture with a gated relative position bias, the same in every layer.
 
-    transformers computes its attention explicitly whatever implementation is asked for.
+    transformers computes WavLM's attention explicitly, whatever implementation is asked for.
     """
 
     config_class = WavLMConfig
@@ -203,7 +228,7 @@ class WavLMFamily(Wav2Vec2Family):
     ) -> list[Tensor]:
         layers = model.encoder.layers
         batch, frames, _ = hidden.shape
-        # Layer 0 owns the bias; it is taken from there so that a run may start at a later layer.
+        # Layer 0 owns the bias. It is computed here, so that a run can start at a later layer.
         bias = layers[0].attention.compute_bias(frames, frames).repeat(batch, 1, 1)
         states = []
         for layer in list(layers)[start:stop]:
@@ -213,7 +238,7 @@ class WavLMFamily(Wav2Vec2Family):
 
 
 class Data2VecFamily(Wav2Vec2Family):
-    """data2vec-audio: as wav2vec 2.0, with a stack of positional convolutions instead of one."""
+    """data2vec-audio: wav2vec 2.0 with several positional convolutions instead of one."""
 
     config_class = Data2VecAudioConfig
     model_class = Data2VecAudioModel
@@ -227,7 +252,7 @@ class Data2VecFamily(Wav2Vec2Family):
     def _positions(self, model: PreTrainedModel, hidden: Tensor, mask: Tensor | None) -> Tensor:
         positions = hidden
         for layer in model.encoder.pos_conv_embed.layers:
-            # Each convolution writes into the padding, which the next one would read back.
+            # Each convolution writes into the padding, and the next one would read that.
             positions = layer(_zero_padding(positions, mask).transpose(1, 2)).transpose(1, 2)
         return positions
 
@@ -235,9 +260,9 @@ class Data2VecFamily(Wav2Vec2Family):
 class WhisperFamily(Family):
     """Whisper's encoder: log-mel spectrogram and two convolutions | sinusoids, layers, final norm.
 
-    A clip is encoded at its own length: the log-mel is the clip's alone, and it takes the first T of the
-    positions. A clip longer than the positions last (30 s) is cut into windows of that length: each has
-    its own log-mel, starts again at position 0 and attends to itself only, as Whisper reads long audio.
+    A clip is encoded at its own length: its log-mel is not padded to 30 s, and it uses the first T positions.
+    A clip that is longer than the positions reach (30 s) is cut into windows of that length. Each window has
+    its own log-mel, begins at position 0 and attends to itself only, as Whisper does with long audio.
     """
 
     config_class = WhisperConfig
@@ -254,7 +279,7 @@ class WhisperFamily(Family):
     extractor_fields = ("feature_size", "n_fft", "hop_length")
     front_fields = ()
     trunk_fields = ("encoder_attention_heads", "activation_function", "max_source_positions")
-    # WhisperModel and WhisperForConditionalGeneration keep the encoder one or two levels down.
+    # In WhisperModel and WhisperForConditionalGeneration the encoder is one or two levels down.
     key_mapping: ClassVar[dict[str, str] | None] = {r"^(model\.)?encoder\.": ""}
 
     def front_modules(self, model: PreTrainedModel) -> list[nn.Module]:
@@ -273,7 +298,7 @@ class WhisperFamily(Family):
         return torch.cat([self._window(model, extractor, window) for window in windows])
 
     def frame_count(self, config: PretrainedConfig, extractor: SequenceFeatureExtractor) -> FrameCount:
-        # The log-mel's hops, then the second convolution's stride; the kernels are padded.
+        # The hops of the log-mel, then the stride of the second convolution; kernels are padded.
         hop = extractor.hop_length
         window = config.max_source_positions * hop * 2
         return FrameCount(((hop, hop), (1, 2)), least=extractor.n_fft, window=window)
@@ -283,8 +308,8 @@ class WhisperFamily(Family):
         waveform = _at_least(waveform, extractor.n_fft)
         mel = extractor(
             waveform.cpu().numpy(),
-            sampling_rate=ENCODER_RATE,
-            padding="longest",  # of one clip: its own length instead of 30 s
+            sampling_rate=SAMPLE_RATE,
+            padding="longest",  # the clip's own length instead of 30 s
             truncation=False,
             return_tensors="pt",
         ).input_features.to(model.device, model.dtype)
@@ -323,11 +348,11 @@ FAMILIES: dict[str, Family] = {
     "data2vec-audio": Data2VecFamily(),
     "whisper": WhisperFamily(),
 }
-"""By the `model_type` of a transformers configuration."""
+"""The families by `model_type` of a transformers configuration."""
 
 
 def _run_plain(layers: Sequence[nn.Module], hidden: Tensor, mask: Tensor | None) -> list[Tensor]:
-    """Layers that take an additive mask; returns the hidden state after each."""
+    """Run layers that take an additive mask, and return the hidden state after each."""
     additive = None
     if mask is not None:
         lowest = torch.finfo(hidden.dtype).min
@@ -344,41 +369,13 @@ def _zero_padding(hidden: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def _at_least(waveform: Tensor, samples: int) -> Tensor:
-    """The waveform, followed by silence if it is too short to give one frame."""
+    """Return the waveform, padded with silence to at least this many samples."""
     return F.pad(waveform, (0, max(0, samples - len(waveform))))
 
 
 def _receptive_field(config: PretrainedConfig) -> int:
-    """Samples that the convolutions need for one frame (400 for the real strides)."""
+    """Return how many samples the convolutions need for one frame (400 with the real kernels and strides)."""
     samples = 1
     for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
         samples = (samples - 1) * stride + kernel
     return samples
-
-
-@dataclass(frozen=True)
-class FrameCount:
-    """A front-end as a chain of strided convolutions.
-
-    Args:
-        convolutions: Their (kernel, stride), in samples of what each reads; padding belongs to the kernel.
-        least: A shorter clip is followed by silence up to this many samples.
-        window: Longer clips are cut into windows of this many samples, each on its own; None for no cut.
-    """
-
-    convolutions: tuple[tuple[int, int], ...]
-    least: int
-    window: int | None = None
-
-    def __call__(self, num_samples: int) -> int:
-        """Frames of a clip of `num_samples` at 16 kHz."""
-        if self.window is None or num_samples <= self.window:
-            return self._unbroken(num_samples)
-        whole, rest = divmod(num_samples, self.window)
-        return whole * self._unbroken(self.window) + (self._unbroken(rest) if rest else 0)
-
-    def _unbroken(self, num_samples: int) -> int:
-        length = max(num_samples, self.least)
-        for kernel, stride in self.convolutions:
-            length = (length - kernel) // stride + 1
-        return length

@@ -1,26 +1,25 @@
-"""Encode once: encoder outputs of a whole corpus on disk, shared by both routes.
+"""Cache the encoder outputs of a corpus on disk, so that each recording is encoded once.
 
     store = cached_features(corpus.recordings, encoder, "pooled", Path("cache"))
     store["1001_DFA_ANG_XX"]       # float32 tensor (L + 1, D)
     store.stack(utterance_ids)     # (n, L + 1, D)
 
 Levels, all float32 (a second of speech is 50 frames):
-    frontend     the frozen front-end's frames (T, F): what adapting trunks read; 100 kB a second for F = 512
+    frontend     frames of the frozen front-end (T, F), read by adapting trunks; 100 kB/s for F = 512
     pooled       the mean over time of every hidden state (L + 1, D)
-    pooled:<n>   the same of hidden states 0 to n alone (n + 1, D)
-    layer:<n>    hidden state n frame by frame (T, D); 0 is the trunk's entrance, L the model's output
-    windows:<n>  the mean of every hidden state over each n frames (ceil(T / n), L + 1, D), the last window
-                 being shorter where T is no multiple of n
+    pooled:<n>   the same for hidden states 0 to n (n + 1, D)
+    layer:<n>    hidden state n, frame by frame (T, D); 0 is the input of layer 0, L the model's output
+    windows:<n>  the mean of every hidden state over each n frames (ceil(T / n), L + 1, D); the last window is
+                 shorter if T is no multiple of n
 
-A store is a folder `<level>-<key>/` with `features.npy` (all utterances' rows one after the other) and
-`index.json`. The key covers the recordings and the weights that the level depends on, so that changed
-audio or a changed encoder never meets old features; encoders that differ above layer n alone share the
+A store is a folder `<level>-<key>/` with `features.npy` (the rows of all utterances, one after the other) and
+`index.json`. The key is a digest of the recordings and of the weights that the level depends on, so that
+changed audio or a changed encoder never gets old features. Encoders that differ only above layer n share the
 stores of `frontend`, `pooled:<n>` and `layer:<n>`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import zlib
@@ -38,13 +37,14 @@ from tqdm import tqdm
 from perser.encoders.encoder import SpeechEncoder, mean_pool, pad, window_means
 from perser.encoders.parallel_build import build_in_parallel
 from perser.errors import UserError, explain_damage
+from perser.io.checksums import json_sha256
 
 Level = str
 """`frontend`, `pooled`, `pooled:<n>`, `layer:<n>` or `windows:<n>`."""
 
-_FORMAT = 1  # part of every key: raise it when what is stored changes
+_FORMAT = 1  # part of every key; to be raised when the stored content changes
 
-# Seconds of padded audio in a batch: a CPU is no faster with more (it runs out of cache), a GPU is.
+# Seconds of padded audio in a batch. More is not faster on a CPU, whose cache is full, but it is on a GPU.
 _CPU_BATCH_SECONDS = 20.0
 
 _GPU_BATCH_SECONDS = 400.0
@@ -53,7 +53,7 @@ _COPY_BYTES = 1 << 24
 
 
 class Recordings(Protocol):
-    """The audio of a corpus, as far as encoding needs it (`perser.corpora.corpus.Recordings`)."""
+    """What encoding needs of a corpus's audio (`perser.corpora.corpus.Recordings`)."""
 
     @property
     def fingerprint(self) -> str: ...
@@ -64,7 +64,7 @@ class Recordings(Protocol):
 
 
 class FeatureStore:
-    """One level of features of one corpus: all utterances' rows, and where each one's are."""
+    """The features of one corpus on one level: the rows of all utterances, and which are whose."""
 
     def __init__(
         self,
@@ -73,8 +73,16 @@ class FeatureStore:
         spans: Iterable[tuple[str, int, int]],
         checksums: Sequence[int] | None = None,
     ) -> None:
-        """`spans`: of each utterance its id, its first row and how many it has. `checksums`: CRC-32 of their
-        rows, in the same order; none: they are not checked."""
+        """Make a store of rows.
+
+        Args:
+            level: The level.
+            rows: (num_rows, ...), float32.
+            spans: Id, first row and number of rows of each utterance.
+            checksums: CRC-32 of each utterance's rows, in the same order; None for no check. There is one per
+                utterance, not one sha256 of the file, because a store of many GB is read piece by piece: each
+                utterance is checked when it is first read.
+        """
         self.level = level
         self._rows = rows
         self._spans = {utterance_id: (start, count) for utterance_id, start, count in spans}
@@ -82,7 +90,7 @@ class FeatureStore:
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """A store on disk, memory-mapped: opens at once and reads only what is asked for."""
+        """Open a store on disk, memory-mapped: only the rows that are asked for are read."""
         with explain_damage(f"the feature cache {folder}", "delete it"):
             index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
             rows = np.load(folder / "features.npy", mmap_mode="r", allow_pickle=False)
@@ -92,15 +100,15 @@ class FeatureStore:
             if not all(0 <= start <= start + count <= len(rows) for _, start, count in spans):
                 raise ValueError("index.json names rows that are not there")
             if checksums is not None and len(checksums) != len(spans):
-                raise ValueError("index.json has not as many checksums as utterances")
+                raise ValueError("index.json has different numbers of checksums and utterances")
             return cls(index["level"], rows, spans, checksums)
 
     @classmethod
     def of(cls, level: Level, features: Mapping[str, np.ndarray]) -> Self:
-        """A store in memory, from each utterance's features by id."""
-        starts = accumulate((len(one) for one in features.values()), initial=0)
+        """Make a store in memory from the features of each utterance, by id."""
+        starts = accumulate((len(rows) for rows in features.values()), initial=0)
         spans = [
-            (name, start, len(one)) for (name, one), start in zip(features.items(), starts, strict=False)
+            (name, start, len(rows)) for (name, rows), start in zip(features.items(), starts, strict=False)
         ]
         rows = np.concatenate(list(features.values())) if features else np.zeros((0,), dtype=np.float32)
         return cls(level, rows, spans)
@@ -112,8 +120,11 @@ class FeatureStore:
         return utterance_id in self._spans
 
     def __getitem__(self, utterance_id: str) -> Tensor:
-        """A float32 copy: (T, F), (L + 1, D), (T, D) or (ceil(T / n), L + 1, D) by level. Raises KeyError for
-        an unknown id, UserError where the file is not what was written (checked when it is first read)."""
+        """Return a float32 copy: (T, F), (L + 1, D), (T, D) or (ceil(T / n), L + 1, D), by level.
+
+        Raises KeyError for an unknown id, UserError for rows that differ from what was written (checked at
+        the first read).
+        """
         start, rows = self._spans[utterance_id]
         features = np.array(self._rows[start : start + rows])
         checksum = self._unchecked.pop(utterance_id, None)
@@ -123,13 +134,13 @@ class FeatureStore:
         return torch.from_numpy(features)
 
     def num_rows(self, utterance_id: str) -> int:
-        """How many rows `self[utterance_id]` has, without reading them."""
+        """Return the number of rows of `self[utterance_id]`, without reading them."""
         return self._spans[utterance_id][1]
 
     def stack(self, utterance_ids: Sequence[str]) -> Tensor:
-        """The `pooled` features of several utterances: (n, L + 1, D).
+        """Return the `pooled` features of several utterances, (n, L + 1, D).
 
-        Raises ValueError at the frame-by-frame levels, whose utterances differ in length: `pad` those.
+        Raises ValueError on other levels, where utterances differ in length: use `pad` there.
         """
         if not self.level.startswith("pooled"):
             raise ValueError(f"'{self.level}' features differ in length: use perser.encoders.encoder.pad")
@@ -139,9 +150,11 @@ class FeatureStore:
 def cached_features(
     recordings: Recordings, encoder: SpeechEncoder, level: Level, cache: Path | None
 ) -> FeatureStore:
-    """The store of these recordings' features at this level, computed with a progress bar if `cache` has
-    none; several processes share the utterances out. It appears in one rename: a stopped run leaves none.
-    Without a `cache` it is in memory alone. An encoder's adapters have no part in it.
+    """Return the features of these recordings on this level, computed unless the folder `cache` has them.
+
+    The processes of a launch divide the utterances among themselves. A store appears by one rename, so a
+    killed run leaves none that is incomplete. With `cache` None, it is in memory only. The encoder's adapters
+    are not used.
 
     Raises UserError for an unknown level, or for an utterance whose features are not finite.
     """
@@ -155,20 +168,22 @@ def cached_features(
     if not folder.is_dir():
         cache.mkdir(parents=True, exist_ok=True)
 
-        def write(number: int, count: int, part: Path) -> None:
+        def write(number: int, count: int, shard: Path) -> None:
             with encoder.without_adapters():
-                _write(recordings, encoder, level, part, slice(number, None, count))
+                _write(recordings, encoder, level, shard, slice(number, None, count))
 
         build_in_parallel(folder, write, _join)
     store = FeatureStore.open(folder)
-    if store.level != level or any(one not in store for one in recordings.utterance_ids):
+    if store.level != level or any(name not in store for name in recordings.utterance_ids):
         raise UserError(f"the feature cache {folder} is damaged (utterances are missing): delete it")
     return store
 
 
 def encode_clips(encoder: SpeechEncoder, waveforms: Sequence[Tensor], level: Level) -> list[Tensor]:
-    """The features that a store of this level would hold of these waveforms (num_samples,), one tensor each,
-    on the encoder's device. Raises UserError for an unknown level."""
+    """Return the features of waveforms (num_samples,), one tensor each, on the encoder's device.
+
+    Raises UserError for an unknown level.
+    """
     _check_level(level, encoder.num_layers)
     with torch.no_grad():
         return list(_encode(encoder, list(waveforms), level))
@@ -194,12 +209,11 @@ def _key(recordings: Recordings, encoder: SpeechEncoder, level: Level) -> str:
     part = "frontend" if kind == "frontend" else "all"
     if number and kind in ("layer", "pooled"):
         part = int(number)
-    parts = [_FORMAT, recordings.fingerprint, encoder.fingerprint(part), level]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+    return json_sha256([_FORMAT, recordings.fingerprint, encoder.fingerprint(part), level])[:24]
 
 
 def _write(recordings: Recordings, encoder: SpeechEncoder, level: Level, folder: Path, chosen: slice) -> None:
-    """Encodes the utterances of the chosen batches, the longest first, into the folder's two files."""
+    """Encode the utterances of the chosen batches and write the two files of a store into the folder."""
     row_shape: tuple[int, ...] = (encoder.front_size if level == "frontend" else encoder.hidden_size,)
     if level.startswith("windows:"):
         row_shape = (encoder.num_layers + 1, *row_shape)
@@ -223,20 +237,20 @@ def _write(recordings: Recordings, encoder: SpeechEncoder, level: Level, folder:
     (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
 
 
-def _join(parts: Sequence[Path], folder: Path) -> None:
-    """One store of the parts' rows, one part after the other."""
+def _join(shards: Sequence[Path], folder: Path) -> None:
+    """Write one store with the rows of several, one after the other."""
     spans: list[tuple[str, int, int]] = []
     checksums: list[int] = []
     first = 0
     with (folder / "features.npy").open("wb") as file:
-        for part in parts:
-            with (part / "features.npy").open("rb") as own:
-                np.lib.format.read_magic(own)
-                (rows, *row_shape), *_ = np.lib.format.read_array_header_1_0(own)
+        for shard in shards:
+            with (shard / "features.npy").open("rb") as source:
+                np.lib.format.read_magic(source)
+                (rows, *row_shape), *_ = np.lib.format.read_array_header_1_0(source)
                 if not first:
                     _write_header(file, (0, *row_shape))
-                shutil.copyfileobj(own, file, _COPY_BYTES)
-            index = json.loads((part / "index.json").read_text(encoding="utf-8"))
+                shutil.copyfileobj(source, file, _COPY_BYTES)
+            index = json.loads((shard / "index.json").read_text(encoding="utf-8"))
             spans += [(utterance_id, first + row, count) for utterance_id, row, count in index["spans"]]
             checksums += index["crc32"]
             first += rows
@@ -248,7 +262,7 @@ def _join(parts: Sequence[Path], folder: Path) -> None:
 def _encoded(
     recordings: Recordings, encoder: SpeechEncoder, level: Level, batches: list[list[str]]
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """These utterances' features, float32 and contiguous."""
+    """Yield each utterance's id and features, float32 and contiguous."""
     for utterance_ids, waveforms in _decoded(recordings, batches):
         with torch.inference_mode():
             encoded = _encode(encoder, waveforms, level)
@@ -259,7 +273,7 @@ def _encoded(
 
 
 def _encode(encoder: SpeechEncoder, waveforms: list[Tensor], level: Level) -> list[Tensor] | Tensor:
-    """The features of a batch, one tensor (rows, ...) an utterance."""
+    """Return the features of a batch, one tensor (rows, ...) per utterance."""
     clips = encoder.frontend(waveforms)
     if level == "frontend":
         return clips
@@ -281,11 +295,10 @@ def _encode(encoder: SpeechEncoder, waveforms: list[Tensor], level: Level) -> li
 
 
 def _batches(recordings: Recordings, encoder: SpeechEncoder) -> list[list[str]]:
-    """All utterances, those of similar length together, so many seconds a batch with its padding as suit the
-    encoder's device.
+    """Return all utterances in batches of similar length, of a size that suits the encoder's device.
 
-    The longest come first: what does not fit into memory fails at once, and the time left is not
-    underestimated.
+    The longest come first, so that a batch that does not fit into memory fails at once, and the progress bar
+    does not underestimate the remaining time.
     """
     lengths = {utterance_id: recordings.duration(utterance_id) for utterance_id in recordings.utterance_ids}
     seconds = _CPU_BATCH_SECONDS if encoder.model.device.type == "cpu" else _GPU_BATCH_SECONDS
@@ -300,7 +313,7 @@ def _batches(recordings: Recordings, encoder: SpeechEncoder) -> list[list[str]]:
 
 
 def _decoded(recordings: Recordings, batches: list[list[str]]) -> Iterator[tuple[list[str], list[Tensor]]]:
-    """Each batch with its waveforms; the next batch is decoded in a thread while the caller encodes."""
+    """Yield each batch with its waveforms, while a thread decodes the next one."""
 
     def decode(batch: list[str]) -> list[Tensor]:
         return [recordings.waveform(utterance_id) for utterance_id in batch]
@@ -315,6 +328,6 @@ def _decoded(recordings: Recordings, batches: list[list[str]]) -> Iterator[tuple
 
 
 def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
-    """(Re)writes the .npy header at the start; numpy leaves room in it for the number of rows to grow."""
+    """Write the .npy header at the start. Numpy leaves room in it for the number of rows to grow."""
     file.seek(0)
     np.lib.format.write_array_header_1_0(file, {"shape": shape, "fortran_order": False, "descr": "<f4"})

@@ -1,4 +1,4 @@
-"""Find a speech encoder by name: a tiny random one, a transformers folder, or a model on the Hub."""
+"""Load a speech encoder by name: a tiny random one, a transformers folder, or a model on the Hub."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from transformers import PretrainedConfig, PreTrainedModel
 from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 from transformers.utils import logging as transformers_logging
 
-from perser.encoders.families import ENCODER_RATE, FAMILIES, Family
+from perser.audio import SAMPLE_RATE
+from perser.encoders.families import FAMILIES, Family
 from perser.errors import UserError
 from perser.io.hub import ModelSource, find_model, out_of_reach, refuse_pickles
 from perser.io.model_facts import is_built_in
 
 TINY_NAMES: dict[str, str] = {f"tiny-{kind.removesuffix('-audio')}": kind for kind in FAMILIES}
-"""Encoders with random weights, built on the spot: name -> model type."""
+"""The built-in encoders, made on the spot with random weights: name to model type."""
 
-Parts = tuple[PreTrainedModel, SequenceFeatureExtractor, Family]
+LoadedEncoder = tuple[PreTrainedModel, SequenceFeatureExtractor, Family]
 
-# Dropout, layer drop and masking act during the few gradient steps of adaptation, where they would add
-# noise to second-order gradients and leave parameters unused: all of them are off.
+# All of these are set to 0. During the few gradient steps of adaptation, dropout, layer drop and masking
+# would add noise to second-order gradients and leave parameters unused.
 _RANDOMNESS = (
     "activation_dropout",
     "attention_dropout",
@@ -40,9 +41,11 @@ _RANDOMNESS = (
 )
 
 
-def load_encoder(name: str, seed: int, commit: str | None = None) -> Parts:
-    """The transformers model (float32), its feature extractor and its family, for a name that
-    `SpeechEncoder.from_name` takes. Raises UserError for a name that gives no supported encoder."""
+def load_encoder(name: str, seed: int, commit: str | None = None) -> LoadedEncoder:
+    """Return the transformers model (float32), its feature extractor and its family.
+
+    `name` is as in `SpeechEncoder.from_name`. Raises UserError if it names no supported encoder.
+    """
     if is_built_in(name):
         return _tiny(_known_tiny(name), seed)
     source = _find(name)
@@ -51,7 +54,7 @@ def load_encoder(name: str, seed: int, commit: str | None = None) -> Parts:
 
 
 def check_encoder(name: str) -> None:
-    """Raises UserError for a name that gives no supported encoder; loads no weights."""
+    """Raise UserError if the name is not that of a supported encoder. Loads no weights."""
     if is_built_in(name):
         _known_tiny(name)
     else:
@@ -71,7 +74,10 @@ def _find(name: str) -> ModelSource:
 
 @contextmanager
 def quiet_transformers(progress: bool = False) -> Iterator[None]:
-    """No load report for what is left out on purpose (heads, decoders), and no bars unless it downloads."""
+    """Silence transformers' report on weights that are left out on purpose (heads, decoders).
+
+    Its progress bars are hidden too, unless `progress` is set.
+    """
     verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
     if not progress:
@@ -84,17 +90,17 @@ def quiet_transformers(progress: bool = False) -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def _tiny(name: str, seed: int) -> Parts:
+def _tiny(name: str, seed: int) -> LoadedEncoder:
     family = FAMILIES[TINY_NAMES[name]]
     config = _without_randomness(family.config_class(**family.tiny_config))
-    # The CPU's generator alone: torch.manual_seed would also reseed GPUs, which this does not put back.
+    # Only the CPU's generator is seeded and restored. torch.manual_seed would reseed the GPUs' too.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         model = family.model_class(config)
     return model, family.default_extractor(config), family
 
 
-def _pretrained(name: str, source: ModelSource, commit: str | None) -> Parts:
+def _pretrained(name: str, source: ModelSource, commit: str | None) -> LoadedEncoder:
     where: dict[str, Any] = {"local_files_only": source.offline}
     where |= {} if commit is None else {"revision": commit}
     family = FAMILIES.get(_model_type(name, source, where))
@@ -112,12 +118,12 @@ def _pretrained(name: str, source: ModelSource, commit: str | None) -> Parts:
             output_loading_info=True,
             **where,
         )
-    except Exception as error:  # a damaged folder makes the libraries raise anything at all
+    except Exception as error:  # a damaged folder can make the libraries raise any exception
         raise UserError(f"cannot load the encoder '{name}': {_first_line(error)}") from error
-    if missing := sorted(report["missing_keys"]):  # transformers would fill them with random numbers
+    if missing := sorted(report["missing_keys"]):  # transformers fills them with random numbers
         raise UserError(f"the weights of '{name}' lack {len(missing)} tensors, such as {missing[0]}")
-    if extractor.sampling_rate != ENCODER_RATE:
-        raise UserError(f"'{name}' wants audio at {extractor.sampling_rate} Hz, not {ENCODER_RATE}")
+    if extractor.sampling_rate != SAMPLE_RATE:
+        raise UserError(f"'{name}' wants audio at {extractor.sampling_rate} Hz, not {SAMPLE_RATE}")
     return model, extractor, family
 
 
@@ -142,7 +148,7 @@ def _without_randomness(config: PretrainedConfig) -> PretrainedConfig:
         if hasattr(config, field):
             setattr(config, field, 0.0)
     config.apply_spec_augment = False
-    config.add_adapter = False  # a head for sequence tasks that some checkpoints append to the layers
+    config.add_adapter = False  # a head that some checkpoints have behind the layers
     return config
 
 

@@ -1,15 +1,18 @@
-"""A folder that several processes make together, in parts: whoever is there takes the next part, by a lock on
-a file, so that it need not be agreed on who comes and when, and a process that dies is made up for."""
+"""Build a folder with several processes, in shards, without agreement on which process builds which shard.
+
+Each process takes the next shard whose lock file is free. If a process dies, its lock is freed and another
+process builds its shard.
+"""
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+
+from filelock import FileLock, Timeout
 
 from perser.distributed import processes
 
@@ -17,49 +20,53 @@ from perser.distributed import processes
 def build_in_parallel(
     folder: Path, write: Callable[[int, int, Path], None], join: Callable[[Sequence[Path], Path], None]
 ) -> None:
-    """Make `folder`, which is not there: as many parts as this launch has processes, joined by one of them.
-    Ends when the folder is there, which appears in one rename. A run that is killed leaves the parts that it
-    finished, for the next one of as many processes.
+    """Build `folder`, which does not exist, in as many shards as this launch has processes.
+
+    Every process of the launch calls this function. It returns when the folder is there, which appears by one
+    rename. A run that is killed leaves its finished shards for the next run with as many processes.
 
     Args:
-        folder: where it is to be; what is not finished lies beside it.
-        write: gets a part's number, how many there are, and an empty folder to write it into.
-        join: gets the parts' folders and an empty folder for the whole; not called for a single part.
+        folder: The folder to build. Unfinished shards lie beside it.
+        write: Writes one shard. It gets the shard's number, the number of shards, and an empty folder.
+        join: Writes the complete folder. It gets the shards' folders and an empty folder. A single shard is
+            not joined.
     """
     state = processes()
     count, own = state.num_processes, state.process_index
     work = folder.with_name(f".parts-{count}-{folder.name}")
-    parts = [work / str(number) for number in range(count)]
+    shards = [work / str(number) for number in range(count)]
     try:
-        for wait in (False, True):  # then for those who are still at one, or have died over it
+        # First build what is free. Then wait for the shards that other processes hold, in case one of them
+        # died.
+        for wait in (False, True):
             for number in [*range(own, count), *range(own)]:
-                with _locked(work / f"{number}.lock", wait) as got:
-                    # In this order: a part that is no longer there is in the folder that is.
-                    if got and not parts[number].is_dir() and not folder.is_dir():
-                        _make(parts[number], lambda new, number=number: write(number, count, new))
-        with _locked(work / "whole.lock", wait=True):
+                with _lock(work / f"{number}.lock", wait) as locked:
+                    # In this order: a shard that has disappeared is in the folder by now.
+                    if locked and not shards[number].is_dir() and not folder.is_dir():
+                        _make(shards[number], lambda new, number=number: write(number, count, new))
+        with _lock(work / "whole.lock", wait=True):
             if not folder.is_dir():
-                whole = parts[0]
+                complete = shards[0]
                 if count > 1:
-                    whole = work / "whole"
-                    _make(whole, lambda new: join(parts, new))
-                _rename(whole, folder)
+                    complete = work / "whole"
+                    _make(complete, lambda new: join(shards, new))
+                _rename(complete, folder)
     finally:
         if count == 1 or folder.is_dir():
             shutil.rmtree(work, ignore_errors=True)
 
 
 def _make(folder: Path, write: Callable[[Path], None]) -> None:
-    """Write a folder so that it is whole or not there."""
+    """Write a folder under a temporary name and rename it when it is complete."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     new = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
-    new.chmod(0o755)  # mkdtemp makes it private; a cache is not
+    new.chmod(0o755)  # mkdtemp makes it readable by the owner alone
     write(new)
     _rename(new, folder)
 
 
 def _rename(new: Path, folder: Path) -> None:
-    """Give a folder its name, unless another process has put the same there meanwhile."""
+    """Rename a folder, unless another process has put the same content there meanwhile."""
     try:
         new.rename(folder)
     except OSError:
@@ -67,26 +74,35 @@ def _rename(new: Path, folder: Path) -> None:
             raise
 
 
-def _opened(path: Path) -> TextIO:
-    """A file to be written, its folder made, again where another process has removed it meanwhile."""
+@contextmanager
+def _lock(path: Path, wait: bool) -> Iterator[bool]:
+    """Hold a lock file and yield True, or yield False if another process holds it and `wait` is False.
+
+    The system frees the lock when its process ends, in whatever way. On a file system without locks every
+    process gets the lock: then shards are built more than once, and renaming settles which one counts.
+    """
+    # A lock that is a mere file would outlive a process that dies: no fallback to such locks.
+    lock = FileLock(path, fallback_to_soft=False)
+    try:
+        _acquire(lock, path, wait)
+    except Timeout:
+        yield False
+        return
+    except (OSError, NotImplementedError):
+        yield True
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def _acquire(lock: FileLock, path: Path, wait: bool) -> None:
+    """Acquire the lock. Make its folder again if another process, which has finished, removes it."""
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            return path.open("w")
+            lock.acquire(blocking=wait)
         except FileNotFoundError:
             continue
-
-
-@contextmanager
-def _locked(path: Path, wait: bool) -> Iterator[bool]:
-    """Whether the lock was to be had: always, where `wait` allows to wait for it. It ends with the process
-    that has it, however that one ends. A file system that knows no locks gives it to all."""
-    with _opened(path) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        except OSError:
-            pass
-        yield True
+        return

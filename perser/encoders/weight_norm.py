@@ -1,4 +1,7 @@
-"""Weight normalization that can be differentiated twice."""
+"""Weight normalization whose second derivative is right.
+
+A file of its own, because it is independent of everything else here.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,13 @@ from torch.nn.utils import parametrizations, parametrize
 
 
 class ExactWeightNorm(nn.Module):
-    """weight = g v / |v|, the norm taken over all axes but `dim` (Salimans & Kingma 2016, eq. 2),
-    or over all of them where `dim` is -1, as in torch.
+    """weight = g v / |v| (Salimans & Kingma 2016, eq. 2), the norm taken over all axes but `dim`.
 
-    Equal to `torch.nn.utils.parametrizations.weight_norm`, whose fused kernel (along the first or last
-    axis) takes |v| for a constant in its second derivative: no error, but gradgradcheck fails, and the
-    second-order gradient of the positional convolutions of wav2vec 2.0, HuBERT and WavLM is wrong.
-    Has no inverse, so that assigning to `.weight` raises instead of overwriting g and v unseen.
+    If `dim` is -1, the norm is taken over all axes, as in torch. The values equal those of
+    `torch.nn.utils.parametrizations.weight_norm`. But torch's fused kernel (along the first or last axis)
+    treats |v| as constant in its second derivative: it raises no error, but gradgradcheck fails, and the
+    second-order gradient of the positional convolutions of wav2vec 2.0, HuBERT and WavLM is wrong. There is
+    no inverse, so that assigning to `.weight` raises an error instead of silently overwriting g and v.
     """
 
     def __init__(self, dim: int) -> None:
@@ -27,8 +30,7 @@ class ExactWeightNorm(nn.Module):
 
 
 def use_exact_weight_norm(model: nn.Module) -> None:
-    """Puts ExactWeightNorm wherever the model's weights are normalized by torch's; parameters keep their
-    names and values."""
+    """Replace torch's weight norm by ExactWeightNorm in a model. Parameters keep their names and values."""
     for module in model.modules():
         if parametrize.is_parametrized(module, "weight"):
             steps = module.parametrizations.weight

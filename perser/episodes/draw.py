@@ -1,9 +1,9 @@
-"""TODO(reorg): docstring."""
+"""Draw episodes: one from a task, or those of all test and validation persons of a corpus."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from perser.episodes.episode import Episode, Support, Task, restrict, tasks_of
 from perser.episodes.episode_file import EpisodeFile
 from perser.episodes.sampling import MODES, EnrollmentMode, draw_pairs
-from perser.episodes.splits import Part, SplitOptions, split_corpus
+from perser.episodes.splits import Split, SplitOptions, Subset, split_corpus
 from perser.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 def draw_episode(
     task: Task, k: int, q: int, seed: int, largest_k: int | None = None, mode: EnrollmentMode = "any"
 ) -> Episode:
-    """K support and Q query pairs of one task, disjoint; the draw depends on person and seed alone.
+    """Draw K support and Q query pairs from one task. The draw depends on the person and the seed alone.
 
-    With one `largest_k`, episodes of every K up to it have the same query, and the smaller support is the
-    larger one's beginning. Raises ValueError if the task has too few pairs for the mode.
+    With the same `largest_k`, episodes of every K up to it have the same query, and a smaller support is the
+    beginning of a larger one. Raises ValueError if the task has too few pairs for the mode.
     """
     most = k if largest_k is None else largest_k
     stream = zlib.crc32(task.person.encode())
     drawn = draw_pairs(task.emotions, most, q, mode, np.random.default_rng([seed, stream]))
     if drawn is None:
-        had = f"{task.person} has {len(task.utterances)} annotations"
-        raise ValueError(f"{had}, too few for {most} + {q} in mode '{mode}'")
-    enrolled, asked = drawn
-    utterances, emotions = task.at(enrolled[:k])
-    query_utterances, query_emotions = task.at(asked)
+        available = f"{task.person} has {len(task.utterances)} annotations"
+        raise ValueError(f"{available}, too few for {most} + {q} in mode '{mode}'")
+    support, query = drawn
+    utterances, emotions = task.at(support[:k])
+    query_utterances, query_emotions = task.at(query)
     return Episode(
         episode_id=f"{task.person}/{seed}",
         person=task.person,
@@ -46,12 +46,12 @@ def draw_episode(
 
 
 def has_enough(task: Task, k: int, q: int, mode: EnrollmentMode) -> bool:
-    """Whether episodes of K and Q can be drawn from the task: this depends on no seed."""
+    """Return whether episodes of K and Q can be drawn from the task. It does not depend on the seed."""
     return draw_pairs(task.emotions, k, q, mode, np.random.default_rng(0)) is not None
 
 
 def check_counts(counts: Mapping[str, int]) -> None:
-    """Raises UserError that names the first of these counts that is below 1."""
+    """Raise UserError if one of these counts is below 1, with its name."""
     for name, count in counts.items():
         if count < 1:
             raise UserError(f"{name}: {count}, give at least 1")
@@ -67,11 +67,19 @@ def draw_episodes(
     validation_seeds: int = 1,
     mode: EnrollmentMode = "any",
 ) -> EpisodeFile:
-    """Split the corpus and draw `seeds` episodes of every test person and `validation_seeds` of every
-    validation person. Persons with too few annotations for K + Q (the largest K's, see `draw_episode`) in
-    this mode are left out by name.
+    """Split a corpus and draw the episodes of its test and validation persons.
 
-    Raises UserError if a count is below 1, the mode is unknown, or nobody is left.
+    Persons with too few annotations for K + Q in this mode are left out by name.
+
+    Args:
+        split: How persons and utterances are divided.
+        k, q: Pairs in a support and in a query.
+        seeds: Episodes of each test person.
+        largest_k: The largest K that results will be compared with, K if None (see `draw_episode`).
+        validation_seeds: Episodes of each validation person.
+        mode: Which emotions supports may lack.
+
+    Raises UserError if a count is below 1, the mode is unknown, or no person is left.
     """
     check_counts({"k": k, "q": q, "seeds": seeds, "validation_seeds": validation_seeds})
     if mode not in MODES:
@@ -80,32 +88,21 @@ def draw_episodes(
     if most < k:
         raise UserError(f"largest_k: {most} is below k = {k}")
     tasks = tasks_of(corpus, split.person_axis)
-    rows = corpus.utterances
-    divided = split_corpus(
-        split,
-        tasks,
-        {one: getattr(row, split.held_out_by) for one, row in rows.items()},
-        {one: row.speaker for one, row in rows.items()},
-    )
-    left_out: dict[str, int] = {}
-    drawn: dict[Part, tuple[Episode, ...]] = {}
-    for part, draws in (("test", seeds), ("validation", validation_seeds)):
-        allowed = set(divided.utterances[part])
-        own = [restrict(tasks[person], allowed) for person in divided.persons[part]]
-        left_out |= {task.person: len(task.utterances) for task in own if not has_enough(task, most, q, mode)}
-        drawn[part] = tuple(
+    divided, left_out = _divide(corpus, split, tasks), {}
+    drawn: dict[Subset, tuple[Episode, ...]] = {}
+    for subset, draws in (("test", seeds), ("validation", validation_seeds)):
+        allowed = set(divided.utterances[subset])
+        own = [restrict(tasks[person], allowed) for person in divided.persons[subset]]
+        too_small = {task.person for task in own if not has_enough(task, most, q, mode)}
+        if len(too_small) == len(own):
+            raise _too_many_pairs(own, f"{subset} {split.person_axis}", most, q, mode)
+        left_out |= {task.person: len(task.utterances) for task in own if task.person in too_small}
+        drawn[subset] = tuple(
             draw_episode(task, k, q, seed, most, mode)
             for task in own
-            if task.person not in left_out
+            if task.person not in too_small
             for seed in range(draws)
         )
-        if not drawn[part]:
-            largest = max(len(task.utterances) for task in own)
-            needed = f"K + Q = {most} + {q}" + ("" if mode == "any" else f" in mode '{mode}'")
-            raise UserError(
-                f"{needed} is more than any {part} {split.person_axis} has "
-                f"(the most is {largest} annotations): lower k or q"
-            )
     return EpisodeFile(
         corpus=corpus.name,
         corpus_fingerprint=corpus.fingerprint,
@@ -119,4 +116,23 @@ def draw_episodes(
         validation_episodes=drawn["validation"],
         left_out=left_out,
         mode=mode,
+    )
+
+
+def _divide(corpus: Corpus, split: SplitOptions, persons: Iterable[str]) -> Split:
+    rows = corpus.utterances
+    return split_corpus(
+        split,
+        persons,
+        {name: getattr(row, split.held_out_by) for name, row in rows.items()},
+        {name: row.speaker for name, row in rows.items()},
+    )
+
+
+def _too_many_pairs(tasks: Sequence[Task], kind: str, k: int, q: int, mode: EnrollmentMode) -> UserError:
+    """Return the error for a K + Q for which no person of this kind has enough annotations."""
+    largest = max(len(task.utterances) for task in tasks)
+    needed = f"K + Q = {k} + {q}" + ("" if mode == "any" else f" in mode '{mode}'")
+    return UserError(
+        f"{needed} is more than any {kind} has (the most is {largest} annotations): lower k or q"
     )

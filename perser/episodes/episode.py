@@ -1,5 +1,7 @@
-"""Tasks (everything of one person), episodes (support and query drawn from a task), and the file of
-episodes that every method reads, so that all are measured on the same draws."""
+"""A task is everything of one person; an episode is a support and a query drawn from a task.
+
+Here are both, and the tasks of a corpus on each person axis.
+"""
 
 from __future__ import annotations
 
@@ -21,27 +23,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Task:
-    """Everything of one person: utterance ids and, aligned with them, the emotions heard in each."""
+    """Everything of one person: utterance ids, and the emotions of each utterance."""
 
     person: str
     utterances: tuple[str, ...]
     emotions: tuple[Emotions, ...]
 
     def sample(self, count: int, rng: np.random.Generator) -> tuple[tuple[str, ...], tuple[Emotions, ...]]:
-        """`count` different pairs in random order (all of them where there are fewer)."""
+        """Return `count` different pairs in random order, or all pairs if there are fewer."""
         return self.at(rng.permutation(len(self.utterances))[:count])
 
-    def at(self, places: Iterable[int]) -> tuple[tuple[str, ...], tuple[Emotions, ...]]:
-        """The pairs at these places."""
-        chosen = list(places)
+    def at(self, indices: Iterable[int]) -> tuple[tuple[str, ...], tuple[Emotions, ...]]:
+        """Return the pairs at these indices: utterance ids and their emotions."""
+        chosen = list(indices)
         return tuple(self.utterances[i] for i in chosen), tuple(self.emotions[i] for i in chosen)
 
 
 @dataclass(frozen=True)
 class Support:
-    """K enrollment pairs of one person. Who it is stays unsaid: a method has the pairs and nothing else.
+    """K enrollment pairs of one person, who is not named: a method has the pairs and nothing else.
 
-    `seed` is for methods that need chance, so that they too are the same every time.
+    `seed` is for methods that draw random numbers, so that they give the same result every time.
     """
 
     utterances: tuple[str, ...]
@@ -51,16 +53,14 @@ class Support:
     def __len__(self) -> int:
         return len(self.utterances)
 
-    def ordered(self, places: Sequence[int] | np.ndarray) -> Support:
-        """The pairs at these places, all or some, in this order."""
+    def ordered(self, indices: Sequence[int] | np.ndarray) -> Support:
+        """Return the pairs at these indices (all of them or some), in this order."""
         return Support(
-            tuple(self.utterances[one] for one in places),
-            tuple(self.emotions[one] for one in places),
-            self.seed,
+            tuple(self.utterances[i] for i in indices), tuple(self.emotions[i] for i in indices), self.seed
         )
 
     def first(self, pairs: int) -> Support:
-        """The first `pairs` of the enrollment. Raises UserError where there are fewer."""
+        """Return the first `pairs` pairs. Raises UserError if there are fewer."""
         if pairs > len(self):
             raise UserError(f"{pairs} enrollment pairs asked for, but the support has {len(self)}: raise k")
         return Support(self.utterances[:pairs], self.emotions[:pairs], self.seed)
@@ -68,8 +68,10 @@ class Support:
 
 @dataclass(frozen=True)
 class Question:
-    """What a method is given of an episode: a support, and the utterances to answer about. Neither the person
-    nor what they heard in these utterances is in it."""
+    """What a method gets of an episode: the support, and the utterances to predict.
+
+    It holds neither the person nor the labels of these utterances.
+    """
 
     support: Support
     utterances: tuple[str, ...]
@@ -77,7 +79,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Episode:
-    """One draw from one person's task: a support to learn from and a query to be measured on."""
+    """One draw from one person's task: a support to adapt to, and a query to be measured on."""
 
     episode_id: str
     person: str
@@ -88,28 +90,32 @@ class Episode:
 
     @property
     def question(self) -> Question:
-        """The episode without what is to be found out."""
+        """The episode without the person and the query's labels."""
         return Question(self.support, self.query_utterances)
 
 
 def tasks_of(corpus: Corpus, person_axis: PersonAxis) -> dict[str, Task]:
-    """Every person's task. On the speaker axis an utterance has the labels that its listeners, averaged,
-    put above 1/C; on the listener axis each listener's own."""
+    """Return every person's task, by name.
+
+    On the listener axis the labels are each listener's own. On the speaker axis they are `aggregated_labels`.
+    """
     if person_axis == "listener":
-        own = Annotations.of(corpus.annotations).by_listener()
-        return {person: Task(person, *of_person) for person, of_person in own.items()}
-    pairs: dict[str, list[tuple[str, Emotions]]] = defaultdict(list)
+        by_listener = Annotations.of(corpus.annotations).by_listener()
+        return {person: Task(person, *pairs) for person, pairs in by_listener.items()}
+    by_speaker: dict[str, list[tuple[str, Emotions]]] = defaultdict(list)
     for utterance_id, emotions in aggregated_labels(corpus).items():
-        pairs[corpus.utterances[utterance_id].speaker].append((utterance_id, emotions))
+        by_speaker[corpus.utterances[utterance_id].speaker].append((utterance_id, emotions))
     return {
-        person: Task(person, *map(tuple, zip(*sorted(of_person), strict=True)))
-        for person, of_person in sorted(pairs.items())
+        person: Task(person, *map(tuple, zip(*sorted(pairs), strict=True)))
+        for person, pairs in sorted(by_speaker.items())
     }
 
 
 def aggregated_labels(corpus: Corpus) -> dict[str, Emotions]:
-    """Utterance id to the emotions whose mean share over the listeners is above 1/C; where none is
-    (all equal), those with the largest share."""
+    """Return, by utterance id, the emotions whose mean share over the listeners is above 1/C.
+
+    If no share is above 1/C (all are equal), these are the emotions with the largest share.
+    """
     names, shares = Annotations.of(corpus.annotations).shares(corpus.emotions)
     chosen = decide(shares)
     chosen = np.where(chosen.any(axis=1, keepdims=True), chosen, shares == shares.max(axis=1, keepdims=True))
@@ -120,8 +126,10 @@ def aggregated_labels(corpus: Corpus) -> dict[str, Emotions]:
 
 
 def aggregated_targets(tasks: Sequence[Task], emotions: EmotionSet) -> dict[str, np.ndarray]:
-    """Utterance id to the mean over these persons of their label distributions, float32
-    (num_emotions,): what SSL-E is trained on (Meta-PerSER 2.3.1)."""
+    """Return, by utterance id, the mean over persons of their label distributions, float32 (num_emotions,).
+
+    SSL-E is trained on these (Meta-PerSER, section 2.3.1).
+    """
     total: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(len(emotions), dtype=np.float32))
     count: dict[str, int] = defaultdict(int)
     for task in tasks:
@@ -132,6 +140,5 @@ def aggregated_targets(tasks: Sequence[Task], emotions: EmotionSet) -> dict[str,
 
 
 def restrict(task: Task, utterances: set[str]) -> Task:
-    """The part of a task that lies on these utterances."""
-    kept = [i for i, one in enumerate(task.utterances) if one in utterances]
-    return Task(task.person, tuple(task.utterances[i] for i in kept), tuple(task.emotions[i] for i in kept))
+    """Return the pairs of a task whose utterances are among these."""
+    return Task(task.person, *task.at(i for i, name in enumerate(task.utterances) if name in utterances))

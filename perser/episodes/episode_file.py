@@ -1,8 +1,7 @@
-"""TODO(reorg): docstring."""
+"""The episodes file: a split and its episodes. All methods read it, so all are measured on the same draws."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -12,9 +11,10 @@ from typing import TYPE_CHECKING, get_args
 from perser.corpora.listing import PersonAxis
 from perser.episodes.episode import Episode, Support, Task, restrict, tasks_of
 from perser.episodes.sampling import MODES, EnrollmentMode
-from perser.episodes.splits import PARTS, Part, Scenario, Split
+from perser.episodes.splits import SUBSETS, Scenario, Split, Subset
 from perser.errors import UserError, explain_damage
-from perser.io.files import write_text_atomic
+from perser.io.checksums import json_sha256
+from perser.io.json_files import write_json
 from perser.labels import Emotions
 
 if TYPE_CHECKING:
@@ -38,27 +38,29 @@ class EpisodeFile:
     episodes: tuple[Episode, ...]
     validation_episodes: tuple[Episode, ...]
     left_out: dict[str, int]
-    """Persons with too few annotations for K + Q (in this mode), and how many they have."""
+    """Persons with too few annotations for K + Q in this mode, and how many they have."""
     mode: EnrollmentMode = "any"
-    """Which emotions a support may lack; see `perser.enrollment`."""
+    """Which emotions a support may lack."""
 
     @property
     def training_digest(self) -> str:
-        """Names who and what is trained on: equal for files that leave the same to the tests."""
-        part = [self.corpus_fingerprint, self.split.persons["train"], self.split.utterances["train"]]
-        return hashlib.sha256(json.dumps(part).encode()).hexdigest()
+        """A digest of the training persons and utterances: equal for files with the same training data."""
+        return json_sha256(
+            [self.corpus_fingerprint, self.split.persons["train"], self.split.utterances["train"]]
+        )
 
     @property
     def setting(self) -> str:
-        """The scenario, and what its supports lack: episodes that differ in it are never compared."""
+        """The scenario and the enrollment mode. Results on different settings are never compared."""
         return self.scenario if self.mode == "any" else f"{self.scenario} ({self.mode} enrollment)"
 
     def save(self, path: Path) -> None:
-        write_text_atomic(path, json.dumps({"format": FORMAT} | asdict(self), indent=1) + "\n")
+        """Write the file, as JSON."""
+        write_json(path, {"format": FORMAT} | asdict(self))
 
     @classmethod
     def load(cls, path: Path) -> EpisodeFile:
-        """Raises UserError where the file is missing or is not an episodes file."""
+        """Read a file. Raises UserError if it is missing, damaged, or of another kind or version."""
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -70,25 +72,25 @@ class EpisodeFile:
         with explain_damage(str(path), "draw episodes again with `perser episodes`"):
             content["split"] = _split(content["split"])
             for key in ("episodes", "validation_episodes"):
-                content[key] = tuple(_episode(one) for one in content[key])
-            content["emotions"] = _words(content["emotions"])
+                content[key] = tuple(_episode(episode) for episode in content[key])
+            content["emotions"] = _strings(content["emotions"])
             return _checked(cls(**content))
 
-    def tasks(self, corpus: Corpus, part: Part) -> list[Task]:
-        """The tasks of one part's persons on that part's utterances.
+    def tasks(self, corpus: Corpus, subset: Subset) -> list[Task]:
+        """Return the tasks of a subset's persons, restricted to the subset's utterances.
 
         Raises UserError if the file was drawn from another corpus.
         """
         self.check_corpus(corpus)
-        allowed = set(self.split.utterances[part])
+        allowed = set(self.split.utterances[subset])
         tasks = tasks_of(corpus, self.person_axis)
-        if strangers := [person for person in self.split.persons[part] if person not in tasks]:
+        if unknown := [person for person in self.split.persons[subset] if person not in tasks]:
             raise UserError(
-                f"the episodes name the {self.person_axis} {strangers[0]}, whom {corpus.folder} lacks: "
+                f"the episodes name the {self.person_axis} {unknown[0]}, who is not in {corpus.folder}: "
                 "draw them again with `perser episodes`"
             )
-        kept = (restrict(tasks[person], allowed) for person in self.split.persons[part])
-        return [task for task in kept if task.utterances]
+        restricted = (restrict(tasks[person], allowed) for person in self.split.persons[subset])
+        return [task for task in restricted if task.utterances]
 
     def training_tasks(self, corpus: Corpus) -> list[Task]:
         return self.tasks(corpus, "train")
@@ -97,17 +99,17 @@ class EpisodeFile:
         return self.tasks(corpus, "validation")
 
     def check_corpus(self, corpus: Corpus) -> None:
-        """Raises UserError if the file was drawn from another corpus than this one."""
+        """Raise UserError if the file was drawn from another corpus than this one."""
         if corpus.fingerprint != self.corpus_fingerprint:
             raise UserError(
                 f"these episodes were drawn from another corpus ({self.corpus}) than {corpus.folder}: "
                 "draw them again with `perser episodes`"
             )
         for episode in (*self.episodes, *self.validation_episodes):
-            for one in (*episode.support.utterances, *episode.query_utterances):
-                if one not in corpus.utterances:
+            for name in (*episode.support.utterances, *episode.query_utterances):
+                if name not in corpus.utterances:
                     raise UserError(
-                        f"{episode.episode_id} names the utterance {one}, which {corpus.folder} lacks: "
+                        f"{episode.episode_id} names the utterance {name}, which is not in {corpus.folder}: "
                         "draw episodes again with `perser episodes`"
                     )
 
@@ -118,46 +120,49 @@ def _episode(content: dict) -> Episode:
         episode_id=content["episode_id"],
         person=content["person"],
         seed=content["seed"],
-        support=Support(_words(support["utterances"]), _labels(support["emotions"]), support["seed"]),
-        query_utterances=_words(content["query_utterances"]),
+        support=Support(_strings(support["utterances"]), _labels(support["emotions"]), support["seed"]),
+        query_utterances=_strings(content["query_utterances"]),
         query_emotions=_labels(content["query_emotions"]),
     )
 
 
 def _labels(content: Iterable[list[str]]) -> tuple[Emotions, ...]:
-    return tuple(_words(emotions) for emotions in content)
+    return tuple(_strings(emotions) for emotions in content)
 
 
-def _words(content: list[str]) -> tuple[str, ...]:
-    """Raises TypeError for what is no list of texts: a text is a list of letters to Python."""
-    if not isinstance(content, list) or not all(isinstance(one, str) for one in content):
-        raise TypeError("a list of texts is something else")
+def _strings(content: list[str]) -> tuple[str, ...]:
+    """Return a list of strings as a tuple.
+
+    Raises TypeError for anything else. Without this check a string would pass as a list of letters.
+    """
+    if not isinstance(content, list) or not all(isinstance(item, str) for item in content):
+        raise TypeError("something that should be a list of strings is not")
     return tuple(content)
 
 
 def _split(content: dict) -> Split:
     split = Split(**content)
-    for part in PARTS:
-        _words(split.persons[part])
-        _words(split.utterances[part])
+    for subset in SUBSETS:
+        _strings(split.persons[subset])
+        _strings(split.utterances[subset])
     return split
 
 
-def _checked(drawn: EpisodeFile) -> EpisodeFile:
-    """The same; raises ValueError where its parts do not belong together."""
-    if drawn.person_axis not in get_args(PersonAxis) or drawn.mode not in MODES:
+def _checked(file: EpisodeFile) -> EpisodeFile:
+    """Return the file. Raises ValueError if its contents contradict each other."""
+    if file.person_axis not in get_args(PersonAxis) or file.mode not in MODES:
         raise ValueError("an unknown person_axis or mode")
-    known = set(drawn.emotions)
-    for episode in (*drawn.episodes, *drawn.validation_episodes):
+    known = set(file.emotions)
+    for episode in (*file.episodes, *file.validation_episodes):
         support = episode.support
         if len(support) != len(support.emotions):
-            raise ValueError(f"{episode.episode_id}: as many labels as utterances are needed")
+            raise ValueError(f"{episode.episode_id}: the numbers of labels and utterances differ")
         if len(episode.query_utterances) != len(episode.query_emotions):
-            raise ValueError(f"{episode.episode_id}: as many labels as utterances are needed")
+            raise ValueError(f"{episode.episode_id}: the numbers of labels and utterances differ")
         if not known.issuperset(set().union(*support.emotions, *episode.query_emotions)):
-            raise ValueError(f"{episode.episode_id}: an emotion outside {', '.join(drawn.emotions)}")
-        if not all(isinstance(one, int) and one >= 0 for one in (episode.seed, support.seed)):
-            raise ValueError(f"{episode.episode_id}: a seed is a whole number")
+            raise ValueError(f"{episode.episode_id}: an emotion outside {', '.join(file.emotions)}")
+        if not all(isinstance(seed, int) and seed >= 0 for seed in (episode.seed, support.seed)):
+            raise ValueError(f"{episode.episode_id}: a seed must be an integer, 0 or more")
         if not (isinstance(episode.episode_id, str) and isinstance(episode.person, str)):
-            raise ValueError("episode_id and person are texts")
-    return drawn
+            raise ValueError("episode_id and person must be strings")
+    return file

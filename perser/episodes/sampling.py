@@ -1,9 +1,8 @@
-"""Which of a person's pairs are enrolled and which are asked: `any`, `restricted` or `missing`.
+"""Choose some of many: a support and a query from a person's pairs, or evenly spaced items of a list.
 
-In-context personalization has to cope with enrollments that lack emotions (Ihori et al. 2025,
-arXiv 2509.08344): people rarely have examples of all of them.
-
-Few of many, from all over them.
+People rarely have examples of all emotions, so in-context personalization must also work with enrollments
+that lack some (Ihori et al. 2025, arXiv 2509.08344). `EnrollmentMode` says whether a support may lack
+emotions.
 """
 
 from __future__ import annotations
@@ -16,47 +15,56 @@ import numpy as np
 from perser.labels import Emotions
 
 EnrollmentMode = Literal["any", "restricted", "missing"]
-"""`any`: whatever comes. `restricted`: only some of the person's emotions are enrolled, all may be asked.
-`missing`: only some are enrolled, and what is asked has none of these."""
+"""Which emotions a support and its query have.
+
+`any`: any. `restricted`: the support has only some of the person's emotions, the query may have all.
+`missing`: the support has only some, and the query has none of these."""
 
 MODES: tuple[EnrollmentMode, ...] = get_args(EnrollmentMode)
 
+Item = TypeVar("Item")
+
 
 def draw_pairs(
-    labels: Sequence[Emotions], enrolled: int, asked: int, mode: EnrollmentMode, rng: np.random.Generator
+    labels: Sequence[Emotions],
+    num_support: int,
+    num_query: int,
+    mode: EnrollmentMode,
+    rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Places of `enrolled` and of `asked` different pairs of one person, in random order.
+    """Draw a support and a query from the pairs of one person, as indices into `labels` in random order.
 
-    The emotions that may be enrolled are drawn too: any true part of the person's emotions that leaves
-    enough pairs, each as likely as any other. None where there are too few pairs.
+    They share no pair. In the modes other than `any`, the emotions that the support may have are drawn too: a
+    non-empty proper subset of the person's emotions that leaves enough pairs, all subsets being equally
+    likely. Returns None if the person has too few pairs.
     """
     order = rng.permutation(len(labels))
     if mode == "any":
-        enough = len(labels) >= enrolled + asked
-        return (order[:enrolled], order[enrolled : enrolled + asked]) if enough else None
-    heard, parts = _as_bits(labels, order)
-    known = (heard & ~parts) == 0  # (parts, pairs): all of a pair's emotions lie in the part
-    left = ~(known & (known.cumsum(axis=1) <= enrolled))
-    other = left if mode == "restricted" else (heard & parts) == 0
-    fitting = np.flatnonzero((known.sum(axis=1) >= enrolled) & (other.sum(axis=1) >= asked))
-    if not len(fitting):
+        enough = len(labels) >= num_support + num_query
+        return (order[:num_support], order[num_support : num_support + num_query]) if enough else None
+    emotions, subsets = _as_bits(labels, order)
+    inside = (emotions & ~subsets) == 0  # (subsets, pairs): whether the subset has all emotions of the pair
+    left = ~(inside & (inside.cumsum(axis=1) <= num_support))
+    queryable = left if mode == "restricted" else (emotions & subsets) == 0
+    possible = np.flatnonzero((inside.sum(axis=1) >= num_support) & (queryable.sum(axis=1) >= num_query))
+    if not len(possible):
         return None
-    part = rng.choice(fitting)
-    # Shuffled anew: what the enrollment left of the order begins with the emotions that it may not have.
-    return order[known[part]][:enrolled], rng.permutation(order[other[part]])[:asked]
+    subset = rng.choice(possible)
+    # Shuffled again: the pairs that the support leaves begin with the emotions that it may not have.
+    return order[inside[subset]][:num_support], rng.permutation(order[queryable[subset]])[:num_query]
 
 
 def _as_bits(labels: Sequence[Emotions], order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The emotions of every pair, in this order, one bit an emotion (pairs,), and every part of the emotions
-    that occur but none and all of them (parts, 1)."""
-    bit = {emotion: 1 << place for place, emotion in enumerate(sorted(set().union(*labels)))}
-    heard = np.array([sum(bit[emotion] for emotion in set(labels[place])) for place in order], dtype=np.int64)
-    return heard, np.arange(1, (1 << len(bit)) - 1)[:, None]
+    """Return label sets and sets of emotions as integers with one bit per emotion.
+
+    The first array, (pairs,), has the label set of each pair in the given order. The second, (subsets, 1),
+    has all non-empty proper subsets of the emotions that occur.
+    """
+    bit = {emotion: 1 << number for number, emotion in enumerate(sorted(set().union(*labels)))}
+    emotions = np.array([sum(bit[word] for word in set(labels[index])) for index in order], dtype=np.int64)
+    return emotions, np.arange(1, (1 << len(bit)) - 1)[:, None]
 
 
-T = TypeVar("T")
-
-
-def evenly_spaced(items: Sequence[T], most: int) -> Sequence[T]:
-    """At most `most` of the items (at least one), evenly spaced; all of them where there are no more."""
+def evenly_spaced(items: Sequence[Item], most: int) -> Sequence[Item]:
+    """Return at most `most` (1 or more) of the items, evenly spaced; all of them if there are no more."""
     return items[:: -(-len(items) // most)]

@@ -1,22 +1,22 @@
-"""Who and what is trained on, validated on and tested on: the scenarios and their folds."""
+"""Split the persons and utterances of a corpus into training, validation and test, by scenario and fold."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from perser.corpora.listing import PersonAxis
 from perser.errors import UserError
 
 Scenario = Literal["seen", "unseen", "speaker"]
 
-Part = Literal["train", "validation", "test"]
+Subset = Literal["train", "validation", "test"]
+
+SUBSETS: tuple[Subset, ...] = get_args(Subset)
 
 DEFAULT_VALIDATION_GROUPS = 3
-
-PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -24,19 +24,20 @@ class SplitOptions:
     """How persons and utterances are divided.
 
     Args:
-        scenario: `seen`: test listeners are new, utterances may recur (Meta-PerSER 3.2.1). `unseen`: no
-            utterance of the test is met in training either (3.2.2). `speaker`: the person is the
-            speaker, so a new person brings new utterances.
-        folds: into how many parts the persons are cut; each fold tests one part.
-        fold: which part is tested, from 0.
-        validation_persons: how many persons of the next part choose checkpoints and rates.
-        held_out_by: `unseen` only: the property of utterances by which they are kept apart.
-        held_out: `unseen` only: the values kept for the test (IEMOCAP: ["5"]); none: this fold's part.
-        validation_groups: `unseen` only: how many more values are kept apart for the validation persons;
-            0: they are heard on training utterances; none: 0 with `held_out`, else 3.
-        eligible: persons who may be tested or validated on, the others only train; none: everybody.
-        excluded: persons of whom nothing is used at all; none: nobody.
-        seed: of the shuffle before cutting.
+        scenario: `seen`: test listeners are new, their utterances may be in training (Meta-PerSER 3.2.1).
+            `unseen`: test utterances are new too (3.2.2). `speaker`: the person is the speaker, so a new
+            person brings new utterances.
+        folds: number of folds. The persons are cut into this many groups, and each fold tests one group.
+        fold: which fold this is, from 0.
+        validation_persons: how many persons of the next group choose checkpoints and learning rates.
+        held_out_by: `unseen` only: the property of utterances by which training and test are kept apart.
+        held_out: `unseen` only: the values of that property that are tested (IEMOCAP: ["5"]); none: this
+            fold's.
+        validation_groups: `unseen` only: how many more values are kept for the validation persons; 0: they
+            are validated on training utterances; none: 0 with `held_out`, otherwise 3.
+        eligible: persons who may be in validation or test, the others are only trained on; none: all.
+        excluded: persons whose data is not used at all; none: no one.
+        seed: of the shuffle before persons are cut into folds.
     """
 
     scenario: Scenario = "unseen"
@@ -52,17 +53,17 @@ class SplitOptions:
 
     def __post_init__(self) -> None:
         if self.folds < 2:
-            raise ValueError(f"folds: {self.folds} leaves nobody to train on, give at least 2")
+            raise ValueError(f"folds: {self.folds} leaves no one to train on, give at least 2")
         if not 0 <= self.fold < self.folds:
             raise ValueError(f"fold: {self.fold} is not between 0 and folds - 1 = {self.folds - 1}")
         if self.validation_persons < 1:
             raise ValueError(f"validation_persons: {self.validation_persons}, give at least 1")
         if self.validation_groups is not None and self.validation_groups < 0:
             raise ValueError(f"validation_groups: {self.validation_groups} is negative")
-        if twice := sorted(set(self.eligible or ()) & set(self.excluded or ())):
-            raise ValueError(f"excluded: {twice[0]!r} is eligible too")
+        if both := sorted(set(self.eligible or ()) & set(self.excluded or ())):
+            raise ValueError(f"excluded: {both[0]!r} is eligible too")
         if self.scenario != "unseen" and self.held_out is not None:
-            raise ValueError(f"held_out goes with scenario: unseen, not {self.scenario}")
+            raise ValueError(f"held_out needs scenario: unseen, not {self.scenario}")
 
     @property
     def person_axis(self) -> PersonAxis:
@@ -71,11 +72,11 @@ class SplitOptions:
 
 @dataclass(frozen=True)
 class Split:
-    """Persons and utterances of each part, sorted; `person_axis` says what a person is."""
+    """The persons and utterances of each subset, sorted. `person_axis` says what a person is."""
 
     person_axis: PersonAxis
-    persons: dict[Part, list[str]] = field(default_factory=dict)
-    utterances: dict[Part, list[str]] = field(default_factory=dict)
+    persons: dict[Subset, list[str]] = field(default_factory=dict)
+    utterances: dict[Subset, list[str]] = field(default_factory=dict)
 
 
 def split_corpus(
@@ -84,20 +85,26 @@ def split_corpus(
     utterance_groups: dict[str, str],
     speakers: dict[str, str],
 ) -> Split:
-    """Divide persons and utterances as `options` say.
+    """Divide persons and utterances.
 
-    `utterance_groups` maps utterance id to its `held_out_by` value, `speakers` to its speaker.
-    Raises UserError where a part would be empty.
+    Args:
+        options: How to divide them.
+        persons: The persons on the person axis.
+        utterance_groups: The value of the property `held_out_by`, by utterance id.
+        speakers: The speaker, by utterance id.
+
+    Raises UserError if a subset would be empty.
     """
     test, validation, train = _split_persons(options, sorted(set(persons)))
-    chosen: dict[Part, list[str]] = {"train": train, "validation": validation, "test": test}
+    chosen: dict[Subset, list[str]] = {"train": train, "validation": validation, "test": test}
     everything = sorted(utterance_groups)
     if options.scenario == "seen":
-        utterances: dict[Part, list[str]] = dict.fromkeys(PARTS, everything)
+        utterances: dict[Subset, list[str]] = dict.fromkeys(SUBSETS, everything)
     elif options.scenario == "speaker":
-        speakers_of = {part: set(persons) for part, persons in chosen.items()}
+        speakers_of = {subset: set(names) for subset, names in chosen.items()}
         utterances = {
-            part: [one for one in everything if speakers[one] in speakers_of[part]] for part in PARTS
+            subset: [name for name in everything if speakers[name] in speakers_of[subset]]
+            for subset in SUBSETS
         }
     else:
         utterances = _split_utterances(options, utterance_groups)
@@ -112,22 +119,22 @@ def _split_persons(options: SplitOptions, persons: list[str]) -> tuple[list[str]
     excluded = set(options.excluded or ())
     persons = [person for person in persons if person not in excluded]
     candidates = persons if options.eligible is None else sorted(options.eligible)
-    parts = _shuffled_parts(candidates, options, what=f"{options.person_axis}s")
-    test = parts[options.fold]
-    validation = parts[(options.fold + 1) % options.folds][: options.validation_persons]
-    apart = {*test, *validation}
-    train = [person for person in persons if person not in apart]
+    groups = _shuffled_groups(candidates, options, what=f"{options.person_axis}s")
+    test = groups[options.fold]
+    validation = groups[(options.fold + 1) % options.folds][: options.validation_persons]
+    not_trained = {*test, *validation}
+    train = [person for person in persons if person not in not_trained]
     if not train:
         raise UserError(f"no {options.person_axis} is left to train on: raise folds above {options.folds}")
     return sorted(test), sorted(validation), train
 
 
-def _split_utterances(options: SplitOptions, groups: dict[str, str]) -> dict[Part, list[str]]:
+def _split_utterances(options: SplitOptions, groups: dict[str, str]) -> dict[Subset, list[str]]:
     names = sorted(set(groups.values()))
     if options.held_out is None:
-        parts = _shuffled_parts(names, options, what=f"{options.held_out_by}s")
-        test = set(parts[options.fold])
-        following = parts[(options.fold + 1) % options.folds]
+        folds = _shuffled_groups(names, options, what=f"{options.held_out_by}s")
+        test = set(folds[options.fold])
+        following = folds[(options.fold + 1) % options.folds]
     else:
         test = set(options.held_out)
         unknown = sorted(test - set(names))
@@ -147,12 +154,16 @@ def _split_utterances(options: SplitOptions, groups: dict[str, str]) -> dict[Par
     if not train:
         raise UserError(f"no {options.held_out_by} is left to train on: hold out fewer")
     values = {"train": train, "validation": validation or train, "test": test}
-    return {part: sorted(one for one, group in groups.items() if group in values[part]) for part in PARTS}
+    return {
+        subset: sorted(name for name, group in groups.items() if group in values[subset])
+        for subset in SUBSETS
+    }
 
 
-def _shuffled_parts(names: Sequence[str], options: SplitOptions, what: str) -> list[list[str]]:
+def _shuffled_groups(names: Sequence[str], options: SplitOptions, what: str) -> list[list[str]]:
+    """Shuffle the names and deal them into one group per fold."""
     if len(names) < options.folds:
-        raise UserError(f"folds: {options.folds} parts of {len(names)} {what}: lower it")
+        raise UserError(f"folds: {options.folds} folds of {len(names)} {what}: lower it")
     shuffled = list(names)
     random.Random(options.seed).shuffle(shuffled)
-    return [shuffled[part :: options.folds] for part in range(options.folds)]
+    return [shuffled[fold :: options.folds] for fold in range(options.folds)]

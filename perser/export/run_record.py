@@ -11,7 +11,7 @@ from typing import Any
 from perser.episodes.episode_file import EpisodeFile
 from perser.errors import UserError
 from perser.export.contract import Exported
-from perser.io.files import weights_sha256
+from perser.io.checksums import weights_sha256
 from perser.io.json_files import read_json
 
 NO_RUN = "it was exported without the run that trained it"

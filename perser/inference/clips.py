@@ -19,15 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from perser.audio import SAMPLE_RATE, BadAudio, load_audio
+from perser.audio import SAMPLE_RATE, BadAudio, audio_files, load_audio
 from perser.errors import UserError
 from perser.labels import Emotions, parse_emotions
-
-AUDIO_SUFFIXES = {
-    *(".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".wma", ".aif", ".aiff"),
-    *(".au", ".caf", ".w64", ".webm", ".mp4", ".mka"),
-}
-"""What is taken for a recording in a folder; a file that is named itself may have any other."""
 
 LIST_SUFFIXES = (".txt", ".lst")
 
@@ -38,7 +32,7 @@ def clip_paths(given: Iterable[str | Path]) -> list[Path]:
     found: list[Path] = []
     for path in map(Path, given):
         if _is_folder(path):
-            inside = sorted(one for one in path.rglob("*") if one.suffix.lower() in AUDIO_SUFFIXES)
+            inside = list(audio_files(path, "**/*"))
             if not inside:
                 raise UserError(f"{path} is a folder without recordings: give another one, or files")
             found += inside

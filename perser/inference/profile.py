@@ -7,19 +7,18 @@ runs no code.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from perser.errors import UserError
 from perser.inference.route_model import RouteModel
+from perser.io.checksums import tensors_sha256
 from perser.labels import Emotions
 
 FORMAT = "perser-profile-3"
@@ -145,11 +144,7 @@ def _is_profile(path: Path) -> bool:
 
 
 def _digest(header: dict[str, str], tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256(json.dumps(sorted(header.items())).encode())
-    for name, value in sorted(tensors.items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.contiguous().view(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
+    return tensors_sha256(json.dumps(sorted(header.items())), tensors)
 
 
 def _words(content: object) -> Emotions:

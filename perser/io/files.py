@@ -1,17 +1,12 @@
-"""Output folders that are either whole or not there.
-
-Digests of files.
-"""
+"""Write folders and files so that a reader, or a crash, never meets half of one."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -20,14 +15,17 @@ from perser.errors import UserError
 
 
 def check_replaceable(out: Path, marker: str) -> None:
-    """Raises UserError for an existing `out` that is neither empty nor of this kind: called before hours of
-    work, not after."""
+    """Raise UserError if `out` exists, is not empty and does not hold the file `marker`.
+
+    Every folder of one kind holds the same marker, so a folder without it may be the user's own. Commands
+    call this before hours of work, not after.
+    """
     if out.exists() and not (out / marker).exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and holds no {marker}: give another output folder, or remove it")
 
 
 def check_output(out: Path, marker: str) -> None:
-    """Raises UserError for what `check_replaceable` refuses, and where nothing can be written beside `out`."""
+    """Raise UserError if `out` may not be replaced, or if its parent folder cannot be written to."""
     check_replaceable(out, marker)
     with explain_write_errors(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -36,14 +34,14 @@ def check_output(out: Path, marker: str) -> None:
 
 @contextmanager
 def atomic_folder(out: Path, marker: str) -> Iterator[Path]:
-    """Give a temporary folder beside `out` to write into; it takes `out`'s name only if all went well.
-    A run that is killed meanwhile leaves the old folder whole, or the new one.
+    """Yield a temporary folder beside `out`, and rename it to `out` if the block ends without an error.
 
-    An `out` that holds `marker` (the file that every folder of this kind has) is replaced; any other
-    existing folder with something in it is left alone with a UserError, so nothing of the user's is lost.
+    If the process is killed meanwhile, either the old folder or the new one is there, complete. An existing
+    `out` is replaced only if it holds the file `marker`. Raises UserError for any other folder that is not
+    empty, so that nothing of the user's is lost.
     """
     out = Path(out)
-    if out.is_symlink():  # what it leads to is replaced, not the link
+    if out.is_symlink():  # replace the folder that the link points to, and keep the link
         out = out.resolve()
     check_replaceable(out, marker)
     try:
@@ -53,35 +51,14 @@ def atomic_folder(out: Path, marker: str) -> Iterator[Path]:
         raise UserError(f"cannot write in {out.parent}: {error.strerror}") from error
     try:
         yield temporary
-        _as_others_are(temporary)
+        _apply_umask(temporary)
         swap_folders(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _as_others_are(folder: Path) -> None:
-    """mkdtemp's folder and the files of safetensors are private to who made them: here they are as readable
-    as this process makes files otherwise."""
-    umask = os.umask(0)
-    os.umask(umask)
-    for one in (folder, *folder.rglob("*")):
-        if not one.is_symlink():
-            one.chmod((0o777 if one.is_dir() else 0o666) & ~umask)
-
-
-@contextmanager
-def explain_write_errors(place: Path, advice: str = "") -> Iterator[None]:
-    """Inside, what the system has against writing (a full disk, no permission) becomes a UserError that names
-    the place; `advice` follows it."""
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        said = " ".join((getattr(error, "strerror", None) or str(error)).split())
-        raise UserError(f"cannot write {place} ({said}){advice and ': '}{advice}") from error
-
-
 def swap_folders(new: Path, out: Path) -> None:
-    """Give the folder `new` the name `out`; what had it is moved away first, and deleted last."""
+    """Rename the folder `new` to `out`. An existing `out` is moved aside first and deleted last."""
     if not out.exists():
         new.replace(out)
         return
@@ -96,7 +73,7 @@ def swap_folders(new: Path, out: Path) -> None:
 
 
 def write_text_atomic(path: Path, text: str) -> None:
-    """Write a file so that a reader, or a crash, never meets half of it."""
+    """Write a UTF-8 file by way of a temporary file and a rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
@@ -106,25 +83,31 @@ def write_text_atomic(path: Path, text: str) -> None:
 
 
 def append_line(file: Path, line: str) -> None:
-    """Write one more line at a file's end. Raises UserError where that fails."""
+    """Append one line to a file. Raises UserError if that fails."""
     with explain_write_errors(file), file.open("a", encoding="utf-8") as stream:
         stream.write(line + "\n")
 
 
-def file_sha256(file: Path) -> str:
-    """Of its content, read once a process for every state of the file: weights are large."""
-    facts = file.stat()
-    return _sha256_of_state(file, facts.st_size, facts.st_mtime_ns)
+@contextmanager
+def explain_write_errors(place: Path, advice: str = "") -> Iterator[None]:
+    """Turn errors of writing (a full disk, no permission) into a UserError that names `place`.
+
+    `advice`, if given, ends the message.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = " ".join((getattr(error, "strerror", None) or str(error)).split())
+        raise UserError(f"cannot write {place} ({reason}){advice and ': '}{advice}") from error
 
 
-def weights_sha256(folder: Path) -> str | None:
-    """Of all weights in a model's folder, at any depth: equal where all numbers are. None without any."""
-    files = sorted(folder.rglob("*.safetensors"))
-    digest = hashlib.sha256(b"".join(bytes.fromhex(file_sha256(one)) for one in files))
-    return digest.hexdigest() if files else None
+def _apply_umask(folder: Path) -> None:
+    """Give a folder and all in it the permissions that this process gives to new files.
 
-
-@lru_cache(maxsize=1024)
-def _sha256_of_state(file: Path, size: int, modified: int) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    `mkdtemp` and safetensors make theirs readable by the owner alone.
+    """
+    umask = os.umask(0)
+    os.umask(umask)
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)

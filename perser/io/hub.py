@@ -1,7 +1,8 @@
-"""Find a model by name: a local folder, or the Hugging Face Hub, which is asked once and briefly.
+"""Find a model by name, as a local folder or on the Hugging Face Hub, and refuse weights that can run code.
 
-Model folders from strangers: weights are read from safetensors files alone, since opening a pickle (.bin,
-.pt, .pth, .ckpt) can run code. Here a folder is looked at before any library opens something in it.
+The Hub is asked once, with a short timeout. Weights are read from safetensors files only, because opening a
+pickle (.bin, .pt, .pth, .ckpt) can run code. `refuse_pickles` looks at a folder before any library opens a
+file in it.
 """
 
 from __future__ import annotations
@@ -23,9 +24,17 @@ from huggingface_hub.errors import (
 from perser.errors import UserError
 
 SAFE_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "LICENSE*")
-"""What a model is made of, its model card aside: nothing that could run code when it is opened."""
+"""The files of a model, its model card aside. None of them can run code when it is opened."""
+
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+"""Suffixes of files that can run code when they are opened."""
+
+INDEX = "model.safetensors.index.json"
+"""Lists the files of weights that are split over several files."""
 
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+
+_TIMEOUT_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -34,8 +43,8 @@ class ModelSource:
 
     Args:
         path: A folder or a Hub name.
-        offline: Whether it can only be on this machine: it is a folder, or the Hub is out of reach and its
-            local cache is all there is.
+        offline: Whether only this machine can provide it: it is a folder, or the Hub cannot be reached and
+            its local cache is all there is.
     """
 
     path: str
@@ -47,26 +56,26 @@ class ModelSource:
 
 
 def find_model(name: str, kind: str, built_in: str) -> ModelSource:
-    """Where a model of this name is.
+    """Return where a pretrained model (an encoder, a language model) can be loaded from.
 
     Args:
         name: A folder or a Hub name.
-        kind: What it is to be, for messages: `encoder` or `language model`.
-        built_in: The names that need neither, for messages.
+        kind: What the model is, for messages: `encoder` or `language model`.
+        built_in: The names of built-in models, for messages.
 
-    Raises UserError for a folder that holds no model, or a name that the Hub lacks.
+    Raises UserError for a folder that holds no model, or a name that is not on the Hub.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise UserError(f"'{name}' is not a model folder: it has no config.json")
         return ModelSource(str(folder), offline=True)
-    nowhere = f"no {kind} '{name}': not a local folder, not on the Hub and not one of {built_in}"
-    return ModelSource(name, offline=not _hub_answers(name, nowhere))
+    not_found = f"no {kind} '{name}': not a local folder, not on the Hub and not one of {built_in}"
+    return ModelSource(name, offline=not _hub_answers(name, not_found))
 
 
 def out_of_reach(name: str, kind: str, built_in: str) -> UserError:
-    """The error for a model that is not in the local cache while the Hub cannot be reached."""
+    """Return the error for a model that is not in the local cache while the Hub cannot be reached."""
     return UserError(
         f"cannot reach the Hugging Face Hub for the {kind} '{name}', and it is not in the local cache: "
         f"give a model folder, or one of {built_in}"
@@ -74,7 +83,7 @@ def out_of_reach(name: str, kind: str, built_in: str) -> UserError:
 
 
 def is_hub_name(name: str) -> bool:
-    """Whether it has the form `owner/name`."""
+    """Return whether the name has the form `owner/name`."""
     return _HUB_NAME.fullmatch(name) is not None
 
 
@@ -85,25 +94,26 @@ def trained_model_folder(
     local_files_only: bool = False,
     **hub: Any,
 ) -> Path:
-    """The folder of a trained model: the local one of that name, or what the Hub's local cache holds of
-    `owner/name`, brought up to date first where the Hub answers. Only `SAFE_FILES` are downloaded.
+    """Return the folder of a model trained with this toolkit, downloaded from the Hub if need be.
+
+    If the Hub answers, its local cache is brought up to date first. Only `SAFE_FILES` are downloaded.
 
     Args:
         name: A folder or a Hub name.
-        kind: What it is to be, for messages.
+        kind: What the model is, for messages.
         token: For private models, as everywhere in huggingface_hub.
-        local_files_only: Whether the Hub is not to be asked.
+        local_files_only: Do not ask the Hub.
         **hub: Further options of `snapshot_download` (`revision`, `cache_dir`).
 
-    Raises UserError for a name that is neither.
+    Raises UserError if there is neither such a folder nor such a model on the Hub.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder
     if not is_hub_name(name):
         raise UserError(f"no {kind} '{name}': there is no such folder")
-    nowhere = f"no {kind} '{name}': no such folder, and not on the Hugging Face Hub"
-    offline = local_files_only or not _hub_answers(name, nowhere, token)
+    not_found = f"no {kind} '{name}': no such folder, and not on the Hugging Face Hub"
+    offline = local_files_only or not _hub_answers(name, not_found, token)
     try:
         return Path(
             snapshot_download(
@@ -113,59 +123,57 @@ def trained_model_folder(
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         reason = str(error) or type(error).__name__
         if offline:
-            reason = "which cannot be reached and has left nothing in its local cache"
+            reason = "the Hub cannot be reached, and its local cache does not have the model"
         raise UserError(
-            f"no {kind} '{name}': no such folder, and not to be had from the Hugging Face Hub "
+            f"no {kind} '{name}': no such folder, and it cannot be downloaded from the Hugging Face Hub "
             f"({reason.splitlines()[0]})"
         ) from error
 
 
-def _hub_answers(name: str, nowhere: str, token: str | bool | None = None) -> bool:
-    """Whether the Hub has the model; False when it cannot be reached, so that the local cache is used at
-    once instead of after transformers' half minute of retries.
-
-    Raises UserError that begins with `nowhere` for a name that the Hub lacks.
-    """
-    try:
-        HfApi(token=token).model_info(name, timeout=10)
-    except HFValidationError as error:
-        raise UserError(nowhere) from error
-    except RepositoryNotFoundError as error:
-        raise UserError(f"{nowhere} (a private model needs `hf auth login`)") from error
-    except Exception:  # the HTTP library's own errors, which differ between versions of huggingface_hub
-        return False
-    return True
-
-
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-
-INDEX = "model.safetensors.index.json"
-"""Names the files of a model that is kept in several."""
-
-
 def refuse_pickles(folder: Path, kind: str) -> None:
-    """Raises UserError unless the weights of a transformers folder are safetensors files in it; `kind` is
-    what the model is to be, for the message.
+    """Raise UserError unless a transformers folder has its weights in safetensors files of its own.
 
-    Pickles beside them, as many a published model has, are left alone: nothing opens them.
+    `kind` is what the model is, for the message. Pickles beside the safetensors files are allowed, because
+    many published models have both and nothing opens the pickles.
     """
     if not any(folder.glob("*.safetensors")):
         pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
         if pickles:
             raise UserError(
                 f"the {kind} in {folder} has its weights as pickles alone ({pickles[0]}), which can run "
-                "code: save it as safetensors (save_pretrained of the library that it comes from does)"
+                "code: save it as safetensors (`save_pretrained` of the library that it comes from does)"
             )
         raise UserError(f"'{folder}' is not a model folder: it has no weights (*.safetensors)")
     if (folder / "adapter_config.json").exists():  # transformers would load the adapter too
-        raise UserError(f"the {kind} in {folder} is an adapter, not a whole model: merge it into its base")
+        raise UserError(
+            f"the {kind} in {folder} is an adapter, not a complete model: merge it into its base model"
+        )
     if not (folder / "model.safetensors").is_file() and (folder / INDEX).is_file():
-        for name in _named_in(folder / INDEX):
+        for name in _files_in_index(folder / INDEX):
             if Path(name).name != name or Path(name).suffix != ".safetensors":
-                raise UserError(f"{folder / INDEX} names '{name}', no safetensors file of its folder")
+                raise UserError(
+                    f"{folder / INDEX} names '{name}', which is no safetensors file of its folder"
+                )
 
 
-def _named_in(index: Path) -> set[str]:
+def _hub_answers(name: str, not_found: str, token: str | bool | None = None) -> bool:
+    """Return whether the Hub has the model, or False if the Hub cannot be reached.
+
+    Then the local cache is used at once, instead of after transformers' half minute of retries. Raises
+    UserError that begins with `not_found` for a name that is not on the Hub.
+    """
+    try:
+        HfApi(token=token).model_info(name, timeout=_TIMEOUT_SECONDS)
+    except HFValidationError as error:
+        raise UserError(not_found) from error
+    except RepositoryNotFoundError as error:
+        raise UserError(f"{not_found} (a private model needs `hf auth login`)") from error
+    except Exception:  # errors of the HTTP library, which differ between versions of huggingface_hub
+        return False
+    return True
+
+
+def _files_in_index(index: Path) -> set[str]:
     try:
         return {str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

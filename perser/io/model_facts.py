@@ -1,4 +1,4 @@
-"""What a folder's files say of the trained model in it, without loading anything large."""
+"""Describe a trained model from the files of its folder, without loading its weights."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from typing import Any, Literal
 from perser.labels import Emotions
 
 Place = Literal["built in", "here", "downloaded", "to be downloaded", "missing"]
-"""Where a model is that another stands on: made on the spot, a folder or file that is there, in the Hub's
-local cache, on the Hub alone, or a folder or file that is gone."""
+"""Where a model is that another model needs: made on the spot, an existing file or folder, in the Hub's local
+cache, on the Hub only, or a file or folder that does not exist."""
 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """One trained model.
+    """What is known of one trained model.
 
     Args:
-        route: Whose it is.
-        emotions: That it tells apart.
-        needs: The models that it stands on and does not hold: folders, files or Hub names, each with the
-            commit where it is one of the Hub's and that is known.
+        route: The route that it belongs to.
+        emotions: The emotions that it distinguishes.
+        needs: The models that it uses but does not contain, as folders, files or Hub names. For a Hub model,
+            the value is the commit if it is known.
     """
 
     route: str
@@ -32,22 +32,22 @@ class ModelFacts:
 
     @property
     def places(self) -> dict[str, Place]:
-        """Where each of `needs` is."""
+        """Where each of the needed models is."""
         return {name: place_of(name, commit) for name, commit in self.needs.items()}
 
     @property
     def works_offline(self) -> bool:
+        """Whether all needed models are on this machine."""
         return all(place in ("built in", "here", "downloaded") for place in self.places.values())
 
 
 def is_built_in(name: str) -> bool:
-    """Whether the model of that name is made on the spot; `tiny-owner/name` is one of the Hub's."""
+    """Return whether the name is that of a tiny model made on the spot (`tiny-owner/name` is a Hub name)."""
     return name.startswith("tiny-") and "/" not in name
 
 
 def place_of(name: str, commit: str | None = None) -> Place:
-    """Where the model of that name is (of the Hub's, as it was at that commit), found out without asking the
-    Hub."""
+    """Return where a model is, without asking the Hub. `commit` selects a version of a Hub model."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
@@ -57,21 +57,21 @@ def place_of(name: str, commit: str | None = None) -> Place:
         return "here"
     try:
         cached = try_to_load_from_cache(name, "config.json", revision=commit)
-    except HFValidationError:  # no name of the Hub's: a path
+    except HFValidationError:  # a path, which is no valid Hub name
         return "missing"
     return "downloaded" if isinstance(cached, str) else "to be downloaded"
 
 
 def find_models(folder: Path) -> Iterator[tuple[Path, ModelFacts]]:
-    """The trained models of installed routes at any depth of a folder, sorted by path."""
-    tellers = [getattr(entry.load(), "facts", None) for entry in entry_points(group="perser.recognizers")]
+    """Yield the trained models of all installed routes in a folder, at any depth, sorted by path."""
+    readers = [getattr(entry.load(), "facts", None) for entry in entry_points(group="perser.recognizers")]
     for inside in sorted({file.parent for file in folder.rglob("*.safetensors")}):
-        found = (tell(inside) for tell in tellers if tell is not None)
-        if (facts := next(filter(None, found), None)) is not None:
+        described = (read(inside) for read in readers if read is not None)
+        if (facts := next(filter(None, described), None)) is not None:
             yield inside, facts
 
 
 def emotions_in(config: dict[str, Any]) -> Emotions:
-    """The emotions that a model's configuration lists; none where it is damaged."""
+    """Return the emotions that a model's configuration lists; none if the configuration is damaged."""
     listed = config.get("emotions")
     return tuple(map(str, listed)) if isinstance(listed, list) else ()

@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from perser.io.checksums import CHECKSUMS, write_checksums
-from perser.io.files import atomic_folder, explain_write_errors, file_sha256
+from perser.io.checksums import CHECKSUMS, file_sha256, write_checksums
+from perser.io.files import atomic_folder, explain_write_errors
 from perser.training.sharding import full_tensor, shard_like
 
 TENSORS, STATE = "tensors.safetensors", "state.json"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from perser.errors import require
+from perser.errors import require_package
 
 Tracker = Literal["none", "tensorboard", "wandb", "trackio"]
 
@@ -68,7 +68,7 @@ class RunOptions:
         check_at_least("run.max_bad_steps", self.max_bad_steps, 1)
         if self.tracker != "none":
             extra = "trackers" if self.tracker == "tensorboard" else None
-            require(self.tracker, extra, f"run.tracker: {self.tracker}")
+            require_package(self.tracker, extra, f"run.tracker: {self.tracker}")
 
 
 def check_at_least(name: str, value: float | None, least: float) -> None:

@@ -27,7 +27,8 @@ from accelerate import Accelerator
 from torch import nn
 
 from perser.distributed import sum_over_processes
-from perser.io.files import atomic_folder, explain_write_errors, file_sha256
+from perser.io.checksums import file_sha256
+from perser.io.files import atomic_folder, explain_write_errors
 from perser.training.checkpoint import TrainingState
 from perser.training.earlier_versions import RENAMED_STAGES
 from perser.training.nonfinite import BAD_STEPS, BadSteps, StepPart

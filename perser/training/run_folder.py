@@ -12,7 +12,6 @@ tracker_id, tensorboard/, wandb/
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -24,8 +23,9 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
 from perser.errors import UserError
-from perser.io.files import check_replaceable, explain_write_errors, write_text_atomic
-from perser.io.json_files import plain
+from perser.io.checksums import json_sha256
+from perser.io.files import check_replaceable, explain_write_errors
+from perser.io.json_files import read_json, to_json_value, write_json
 from perser.training.checkpoint import newest_checkpoint, read_checkpoint, remove_leftovers, write_checkpoint
 from perser.training.earlier_versions import upgrade_training
 
@@ -58,7 +58,7 @@ class RunFolder:
         self.path = running_folder(Path(out))
         self._checkpoints = self.path / CHECKPOINTS
         # As it will be read back, so that it can be compared.
-        self.training: dict[str, Any] = json.loads(json.dumps(plain(dict(training))))
+        self.training: dict[str, Any] = json.loads(json.dumps(to_json_value(dict(training))))
         chosen = [None]
         if accelerator.is_main_process:
             check_replaceable(self.path, RUN)  # by one process: others might look while it is half written
@@ -67,7 +67,7 @@ class RunFolder:
         (name,) = broadcast_object_list(chosen)
         self.checkpoint = None if name is None else self._read(name)
         """Tensors and state of the checkpoint to go on from."""
-        self._digest = _digest(self.training)
+        self._digest = json_sha256(self.training, sort_keys=True)
         accelerator.wait_for_everyone()
 
     def write(self, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
@@ -90,7 +90,7 @@ class RunFolder:
         with explain_write_errors(self.path):
             if self.path.exists():
                 shutil.rmtree(self.path)
-            write_text_atomic(self.path / RUN, json.dumps(self.training, indent=1) + "\n")
+            write_json(self.path / RUN, self.training)
         return None
 
     def _check_same_training(self) -> None:
@@ -101,10 +101,10 @@ class RunFolder:
             )
 
     def _read_training(self) -> dict[str, Any]:
-        try:
-            return json.loads((self.path / RUN).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UserError(f"{self.path / RUN} is damaged: begin anew with --resume false") from error
+        training = read_json(self.path / RUN)
+        if training is None:
+            raise UserError(f"{self.path / RUN} is damaged: begin anew with --resume false")
+        return training
 
     def _read(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         try:
@@ -115,15 +115,14 @@ class RunFolder:
                 "folder on a disk that all of them share"
             ) from error
         # An earlier version wrote run.json, and the digest of it, in other words.
-        if state["training"] not in (_digest(self.training), _digest(self._read_training())):
+        if state["training"] not in (
+            json_sha256(self.training, sort_keys=True),
+            json_sha256(self._read_training(), sort_keys=True),
+        ):
             raise UserError(
                 f"{self._checkpoints / name} is of another training: begin anew with --resume false"
             )
         return tensors, state
-
-
-def _digest(training: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(training, sort_keys=True).encode()).hexdigest()
 
 
 def _differences(before: Any, now: Any, key: str = "") -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from perser.distributed import processes
-from perser.environment import circumstances
+from perser.environment import describe_environment
 from perser.io.files import append_line, explain_write_errors
 
 METRICS, ENVIRONMENT, LOG = "metrics.jsonl", "environment.jsonl", "log.txt"
@@ -72,7 +72,7 @@ def log_start(folder: Path) -> None:
 
     Raises UserError where they cannot be written.
     """
-    environment = circumstances() | {
+    environment = describe_environment() | {
         "processes": processes().num_processes,
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "started": _now(),

@@ -28,7 +28,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from transformers.pytorch_utils import Conv1D
 
 from perser.encoders.loading import quiet_transformers
-from perser.errors import UserError, require
+from perser.errors import UserError, require_package
 from perser.io.hub import ModelSource, find_model, out_of_reach, refuse_pickles
 
 TINY_LLAMA = "tiny-llama"
@@ -83,7 +83,7 @@ def find_base(name: str, commit: str | None = None) -> BaseFiles:
     file = Path(name).expanduser()
     if not file.is_file():
         raise UserError(f"no {KIND} '{name}': the file does not exist")
-    require("gguf", "gguf", f"the {KIND} '{name}'")
+    require_package("gguf", "gguf", f"the {KIND} '{name}'")
     return BaseFiles(name, ModelSource(str(file.parent), offline=True), file.name)
 
 
@@ -173,7 +173,7 @@ def _number_format(weights: BaseWeights) -> dict[str, Any]:
 def _check_quantized(name: str, weights: BaseWeights) -> None:
     """Raise UserError where quantized weights are wanted, but bitsandbytes is missing or the file is GGUF."""
     if weights in ("8bit", "4bit"):
-        require("bitsandbytes", "quantized", f"lora.base_weights: {weights}")
+        require_package("bitsandbytes", "quantized", f"lora.base_weights: {weights}")
         if name.endswith(GGUF):
             raise UserError(
                 f"lora.base_weights: {weights} is not supported for a GGUF file: set it to float32"

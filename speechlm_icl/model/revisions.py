@@ -14,7 +14,7 @@ from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
 from perser.errors import UserError
-from perser.io.files import file_sha256
+from perser.io.checksums import file_sha256
 
 _OUTPUT_FILES = (
     "config.json",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from perser.errors import require
+from perser.errors import require_package
 from speechlm_icl.model.speech_lm import SpeechLMForICL
 from speechlm_icl.training.options import IclOptions
 
@@ -12,7 +12,7 @@ from speechlm_icl.training.options import IclOptions
 def check_optimizer(options: IclOptions) -> None:
     """Raise UserError where the optimizer's library is not installed."""
     if options.optimizer == "adamw8bit":
-        require("bitsandbytes", "quantized", "optimizer: adamw8bit")
+        require_package("bitsandbytes", "quantized", "optimizer: adamw8bit")
 
 
 def new_optimizer(model: SpeechLMForICL, options: IclOptions) -> torch.optim.Optimizer:

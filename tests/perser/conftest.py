@@ -1,4 +1,4 @@
-"""A route without a neural network: a clip's emotion is told by its mean, and a person by a shift."""
+"""A route without a neural network: the mean of a clip gives its emotion, and a bias is the person."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ LONGEST = 1.0  # seconds
 
 
 class FakeModel:
-    """Softmax of minus the distance between a clip's mean and each class's index over 4, with a person's bias
-    added."""
+    """Predicts the softmax of a person's bias minus the distance of a clip's mean to each class's place."""
 
     route = "fake"
     emotions = EmotionSet(("angry", "happy", "sad"))
@@ -39,14 +38,14 @@ class FakeModel:
 
     def encode_clips(self, clips: Waveforms) -> dict[str, float]:
         self.heard.append(len(clips.utterance_ids))
-        if long := [one for one in clips.utterance_ids if clips.duration(one) > LONGEST]:
+        if long := [name for name in clips.utterance_ids if clips.duration(name) > LONGEST]:
             raise UserError(f"'{long[0]}' is too long")
-        return {one: float(clips.waveform(one).mean()) for one in clips.utterance_ids}
+        return {name: float(clips.waveform(name).mean()) for name in clips.utterance_ids}
 
-    def embed_clips(self, heard: dict[str, float], names: Sequence[str]) -> np.ndarray:
-        return np.array([[heard[name]] for name in names], dtype=np.float32)
+    def embed_clips(self, means: dict[str, float], names: Sequence[str]) -> np.ndarray:
+        return np.array([[means[name]] for name in names], dtype=np.float32)
 
-    def enroll(self, heard: dict[str, float], support: Support) -> dict[str, Tensor]:
+    def enroll(self, means: dict[str, float], support: Support) -> dict[str, Tensor]:
         return {"bias": torch.as_tensor(self.emotions.distribution(support.emotions).mean(axis=0))}
 
     def predictor(self, tensors: Mapping[str, Tensor], labels: Sequence[Emotions]) -> FakePredictor:
@@ -59,15 +58,15 @@ class FakePredictor:
     def __init__(self, bias: np.ndarray) -> None:
         self.bias = bias
 
-    def predict_proba(self, heard: dict[str, float], names: Sequence[str]) -> np.ndarray:
-        means = np.array([[heard[name]] for name in names])
-        scores = np.exp(-8 * np.abs(means - np.arange(3) / 4) + 4 * self.bias)
+    def predict_proba(self, means: dict[str, float], names: Sequence[str]) -> np.ndarray:
+        column = np.array([[means[name]] for name in names])
+        scores = np.exp(-8 * np.abs(column - np.arange(3) / 4) + 4 * self.bias)
         return (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 @pytest.fixture
 def fake_model(monkeypatch, tmp_path) -> FakeModel:
-    """The model in the folder `model`, and in any other."""
+    """A fake model, which is loaded from the folder `model` and from any other."""
     model = FakeModel()
     (tmp_path / "model").mkdir()
     monkeypatch.setattr("perser.inference.recognizer.load_route_model", lambda folder: model)
@@ -76,13 +75,13 @@ def fake_model(monkeypatch, tmp_path) -> FakeModel:
 
 @pytest.fixture(scope="module")
 def fake_models() -> dict[str, FakeModel]:
-    """Two that answer alike, of different content."""
+    """Two models with different content and the same answers."""
     return {"first": FakeModel("first"), "second": FakeModel("second")}
 
 
 @pytest.fixture
 def write_clip(tmp_path) -> Callable[[str, int, float], Path]:
-    """Writes a recording that stands for a class."""
+    """Return a function that writes a recording of a class."""
 
     def write(name: str, emotion: int, seconds: float = 0.2) -> Path:
         path = tmp_path / name

@@ -9,7 +9,9 @@ import pytest
 import soundfile
 import torch
 
-from perser.audio import SAMPLE_RATE, BadAudio, load_audio
+from perser.audio import AUDIO_SUFFIXES, SAMPLE_RATE, BadAudio, audio_files, load_audio
+from perser.corpora.readers.cremad import read_cremad
+from perser.inference.clips import clip_paths
 
 
 def tone(pitch: float, seconds: float, rate: int) -> np.ndarray:
@@ -17,7 +19,7 @@ def tone(pitch: float, seconds: float, rate: int) -> np.ndarray:
 
 
 def loudest(waveform: torch.Tensor) -> float:
-    """Frequency (Hz) of the highest peak of the spectrum."""
+    """Return the frequency (Hz) of the highest peak of the spectrum."""
     return float(np.abs(np.fft.rfft(waveform.numpy())).argmax() * SAMPLE_RATE / len(waveform))
 
 
@@ -33,7 +35,7 @@ def test_any_rate_becomes_16_khz(rate: int, tmp_path: Path):
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3", "aiff"])
-def test_formats(suffix: str, tmp_path: Path):
+def test_common_formats_are_decoded(suffix: str, tmp_path: Path):
     soundfile.write(tmp_path / f"a.{suffix}", tone(500, 0.5, 16_000), 16_000)
     waveform = load_audio(tmp_path / f"a.{suffix}")
     assert len(waveform) == pytest.approx(8000, abs=1200)  # mp3 pads
@@ -69,7 +71,7 @@ def write_bad(path: Path, kind: str) -> None:
     [
         ("no file", "missing"),
         ("zero bytes", "empty"),
-        ("garbage", "unreadable: Format not recognized"),
+        ("garbage", "unreadable: Format not recognised"),
         ("no samples", "empty"),
         ("silence", "silent"),
         ("nan", "not finite"),
@@ -77,7 +79,7 @@ def write_bad(path: Path, kind: str) -> None:
         ("brief", r"too short \(0.03 s\)"),
     ],
 )
-def test_a_bad_file_says_why_in_one_line(kind: str, reason: str, tmp_path: Path):
+def test_the_error_for_a_bad_file_is_the_reason_on_one_line(kind: str, reason: str, tmp_path: Path):
     write_bad(tmp_path / "a.wav", kind)
     with pytest.raises(BadAudio, match=f"^{reason}") as caught:
         load_audio(tmp_path / "a.wav")
@@ -85,7 +87,7 @@ def test_a_bad_file_says_why_in_one_line(kind: str, reason: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", ["folder.wav", "headerless.raw"])
-def test_what_no_decoder_expects_is_bad_audio_too(name: str, tmp_path: Path):
+def test_files_that_confuse_decoders_are_bad_audio(name: str, tmp_path: Path):
     path = tmp_path / name
     path.mkdir() if name.startswith("folder") else path.write_bytes(b"\x01\x02" * 4000)
     with pytest.raises(BadAudio):
@@ -98,7 +100,7 @@ def test_the_shortest_length_can_be_set(tmp_path: Path):
 
 
 def test_torchcodec_decodes_what_soundfile_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A stand-in for torchcodec, which needs FFmpeg's libraries."""
+    """With a fake torchcodec, because the real one needs FFmpeg's libraries."""
     samples = torch.from_numpy(tone(300, 0.2, 32_000)).float().expand(2, -1)
 
     class AudioDecoder:
@@ -122,17 +124,17 @@ def test_torchcodec_decodes_what_soundfile_does_not(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg"])
-def test_the_longest_length_can_be_set_and_the_rest_is_not_decoded(suffix, tmp_path, monkeypatch):
+def test_the_longest_length_can_be_set_and_more_is_not_decoded(suffix, tmp_path, monkeypatch):
     path = tmp_path / f"a.{suffix}"
     soundfile.write(path, tone(300, 2, 11_025), 11_025)
     assert torch.equal(load_audio(path, max_seconds=2), load_audio(path))
-    read, decoded = soundfile.SoundFile.read, []  # nothing at all, where the header says enough
+    read, decoded = soundfile.SoundFile.read, []
 
     def counted(*args, **options):
         decoded.append(read(*args, **options))
         return decoded[-1]
 
-    monkeypatch.setattr("soundfile.SoundFile.read", counted)
+    monkeypatch.setattr(soundfile.SoundFile, "read", counted)
     for seconds in (1.9999, 0.5):
         with pytest.raises(BadAudio, match=f"^longer than {seconds:g} s$"):
             load_audio(path, max_seconds=seconds)
@@ -140,7 +142,7 @@ def test_the_longest_length_can_be_set_and_the_rest_is_not_decoded(suffix, tmp_p
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac"])
-def test_a_files_content_is_as_good_as_the_file(suffix: str, tmp_path: Path):
+def test_the_content_of_a_file_is_decoded_like_the_file(suffix: str, tmp_path: Path):
     soundfile.write(tmp_path / f"a.{suffix}", tone(500, 0.5, 22_050), 22_050)
     content = (tmp_path / f"a.{suffix}").read_bytes()
     assert torch.equal(load_audio(content), load_audio(tmp_path / f"a.{suffix}"))
@@ -148,3 +150,26 @@ def test_a_files_content_is_as_good_as_the_file(suffix: str, tmp_path: Path):
         load_audio(b"")
     with pytest.raises(BadAudio, match="unreadable"):
         load_audio(b"no sound")
+
+
+def test_hidden_files_and_folders_of_macos_are_skipped(tmp_path: Path):
+    names = ("b.wav", "a/c.FLAC", "a/._c.flac", "__MACOSX/a/d.wav", ".hidden/e.wav", "notes.txt", "a/wav")
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = [path.relative_to(tmp_path).as_posix() for path in audio_files(tmp_path, "**/*")]
+    assert found == ["a/c.FLAC", "b.wav"]
+    assert list(audio_files(tmp_path)) == [tmp_path / "b.wav"]
+
+
+def test_prepare_and_predict_take_the_same_files(tmp_path: Path):
+    folder = tmp_path / "AudioWAV"
+    folder.mkdir()
+    sentences = ("DFA", "IEO", "IOM", "ITH", "ITS", "IWL", "IWW", "MTI", "TAI", "TIE", "TSI", "WSI")
+    names = [f"1001_{sentence}_{emotion}_XX" for emotion in ("ANG", "HAP") for sentence in sentences]
+    for name, suffix in zip(names, [*sorted(AUDIO_SUFFIXES), ".txt", ".csv"], strict=False):
+        (folder / f"{name}{suffix}").touch()
+    (folder / f"._{names[0]}.wav").touch()
+    prepared = [folder / utterance.audio for utterance in read_cremad(tmp_path, "intended").utterances]
+    assert prepared == clip_paths([folder])
+    assert {path.suffix for path in prepared} == AUDIO_SUFFIXES

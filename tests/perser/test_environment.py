@@ -5,12 +5,12 @@ import subprocess
 import torch
 
 from perser import environment as module
-from perser.environment import circumstances, commit
+from perser.environment import describe_environment, git_commit
 
 
 def test_the_commit_is_that_of_the_checkout():
-    commit.cache_clear()
-    found = commit()
+    git_commit.cache_clear()
+    found = git_commit()
     asked = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
     if asked.returncode == 0:
         assert found.removesuffix("+changes") == asked.stdout.strip()
@@ -18,18 +18,18 @@ def test_the_commit_is_that_of_the_checkout():
         assert found is None
 
 
-def test_no_git_is_no_fault(monkeypatch):
+def test_a_machine_without_git_has_no_commit(monkeypatch):
     def missing(*_, **__):
         raise FileNotFoundError("git")
 
     monkeypatch.setattr(module.subprocess, "run", missing)
-    commit.cache_clear()
-    assert commit() is None
-    commit.cache_clear()
+    git_commit.cache_clear()
+    assert git_commit() is None
+    git_commit.cache_clear()
 
 
-def test_the_record_says_where_and_with_what():
-    found = circumstances()
+def test_the_record_has_the_device_and_the_versions():
+    found = describe_environment()
     assert found["threads"] == torch.get_num_threads()
     assert found["versions"]["torch"] == torch.__version__.partition("+")[0]
     assert found["device"]

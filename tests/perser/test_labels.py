@@ -15,9 +15,9 @@ label_sets = st.lists(
 
 
 @given(label_sets)
-def test_multi_hot_and_words_undo_each_other(labels):
+def test_multi_hot_and_words_are_inverse(labels):
     rows = EMOTIONS.multi_hot(labels)
-    assert [set(EMOTIONS.words(row)) for row in rows] == [set(one) for one in labels]
+    assert [set(EMOTIONS.words(row)) for row in rows] == [set(emotions) for emotions in labels]
 
 
 @given(label_sets)
@@ -45,7 +45,7 @@ def test_an_emotion_set_has_two_or_more_different_words(names):
 
 
 @given(label_sets.map(lambda labels: labels[0]), st.sampled_from([";", " ; ", ";;", "; \t"]))
-def test_parsing_forgives_case_space_and_repeats(emotions, separator):
+def test_parsing_ignores_case_spaces_and_repeats(emotions, separator):
     text = separator.join(word.title() for word in (*emotions, emotions[0]))
     assert parse_emotions(text) == emotions
 
@@ -55,10 +55,10 @@ def test_an_empty_cell_has_no_emotion():
 
 
 @given(st.integers(2, 40), st.sampled_from([np.float32, np.float64]))
-def test_a_uniform_row_decides_for_nothing(size, dtype):
+def test_a_uniform_row_gives_no_label(size, dtype):
     assert not decide(np.full((3, size), 1 / size, dtype=dtype)).any()
 
 
-def test_the_rule_is_strict():
+def test_a_probability_of_exactly_1_over_c_gives_no_label():
     chosen = decide(np.array([[0.26, 0.25, 0.25, 0.24]]))
     assert chosen.tolist() == [[True, False, False, False]]

@@ -46,7 +46,7 @@ def test_a_class_that_never_occurs_weighs_as_one_occurrence():
     assert torch.equal(class_balanced_weights([50, 0], 60), class_balanced_weights([50, 1], 60))
 
 
-def test_weights_survive_a_corpus_where_beta_is_nearly_one():
+def test_weights_are_exact_if_beta_is_nearly_one():
     weights = class_balanced_weights([10**9, 10], 10**10)
     # For n far below N the effective number is n itself; 10^9 of 10^10 lose about 5 percent to overlap.
     assert float(weights[1] / weights[0]) == pytest.approx(10**8 * 0.9516, rel=1e-3)
@@ -85,7 +85,7 @@ def test_equal_weights_are_no_weights(batch):
     )
 
 
-def test_float_types_may_differ_and_the_logits_decide(batch):
+def test_the_loss_has_the_type_of_the_logits(batch):
     logits, targets, weights = batch
     loss = class_balanced_cross_entropy(logits.float(), targets, weights)
     assert loss.dtype == torch.float32

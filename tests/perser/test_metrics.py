@@ -9,7 +9,7 @@ from sklearn.metrics import brier_score_loss, f1_score, hamming_loss
 from perser.metrics import PersonalizedSER, expected_calibration_error, score_episode
 
 IEMOCAP_RATES = np.array([0.243, 0.215, 0.143, 0.136, 0.118, 0.103, 0.023, 0.012, 0.007])
-LABELS_A_RESPONSE = 1.03
+LABELS_PER_RESPONSE = 1.03
 METRICS = ("maF1", "miF1", "label_accuracy", "balanced_accuracy")
 
 
@@ -19,10 +19,10 @@ def softmax(logits):
 
 
 def responses(count, rng):
-    """Label sets at IEMOCAP's rates: one label, now and then a second."""
+    """Draw label sets at IEMOCAP's rates: one label, sometimes two."""
     targets = np.zeros((count, len(IEMOCAP_RATES)), dtype=np.float32)
     for row in targets:
-        number = 1 + (rng.random() < LABELS_A_RESPONSE - 1)
+        number = 1 + (rng.random() < LABELS_PER_RESPONSE - 1)
         row[rng.choice(len(row), size=number, replace=False, p=IEMOCAP_RATES / IEMOCAP_RATES.sum())] = 1
     return targets
 
@@ -39,13 +39,16 @@ def episodes(draw, single=False):
 
 
 def naive_scores(probabilities, targets):
-    """The definitions, cell by cell."""
+    """Compute the definitions cell by cell."""
     num_rows, num_classes = targets.shape
     counts = np.zeros((num_classes, 4))  # true positive, false positive, false negative, true negative
     for q in range(num_rows):
         for c in range(num_classes):
-            given_, said = targets[q, c] == 1, probabilities[q, c] > np.float32(1) / np.float32(num_classes)
-            counts[c, {(1, 1): 0, (0, 1): 1, (1, 0): 2, (0, 0): 3}[int(given_), int(said)]] += 1
+            given_, predicted = (
+                targets[q, c] == 1,
+                probabilities[q, c] > np.float32(1) / np.float32(num_classes),
+            )
+            counts[c, {(1, 1): 0, (0, 1): 1, (1, 0): 2, (0, 0): 3}[int(given_), int(predicted)]] += 1
 
     def f1(tp, fp, fn, _):
         return 2 * tp / (2 * tp + fp + fn) if tp + fp + fn else 0.0
@@ -80,7 +83,7 @@ def test_single_label_scores_equal_their_definitions(episode):
         scores = score_episode(probabilities, targets)
     label, guess = targets.argmax(axis=1), probabilities.argmax(axis=1)
     assert scores["wa"] == pytest.approx(np.mean(label == guess))
-    recalls = [np.mean(guess[label == one] == one) for one in sorted(set(label))]
+    recalls = [np.mean(guess[label == emotion] == emotion) for emotion in sorted(set(label))]
     assert scores["uar"] == pytest.approx(np.mean(recalls))
     classes = list(range(targets.shape[1]))
     if len(classes) > 2:  # scikit-learn halves the two-class score and wants the second column alone
@@ -104,12 +107,12 @@ def test_the_evaluate_metric_agrees_in_one_call_and_in_batches(episode):
     assert metric.compute() == score_episode(*episode)
 
 
-def test_random_scores_as_in_the_papers_random_row():
+def test_random_answers_score_as_in_the_row_random_of_the_paper():
     rng = np.random.default_rng(0)
     scores = [
         score_episode(softmax(0.9 * rng.normal(size=(128, 9))), responses(128, rng)) for _ in range(100)
     ]
-    means = {name: np.mean([one[name] for one in scores]) for name in METRICS}
+    means = {name: np.mean([score[name] for score in scores]) for name in METRICS}
     assert 100 * means["maF1"] == pytest.approx(15.4, abs=1)
     assert 100 * means["miF1"] == pytest.approx(17.4, abs=1)
     assert 100 * means["label_accuracy"] == pytest.approx(60.7, abs=1)
@@ -147,7 +150,7 @@ def test_ece_equals_a_loop_over_bins(episode, num_bins):
     assert expected_calibration_error(probabilities, labels, num_bins) == pytest.approx(expected)
 
 
-def test_calibration_tells_an_honest_recognizer_from_an_overconfident_one():
+def test_calibration_is_worse_for_an_overconfident_recognizer():
     rng = np.random.default_rng(0)
     honest = softmax(2 * rng.normal(size=(4000, 4)))
     targets = np.stack([rng.multinomial(1, row / row.sum()) for row in honest.astype(np.float64)])
@@ -169,6 +172,6 @@ def test_calibration_tells_an_honest_recognizer_from_an_overconfident_one():
         ([[0.5, 0.5]], [[0.5, 0.5]], "0 or 1"),
     ],
 )
-def test_what_is_no_score_is_refused(probabilities, targets, complaint):
+def test_invalid_probabilities_and_targets_are_refused(probabilities, targets, complaint):
     with pytest.raises(ValueError, match=complaint):
         score_episode(np.array(probabilities), np.array(targets))

@@ -10,7 +10,7 @@ import pytest
 
 from perser.corpora.corpus import write_corpus
 from perser.corpora.listing import Listing
-from perser.corpora.readers.cremad import EMOTIONS, cremad
+from perser.corpora.readers.cremad import EMOTIONS, read_cremad
 from perser.errors import UserError
 
 ROOT = Path(__file__).parents[3] / "shared" / "data" / "cremad"
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(not ROOT.is_dir(), reason=f"no copy of CREMA-D a
 
 @pytest.fixture(scope="module")
 def simulated() -> Listing:
-    return cremad(ROOT, listeners="simulated:2")
+    return read_cremad(ROOT, listeners="simulated:2")
 
 
 def test_every_clip_is_listed(simulated: Listing):
@@ -40,7 +40,7 @@ def test_every_clip_but_one_has_votes(simulated: Listing):
 
 
 def test_acted_emotions_are_as_published():
-    acted = Counter(one.emotions[0] for one in cremad(ROOT, listeners="intended").annotations)
+    acted = Counter(one.emotions[0] for one in read_cremad(ROOT, listeners="intended").annotations)
     assert acted == {one: 1087 if one == "neutral" else 1271 for one in EMOTIONS}
 
 
@@ -48,7 +48,7 @@ def test_without_the_responses_the_user_is_told_what_to_give():
     if (ROOT / "finishedResponses.csv").is_file():
         pytest.skip("this copy has the responses")
     with pytest.raises(UserError, match="give --listeners simulated:N"):
-        cremad(ROOT)
+        read_cremad(ROOT)
 
 
 def test_some_clips_are_prepared(simulated: Listing, tmp_path: Path):

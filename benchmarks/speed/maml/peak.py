@@ -12,7 +12,7 @@ from benchmarks.speed.maml.padded import HookFreeRecognizer, padded_batch
 from benchmarks.speed.maml.presets import Preset
 from benchmarks.speed.timing.comparison import Peaks
 from benchmarks.speed.timing.measure import Precision, by_contender
-from perser.peak_memory import added
+from perser.peak_memory import peak_bytes
 
 Who = Literal["higher", "ours (adjoint)"]
 
@@ -33,9 +33,11 @@ def _peak_of_one_step(
     case = make_case(preset.encoder, clips, device, precision, seed)
     if who == "higher":
         model, batch = HookFreeRecognizer(case.model), padded_batch(case)
-        return added(
+        return peak_bytes(
             lambda: theirs_higher.outer_gradients(model, batch, case, preset.memory_steps), case.device
         )
     with TemporaryDirectory() as folder:
         source = ours.encode(case, Path(folder))
-        return added(lambda: ours.outer_gradients(case, source, preset.memory_steps, "adjoint"), case.device)
+        return peak_bytes(
+            lambda: ours.outer_gradients(case, source, preset.memory_steps, "adjoint"), case.device
+        )

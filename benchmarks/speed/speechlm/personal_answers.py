@@ -11,7 +11,7 @@ from benchmarks.speed.speechlm.theirs_prompting import generate, score_full_prom
 from benchmarks.speed.timing.comparison import Peaks, Row, Timing
 from benchmarks.speed.timing.measure import Precision, by_contender, by_turns
 from benchmarks.speed.timing.operations import counted, operations
-from perser.peak_memory import added
+from perser.peak_memory import peak_bytes
 from speechlm_icl.scoring.scoring import label_log_probabilities
 
 FULL_PROMPT, GENERATE, OURS = "full prompt for each query and label", "generate() for each query", "ours"
@@ -87,7 +87,7 @@ def _peak(who: str, preset: PromptPreset, device: str, precision: Precision, see
             GENERATE: lambda: generate(case, 0),
             OURS: lambda: ours(case),
         }
-        return added(runs[who], case.device)
+        return peak_bytes(runs[who], case.device)
 
 
 def _speed_note(row: Row, case: PromptCase, queries: int) -> str:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from perser.errors import UserError
-from perser.peak_memory import _CLEAR, _STATUS, Run, _is_known
+from perser.peak_memory import CLEAR_REFS, STATUS, Run, peak_is_measurable
 
 Who = TypeVar("Who", bound=str)
 
@@ -29,8 +29,10 @@ def by_contender(
     """
     if device == "cuda":
         return {who: peak(who, *arguments) for who in contenders}
-    if not _is_known():
-        raise UserError(f"peak memory on a CPU is read from {_STATUS} and {_CLEAR}, which this system lacks")
+    if not peak_is_measurable(torch.device(device)):
+        raise UserError(
+            f"peak memory on a CPU is read from {STATUS} and {CLEAR_REFS}, which this system lacks"
+        )
     spawn = get_context("spawn")
     with ExitStack() as alive:
         coming = {}

@@ -1,1 +1,1 @@
-"""TODO(reorg): perser.corpora.readers."""
+"""One file per corpus (or two small ones alike): reads the published layout, untouched, into a `Listing`."""

@@ -1,11 +1,12 @@
-"""Acted corpora, whose one listener, `intended`, hears what the actor meant: RAVDESS and EmoDB."""
+"""Two acted corpora, RAVDESS and EmoDB. Their one listener, `intended`, labels what the actor meant."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-from perser.corpora.listing import About, LeftOut, Listing, Utterance, audio_files, check_layout, described
+from perser.audio import audio_files
+from perser.corpora.listing import About, CorpusReader, Listing, Utterance, check_layout
 
 RAVDESS_EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fear", "disgust", "surprise")
 """In the order of RAVDESS's codes 01 to 08."""
@@ -16,9 +17,12 @@ RAVDESS_CLIP = re.compile(
     r"0[13]-(?P<channel>0[12])-0(?P<emotion>[1-8])-0[12]-(?P<statement>0[12])-0[12]-\d\d"
 )
 
-SONG = "02"
+RAVDESS_SONG = "02"
 
-RAVDESS = About(
+RAVDESS_VIDEO = ".mp4"
+"""Suffix of the videos of the same performances. They are skipped: the audio files hold their sound."""
+
+RAVDESS_ABOUT = About(
     what="acted English, 24 actors, 8 emotions; the one label is what the actor meant",
     source="https://zenodo.org/records/1188976",
     license="CC-BY-NC-SA-4.0",
@@ -47,7 +51,7 @@ EMODB_CLIP = re.compile(
     rf"(?P<speaker>\d\d)(?P<sentence>[ab]\d\d)(?P<emotion>[{''.join(EMODB_LETTERS)}])[a-z]?"
 )
 
-EMODB = About(
+EMODB_ABOUT = About(
     what="acted German, 10 actors, 7 emotions; the one label is what the actor meant",
     source="http://emodb.bilderbar.info",
     license="see its site; cite the authors",
@@ -56,23 +60,21 @@ EMODB = About(
 )
 
 
-@described(RAVDESS)
-def ravdess(root: Path) -> Listing:
-    """Read RAVDESS's speech from the folder that holds `Actor_01/` to `Actor_24/`; songs are counted as
-    dropped.
+def read_ravdess(root: Path) -> Listing:
+    """Read RAVDESS's speech from the folder that holds `Actor_01/` to `Actor_24/`; songs are dropped.
 
     Args:
-        root: the unpacked corpus, files named modality-channel-emotion-intensity-statement-repetition-actor.
+        root: The unpacked corpus, files named modality-channel-emotion-intensity-statement-repetition-actor.
     """
-    listing = RAVDESS.listing("ravdess", RAVDESS_EMOTIONS, root)
-    files = list(audio_files(root, "Actor_*/*"))
+    listing = RAVDESS_ABOUT.new_listing("ravdess", RAVDESS_EMOTIONS, root)
+    files = [path for path in audio_files(root, "Actor_*/*") if path.suffix.lower() != RAVDESS_VIDEO]
     check_layout(files, root, "RAVDESS", "audio in Actor_01/, Actor_02/, ...")
     for path in files:
         clip = RAVDESS_CLIP.fullmatch(path.stem)
         audio = path.relative_to(root).as_posix()
         if clip is None:
-            listing.left_out.append(LeftOut(audio, "not a RAVDESS clip's name"))
-        elif clip["channel"] == SONG:
+            listing.leave_out(audio, "not a RAVDESS clip's name")
+        elif clip["channel"] == RAVDESS_SONG:
             listing.drop("song")
         else:
             text = RAVDESS_STATEMENTS[clip["statement"]]
@@ -81,23 +83,27 @@ def ravdess(root: Path) -> Listing:
     return listing
 
 
-@described(EMODB)
-def emodb(root: Path) -> Listing:
+def read_emodb(root: Path) -> Listing:
     """Read EmoDB (the Berlin Database of Emotional Speech) from the folder that holds `wav/`.
 
     Args:
-        root: the unpacked corpus, files named as in `wav/03a01Fa.wav`.
+        root: The unpacked corpus, files named as in `wav/03a01Fa.wav`.
     """
-    listing = EMODB.listing("emodb", EMODB_EMOTIONS, root)
+    listing = EMODB_ABOUT.new_listing("emodb", EMODB_EMOTIONS, root)
     files = list(audio_files(root, "wav/*"))
     check_layout(files, root, "EmoDB", "audio in wav/")
     for path in files:
         clip = EMODB_CLIP.fullmatch(path.stem)
         audio = path.relative_to(root).as_posix()
         if clip is None:
-            listing.left_out.append(LeftOut(audio, "not an EmoDB clip's name"))
+            listing.leave_out(audio, "not an EmoDB clip's name")
         else:
             text = EMODB_SENTENCES.get(clip["sentence"], "")
             emotion = EMODB_LETTERS[clip["emotion"]]
             listing.add_intended(Utterance(path.stem, audio, clip["speaker"], "1", text), emotion)
     return listing
+
+
+RAVDESS = CorpusReader(read_ravdess, RAVDESS_ABOUT)
+
+EMODB = CorpusReader(read_emodb, EMODB_ABOUT)

@@ -1,9 +1,10 @@
-"""CREMA-D (Cao et al. 2014): 91 actors say twelve sentences in six emotions, and crowd listeners label
-each clip by voice alone.
+"""CREMA-D (Cao et al. 2014): 91 actors say twelve sentences in six emotions.
 
-    AudioWAV/1001_DFA_ANG_XX.wav           actor, sentence, acted emotion, level (any audio suffix)
-    finishedResponses.csv                  one row a response: who heard what in which clip
-    processedResults/tabulatedVotes.csv    votes per clip
+Crowd workers label each clip by the voice alone.
+
+AudioWAV/1001_DFA_ANG_XX.wav           actor, sentence, acted emotion, level (any audio suffix)
+finishedResponses.csv                  one row per response: which listener heard which emotion in which clip
+processedResults/tabulatedVotes.csv    votes per clip
 """
 
 from __future__ import annotations
@@ -13,19 +14,18 @@ from pathlib import Path
 
 import numpy as np
 
-from perser.corpora.listeners import annotate, draw_listeners
+from perser.audio import audio_files
 from perser.corpora.listing import (
     INTENDED,
     About,
     Annotation,
-    LeftOut,
+    CorpusReader,
     Listing,
     Utterance,
-    audio_files,
     check_layout,
-    described,
 )
-from perser.corpora.tables import rows
+from perser.corpora.published_tables import read_rows
+from perser.corpora.simulated_listeners import annotate, draw_listeners
 from perser.errors import UserError
 from perser.labels import EmotionSet
 
@@ -55,8 +55,10 @@ CLIP = re.compile(rf"(\d{{4}})_({'|'.join(SENTENCES)})_({'|'.join(CODES)})_[A-Z]
 SIMULATED = re.compile(r"simulated:([1-9]\d*)(?::([1-9]\d*))?")
 
 VOICE_ONLY = "1"
+"""The query type of responses to the voice without the face."""
 
 VOICE_ONLY_ROWS = range(100_000, 200_000)
+"""The row numbers of votes on the voice without the face."""
 
 RESPONSES = "finishedResponses.csv"
 
@@ -74,24 +76,24 @@ ABOUT = About(
 CHOICES = "simulated:N (N listeners drawn over the real votes) or intended (the acted emotion)"
 
 
-@described(ABOUT)
-def cremad(root: Path, listeners: str = "responses", seed: int = 0) -> Listing:
+def read_cremad(root: Path, listeners: str = "responses", seed: int = 0) -> Listing:
     """Read CREMA-D from the folder that holds `AudioWAV/`.
 
     Args:
-        root: the unpacked corpus.
-        listeners: `responses` (the real ones), `simulated:N` or `simulated:N:M` (N listeners drawn
-            over the real voice-only votes, M clips each; all clips without M), or `intended`.
-        seed: draws the simulated listeners; adding listeners does not change the first ones.
+        root: The unpacked corpus.
+        listeners: `responses` (the real listeners), `simulated:N` or `simulated:N:M` (N listeners drawn over
+            the real voice-only votes, with M clips each, or all clips), or `intended` (the acted emotion).
+        seed: Of the simulated listeners. Adding listeners does not change the first ones.
     """
-    listing = ABOUT.listing("cremad", EMOTIONS, root / "AudioWAV")
+    listing = ABOUT.new_listing("cremad", EMOTIONS, root / "AudioWAV")
     _list_clips(root, listing)
     simulated = SIMULATED.fullmatch(listeners)
     if listeners == "responses":
         _add_responses(root, listing)
     elif listeners == INTENDED:
         listing.annotations = [
-            Annotation(row.utterance_id, INTENDED, (_acted(row.utterance_id),)) for row in listing.utterances
+            Annotation(row.utterance_id, INTENDED, (_acted_emotion(row.utterance_id),))
+            for row in listing.utterances
         ]
     elif simulated:
         count, clips = simulated.groups()
@@ -107,13 +109,13 @@ def _list_clips(root: Path, listing: Listing) -> None:
     for path in files:
         clip = CLIP.fullmatch(path.stem)
         if clip is None:
-            listing.left_out.append(LeftOut(path.name, "not a CREMA-D clip's name"))
+            listing.leave_out(path.name, "not a CREMA-D clip's name")
             continue
         actor, sentence, _ = clip.groups()
         listing.utterances.append(Utterance(path.stem, path.name, actor, "1", SENTENCES[sentence]))
 
 
-def _acted(clip: str) -> str:
+def _acted_emotion(clip: str) -> str:
     return CODES[clip.split("_")[2]]
 
 
@@ -121,19 +123,18 @@ def _add_responses(root: Path, listing: Listing) -> None:
     path = root / RESPONSES
     if not path.is_file():
         raise UserError(f"{path} (the real listeners) is not there: give --listeners {CHOICES}")
-    for line, row in rows(path, ("localid", "queryType", "clipName", "respEmo")):
+    for line, row in read_rows(path, ("localid", "queryType", "clipName", "respEmo")):
         if row["queryType"] != VOICE_ONLY:
             continue
         if row["respEmo"] not in LETTERS:
-            listing.left_out.append(
-                LeftOut(f"{RESPONSES}:{line}", f"respEmo '{row['respEmo']}' is none of {', '.join(LETTERS)}")
-            )
+            reason = f"respEmo '{row['respEmo']}' is none of {', '.join(LETTERS)}"
+            listing.leave_out(f"{RESPONSES}:{line}", reason)
             continue
         listing.annotations.append(Annotation(row["clipName"], row["localid"], (LETTERS[row["respEmo"]],)))
 
 
 def _add_simulated(root: Path, listing: Listing, count: int, clips: int | None, seed: int) -> None:
-    """Each listener has a stream of chance of its own, so more of them leave the first ones as they are."""
+    """Add listeners. Each has their own random stream, so that more of them do not change the first."""
     votes = _votes(root, listing)
     names = sorted(votes)
     if not names:
@@ -157,13 +158,15 @@ def _add_simulated(root: Path, listing: Listing, count: int, clips: int | None, 
 
 
 def _votes(root: Path, listing: Listing) -> dict[str, np.ndarray]:
-    """Voice-only votes of each listed clip, float64 (num_emotions,). Rows without clip are left out by
-    name; clips without votes stay unannotated."""
+    """Return the voice-only votes of each listed clip, float64 (num_emotions,).
+
+    Rows without a clip are left out by name. Clips without votes stay without annotation.
+    """
     path = root / VOTES
     check_layout(path.is_file(), root, "CREMA-D", VOTES)
     listed = {row.utterance_id for row in listing.utterances}
     votes: dict[str, np.ndarray] = {}
-    for line, row in rows(path, ("", "fileName", *LETTERS)):
+    for line, row in read_rows(path, ("", "fileName", *LETTERS)):
         try:
             if int(row[""]) not in VOICE_ONLY_ROWS:
                 continue
@@ -171,9 +174,12 @@ def _votes(root: Path, listing: Listing) -> dict[str, np.ndarray]:
         except (TypeError, ValueError):
             count = np.zeros(len(LETTERS))
         if row["fileName"] not in listed:
-            listing.left_out.append(LeftOut(f"{VOTES}:{line} ({row['fileName']})", "votes without a clip"))
+            listing.leave_out(f"{VOTES}:{line} ({row['fileName']})", "votes without a clip")
         elif not (count.min() >= 0 and 0 < count.sum() < np.inf):
-            listing.left_out.append(LeftOut(f"{VOTES}:{line}", "its votes are not counts"))
+            listing.leave_out(f"{VOTES}:{line}", "its votes are not counts")
         else:
             votes[row["fileName"]] = count
     return votes
+
+
+CREMAD = CorpusReader(read_cremad, ABOUT)

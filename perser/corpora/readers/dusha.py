@@ -1,12 +1,12 @@
 """Dusha (Kondratenko et al. 2022): Russian speech, and what each crowd annotator heard in each clip.
 
-    crowd_train/raw_crowd_train.tsv       one row an annotator and clip
+    crowd_train/raw_crowd_train.tsv       one row per annotator and clip
     crowd_train/wavs/<hash_id>.wav
-    crowd_test/, podcast_train/, podcast_test/     likewise, each present or not
+    crowd_test/, podcast_train/, podcast_test/     the same, each optional
 
 The archives may be unpacked to one folder, or to `crowd/` and `podcast/` in it. For license reasons the
-podcasts' recordings are not published: a part without `wavs/` is left out by name. That `source_id` is the
-speaker is how the corpus's users read it; its authors do not say.
+podcasts' recordings are not published; a folder without `wavs/` is left out by name. The corpus's users take
+`source_id` for the speaker; its authors do not say what it is.
 """
 
 from __future__ import annotations
@@ -19,20 +19,19 @@ from perser.corpora.listing import (
     UNKNOWN_SPEAKER,
     About,
     Annotation,
-    LeftOut,
+    CorpusReader,
     Listing,
     Utterance,
     check_layout,
-    described,
+    check_listeners,
 )
-from perser.corpora.tables import rows
-from perser.errors import UserError
+from perser.corpora.published_tables import read_rows
 
 EMOTIONS = ("angry", "sad", "neutral", "positive")
 
 OTHER = "other"
 
-PARTS = ("crowd_train", "crowd_test", "podcast_train", "podcast_test")
+SUBSETS = ("crowd_train", "crowd_test", "podcast_train", "podcast_test")
 
 COLUMNS = (
     "hash_id",
@@ -54,53 +53,51 @@ ABOUT = About(
 )
 
 
-@described(ABOUT)
-def dusha(root: Path, listeners: str = "responses") -> Listing:
+def read_dusha(root: Path, listeners: str = "responses") -> Listing:
     """Read Dusha from the folder that holds `crowd_train/`, or `crowd/` with it.
 
-    Responses of "other" are dropped and counted. An utterance's session is its part, such as crowd_test.
+    Responses of "other" are dropped and counted. An utterance's session is its subset, such as crowd_test.
 
     Args:
-        root: the unpacked corpus.
-        listeners: `responses` (the real ones), or `intended` (what the speaker was asked to express; the
+        root: The unpacked corpus.
+        listeners: `responses` (the real listeners), or `intended` (what the speaker was asked to express; the
             podcasts have none).
     """
-    if listeners not in ("responses", INTENDED):
-        raise UserError(f"--listeners {listeners} is unknown to dusha: give responses or {INTENDED}")
-    listing = ABOUT.listing("dusha", EMOTIONS, root)
-    parts = {part: table.parent for part in PARTS for table in _tables(root, part)}
-    check_layout(parts, root, "Dusha", "crowd_train/raw_crowd_train.tsv")
-    heard = {part: folder for part, folder in parts.items() if (folder / "wavs").is_dir()}
-    check_layout(heard, root, "Dusha", "wavs/ beside its raw_*.tsv")
-    listing.left_out += [
-        LeftOut(part, "no wavs/ in it: are its recordings published?") for part in parts if part not in heard
-    ]
-    for part, folder in heard.items():
-        _add_part(part, folder, listing, listeners)
+    check_listeners(listeners, "dusha")
+    listing = ABOUT.new_listing("dusha", EMOTIONS, root)
+    folders = {subset: table.parent for subset in SUBSETS for table in _tables(root, subset)}
+    check_layout(folders, root, "Dusha", "crowd_train/raw_crowd_train.tsv")
+    with_audio = {subset: folder for subset, folder in folders.items() if (folder / "wavs").is_dir()}
+    check_layout(with_audio, root, "Dusha", "wavs/ beside its raw_*.tsv")
+    for subset in folders:
+        if subset not in with_audio:
+            listing.leave_out(subset, "no wavs/ in it: are its recordings published?")
+    for subset, folder in with_audio.items():
+        _add_subset(subset, folder, listing, listeners)
     return listing
 
 
-def _tables(root: Path, part: str) -> Iterator[Path]:
-    for folder in (root, root / part.split("_")[0]):
-        table = folder / part / f"raw_{part}.tsv"
+def _tables(root: Path, subset: str) -> Iterator[Path]:
+    for folder in (root, root / subset.split("_")[0]):
+        table = folder / subset / f"raw_{subset}.tsv"
         if table.is_file():
             yield table
 
 
-def _add_part(part: str, folder: Path, listing: Listing, listeners: str) -> None:
-    """An utterance has a row for each of its annotators; the first says what it is."""
-    table = folder / f"raw_{part}.tsv"
+def _add_subset(subset: str, folder: Path, listing: Listing, listeners: str) -> None:
+    """Add one table. An utterance has a row for each of its annotators; the first row describes it."""
+    table = folder / f"raw_{subset}.tsv"
     seen: set[str] = set()
-    for line, row in rows(table, COLUMNS):
+    for line, row in read_rows(table, COLUMNS):
         name, where = row["hash_id"], f"{table.name}:{line}"
         if not (name and row["audio_path"]) or Path(row["audio_path"]).is_absolute():
-            listing.left_out.append(LeftOut(where, "no hash_id, or no audio_path inside the corpus"))
+            listing.leave_out(where, "no hash_id, or no audio_path inside the corpus")
             continue
         if name not in seen:
             seen.add(name)
             audio = (folder / row["audio_path"]).relative_to(listing.audio_root).as_posix()
             speaker = row["source_id"] or UNKNOWN_SPEAKER
-            listing.utterances.append(Utterance(name, audio, speaker, part, row["speaker_text"]))
+            listing.utterances.append(Utterance(name, audio, speaker, subset, row["speaker_text"]))
             if listeners == INTENDED:
                 _add_label(name, INTENDED, row["speaker_emo"], where, listing)
         if listeners != INTENDED:
@@ -111,7 +108,11 @@ def _add_label(name: str, listener: str, emotion: str, where: str, listing: List
     if emotion == OTHER:
         listing.drop("responses of other")
     elif emotion not in EMOTIONS or not listener:
-        reason = "a response of nobody" if not listener else f"unknown emotion '{emotion}'"
-        listing.left_out.append(LeftOut(where, reason))
+        listing.leave_out(
+            where, f"unknown emotion '{emotion}'" if listener else "a response without annotator_id"
+        )
     else:
         listing.annotations.append(Annotation(name, listener, (emotion,)))
+
+
+DUSHA = CorpusReader(read_dusha, ABOUT)

@@ -1,11 +1,12 @@
-"""EmoTale (Hjuler et al. 2025): Danish and English sentences acted in five emotions, each labeled by the
-same listeners.
+"""EmoTale (Hjuler et al. 2025): Danish and English sentences, acted in five emotions.
 
-    annotations.csv     file, a1_A, a1_V, a1_D, a1_cat, a2_..., a3_..., gt_emotion: one row a clip
+Three listeners labeled every clip.
+
+    annotations.csv     file, a1_A, a1_V, a1_D, a1_cat, a2_..., a3_..., gt_emotion: one row per clip
     DK_004_A_5.wav      language, speaker, acted emotion, sentence; in any folder below
 
-Where the recordings lie is not published with the table: they are found by name. (The corpus's README speaks
-of two annotators; its table has three.)
+The table does not say in which folder a recording is, so recordings are found by name. (The corpus's README
+speaks of two annotators; its table has three.)
 """
 
 from __future__ import annotations
@@ -13,18 +14,18 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from perser.audio import audio_files
 from perser.corpora.listing import (
     INTENDED,
     About,
     Annotation,
-    LeftOut,
+    CorpusReader,
     Listing,
     Utterance,
-    audio_files,
     check_layout,
-    described,
+    check_listeners,
 )
-from perser.corpora.tables import header, rows
+from perser.corpora.published_tables import read_header, read_rows
 from perser.errors import UserError
 
 EMOTIONS = ("angry", "bored", "happy", "neutral", "sad")
@@ -61,26 +62,24 @@ ABOUT = About(
 )
 
 
-@described(ABOUT)
-def emotale(root: Path, listeners: str = "responses") -> Listing:
+def read_emotale(root: Path, listeners: str = "responses") -> Listing:
     """Read EmoTale from the folder that holds `annotations.csv`.
 
     An utterance's session is its language, DK or EN; a speaker may speak both.
 
     Args:
-        root: the unpacked corpus.
-        listeners: `responses` (the real ones), or `intended` (the acted emotion).
+        root: The unpacked corpus.
+        listeners: `responses` (the real listeners), or `intended` (the acted emotion).
     """
-    if listeners not in ("responses", INTENDED):
-        raise UserError(f"--listeners {listeners} is unknown to emotale: give responses or {INTENDED}")
-    listing = ABOUT.listing("emotale", EMOTIONS, root)
+    check_listeners(listeners, "emotale")
+    listing = ABOUT.new_listing("emotale", EMOTIONS, root)
     files = list(audio_files(root, "**/*"))
     check_layout((root / ANNOTATIONS).is_file(), root, "EmoTale", ANNOTATIONS)
     check_layout(files, root, "EmoTale", "recordings such as DK_004_A_5.wav")
     for path in files:
         _add_clip(path, listing)
     columns = _columns(root / ANNOTATIONS, listeners)
-    for line, row in rows(root / ANNOTATIONS, ("file", *columns)):
+    for line, row in read_rows(root / ANNOTATIONS, ("file", *columns)):
         for column, listener in columns.items():
             _add_label(Path(row["file"]).stem, listener, row[column], f"{line}, {column}", listing)
     return listing
@@ -90,18 +89,18 @@ def _add_clip(path: Path, listing: Listing) -> None:
     audio = path.relative_to(listing.audio_root).as_posix()
     clip = CLIP.fullmatch(path.stem)
     if clip is None:
-        listing.left_out.append(LeftOut(audio, "not an EmoTale clip's name"))
+        listing.leave_out(audio, "not an EmoTale clip's name")
         return
     text = SENTENCES[clip["language"] + clip["sentence"]]
     listing.utterances.append(Utterance(path.stem, audio, clip["speaker"], clip["language"], text))
 
 
 def _columns(path: Path, listeners: str) -> dict[str, str]:
-    """The columns that hold labels, and who the listener is in each. Raises UserError if there are none."""
+    """Return the columns that hold labels, and the listener of each. Raises UserError if there are none."""
     if listeners == INTENDED:
         return {ACTED: INTENDED}
-    found = [LISTENER.fullmatch(name) for name in header(path)]
-    columns = {match[0]: match[1] for match in found if match}
+    matches = [LISTENER.fullmatch(name) for name in read_header(path)]
+    columns = {match[0]: match[1] for match in matches if match}
     if not columns:
         raise UserError(f"{path} has no column a1_cat, a2_cat, ...: is it the published file?")
     return columns
@@ -111,5 +110,7 @@ def _add_label(clip: str, listener: str, letter: str, where: str, listing: Listi
     if letter in LETTERS:
         listing.annotations.append(Annotation(clip, listener, (LETTERS[letter],)))
     else:
-        reason = f"'{letter}' is none of {', '.join(LETTERS)}"
-        listing.left_out.append(LeftOut(f"{ANNOTATIONS}:{where}", reason))
+        listing.leave_out(f"{ANNOTATIONS}:{where}", f"'{letter}' is none of {', '.join(LETTERS)}")
+
+
+EMOTALE = CorpusReader(read_emotale, ABOUT)

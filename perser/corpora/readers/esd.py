@@ -1,11 +1,12 @@
-"""ESD, the Emotional Speech Dataset (Zhou et al. 2022): ten speakers of Mandarin and ten of English say the
-same 350 sentences of their language in five emotions.
+"""ESD, the Emotional Speech Dataset (Zhou et al. 2022): Mandarin and English, acted in five emotions.
 
-    0001/0001.txt                         clip, sentence and emotion, between tabs
+Ten speakers of each language say the same 350 sentences.
+
+    0001/0001.txt                         clip, sentence and emotion, separated by tabs
     0001/Angry/0001_000351.wav            or in Angry/train/, Angry/evaluation/ and Angry/test/
 
-The transcripts are in several encodings; which emotion is meant is read off the folder, since some
-transcripts say it in Chinese. The layout is that which the corpus's public users read.
+The transcripts are in several encodings. The emotion is read from the folder's name, because some transcripts
+name it in Chinese. The layout is the one that public code for this corpus reads.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import codecs
 import re
 from pathlib import Path
 
-from perser.corpora.listing import About, LeftOut, Listing, Utterance, audio_files, check_layout, described
+from perser.audio import audio_files
+from perser.corpora.listing import About, CorpusReader, Listing, Utterance, check_layout
 
 FOLDERS = {"Angry": "angry", "Happy": "happy", "Neutral": "neutral", "Sad": "sad", "Surprise": "surprise"}
 
@@ -35,16 +37,15 @@ ABOUT = About(
 )
 
 
-@described(ABOUT)
-def esd(root: Path) -> Listing:
+def read_esd(root: Path) -> Listing:
     """Read ESD from the folder that holds `0001/` to `0020/`.
 
     An utterance's session is its language, zh or en.
 
     Args:
-        root: the unpacked corpus.
+        root: The unpacked corpus.
     """
-    listing = ABOUT.listing("esd", EMOTIONS, root)
+    listing = ABOUT.new_listing("esd", EMOTIONS, root)
     files = list(audio_files(root, "[0-9]" * 4 + "/**/*"))
     check_layout(files, root, "ESD", "audio in 0001/Angry/, 0001/Happy/, ...")
     texts: dict[str, str] = {}
@@ -61,9 +62,9 @@ def _add_clip(path: Path, texts: dict[str, str], listing: Listing) -> None:
     clip = CLIP.fullmatch(path.stem)
     emotion = folders[0] if folders and set(folders[1:]) <= SPLITS else None
     if emotion not in FOLDERS:
-        listing.left_out.append(LeftOut(audio.as_posix(), "not in the folder of an emotion"))
+        listing.leave_out(audio.as_posix(), "not in the folder of an emotion")
     elif clip is None or clip["speaker"] != speaker:
-        listing.left_out.append(LeftOut(audio.as_posix(), f"not the name of a clip of speaker {speaker}"))
+        listing.leave_out(audio.as_posix(), f"not the name of a clip of speaker {speaker}")
     else:
         language = "zh" if speaker <= LAST_MANDARIN else "en"
         utterance = Utterance(path.stem, audio.as_posix(), speaker, language, texts.get(path.stem, ""))
@@ -71,7 +72,7 @@ def _add_clip(path: Path, texts: dict[str, str], listing: Listing) -> None:
 
 
 def _transcripts(path: Path) -> dict[str, str]:
-    """Sentences by clip; lines that are not three cells are passed over: no task here reads the text."""
+    """Return the sentences by clip. Lines without three cells are skipped: no task here needs the text."""
     if not path.is_file():
         return {}
     lines = (line.split("\t") for line in _decoded(path).splitlines())
@@ -86,3 +87,6 @@ def _decoded(path: Path) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         return content.decode("gb18030" if path.stem <= LAST_MANDARIN else "latin-1", errors="replace")
+
+
+ESD = CorpusReader(read_esd, ABOUT)

@@ -1,8 +1,8 @@
 """perser prepare huggingface --dataset.name amu-cai/nEMO --dataset.speaker speaker_id --out corpora/nemo
 
-Any dataset of the Hugging Face Hub, or a local folder of that kind: you name the columns. Recordings that are
-in the dataset's tables are written to files in the prepared corpus, byte for byte; those that are files stay
-where they are.
+Any dataset of the Hugging Face Hub, or a local folder of the same kind. The user names its columns.
+Recordings in the dataset's tables are written to files in the prepared corpus, byte for byte. Recordings that
+are files stay where they are.
 """
 
 from __future__ import annotations
@@ -13,17 +13,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from perser.audio import AUDIO_SUFFIXES
 from perser.corpora.huggingface_options import HuggingFaceDataset
 from perser.corpora.listing import (
-    AUDIO_SUFFIXES,
     INTENDED,
     UNKNOWN_SPEAKER,
     About,
     Annotation,
-    LeftOut,
+    CorpusReader,
     Listing,
     Utterance,
-    described,
 )
 from perser.errors import UserError, explain_damage
 from perser.labels import Emotions, parse_emotions
@@ -32,13 +31,13 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 SAVED = ("state.json", "dataset_dict.json")
-"""What `save_to_disk` leaves in a folder."""
+"""Files by which a folder of `save_to_disk` is recognized."""
 
 COLUMNS = ("audio", "emotions", "listener", "speaker", "session", "text", "id")
-"""The options that name one."""
+"""The options of `HuggingFaceDataset` that name a column."""
 
-MOST_TOLD = 300
-"""Characters of what the library says when it cannot load a dataset."""
+LONGEST_REASON = 300
+"""Characters that are quoted of the library's message when it cannot load a dataset."""
 
 HUB = "https://huggingface.co/datasets"
 
@@ -52,38 +51,37 @@ ABOUT = About(
 )
 
 
-@described(ABOUT)
-def huggingface(
+def read_huggingface(
     audio_out: Path, dataset: HuggingFaceDataset = HuggingFaceDataset(), emotions: str | None = None
 ) -> Listing:
     """Read a Hugging Face dataset. A recording with several listeners has several rows.
 
     Args:
-        audio_out: folder to write recordings to that are in the dataset's tables.
-        dataset: which one, and its columns.
-        emotions: the emotion set in class order, `;` between; labels outside it are counted as dropped.
-            Without it, the class labels' own order, or the words found, sorted.
+        audio_out: Folder to write those recordings to that are in the dataset's tables.
+        dataset: Which dataset, and its columns.
+        emotions: The emotion set in class order, separated by `;`. Other labels are counted as dropped.
+            Without it, the class labels in their own order, or the words in the dataset, sorted.
     """
     table = _load(dataset)
     about = replace(ABOUT, source=_source(dataset), license=table.info.license or ABOUT.license)
-    listing = about.listing(Path(dataset.name).name, (), audio_out)
-    words, known = _reader_of_words(table, dataset.emotions)
+    listing = about.new_listing(Path(dataset.name).name, (), audio_out)
+    words_in, class_names = _label_parser(table, dataset.emotions)
     recordings = _Recordings(audio_out, dataset, listing)
-    heard: list[tuple[str, str, Emotions]] = []
-    with explain_damage(f"--dataset.name {dataset.name}", "get it again"):  # rows are read when they are met
+    responses: list[tuple[str, str, Emotions]] = []
+    with explain_damage(f"--dataset.name {dataset.name}", "get it again"):  # rows are read one by one
         for number, row in enumerate(table):
             try:
                 utterance = recordings.add(number, row)
-                labels = words(row[dataset.emotions])
+                labels = words_in(row[dataset.emotions])
                 listener = _cell(row, dataset.listener, default="") if dataset.listener else INTENDED
                 if not (labels and listener):
                     raise _BadRow("no emotion" if listener else "no listener")
-                heard.append((utterance, listener, labels))
+                responses.append((utterance, listener, labels))
             except _BadRow as error:
-                listing.left_out.append(LeftOut(f"row {number}", str(error)))
-    found = known or tuple(sorted({word for *_, labels in heard for word in labels}))
-    listing.emotions = _chosen(emotions, found)
-    for utterance, listener, labels in heard:
+                listing.leave_out(f"row {number}", str(error))
+    words = class_names or tuple(sorted({word for *_, labels in responses for word in labels}))
+    listing.emotions = _emotion_set(emotions, words)
+    for utterance, listener, labels in responses:
         _add_response(utterance, listener, labels, listing)
     if dataset.speaker is None:
         listing.notes.append("no column of speakers was named: the person can only be the listener")
@@ -91,11 +89,11 @@ def huggingface(
 
 
 class _BadRow(Exception):
-    """Why a row cannot be used."""
+    """A row that cannot be used. The message is the reason."""
 
 
 class _Recordings:
-    """Utterances by their rows, each recording written once."""
+    """Adds the utterances of rows to a listing and writes each recording once."""
 
     def __init__(self, audio_out: Path, dataset: HuggingFaceDataset, listing: Listing) -> None:
         self._audio_out = audio_out
@@ -104,31 +102,34 @@ class _Recordings:
         self._first: dict[str, tuple[int, Utterance, str]] = {}
 
     def add(self, number: int, row: dict[str, Any]) -> str:
-        """The utterance's id. Raises UserError where an earlier row says something else of the same id."""
+        """Add the utterance of a row, unless an earlier row did, and return its id.
+
+        Raises UserError if an earlier row with the same id differs, _BadRow if there is no recording.
+        """
         content, path = self._content(row[self._dataset.audio])
         name = _cell(row, self._dataset.id, default=self._within(path) or f"{number:06d}")
         digest = hashlib.sha256(content).hexdigest() if content else path
-        before, utterance, its_digest = self._first.get(name, (number, None, digest))
-        audio = utterance.audio if utterance else self._audio(number, content, path)
-        described_now = Utterance(
+        first_number, first, first_digest = self._first.get(name, (number, None, digest))
+        audio = first.audio if first else self._audio(number, content, path)
+        utterance = Utterance(
             name,
             audio,
             _cell(row, self._dataset.speaker, UNKNOWN_SPEAKER),
             _cell(row, self._dataset.session, "1"),
             _cell(row, self._dataset.text, ""),
         )
-        if utterance is None:
-            self._first[name] = number, described_now, digest
-            self._listing.utterances.append(described_now)
-        elif (utterance, its_digest) != (described_now, digest):
+        if first is None:
+            self._first[name] = number, utterance, digest
+            self._listing.utterances.append(utterance)
+        elif (first, first_digest) != (utterance, digest):
             raise UserError(
-                f"{self._dataset.name}, rows {before} and {number}: {name} differs in audio, speaker, "
-                "session or text: name a column that tells recordings apart as --dataset.id"
+                f"{self._dataset.name}, rows {first_number} and {number}: {name} differs in audio, speaker, "
+                "session or text: give as --dataset.id a column that identifies a recording"
             )
         return name
 
     def _content(self, cell: Any) -> tuple[bytes, str]:
-        """The recording's bytes, if the table holds them, and its path, if it has one."""
+        """Return a recording's bytes and its path; either is empty if the table does not have it."""
         if isinstance(cell, str) and cell:
             return b"", cell
         if isinstance(cell, dict) and (cell.get("bytes") or cell.get("path")):
@@ -136,7 +137,7 @@ class _Recordings:
         raise _BadRow("no recording")
 
     def _within(self, path: str) -> str:
-        """The same wherever the dataset's folder lies."""
+        """Return a path relative to the dataset's folder, so that it is the same wherever that is."""
         folder = Path(self._dataset.name).absolute()
         return Path(path).relative_to(folder).as_posix() if Path(path).is_relative_to(folder) else path
 
@@ -144,15 +145,16 @@ class _Recordings:
         if not content:
             return (Path(self._dataset.name).absolute() / path).as_posix()
         suffix = Path(path).suffix.lower()
-        audio = f"{number:06d}{suffix if suffix in AUDIO_SUFFIXES else '.wav'}"  # read by what is in it
+        # Decoders look at the content, so `.wav` does no harm where the suffix is unknown.
+        audio = f"{number:06d}{suffix if suffix in AUDIO_SUFFIXES else '.wav'}"
         self._audio_out.mkdir(parents=True, exist_ok=True)
         (self._audio_out / audio).write_bytes(content)
         return audio
 
 
 def _load(dataset: HuggingFaceDataset) -> Dataset:
-    """The split's table, its audio as it is stored. Raises UserError for what cannot be found."""
-    import datasets  # here: `perser prepare --list` need not wait for it
+    """Return the split's table with its audio not decoded. Raises UserError if it cannot be loaded."""
+    import datasets  # here, so that `perser prepare --list` and `--help` do not wait for it
 
     if not dataset.name:
         raise UserError("huggingface needs --dataset.name: a name on the Hub, or a local folder")
@@ -164,7 +166,7 @@ def _load(dataset: HuggingFaceDataset) -> Dataset:
         else:
             table = datasets.load_dataset(dataset.name, dataset.config, split=dataset.split)
     except Exception as error:  # a damaged folder makes the library raise anything at all
-        reason = " ".join(str(error.__cause__ or error).split())[:MOST_TOLD]
+        reason = " ".join(str(error.__cause__ or error).split())[:LONGEST_REASON]
         raise UserError(f"--dataset.name {dataset.name}, split {dataset.split}: {reason}") from error
     columns = {name: column for name in COLUMNS if (column := getattr(dataset, name)) is not None}
     for name, column in columns.items():
@@ -173,9 +175,9 @@ def _load(dataset: HuggingFaceDataset) -> Dataset:
                 f"{dataset.name} has no column {column!r}: give --dataset.{name} as one of "
                 f"{', '.join(table.column_names)}"
             )
-    table = table.select_columns(sorted(set(columns.values())))  # no other recording or picture is decoded
+    table = table.select_columns(sorted(set(columns.values())))  # other columns are not decoded
     with explain_damage(f"--dataset.name {dataset.name}", "get it again"):
-        table.data.table.validate(full=True)  # without, damage lets Arrow read beyond its memory
+        table.data.table.validate(full=True)  # otherwise damage lets Arrow read beyond its memory
     if isinstance(table.features[dataset.audio], datasets.Audio):
         table = table.cast_column(dataset.audio, datasets.Audio(decode=False))
     return table
@@ -186,8 +188,8 @@ def _source(dataset: HuggingFaceDataset) -> str:
     return folder.name if folder.exists() else f"{HUB}/{dataset.name}"
 
 
-def _reader_of_words(table: Dataset, column: str) -> tuple[Callable[[Any], Emotions], Emotions]:
-    """What makes words of a label's cell, and the words that are known beforehand: the class labels'."""
+def _label_parser(table: Dataset, column: str) -> tuple[Callable[[Any], Emotions], Emotions]:
+    """Return a function from a cell of labels to words, and the class labels (none for words)."""
     from datasets import ClassLabel, List
 
     feature = table.features[column]
@@ -198,35 +200,39 @@ def _reader_of_words(table: Dataset, column: str) -> tuple[Callable[[Any], Emoti
     if not names and getattr(inner, "dtype", None) != "string":
         raise UserError(f"the column {column!r} holds {feature}, neither words nor class labels")
 
-    def words(cell: Any) -> Emotions:
-        cells = cell if isinstance(cell, list) else [cell]
-        return tuple(dict.fromkeys(word for one in cells if one is not None for word in read(one)))
+    def words_in(cell: Any) -> Emotions:
+        labels = cell if isinstance(cell, list) else [cell]
+        return tuple(dict.fromkeys(word for label in labels if label is not None for word in words_of(label)))
 
-    def read(one: Any) -> Emotions:
+    def words_of(label: Any) -> Emotions:
         if not names:
-            return parse_emotions(one)
-        return (names[one],) if one >= 0 else ()  # -1: no label
+            return parse_emotions(label)
+        return (names[label],) if label >= 0 else ()  # -1 means no label
 
-    return words, names
+    return words_in, names
 
 
-def _chosen(emotions: str | None, found: Emotions) -> Emotions:
-    chosen = parse_emotions(emotions) if emotions else found
-    strange = [word for word in chosen if word not in found]
-    if strange:
-        raise UserError(f"--emotions: nothing is labeled '{strange[0]}', only {', '.join(found)}")
+def _emotion_set(emotions: str | None, words: Emotions) -> Emotions:
+    """Return the emotions that the user chose, or all words. Raises UserError for one that no row has."""
+    chosen = parse_emotions(emotions) if emotions else words
+    unknown = [word for word in chosen if word not in words]
+    if unknown:
+        raise UserError(f"--emotions: nothing is labeled '{unknown[0]}', only {', '.join(words)}")
     return chosen
 
 
 def _add_response(utterance: str, listener: str, labels: Emotions, listing: Listing) -> None:
-    kept = tuple(word for word in labels if word in listing.emotions)
+    known = tuple(word for word in labels if word in listing.emotions)
     for word in labels:
-        if word not in kept:
+        if word not in known:
             listing.drop(f"labels of {word}")
-    if kept:
-        listing.annotations.append(Annotation(utterance, listener, kept))
+    if known:
+        listing.annotations.append(Annotation(utterance, listener, known))
 
 
 def _cell(row: dict[str, Any], column: str | None, default: str) -> str:
     value = row[column] if column else None
     return str(value).strip() if value is not None and str(value).strip() else default
+
+
+HUGGINGFACE = CorpusReader(read_huggingface, ABOUT)

@@ -1,4 +1,4 @@
-"""Your own recordings, listed in a CSV or JSONL manifest: one annotation a row.
+"""Your own recordings, listed in a CSV or JSONL manifest with one annotation per row.
 
 path,speaker,listener,emotions            # optional: utterance_id, session, text
 clips/hello.wav,anna,me,happy;excited
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from perser.corpora.listing import About, Annotation, Listing, Utterance, described
+from perser.corpora.listing import About, Annotation, CorpusReader, Listing, Utterance
 from perser.errors import UserError
 from perser.labels import Emotions, parse_emotions
 
@@ -33,26 +33,26 @@ ABOUT = About(
 )
 
 
-@described(ABOUT)
-def manifest(root: Path, emotions: str | None = None) -> Listing:
+def read_manifest(root: Path, emotions: str | None = None) -> Listing:
     """Read a manifest. A recording with several listeners has several rows.
 
     Args:
-        root: the CSV or JSONL file, or a folder with one `manifest.csv` or `manifest.jsonl`; paths in it
-            are relative to its folder.
-        emotions: the emotion set in class order, `;` between; without it, the words found, sorted.
+        root: The CSV or JSONL file, or a folder with one `manifest.csv` or `manifest.jsonl`. Paths in it are
+            relative to its folder.
+        emotions: The emotion set in class order, separated by `;`. Without it, the words in the manifest,
+            sorted.
     """
     file = _manifest_file(root)
-    given = parse_emotions(emotions) if emotions else None
-    rows = _Rows(file, given)
+    emotion_set = parse_emotions(emotions) if emotions else None
+    rows = _Rows(file, emotion_set)
     for line, cells in _lines(file):
         rows.add(line, cells)
     if not rows.annotations:
         raise UserError(f"{file} has no rows: list at least one recording")
-    rows.check_twice()
+    rows.check_repeats()
     return Listing(
         name="manifest",
-        emotions=given or tuple(sorted({word for row in rows.labels.values() for word in row})),
+        emotions=emotion_set or tuple(sorted({word for labels in rows.labels.values() for word in labels})),
         audio_root=file.parent,
         utterances=rows.utterances,
         annotations=rows.annotations,
@@ -61,26 +61,19 @@ def manifest(root: Path, emotions: str | None = None) -> Listing:
     )
 
 
-def _is_unicode(row: dict[str, object]) -> bool:
-    try:
-        return bool(json.dumps(row, ensure_ascii=False).encode())
-    except UnicodeEncodeError:
-        return False
-
-
 class _Rows:
-    """What a manifest's rows say, each thing kept once: there may be millions of rows.
+    """The content of a manifest's rows. Equal texts are stored once, because there may be millions of rows.
 
     Args:
-        file: For messages.
-        known: The emotion set, if it was given.
+        file: The manifest, for messages.
+        known: The emotion set, if the user gave one.
     """
 
     def __init__(self, file: Path, known: Emotions | None) -> None:
         self.utterances: list[Utterance] = []
         self.annotations: list[Annotation] = []
         self.labels: dict[str, Emotions] = {}
-        """By what a cell says."""
+        """The label set of each text in the column `emotions`."""
         self._file = file
         self._known = known
         self._first: dict[str, tuple[int, Utterance]] = {}
@@ -88,9 +81,12 @@ class _Rows:
         self._lines = array("q")
 
     def add(self, line: int, cells: dict[str, object]) -> None:
-        """Raises UserError for a row that says too little, an emotion that is not known, or a recording of
-        which an earlier row says something else."""
-        utterance, listener, labels = self._read(line, cells)
+        """Add a row.
+
+        Raises UserError for a row with an empty cell or an unknown emotion, or one that contradicts an
+        earlier row on the same recording.
+        """
+        utterance, listener, labels = self._parse(line, cells)
         first_line, first = self._first.setdefault(utterance.utterance_id, (line, utterance))
         if first is utterance:
             self.utterances.append(utterance)
@@ -103,14 +99,14 @@ class _Rows:
         self.annotations.append(Annotation(first.utterance_id, listener, labels))
         self._lines.append(line)
 
-    def _read(self, line: int, cells: dict[str, object]) -> tuple[Utterance, str, Emotions]:
+    def _parse(self, line: int, cells: dict[str, object]) -> tuple[Utterance, str, Emotions]:
         def cell(name: str, default: str = "") -> str:
             text = "" if (value := cells.get(name)) is None else str(value).strip()
             return text or default
 
-        given = cells.get("emotions")
+        words = cells.get("emotions")
         labels = self._labels(
-            line, ";".join(map(str, given)) if isinstance(given, list) else cell("emotions")
+            line, ";".join(map(str, words)) if isinstance(words, list) else cell("emotions")
         )
         empty = [name for name in REQUIRED[:3] if not cell(name)] + ([] if labels else ["emotions"])
         if empty:
@@ -139,34 +135,36 @@ class _Rows:
             self.labels[text] = labels
         return self.labels[text]
 
-    def check_twice(self) -> None:
-        """Raises UserError where a listener labels a recording twice."""
-        utterances = {row.utterance_id: place for place, row in enumerate(self.utterances)}
-        listeners = {name: place for place, name in enumerate(self._listeners)}
-        count = len(listeners)
-        codes = np.fromiter(
-            (utterances[one.utterance_id] * count + listeners[one.listener] for one in self.annotations),
+    def check_repeats(self) -> None:
+        """Raise UserError if a listener labels a recording twice."""
+        utterances = {row.utterance_id: index for index, row in enumerate(self.utterances)}
+        listeners = {name: index for index, name in enumerate(self._listeners)}
+        pairs = np.fromiter(  # one number for each pair of utterance and listener
+            (
+                utterances[annotation.utterance_id] * len(listeners) + listeners[annotation.listener]
+                for annotation in self.annotations
+            ),
             dtype=np.int64,
             count=len(self.annotations),
         )
-        order = np.argsort(codes, kind="stable")
-        again = np.flatnonzero(codes[order][1:] == codes[order][:-1])
-        if len(again):
-            first, second = order[again[0]], order[again[0] + 1]
-            one = self.annotations[first]
+        order = np.argsort(pairs, kind="stable")
+        repeats = np.flatnonzero(pairs[order][1:] == pairs[order][:-1])
+        if len(repeats):
+            first, second = order[repeats[0]], order[repeats[0] + 1]
+            repeated = self.annotations[first]
             raise UserError(
-                f"{self._file}, lines {self._lines[first]} and {self._lines[second]}: {one.listener} labels "
-                f"{one.utterance_id} twice: keep one"
+                f"{self._file}, lines {self._lines[first]} and {self._lines[second]}: {repeated.listener} "
+                f"labels {repeated.utterance_id} twice: keep one of the two lines"
             )
 
 
 def _manifest_file(root: Path) -> Path:
     if root.is_dir():
-        found = [root / name for name in NAMES if (root / name).is_file()]
-        if len(found) != 1:
-            problem = "no manifest.csv or manifest.jsonl" if not found else "two manifests"
+        files = [root / name for name in NAMES if (root / name).is_file()]
+        if len(files) != 1:
+            problem = "no manifest.csv or manifest.jsonl" if not files else "two manifests"
             raise UserError(f"{root} holds {problem}: give the file itself as --root")
-        return found[0]
+        return files[0]
     if not root.is_file():
         raise UserError(f"--root {root} is not there: give the manifest (CSV or JSONL) or its folder")
     if root.suffix.lower() not in (".csv", ".jsonl"):
@@ -175,7 +173,7 @@ def _manifest_file(root: Path) -> Path:
 
 
 def _lines(file: Path) -> Iterator[tuple[int, dict[str, object]]]:
-    """Rows with their line numbers; a byte-order mark and Windows line ends are forgiven."""
+    """Yield the rows with their line numbers. A byte-order mark and Windows line ends are accepted."""
     read = _csv_lines if file.suffix.lower() == ".csv" else _jsonl_lines
     try:
         yield from read(file)
@@ -187,7 +185,7 @@ def _lines(file: Path) -> Iterator[tuple[int, dict[str, object]]]:
 
 def _csv_lines(file: Path) -> Iterator[tuple[int, dict[str, object]]]:
     with file.open(encoding="utf-8-sig", newline="") as stream:
-        # Strict: else a quotation mark that is never closed would swallow the rows after it.
+        # strict, because otherwise a quotation mark that is never closed would swallow all rows after it.
         reader = csv.DictReader(stream, skipinitialspace=True, strict=True)
         try:
             header = [(name or "").strip() for name in reader.fieldnames or ()]
@@ -210,7 +208,7 @@ def _check_header(file: Path, header: list[str]) -> None:
 
 
 def _check_cells(file: Path, line: int, row: dict[str | None, object], columns: int) -> None:
-    """Raises UserError for cells beyond the header's, such as the text after a comma without quotes."""
+    """Raise UserError if a row has more cells than the header, as with a comma in a text without quotes."""
     if any(cell.strip() for cell in row.pop(None, ())):
         raise UserError(
             f"{file}, line {line}: more cells than the {columns} columns: put a cell with commas in quotes"
@@ -232,3 +230,13 @@ def _jsonl_lines(file: Path) -> Iterator[tuple[int, dict[str, object]]]:
             if "\\ud" in line.lower() and not _is_unicode(row):
                 raise UserError(f"{file}, line {number}: half of a character (\\ud800 ...): mend the line")
             yield number, row
+
+
+def _is_unicode(row: dict[str, object]) -> bool:
+    try:
+        return bool(json.dumps(row, ensure_ascii=False).encode())
+    except UnicodeEncodeError:
+        return False
+
+
+MANIFEST = CorpusReader(read_manifest, ABOUT)

@@ -1,14 +1,14 @@
 """MSP-Podcast (Lotfian and Busso 2019): English podcasts, and what each crowd worker heard in each clip.
 
     Audios/MSP-PODCAST_0023_0049.wav
-    Labels/labels_consensus.csv     one row a clip; SpkrID and Split_Set are read (older: labels_concensus)
-    Labels/labels_detailed.csv      one row a worker and clip
+    Labels/labels_consensus.csv     one row per clip; SpkrID and Split_Set are read (older: labels_concensus)
+    Labels/labels_detailed.csv      one row per worker and clip
     Transcripts/MSP-PODCAST_0023_0049.txt     optional
 
-Releases write a worker's answer in two ways, and both are read: in columns (1.6: Workers, 2.0: WorkerID; with
-EmoClass_Major and EmoClass_Second), or in one cell of the column EmoDetail, as in
-"WORKER00000017; Happy; Happy,Excited; A:5; V:6; D:4;". The corpus comes on request and was not at hand:
-columns and layout are those that its public users read.
+Releases write a worker's answer in two forms, and both are read: in columns (1.6: Workers, 2.0: WorkerID;
+with EmoClass_Major and EmoClass_Second), or in one cell of the column EmoDetail, as in "WORKER00000017;
+Happy; Happy,Excited; A:5; V:6; D:4;". The corpus is only available on request. This reader was written from
+public code that reads it, and was not tried on the corpus itself.
 """
 
 from __future__ import annotations
@@ -21,19 +21,18 @@ from perser.corpora.listing import (
     UNKNOWN_SPEAKER,
     About,
     Annotation,
-    LeftOut,
+    CorpusReader,
     Listing,
     Utterance,
     check_layout,
-    described,
 )
-from perser.corpora.tables import header, rows
+from perser.corpora.published_tables import read_header, read_rows
 from perser.errors import UserError
 from perser.labels import Emotions
 
 EMOTIONS = ("angry", "sad", "happy", "surprise", "fear", "disgust", "contempt", "neutral")
-"""The primary emotions, which the corpus spells with a capital. Besides, a worker may write one of their own
-("Other-Curious"), and secondary emotions have finer words ("Amused")."""
+"""The primary emotions, which the corpus capitalizes. Workers may also write their own word
+("Other-Curious"), and there are more words for secondary emotions ("Amused")."""
 
 DETAIL = "EmoDetail"
 
@@ -54,29 +53,28 @@ ABOUT = About(
 )
 
 
-@described(ABOUT)
-def msp_podcast(root: Path) -> Listing:
+def read_msp_podcast(root: Path) -> Listing:
     """Read MSP-Podcast from the folder that holds `Audios/` and `Labels/`.
 
-    A response is the primary emotion and the secondary ones, as far as they are among the eight; others are
-    counted as dropped. An utterance's session is its official part (Train, Development, Test1, ...).
+    A response is the primary and the secondary emotions that are among the eight. Others are counted as
+    dropped. An utterance's session is its official subset (Train, Development, Test1, ...).
 
     Args:
-        root: the unpacked corpus.
+        root: The unpacked corpus.
     """
-    listing = ABOUT.listing("msp-podcast", EMOTIONS, root / "Audios")
+    listing = ABOUT.new_listing("msp-podcast", EMOTIONS, root / "Audios")
     consensus = next((root / name for name in CONSENSUS if (root / name).is_file()), None)
     check_layout((root / "Audios").is_dir(), root, "MSP-Podcast", "Audios/")
     check_layout(consensus, root, "MSP-Podcast", CONSENSUS[0])
-    for line, row in rows(consensus, ("FileName", "SpkrID", "Split_Set")):
+    for line, row in read_rows(consensus, ("FileName", "SpkrID", "Split_Set")):
         if row["FileName"]:
             listing.utterances.append(_utterance(root, row))
         else:
-            listing.left_out.append(LeftOut(f"{consensus.name}:{line}", "no FileName"))
+            listing.leave_out(f"{consensus.name}:{line}", "no FileName")
     unknown = sum(row.speaker == UNKNOWN_SPEAKER for row in listing.utterances)
     if unknown:
         listing.notes.append(
-            f"{unknown} utterances are of speakers whom nobody identified: on the speaker axis, exclude "
+            f"{unknown} utterances are of unidentified speakers: on the speaker axis, exclude "
             f"the speaker {UNKNOWN_SPEAKER!r}"
         )
     _add_responses(root / DETAILED, listing)
@@ -93,16 +91,16 @@ def _utterance(root: Path, row: dict[str, str]) -> Utterance:
 def _transcript(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip() if path.is_file() else ""
-    except OSError:  # a name longer than any file's
+    except OSError:  # the name is too long for a file
         return ""
 
 
 def _add_responses(path: Path, listing: Listing) -> None:
     columns = _columns(path)
-    for line, row in rows(path, columns):
+    for line, row in read_rows(path, columns):
         file, worker, primary, secondary = _response([row[name] for name in columns])
         if not (file and worker and primary):
-            listing.left_out.append(LeftOut(f"{DETAILED}:{line}", "no file, worker or primary emotion"))
+            listing.leave_out(f"{DETAILED}:{line}", "no file, worker or primary emotion")
             continue
         emotions = _emotions([primary, *secondary.split(",")], listing)
         if emotions:
@@ -112,31 +110,34 @@ def _add_responses(path: Path, listing: Listing) -> None:
 
 
 def _columns(path: Path) -> tuple[str, ...]:
-    """Those that this release has. Raises UserError for neither form."""
-    found = header(path)
-    if DETAIL in found:
+    """Return the columns in which this release has the answers. Raises UserError if it has neither form."""
+    header = read_header(path)
+    if DETAIL in header:
         return ("FileName", DETAIL)
-    worker = next((name for name in WORKERS if name in found), None)
+    worker = next((name for name in WORKERS if name in header), None)
     if worker is None:
         raise UserError(f"{path} has neither {DETAIL} nor {WORKERS[0]}: is it the published file?")
     return ("FileName", worker, "EmoClass_Major", "EmoClass_Second")
 
 
 def _response(cells: list[str]) -> tuple[str, str, str, str]:
-    """File, worker, primary emotion and secondary ones ("" where they are not there)."""
+    """Return file, worker, primary emotion and secondary emotions ("" where one is missing)."""
     if len(cells) == 2:
-        detail = [part.strip() for part in cells[1].split(";")]
-        cells = [cells[0], *(part for part in detail if not ATTRIBUTE.fullmatch(part)), "", "", ""]
+        fields = [field.strip() for field in cells[1].split(";")]
+        cells = [cells[0], *(field for field in fields if not ATTRIBUTE.fullmatch(field)), "", "", ""]
     file, worker, primary, secondary = cells[:4]
     return file, worker, primary, secondary
 
 
 def _emotions(words: Iterable[str], listing: Listing) -> Emotions:
-    """Those among the eight, without repeats; the others are counted."""
-    found: dict[str, None] = {}
+    """Return the words among the eight emotions, without repeats, and count the others as dropped."""
+    known: dict[str, None] = {}  # a set that keeps its order
     for word in filter(None, (word.strip().lower() for word in words)):
         if word in EMOTIONS:
-            found[word] = None
+            known[word] = None
         else:
             listing.drop("emotions outside the eight")
-    return tuple(found)
+    return tuple(known)
+
+
+MSP_PODCAST = CorpusReader(read_msp_podcast, ABOUT)

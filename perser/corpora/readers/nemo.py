@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from perser.corpora.listing import About, LeftOut, Listing, Utterance, check_layout, described
-from perser.corpora.tables import rows
+from perser.corpora.listing import About, CorpusReader, Listing, Utterance, check_layout
+from perser.corpora.published_tables import read_rows
 
 WORDS = {
     "anger": "angry",
@@ -31,23 +31,25 @@ ABOUT = About(
 )
 
 
-@described(ABOUT)
-def nemo(root: Path) -> Listing:
+def read_nemo(root: Path) -> Listing:
     """Read nEMO from the folder that holds `data.tsv` and `samples/`.
 
     Args:
-        root: the unpacked corpus.
+        root: The unpacked corpus.
     """
-    listing = ABOUT.listing("nemo", EMOTIONS, root / "samples")
+    listing = ABOUT.new_listing("nemo", EMOTIONS, root / "samples")
     check_layout((root / "samples").is_dir(), root, "nEMO", "samples/")
-    for line, row in rows(root / "data.tsv", ("file_id", "emotion", "raw_text", "speaker_id")):
+    for line, row in read_rows(root / "data.tsv", ("file_id", "emotion", "raw_text", "speaker_id")):
         emotion = WORDS.get(row["emotion"])
         if emotion is None or not row["file_id"] or not row["speaker_id"]:
             reason = "no file_id or speaker_id" if emotion else f"unknown emotion '{row['emotion']}'"
-            listing.left_out.append(LeftOut(f"data.tsv:{line}", reason))
+            listing.leave_out(f"data.tsv:{line}", reason)
             continue
         utterance = Utterance(
             Path(row["file_id"]).stem, row["file_id"], row["speaker_id"], "1", row["raw_text"]
         )
         listing.add_intended(utterance, emotion)
     return listing
+
+
+NEMO = CorpusReader(read_nemo, ABOUT)

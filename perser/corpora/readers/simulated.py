@@ -1,8 +1,8 @@
 """perser prepare simulated --out corpora/simulated
 
-A corpus that is simulated throughout, to try everything in minutes and without a download: eSpeak NG speaks,
-and simulated listeners label what is in the audio. Figures on it say that the code works, not how well a
-method hears people. The same seed gives the same corpus, bit for bit.
+A fully simulated corpus, to try everything in minutes without a download. eSpeak NG speaks, and simulated
+listeners label what is in the audio. Results on it show that the code works, not how well a method works on
+people. The same seed gives the same corpus, bit for bit.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from tqdm import tqdm
 
 from perser.audio import SAMPLE_RATE
 from perser.corpora.espeak import Delivery, Espeak
-from perser.corpora.expression import PROTOTYPES, draw_expressions, draw_speaker, vote_shares
-from perser.corpora.listeners import annotate, draw_listeners
-from perser.corpora.listing import About, Annotation, Listing, Utterance, described
+from perser.corpora.listing import About, Annotation, CorpusReader, Listing, Utterance
+from perser.corpora.simulated_listeners import annotate, draw_listeners
+from perser.corpora.simulated_speakers import PROTOTYPES, draw_expressions, draw_speaker, vote_shares
 from perser.errors import UserError
 from perser.labels import EmotionSet
 
@@ -57,15 +57,14 @@ ABOUT = About(
 
 @dataclass(frozen=True)
 class Clip:
-    """One utterance to be spoken, and the votes (num_emotions,) that its delivery earns."""
+    """An utterance, how it is to be spoken, and the votes (num_emotions,) that this delivery gets."""
 
     utterance: Utterance
     delivery: Delivery
     votes: np.ndarray
 
 
-@described(ABOUT)
-def simulated(
+def make_simulated(
     audio_out: Path,
     speakers: int = 40,
     sentences: int = 10,
@@ -73,19 +72,19 @@ def simulated(
     clips_per_listener: int = 1200,
     seed: int = 0,
 ) -> Listing:
-    """Simulated speech by eSpeak NG and simulated listeners: no download, every label made up.
+    """Simulate speech with eSpeak NG, and listeners who label it: no download.
 
-    Every speaker says every sentence once in every emotion. More speakers, sentences or listeners leave
-    the earlier speakers' clips and the earlier listeners' ways of hearing as they were.
+    Every speaker says every sentence once in every emotion. Adding speakers, sentences or listeners does not
+    change the clips of the first speakers or the styles of the first listeners.
 
     Args:
         audio_out: Folder to write the clips to (16 kHz, mono, 16-bit wav).
-        speakers: How many speakers, each with a voice and ways to express an emotion.
+        speakers: How many speakers, each with a voice and their own ways to express emotions.
         sentences: How many sentences, 16 at most.
-        listeners: How many listeners, each with a bias, a sharpness and a breadth of their own.
-        clips_per_listener: How many clips a listener labels, as evenly over the speakers as possible; all
-            clips where there are fewer.
-        seed: The corpus is the same, bit for bit, for the same seed.
+        listeners: How many listeners, each with their own bias, sharpness and breadth.
+        clips_per_listener: How many clips each listener labels, spread evenly over the speakers; all clips if
+            there are fewer.
+        seed: The same seed gives the same corpus, bit for bit.
     """
     _check(speakers, sentences, listeners, clips_per_listener)
     speaker_rng, style_rng, label_rng = np.random.default_rng(seed).spawn(3)
@@ -121,7 +120,7 @@ def simulated(
 
 
 def draw_clips(speakers: int, sentences: int, rng: np.random.Generator) -> list[Clip]:
-    """Every speaker's every sentence in every emotion, in this order."""
+    """Draw the clips: every speaker, every sentence, every emotion, nested in this order."""
     clips: list[Clip] = []
     for index, child in enumerate(rng.spawn(speakers)):
         speaker = draw_speaker(index, child)
@@ -136,10 +135,12 @@ def draw_clips(speakers: int, sentences: int, rng: np.random.Generator) -> list[
 
 
 def draw_share(num_clips: int, speakers: int, share: int, rng: np.random.Generator) -> np.ndarray:
-    """Sorted indices (at most `share`) of the clips that a listener hears, as many of every speaker, give
-    or take one. `num_clips` clips lie speaker by speaker."""
+    """Draw which clips a listener hears: at most `share` indices, sorted.
+
+    Each speaker has the same number of them, or one more. The `num_clips` clips are ordered by speaker.
+    """
     clips = rng.permuted(np.arange(num_clips).reshape(speakers, -1), axis=1)
-    rounds = rng.permuted(clips, axis=0).T  # whose clip is left out of the last round is chance
+    rounds = rng.permuted(clips, axis=0).T  # so that the speakers of the last, incomplete round are random
     return np.sort(rounds.reshape(-1)[:share])
 
 
@@ -155,3 +156,6 @@ def _check(speakers: int, sentences: int, listeners: int, clips_per_listener: in
         raise UserError("a simulated corpus needs at least one speaker, sentence, listener and clip each")
     if sentences > len(SENTENCES):
         raise UserError(f"a simulated corpus has {len(SENTENCES)} sentences at most, not {sentences}")
+
+
+SIMULATED = CorpusReader(make_simulated, ABOUT)

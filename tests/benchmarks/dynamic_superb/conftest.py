@@ -13,7 +13,7 @@ import torch
 from datasets import Audio, Dataset, DatasetDict
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from perser.corpora.readers.simulated import EMOTIONS, SENTENCES, simulated
+from perser.corpora.readers.simulated import EMOTIONS, SENTENCES, make_simulated
 from speechlm_icl.model.language_model import LoraOptions
 from speechlm_icl.model.speech_lm import new_model
 from speechlm_icl.projectors.base import ProjectorOptions
@@ -31,7 +31,7 @@ def _own_cache(tmp_path, monkeypatch):
 def speech(tmp_path_factory) -> list[SimpleNamespace]:
     """24 clips: two speakers say two sentences, each in six emotions."""
     folder = tmp_path_factory.mktemp("speech")
-    listing = simulated(folder, speakers=2, sentences=2, listeners=1, clips_per_listener=1)
+    listing = make_simulated(folder, speakers=2, sentences=2, listeners=1, clips_per_listener=1)
     return [
         SimpleNamespace(
             path=folder / one.audio,

@@ -104,6 +104,8 @@ def test_what_cannot_be_measured_is_said_first(monkeypatch):
         check_measurable("regression", ["1", "high"], "x")
     with pytest.raises(UserError, match="no label has a word"):
         figures("generation", [answered("...", "a")])
-    monkeypatch.setattr(measures, "require", lambda *what: (_ for _ in ()).throw(UserError(" ".join(what))))
+    monkeypatch.setattr(
+        measures, "require_package", lambda *what: (_ for _ in ()).throw(UserError(" ".join(what)))
+    )
     with pytest.raises(UserError, match="jiwer dynamic-superb word error rate"):
         check_measurable("generation", ["a"], "x")

@@ -290,7 +290,7 @@ def test_kept_cells_say_with_which_code_they_were_measured(case, tmp_path, monke
         ("second", ("random",), "first"),
         ("second", METHODS, ["first", "second"]),
     ):
-        monkeypatch.setattr("perser.environment.commit", lambda commit=commit: commit)
+        monkeypatch.setattr("perser.environment.git_commit", lambda commit=commit: commit)
         write_scores(replace(case, methods=methods), out)
         assert Scores.load(out).provenance["commit"] == said
 

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.speed import corpus_size as measured
 from benchmarks.speed.corpus_size import corpus_size, write_manifest
-from perser.corpora.readers.manifest import manifest
+from perser.corpora.readers.manifest import read_manifest
 from perser.errors import UserError
 
 SECONDS = {"seconds_open", "seconds_first_episode"}
@@ -40,7 +40,7 @@ def test_a_process_that_fails_is_named(tmp_path):
 
 def test_the_manifest_has_the_rows_that_were_asked_for(tmp_path):
     write_manifest(tmp_path / "in", 500, 3_200)
-    listing = manifest(tmp_path / "in")
+    listing = read_manifest(tmp_path / "in")
     assert len(listing.utterances) == 500
     assert (
         len(listing.annotations) == len({(a.utterance_id, a.listener) for a in listing.annotations}) == 3_200

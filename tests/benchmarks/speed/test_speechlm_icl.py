@@ -23,7 +23,7 @@ from benchmarks.speed.speechlm.theirs_prompting import generate, score_full_prom
 from benchmarks.speed.speechlm_icl import PromptPresetName, speed_speech_lm
 from benchmarks.speed.timing.operations import operations
 from perser.errors import UserError
-from perser.peak_memory import added
+from perser.peak_memory import peak_bytes
 from speechlm_icl.prompt.prompt import IGNORE
 from speechlm_icl.scoring.scoring import label_log_probabilities
 
@@ -63,7 +63,7 @@ def test_the_script_writes_finite_ratios(tmp_path, capsys, monkeypatch):
 def test_memory_is_what_a_run_adds_whatever_was_taken_before():
     size = 200_000_000
     torch.ones(size // 4).sum()  # taken and given back
-    taken = added(lambda: torch.ones(size // 16).sum(), torch.device("cpu"))
+    taken = peak_bytes(lambda: torch.ones(size // 16).sum(), torch.device("cpu"))
     assert 0.8 * size / 4 < taken < 0.8 * size
 
 

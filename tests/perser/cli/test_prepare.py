@@ -81,7 +81,7 @@ def test_options_that_do_not_fit_are_refused(
 def test_simulated_speech_lies_in_the_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """With a reader of our own in place of the simulated one: nothing needs to speak here."""
     from perser.cli import prepare as module
-    from perser.corpora.listing import Annotation, Listing, Utterance
+    from perser.corpora.listing import Annotation, CorpusReader, Listing, Utterance
 
     def made_up(audio_out: Path, listeners: int = 2, seed: int = 0) -> Listing:
         for emotion in ("happy", "sad"):
@@ -98,7 +98,7 @@ def test_simulated_speech_lies_in_the_corpus(tmp_path: Path, monkeypatch: pytest
             simulated=True,
         )
 
-    monkeypatch.setattr(module, "_reader", lambda corpus: made_up)
+    monkeypatch.setattr(module, "_reader", lambda corpus: CorpusReader(made_up))
     prepare("made-up", tmp_path / "out", listeners=5, seed=3)
     corpus = Corpus.load(tmp_path / "out")
     assert corpus.recordings.path("sad") == tmp_path / "out" / "audio" / "sad.wav"

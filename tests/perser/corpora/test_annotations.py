@@ -10,48 +10,56 @@ from perser.labels import EmotionSet
 
 EMOTIONS = EmotionSet(("angry", "happy", "sad"))
 LABELS = st.sets(st.sampled_from(EMOTIONS.names), min_size=1).map(lambda words: tuple(sorted(words)))
-GIVEN = st.dictionaries(
+ANNOTATIONS = st.dictionaries(
     st.tuples(st.sampled_from(["u1", "u10", "u2", ""]), st.sampled_from(["b", "a", "c"])), LABELS
-).map(lambda given: [Annotation(*key, labels) for key, labels in given.items()])
+).map(lambda labels_of: [Annotation(*pair, labels) for pair, labels in labels_of.items()])
 
 
-@given(GIVEN)
-def test_they_are_a_list_of_annotations(annotations: list[Annotation]):
-    kept = Annotations.of(annotations)
-    assert len(kept) == len(annotations)
-    assert list(kept) == annotations
-    assert kept == annotations
-    assert annotations == kept
-    assert kept[1:] == annotations[1:]
-    assert [kept[place] for place in range(-len(kept), len(kept))] == annotations * 2
-    assert Annotations.of(kept) is kept
-    assert kept != [*annotations, Annotation("u1", "z", ("sad",))]
+@given(ANNOTATIONS)
+def test_annotations_behave_like_a_list(annotations: list[Annotation]):
+    arrays = Annotations.of(annotations)
+    assert len(arrays) == len(annotations)
+    assert list(arrays) == annotations
+    assert arrays == annotations
+    assert annotations == arrays
+    assert arrays[1:] == annotations[1:]
+    assert [arrays[index] for index in range(-len(arrays), len(arrays))] == annotations * 2
+    assert Annotations.of(arrays) is arrays
+    assert arrays != [*annotations, Annotation("u1", "z", ("sad",))]
 
 
-@given(GIVEN)
-def test_each_listeners_pairs_are_sorted_by_utterance(annotations: list[Annotation]):
+@given(ANNOTATIONS)
+def test_pairs_of_each_listener_are_sorted_by_utterance(annotations: list[Annotation]):
     naive = {}
-    for listener in sorted({one.listener for one in annotations}):
-        pairs = sorted((one.utterance_id, one.emotions) for one in annotations if one.listener == listener)
+    for listener in sorted({annotation.listener for annotation in annotations}):
+        pairs = sorted(
+            (annotation.utterance_id, annotation.emotions)
+            for annotation in annotations
+            if annotation.listener == listener
+        )
         naive[listener] = tuple(zip(*pairs, strict=True))
-    found = Annotations.of(annotations).by_listener()
-    assert found == naive
-    assert list(found) == list(naive)
+    pairs_of = Annotations.of(annotations).by_listener()
+    assert pairs_of == naive
+    assert list(pairs_of) == list(naive)
 
 
-@given(GIVEN)
+@given(ANNOTATIONS)
 def test_shares_are_means_over_listeners(annotations: list[Annotation]):
     names, shares = Annotations.of(annotations).shares(EMOTIONS)
-    assert names == sorted({one.utterance_id for one in annotations})
+    assert names == sorted({annotation.utterance_id for annotation in annotations})
     for name, share in zip(names, shares, strict=True):
-        rows = EMOTIONS.distribution([one.emotions for one in annotations if one.utterance_id == name])
+        rows = EMOTIONS.distribution(
+            [annotation.emotions for annotation in annotations if annotation.utterance_id == name]
+        )
         np.testing.assert_allclose(share, rows.mean(axis=0), atol=1e-6)
 
 
-def test_equal_shares_are_equal_whatever_they_were_summed_from():
-    """A third of the votes each is above no third, for any number of listeners."""
+def test_equal_shares_are_equal_for_any_number_of_listeners():
+    """If each emotion has a third of the votes, no share is above 1/3, for any number of listeners."""
     for listeners in range(1, 40):
-        given = [Annotation("u", str(one), EMOTIONS.names) for one in range(listeners)]
-        given += [Annotation("v", str(one), (EMOTIONS.names[one % 3],)) for one in range(3 * listeners)]
-        _, shares = Annotations.of(given).shares(EMOTIONS)
+        annotations = [Annotation("u", str(number), EMOTIONS.names) for number in range(listeners)]
+        annotations += [
+            Annotation("v", str(number), (EMOTIONS.names[number % 3],)) for number in range(3 * listeners)
+        ]
+        _, shares = Annotations.of(annotations).shares(EMOTIONS)
         assert (shares == np.float32(1) / np.float32(3)).all()

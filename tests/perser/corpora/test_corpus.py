@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from perser.corpora.corpus import Corpus, _digest, _digest_of_rows, fill_corpus, write_corpus
+from perser.corpora.corpus import Corpus, _rows_sha256, fill_corpus, write_corpus
 from perser.corpora.listing import Annotation, LeftOut, Listing, Utterance
 from perser.errors import UserError
+from perser.io.checksums import json_sha256
 from perser.io.files import atomic_folder
 
 from .readers.tones import write_tone
@@ -46,7 +47,7 @@ def listing(tmp_path: Path) -> Listing:
     return listing_of(tmp_path / "audio")
 
 
-def test_what_was_listed_is_what_is_loaded(listing: Listing, tmp_path: Path):
+def test_the_loaded_corpus_equals_the_listing(listing: Listing, tmp_path: Path):
     write_corpus(listing, tmp_path / "out")
     corpus = Corpus.load(tmp_path / "out")
     assert list(corpus.utterances.values()) == listing.utterances
@@ -64,12 +65,12 @@ def test_what_was_listed_is_what_is_loaded(listing: Listing, tmp_path: Path):
     assert corpus.card["left_out"] == []
 
 
-def test_recordings_give_the_audio_and_nothing_else(listing: Listing, tmp_path: Path):
+def test_recordings_hold_no_labels(listing: Listing, tmp_path: Path):
     recordings = write_corpus(listing, tmp_path / "out").recordings
     assert recordings.utterance_ids == ["u00", "u01", "u02", "u03"]
-    for number, one in enumerate(recordings.utterance_ids):
-        assert recordings.duration(one) == pytest.approx(0.2 + 0.01 * number)
-        assert len(recordings.waveform(one)) == round(16_000 * recordings.duration(one))
+    for number, name in enumerate(recordings.utterance_ids):
+        assert recordings.duration(name) == pytest.approx(0.2 + 0.01 * number)
+        assert len(recordings.waveform(name)) == round(16_000 * recordings.duration(name))
     stored = json.dumps({name: repr(value) for name, value in vars(recordings).items()})
     assert not any(word in stored for word in ("happy", "sad", "anna", "bo"))
 
@@ -85,7 +86,7 @@ def test_bad_recordings_are_left_out_by_name_with_their_annotations(tmp_path: Pa
     ]
     assert corpus.card["left_out"][1][1].startswith("unreadable")
     assert len(corpus.utterances) == 38
-    assert {one.utterance_id for one in corpus.annotations} == set(corpus.utterances)
+    assert {annotation.utterance_id for annotation in corpus.annotations} == set(corpus.utterances)
 
 
 def test_more_than_a_twentieth_bad_is_an_error_unless_allowed(listing: Listing, tmp_path: Path):
@@ -102,7 +103,7 @@ def test_nothing_usable_is_an_error_even_if_skips_are_allowed(listing: Listing, 
         write_corpus(listing, tmp_path / "out", allow_skips=True)
 
 
-def test_what_does_not_match_is_named(listing: Listing, tmp_path: Path):
+def test_mismatched_utterances_and_annotations_are_named(listing: Listing, tmp_path: Path):
     listing.utterances.append(Utterance("lonely", "u00.wav", "s0", "1"))
     listing.utterances.append(Utterance("u01", "u00.wav", "s0", "1"))
     listing.annotations.append(Annotation("ghost", "anna", ("sad",)))
@@ -167,7 +168,7 @@ def test_audio_inside_the_corpus_moves_with_it(tmp_path: Path):
     assert len(corpus.recordings.waveform("u00")) == 3200
 
 
-def test_a_failure_leaves_the_older_corpus_as_it_was(listing: Listing, tmp_path: Path):
+def test_a_failure_leaves_the_old_corpus(listing: Listing, tmp_path: Path):
     first = write_corpus(listing, tmp_path / "out")
     shutil.rmtree(tmp_path / "audio")
     with pytest.raises(UserError):
@@ -176,7 +177,7 @@ def test_a_failure_leaves_the_older_corpus_as_it_was(listing: Listing, tmp_path:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
 
 
-def test_a_folder_of_something_else_is_left_alone(listing: Listing, tmp_path: Path):
+def test_a_folder_of_another_kind_is_not_touched(listing: Listing, tmp_path: Path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("all of it")
     with pytest.raises(UserError, match="give another output folder"):
@@ -184,14 +185,14 @@ def test_a_folder_of_something_else_is_left_alone(listing: Listing, tmp_path: Pa
     assert (tmp_path / "out" / "thesis.txt").read_text() == "all of it"
 
 
-def test_audio_that_has_gone_says_what_to_do(listing: Listing, tmp_path: Path):
+def test_the_error_for_missing_audio_says_what_to_do(listing: Listing, tmp_path: Path):
     corpus = write_corpus(listing, tmp_path / "out")
     (tmp_path / "audio" / "u00.wav").unlink()
     with pytest.raises(UserError, match=r"u00.wav: missing; put the file back or run `perser prepare` again"):
         corpus.recordings.waveform("u00")
 
 
-def test_a_folder_that_cannot_be_loaded_says_why(listing: Listing, tmp_path: Path):
+def test_the_error_for_a_bad_folder_says_why(listing: Listing, tmp_path: Path):
     with pytest.raises(UserError, match="is not a prepared corpus"):
         Corpus.load(tmp_path)
     out = write_corpus(listing, tmp_path / "out").folder
@@ -208,14 +209,14 @@ def test_a_folder_that_cannot_be_loaded_says_why(listing: Listing, tmp_path: Pat
         Corpus.load(out)
 
 
-def test_a_fingerprint_of_rows_is_that_of_the_whole_list(monkeypatch: pytest.MonkeyPatch):
+def test_rows_are_digested_like_the_complete_list(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("perser.corpora.corpus.ROWS_AT_ONCE", 3)
     for first in range(8):
         tables = [[[str(row), ["é"]] for row in range(count)] for count in (first, 7 - first)]
-        assert _digest_of_rows(["a", ("b",)], *tables) == _digest(["a", ("b",), *tables])
+        assert _rows_sha256(["a", ("b",)], *tables) == json_sha256(["a", ("b",), *tables])
 
 
-def test_a_recording_of_several_utterances_is_checked_once(
+def test_a_file_of_several_utterances_is_checked_once(
     listing: Listing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     read = []
@@ -228,7 +229,7 @@ def test_a_recording_of_several_utterances_is_checked_once(
 
 
 @pytest.mark.parametrize("missing", ["counts", "fingerprint", "audio_root", "left_out"])
-def test_a_card_without_what_is_read_of_it_is_damaged(missing: str, listing: Listing, tmp_path: Path):
+def test_a_card_without_a_required_field_is_damaged(missing: str, listing: Listing, tmp_path: Path):
     folder = write_corpus(listing, tmp_path / "out").folder
     card = json.loads((folder / "corpus.json").read_text())
     del card[missing]

@@ -1,4 +1,4 @@
-"""eSpeak NG behind `Espeak`: each setting moves the sound, and a clip depends on nothing else."""
+"""Each setting of `Espeak` changes the sound, and a clip depends on nothing else."""
 
 import sys
 import time
@@ -9,7 +9,7 @@ import pytest
 
 from perser.audio import SAMPLE_RATE
 from perser.corpora.espeak import Delivery, Espeak
-from perser.corpora.expression import VOICES
+from perser.corpora.simulated_speakers import VOICES
 from perser.errors import UserError
 
 TEXT = "The shop sells paper."
@@ -38,7 +38,7 @@ def rms(samples: np.ndarray) -> float:
     return float(np.sqrt(np.mean(samples**2)))
 
 
-def test_a_clip_does_not_depend_on_what_was_said_before(espeak):
+def test_a_clip_does_not_depend_on_earlier_clips(espeak):
     first = espeak.say(TEXT, PLAIN)
     espeak.say("Something else.", replace(PLAIN, voice="en-us+m3", pitch=80))
     np.testing.assert_array_equal(espeak.say(TEXT, PLAIN), first)
@@ -47,7 +47,7 @@ def test_a_clip_does_not_depend_on_what_was_said_before(espeak):
 
 
 @pytest.mark.parametrize("voice", ["en-us+f2", "en-us+m3"])
-def test_settings_move_what_they_name(espeak, voice):
+def test_each_setting_changes_its_property_of_the_sound(espeak, voice):
     def say(**changes):
         return espeak.say(TEXT, replace(PLAIN, voice=voice, **changes))
 
@@ -57,7 +57,7 @@ def test_settings_move_what_they_name(espeak, voice):
     assert rms(say(volume=80)) == pytest.approx(2 * rms(say(volume=40)), rel=0.1)
 
 
-def test_voices_are_all_there_different_and_the_same_a_second_later(espeak):
+def test_all_voices_exist_differ_and_are_reproducible(espeak):
     def say_all():
         return [espeak.say(TEXT, replace(PLAIN, voice=voice)).tobytes() for voice in VOICES]
 
@@ -73,7 +73,7 @@ def test_an_unknown_voice_is_named(espeak):
     assert len(espeak.say(TEXT, PLAIN))  # and the next clip is fine
 
 
-def test_a_missing_espeak_says_what_to_install(monkeypatch):
+def test_the_error_without_espeak_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
     with pytest.raises(UserError, match=r"pip install 'perser\[quickstart\]'"):
         Espeak()

@@ -1,4 +1,4 @@
-"""Every family against transformers' own forward, alone against batched, and what adaptation needs."""
+"""Compare every family with transformers' own forward pass, and test batching and what adaptation needs."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _small(config_class, **extra):
     )
 
 
-VARIANTS = {
+LARGE_MODELS = {
     "wav2vec2-stable": (
         Wav2Vec2Model,
         _small(Wav2Vec2Config, do_stable_layer_norm=True, feat_extract_norm="layer"),
@@ -61,15 +61,17 @@ VARIANTS = {
     "hubert-batch-norm": (HubertModel, _small(HubertConfig, conv_pos_batch_norm=True)),
     "wavlm-stable": (WavLMModel, _small(WavLMConfig, do_stable_layer_norm=True, feat_extract_norm="layer")),
 }
-EVERY = [*TINY_NAMES, *VARIANTS]
+EVERY = [*TINY_NAMES, *LARGE_MODELS]
 
 
 @pytest.fixture(scope="session")
 def encoders(tmp_path_factory):
-    """Every tiny encoder, and the variants of the large models by way of a folder; norms are made uneven so
-    that a missing one shows."""
+    """All tiny encoders, and encoders with the options of large models, loaded from folders.
+
+    Their norms have random weights, so that a missing norm is noticed.
+    """
     made = {name: SpeechEncoder.from_name(name) for name in TINY_NAMES}
-    for name, (model_class, config) in VARIANTS.items():
+    for name, (model_class, config) in LARGE_MODELS.items():
         folder = tmp_path_factory.mktemp(name)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(1)
@@ -93,7 +95,7 @@ def alone(encoder, waveform):
 
 
 def transformers_states(encoder, waveform):
-    """The same clip through transformers' own forward; for Whisper, through one whose window is the clip."""
+    """Return the hidden states of transformers' own forward pass (Whisper: with the clip as window)."""
     model = encoder.model
     if isinstance(model, WhisperEncoder):
         mel = WhisperFeatureExtractor()(
@@ -146,7 +148,7 @@ def test_an_utterance_does_not_depend_on_its_batch(encoders, name, attention):
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_what_is_in_the_padding_does_not_matter(encoders, name):
+def test_values_in_the_padding_do_not_matter(encoders, name):
     encoder = encoders[name]
     frames, mask = pad(encoder.frontend(waveforms()))
     garbage = torch.where(mask[..., None], frames, torch.full_like(frames, 50.0))
@@ -158,7 +160,7 @@ def test_what_is_in_the_padding_does_not_matter(encoders, name):
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_layers_can_be_run_in_parts(encoders, name):
+def test_layers_can_be_run_piecewise(encoders, name):
     encoder = encoders[name]
     frames, mask = pad(encoder.frontend(waveforms()))
     with torch.no_grad():
@@ -179,7 +181,9 @@ def test_every_trunk_parameter_learns_and_the_front_end_does_not(encoders, name)
     frames, mask = pad(encoder.frontend(waveforms()))
     assert not frames.requires_grad
     loss = sum(mean_pool(state, mask).square().mean() for state in encoder.hidden_states(frames, mask))
-    gradients = torch.autograd.grad(loss, encoder.trunk_parameters())  # raises where one is unused
+    gradients = torch.autograd.grad(
+        loss, encoder.trunk_parameters()
+    )  # raises an error if a parameter is unused
     assert all(gradient.isfinite().all() for gradient in gradients)
     front = sum(parameter.numel() for parameter in encoder.parameters() if not parameter.requires_grad)
     assert front > 0
@@ -198,8 +202,7 @@ def test_training_mode_changes_nothing(encoders, name):
 
 @pytest.mark.parametrize("name", EVERY)
 def test_second_order_gradients_through_fast_weights(encoders, name):
-    """One inner step by functional_call, then the outer gradient along a direction against a central
-    difference, in float64."""
+    """The outer gradient through one inner step, along a direction, equals a central difference."""
     encoder = encoders[name]
     frames, mask = pad(encoder.frontend(waveforms((0.3, 0.2))))
     frames, state = frames.double(), {key: value.double() for key, value in encoder.state_dict().items()}
@@ -255,7 +258,7 @@ def test_sdpa_agrees_with_eager(encoders):
 
 
 def test_whisper_reads_long_audio_in_windows(tmp_path):
-    """A clip of two and a bit windows is the three windows encoded one by one, alone or batched."""
+    """A clip of more than two windows is encoded as three separate windows, alone or in a batch."""
     config = WhisperConfig(
         d_model=16, encoder_layers=2, encoder_attention_heads=2, encoder_ffn_dim=16, max_source_positions=50
     )
@@ -347,7 +350,7 @@ def test_normalization_is_part_of_the_front_end(tmp_path):
 
 @pytest.mark.parametrize("model_class", [WhisperModel, WhisperForConditionalGeneration])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-def test_whisper_is_found_inside_a_whole_checkpoint(tmp_path, model_class, dtype):
+def test_the_encoder_is_loaded_from_a_complete_whisper_checkpoint(tmp_path, model_class, dtype):
     config = WhisperConfig(
         d_model=16, encoder_layers=2, encoder_attention_heads=2, encoder_ffn_dim=16, decoder_layers=1,
         decoder_attention_heads=2, decoder_ffn_dim=16, vocab_size=40, pad_token_id=0, bos_token_id=0,
@@ -379,7 +382,7 @@ def one_line(error):
     return str(error.value)
 
 
-def test_a_folder_that_is_not_a_model(tmp_path):
+def test_a_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"no config\.json") as error:
         SpeechEncoder.from_name(str(tmp_path))
     assert str(tmp_path) in one_line(error)
@@ -393,7 +396,7 @@ def test_an_unsupported_model_type_names_the_supported_ones(tmp_path, config):
     one_line(error)
 
 
-def test_a_broken_config(tmp_path):
+def test_a_broken_config_is_refused(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(UserError, match="cannot read") as error:
         SpeechEncoder.from_name(str(tmp_path))
@@ -401,7 +404,7 @@ def test_a_broken_config(tmp_path):
 
 
 @pytest.mark.parametrize("missing", ["model.safetensors", "preprocessor_config.json"])
-def test_an_incomplete_folder(tmp_path, missing):
+def test_an_incomplete_folder_is_refused(tmp_path, missing):
     SpeechEncoder.from_name("tiny-wav2vec2").save_pretrained(tmp_path)
     (tmp_path / missing).unlink()
     with pytest.raises(UserError, match=r"cannot load the encoder|has no weights") as error:
@@ -418,7 +421,7 @@ def test_weights_of_another_model_are_not_replaced_by_random_ones(tmp_path):
     one_line(error)
 
 
-def test_the_hub_out_of_reach(monkeypatch):
+def test_the_error_without_network_names_alternatives(monkeypatch):
     def unreachable(*args, **kwargs):
         raise ConnectionError("no network")
 
@@ -429,7 +432,7 @@ def test_the_hub_out_of_reach(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["/no/such/folder", "./nothing-here", "tiny-bert"])
-def test_names_that_are_nothing(name):
+def test_an_unknown_name_is_refused(name):
     with pytest.raises(UserError, match="tiny-whisper") as error:
         SpeechEncoder.from_name(name)
     assert name in one_line(error)

@@ -1,4 +1,4 @@
-"""The feature cache: what it holds, when it is read again, and that nothing half-written is ever read."""
+"""What the feature cache holds, when it is used again, and that incomplete stores are never read."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from perser.encoders import feature_cache, parallel_build
 from perser.encoders.encoder import SpeechEncoder
 from perser.encoders.feature_cache import FeatureStore, cached_features, encode_clips
 from perser.errors import UserError
@@ -31,7 +32,7 @@ LEVELS = (
 
 
 class FakeRecordings:
-    """Noise of different lengths, in memory; counts how often it is read."""
+    """Noise of different lengths, in memory. Counts how often recordings are read."""
 
     def __init__(self, fingerprint="audio", seconds=(0.5, 0.2, 0.9, 0.2, 0.33)):
         self.fingerprint = fingerprint
@@ -64,7 +65,7 @@ def expected(encoder, waveform, level):
         kind, _, number = level.partition(":")
         if kind == "pooled":
             return torch.stack(
-                [one[0].mean(dim=0) for one in states[: int(number or encoder.num_layers) + 1]]
+                [state[0].mean(dim=0) for state in states[: int(number or encoder.num_layers) + 1]]
             )
         if kind == "windows":
             every, size = torch.stack([state[0] for state in states], dim=1), int(number)
@@ -88,7 +89,7 @@ def test_the_store_holds_what_the_encoder_gives_each_clip_alone(encoder, level, 
         store["other"]
 
 
-def test_stacking(encoder, tmp_path):
+def test_pooled_features_are_stacked(encoder, tmp_path):
     recordings = FakeRecordings()
     store = cached_features(recordings, encoder, "pooled", tmp_path)
     stacked = store.stack(["clip3", "clip0", "clip3"])
@@ -101,15 +102,15 @@ def test_stacking(encoder, tmp_path):
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_what_a_store_would_hold_can_be_had_without_one(encoder, level, tmp_path):
+def test_encoding_clips_without_a_store_gives_the_same_features(encoder, level, tmp_path):
     recordings = FakeRecordings()
     store = cached_features(recordings, encoder, level, tmp_path)
-    clips = [recordings.waveform(one) for one in recordings.utterance_ids]
-    for one, features in zip(recordings.utterance_ids, encode_clips(encoder, clips, level), strict=True):
-        torch.testing.assert_close(features, store[one], atol=1e-4, rtol=1e-4)
+    clips = [recordings.waveform(name) for name in recordings.utterance_ids]
+    for name, features in zip(recordings.utterance_ids, encode_clips(encoder, clips, level), strict=True):
+        torch.testing.assert_close(features, store[name], atol=1e-4, rtol=1e-4)
 
 
-def test_what_is_read_can_be_written_to_without_touching_the_store(encoder, tmp_path):
+def test_writing_to_features_does_not_change_the_store(encoder, tmp_path):
     store = cached_features(FakeRecordings(), encoder, "pooled", tmp_path)
     before = store["clip0"].clone()
     store["clip0"].zero_()
@@ -207,7 +208,7 @@ def _cache_in_another_process(folder, barrier):
     assert store["clip0"].isfinite().all()
 
 
-def test_two_processes_at_once(tmp_path):
+def test_two_processes_can_build_the_same_store_at_once(tmp_path):
     context = multiprocessing.get_context("fork")
     barrier = context.Barrier(2)
     workers = [
@@ -223,23 +224,23 @@ def test_two_processes_at_once(tmp_path):
 
 
 @pytest.mark.parametrize("count", [2, 7])
-def test_processes_share_the_utterances_out(count, encoder, tmp_path, monkeypatch):
-    """One after the other here, beginning with the last part; of seven, some are empty."""
-    monkeypatch.setattr("perser.encoders.feature_cache._CPU_BATCH_SECONDS", 0.5)  # several batches
+def test_processes_divide_the_utterances(count, encoder, tmp_path, monkeypatch):
+    """Here one process after the other, beginning with the last shard. Of seven shards, some are empty."""
+    monkeypatch.setattr(feature_cache, "_CPU_BATCH_SECONDS", 0.5)  # several batches
     alone = cached_features(FakeRecordings(), encoder, "layer:2", tmp_path / "alone")
     recordings = FakeRecordings()
     launched = SimpleNamespace(process_index=count - 1, num_processes=count)
-    monkeypatch.setattr("perser.encoders.parallel_build.processes", lambda: launched)
+    monkeypatch.setattr(parallel_build, "processes", lambda: launched)
     shared = cached_features(recordings, encoder, "layer:2", tmp_path / "shared")
     assert recordings.reads == len(shared) == 5
     for name in recordings.utterance_ids:
         torch.testing.assert_close(shared[name], alone[name], rtol=0, atol=0)
-    assert [one.name for one in (tmp_path / "shared").iterdir()] == [
-        one.name for one in (tmp_path / "alone").iterdir()
+    assert [path.name for path in (tmp_path / "shared").iterdir()] == [
+        path.name for path in (tmp_path / "alone").iterdir()
     ]
 
 
-def test_losing_the_race_uses_the_winners_store(encoder, tmp_path):
+def test_a_store_that_another_process_made_first_is_used(encoder, tmp_path):
     recordings = FakeRecordings()
 
     cached_features(recordings, encoder, "pooled", tmp_path / "theirs")
@@ -258,12 +259,12 @@ def test_losing_the_race_uses_the_winners_store(encoder, tmp_path):
     "level",
     ["layer:4", "layer:", "layer:-1", "layer", "mean", "pooled:4", "pooled:", "windows:0", "windows"],
 )
-def test_an_unknown_level(encoder, level, tmp_path):
+def test_an_unknown_level_is_refused(encoder, level, tmp_path):
     with pytest.raises(UserError, match="layer:N with N from 0 to 3"):
         cached_features(FakeRecordings(), encoder, level, tmp_path)
 
 
-def test_a_damaged_store_says_so(encoder, tmp_path):
+def test_a_damaged_store_is_refused(encoder, tmp_path):
     cached_features(FakeRecordings(), encoder, "frontend", tmp_path)
     (file,) = tmp_path.glob("*/features.npy")
     file.write_bytes(file.read_bytes()[:200])
@@ -281,11 +282,10 @@ def test_the_files_are_plain_npy_and_json(encoder, tmp_path):
     assert len(rows) == sum(count for _, _, count in spans)
 
 
-def test_long_recordings_go_in_small_batches(encoder, tmp_path, monkeypatch):
-    """However the batches fall, the features are the same."""
+def test_features_do_not_depend_on_the_size_of_batches(encoder, tmp_path, monkeypatch):
     recordings = FakeRecordings()
     whole = cached_features(recordings, encoder, "layer:3", tmp_path / "whole")
-    monkeypatch.setattr("perser.encoders.feature_cache._CPU_BATCH_SECONDS", 0.5)
+    monkeypatch.setattr(feature_cache, "_CPU_BATCH_SECONDS", 0.5)
     single = cached_features(recordings, encoder, "layer:3", tmp_path / "single")
     for utterance_id in recordings.utterance_ids:
         torch.testing.assert_close(single[utterance_id], whole[utterance_id], atol=1e-4, rtol=1e-4)

@@ -1,80 +1,110 @@
-"""Parts of a folder: shared out, each made once, whoever dies meanwhile."""
+"""Processes that build a folder together build each shard once, also if one of them dies."""
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
+import subprocess
+import sys
 import time
 from types import SimpleNamespace
 
 import pytest
+from filelock import FileLock
 
+from perser.encoders import parallel_build
 from perser.encoders.parallel_build import build_in_parallel
 
 COUNT = 4
 
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+sys.modules["fcntl"] = None  # as on Windows: importing it fails
+import perser
+for module in pkgutil.walk_packages(perser.__path__, "perser."):
+    importlib.import_module(module.name)
+"""
 
-def join(parts, folder):
-    (folder / "whole").write_text("".join((part / "text").read_text() for part in parts))
+
+def join(shards, folder):
+    (folder / "complete").write_text("".join((shard / "text").read_text() for shard in shards))
 
 
-def as_process(monkeypatch, index, count=COUNT):
+def act_as_process(monkeypatch, index, count=COUNT):
     launched = SimpleNamespace(process_index=index, num_processes=count)
-    monkeypatch.setattr("perser.encoders.parallel_build.processes", lambda: launched)
+    monkeypatch.setattr(parallel_build, "processes", lambda: launched)
 
 
-def worker(folder, index, monkeypatch, die_at=None):
-    """One of the processes: notes which parts it made."""
-    as_process(monkeypatch, index)
+def work(folder, index, monkeypatch, die_at=None):
+    """Act as one of the processes, and note in `built-<number>` which shards it built."""
+    act_as_process(monkeypatch, index)
 
-    def write(number, count, part):
+    def write(number, count, shard):
         if number == die_at:
             os._exit(1)
-        with folder.with_name(f"made-{number}").open("a") as file:
+        with folder.with_name(f"built-{number}").open("a") as file:
             file.write(str(index))
         time.sleep(0.05)
-        (part / "text").write_text(str(number))
+        (shard / "text").write_text(str(number))
 
     build_in_parallel(folder, write, join)
-    assert (folder / "whole").read_text() == "0123"
+    assert (folder / "complete").read_text() == "0123"
 
 
-def started(*given):
-    one = multiprocessing.get_context("fork").Process(target=worker, args=given)
-    one.start()
-    return one
+def start(*arguments):
+    process = multiprocessing.get_context("fork").Process(target=work, args=arguments)
+    process.start()
+    return process
 
 
-def test_each_part_is_made_once_by_one_of_them(tmp_path, monkeypatch):
+def test_each_shard_is_built_once_by_one_process(tmp_path, monkeypatch):
     folder = tmp_path / "folder"
-    workers = [started(folder, index, monkeypatch) for index in range(COUNT)]
-    for one in workers:
-        one.join(timeout=30)
-        assert one.exitcode == 0
-    made = [(tmp_path / f"made-{number}").read_text() for number in range(COUNT)]
-    assert [len(one) for one in made] == [1] * COUNT
-    assert {one.name for one in tmp_path.iterdir()} == {"folder", *(f"made-{one}" for one in range(COUNT))}
+    workers = [start(folder, index, monkeypatch) for index in range(COUNT)]
+    for process in workers:
+        process.join(timeout=30)
+        assert process.exitcode == 0
+    builders = [(tmp_path / f"built-{number}").read_text() for number in range(COUNT)]
+    assert [len(indices) for indices in builders] == [1] * COUNT
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"folder", *(f"built-{number}" for number in range(COUNT))}
 
 
-def test_the_part_of_one_that_died_is_made_by_another(tmp_path, monkeypatch):
+def test_the_shard_of_a_process_that_died_is_built_by_another(tmp_path, monkeypatch):
     folder = tmp_path / "folder"
-    dying = started(folder, 2, monkeypatch, 3)  # after its own part, over the next
+    dying = start(folder, 2, monkeypatch, 3)  # it builds its own shard and dies at the next
     dying.join(timeout=30)
     assert dying.exitcode == 1
     assert not folder.exists()
-    worker(folder, 0, monkeypatch)
-    assert (tmp_path / "made-2").read_text() == "2", "what is finished is kept"
-    assert (tmp_path / "made-3").read_text() == "0"
-    assert not [one for one in tmp_path.iterdir() if one.name.startswith(".")]
+    work(folder, 0, monkeypatch)
+    assert (tmp_path / "built-2").read_text() == "2", "a finished shard is used"
+    assert (tmp_path / "built-3").read_text() == "0"
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
-def test_alone_it_leaves_nothing_of_what_failed(tmp_path, monkeypatch):
-    as_process(monkeypatch, 0, count=1)
+def test_a_failure_with_one_process_leaves_nothing(tmp_path, monkeypatch):
+    act_as_process(monkeypatch, 0, count=1)
 
-    def fail(number, count, part):
-        (part / "text").write_text("half")
+    def fail(number, count, shard):
+        (shard / "text").write_text("half")
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         build_in_parallel(tmp_path / "folder", fail, join)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOLCK, "no locks"), OSError(errno.ENOSYS, "no flock")])
+def test_a_file_system_without_locks_still_works(error, tmp_path, monkeypatch):
+    def refuse(self, **options):
+        raise error
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    work(tmp_path / "folder", 1, monkeypatch)
+    assert (tmp_path / "built-0").read_text() == "1"
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_everything_imports_without_fcntl():
+    done = subprocess.run([sys.executable, "-c", IMPORT_ALL], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

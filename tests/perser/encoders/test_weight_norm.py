@@ -1,4 +1,4 @@
-"""Weight normalization against torch's own, and its second derivative against finite differences."""
+"""Compare weight normalization with torch's own, and its derivatives with finite differences."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from perser.encoders.weight_norm import ExactWeightNorm, use_exact_weight_norm
 
 
 @pytest.mark.parametrize("dim", [0, 1, 2, -1])
-def test_the_same_convolution_under_the_same_names(dim):
+def test_the_convolution_and_its_parameter_names_stay_the_same(dim):
     convolution = weight_norm(torch.nn.Conv1d(4, 6, 3, groups=2), dim=dim)
     names = [name for name, _ in convolution.named_parameters()]
     with torch.no_grad():
@@ -25,7 +25,7 @@ def test_the_same_convolution_under_the_same_names(dim):
 
 
 @pytest.mark.parametrize("dim", [0, 1, 2, -1])
-def test_both_derivatives(dim):
+def test_both_derivatives_are_right(dim):
     shape = [size if axis == dim else 1 for axis, size in enumerate((3, 2, 4))]
     direction = torch.randn(3, 2, 4, dtype=torch.float64, requires_grad=True)
     magnitude = torch.rand(shape, dtype=torch.float64, requires_grad=True)

@@ -25,22 +25,22 @@ def test_no_query_utterance_is_in_the_support(k, q, spare, seed):
     assert len(episode.support) == k
     assert len(set(drawn)) == k + q
     labels = dict(zip(task.utterances, task.emotions, strict=True))
-    assert list(episode.support.emotions) == [labels[one] for one in episode.support.utterances]
-    assert list(episode.query_emotions) == [labels[one] for one in episode.query_utterances]
+    assert list(episode.support.emotions) == [labels[name] for name in episode.support.utterances]
+    assert list(episode.query_emotions) == [labels[name] for name in episode.query_utterances]
 
 
 @given(st.integers(1, 6), st.integers(0, 6), st.integers(1, 6), st.integers(0, 10**6))
-def test_episodes_of_several_k_share_their_query_and_nest_their_supports(k, more, q, seed):
-    size = k + more + q
-    task = Task("p", tuple(f"u{i}" for i in range(size)), tuple((f"e{i}",) for i in range(size)))
-    small, large = (draw_episode(task, one, q, seed, largest_k=k + more) for one in (k, k + more))
+def test_episodes_of_several_k_have_the_same_query_and_nested_supports(k, more, q, seed):
+    total = k + more + q
+    task = Task("p", tuple(f"u{i}" for i in range(total)), tuple((f"e{i}",) for i in range(total)))
+    small, large = (draw_episode(task, size, q, seed, largest_k=k + more) for size in (k, k + more))
     assert small.query_utterances == large.query_utterances
     assert small.support == large.support.first(k)
     assert large == draw_episode(task, k + more, q, seed)
 
 
 @pytest.mark.parametrize("mode", ["restricted", "missing"])
-def test_a_mode_is_kept_in_the_file_and_its_supports_lack_emotions(toy_corpus, toy_split, mode, tmp_path):
+def test_the_file_stores_the_mode_and_its_supports_lack_emotions(toy_corpus, toy_split, mode, tmp_path):
     drawn = draw_episodes(toy_corpus, toy_split, k=4, q=4, seeds=2, mode=mode)
     drawn.save(tmp_path / "episodes.json")
     assert EpisodeFile.load(tmp_path / "episodes.json") == drawn
@@ -48,10 +48,10 @@ def test_a_mode_is_kept_in_the_file_and_its_supports_lack_emotions(toy_corpus, t
     assert drawn.setting == f"unseen ({mode} enrollment)"
     tasks = tasks_of(toy_corpus, "listener")
     for episode in (*drawn.episodes, *drawn.validation_episodes):
-        told = {one for emotions in episode.support.emotions for one in emotions}
-        assert told < {one for emotions in tasks[episode.person].emotions for one in emotions}
+        enrolled = {emotion for emotions in episode.support.emotions for emotion in emotions}
+        assert enrolled < {emotion for emotions in tasks[episode.person].emotions for emotion in emotions}
         if mode == "missing":
-            assert not told & {one for emotions in episode.query_emotions for one in emotions}
+            assert not enrolled & {emotion for emotions in episode.query_emotions for emotion in emotions}
 
 
 @pytest.mark.parametrize("mode", ["any", "restricted", "missing"])
@@ -62,7 +62,7 @@ def test_in_every_mode_a_smaller_support_is_the_beginning_of_a_larger(mode):
     assert small.support == large.support.first(2)
 
 
-def test_a_mode_that_there_is_not_or_that_nobody_can_fill_is_named(toy_corpus, toy_split):
+def test_an_unknown_or_impossible_mode_is_refused(toy_corpus, toy_split):
     with pytest.raises(UserError, match="mode: 'some' is none of any, restricted, missing"):
         draw_episodes(toy_corpus, toy_split, k=4, q=4, seeds=1, mode="some")
     with pytest.raises(UserError, match=r"K \+ Q = 500 \+ 1 in mode 'missing' is more than any"):
@@ -71,7 +71,7 @@ def test_a_mode_that_there_is_not_or_that_nobody_can_fill_is_named(toy_corpus, t
         draw_episode(Task("p", ("u", "v"), (("a",), ("a",))), 1, 1, 0, mode="missing")
 
 
-def test_a_file_from_before_the_modes_is_of_mode_any(toy_episodes, tmp_path):
+def test_a_file_without_a_mode_has_the_mode_any(toy_episodes, tmp_path):
     path = tmp_path / "episodes.json"
     toy_episodes.save(path)
     content = json.loads(path.read_text())
@@ -86,7 +86,7 @@ def test_a_k_above_the_largest_is_refused(toy_corpus, toy_split):
         draw_episodes(toy_corpus, toy_split, k=8, q=16, seeds=1, largest_k=4)
 
 
-def test_a_persons_draw_does_not_depend_on_who_else_there_is(toy_corpus, toy_split, toy_episodes):
+def test_the_draw_of_a_person_does_not_depend_on_other_persons(toy_corpus, toy_split, toy_episodes):
     again = draw_episodes(toy_corpus, toy_split, k=8, q=16, seeds=1)
     firsts = [episode for episode in toy_episodes.episodes if episode.seed == 0]
     assert list(again.episodes) == firsts
@@ -102,34 +102,34 @@ def test_the_file_round_trips(toy_episodes, toy_episodes_path):
     assert EpisodeFile.load(toy_episodes_path) == toy_episodes
 
 
-def test_no_person_or_utterance_crosses_the_split(toy_corpus, toy_episodes):
+def test_training_and_test_share_no_person_and_no_utterance(toy_corpus, toy_episodes):
     training = toy_episodes.training_tasks(toy_corpus)
-    trained_on = {one for task in training for one in task.utterances}
+    trained_on = {name for task in training for name in task.utterances}
     trained_by = {task.person for task in training}
     for episode in (*toy_episodes.episodes, *toy_episodes.validation_episodes):
         assert episode.person not in trained_by
         assert not trained_on & {*episode.support.utterances, *episode.query_utterances}
 
 
-def test_on_the_speaker_axis_the_support_is_the_speakers_own(toy_corpus):
+def test_on_the_speaker_axis_the_support_is_spoken_by_the_person(toy_corpus):
     split = SplitOptions(scenario="speaker", validation_persons=2)
     drawn = draw_episodes(toy_corpus, split, k=4, q=8, seeds=1)
     for episode in drawn.episodes:
-        speakers = {toy_corpus.utterances[one].speaker for one in episode.support.utterances}
+        speakers = {toy_corpus.utterances[name].speaker for name in episode.support.utterances}
         assert speakers == {episode.person}
 
 
-def test_people_with_too_little_are_left_out_by_name(toy_corpus, toy_split):
+def test_persons_with_too_few_annotations_are_left_out_by_name(toy_corpus, toy_split):
     person = draw_episodes(toy_corpus, toy_split, k=8, q=16, seeds=1).episodes[0].person
-    own = [one for one in toy_corpus.annotations if one.listener == person]
-    kept = [one for one in toy_corpus.annotations if one not in own[20:]]
-    poorer = dataclasses.replace(toy_corpus, annotations=kept)
+    own = [annotation for annotation in toy_corpus.annotations if annotation.listener == person]
+    fewer = [annotation for annotation in toy_corpus.annotations if annotation not in own[20:]]
+    poorer = dataclasses.replace(toy_corpus, annotations=fewer)
     drawn = draw_episodes(poorer, toy_split, k=8, q=16, seeds=1)
     assert person in drawn.left_out
     assert person not in {episode.person for episode in drawn.episodes}
 
 
-def test_k_larger_than_anybody_has_says_how_many_there_are(toy_corpus, toy_split):
+def test_the_error_for_a_k_that_is_too_large_says_how_many_annotations_there_are(toy_corpus, toy_split):
     with pytest.raises(UserError, match=r"K \+ Q = 500 \+ 16 is more than any .*the most is \d+"):
         draw_episodes(toy_corpus, toy_split, k=500, q=16, seeds=1)
 
@@ -141,7 +141,7 @@ def test_episodes_of_another_corpus_are_refused(toy_corpus, toy_episodes):
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1, 2]", "not json", '{"format": "perser-episodes-0"}'])
-def test_a_file_that_is_none_is_refused_in_one_line(tmp_path, content):
+def test_a_file_of_another_kind_is_refused(tmp_path, content):
     path = tmp_path / "episodes.json"
     path.write_text(content)
     with pytest.raises(UserError, match=r"is not an episodes file"):
@@ -161,22 +161,22 @@ def test_aggregated_targets_are_the_mean_over_listeners():
     np.testing.assert_allclose(targets["u2"], [0.5, 0.5])
 
 
-def test_aggregated_labels_are_what_listeners_together_put_above_chance(toy_corpus):
+def test_aggregated_labels_have_a_mean_share_above_chance(toy_corpus):
     labels = aggregated_labels(toy_corpus)
     naive = {
-        one: np.mean(
+        name: np.mean(
             [
                 [(emotion in a.emotions) / len(a.emotions) for emotion in toy_corpus.emotions.names]
                 for a in toy_corpus.annotations
-                if a.utterance_id == one
+                if a.utterance_id == name
             ],
             axis=0,
         )
-        for one in list(labels)[:10]
+        for name in list(labels)[:10]
     }
-    for one, share in naive.items():
+    for name, share in naive.items():
         expected = {name for name, s in zip(toy_corpus.emotions.names, share, strict=True) if s > 0.25}
-        assert set(labels[one]) == expected
+        assert set(labels[name]) == expected
 
 
 def test_the_listener_axis_keeps_each_listeners_own_labels(toy_corpus):
@@ -185,16 +185,16 @@ def test_the_listener_axis_keeps_each_listeners_own_labels(toy_corpus):
     given = {(a.listener, a.utterance_id): a.emotions for a in toy_corpus.annotations}
     for person, task in tasks.items():
         assert all(
-            given[person, one] == emotions
-            for one, emotions in zip(task.utterances, task.emotions, strict=True)
+            given[person, name] == emotions
+            for name, emotions in zip(task.utterances, task.emotions, strict=True)
         )
 
 
-def test_a_support_in_another_order_has_the_same_pairs(toy_episodes):
+def test_reordering_a_support_keeps_its_pairs(toy_episodes):
     support = toy_episodes.episodes[0].support
-    turned = support.ordered([2, 0, 1])
-    assert turned.utterances == tuple(support.utterances[one] for one in (2, 0, 1))
-    assert dict(zip(turned.utterances, turned.emotions, strict=True)) == dict(
+    reordered = support.ordered([2, 0, 1])
+    assert reordered.utterances == tuple(support.utterances[index] for index in (2, 0, 1))
+    assert dict(zip(reordered.utterances, reordered.emotions, strict=True)) == dict(
         zip(support.utterances[:3], support.emotions[:3], strict=True)
     )
-    assert turned.seed == support.seed
+    assert reordered.seed == support.seed

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perser.episodes.splits import PARTS, SplitOptions, split_corpus
+from perser.episodes.splits import SUBSETS, SplitOptions, split_corpus
 from perser.errors import UserError
 
 LISTENERS = [f"listener-{i}" for i in range(14)]
@@ -29,27 +29,27 @@ options = st.builds(
 
 
 @given(options)
-def test_nobody_is_in_two_parts_and_everybody_in_at_most_one(chosen):
+def test_no_person_is_in_two_subsets(chosen):
     split = divide(chosen)
-    everybody = [person for part in PARTS for person in split.persons[part]]
+    everybody = [person for subset in SUBSETS for person in split.persons[subset]]
     assert len(everybody) == len(set(everybody))
-    assert all(split.persons[part] for part in PARTS)
+    assert all(split.persons[subset] for subset in SUBSETS)
 
 
 @given(options)
-def test_no_utterance_is_in_two_parts_unless_utterances_are_seen(chosen):
+def test_no_utterance_is_in_two_subsets_unless_the_scenario_is_seen(chosen):
     split = divide(chosen)
-    everything = [one for part in PARTS for one in split.utterances[part]]
+    everything = [name for subset in SUBSETS for name in split.utterances[subset]]
     if chosen.scenario == "seen":
-        assert all(set(split.utterances[part]) == set(UTTERANCES) for part in PARTS)
+        assert all(set(split.utterances[subset]) == set(UTTERANCES) for subset in SUBSETS)
     else:
         assert len(everything) == len(set(everything))
-        speakers = {part: {UTTERANCES[one] for one in split.utterances[part]} for part in PARTS}
+        speakers = {subset: {UTTERANCES[name] for name in split.utterances[subset]} for subset in SUBSETS}
         assert not speakers["train"] & speakers["test"]
 
 
 @given(st.integers(0, 100), st.sampled_from(["seen", "unseen", "speaker"]))
-def test_the_folds_test_everybody_once(seed, scenario):
+def test_the_folds_test_every_person_once(seed, scenario):
     tested = [
         person
         for fold in range(4)
@@ -58,10 +58,10 @@ def test_the_folds_test_everybody_once(seed, scenario):
     assert sorted(tested) == sorted(SPEAKERS if scenario == "speaker" else LISTENERS)
 
 
-def test_on_the_speaker_axis_a_person_brings_their_own_utterances():
+def test_on_the_speaker_axis_a_subset_has_the_utterances_of_its_speakers():
     split = divide(SplitOptions(scenario="speaker"))
-    for part in PARTS:
-        assert {UTTERANCES[one] for one in split.utterances[part]} == set(split.persons[part])
+    for subset in SUBSETS:
+        assert {UTTERANCES[name] for name in split.utterances[subset]} == set(split.persons[subset])
 
 
 def test_named_groups_and_eligible_persons_are_respected():
@@ -69,7 +69,7 @@ def test_named_groups_and_eligible_persons_are_respected():
         folds=5, held_out=["speaker-3"], eligible=LISTENERS[:5], validation_persons=1, validation_groups=0
     )
     split = divide(chosen)
-    assert {UTTERANCES[one] for one in split.utterances["test"]} == {"speaker-3"}
+    assert {UTTERANCES[name] for name in split.utterances["test"]} == {"speaker-3"}
     assert set(split.persons["test"]) | set(split.persons["validation"]) <= set(LISTENERS[:5])
     assert set(LISTENERS[5:]) <= set(split.persons["train"])
     assert split.utterances["validation"] == split.utterances["train"]
@@ -86,7 +86,7 @@ def test_named_groups_and_eligible_persons_are_respected():
         ({"held_out": SPEAKERS, "validation_groups": 0}, "left to train on"),
     ],
 )
-def test_a_split_that_leaves_a_part_empty_is_refused_by_key(change, message):
+def test_the_error_for_an_empty_subset_names_the_option(change, message):
     with pytest.raises(UserError, match=message):
         divide(SplitOptions(**change))
 
@@ -102,14 +102,17 @@ def test_a_split_that_leaves_a_part_empty_is_refused_by_key(change, message):
         {"eligible": ["a", "b"], "excluded": ["b"]},
     ],
 )
-def test_impossible_options_name_their_key(change):
+def test_the_error_for_an_impossible_option_names_it(change):
     with pytest.raises(ValueError, match=next(reversed(change))):
         SplitOptions(**change)
 
 
-def test_an_excluded_person_is_in_no_part():
+def test_an_excluded_person_is_in_no_subset():
     split = divide(SplitOptions(excluded=LISTENERS[3:5]))
-    assert {one for part in PARTS for one in split.persons[part]} <= {*LISTENERS[:3], *LISTENERS[5:]}
+    assert {person for subset in SUBSETS for person in split.persons[subset]} <= {
+        *LISTENERS[:3],
+        *LISTENERS[5:],
+    }
     training = divide(SplitOptions(eligible=LISTENERS[:4], excluded=["listener-9"])).persons["train"]
     assert "listener-9" not in training
     assert "listener-8" in training

@@ -84,7 +84,7 @@ def test_accelerate_knows_the_others_and_tells_them(tracker, tmp_path, monkeypat
     )
     package = SimpleNamespace(init=lambda **given: told.append(given) or run, config=run.config)
     monkeypatch.setitem(sys.modules, tracker, package)
-    monkeypatch.setattr("perser.training.options.require", lambda *_: None)
+    monkeypatch.setattr("perser.training.options.require_package", lambda *_: None)
     monkeypatch.setattr("accelerate.tracking.get_available_trackers", lambda: [LoggerType(tracker)])
     assert tracker in LOGGER_TYPE_TO_CLASS
     train(tmp_path / "model", RunOptions(tracker=tracker), steps=1)

@@ -1,4 +1,4 @@
-"""IEMOCAP's published layout in miniature, with what a reader should find in it.
+"""Write a miniature corpus in IEMOCAP's published layout, and return what a reader should find in it.
 
 from .miniature_iemocap import write_iemocap     # any test: relative to its own folder
 miniature = write_iemocap(tmp_path / "IEMOCAP_full_release")
@@ -25,33 +25,33 @@ PITCH = {
     "Surprise": 500.0,
     "Happiness": 390.0,
 }
-"""The corpus's nine words; an utterance's tone tells which of them was meant."""
+"""The corpus's nine words. The pitch of an utterance's tone depends on the word that was meant."""
 RATE = np.array([0.243, 0.143, 0.118, 0.03, 0.136, 0.03, 0.195, 0.03, 0.075])
-"""About as often as in IEMOCAP, in PITCH's order."""
+"""About the rates of the words in IEMOCAP, in PITCH's order."""
 CODES = {"Frustration": "fru", "Anger": "ang", "Sadness": "sad", "Neutral": "neu", "Happiness": "hap"}
 PANELS = (("E1", "E2", "E3"), ("E2", "E4", "E5"), ("E1", "E3", "E4"), ("E1", "E2", "E5"), ("E3", "E4", "E5"))
-"""Three evaluators a dialog; E6, who heard one dialog alone, has too little data for a task."""
+"""The three evaluators of a dialog. E6 labels only one dialog, which is too little for a task."""
 
 
 @dataclass
 class MiniatureIemocap:
-    """What was written, in the corpus's own words."""
+    """What was written, with the corpus's own words."""
 
     root: Path
     responses: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
-    """(utterance, listener as perser names it) to the words given, "Other" included."""
+    """Words by utterance and listener (as perser names them), including "Other"."""
     texts: dict[str, str] = field(default_factory=dict)
-    """Utterance to its transcript."""
+    """Transcripts by utterance."""
 
 
 def write_iemocap(
     root: Path, *, sessions: int = 5, dialogs: int = 2, turns: int = 6, seconds: float = 0.2, seed: int = 0
 ) -> MiniatureIemocap:
-    """`sessions` x `dialogs` x `turns` utterances; the two actors of a session speak in turn.
+    """Write `sessions` x `dialogs` x `turns` utterances. The two actors of a session alternate.
 
-    Both actors report on every utterance of their session, a panel of three evaluators that changes from
-    dialog to dialog labels it too, some responses have several labels, "Other" or a comment. Files that
-    the published corpus has beside them (attributes, other folders, macOS's `._*`) are there as well.
+    Both actors label every utterance of their session, and so do three evaluators, who change from dialog to
+    dialog. Some responses have several labels, "Other" or a comment. The other files of the published corpus
+    (attributes, other folders, macOS's `._*`) are there too.
     """
     miniature = MiniatureIemocap(root)
     rng = np.random.default_rng(seed)

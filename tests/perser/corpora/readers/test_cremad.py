@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from perser.corpora.corpus import write_corpus
-from perser.corpora.readers.cremad import EMOTIONS, cremad
+from perser.corpora.readers.cremad import EMOTIONS, read_cremad
 from perser.errors import UserError
 
 from .tones import write_tone
@@ -47,8 +47,11 @@ def write_cremad(root: Path, suffix: str = ".wav", responses: bool = False) -> P
 
 
 def test_real_listeners_are_the_voice_only_responses(tmp_path: Path):
-    corpus = write_corpus(cremad(write_cremad(tmp_path / "in", responses=True)), tmp_path / "out")
-    assert [(one.utterance_id, one.listener, one.emotions) for one in corpus.annotations] == [
+    corpus = write_corpus(read_cremad(write_cremad(tmp_path / "in", responses=True)), tmp_path / "out")
+    assert [
+        (annotation.utterance_id, annotation.listener, annotation.emotions)
+        for annotation in corpus.annotations
+    ] == [
         ("1001_DFA_ANG_XX", "SSI_1", ("angry",)),
         ("1001_DFA_ANG_XX", "SSI_2", ("disgust",)),
         ("1001_IEO_HAP_HI", "SSI_1", ("neutral",)),
@@ -66,33 +69,40 @@ def test_real_listeners_are_the_voice_only_responses(tmp_path: Path):
 
 @pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg"])
 def test_clips_of_any_suffix_are_listed(suffix: str, tmp_path: Path):
-    listing = cremad(write_cremad(tmp_path, suffix), listeners="intended")
+    listing = read_cremad(write_cremad(tmp_path, suffix), listeners="intended")
     assert [(row.utterance_id, row.speaker, row.text) for row in listing.utterances] == [
         ("1001_DFA_ANG_XX", "1001", "Don't forget a jacket."),
         ("1001_IEO_HAP_HI", "1001", "It's eleven o'clock."),
         ("1002_ITH_NEU_XX", "1002", "I think I have a doctor's appointment."),
         ("1003_TSI_SAD_XX", "1003", "The surface is slick."),
     ]
-    assert [one.emotions[0] for one in listing.annotations] == ["angry", "happy", "neutral", "sad"]
-    assert {one.listener for one in listing.annotations} == {"intended"}
+    assert [annotation.emotions[0] for annotation in listing.annotations] == [
+        "angry",
+        "happy",
+        "neutral",
+        "sad",
+    ]
+    assert {annotation.listener for annotation in listing.annotations} == {"intended"}
     assert listing.simulated is False
 
 
-def test_more_simulated_listeners_leave_the_first_ones_alone(tmp_path: Path):
+def test_adding_simulated_listeners_does_not_change_the_first(tmp_path: Path):
     write_cremad(tmp_path)
-    few = cremad(tmp_path, "simulated:3", seed=5).annotations
-    more = cremad(tmp_path, "simulated:7", seed=5).annotations
+    few = read_cremad(tmp_path, "simulated:3", seed=5).annotations
+    more = read_cremad(tmp_path, "simulated:7", seed=5).annotations
     assert more[: len(few)] == few
-    assert Counter(one.listener for one in more).most_common()[-1][1] == len(VOTES)
-    assert len({one.listener for one in more}) == 7
-    assert cremad(tmp_path, "simulated:3", seed=6).annotations != few
+    assert Counter(annotation.listener for annotation in more).most_common()[-1][1] == len(VOTES)
+    assert len({annotation.listener for annotation in more}) == 7
+    assert read_cremad(tmp_path, "simulated:3", seed=6).annotations != few
 
 
 def test_simulated_listeners_follow_the_voice_only_votes(tmp_path: Path):
-    """The face-and-voice and face-only rows are uniform here: who heard those would not agree."""
+    """Only the voice-only rows prefer an emotion here; the rows with the face are uniform."""
     write_cremad(tmp_path)
-    listing = cremad(tmp_path, "simulated:200")
-    given = Counter((one.utterance_id, word) for one in listing.annotations for word in one.emotions)
+    listing = read_cremad(tmp_path, "simulated:200")
+    given = Counter(
+        (annotation.utterance_id, word) for annotation in listing.annotations for word in annotation.emotions
+    )
     chance = len(listing.annotations) / len(VOTES) / len(EMOTIONS)
     for clip, votes in VOTES.items():
         assert given[clip, EMOTIONS[votes.index(max(votes))]] > 1.5 * chance
@@ -100,22 +110,23 @@ def test_simulated_listeners_follow_the_voice_only_votes(tmp_path: Path):
     assert "simulated" in listing.notes[0]
 
 
-def test_a_simulated_listener_may_hear_some_of_the_clips(tmp_path: Path):
-    listing = cremad(write_cremad(tmp_path), "simulated:9:2")
+def test_a_simulated_listener_can_label_some_of_the_clips(tmp_path: Path):
+    listing = read_cremad(write_cremad(tmp_path), "simulated:9:2")
     heard = [
-        {one.utterance_id for one in listing.annotations if one.listener == f"sim-00{i}"} for i in range(9)
+        {annotation.utterance_id for annotation in listing.annotations if annotation.listener == f"sim-00{i}"}
+        for i in range(9)
     ]
     assert {len(clips) for clips in heard} == {2}
     assert len({frozenset(clips) for clips in heard}) > 1
     with pytest.raises(UserError, match="only 4 have votes"):
-        cremad(tmp_path, "simulated:9:5")
+        read_cremad(tmp_path, "simulated:9:5")
 
 
 def test_clips_without_votes_and_votes_without_clips_are_named(tmp_path: Path):
     root = write_cremad(tmp_path / "in")
     (root / "AudioWAV" / "1003_TSI_SAD_XX.wav").rename(root / "AudioWAV" / "1003_TSI_SAD_X.wav")
     write_tone(root / "AudioWAV" / "test.wav")
-    corpus = write_corpus(cremad(root, "simulated:2"), tmp_path / "out")
+    corpus = write_corpus(read_cremad(root, "simulated:2"), tmp_path / "out")
     assert corpus.card["left_out"] == [
         ["test.wav", "not a CREMA-D clip's name"],
         ["processedResults/tabulatedVotes.csv:9 (1003_TSI_SAD_XX)", "votes without a clip"],
@@ -132,17 +143,17 @@ def test_clips_without_votes_and_votes_without_clips_are_named(tmp_path: Path):
         ("8", "unknown to cremad: give responses, simulated:N"),
     ],
 )
-def test_listeners_that_cannot_be_had_say_what_to_do(listeners: str, message: str, tmp_path: Path):
+def test_the_error_for_unavailable_listeners_says_what_to_do(listeners: str, message: str, tmp_path: Path):
     with pytest.raises(UserError, match=message):
-        cremad(write_cremad(tmp_path), listeners)
+        read_cremad(write_cremad(tmp_path), listeners)
 
 
-def test_another_layout_is_refused_with_what_was_looked_for(tmp_path: Path):
+def test_the_error_for_another_layout_says_what_was_expected(tmp_path: Path):
     with pytest.raises(UserError, match="no audio in AudioWAV/"):
-        cremad(tmp_path)
+        read_cremad(tmp_path)
     write_tone(tmp_path / "AudioWAV" / "1001_DFA_ANG_XX.wav")
     with pytest.raises(UserError, match=r"no processedResults/tabulatedVotes.csv"):
-        cremad(tmp_path, "simulated:2")
+        read_cremad(tmp_path, "simulated:2")
     (tmp_path / "finishedResponses.csv").write_text("a,b\n1,2\n")
     with pytest.raises(UserError, match="has no column 'localid'"):
-        cremad(tmp_path)
+        read_cremad(tmp_path)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from perser.corpora.corpus import write_corpus
-from perser.corpora.readers.dusha import EMOTIONS, dusha
+from perser.corpora.readers.dusha import EMOTIONS, read_dusha
 from perser.errors import UserError
 
 from .tones import write_tone
@@ -47,7 +47,7 @@ def write_part(folder: Path, rows: list[tuple[str, ...]], wavs: bool = True) -> 
 
 @pytest.fixture(params=["together", "apart"])
 def root(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """The archives in one folder, or each in its own."""
+    """A corpus with the archives in one folder, or each in its own folder."""
     root = tmp_path / "dusha"
     crowd, podcast = ("crowd", "podcast") if request.param == "apart" else ("", "")
     write_part(root / crowd / "crowd_train", TRAIN)
@@ -56,9 +56,12 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return root
 
 
-def test_every_annotators_own_label_is_kept(root: Path, tmp_path: Path):
-    corpus = write_corpus(dusha(root), tmp_path / "out")
-    assert [(one.utterance_id, one.listener, one.emotions) for one in corpus.annotations] == [
+def test_labels_are_those_of_each_annotator(root: Path, tmp_path: Path):
+    corpus = write_corpus(read_dusha(root), tmp_path / "out")
+    assert [
+        (annotation.utterance_id, annotation.listener, annotation.emotions)
+        for annotation in corpus.annotations
+    ] == [
         ("a1", "w1", ("angry",)),
         ("a1", "w2", ("neutral",)),
         ("b2", "w2", ("positive",)),
@@ -69,7 +72,7 @@ def test_every_annotators_own_label_is_kept(root: Path, tmp_path: Path):
     assert corpus.card["left_out"] == [
         ["podcast_test", "no wavs/ in it: are its recordings published?"],
         ["raw_crowd_train.tsv:7", "unknown emotion 'happy'"],
-        ["raw_crowd_train.tsv:8", "a response of nobody"],
+        ["raw_crowd_train.tsv:8", "a response without annotator_id"],
         ["raw_crowd_train.tsv:9", "no hash_id, or no audio_path inside the corpus"],
     ]
     assert [(row.speaker, row.session, row.text) for row in corpus.utterances.values()] == [
@@ -79,9 +82,12 @@ def test_every_annotators_own_label_is_kept(root: Path, tmp_path: Path):
     ]
 
 
-def test_the_emotion_asked_for_is_one_label_a_clip(root: Path):
-    listing = dusha(root, listeners="intended")
-    assert [(one.utterance_id, one.listener, one.emotions) for one in listing.annotations] == [
+def test_the_intended_emotion_is_one_label_per_clip(root: Path):
+    listing = read_dusha(root, listeners="intended")
+    assert [
+        (annotation.utterance_id, annotation.listener, annotation.emotions)
+        for annotation in listing.annotations
+    ] == [
         ("a1", "intended", ("angry",)),
         ("b2", "intended", ("positive",)),
         ("c3", "intended", ("sad",)),
@@ -91,15 +97,15 @@ def test_the_emotion_asked_for_is_one_label_a_clip(root: Path):
 def test_a_missing_recording_is_named(root: Path, tmp_path: Path):
     [path] = root.glob("**/b2.wav")
     path.unlink()
-    corpus = write_corpus(dusha(root), tmp_path / "out", allow_skips=True)
+    corpus = write_corpus(read_dusha(root), tmp_path / "out", allow_skips=True)
     assert [path.relative_to(root).as_posix(), "missing"] in corpus.card["left_out"]
 
 
-def test_what_cannot_be_read_is_refused(tmp_path: Path):
+def test_a_wrong_folder_or_option_is_refused(tmp_path: Path):
     with pytest.raises(UserError, match=r"no crowd_train/raw_crowd_train.tsv in it"):
-        dusha(tmp_path)
+        read_dusha(tmp_path)
     with pytest.raises(UserError, match="--listeners 3 is unknown to dusha"):
-        dusha(tmp_path, listeners="3")
+        read_dusha(tmp_path, listeners="3")
     write_part(tmp_path / "podcast_train", TEST, wavs=False)
     with pytest.raises(UserError, match="no wavs/ beside"):
-        dusha(tmp_path)
+        read_dusha(tmp_path)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from perser.corpora.corpus import write_corpus
-from perser.corpora.readers.emotale import EMOTIONS, emotale
+from perser.corpora.readers.emotale import EMOTIONS, read_emotale
 from perser.errors import UserError
 
 from .tones import write_tone
@@ -29,8 +29,11 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_three_listeners_label_every_clip(root: Path, tmp_path: Path):
-    corpus = write_corpus(emotale(root), tmp_path / "out")
-    assert [(one.utterance_id, one.listener, one.emotions) for one in corpus.annotations] == [
+    corpus = write_corpus(read_emotale(root), tmp_path / "out")
+    assert [
+        (annotation.utterance_id, annotation.listener, annotation.emotions)
+        for annotation in corpus.annotations
+    ] == [
         ("DK_001_A_1", "a1", ("angry",)),
         ("DK_001_A_1", "a2", ("angry",)),
         ("DK_001_A_1", "a3", ("neutral",)),
@@ -53,9 +56,12 @@ def test_three_listeners_label_every_clip(root: Path, tmp_path: Path):
     ]
 
 
-def test_the_acted_emotion_is_a_listener_of_its_own(root: Path):
-    listing = emotale(root, listeners="intended")
-    assert [(one.utterance_id, one.listener, one.emotions) for one in listing.annotations] == [
+def test_the_acted_emotion_is_the_label_of_the_listener_intended(root: Path):
+    listing = read_emotale(root, listeners="intended")
+    assert [
+        (annotation.utterance_id, annotation.listener, annotation.emotions)
+        for annotation in listing.annotations
+    ] == [
         ("DK_001_A_1", "intended", ("angry",)),
         ("DK_001_B_2", "intended", ("bored",)),
         ("EN_001_H_5", "intended", ("happy",)),
@@ -63,15 +69,15 @@ def test_the_acted_emotion_is_a_listener_of_its_own(root: Path):
     ]
 
 
-def test_what_cannot_be_read_is_refused(root: Path, tmp_path: Path):
+def test_a_wrong_folder_or_option_is_refused(root: Path, tmp_path: Path):
     with pytest.raises(UserError, match="--listeners 3 is unknown to emotale"):
-        emotale(root, listeners="3")
+        read_emotale(root, listeners="3")
     (root / "annotations.csv").write_text("file,gt_emotion\n")
     with pytest.raises(UserError, match="no column a1_cat"):
-        emotale(root)
+        read_emotale(root)
     with pytest.raises(UserError, match=r"no annotations.csv in it"):
-        emotale(root / "audio")
+        read_emotale(root / "audio")
     (tmp_path / "annotations.csv").write_text(TABLE)
     (root / "audio").rename(tmp_path.parent / f"{tmp_path.name}-audio")
     with pytest.raises(UserError, match=r"no recordings such as DK_004_A_5.wav in it"):
-        emotale(root)
+        read_emotale(root)

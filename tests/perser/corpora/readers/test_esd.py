@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from perser.corpora.corpus import write_corpus
-from perser.corpora.readers.esd import EMOTIONS, esd
+from perser.corpora.readers.esd import EMOTIONS, read_esd
 from perser.errors import UserError
 
 from .tones import write_tone
@@ -18,7 +18,7 @@ ENGLISH = (
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """One speaker in split folders, one without, and what does not belong."""
+    """A corpus with one speaker in split folders, one without, and misplaced files."""
     root = tmp_path / "esd"
     names = (
         "0001/Neutral/train/0001_000001.wav",
@@ -37,15 +37,15 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
-def test_both_layouts_are_read_and_strangers_named(root: Path, tmp_path: Path):
-    corpus = write_corpus(esd(root), tmp_path / "out")
+def test_both_layouts_are_read_and_misplaced_files_are_named(root: Path, tmp_path: Path):
+    corpus = write_corpus(read_esd(root), tmp_path / "out")
     assert [(row.utterance_id, row.speaker, row.session, row.text) for row in corpus.utterances.values()] == [
         ("0001_000001", "0001", "zh", "打远一看"),
         ("0001_000351", "0001", "zh", "打远一看"),
         ("0011_000001", "0011", "en", "The nine the eggs, I keep."),
         ("0011_001401", "0011", "en", "The café."),
     ]
-    assert [(one.listener, one.emotions) for one in corpus.annotations] == [
+    assert [(annotation.listener, annotation.emotions) for annotation in corpus.annotations] == [
         ("intended", ("neutral",)),
         ("intended", ("angry",)),
         ("intended", ("neutral",)),
@@ -61,16 +61,16 @@ def test_both_layouts_are_read_and_strangers_named(root: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1", "utf-16"])
-def test_english_transcripts_are_read_in_the_encodings_that_occur(root: Path, encoding: str):
+def test_english_transcripts_are_read_in_all_their_encodings(root: Path, encoding: str):
     (root / "0011" / "0011.txt").write_bytes(ENGLISH.encode(encoding))
-    assert {row.text for row in esd(root).utterances if row.session == "en"} == {
+    assert {row.text for row in read_esd(root).utterances if row.session == "en"} == {
         "The nine the eggs, I keep.",
         "The café.",
     }
 
 
-def test_transcripts_may_be_missing_and_audio_may_not(root: Path, tmp_path: Path):
+def test_transcripts_are_optional_and_audio_is_not(root: Path, tmp_path: Path):
     (root / "0011" / "0011.txt").unlink()
-    assert {row.text for row in esd(root).utterances if row.session == "en"} == {""}
+    assert {row.text for row in read_esd(root).utterances if row.session == "en"} == {""}
     with pytest.raises(UserError, match="no audio in 0001/Angry/"):
-        esd(tmp_path)
+        read_esd(tmp_path)

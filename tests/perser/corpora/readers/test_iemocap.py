@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perser.corpora.corpus import write_corpus
-from perser.corpora.readers.iemocap import EMOTIONS, iemocap, parse_evaluation
+from perser.corpora.readers.iemocap import EMOTIONS, parse_evaluation, read_iemocap
 from perser.errors import UserError
 
 from .miniature_iemocap import MiniatureIemocap, write_iemocap
@@ -33,33 +33,36 @@ def miniature(tmp_path_factory: pytest.TempPathFactory) -> MiniatureIemocap:
     return write_iemocap(tmp_path_factory.mktemp("iemocap"), dialogs=3, turns=8)
 
 
-def test_who_labeled_what_is_kept(miniature: MiniatureIemocap):
-    listing = iemocap(miniature.root)
+def test_labels_are_those_of_each_listener(miniature: MiniatureIemocap):
+    listing = read_iemocap(miniature.root)
     expected = {
         key: tuple(MEANING[word] for word in words if word != "Other")
         for key, words in miniature.responses.items()
         if words != ("Other",)
     }
-    assert {(one.utterance_id, one.listener): one.emotions for one in listing.annotations} == expected
+    assert {
+        (annotation.utterance_id, annotation.listener): annotation.emotions
+        for annotation in listing.annotations
+    } == expected
     assert listing.left_out == []
     assert listing.notes == []
-    assert any(len(one.emotions) > 1 for one in listing.annotations)
+    assert any(len(annotation.emotions) > 1 for annotation in listing.annotations)
 
 
 def test_other_is_dropped_and_counted(miniature: MiniatureIemocap):
     words = list(miniature.responses.values())
-    assert iemocap(miniature.root).dropped == {
+    assert read_iemocap(miniature.root).dropped == {
         "other": sum("Other" in response for response in words),
         "responses of other alone": words.count(("Other",)),
     }
 
 
-def test_the_nine_emotions_are_the_papers():
+def test_the_nine_emotions_are_in_the_order_of_the_paper():
     assert " ".join(EMOTIONS) == "frustrated angry sad disgust excited fear neutral surprise happy"
 
 
-def test_evaluators_span_sessions_and_actors_report_on_their_own(miniature: MiniatureIemocap):
-    listing = iemocap(miniature.root)
+def test_evaluators_label_all_sessions_and_actors_their_own(miniature: MiniatureIemocap):
+    listing = read_iemocap(miniature.root)
     sessions: dict[str, set[str]] = {}
     of_utterance = {row.utterance_id: row.session for row in listing.utterances}
     for annotation in listing.annotations:
@@ -71,16 +74,16 @@ def test_evaluators_span_sessions_and_actors_report_on_their_own(miniature: Mini
 
 
 def test_utterances_have_speaker_session_and_transcript(miniature: MiniatureIemocap):
-    rows = {row.utterance_id: row for row in iemocap(miniature.root).utterances}
-    assert {one: row.text for one, row in rows.items()} == miniature.texts
+    rows = {row.utterance_id: row for row in read_iemocap(miniature.root).utterances}
+    assert {name: row.text for name, row in rows.items()} == miniature.texts
     # The dialog's F or M says who wore the markers; the last part says who speaks.
     row = rows["Ses03F_impro01_M001"]
     assert (row.speaker, row.session) == ("Ses03_M", "3")
     assert row.audio == "Session3/sentences/wav/Ses03F_impro01/Ses03F_impro01_M001.wav"
 
 
-def test_it_becomes_a_prepared_corpus(miniature: MiniatureIemocap, tmp_path: Path):
-    corpus = write_corpus(iemocap(miniature.root), tmp_path / "out")
+def test_the_listing_becomes_a_prepared_corpus(miniature: MiniatureIemocap, tmp_path: Path):
+    corpus = write_corpus(read_iemocap(miniature.root), tmp_path / "out")
     assert len(corpus.utterances) == len(miniature.texts)
     assert corpus.card["counts"]["speakers"] == 10
     assert corpus.simulated is False
@@ -111,8 +114,11 @@ def test_response_lines_round_trip(blocks: dict[str, dict[str, tuple[list[str], 
                 expected[utterance, LISTENERS[who]] = kept
         text += "\n"
     found = parse_evaluation(text, "4", "file.txt")
-    assert {(one.utterance_id, one.listener): set(one.emotions) for one in found.annotations} == expected
-    assert all(len(set(one.emotions)) == len(one.emotions) for one in found.annotations)
+    assert {
+        (annotation.utterance_id, annotation.listener): set(annotation.emotions)
+        for annotation in found.annotations
+    } == expected
+    assert all(len(set(annotation.emotions)) == len(annotation.emotions) for annotation in found.annotations)
     assert found.dropped["other"] == other
     assert found.left_out == []
 
@@ -126,29 +132,31 @@ def test_response_lines_round_trip(blocks: dict[str, dict[str, tuple[list[str], 
         ("C-E2 Neutral", "a response that cannot be read"),
     ],
 )
-def test_a_line_that_cannot_be_understood_is_named(line: str, reason: str):
+def test_a_line_that_cannot_be_read_is_named(line: str, reason: str):
     found = parse_evaluation(HEAD.format("a_F000") + line + "\nC-E3:\tFear;\t()\n", "1", "d/x.txt")
-    assert [(one.what, one.reason) for one in found.left_out] == [("d/x.txt:2", reason)]
-    assert [one.listener for one in found.annotations] == ["E3"]
+    assert [(item.what, item.reason) for item in found.left_out] == [("d/x.txt:2", reason)]
+    assert [annotation.listener for annotation in found.annotations] == ["E3"]
 
 
-def test_responses_under_a_broken_head_are_nobody_elses():
+def test_responses_after_a_broken_block_head_are_left_out():
     text = HEAD.format("a_F000") + "C-E1:\tFear;\t()\n[6.29 - ]\tb_F001\nC-E1:\tAnger;\t()\n"
     found = parse_evaluation(text, "1", "x.txt")
-    assert [(one.utterance_id, one.emotions) for one in found.annotations] == [("a_F000", ("fear",))]
-    assert Counter(one.what for one in found.left_out) == {"x.txt:3": 1, "x.txt:4": 1}
+    assert [(annotation.utterance_id, annotation.emotions) for annotation in found.annotations] == [
+        ("a_F000", ("fear",))
+    ]
+    assert Counter(item.what for item in found.left_out) == {"x.txt:3": 1, "x.txt:4": 1}
 
 
 def test_a_missing_session_is_noted(tmp_path: Path):
     write_iemocap(tmp_path, sessions=2)
-    assert iemocap(tmp_path).notes == ["sessions not there: 3, 4, 5"]
+    assert read_iemocap(tmp_path).notes == ["sessions not there: 3, 4, 5"]
 
 
-def test_another_layout_is_refused_with_what_was_looked_for(tmp_path: Path):
+def test_the_error_for_another_layout_says_what_was_expected(tmp_path: Path):
     with pytest.raises(UserError, match="is not a folder"):
-        iemocap(tmp_path / "nowhere")
+        read_iemocap(tmp_path / "nowhere")
     with pytest.raises(UserError, match="no Session1/ to Session5/"):
-        iemocap(tmp_path)
+        read_iemocap(tmp_path)
     (tmp_path / "Session1").mkdir()
     with pytest.raises(UserError, match=r"no Session\*/sentences/wav"):
-        iemocap(tmp_path)
+        read_iemocap(tmp_path)

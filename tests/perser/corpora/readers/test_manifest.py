@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perser.corpora.corpus import write_corpus
-from perser.corpora.readers.manifest import manifest
+from perser.corpora.readers.manifest import read_manifest
 from perser.errors import UserError
 
 from .tones import write_tone
@@ -35,9 +35,12 @@ def test_csv_becomes_a_prepared_corpus(tmp_path: Path):
         "clips/a.wav,anna,you,neutral,Good morning\n"
         "clips/b.flac,bo,me,sad,\n",
     )
-    corpus = write_corpus(manifest(tmp_path), tmp_path / "out")
+    corpus = write_corpus(read_manifest(tmp_path), tmp_path / "out")
     assert corpus.emotions.names == ("excited", "happy", "neutral", "sad")
-    assert [(one.utterance_id, one.listener, one.emotions) for one in corpus.annotations] == [
+    assert [
+        (annotation.utterance_id, annotation.listener, annotation.emotions)
+        for annotation in corpus.annotations
+    ] == [
         ("clips/a.wav", "me", ("happy", "excited")),
         ("clips/a.wav", "you", ("neutral",)),
         ("clips/b.flac", "me", ("sad",)),
@@ -68,17 +71,18 @@ def test_rows_round_trip(rows: dict[tuple[str, str], list[str]], jsonl: bool, bo
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / ("list.jsonl" if jsonl else "list.csv")
         path.write_bytes((b"\xef\xbb\xbf" if bom else b"") + text.encode())
-        listing = manifest(path, emotions="sad;happy;angry;very calm")
-    assert {(one.utterance_id, one.listener): list(one.emotions) for one in listing.annotations} == {
-        (f"{path}.wav", listener): words for (path, listener), words in rows.items()
-    }
+        listing = read_manifest(path, emotions="sad;happy;angry;very calm")
+    assert {
+        (annotation.utterance_id, annotation.listener): list(annotation.emotions)
+        for annotation in listing.annotations
+    } == {(f"{path}.wav", listener): words for (path, listener), words in rows.items()}
     assert {row.audio for row in listing.utterances} == {f"{path}.wav" for path, _ in rows}
     assert listing.emotions == ("sad", "happy", "angry", "very calm")
 
 
-def test_optional_columns_are_taken(tmp_path: Path):
+def test_optional_columns_are_read(tmp_path: Path):
     row = {"path": "a.wav", "speaker": 7, "listener": "me", "emotions": "sad;happy", "utterance_id": "u1"}
-    listing = manifest(write(tmp_path, json.dumps(row | {"session": "2"}), "manifest.jsonl"))
+    listing = read_manifest(write(tmp_path, json.dumps(row | {"session": "2"}), "manifest.jsonl"))
     [utterance] = listing.utterances
     assert (utterance.utterance_id, utterance.speaker, utterance.session) == ("u1", "7", "2")
 
@@ -96,9 +100,9 @@ def test_optional_columns_are_taken(tmp_path: Path):
         (HEAD + "a.wav,s,me,sad\na.wav,t,you,sad\n", "lines 2 and 3: a.wav differs in path, speaker"),
     ],
 )
-def test_bad_csv_is_one_line_that_names_the_lines(text: str, message: str, tmp_path: Path):
+def test_the_error_for_bad_csv_names_the_lines(text: str, message: str, tmp_path: Path):
     with pytest.raises(UserError, match=message) as caught:
-        manifest(write(tmp_path, text))
+        read_manifest(write(tmp_path, text))
     assert "\n" not in str(caught.value)
     assert "manifest.csv" in str(caught.value)
 
@@ -115,31 +119,31 @@ def test_bad_csv_is_one_line_that_names_the_lines(text: str, message: str, tmp_p
         ),
     ],
 )
-def test_bad_jsonl_is_one_line_that_names_the_line(text: str, message: str, tmp_path: Path):
+def test_the_error_for_bad_jsonl_names_the_line(text: str, message: str, tmp_path: Path):
     with pytest.raises(UserError, match=message):
-        manifest(write(tmp_path, text, "manifest.jsonl"))
+        read_manifest(write(tmp_path, text, "manifest.jsonl"))
 
 
-def test_a_word_outside_the_given_set_is_named(tmp_path: Path):
+def test_a_word_outside_the_emotion_set_is_named(tmp_path: Path):
     path = write(tmp_path, HEAD + "a.wav,s,me,happy\nb.wav,s,me,hapy\n")
     with pytest.raises(UserError, match="line 3: unknown emotion 'hapy': the set given is happy, sad"):
-        manifest(path, emotions="happy;sad")
+        read_manifest(path, emotions="happy;sad")
 
 
-def test_the_manifest_must_be_found(tmp_path: Path):
+def test_the_error_for_a_missing_manifest_says_what_to_do(tmp_path: Path):
     with pytest.raises(UserError, match=r"no manifest.csv or manifest.jsonl"):
-        manifest(tmp_path)
+        read_manifest(tmp_path)
     with pytest.raises(UserError, match="is not there"):
-        manifest(tmp_path / "list.csv")
+        read_manifest(tmp_path / "list.csv")
     with pytest.raises(UserError, match=r"neither .csv nor .jsonl"):
-        manifest(write(tmp_path, "", "list.xlsx"))
+        read_manifest(write(tmp_path, "", "list.xlsx"))
     write(tmp_path, HEAD)
     write(tmp_path, "", "manifest.jsonl")
     with pytest.raises(UserError, match="two manifests"):
-        manifest(tmp_path)
+        read_manifest(tmp_path)
 
 
 def test_a_file_that_is_not_utf8_is_named(tmp_path: Path):
     (tmp_path / "manifest.csv").write_bytes(HEAD.encode() + b"caf\xe9.wav,s,me,sad\n")
     with pytest.raises(UserError, match="not UTF-8"):
-        manifest(tmp_path)
+        read_manifest(tmp_path)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from perser.corpora.corpus import write_corpus
-from perser.corpora.readers.msp_podcast import EMOTIONS, msp_podcast
+from perser.corpora.readers.msp_podcast import EMOTIONS, read_msp_podcast
 from perser.errors import UserError
 
 from .tones import write_tone
@@ -57,8 +57,11 @@ def write_msp(root: Path, detailed: str, consensus: str = "labels_consensus.csv"
 
 @pytest.mark.parametrize("release", FORMS)
 def test_every_release_gives_the_same_responses(release: str, tmp_path: Path):
-    corpus = write_corpus(msp_podcast(write_msp(tmp_path / "msp", FORMS[release])), tmp_path / "out")
-    assert [(one.utterance_id, one.listener, one.emotions) for one in corpus.annotations] == [
+    corpus = write_corpus(read_msp_podcast(write_msp(tmp_path / "msp", FORMS[release])), tmp_path / "out")
+    assert [
+        (annotation.utterance_id, annotation.listener, annotation.emotions)
+        for annotation in corpus.annotations
+    ] == [
         (CLIPS[0], "WORKER00000017", ("happy", "surprise")),
         (CLIPS[0], "WORKER00000021", ("neutral",)),
         (CLIPS[1], "WORKER00000017", ("sad",)),
@@ -77,9 +80,9 @@ def test_every_release_gives_the_same_responses(release: str, tmp_path: Path):
     ]
 
 
-def test_speakers_parts_and_transcripts_are_taken(tmp_path: Path):
+def test_speakers_subsets_and_transcripts_are_read(tmp_path: Path):
     root = write_msp(tmp_path, FORMS["2.0"], consensus="labels_concensus.csv")
-    listing = msp_podcast(root)
+    listing = read_msp_podcast(root)
     assert [(row.speaker, row.session, row.text) for row in listing.utterances] == [
         ("127", "Train", "What a surprise."),
         ("unknown", "Development", ""),
@@ -87,26 +90,26 @@ def test_speakers_parts_and_transcripts_are_taken(tmp_path: Path):
         ("38", "Test1", ""),
     ]
     [note] = listing.notes
-    assert note.startswith("1 utterances are of speakers whom nobody identified")
+    assert note.startswith("1 utterances are of unidentified speakers")
 
 
 def test_a_missing_recording_is_named(tmp_path: Path):
     root = write_msp(tmp_path / "msp", FORMS["2.0"])
     (root / "Audios" / f"{CLIPS[2]}.wav").unlink()
-    corpus = write_corpus(msp_podcast(root), tmp_path / "out", allow_skips=True)
+    corpus = write_corpus(read_msp_podcast(root), tmp_path / "out", allow_skips=True)
     assert [f"{CLIPS[2]}.wav", "missing"] in corpus.card["left_out"]
 
 
 def test_another_layout_is_refused(tmp_path: Path):
     with pytest.raises(UserError, match="no Audios/ in it"):
-        msp_podcast(tmp_path)
+        read_msp_podcast(tmp_path)
     root = write_msp(tmp_path / "msp", "FileName,Answer\n")
     with pytest.raises(UserError, match="neither EmoDetail nor WorkerID"):
-        msp_podcast(root)
+        read_msp_podcast(root)
     (root / "Labels" / "labels_consensus.csv").write_text("FileName,EmoClass\n")
     with pytest.raises(UserError, match="no column 'SpkrID', 'Split_Set'"):
-        msp_podcast(root)
+        read_msp_podcast(root)
     (root / "Labels" / "labels_detailed.csv").unlink()
     (root / "Labels" / "labels_consensus.csv").write_text(CONSENSUS)
     with pytest.raises(UserError, match=r"labels_detailed.csv is not there"):
-        msp_podcast(root)
+        read_msp_podcast(root)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from perser.corpora.corpus import write_corpus
-from perser.corpora.readers.nemo import EMOTIONS, nemo
+from perser.corpora.readers.nemo import EMOTIONS, read_nemo
 from perser.errors import UserError
 
 from .tones import write_tone
@@ -30,14 +30,14 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
-def test_the_table_says_who_says_what_how(root: Path, tmp_path: Path):
-    corpus = write_corpus(nemo(root), tmp_path / "out")
+def test_speakers_texts_and_emotions_are_read_from_the_table(root: Path, tmp_path: Path):
+    corpus = write_corpus(read_nemo(root), tmp_path / "out")
     assert [(row.utterance_id, row.speaker, row.text) for row in corpus.utterances.values()] == [
         ("EB0_anger_38", "EB0", '"Ród smoka to serial.'),
         ("EB0_sadness_1", "EB0", "Lubię czytać."),
         ("WR0_surprised_64", "WR0", "Ucho wykrywa dźwięki."),
     ]
-    assert [one.emotions for one in corpus.annotations] == [("angry",), ("sad",), ("surprise",)]
+    assert [annotation.emotions for annotation in corpus.annotations] == [("angry",), ("sad",), ("surprise",)]
     assert corpus.emotions.names == EMOTIONS
     assert corpus.card["dropped"] == {"repeated annotations": 1}
     assert corpus.card["left_out"] == [
@@ -49,19 +49,19 @@ def test_the_table_says_who_says_what_how(root: Path, tmp_path: Path):
 
 def test_a_missing_recording_is_named(root: Path, tmp_path: Path):
     (root / "samples" / "EB0_anger_38.wav").unlink()
-    corpus = write_corpus(nemo(root), tmp_path / "out", allow_skips=True)
+    corpus = write_corpus(read_nemo(root), tmp_path / "out", allow_skips=True)
     assert ["EB0_anger_38.wav", "missing"] in corpus.card["left_out"]
 
 
 def test_another_layout_is_refused(root: Path):
     (root / "data.tsv").write_text("file_id\temotion\n")
     with pytest.raises(UserError, match="no column 'raw_text', 'speaker_id'"):
-        nemo(root)
+        read_nemo(root)
     (root / "data.tsv").write_bytes(b"file_id\temotion\traw_text\tspeaker_id\n\xff\xff\n")
     with pytest.raises(UserError, match="cannot be read"):
-        nemo(root)
+        read_nemo(root)
     (root / "data.tsv").unlink()
     with pytest.raises(UserError, match=r"data.tsv is not there"):
-        nemo(root)
+        read_nemo(root)
     with pytest.raises(UserError, match="no samples/ in it"):
-        nemo(root / "samples")
+        read_nemo(root / "samples")

@@ -1,4 +1,4 @@
-"""The simulated corpus: the same every time, learnable from the audio, and heard differently by each."""
+"""The simulated corpus is reproducible, can be learned from the audio, and listeners label it differently."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torchaudio.transforms import MelSpectrogram
 
-from perser.corpora.readers.simulated import EMOTIONS, draw_clips, draw_share, simulated
+from perser.corpora.readers.simulated import EMOTIONS, draw_clips, draw_share, make_simulated
 from perser.errors import UserError
 
 SPEAKERS, SENTENCES, LISTENERS, SHARE = 4, 10, 24, 160
@@ -26,8 +26,8 @@ SMALL = {"speakers": 3, "sentences": 1, "listeners": 3, "clips_per_listener": 6,
 ANOTHER_PROCESS = """
 import json, sys
 from pathlib import Path
-from perser.corpora.readers.simulated import simulated
-listing = simulated(Path(sys.argv[1]), **json.loads(sys.argv[2]))
+from perser.corpora.readers.simulated import make_simulated
+listing = make_simulated(Path(sys.argv[1]), **json.loads(sys.argv[2]))
 print(json.dumps([[a.utterance_id, a.listener, a.emotions] for a in listing.annotations]))
 """
 
@@ -35,12 +35,12 @@ print(json.dumps([[a.utterance_id, a.listener, a.emotions] for a in listing.anno
 @pytest.fixture(scope="module")
 def listing(tmp_path_factory):
     out = tmp_path_factory.mktemp("simulated") / "audio"
-    return simulated(out, SPEAKERS, SENTENCES, LISTENERS, SHARE)
+    return make_simulated(out, SPEAKERS, SENTENCES, LISTENERS, SHARE)
 
 
 @pytest.fixture(scope="module")
 def most_voted():
-    """Class index of the emotion with most votes, for every clip of `listing` in its order."""
+    """Class index of the emotion with most votes, for every clip of `listing` in order."""
     clips = draw_clips(SPEAKERS, SENTENCES, np.random.default_rng(0).spawn(3)[0])
     return np.stack([clip.votes for clip in clips]).argmax(axis=1)
 
@@ -52,7 +52,7 @@ def fingerprint(folder: Path) -> dict[str, str]:
     }
 
 
-def test_it_is_named_simulated(listing):
+def test_the_listing_says_that_it_is_simulated(listing):
     assert listing.simulated
     assert listing.name == "simulated"
     assert {a.listener for a in listing.annotations} == {f"sim-{n:03d}" for n in range(LISTENERS)}
@@ -91,21 +91,21 @@ def test_a_listener_hears_an_even_share_of_every_speaker(listing):
     assert len({frozenset(utterances) for utterances in heard.values()}) == LISTENERS
 
 
-def test_a_share_that_does_not_divide_is_even_but_for_one_and_never_more_than_all():
+def test_a_share_is_even_over_speakers_within_one_clip_and_at_most_all_clips():
     counts = Counter((draw_share(30, 3, 11, np.random.default_rng(0)) // 10).tolist())
     assert sorted(counts.values()) == [3, 4, 4]
     np.testing.assert_array_equal(draw_share(30, 3, 99, np.random.default_rng(0)), np.arange(30))
 
 
 def test_two_processes_make_the_same_corpus_bit_for_bit(tmp_path):
-    here = simulated(tmp_path / "here", **SMALL)
+    here = make_simulated(tmp_path / "here", **SMALL)
     other = subprocess.run(
         [sys.executable, "-c", ANOTHER_PROCESS, str(tmp_path / "there"), json.dumps(SMALL)],
         capture_output=True,
         text=True,
         check=True,
     )
-    again = simulated(tmp_path / "again", **SMALL)
+    again = make_simulated(tmp_path / "again", **SMALL)
     assert (
         fingerprint(tmp_path / "here") == fingerprint(tmp_path / "there") == fingerprint(tmp_path / "again")
     )
@@ -115,13 +115,13 @@ def test_two_processes_make_the_same_corpus_bit_for_bit(tmp_path):
 
 
 def test_another_seed_makes_another_corpus(tmp_path):
-    one = simulated(tmp_path / "one", **SMALL)
-    two = simulated(tmp_path / "two", **{**SMALL, "seed": 6})
-    assert not set(fingerprint(tmp_path / "one").values()) & set(fingerprint(tmp_path / "two").values())
-    assert one.annotations != two.annotations
+    first = make_simulated(tmp_path / "first", **SMALL)
+    second = make_simulated(tmp_path / "second", **{**SMALL, "seed": 6})
+    assert not set(fingerprint(tmp_path / "first").values()) & set(fingerprint(tmp_path / "second").values())
+    assert first.annotations != second.annotations
 
 
-def test_more_speakers_and_sentences_leave_the_first_clips_as_they_were():
+def test_adding_speakers_and_sentences_does_not_change_the_first_clips():
     few = {c.utterance: c for c in draw_clips(2, 3, np.random.default_rng(1))}
     more = {c.utterance: c for c in draw_clips(5, 7, np.random.default_rng(1))}
     for utterance, clip in few.items():
@@ -129,8 +129,8 @@ def test_more_speakers_and_sentences_leave_the_first_clips_as_they_were():
         np.testing.assert_array_equal(more[utterance].votes, clip.votes)
 
 
-def test_the_most_voted_emotion_can_be_heard_in_unseen_speakers(listing, most_voted):
-    """An independent oracle: mel statistics relative to the speaker, and logistic regression."""
+def test_a_classifier_recognizes_the_emotion_in_unseen_speakers(listing, most_voted):
+    """Tested with mel statistics relative to the speaker, and logistic regression."""
     to_mel = MelSpectrogram(16_000, n_fft=400, hop_length=160, n_mels=40)
     features = []
     for utterance in listing.utterances:
@@ -150,17 +150,17 @@ def test_the_most_voted_emotion_can_be_heard_in_unseen_speakers(listing, most_vo
     assert 2 / len(EMOTIONS) < np.mean(recalls) < 0.9  # twice chance
 
 
-def test_listeners_agree_more_than_by_chance_and_far_less_than_always(listing):
+def test_listeners_agree_more_than_by_chance_and_much_less_than_always(listing):
     answers = defaultdict(dict)
     for annotation in listing.annotations:
         answers[annotation.listener][annotation.utterance_id] = annotation.emotions
     rng = np.random.default_rng(0)
     agreement, chance = [], []
-    for one, other in combinations(answers.values(), 2):
-        both = sorted(one.keys() & other.keys())
+    for ours, theirs in combinations(answers.values(), 2):
+        both = sorted(ours.keys() & theirs.keys())
         shuffled = rng.permutation(both)
-        agreement.append(np.mean([one[u] == other[u] for u in both]))
-        chance.append(np.mean([one[u] == other[v] for u, v in zip(both, shuffled, strict=True)]))
+        agreement.append(np.mean([ours[u] == theirs[u] for u in both]))
+        chance.append(np.mean([ours[u] == theirs[v] for u, v in zip(both, shuffled, strict=True)]))
     print(f"pairwise agreement {np.mean(agreement):.2f}, by chance {np.mean(chance):.2f}")
     assert 1.5 * np.mean(chance) < np.mean(agreement) < 0.6
 
@@ -168,4 +168,4 @@ def test_listeners_agree_more_than_by_chance_and_far_less_than_always(listing):
 @pytest.mark.parametrize("wrong", [{"speakers": 0}, {"sentences": 17}, {"listeners": 0}])
 def test_impossible_sizes_are_refused(tmp_path, wrong):
     with pytest.raises(UserError, match="simulated corpus"):
-        simulated(tmp_path, **{**SMALL, **wrong})
+        make_simulated(tmp_path, **{**SMALL, **wrong})

@@ -1,4 +1,4 @@
-"""Recordings for the tests: a tone is enough for a reader."""
+"""Write tones as recordings for the tests of readers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import soundfile
 
 
 def tone(pitch: float = 220.0, seconds: float = 0.2, rate: int = 16_000) -> np.ndarray:
-    """(num_samples,), peak 0.3."""
+    """Return samples (num_samples,) of a tone with a peak of 0.3."""
     return 0.3 * np.sin(2 * np.pi * pitch * np.arange(round(seconds * rate)) / rate)
 
 

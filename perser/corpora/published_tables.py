@@ -1,4 +1,4 @@
-"""Published tables, row by row, with the lines that they stand on."""
+"""Read the CSV and TSV tables of published corpora, row by row, with line numbers for messages."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from pathlib import Path
 from perser.errors import UserError
 
 
-def rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows of a `.csv` or `.tsv` file with their line numbers; a cell that is not there is empty, and
-    space around one is dropped. In a `.tsv` a quotation mark is a letter like any other.
+def read_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the rows of a `.csv` or `.tsv` file with their line numbers.
 
-    Raises UserError for a file that is not there, cannot be read as UTF-8, or has not all of the `columns`.
+    A missing cell is empty, and space around cells is dropped. In a `.tsv` file a quotation mark is an
+    ordinary character. Raises UserError if the file is missing, is not UTF-8, or lacks one of the `columns`.
     """
-    if not path.is_file():
-        raise UserError(f"{path} is not there: give the folder that directly holds the published files")
-    tabbed = path.suffix.lower() == ".tsv"
-    dialect = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if tabbed else {}
+    _check_file(path)
+    is_tsv = path.suffix.lower() == ".tsv"
+    dialect = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if is_tsv else {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream, restval="", **dialect)
@@ -33,15 +32,19 @@ def rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, 
         raise _unreadable(path, error) from None
 
 
-def header(path: Path) -> list[str]:
-    """The names of a `.csv` file's columns. Raises UserError as `rows` does."""
-    if not path.is_file():
-        raise UserError(f"{path} is not there: give the folder that directly holds the published files")
+def read_header(path: Path) -> list[str]:
+    """Return the column names of a `.csv` file. Raises UserError as `read_rows` does."""
+    _check_file(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             return next(csv.reader(stream), [])
     except (UnicodeDecodeError, csv.Error, OSError) as error:
         raise _unreadable(path, error) from None
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise UserError(f"{path} is not there: give the folder that directly holds the published files")
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:

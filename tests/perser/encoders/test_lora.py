@@ -25,10 +25,10 @@ def output(encoder):
 
 
 def fill(encoder, only=""):
-    """Random values in the B matrices, which start at 0."""
-    for name, one in encoder.model.named_parameters():
+    """Set the B matrices, which are 0 at first, to random values."""
+    for name, parameter in encoder.model.named_parameters():
         if ".lora_B." in name and only in name:
-            torch.nn.init.normal_(one, std=0.3)
+            torch.nn.init.normal_(parameter, std=0.3)
 
 
 def test_new_adapters_change_no_output(encoder):
@@ -39,15 +39,15 @@ def test_new_adapters_change_no_output(encoder):
 
 
 @pytest.mark.parametrize("projection", ["q_proj", "k_proj", "v_proj", "out_proj"])
-def test_every_projections_adapter_is_heard(encoder, projection):
-    """WavLM reads the projections' weights instead of calling them."""
+def test_the_adapter_of_each_projection_has_an_effect(encoder, projection):
+    """WavLM needs special care, because it reads the weights of its projections instead of calling them."""
     encoder.set_adapters(RANK)
     before = output(encoder)
     fill(encoder, projection)
     assert (output(encoder) - before).abs().max() > 1e-3
 
 
-def test_leaving_the_adapters_merges_what_they_learned(encoder):
+def test_removing_adapters_merges_what_they_learned(encoder):
     names = [name for name, _ in encoder.named_parameters()]
     encoder.set_adapters(RANK)
     fill(encoder)
@@ -57,18 +57,18 @@ def test_leaving_the_adapters_merges_what_they_learned(encoder):
     assert [name for name, _ in encoder.named_parameters()] == names
 
 
-def test_adapters_of_the_same_rank_are_kept_and_others_start_anew(encoder):
+def test_adapters_of_the_same_rank_are_kept_and_others_replaced(encoder):
     encoder.set_adapters(RANK)
     fill(encoder)
     learned, parameters = output(encoder), encoder.adapter_parameters()
     encoder.set_adapters(RANK)
     assert all(a is b for a, b in zip(encoder.adapter_parameters(), parameters, strict=True))
     encoder.set_adapters(RANK + 1)
-    assert {min(one.shape) for one in encoder.adapter_parameters()} == {RANK + 1}
+    assert {min(parameter.shape) for parameter in encoder.adapter_parameters()} == {RANK + 1}
     torch.testing.assert_close(output(encoder), learned, atol=1e-5, rtol=1e-4)
 
 
-def test_adapters_can_be_had_on_the_highest_layers_alone(encoder):
+def test_adapters_can_be_on_the_highest_layers_only(encoder):
     start = encoder.num_layers - 1
     encoder.set_adapters(RANK)
     fill(encoder)
@@ -80,33 +80,35 @@ def test_adapters_can_be_had_on_the_highest_layers_alone(encoder):
     torch.testing.assert_close(output(encoder), learned, atol=1e-5, rtol=1e-4)
 
 
-def test_the_base_stays_itself_under_its_adapters(encoder, tmp_path):
+def test_adapters_do_not_change_the_base_model(encoder, tmp_path):
     before = output(encoder)
     prints = [encoder.fingerprint("frontend"), encoder.fingerprint("all")]
-    trunks = [[id(one) for one in encoder.trunk_parameters(start)] for start in (None, 0, 2)]
+    trunks = [[id(parameter) for parameter in encoder.trunk_parameters(start)] for start in (None, 0, 2)]
     encoder.set_adapters(RANK)
     fill(encoder)
     assert [encoder.fingerprint("frontend"), encoder.fingerprint("all")] == prints
-    assert [[id(one) for one in encoder.trunk_parameters(start)] for start in (None, 0, 2)] == trunks
+    assert [
+        [id(parameter) for parameter in encoder.trunk_parameters(start)] for start in (None, 0, 2)
+    ] == trunks
     encoder.save_pretrained(tmp_path)
     torch.testing.assert_close(output(SpeechEncoder.from_name(str(tmp_path))), before)
 
 
-def test_switching_off_leaves_gradients_as_they_were(encoder):
+def test_switching_adapters_off_does_not_change_what_is_trainable(encoder):
     before = output(encoder)
     encoder.set_adapters(RANK)
     fill(encoder)
-    for number, one in enumerate(encoder.parameters()):
-        one.requires_grad_(number % 3 == 0)
-    wanted = [one.requires_grad for one in encoder.parameters()]
+    for number, parameter in enumerate(encoder.parameters()):
+        parameter.requires_grad_(number % 3 == 0)
+    wanted = [parameter.requires_grad for parameter in encoder.parameters()]
     learned = output(encoder)
     with encoder.without_adapters():
         torch.testing.assert_close(output(encoder), before)
     torch.testing.assert_close(output(encoder), learned)
-    assert [one.requires_grad for one in encoder.parameters()] == wanted
+    assert [parameter.requires_grad for parameter in encoder.parameters()] == wanted
 
 
-def test_the_seed_alone_draws_the_adapters():
+def test_adapters_depend_on_the_seed_alone():
     drawn = []
     for seed in (3, 3, 4):
         torch.manual_seed(len(drawn))
@@ -114,12 +116,12 @@ def test_the_seed_alone_draws_the_adapters():
         encoder = SpeechEncoder.from_name("tiny-whisper")
         encoder.set_adapters(RANK, seed=seed)
         assert torch.equal(torch.get_rng_state(), state)
-        drawn.append(torch.cat([one.detach().flatten() for one in encoder.adapter_parameters()]))
+        drawn.append(torch.cat([parameter.detach().flatten() for parameter in encoder.adapter_parameters()]))
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])
 
 
-def test_features_are_the_bases(toy_corpus, tmp_path):
+def test_cached_features_are_those_of_the_base_model(toy_corpus, tmp_path):
     encoder = SpeechEncoder.from_name("tiny-whisper")
     encoder.set_adapters(RANK)
     fill(encoder)
@@ -131,11 +133,11 @@ def test_features_are_the_bases(toy_corpus, tmp_path):
     torch.testing.assert_close(with_adapters.stack(chosen), plain.stack(chosen))
 
 
-def test_names_say_what_is_an_adapter():
+def test_adapters_are_recognized_by_name():
     encoder = SpeechEncoder.from_name("tiny-hubert")
     own = {name for name, _ in encoder.model.named_parameters()}
     encoder.set_adapters(RANK)
     named = [name for name, _ in encoder.model.named_parameters()]
     assert {base_name(name) for name in named if not is_adapter(name)} == own
     adapters = [name for name in named if is_adapter(name)]
-    assert all(re.search(r"layers\.\d+\.attention\.(q|k|v|out)_proj\.lora_[AB]", one) for one in adapters)
+    assert all(re.search(r"layers\.\d+\.attention\.(q|k|v|out)_proj\.lora_[AB]", name) for name in adapters)

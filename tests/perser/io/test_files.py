@@ -18,17 +18,17 @@ def fill(out, text="new"):
         (folder / MARKER).write_text(text)
 
 
-def test_a_folder_is_there_when_it_is_whole(tmp_path):
+def test_a_folder_appears_when_it_is_complete(tmp_path):
     out = tmp_path / "deep" / "out"
     with atomic_folder(out, MARKER) as folder:
         (folder / MARKER).write_text("new")
         assert not out.exists()
     assert (out / MARKER).read_text() == "new"
-    assert [one.name for one in out.parent.iterdir()] == ["out"]
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
 
 
-def test_others_may_read_what_this_process_lets_them_read(tmp_path):
-    """Also the files of safetensors, which makes its own private."""
+def test_permissions_follow_the_umask(tmp_path):
+    """safetensors makes files that only their owner can read."""
     before = os.umask(0o027)
     try:
         with atomic_folder(tmp_path / "out", MARKER) as folder:
@@ -36,12 +36,12 @@ def test_others_may_read_what_this_process_lets_them_read(tmp_path):
             save_file({"one": np.zeros(2)}, folder / "in" / "weights.safetensors")
     finally:
         os.umask(before)
-    modes = {one.name: oct(one.stat().st_mode)[-3:] for one in (tmp_path / "out").rglob("*")}
+    modes = {path.name: oct(path.stat().st_mode)[-3:] for path in (tmp_path / "out").rglob("*")}
     assert modes == {"in": "750", MARKER: "640", "weights.safetensors": "640"}
     assert oct((tmp_path / "out").stat().st_mode)[-3:] == "750"
 
 
-def test_a_failure_leaves_what_was_there(tmp_path):
+def test_a_failure_leaves_the_old_folder(tmp_path):
     out = tmp_path / "out"
     fill(out, "old")
 
@@ -53,10 +53,10 @@ def test_a_failure_leaves_what_was_there(tmp_path):
     with pytest.raises(RuntimeError):
         fail_half_way()
     assert (out / MARKER).read_text() == "old"
-    assert [one.name for one in tmp_path.iterdir()] == ["out"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_whoever_is_killed_while_the_old_one_goes_leaves_the_new_one(tmp_path, monkeypatch):
+def test_the_new_folder_is_there_if_the_process_dies_while_deleting_the_old_one(tmp_path, monkeypatch):
     out = tmp_path / "out"
     fill(out, "old")
     remove = shutil.rmtree
@@ -72,39 +72,39 @@ def test_whoever_is_killed_while_the_old_one_goes_leaves_the_new_one(tmp_path, m
     assert (out / MARKER).read_text() == "new"
 
 
-def test_one_of_its_kind_is_replaced(tmp_path):
+def test_a_folder_of_the_same_kind_is_replaced(tmp_path):
     out = tmp_path / "out"
     fill(out, "old")
     (out / "left over").touch()
     fill(out, "new")
-    assert [one.name for one in out.iterdir()] == [MARKER]
+    assert [path.name for path in out.iterdir()] == [MARKER]
 
 
-def test_somebody_elses_folder_is_left_alone(tmp_path):
+def test_a_folder_of_another_kind_is_not_touched(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(UserError, match=r"holds no card\.json"):
         fill(tmp_path)
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
 
-def test_an_empty_folder_may_be_taken(tmp_path):
+def test_an_empty_folder_is_replaced(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     fill(out)
     assert (out / MARKER).exists()
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path):
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot write in"):
         fill(tmp_path / "file" / "out")
     with pytest.raises(UserError, match=r"cannot write .*file \(\w"):
         check_output(tmp_path / "file" / "out", MARKER)
     check_output(tmp_path / "out", MARKER)
-    assert [one.name for one in tmp_path.iterdir()] == ["file"]
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_text_is_written_whole(tmp_path):
+def test_text_is_written_without_leftovers(tmp_path):
     write_text_atomic(tmp_path / "a" / "b.txt", "text")
     assert (tmp_path / "a" / "b.txt").read_text() == "text"
     assert len(list((tmp_path / "a").iterdir())) == 1

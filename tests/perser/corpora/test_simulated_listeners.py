@@ -1,4 +1,4 @@
-"""Simulated listeners: what each part of a style does to the labels."""
+"""Each parameter of a simulated listener has its effect on the labels."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from perser.corpora.listeners import ListenerStyle, annotate, draw_listeners
+from perser.corpora.simulated_listeners import ListenerStyle, annotate, draw_listeners
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -21,33 +21,33 @@ def vote_tables(draw):
     return counts / counts.sum(axis=1, keepdims=True)
 
 
-def draw_one(num_emotions: int, seed: int) -> ListenerStyle:
+def draw_listener(num_emotions: int, seed: int) -> ListenerStyle:
     return draw_listeners(1, num_emotions, np.random.default_rng(seed))[0]
 
 
 @given(vote_tables(), seeds)
 def test_every_response_has_a_label(votes, seed):
-    labels = annotate(draw_one(votes.shape[1], seed), votes, np.random.default_rng(seed))
+    labels = annotate(draw_listener(votes.shape[1], seed), votes, np.random.default_rng(seed))
     assert labels.dtype == bool
     assert labels.shape == votes.shape
     assert labels.any(axis=1).all()
 
 
 @given(vote_tables(), seeds)
-def test_no_breadth_gives_exactly_one_label_and_more_breadth_only_adds(votes, seed):
-    style = draw_one(votes.shape[1], seed)
-    one, some, more = (
+def test_breadth_0_gives_one_label_and_more_breadth_only_adds_labels(votes, seed):
+    style = draw_listener(votes.shape[1], seed)
+    single, some, more = (
         annotate(replace(style, breadth=breadth), votes, np.random.default_rng(seed))
         for breadth in (0.0, 0.7, 2.0)
     )
-    assert (one.sum(axis=1) == 1).all()
-    assert (one <= some).all()
+    assert (single.sum(axis=1) == 1).all()
+    assert (single <= some).all()
     assert (some <= more).all()
 
 
 @given(vote_tables(), seeds, st.floats(0, 5))
 def test_bias_raises_the_rate_of_its_label(votes, seed, push):
-    style = draw_one(votes.shape[1], seed)
+    style = draw_listener(votes.shape[1], seed)
     pushed = replace(style, bias=(style.bias[0] + push, *style.bias[1:]))
     before = annotate(style, votes, np.random.default_rng(seed))
     after = annotate(pushed, votes, np.random.default_rng(seed))
@@ -87,4 +87,4 @@ def test_listeners_differ_and_give_somewhat_more_than_one_label():
 )
 def test_votes_must_be_distributions(votes):
     with pytest.raises(ValueError, match="votes"):
-        annotate(draw_one(3, 0), votes, np.random.default_rng(0))
+        annotate(draw_listener(3, 0), votes, np.random.default_rng(0))

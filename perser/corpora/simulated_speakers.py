@@ -1,9 +1,9 @@
-"""How the simulated speakers express emotions, and what most people would hear in it.
+"""Simulated speakers: how each expresses emotions in speech, and how many people would hear which emotion.
 
-An expression is a point in a space of four axes, AXES, in steps away from the speaker's own neutral way of
-speaking. Each emotion has a prototype there; each speaker has prototypes of their own around these; each
-clip misses the speaker's prototype by some jitter. The votes for a clip follow from where it really ended
-up, so they can be learned from the audio, and neighboring emotions overlap.
+An expression is a point in a space of four axes, AXES, in steps away from the speaker's neutral way of
+speaking. Each emotion has a prototype there, each speaker has their own prototypes around these, and each
+clip differs from the speaker's prototype by some jitter. The votes for a clip follow from the point that was
+really spoken. So they can be learned from the audio, and neighboring emotions overlap.
 """
 
 from __future__ import annotations
@@ -30,26 +30,28 @@ PROTOTYPES = {
 _CENTERS = np.array(list(PROTOTYPES.values()))
 
 PITCH_STEP = 20.0
-"""eSpeak's pitch units, a little under two semitones."""
+"""In eSpeak's units of pitch, about 6.6 of which make a semitone."""
 
 RANGE_STEP = 24.0
+"""In eSpeak's units of pitch range."""
 
 RATE_STEP = float(np.log(1.2))
+"""The logarithm of a factor of the speaking rate."""
 
 LOUDNESS_STEP = float(np.log(10 ** (4 / 20)))
-"""Three decibels."""
+"""The logarithm of a factor of the amplitude: four decibels."""
 
-OWN_WAY_STD = 0.4
-"""How far a speaker's prototype of an emotion lies from the common one, on each axis."""
+PROTOTYPE_STD = 0.4
+"""How far a speaker's prototype of an emotion lies from the common prototype, on each axis."""
 
 INTENSITY = (0.6, 1.1)
-"""A speaker's prototypes are scaled by a factor from here: some people show more than others."""
+"""A speaker's prototypes are scaled by a factor from this range: some people show more than others."""
 
 JITTER_STD = 0.4
 """How far a clip lies from the speaker's prototype, on each axis."""
 
 TEMPERATURE = 2.0
-"""Of the votes: squared steps of distance that make an emotion e times less likely."""
+"""Of the votes: an emotion this many squared steps farther away is e times less likely."""
 
 VOICES = (
     *("en-us+f1", "en-us+m1", "en-gb-scotland+f2", "en-gb-scotland+m2", "en-gb-x-rp+f3", "en-gb-x-rp+m3"),
@@ -57,14 +59,14 @@ VOICES = (
     *("en-gb-x-rp+steph", "en-gb-x-rp+m7", "en-us-nyc+belinda", "en-us-nyc+Andy", "en-029+f2", "en-029+Lee"),
     *("en-us+aunty", "en-us+max", "en-gb-scotland+f4", "en-gb-scotland+adam", "en-us+Alicia", "en-us+Gene"),
 )
-"""Women's and men's voices in turn; with more speakers than voices they come round again."""
+"""A woman's and a man's voice alternate. If there are more speakers than voices, voices are used again."""
 
 SESSIONS = 4
 
 
 @dataclass(frozen=True, eq=False)
 class Speaker:
-    """One simulated speaker: a voice, a neutral way of speaking and a way to show each emotion."""
+    """One simulated speaker: a voice, a neutral way of speaking and a prototype of each emotion."""
 
     name: str
     session: str
@@ -73,19 +75,19 @@ class Speaker:
     """(num_emotions, num_axes) in the order of PROTOTYPES."""
 
     def deliver(self, expression: np.ndarray) -> Delivery:
-        """The delivery nearest to an expression (num_axes,), within eSpeak's whole numbers and limits."""
+        """Return the delivery nearest to an expression (num_axes,), within eSpeak's integers and limits."""
         pitch, pitch_range, rate, loudness = expression
         own = self.neutral
         return Delivery(
             voice=own.voice,
-            pitch=_whole(own.pitch + PITCH_STEP * pitch, 0, 99),
-            pitch_range=_whole(own.pitch_range + RANGE_STEP * pitch_range, 0, 99),
-            rate=_whole(own.rate * np.exp(RATE_STEP * rate), 80, 450),
-            volume=_whole(own.volume * np.exp(LOUDNESS_STEP * loudness), 1, 100),
+            pitch=_to_integer(own.pitch + PITCH_STEP * pitch, 0, 99),
+            pitch_range=_to_integer(own.pitch_range + RANGE_STEP * pitch_range, 0, 99),
+            rate=_to_integer(own.rate * np.exp(RATE_STEP * rate), 80, 450),
+            volume=_to_integer(own.volume * np.exp(LOUDNESS_STEP * loudness), 1, 100),
         )
 
     def expressed(self, delivery: Delivery) -> np.ndarray:
-        """The expression (num_axes,) that a delivery of this speaker really has; undoes `deliver`."""
+        """Return the expression (num_axes,) that a delivery of this speaker really has: undoes `deliver`."""
         own = self.neutral
         return np.array(
             [
@@ -98,7 +100,7 @@ class Speaker:
 
 
 def draw_speaker(index: int, rng: np.random.Generator) -> Speaker:
-    """The speaker with this index. A session has a share of the pairs of a woman and a man."""
+    """Draw the speaker with this index. A woman and a man who follow each other share a session."""
     neutral = Delivery(
         voice=VOICES[index % len(VOICES)],
         pitch=int(rng.integers(46, 55)),
@@ -106,26 +108,28 @@ def draw_speaker(index: int, rng: np.random.Generator) -> Speaker:
         rate=int(rng.integers(155, 171)),
         volume=int(rng.integers(38, 47)),
     )
-    own_way = rng.normal(0.0, OWN_WAY_STD, _CENTERS.shape)
+    deviation = rng.normal(0.0, PROTOTYPE_STD, _CENTERS.shape)
     return Speaker(
         name=f"speaker-{index:02d}",
         session=f"session-{index // 2 % SESSIONS + 1}",
         neutral=neutral,
-        prototypes=rng.uniform(*INTENSITY) * _CENTERS + own_way,
+        prototypes=rng.uniform(*INTENSITY) * _CENTERS + deviation,
     )
 
 
 def draw_expressions(speaker: Speaker, count: int, rng: np.random.Generator) -> np.ndarray:
-    """`count` attempts of the speaker at every emotion: (count, num_emotions, num_axes)."""
+    """Draw `count` attempts of the speaker at every emotion: (count, num_emotions, num_axes)."""
     return speaker.prototypes + rng.normal(0.0, JITTER_STD, (count, *_CENTERS.shape))
 
 
 def vote_shares(expressions: np.ndarray) -> np.ndarray:
-    """The share of people who hear each emotion: (num_clips, num_axes) to (num_clips, num_emotions),
-    softmax(-squared distance to the emotion's prototype / TEMPERATURE)."""
+    """Return the share of people who hear each emotion: (num_clips, num_axes) to (num_clips, num_emotions).
+
+    It is softmax(-squared distance to the emotion's prototype / TEMPERATURE).
+    """
     distance = np.square(expressions[:, None, :] - _CENTERS).sum(axis=-1)
     return softmax(-distance / TEMPERATURE, axis=-1)
 
 
-def _whole(value: float, lowest: int, highest: int) -> int:
+def _to_integer(value: float, lowest: int, highest: int) -> int:
     return int(np.clip(np.rint(value), lowest, highest))

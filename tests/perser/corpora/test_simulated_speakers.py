@@ -1,4 +1,4 @@
-"""Expressions and their votes."""
+"""Expressions, deliveries and votes of simulated speakers."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from perser.corpora.expression import (
+from perser.corpora.simulated_speakers import (
     AXES,
     LOUDNESS_STEP,
     PITCH_STEP,
@@ -29,7 +29,7 @@ def test_votes_are_distributions(points):
     assert (votes > 0).all()
 
 
-def test_a_prototype_is_mostly_heard_as_itself_but_not_only():
+def test_most_but_not_all_votes_for_a_prototype_are_for_its_emotion():
     votes = vote_shares(np.array(list(PROTOTYPES.values())))
     np.testing.assert_array_equal(votes.argmax(axis=1), np.arange(len(PROTOTYPES)))
     assert (votes.max(axis=1) < 0.9).all()
@@ -42,7 +42,7 @@ def test_emotions_differ_in_more_than_loudness():
 
 
 @given(expressions, st.integers(0, 30))
-def test_a_delivery_expresses_what_was_meant(expression, index):
+def test_a_delivery_expresses_the_intended_point(expression, index):
     speaker = draw_speaker(index, np.random.default_rng(index))
     delivery = speaker.deliver(expression)
     expressed = speaker.expressed(delivery)
@@ -59,7 +59,7 @@ def test_a_delivery_expresses_what_was_meant(expression, index):
 
 
 @given(expressions)
-def test_a_limit_of_espeak_changes_what_is_expressed(expression):
+def test_the_expression_respects_the_limits_of_espeak(expression):
     speaker = draw_speaker(0, np.random.default_rng(0))
     expression[0] = 20
     delivery = speaker.deliver(expression)
@@ -67,7 +67,7 @@ def test_a_limit_of_espeak_changes_what_is_expressed(expression):
     assert speaker.expressed(delivery)[0] == pytest.approx((99 - speaker.neutral.pitch) / PITCH_STEP)
 
 
-def test_speakers_have_their_own_ways():
+def test_speakers_differ():
     speakers = [draw_speaker(index, np.random.default_rng(index)) for index in range(12)]
     assert len({speaker.neutral for speaker in speakers}) == 12
     assert np.std([speaker.prototypes for speaker in speakers], axis=0).mean() > 0.2

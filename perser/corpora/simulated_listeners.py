@@ -1,10 +1,10 @@
-"""Simulated listeners: a personal way to turn what most people hear in a clip into one's own labels.
+"""Simulated listeners: each labels clips by a personal rule from the votes of many people.
 
-A listener sharpens and biases the clip's votes (the share of people who hear each emotion):
+The votes of a clip are the share of people who hear each emotion. A listener sharpens and biases them:
 
     logits = sharpness * log(votes + EPSILON) + bias + NOISE * Gumbel(0, 1)
 
-The top logit is a label, and so is every emotion within `breadth` of it.
+The emotion with the largest logit is a label, and so is every emotion within `breadth` of it.
 """
 
 from __future__ import annotations
@@ -14,30 +14,32 @@ from dataclasses import dataclass
 import numpy as np
 
 EPSILON = 0.01
-"""Added to vote shares, so that an emotion nobody voted for stays possible."""
+"""Added to vote shares, so that an emotion without votes stays possible."""
 
 NOISE = 0.5
-"""Scale of the Gumbel noise: how much one listener wavers from clip to clip."""
+"""Scale of the Gumbel noise: how much a listener varies from clip to clip."""
 
 SHARPNESS = (0.6, 1.6)
+"""Range of a listener's sharpness (uniform)."""
 
 BIAS_STD = 1.2
+"""Standard deviation of a listener's bias for each emotion (normal, mean 0)."""
 
 MAX_BREADTH = 0.8
-"""Gives about 1.2 labels a response; a listener's breadth is uniform below this."""
+"""A listener's breadth is uniform from 0 to this; it gives about 1.2 labels per response."""
 
 
 @dataclass(frozen=True)
 class ListenerStyle:
-    """How one simulated listener labels; C is the number of emotions."""
+    """How one simulated listener labels. C is the number of emotions."""
 
     name: str
     bias: tuple[float, ...]
-    """(C,) added to the logits: emotions this listener says more or less readily."""
+    """(C,) added to the logits: the emotions that this listener gives more or less readily."""
     sharpness: float
     """How closely the listener follows the votes; 0 ignores the clip."""
     breadth: float
-    """How far below the top, in logits, another emotion is still given too; 0 gives exactly one label."""
+    """Emotions whose logit is at most this far below the largest are given too; 0 gives exactly one label."""
 
 
 def draw_listeners(
@@ -45,7 +47,7 @@ def draw_listeners(
 ) -> list[ListenerStyle]:
     """Draw `count` listeners named `sim-000`, `sim-001`, ...
 
-    Each has its own child of `rng`, so a longer draw from an equal generator starts with the same listeners.
+    Each is drawn from its own child of `rng`, so that a longer draw begins with the same listeners.
     """
     return [
         ListenerStyle(
@@ -59,10 +61,11 @@ def draw_listeners(
 
 
 def annotate(style: ListenerStyle, votes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The listener's labels for clips with these votes.
+    """Return the listener's labels for clips with these votes.
 
-    `votes`: (num_clips, C), each row the share of votes per emotion, summing to 1. Returns bool of the same
-    shape with at least one True a row. Raises ValueError for votes that are no distribution over C emotions.
+    `votes` is (num_clips, C); each row is the share of votes for each emotion and sums to 1. The result is
+    bool of the same shape, with at least one True per row. Raises ValueError if the votes are no
+    distributions over C emotions.
     """
     votes = np.asarray(votes, dtype=np.float64)
     if votes.ndim != 2 or votes.shape[1] != len(style.bias):
