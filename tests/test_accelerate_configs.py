@@ -20,7 +20,7 @@ KINDS = {
     "ddp": DistributedType.MULTI_GPU,
     "two_nodes": DistributedType.MULTI_GPU,
     "fsdp": DistributedType.FSDP,
-    "deepspeed_zero2": DistributedType.FSDP,
+    "fsdp_zero2": DistributedType.FSDP,
 }
 TRAININGS = ("meta_perser.pretrain", "meta_perser.train", "speechlm_icl.train")
 
@@ -52,7 +52,7 @@ def test_every_option_of_a_plugin_is_one_of_the_launchers(name):
     assert content.get("fsdp_config", {}).keys() <= known.keys()
 
 
-@pytest.mark.parametrize(("name", "stage_3"), [("fsdp", "true"), ("deepspeed_zero2", "false")])
+@pytest.mark.parametrize(("name", "stage_3"), [("fsdp", "true"), ("fsdp_zero2", "false")])
 def test_what_the_launcher_makes_of_it_is_taken(name, stage_3, monkeypatch):
     """With all that it adds of its own."""
     words = ["--config_file", str(FOLDER / f"{name}.yaml"), "-m", "speechlm_icl.train"]

@@ -1,5 +1,5 @@
 """Weights, gradients and the optimizer's state in shares over the processes, by torch's FSDP2: what a launch
-asks for by `configs/accelerate/fsdp.yaml` or `deepspeed_zero2.yaml` (ZeRO, Rajbhandari et al. 2020, arXiv
+asks for by `configs/accelerate/fsdp.yaml` or `fsdp_zero2.yaml` (ZeRO, Rajbhandari et al. 2020, arXiv
 1910.02054, stages 3 and 2).
 
 A share is a DTensor; everything that reads or writes a weight outside of the forward and backward passes
@@ -27,7 +27,7 @@ from perser.errors import UserError
 ASKED_FOR = "ACCELERATE_USE_FSDP"
 """What `accelerate launch` sets for both files."""
 
-FILES = "configs/accelerate/fsdp.yaml or deepspeed_zero2.yaml"
+FILES = "configs/accelerate/fsdp.yaml or fsdp_zero2.yaml"
 
 _STAGE_3 = "FSDP_RESHARD_AFTER_FORWARD"
 
@@ -44,7 +44,7 @@ def check_launch() -> None:
     if parse_flag_from_env("ACCELERATE_USE_DEEPSPEED"):
         raise UserError(
             "DeepSpeed takes its step within the backward pass, before a bad one can be skipped: launch with "
-            "configs/accelerate/deepspeed_zero2.yaml, which shares the same out by FSDP2"
+            "configs/accelerate/fsdp_zero2.yaml, which shares the same out by FSDP2"
         )
     if not parse_flag_from_env(ASKED_FOR):
         return
