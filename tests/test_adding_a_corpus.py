@@ -1,4 +1,4 @@
-"""The worked example of docs/adding_a_corpus.md, as a package of somebody else's: listed and prepared."""
+"""The worked example of docs/adding_a_corpus.md is listed and prepared, as a package of its own."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_the_example_is_listed_and_prepared(
     printed = capsys.readouterr().out
     assert "\nporch\n    what:    talk on porches, 3 emotions; each rater's own labels\n" in printed
     corpus = Corpus.load(Path("runs/porch/corpus"))
-    assert [(one.utterance_id, one.listener, one.emotions) for one in corpus.annotations] == [
+    assert [(row.utterance_id, row.listener, row.emotions) for row in corpus.annotations] == [
         ("c1", "r1", ("happy",)),
         ("c1", "r2", ("calm",)),
         ("c3", "r1", ("angry",)),
@@ -40,5 +40,5 @@ def test_the_example_is_listed_and_prepared(
     ]
 
 
-def test_the_example_is_formatted_as_the_rest_is(tmp_path: Path):
+def test_the_example_is_formatted_as_the_code_is(tmp_path: Path):
     EXAMPLE.check_format(tmp_path)
