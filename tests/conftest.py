@@ -1,4 +1,4 @@
-"""What several test files share: a toy corpus on disk, its episodes; two threads or two processes for all."""
+"""Fixtures that several test files share, and the number of threads and processes of the tests."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
-os.environ["HF_HUB_OFFLINE"] = "1"  # a test that reaches for a hub is a fault
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the Hub
 
 import numpy as np
 import pytest
 import soundfile
-from huggingface_hub import CommitOperationAdd, HfApi, RepoUrl
+from huggingface_hub import CommitOperationAdd, HfApi, RepoUrl, constants
 
 from benchmarks.speed.second_query import BROWSERS, find_browser
 from perser.corpora.corpus import Corpus, write_corpus
@@ -25,27 +25,27 @@ from perser.corpora.simulated_listeners import annotate, draw_listeners
 from perser.episodes.draw import draw_episodes
 from perser.episodes.episode_file import EpisodeFile
 from perser.episodes.splits import SplitOptions
+from perser.io import hub
 
 NEEDLESS = {"bitsandbytes", "datasets", "evaluate", "gradio", "matplotlib", "pandas", "peft", "sklearn"}
-"""Packages that take long to import and that an answer about a clip does without."""
+"""Packages that take long to import and that an answer about a clip does not need."""
 EMOTIONS = ("angry", "happy", "neutral", "sad")
 PITCH = dict(zip(EMOTIONS, (440.0, 330.0, 220.0, 150.0), strict=True))
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """The whole suite is run by two processes, each file by one of them, unless something else is asked for
-    (`-n 0`: by one)."""
+    """Run the whole suite in two processes, each test file in one of them, unless `-n` says otherwise."""
     if config.args_source is not pytest.Config.ArgsSource.TESTPATHS or "PYTEST_XDIST_WORKER" in os.environ:
         return
-    asked = config.option
-    if config.pluginmanager.hasplugin("xdist") and asked.numprocesses is None and not asked.usepdb:
-        asked.numprocesses, asked.dist = 2, "loadfile"
+    option = config.option
+    if config.pluginmanager.hasplugin("xdist") and option.numprocesses is None and not option.usepdb:
+        option.numprocesses, option.dist = 2, "loadfile"
 
 
 @pytest.fixture(scope="session")
 def toy_corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    """Eight speakers, four emotions told by pitch, 128 clips of 0.3-0.4 s, twelve simulated listeners."""
+    """Eight speakers, four emotions by pitch, 128 clips of 0.3-0.4 s, twelve simulated listeners."""
     folder = tmp_path_factory.mktemp("toy")
     audio = folder / "audio"
     audio.mkdir()
@@ -66,10 +66,10 @@ def toy_corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
                 votes.append(np.where(np.arange(4) == index, 0.7, 0.1))
     annotations = []
     for style in draw_listeners(12, len(EMOTIONS), np.random.default_rng(1)):
-        given = annotate(style, np.array(votes), np.random.default_rng(2))
-        for utterance, row in zip(utterances, given, strict=True):
-            words = tuple(word for word, on in zip(EMOTIONS, row, strict=True) if on)
-            annotations.append(Annotation(utterance.utterance_id, style.name, words))
+        answers = annotate(style, np.array(votes), np.random.default_rng(2))
+        for utterance, row in zip(utterances, answers, strict=True):
+            emotions = tuple(emotion for emotion, is_on in zip(EMOTIONS, row, strict=True) if is_on)
+            annotations.append(Annotation(utterance.utterance_id, style.name, emotions))
     listing = Listing(
         name="toy",
         emotions=EMOTIONS,
@@ -90,7 +90,7 @@ def toy_split() -> SplitOptions:
 
 @pytest.fixture(scope="session")
 def toy_episodes(toy_corpus: Corpus, toy_split: SplitOptions) -> EpisodeFile:
-    """Unseen listeners on unseen speakers: K = 8, Q = 16, two episodes a listener."""
+    """Episodes of unseen listeners on unseen speakers: K = 8, Q = 16, two episodes a listener."""
     return draw_episodes(toy_corpus, toy_split, k=8, q=16, seeds=2)
 
 
@@ -103,7 +103,7 @@ def toy_episodes_path(toy_episodes: EpisodeFile, tmp_path_factory: pytest.TempPa
 
 @pytest.fixture
 def hub_folder(monkeypatch, tmp_path) -> Path:
-    """The Hub is a folder: what would be uploaded is written into it, what is asked for is read from it."""
+    """A folder in place of the Hub: uploads are written to it, and downloads are read from it."""
     folder = tmp_path / "hub"
 
     def create_commit(self, repo_id, operations, **options):
@@ -119,15 +119,15 @@ def hub_folder(monkeypatch, tmp_path) -> Path:
 
     monkeypatch.setattr(HfApi, "create_commit", create_commit)
     monkeypatch.setattr(HfApi, "create_repo", create_repo)
-    monkeypatch.setattr("perser.io.hub.snapshot_download", lambda name, **options: folder / name)
+    monkeypatch.setattr(hub, "snapshot_download", lambda name, **options: folder / name)
     return folder
 
 
 @pytest.fixture
 def downloaded(monkeypatch, tmp_path) -> Callable[[str, Path], None]:
-    """Puts a folder into the Hub's local cache under a name, as a download would have."""
+    """A function that puts a folder into the Hub's local cache under a name, as a download would."""
     cache = tmp_path / "hub-cache"
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
 
     def download(name: str, folder: Path) -> None:
         repository = cache / f"models--{name.replace('/', '--')}"
@@ -140,7 +140,7 @@ def downloaded(monkeypatch, tmp_path) -> Callable[[str, Path], None]:
 
 @pytest.fixture
 def write_example_clips() -> Callable[[], None]:
-    """Writes the recordings that a model card's code speaks of into the working folder."""
+    """A function that writes the recordings of a model card's examples into the working folder."""
 
     def write() -> None:
         for seed, name in enumerate(("a.wav", "b.wav", "clip.wav")):
@@ -151,21 +151,21 @@ def write_example_clips() -> Callable[[], None]:
 
 @pytest.fixture
 def run_card() -> Callable[[Path], list[dict]]:
-    """Runs each Python example of a model card; the names that each has defined."""
+    """A function that runs each Python example of a model card and returns the variables of each."""
 
     def run(card: Path) -> list[dict]:
-        found = []
+        variables = []
         for code in re.findall(r"^```python\n(.*?)^```$", card.read_text(), re.MULTILINE | re.DOTALL):
-            found.append({})
-            exec(compile(code, str(card), "exec"), found[-1])
-        return found
+            variables.append({})
+            exec(compile(code, str(card), "exec"), variables[-1])
+        return variables
 
     return run
 
 
 @pytest.fixture
 def needless_imports() -> Callable[[Path, Path], set[str]]:
-    """What an answer of the model in a folder about a clip, in a process of its own, imports in vain."""
+    """A function that returns which needless packages an answer of a model about a clip imports."""
 
     def imported(model: Path, clip: Path) -> set[str]:
         words = ["predict", "--model", str(model), "--json", "--enroll", f"{clip}=sad", "--", str(clip)]
@@ -178,7 +178,7 @@ def needless_imports() -> Callable[[Path, Path], set[str]]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator:
-    """A real one without a window (playwright's `Browser`), whose microphone is a machine's beep."""
+    """A real browser without a window (playwright's `Browser`). Its microphone plays a beep."""
     from playwright.sync_api import sync_playwright
 
     program = find_browser()
@@ -187,6 +187,6 @@ def browser() -> Iterator:
     beep = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
     with sync_playwright() as driver:
         flags = ["--no-sandbox", "--disable-gpu", *beep]
-        opened = driver.chromium.launch(executable_path=program, args=flags)
-        yield opened
-        opened.close()
+        launched = driver.chromium.launch(executable_path=program, args=flags)
+        yield launched
+        launched.close()

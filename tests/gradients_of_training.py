@@ -1,7 +1,7 @@
-"""What the gradients of each training are, in float64, of a few steps: run by one process or, by torchrun, by
-two, for tests/test_two_processes.py, which compares them.
+"""python tests/gradients_of_training.py CORPUS EPISODES CACHE OUT
 
-    python tests/gradients_of_training.py CORPUS EPISODES CACHE OUT
+Save the gradients of a few steps of each training, in float64. tests/test_two_processes.py runs this in one
+process and, by torchrun, in two, and compares the results.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from meta_perser.recognizer.clip_batch import ClipBatch
 from meta_perser.recognizer.model import EmotionRecognizer
 from meta_perser.training.multi_head import MultiHead
 from meta_perser.training.outer_loop import OuterLoop
-from meta_perser.training.supervised import examples_by_listener, train_supervised
+from meta_perser.training.supervised import examples_by_listener
 from perser.corpora.corpus import Corpus
 from perser.encoders.encoder import SpeechEncoder
 from perser.episodes.episode_file import EpisodeFile
@@ -40,7 +40,7 @@ from speechlm_icl.prompt.prompt import PromptOptions, word_tokenizer
 from speechlm_icl.training.meta_training import meta_train
 from speechlm_icl.training.options import IclOptions
 
-Found = dict[str, Tensor]
+Gradients = dict[str, Tensor]
 WEIGHTS = torch.tensor([1.0, 0.5, 1.5, 1.2], dtype=torch.float64)
 
 
@@ -49,7 +49,7 @@ class DoubleSource(ClipSource):
 
     def batch(self, utterances):
         batch = super().batch(utterances)
-        buckets = tuple(replace(one, frames=one.frames.double()) for one in batch.buckets)
+        buckets = tuple(replace(bucket, frames=bucket.frames.double()) for bucket in batch.buckets)
         return ClipBatch(batch.lower.double(), buckets)
 
 
@@ -74,16 +74,16 @@ class DoubleStore:
 
 
 @contextmanager
-def recorded(accelerator: Accelerator, module: nn.Module, into: Found, title: str) -> Iterator[None]:
-    """In place of clipping, which every training does once a step, keep what would be clipped."""
+def recorded(accelerator: Accelerator, module: nn.Module, into: Gradients, title: str) -> Iterator[None]:
+    """Replace clipping, which every training does once a step, by a copy of the gradients."""
     step = 0
 
     def record(parameters: object, longest: float) -> None:
         nonlocal step
-        for name, one in module.named_parameters():
-            if one.requires_grad:
-                assert isinstance(one.grad, DTensor) == is_sharded(), name
-                into[f"{title} {step} {name}"] = full_tensor(one.grad).clone()
+        for name, parameter in module.named_parameters():
+            if parameter.requires_grad:
+                assert isinstance(parameter.grad, DTensor) == is_sharded(), name
+                into[f"{title} {step} {name}"] = full_tensor(parameter.grad).clone()
         step += 1
 
     accelerator.clip_grad_norm_ = record
@@ -95,8 +95,8 @@ def recognizer(corpus: Corpus, scope: str) -> EmotionRecognizer:
     return EmotionRecognizer(SpeechEncoder.from_name("tiny-whisper"), corpus.emotions, scope, 8)
 
 
-def meta(corpus: Corpus, drawn: EpisodeFile, cache: Path, found: Found) -> None:
-    """Three persons a step: one process takes two of them; one person: one process takes none."""
+def meta(corpus: Corpus, drawn: EpisodeFile, cache: Path, into: Gradients) -> None:
+    """Add the gradients of meta-training, with 3 persons a step, and with 1, so that a process has none."""
     tasks = drawn.training_tasks(corpus)
     for persons, memory in ((3, "unroll"), (1, "adjoint")):
         model = recognizer(corpus, "top_layers:1")
@@ -109,33 +109,42 @@ def meta(corpus: Corpus, drawn: EpisodeFile, cache: Path, found: Found) -> None:
         loop = OuterLoop(InnerOptions(steps=2, support=4, adaptation_steps=2, memory=memory), outer)
         accelerator = start_accelerator(0)
         both = nn.ModuleDict({"theta": model, "rates": rates})
-        with recorded(accelerator, both, found, f"meta-train {persons}"):
+        with recorded(accelerator, both, into, f"meta-train {persons}"):
             loop.train(trained, source, tasks, drawn.validation_episodes[:3], accelerator)
 
 
-def supervised(corpus: Corpus, drawn: EpisodeFile, cache: Path, found: Found) -> None:
-    """Batches of 7, with another number of listeners for each utterance, and a last one of 1."""
+def supervised(corpus: Corpus, drawn: EpisodeFile, cache: Path, into: Gradients) -> None:
+    """Add the gradients of pretraining: batches of 7 and a last one of 1; numbers of listeners differ."""
     examples = examples_by_listener(drawn.training_tasks(corpus), corpus.emotions)
     examples = replace(examples, utterances=examples.utterances[:15])
-    for one in range(0, 15, 2):
-        examples.heads[one], examples.targets[one] = examples.heads[one][:2], examples.targets[one][:2]
+    for row in range(0, 15, 2):
+        examples.heads[row], examples.targets[row] = examples.heads[row][:2], examples.targets[row][:2]
     examples = replace(examples, heads=examples.heads[:15], targets=examples.targets[:15])
     model = recognizer(corpus, "all")
     source = DoubleSource(corpus.recordings, model, cache)
-    learner = MultiHead(model, 1 + max(int(one.max()) for one in examples.heads)).double()
+    learner = MultiHead(model, 1 + max(int(heads.max()) for heads in examples.heads)).double()
     accelerator = start_accelerator(0)
     options = PretrainOptions(epochs=2, batch_size=7, learning_rate=1e-3, weight_decay=0.0, seed=0)
-    with recorded(accelerator, learner, found, "pretrain"):
-        loss = class_balanced_loss(WEIGHTS, 0.05)
-        train_supervised(learner, examples, source, loss, lambda: 0.0, options, accelerator, "")
+    with recorded(accelerator, learner, into, "pretrain"):
+        fit(
+            learner,
+            examples,
+            source,
+            class_balanced_loss(WEIGHTS, 0.05),
+            lambda: 0.0,
+            options,
+            accelerator,
+            "",
+        )
 
 
-def icl(corpus: Corpus, drawn: EpisodeFile, cache: Path, found: Found) -> None:
-    """The projector, with all of tiny-llama and with an adapter on another; six sequences in two parts."""
+def icl(corpus: Corpus, drawn: EpisodeFile, cache: Path, into: Gradients) -> None:
+    """Add the gradients of the speech LM: projector and all of tiny-llama, then projector and an adapter on
+    another model. A step has six sequences in two parts."""
     tasks = drawn.training_tasks(corpus)
     store = DoubleStore(list(corpus.recordings.utterance_ids))
     llama = cache / "llama"
-    with start_accelerator(0).main_process_first():  # who came second could find half of it
+    with start_accelerator(0).main_process_first():  # the other process must not find half of it
         if not llama.exists():
             write_llama(corpus, llama)
     options = IclOptions(
@@ -159,21 +168,20 @@ def icl(corpus: Corpus, drawn: EpisodeFile, cache: Path, found: Found) -> None:
             prompt=PromptOptions(),
             projector=ProjectorOptions(width=8, dropout=0.0, feature_noise=0.0),
         ).double()
-        for name, one in model.named_parameters():
+        for name, parameter in model.named_parameters():
             if "lora_B" in name:
-                nn.init.normal_(one, std=0.1)
+                nn.init.normal_(parameter, std=0.1)
         accelerator = start_accelerator(0)
-        with recorded(accelerator, model, found, f"icl-train {Path(language_model).name}"):
+        with recorded(accelerator, model, into, f"icl-train {Path(language_model).name}"):
             history = meta_train(model, tasks[:-2], tasks[-2:], store, options, accelerator)
         for row in history:
             for name, value in row.items():
-                found[f"{Path(language_model).name} {row['step']} {name}"] = torch.tensor(
-                    value, dtype=torch.float64
-                )
+                title = f"{Path(language_model).name} {row['step']} {name}"
+                into[title] = torch.tensor(value, dtype=torch.float64)
 
 
 def write_llama(corpus: Corpus, folder: Path) -> None:
-    """A language model as one from the Hub lies on disk."""
+    """Save a language model as a folder of the kind that the Hub gives."""
     tokenizer = word_tokenizer([" ".join(corpus.emotions.names), "and"])
     torch.manual_seed(0)
     config = LlamaConfig(
@@ -188,20 +196,20 @@ def write_llama(corpus: Corpus, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-TRAININGS: tuple[Callable[[Corpus, EpisodeFile, Path, Found], None], ...] = (meta, supervised, icl)
+TRAININGS: tuple[Callable[[Corpus, EpisodeFile, Path, Gradients], None], ...] = (meta, supervised, icl)
 
 
-def gradients(corpus: Path, episodes: Path, cache: Path) -> Found:
-    """Every gradient of every step, by training, step and parameter."""
+def gradients(corpus: Path, episodes: Path, cache: Path) -> Gradients:
+    """Return every gradient of every step, by training, step and parameter."""
     prepared, drawn = Corpus.load(corpus), EpisodeFile.load(episodes)
-    found: Found = {}
+    result: Gradients = {}
     for training in TRAININGS:
-        training(prepared, drawn, cache, found)
-    return found
+        training(prepared, drawn, cache, result)
+    return result
 
 
 if __name__ == "__main__":
-    *given, out = map(Path, sys.argv[1:])
-    found = gradients(*given)
+    *inputs, out = map(Path, sys.argv[1:])
+    result = gradients(*inputs)
     if start_accelerator(0).is_main_process:
-        torch.save(found, out)
+        torch.save(result, out)

@@ -1,4 +1,4 @@
-"""Every file in configs/accelerate/ is one that `accelerate launch` takes, and says how it is used."""
+"""`accelerate launch` takes every file in configs/accelerate/, and each file says how to use it."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ KINDS = {
     "ddp": DistributedType.MULTI_GPU,
     "two_nodes": DistributedType.MULTI_GPU,
     "fsdp": DistributedType.FSDP,
-    "deepspeed_zero2": DistributedType.FSDP,
+    "fsdp_zero2": DistributedType.FSDP,
 }
 TRAININGS = ("meta_perser.pretrain", "meta_perser.train", "speechlm_icl.train")
 
 
-def test_these_are_all():
-    assert {one.stem for one in FOLDER.iterdir()} == set(KINDS)
+def test_every_file_is_tested_here():
+    assert {path.stem for path in FOLDER.iterdir()} == set(KINDS)
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_accelerate_takes_it_whole(name):
-    found = load_config_from_file(str(FOLDER / f"{name}.yaml"))
-    assert found.distributed_type == KINDS[name]
-    assert found.num_processes == {"one_gpu": 1, "two_nodes": 16}.get(name, 8)
+def test_accelerate_loads_the_file(name):
+    config = load_config_from_file(str(FOLDER / f"{name}.yaml"))
+    assert config.distributed_type == KINDS[name]
+    assert config.num_processes == {"one_gpu": 1, "two_nodes": 16}.get(name, 8)
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -45,19 +45,19 @@ def test_a_key_that_accelerate_does_not_know_is_refused(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_every_option_of_a_plugin_is_one_of_the_launchers(name):
-    """Those accelerate takes unread."""
+def test_every_fsdp_option_is_one_that_the_launcher_knows(name):
+    """Accelerate itself does not check these."""
     content = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
     known = vars(launch_command_parser().parse_args(["train.py"]))
     assert content.get("fsdp_config", {}).keys() <= known.keys()
 
 
-@pytest.mark.parametrize(("name", "stage_3"), [("fsdp", "true"), ("deepspeed_zero2", "false")])
-def test_what_the_launcher_makes_of_it_is_taken(name, stage_3, monkeypatch):
-    """With all that it adds of its own."""
+@pytest.mark.parametrize(("name", "stage_3"), [("fsdp", "true"), ("fsdp_zero2", "false")])
+def test_the_environment_that_the_launcher_sets_is_accepted(name, stage_3, monkeypatch):
+    """It includes the variables that accelerate adds by itself."""
     words = ["--config_file", str(FOLDER / f"{name}.yaml"), "-m", "speechlm_icl.train"]
-    given, *_ = _validate_launch_command(launch_command_parser().parse_args(words))
-    for variable, value in prepare_multi_gpu_env(given).items():
+    arguments, *_ = _validate_launch_command(launch_command_parser().parse_args(words))
+    for variable, value in prepare_multi_gpu_env(arguments).items():
         monkeypatch.setenv(variable, value)
     check_launch()
     assert os.environ["ACCELERATE_USE_FSDP"] == "true"
@@ -65,18 +65,17 @@ def test_what_the_launcher_makes_of_it_is_taken(name, stage_3, monkeypatch):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_the_comments_say_how_and_with_what(name):
+def test_the_comments_show_the_command_and_the_trainings(name):
     text = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
     assert f"accelerate launch --config_file configs/accelerate/{name}.yaml" in text
-    assert all(one in text for one in TRAININGS) or "every training" in text
+    assert all(training in text for training in TRAININGS) or "every training" in text
 
 
-def test_two_nodes_are_told_apart_on_the_command_line():
+def test_two_nodes_take_address_and_rank_from_the_command_line():
     file = FOLDER / "two_nodes.yaml"
     words = ["--config_file", str(file), "--main_process_ip", "10.0.0.1", "--machine_rank", "1"]
-    given, *_ = _validate_launch_command(
-        launch_command_parser().parse_args([*words, "-m", "meta_perser.train"])
-    )
-    assert (given.num_machines, given.num_processes, given.machine_rank) == (2, 16, 1)
-    assert (given.main_process_ip, given.main_process_port) == ("10.0.0.1", 29500)
-    assert given.multi_gpu
+    parsed = launch_command_parser().parse_args([*words, "-m", "meta_perser.train"])
+    arguments, *_ = _validate_launch_command(parsed)
+    assert (arguments.num_machines, arguments.num_processes, arguments.machine_rank) == (2, 16, 1)
+    assert (arguments.main_process_ip, arguments.main_process_port) == ("10.0.0.1", 29500)
+    assert arguments.multi_gpu

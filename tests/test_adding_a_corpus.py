@@ -54,7 +54,7 @@ def test_the_example_is_listed_and_prepared(
     ]
 
 
-def test_the_example_is_formatted_as_the_rest_is(tmp_path: Path):
+def test_the_example_is_formatted_as_the_code_is(tmp_path: Path):
     EXAMPLE.check_format(tmp_path)
 
 

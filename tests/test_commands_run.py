@@ -1,4 +1,4 @@
-"""The documents' commands, run in their order by somebody who follows them, on a toy corpus and in small."""
+"""The commands of README.md and docs/protocol.md run in their order, on a toy corpus and in small."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ SMALL = {
     "icl-train": "--steps 2 --pairs 8 --batch_size 2 --validation_sequences 2",
     "icl-controls": "--pairs 8 --orders 2",
 }
-"""What makes a command small; said after its own options, so that it wins."""
+"""Options that make a command small. They come last, so that they win."""
 ELSEWHERE = {
     "pip install": "`.ci/run`",
-    "perser quickstart": "tests/benchmarks/test_experiment.py, in small",
+    "perser quickstart": "tests/benchmarks/test_experiment.py, with small options",
     "perser experiment": "tests/test_configs.py and tests/benchmarks/test_iemocap_configs.py",
     "perser bench --config": "tests/test_configs.py and tests/benchmarks/measuring/test_cells.py",
-    "perser prepare": "tests/perser/corpora: their corpora are not here",
-    "perser demo": "tests/perser/demo: it would wait for somebody",
+    "perser prepare": "tests/perser/corpora: the corpora are not here",
+    "perser demo": "tests/perser/demo: the command would wait for a visitor",
     "HuggingFaceTB/": "tests/speechlm_icl: the model comes from the Hub",
-    "accelerate launch": "tests/meta_perser/training/test_outer_loop.py, with torchrun: it wants GPUs",
+    "accelerate launch": "tests/meta_perser/training/test_outer_loop.py, with torchrun: it needs GPUs",
     "torchrun": "tests/test_two_processes.py, tests/meta_perser and tests/benchmarks/measuring/test_cells.py",
     "--run.tracker": "tests/perser/training/test_trackers.py",
 }
-"""Commands that are not run here, by what is in them, and where what they do is tested."""
+"""Parts of commands that are not run here, and the tests that cover them."""
 
 
 def commands() -> Iterator[str]:
@@ -44,31 +44,32 @@ def commands() -> Iterator[str]:
             yield from filter(None, block.replace("\\\n", " ").splitlines())
 
 
-def is_elsewhere(command: str) -> bool:
+def is_tested_elsewhere(command: str) -> bool:
     return any(part in command for part in ELSEWHERE) and "prepare --list" not in command
 
 
-def test_every_command_of_a_run_of_ones_own_works(toy_corpus, tmp_path, monkeypatch, capsys):
+def test_the_commands_of_a_users_own_run_work(toy_corpus, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    # `perser prepare simulated`, in a fraction of the time.
+    # In place of `perser prepare simulated`, which takes longer.
     shutil.copytree(toy_corpus.folder, "runs/mine/corpus")
-    # The quickstart's models are as good as one's own, and the clips anybody's.
+    # Commands that read the quickstart's models read those trained here; the clips are the toy corpus's.
     Path("runs/quickstart").symlink_to("mine")
     recordings = toy_corpus.recordings
-    for name, one in zip(("a.wav", "b.wav", "clip.wav"), recordings.utterance_ids, strict=False):
-        shutil.copy(recordings.path(one), name)
+    for name, utterance in zip(("a.wav", "b.wav", "clip.wav"), recordings.utterance_ids, strict=False):
+        shutil.copy(recordings.path(utterance), name)
     Path("recordings").mkdir()
-    for one in recordings.utterance_ids[3:9]:
-        shutil.copy(recordings.path(one), "recordings")
+    for utterance in recordings.utterance_ids[3:9]:
+        shutil.copy(recordings.path(utterance), "recordings")
     Path("alice.csv").write_text("path,emotions\na.wav,angry\nb.wav,happy;neutral\n")
-    run = [command for command in commands() if not is_elsewhere(command)]
-    for command in run:
+    for command in commands():
+        if is_tested_elsewhere(command):
+            continue
         program, name, *options = shlex.split(command)
         assert program == "perser"
         main([name, *options, *SMALL.get(name, "").split()])
     mine = Path("runs/mine")
-    made = ("episodes.json", "episodes-missing.json", "models/meta-perser", "models/speech-lm")
-    assert all((mine / one).exists() for one in made)
+    outputs = ("episodes.json", "episodes-missing.json", "models/meta-perser", "models/speech-lm")
+    assert all((mine / output).exists() for output in outputs)
     assert (mine / "results" / "report.html").is_file()
     assert (mine / "controls" / "controls.md").is_file()
     assert "Macro-F1" in Path("runs/exported/speech-lm/README.md").read_text()
@@ -76,5 +77,5 @@ def test_every_command_of_a_run_of_ones_own_works(toy_corpus, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("part", ELSEWHERE)
-def test_what_is_said_to_be_elsewhere_is_still_there(part):
+def test_each_skipped_command_is_still_in_the_documents(part):
     assert any(part in command for command in commands())

@@ -1,12 +1,17 @@
-"""The house's own rules: which floor may import which, what an entry point must look like, what is pinned."""
+"""The rules of the code: imports, sizes and names of files, entry points, pinned versions."""
 
 from __future__ import annotations
 
+import ast
 import inspect
 import shutil
 import subprocess
 import sys
 import tomllib
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -20,16 +25,66 @@ ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
 PACKAGES = PYPROJECT["tool"]["importlinter"]["root_packages"]
-MOST_LINES = 400
+CONTRACTS = PYPROJECT["tool"]["importlinter"]["contracts"]
 LINT = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))"
+
+MOST_LINES, FEWEST_LINES = 400, 40
+"""Of a file."""
+MOST_FUNCTION_LINES = 60
+MOST_MODULES = 15
+"""Of a folder, `__init__.py` not counted."""
+
+LONG_FUNCTIONS = {
+    "perser/episodes/draw.py:draw_episodes": "a quarter of it documents the options of `perser episodes`",
+    "meta_perser/pretrain.py:pretrain": "a stage's command: its options and their help are half of it",
+    "meta_perser/train.py:meta_train": "a stage's command: its options and their help are half of it",
+    "speechlm_icl/train.py:icl_train": "a stage's command: its options and their help are half of it",
+}
+"""Functions of more lines, and why they are not cut."""
+
+SHORT_FILES = {
+    "perser/cli": "one file a command",
+    "perser/corpora/huggingface_options.py": "`perser prepare --help` reads it without importing datasets",
+    "perser/demo/limits.py": "`perser demo --help` reads it without importing gradio",
+    "perser/demo/loading.py": "the command checks the models before it imports gradio",
+    "perser/encoders/weight_norm.py": "a corrected copy of one function of torch",
+    "perser/io/json_files.py": "read everywhere, by code that needs nothing else of perser.io",
+    "perser/training/options.py": "the --help of every training reads it without importing torch",
+    "meta_perser/auto.py": "importing it registers the model with transformers",
+    "speechlm_icl/auto.py": "importing it registers the model with transformers",
+    "speechlm_icl/projectors": "one file a projector",
+    "speechlm_icl/training/optimizer.py": "the command checks it before the model is loaded",
+    "benchmarks/quickstart.py": "one file a command",
+}
+"""Files of fewer lines, or folders of such files, and why they stand alone."""
+
+
+def python_files() -> list[Path]:
+    return sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
+
+
+def name_of(file: Path) -> str:
+    return file.relative_to(ROOT).as_posix()
+
+
+@cache
+def tree_of(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+def lines_of(file: Path) -> int:
+    return len(file.read_text(encoding="utf-8").splitlines())
+
+
+def entries(group: str) -> list[EntryPoint]:
+    return [EntryPoint(name, value, group) for name, value in PROJECT["entry-points"].get(group, {}).items()]
+
+
+# What may import what.
 
 
 def lint_imports(folder: Path) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-c", LINT], cwd=folder, capture_output=True, text=True)
-
-
-def entries(group: str) -> list[EntryPoint]:
-    return [EntryPoint(name, value, group) for name, value in PROJECT["entry-points"][group].items()]
 
 
 def test_the_import_contracts_are_kept():
@@ -38,16 +93,16 @@ def test_the_import_contracts_are_kept():
 
 
 @pytest.fixture(scope="module")
-def copied_house(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    house = tmp_path_factory.mktemp("house")
-    shutil.copy(ROOT / "pyproject.toml", house)
+def copy_of_the_code(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("code")
+    shutil.copy(ROOT / "pyproject.toml", folder)
     for package in PACKAGES:
-        shutil.copytree(ROOT / package, house / package, ignore=shutil.ignore_patterns("__pycache__"))
-    return house
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
 
 
 @pytest.mark.parametrize(
-    ("lower", "upper"),
+    ("importer", "imported"),
     [
         ("perser", "meta_perser"),
         ("perser", "speechlm_icl"),
@@ -56,31 +111,178 @@ def copied_house(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("speechlm_icl", "meta_perser"),
         ("meta_perser", "benchmarks"),
         ("speechlm_icl", "benchmarks"),
+        ("perser.io", "perser.training"),
+        ("meta_perser.recognizer", "meta_perser.adaptation"),
+        ("speechlm_icl.prompt", "speechlm_icl.scoring"),
+        ("benchmarks.measuring", "benchmarks.reporting"),
     ],
 )
-def test_an_arrow_that_runs_up_or_across_is_caught(copied_house, lower, upper):
-    wrong = copied_house / lower / "wrong.py"
-    wrong.write_text(f"def late():\n    import {upper}\n")
+def test_an_import_upwards_or_across_is_caught(copy_of_the_code, importer, imported):
+    module = copy_of_the_code.joinpath(*importer.split("."), "wrong.py")
+    module.write_text(f"def late():\n    import {imported}\n")
     try:
-        done = lint_imports(copied_house)
+        done = lint_imports(copy_of_the_code)
     finally:
-        wrong.unlink()
+        module.unlink()
     assert done.returncode == 1
-    assert f"{lower}.wrong -> {upper}" in done.stdout
+    assert f"{importer}.wrong -> {imported}" in done.stdout
 
 
-def test_every_package_stands_on_a_floor():
+def test_every_package_has_a_layer_and_layers_of_its_own():
     packages = {file.parent.name for file in ROOT.glob("*/__init__.py")}
     assert packages == set(PACKAGES)
-    layers = PYPROJECT["tool"]["importlinter"]["contracts"][0]["layers"]
-    assert {name.strip() for layer in layers for name in layer.split("|")} == packages
+    between, *inside = CONTRACTS
+    assert {name.strip() for layer in between["layers"] for name in layer.split("|")} == packages
+    assert [package for contract in inside for package in contract["containers"]] == PACKAGES
+    assert all(contract["exhaustive"] for contract in inside)
 
 
-def test_files_are_small_and_named_for_what_they_do():
-    files = [file for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
-    lengths = {file: len(file.read_text(encoding="utf-8").splitlines()) for file in files}
+def imports_by_module(root: Path, packages: list[str]) -> dict[str, set[str]]:
+    """Return the modules of the packages that each of them imports, at its top or anywhere inside."""
+    files = {
+        file: file.relative_to(root).with_suffix("").parts
+        for p in packages
+        for file in (root / p).rglob("*.py")
+    }
+    modules = {
+        ".".join(parts[:-1] if parts[-1] == "__init__" else parts): file for file, parts in files.items()
+    }
+    graph = {}
+    for module, file in modules.items():
+        package = module if file.name == "__init__.py" else module.rpartition(".")[0]
+        names = imported_names(ast.parse(file.read_text(encoding="utf-8")), package)
+        graph[module] = {
+            name if name in modules else name.rpartition(".")[0] for name in names
+        } & modules.keys()
+    return graph
+
+
+def imported_names(tree: ast.Module, package: str) -> Iterator[str]:
+    """Yield what a module imports, as `module` or `module.name`. `package`: that of its relative imports."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            parts = package.split(".")
+            above = ".".join(parts[: len(parts) + 1 - node.level]) if node.level else ""
+            module = ".".join(filter(None, [above, node.module]))
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """Return modules of which each imports the next and the last is the first again; none: an empty list."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return error.args[1][::-1]
+    return []
+
+
+def test_no_module_imports_itself_through_others():
+    """Imports inside functions and under TYPE_CHECKING count."""
+    graph = imports_by_module(ROOT, PACKAGES)
+    assert len(graph) > 200
+    assert circle(graph) == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["import toy.a", "from toy import a", "from toy.a import x", "from . import a", "from .a import x"],
+)
+def test_a_circle_is_found_however_it_is_written(statement, tmp_path):
+    (tmp_path / "toy").mkdir()
+    (tmp_path / "toy/__init__.py").touch()
+    (tmp_path / "toy/a.py").write_text(
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import toy.b\n"
+    )
+    assert circle(imports_by_module(tmp_path, ["toy"])) == []
+    (tmp_path / "toy/b.py").write_text(f"def late():\n    {statement}\n")
+    found = circle(imports_by_module(tmp_path, ["toy"]))
+    assert found[0] == found[-1]
+    assert set(found) == {"toy.a", "toy.b"}
+
+
+def test_no_module_imports_fcntl():
+    """It is missing on Windows."""
+    importers = [
+        name_of(file)
+        for file in python_files()
+        if any(name.split(".")[0] == "fcntl" for name in imported_names(tree_of(file), ""))
+    ]
+    assert importers == []
+
+
+# Files, folders and functions.
+
+
+def folders() -> list[Path]:
+    return sorted({file.parent for file in python_files()})
+
+
+@pytest.mark.parametrize("folder", folders(), ids=name_of)
+def test_a_folder_says_in_one_line_what_it_holds(folder):
+    """More may follow after an empty line."""
+    first, *rest = (ast.get_docstring(tree_of(folder / "__init__.py")) or "").splitlines() or [""]
+    assert len(first.split()) >= 4
+    assert first.endswith(".")
+    assert not rest or not rest[0]
+
+
+def test_no_folder_has_too_many_modules():
+    counts = {name_of(folder): len([*folder.glob("*.py")]) - 1 for folder in folders()}
+    assert {folder: count for folder, count in counts.items() if count > MOST_MODULES} == {}
+
+
+def test_no_file_is_too_long():
+    lengths = {name_of(file): lines_of(file) for file in python_files()}
     assert {file: count for file, count in lengths.items() if count > MOST_LINES} == {}
-    assert [file for file in files if file.stem in ("utils", "util", "helpers", "misc")] == []
+
+
+def test_a_short_file_has_a_reason():
+    short = [
+        file
+        for file in python_files()
+        if lines_of(file) < FEWEST_LINES and file.name not in ("__init__.py", "__main__.py")
+    ]
+    without = [
+        name_of(file) for file in short if not {name_of(file), name_of(file.parent)} & SHORT_FILES.keys()
+    ]
+    assert without == []
+    assert [path for path in SHORT_FILES if not (ROOT / path).exists()] == []
+
+
+def test_no_function_is_too_long():
+    lengths = {
+        f"{name_of(file)}:{node.name}": node.end_lineno - node.lineno + 1
+        for file in python_files()
+        for node in ast.walk(tree_of(file))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    too_long = {function: count for function, count in lengths.items() if count > MOST_FUNCTION_LINES}
+    assert too_long.keys() == LONG_FUNCTIONS.keys(), too_long
+
+
+def test_no_file_is_named_for_nothing():
+    assert [
+        name_of(file) for file in python_files() if file.stem in ("utils", "util", "helpers", "misc")
+    ] == []
+
+
+def test_no_placeholder_is_left():
+    texts = {name_of(file): file.read_text(encoding="utf-8") for file in python_files()}
+    assert [file for file, text in texts.items() if "TODO" in text or "REORG" in text] == []
+
+
+def test_no_class_name_is_used_twice():
+    places = defaultdict(list)
+    for file in python_files():
+        for node in ast.walk(tree_of(file)):
+            if isinstance(node, ast.ClassDef):
+                places[node.name].append(name_of(file))
+    assert {name: files for name, files in places.items() if len(files) > 1} == {}
+
+
+# Entry points and requirements.
 
 
 @pytest.mark.parametrize("entry", entries("perser.commands"), ids=lambda entry: entry.name)
@@ -96,10 +298,13 @@ def test_a_corpus_is_read_from_a_root_or_made(entry):
 
 
 @pytest.mark.parametrize("entry", entries("perser.routes"), ids=lambda entry: entry.name)
-def test_a_method_is_made_from_a_context_and_a_number_of_pairs(entry):
-    parameters = inspect.signature(entry.load()).parameters
-    assert list(parameters) == ["context", "pairs"]
-    assert parameters["pairs"].default is None
+def test_a_routes_methods_are_made_from_a_context_and_a_number_of_pairs(entry):
+    route = entry.load()
+    assert route.methods
+    for method in route.methods:
+        parameters = inspect.signature(route.factory(method)).parameters
+        assert list(parameters) == ["context", "pairs"]
+        assert parameters["pairs"].default is None
 
 
 def test_every_requirement_is_pinned_within_its_range():
@@ -107,10 +312,9 @@ def test_every_requirement_is_pinned_within_its_range():
     pins = {}
     for line in lines:
         if line and not line.startswith("#"):
-            name, version = line.split("==")  # nothing but exact versions: no address, no path
+            name, version = line.split("==")  # exact versions only: no address, no path
             pins[canonicalize_name(name)] = version
-    extras = PROJECT["optional-dependencies"].values()
-    wanted = [Requirement(one) for group in (PROJECT["dependencies"], *extras) for one in group]
-    for requirement in wanted:
+    groups = [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]
+    for requirement in (Requirement(text) for group in groups for text in group):
         if requirement.name != PROJECT["name"]:
             assert pins[canonicalize_name(requirement.name)] in requirement.specifier, str(requirement)

@@ -1,7 +1,8 @@
-"""What the documents promise holds: every command parses, every file is there, the Python example runs."""
+"""The documents are right: every command parses, every named file exists, the Python examples run."""
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shlex
@@ -36,6 +37,7 @@ PAGES = sorted(page.relative_to(ROOT).as_posix() for page in ROOT.glob("docs/*.m
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", *PAGES)
 CHECKS = ("ruff format --check .", "ruff check .", "lint-imports", "pytest")
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+TASK = re.compile(r"^\| ([\w -]+) \| `([\w/.]+)` \| `(\w+)` \|$", re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 QUOTED = re.compile(r"`([^`\n]+)`")
 OUR_FOLDERS = "docs|configs|perser|meta_perser|speechlm_icl|benchmarks|tests|\\.ci"
@@ -52,7 +54,7 @@ def fenced(document: str, language: str) -> list[str]:
 
 
 def shell_commands(document: str) -> Iterator[str]:
-    """Every command of the document's shell blocks, continued lines joined, `a && b` taken apart."""
+    """Yield every command of a document's shell blocks, with continued lines joined and `a && b` split."""
     for block in fenced(document, "bash"):
         for line in block.replace("\\\n", " ").splitlines():
             yield from (part.strip() for part in line.split("&&") if part.strip())
@@ -69,22 +71,22 @@ def check_perser(words: list[str]) -> None:
 
 
 def check_module(module: str, arguments: list[str]) -> None:
-    """`python -m module`: its options are those of the command that lives in it."""
-    (entry,) = [one for one in COMMANDS.values() if one.module == module]
+    """Check the options of `python -m module`, which are those of the command in that module."""
+    (entry,) = [command for command in COMMANDS.values() if command.module == module]
     parse_command(entry.load(), arguments)
 
 
 def check_torchrun(words: list[str]) -> None:
-    given = torchrun_parser().parse_args(words)
-    assert given.module
-    check_module(given.training_script, given.training_script_args)
+    parsed = torchrun_parser().parse_args(words)
+    assert parsed.module
+    check_module(parsed.training_script, parsed.training_script_args)
 
 
 def check_accelerate(words: list[str]) -> None:
-    given = launch_command_parser().parse_args(words[1:])
+    parsed = launch_command_parser().parse_args(words[1:])
     assert words[0] == "launch"
-    assert given.module
-    check_module(given.training_script, given.training_script_args)
+    assert parsed.module
+    check_module(parsed.training_script, parsed.training_script_args)
 
 
 def check_pip(words: list[str]) -> None:
@@ -102,9 +104,9 @@ PROGRAMS = {
 }
 
 
-@pytest.mark.parametrize(("document", "command"), SHELL, ids=lambda one: one[:60])
+@pytest.mark.parametrize(("document", "command"), SHELL, ids=lambda text: text[:60])
 def test_a_command_parses(document, command, monkeypatch):
-    monkeypatch.chdir(ROOT)  # where a reader stands: --config files are opened
+    monkeypatch.chdir(ROOT)  # --config files are opened
     words = shlex.split(command)
     while re.fullmatch(r"[A-Z_]+=\S*", words[0]):
         words.pop(0)
@@ -114,7 +116,7 @@ def test_a_command_parses(document, command, monkeypatch):
         assert command in CHECKS or words[:2] == ["pre-commit", "install"], f"unchecked command in {document}"
 
 
-def test_a_command_that_does_not_exist_is_noticed():
+def test_an_option_that_does_not_exist_is_noticed():
     with pytest.raises(Exception, match="stepz"):
         check_torchrun(shlex.split("-m meta_perser.train --corpus a --inner.stepz 1"))
 
@@ -133,36 +135,56 @@ def test_no_relative_link_is_broken(document):
 
 
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/adding_a_corpus.md"])
-def test_every_file_that_is_named_exists(document):
+def test_every_named_file_exists(document):
     prose = FENCE.sub("", text_of(document))
-    named = {one for one in QUOTED.findall(prose) if OUR_FILE.fullmatch(one)} - OUTPUTS
+    named = {quoted for quoted in QUOTED.findall(prose) if OUR_FILE.fullmatch(quoted)} - OUTPUTS
     assert named
-    assert sorted(one for one in named if not (ROOT / one).exists()) == []
+    assert sorted(file for file in named if not (ROOT / file).exists()) == []
 
 
 def test_the_entry_points_shown_are_real():
-    shown = [tomllib.loads(block)["project"]["entry-points"] for block in fenced("CONTRIBUTING.md", "toml")]
-    groups = ("perser.corpora", "perser.routes", "perser.commands", "perser.recognizers")
-    assert [list(one) for one in shown] == [[group] for group in groups]
-    for groups in shown:
-        for group, members in groups.items():
+    blocks = [tomllib.loads(block)["project"]["entry-points"] for block in fenced("CONTRIBUTING.md", "toml")]
+    assert [list(block) for block in blocks] == [["perser.corpora"], ["perser.routes"], ["perser.commands"]]
+    for block in blocks:
+        for group, members in block.items():
             assert members.items() <= PROJECT["entry-points"][group].items()
+
+
+TASKS = TASK.findall(text_of("CONTRIBUTING.md").partition("## Where to change what")[2])
+
+
+def test_contributing_ends_with_the_table_of_tasks():
+    assert len(TASKS) == 10
+    task, file, name = TASKS[-1]
+    assert text_of("CONTRIBUTING.md").endswith(f"| {task} | `{file}` | `{name}` |\n")
+
+
+@pytest.mark.parametrize(("task", "file", "name"), TASKS, ids=[task for task, *_ in TASKS])
+def test_the_file_of_a_task_defines_what_the_table_names(task, file, name):
+    defined = set()
+    for node in ast.parse(text_of(file)).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            defined.add(node.name)
+        if isinstance(node, ast.Assign):
+            defined.update(ast.unparse(target) for target in node.targets)
+    assert name in defined
 
 
 def test_every_method_and_corpus_is_in_the_readme():
     quoted = set(QUOTED.findall(text_of("README.md")))
-    methods = PROJECT["entry-points"]["perser.routes"]
+    routes = PROJECT["entry-points"]["perser.routes"].items()
+    methods = {method for name, value in routes for method in EntryPoint(name, value, "").load().methods}
     corpora = PROJECT["entry-points"]["perser.corpora"]
     assert {*methods, *corpora} - {"speech-lm"} <= quoted
     assert {"speech-lm-8", "speech-lm-32"} <= quoted
 
 
-def test_the_quickstarts_emotions_are_as_the_readme_says():
+def test_the_readme_has_the_quickstarts_emotions():
     assert f"--emotions '{';'.join(EMOTIONS.names)}'" in text_of("README.md")
 
 
 def test_the_python_examples_run(toy_corpus, tmp_path, monkeypatch, capsys):
-    """On toy clips and an untrained model, laid out as a finished quickstart."""
+    """They run on toy clips and an untrained model, in the folders of a finished quickstart."""
     monkeypatch.chdir(tmp_path)
     run = Path("runs/quickstart")
     clips = run / "corpus" / "audio" / "speaker-00"
@@ -188,15 +210,12 @@ def test_the_python_examples_run(toy_corpus, tmp_path, monkeypatch, capsys):
     personalize, transformers = fenced("README.md", "python")
     names: dict = {}
     exec(compile(personalize, "README.md", "exec"), names)
-    assert [one.name for one in names["personal"].enrolled] == [
-        "speaker-00_00_angry.wav",
-        "speaker-00_00_sad.wav",
-        "speaker-00_00_happy.wav",
-    ]
+    enrolled = [clip.name for clip in names["personal"].enrolled]
+    assert enrolled == [f"speaker-00_00_{emotion}.wav" for emotion in ("angry", "sad", "happy")]
     assert tuple(names["prediction"].probabilities) == toy_corpus.emotions.names
     printed = capsys.readouterr().out.splitlines()
     answered = [line.split()[0] for line in printed[::2]]
-    assert answered == [str(clips / f"speaker-00_01_{one}.wav") for one in ("angry", "sad")]
+    assert answered == [str(clips / f"speaker-00_01_{emotion}.wav") for emotion in ("angry", "sad")]
     assert Path("alice.profile").is_file()
     exec(compile(transformers, "README.md", "exec"), names)
     assert names["loss"].isfinite()
@@ -207,14 +226,14 @@ def test_ci_runs_what_contributing_and_pre_commit_say():
     script = text_of(".ci/run")
     assert os.access(ROOT / ".ci/run", os.X_OK)
     steps = re.findall(r'^step "([a-z.].*)"$', script, re.MULTILINE)
-    assert steps == ["pip check", *CHECKS, ".ci/audit"]  # the first and the last are of the fresh environment
+    assert steps == ["pip check", *CHECKS, ".ci/audit"]  # the first and the last need the fresh environment
     assert re.findall(r"^ +entry: (.*)$", text_of(".pre-commit-config.yaml"), re.MULTILINE) == list(CHECKS)
     assert set(CHECKS) <= set(shell_commands("CONTRIBUTING.md"))
 
 
-def test_an_audit_that_finds_nobody_to_ask_says_so_and_passes():
-    nobody = os.environ | {"AUDIT_SERVICE": "http://127.0.0.1:9/"}
-    done = subprocess.run([ROOT / ".ci/audit"], capture_output=True, text=True, timeout=60, env=nobody)
+def test_an_audit_that_cannot_reach_its_database_says_so_and_passes():
+    unreachable = os.environ | {"AUDIT_SERVICE": "http://127.0.0.1:9/"}
+    done = subprocess.run([ROOT / ".ci/audit"], capture_output=True, text=True, timeout=60, env=unreachable)
     assert done.returncode == 0
     assert "skipped, the database of known faults is out of reach" in done.stdout
 
@@ -226,9 +245,9 @@ def test_an_audit_that_finds_nobody_to_ask_says_so_and_passes():
         "```bash\npip install -e '.[test]'\npytest\n```\n",
         "```bash\npip install a && pytest\npip install b && pytest\n```\n",
     ],
-    ids=["unfenced", "apart", "twice"],
+    ids=["unfenced", "two lines", "twice"],
 )
-def test_ci_stops_where_the_readme_has_no_test_command(readme, tmp_path):
+def test_ci_stops_if_the_readme_has_no_test_command(readme, tmp_path):
     (tmp_path / ".ci").mkdir()
     shutil.copy(ROOT / ".ci/run", tmp_path / ".ci/run")
     (tmp_path / "README.md").write_text(readme)

@@ -1,4 +1,4 @@
-"""docs/protocol.md: its few lines compute from the predictions what the harness computed."""
+"""The example in docs/protocol.md computes from the predictions the scores that the harness saved."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ def test_the_example_gives_the_saved_scores(toy_corpus, toy_episodes_path, tmp_p
     monkeypatch.chdir(tmp_path)
     case = Case(toy_corpus.folder, toy_episodes_path, Path("models"), Path("cache"), ("random",))
     write_scores(case, Path("scores.json"))
-    [read] = re.findall(r'read_table\("(.*?)"\)', EXAMPLE)
-    Path(read).parent.mkdir(parents=True)
-    shutil.copy("predictions/random/seed-0.parquet", read)
+    [path] = re.findall(r'read_table\("(.*?)"\)', EXAMPLE)
+    Path(path).parent.mkdir(parents=True)
+    shutil.copy("predictions/random/seed-0.parquet", path)
     capsys.readouterr()
     exec(compile(EXAMPLE, str(PAGE), "exec"), {})
     printed = dict(line.rsplit(" ", 1) for line in capsys.readouterr().out.splitlines())
-    saved = {
-        one.episode_id: one.metrics["maF1"] for one in Scores.load(Path("scores.json")).methods[0].episodes
-    }
-    assert set(printed) == {one.episode_id for one in case.asked[0]}
-    for episode, score in printed.items():
-        assert float(score) == pytest.approx(saved[episode], abs=1e-9)
+    episodes = Scores.load(Path("scores.json")).methods[0].episodes
+    saved = {episode.episode_id: episode.metrics["maF1"] for episode in episodes}
+    assert set(printed) == {episode.episode_id for episode in case.asked[0]}
+    for episode_id, score in printed.items():
+        assert float(score) == pytest.approx(saved[episode_id], abs=1e-9)

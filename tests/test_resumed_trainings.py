@@ -1,5 +1,5 @@
-"""Each of the three trainings, killed on its way and started again, ends as one that was left alone: the same
-weights and the same logged losses, bit for bit."""
+"""Each of the three trainings, killed and started again, ends with the same weights and the same logged
+losses as an undisturbed one, bit for bit."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import meta_perser.pretrain as pretrain_module
 from meta_perser.pretrain import pretrain
 from meta_perser.train import meta_train
+from meta_perser.training import outer_loop
 from perser.cli.main import main, parse_command
 from perser.encoders.feature_cache import FeatureStore
 from perser.errors import UserError
@@ -48,46 +50,46 @@ LONG = {
     "meta-train": "--outer.steps 120",
     "icl-train": "--projector_steps 40 --steps 80",
 }
-"""For twenty kills."""
+"""Trainings long enough for twenty kills."""
 
 
 class Killed(BaseException):
-    """Nothing that a program means to catch."""
+    """Stands for a kill: no program catches it."""
 
 
 @dataclass(frozen=True)
 class Training:
-    """A command with its options, but for where it writes."""
+    """A command with its options, but for its output folder."""
 
     name: str
     words: tuple[str, ...]
 
     def run(self, out: Path, *more: str) -> None:
-        """In this process."""
+        """Run the command in this process."""
         function = FUNCTIONS[self.name]
         function(**parse_command(function, [*self.words, "--out", str(out), *more]))
 
     def start(self, out: Path, *more: str) -> BaseProcess:
-        """As `perser` in a process of its own: a fork, which has everything imported. What it says is in a
-        file beside `out`."""
+        """Start `perser` in a process of its own, a fork with everything imported. Its messages go to
+        `stderr_of(out)`."""
         words = [self.name, *self.words, "--out", str(out), *more]
-        process = get_context("fork").Process(target=perser, args=(words, said(out)))
+        process = get_context("fork").Process(target=perser, args=(words, stderr_of(out)))
         process.start()
         return process
 
 
-def said(out: Path) -> Path:
-    return out.with_suffix(".said")
+def stderr_of(out: Path) -> Path:
+    return out.with_suffix(".stderr")
 
 
-def perser(words: list[str], said: Path) -> None:
-    with said.open("w") as sys.stderr:
+def perser(words: list[str], stderr: Path) -> None:
+    with stderr.open("w") as sys.stderr:
         main(words)
 
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """Sums in floating point depend on how many share them."""
+    """Floating-point sums depend on the number of threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -95,61 +97,61 @@ def one_thread():
 
 
 @pytest.fixture(scope="module")
-def given(toy_corpus, toy_episodes_path, tmp_path_factory) -> list[str]:
-    folder = tmp_path_factory.mktemp("given")
+def inputs(toy_corpus, toy_episodes_path, tmp_path_factory) -> list[str]:
+    folder = tmp_path_factory.mktemp("inputs")
     words = ["--corpus", str(toy_corpus.folder), "--episodes", str(toy_episodes_path)]
     return [*words, "--cache", str(folder / "cache")]
 
 
 @pytest.fixture(scope="module")
-def ssl_e(given, tmp_path_factory) -> Path:
+def ssl_e(inputs, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("models") / "ssl-e"
-    Training("pretrain", (*given, *OPTIONS["pretrain"].split(), "--epochs", "2")).run(out)
+    Training("pretrain", (*inputs, *OPTIONS["pretrain"].split(), "--epochs", "2")).run(out)
     return out
 
 
 @pytest.fixture(scope="module")
-def training(given, ssl_e) -> Callable[..., Training]:
+def training(inputs, ssl_e) -> Callable[..., Training]:
     def make(name: str, length: dict[str, str] = SHORT) -> Training:
         start = ["--ssl_e", str(ssl_e)] if name == "meta-train" else []
-        return Training(name, (*given, *start, *OPTIONS[name].split(), *length[name].split()))
+        return Training(name, (*inputs, *start, *OPTIONS[name].split(), *length[name].split()))
 
     return make
 
 
 @pytest.fixture(scope="module")
 def undisturbed(training, tmp_path_factory) -> Callable[[str], Path]:
-    folder, made = tmp_path_factory.mktemp("undisturbed"), {}
+    folder, outputs = tmp_path_factory.mktemp("undisturbed"), {}
 
-    def of(name: str) -> Path:
-        if name not in made:
-            made[name] = folder / name
-            training(name).run(made[name])
-        return made[name]
+    def run(name: str) -> Path:
+        if name not in outputs:
+            outputs[name] = folder / name
+            training(name).run(outputs[name])
+        return outputs[name]
 
-    return of
+    return run
 
 
-def lines(folder: Path) -> list[dict]:
-    """What was logged, times apart."""
+def logged_lines(folder: Path) -> list[dict]:
+    """Return the lines of metrics.jsonl without their seconds."""
     content = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
     for line in content:
         assert line.pop("seconds") >= 0
     return content
 
 
-def assert_alike(out: Path, wanted: Path) -> None:
-    weights = sorted(one.relative_to(wanted) for one in wanted.rglob("*.safetensors"))
+def assert_same_output(out: Path, expected: Path) -> None:
+    weights = sorted(path.relative_to(expected) for path in expected.rglob("*.safetensors"))
     assert weights
-    assert sorted(one.relative_to(out) for one in out.rglob("*.safetensors")) == weights
-    for one in weights:
-        assert (out / one).read_bytes() == (wanted / one).read_bytes(), one
-    assert lines(out) == lines(wanted)
+    assert sorted(path.relative_to(out) for path in out.rglob("*.safetensors")) == weights
+    for path in weights:
+        assert (out / path).read_bytes() == (expected / path).read_bytes(), path
+    assert logged_lines(out) == logged_lines(expected)
     assert not running_folder(out).exists()
 
 
 CASES = {
-    # name: (stage and step of the kill, step of the checkpoint before it), one kill after the other
+    # name: kills in their order, each as (stage, step of the kill, step of the checkpoint before it)
     "pretrain": [("supervised", 1, None), ("supervised", 6, 4), ("supervised", 7, 7)],
     "meta-train": [("meta-train", 3, 1), ("meta-train", 9, 8), ("meta-train", 11, 11)],
     "icl-train": [("pretrain-projector", 3, 2), ("meta-training", 2, 1), ("meta-training", 7, 4)],
@@ -157,22 +159,22 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_training_killed_again_and_again_ends_as_an_undisturbed_one(
+def test_a_training_killed_three_times_ends_as_an_undisturbed_one(
     name, training, undisturbed, tmp_path, monkeypatch, capsys
 ):
-    """Killed after steps that are known, behind a checkpoint: what came after it is done again."""
+    """The steps since the last checkpoint are repeated after each kill."""
     out, taken = tmp_path / "out", []
-    own = Stage.ended
-    for stage, last, kept in CASES[name]:
+    original = Stage.ended
+    for stage, last, saved in CASES[name]:
 
-        def ended(self, step, stage=stage, last=last, **found):
+        def ended(self, step, stage=stage, last=last, **metrics):
             taken.append((self._name, step))
-            own(self, step, **found)
+            original(self, step, **metrics)
             if taken[-1] == (stage, last):
                 raise Killed
 
-        def due(self, stage=stage, kept=kept):
-            return taken[-1] == (stage, kept)
+        def due(self, stage=stage, saved=saved):
+            return taken[-1] == (stage, saved)
 
         monkeypatch.setattr(Stage, "ended", ended)
         monkeypatch.setattr(TrainingRun, "checkpoint_is_due", due)
@@ -182,39 +184,39 @@ def test_a_training_killed_again_and_again_ends_as_an_undisturbed_one(
     monkeypatch.undo()
     capsys.readouterr()
     training(name).run(out)
-    stage, _, kept = CASES[name][-1]
-    assert f"going on after step {kept} of {stage}" in capsys.readouterr().err
-    assert_alike(out, undisturbed(name))
+    stage, _, saved = CASES[name][-1]
+    assert f"going on after step {saved} of {stage}" in capsys.readouterr().err
+    assert_same_output(out, undisturbed(name))
 
 
-def test_one_killed_after_its_last_step_does_none_again(training, undisturbed, tmp_path, monkeypatch):
-    """While the baselines' rates are tuned."""
+def test_a_training_killed_after_its_last_step_repeats_no_step(training, undisturbed, tmp_path, monkeypatch):
+    """The kill comes while the baselines' rates are tuned."""
 
-    def tuned(*_):
+    def kill(*_):
         raise Killed
 
     out = tmp_path / "out"
     with monkeypatch.context() as patched:
-        patched.setattr("meta_perser.pretrain.tune", tuned)
+        patched.setattr(pretrain_module, "tune", kill)
         with pytest.raises(Killed):
             training("pretrain").run(out)
     with monkeypatch.context() as patched:
-        patched.setattr(Stage, "update", tuned)
+        patched.setattr(Stage, "update", kill)
         training("pretrain").run(out)
-    assert_alike(out, undisturbed("pretrain"))
+    assert_same_output(out, undisturbed("pretrain"))
 
 
-def test_patience_is_counted_on(training, tmp_path, monkeypatch):
-    """Scores that never rise: it ends with the third look, whichever start that is in."""
-    monkeypatch.setattr("meta_perser.training.outer_loop.mean_score", lambda *_: 0.5)
+def test_patience_counts_the_validations_before_a_kill(training, tmp_path, monkeypatch):
+    """The score never rises, so that training ends at the third validation, however often it was killed."""
+    monkeypatch.setattr(outer_loop, "mean_score", lambda *_: 0.5)
     words = ("--outer.patience", "2", "--outer.validate_every", "2")
-    training("meta-train").run(tmp_path / "wanted", *words)
-    assert lines(tmp_path / "wanted")[-1]["step"] == 4
-    out, own = tmp_path / "out", Stage.ended
+    training("meta-train").run(tmp_path / "expected", *words)
+    assert logged_lines(tmp_path / "expected")[-1]["step"] == 4
+    out, original = tmp_path / "out", Stage.ended
     for last in (3, 4):
 
-        def ended(self, step, last=last, **found):
-            own(self, step, **found)
+        def ended(self, step, last=last, **metrics):
+            original(self, step, **metrics)
             if step == last:
                 raise Killed
 
@@ -223,101 +225,107 @@ def test_patience_is_counted_on(training, tmp_path, monkeypatch):
             with pytest.raises(Killed):
                 training("meta-train").run(out, *words, "--run.checkpoint_seconds", "0")
     training("meta-train").run(out, *words)
-    assert_alike(out, tmp_path / "wanted")
+    assert_same_output(out, tmp_path / "expected")
 
 
-def wait_for(process: BaseProcess, out: Path, wanted: int) -> None:
-    """Until so many lines are logged, or it has ended."""
+def wait_for_lines(process: BaseProcess, out: Path, count: int) -> None:
+    """Wait until so many lines are logged, or the process has ended."""
     log = running_folder(out) / METRICS
-    while process.is_alive() and (not log.exists() or log.read_bytes().count(b"\n") < wanted):
+    while process.is_alive() and (not log.exists() or log.read_bytes().count(b"\n") < count):
         time.sleep(0.002)
 
 
-def kill_when(process: BaseProcess, out: Path, wanted: int, pause: float) -> bool:
-    """SIGKILL, `pause` seconds after so many lines are logged; whether it was still under way."""
-    wait_for(process, out, wanted)
+def kill_after_lines(process: BaseProcess, out: Path, count: int, pause: float) -> bool:
+    """Send SIGKILL `pause` seconds after so many lines are logged; return whether that ended the process."""
+    wait_for_lines(process, out, count)
     time.sleep(pause)
     process.kill()
     process.join()
-    assert process.exitcode in (0, -signal.SIGKILL), said(out).read_text()[-2000:]
+    assert process.exitcode in (0, -signal.SIGKILL), stderr_of(out).read_text()[-2000:]
     return process.exitcode != 0
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_kill_9_at_a_random_moment(name, training, undisturbed, tmp_path):
+def test_a_training_killed_at_a_random_moment_ends_as_an_undisturbed_one(
+    name, training, undisturbed, tmp_path
+):
     out, chance = tmp_path / "out", random.Random(name)
     process = training(name).start(out, "--run.checkpoint_seconds", "0")
-    assert kill_when(process, out, chance.randint(2, 8), chance.uniform(0, 0.02))
+    assert kill_after_lines(process, out, chance.randint(2, 8), chance.uniform(0, 0.02))
     assert list((running_folder(out) / "checkpoints").iterdir())
     training(name).run(out)
-    assert_alike(out, undisturbed(name))
+    assert_same_output(out, undisturbed(name))
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_twenty_kills_at_random_moments(name, training, tmp_path):
     chance, kills, finished = random.Random(f"soak {name}"), 0, 0
-    wanted = tmp_path / "wanted"
-    training(name, LONG).run(wanted)
-    steps = len(lines(wanted))
+    expected = tmp_path / "expected"
+    training(name, LONG).run(expected)
+    steps = len(logged_lines(expected))
     while kills < 20:
         out = tmp_path / f"out-{finished}"
         done, alive = 0, True
         while alive:
-            # Far enough for the training to end at last, and then another one begins.
+            # Each start gets further, so that the training ends sometime and the next one begins.
             process = training(name, LONG).start(out, "--run.checkpoint_seconds", "0")
-            alive = kill_when(process, out, done + chance.randint(1, steps // 6), chance.uniform(0, 0.05))
+            alive = kill_after_lines(
+                process, out, done + chance.randint(1, steps // 6), chance.uniform(0, 0.05)
+            )
             kills += alive
-            done = len(lines(running_folder(out))) if alive else 0
+            done = len(logged_lines(running_folder(out))) if alive else 0
         finished += 1
-        assert_alike(out, wanted)
+        assert_same_output(out, expected)
     assert finished
 
 
 def test_sigterm_finishes_the_step_saves_and_exits_143(training, undisturbed, tmp_path):
     out = tmp_path / "out"
     process = training("meta-train").start(out)
-    wait_for(process, out, 3)
+    wait_for_lines(process, out, 3)
     process.terminate()
     process.join()
     assert process.exitcode == 143
-    last = lines(running_folder(out))[-1]["step"]
-    assert (
-        f"perser: stopped after step {last} of meta-train: the same command goes on from there"
-        in said(out).read_text()
-    )
+    last = logged_lines(running_folder(out))[-1]["step"]
+    message = f"perser: stopped after step {last} of meta-train: the same command goes on from there"
+    assert message in stderr_of(out).read_text()
     training("meta-train").run(out)
-    assert_alike(out, undisturbed("meta-train"))
+    assert_same_output(out, undisturbed("meta-train"))
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_another_training_is_not_gone_on_with(name, training, undisturbed, tmp_path, monkeypatch):
-    out, own = tmp_path / "out", Stage.ended
+def test_a_training_with_other_options_is_not_resumed(name, training, undisturbed, tmp_path, monkeypatch):
+    out, original = tmp_path / "out", Stage.ended
 
-    def ended(self, step, **found):
-        own(self, step, **found)
+    def ended(self, step, **metrics):
+        original(self, step, **metrics)
         raise Killed
 
     monkeypatch.setattr(Stage, "ended", ended)
     with pytest.raises(Killed):
         training(name).run(out, "--seed", "7", "--run.checkpoint_seconds", "0")
     monkeypatch.undo()
-    left = {one: one.read_bytes() for one in running_folder(out).rglob("*") if one.is_file()}
+    before = file_contents(running_folder(out))
     with pytest.raises(UserError, match=r"another training \(\S*seed: 7, now 0[;)].*--resume false"):
         training(name).run(out)
-    assert {one: one.read_bytes() for one in running_folder(out).rglob("*") if one.is_file()} == left
+    assert file_contents(running_folder(out)) == before
     training(name).run(out, "--resume", "false")
-    assert_alike(out, undisturbed(name))
+    assert_same_output(out, undisturbed(name))
+
+
+def file_contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture
-def unsound(monkeypatch) -> set[str]:
-    """Ids whose features become NaN once training begins."""
-    ids, begun, own, read = set(), [], Stage.__init__, FeatureStore.__getitem__
+def nan_utterances(monkeypatch) -> set[str]:
+    """A set to fill: the utterances in it have features of NaN from the start of training on."""
+    ids, begun, original, read = set(), [], Stage.__init__, FeatureStore.__getitem__
 
-    def begin(self, *given):
+    def begin(self, *arguments):
         begun.append(True)
-        own(self, *given)
+        original(self, *arguments)
 
     def features(self, utterance):
         return read(self, utterance) * (torch.nan if begun and utterance in ids else 1)
@@ -328,33 +336,35 @@ def unsound(monkeypatch) -> set[str]:
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_features_that_are_no_numbers_end_it_with_whom_and_what(
-    name, training, unsound, toy_corpus, toy_episodes, tmp_path
+def test_features_of_nan_end_a_training_and_the_error_names_them(
+    name, training, nan_utterances, toy_corpus, toy_episodes, tmp_path
 ):
     out = tmp_path / "out"
-    trained_on = {one for task in toy_episodes.training_tasks(toy_corpus) for one in task.utterances}
-    unsound.update(sorted(trained_on)[::3])
-    with pytest.raises(UserError, match="2 steps had a loss or gradient that is not finite") as told:
+    tasks = toy_episodes.training_tasks(toy_corpus)
+    nan_utterances.update(sorted({utterance for task in tasks for utterance in task.utterances})[::3])
+    with pytest.raises(UserError, match="2 steps had a loss or gradient that is not finite") as error:
         training(name).run(out, "--run.max_bad_steps", "2")
     records = json.loads((running_folder(out) / BAD_STEPS).read_text())
     assert len(records) == 2
-    for one in records:
-        for cause in one["causes"]:
-            assert unsound & set(cause["utterances"])
-            assert ("person" in cause) == (name != "pretrain" and one["stage"] != "pretrain-projector")
-            assert name != "pretrain" or unsound >= set(cause["utterances"])
-    assert str(running_folder(out) / BAD_STEPS) in str(told.value)
-    assert records[-1]["causes"][0]["utterances"][0] in str(told.value)
+    for record in records:
+        for cause in record["causes"]:
+            assert nan_utterances & set(cause["utterances"])
+            assert ("person" in cause) == (name != "pretrain" and record["stage"] != "align")
+            assert name != "pretrain" or nan_utterances >= set(cause["utterances"])
+    assert str(running_folder(out) / BAD_STEPS) in str(error.value)
+    assert records[-1]["causes"][0]["utterances"][0] in str(error.value)
 
 
-def test_one_recording_that_is_no_number_costs_the_steps_that_read_it(
-    training, unsound, toy_corpus, toy_episodes, tmp_path
+def test_a_recording_of_nan_only_costs_the_steps_that_read_it(
+    training, nan_utterances, toy_corpus, toy_episodes, tmp_path
 ):
     out = tmp_path / "out"
-    unsound.add(toy_episodes.training_tasks(toy_corpus)[0].utterances[0])
+    nan_utterances.add(toy_episodes.training_tasks(toy_corpus)[0].utterances[0])
     training("pretrain").run(out)
     records = json.loads((out / BAD_STEPS).read_text())
-    assert [one["causes"] for one in records] == [[{"utterances": [*unsound]}]] * 6, "once an epoch"
-    skipped = [line["step"] for line in lines(out) if line.get("skipped")]
-    assert skipped == [one["step"] for one in records]
-    assert all(one.isfinite().all() for one in load_file(out / "recogniser.safetensors").values())
+    causes = [record["causes"] for record in records]
+    assert causes == [[{"utterances": [*nan_utterances]}]] * 6, "not once an epoch"
+    skipped = [line["step"] for line in logged_lines(out) if line.get("skipped")]
+    assert skipped == [record["step"] for record in records]
+    weights = load_file(out / "recogniser.safetensors")
+    assert all(weight.isfinite().all() for weight in weights.values())

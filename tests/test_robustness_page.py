@@ -1,4 +1,4 @@
-"""The page on hostile files names the tests that there are, each once, and no other."""
+"""docs/robustness.md names every test in tests/hostile once, and no test that does not exist."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROW = re.compile(r"^\|.*\| `(tests/[\w/]+\.py::\w+)` \|$", re.MULTILINE)
 
 def test_every_row_names_a_test_and_every_hostile_test_has_a_row():
     named = ROW.findall((ROOT / "docs" / "robustness.md").read_text(encoding="utf-8"))
-    files = {ROOT / one.partition("::")[0] for one in named}
+    files = {ROOT / test.partition("::")[0] for test in named}
     hostile = {*(ROOT / "tests" / "hostile").glob("test_*.py")}
     assert len(named) == len(set(named))
     assert {*named} <= names_in(files)

@@ -1,1 +1,1 @@
-"""How fast the routes are, each against what one would write or take instead."""
+"""Measurements of speed and memory, each against the tool or loop that one would use instead."""

@@ -1,6 +1,7 @@
 """python -m benchmarks.speed.corpus_size [--utterances 300000 --annotations 2000000 --json FILE]
 
-What a large corpus costs beside a small one: preparing it, opening it, the first episode, every further one.
+Measure what a large corpus costs beside a small one: to prepare it, to open it, to draw the first episode and
+every further one.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from perser.errors import UserError
 from perser.io.files import write_text_atomic
 
 SMALL = 3_000
-"""Utterances of the corpus that an episode's cost is compared with."""
+"""Utterances of the small corpus."""
 
 FILES = 20
-"""Recordings, which all utterances share: what is measured is the index, not the decoder."""
+"""Recordings, which all utterances share: the index is measured here, not the decoder."""
 
 EMOTIONS = ("angry", "happy", "neutral", "sad", "surprise")
 
@@ -35,6 +36,7 @@ PER_LISTENER, PER_SPEAKER = 1_000, 100
 K, Q = 32, 128
 
 DRAWN = 200
+"""Episodes whose median cost is taken."""
 
 BOUNDS = {"peak_gigabytes": 2.0, "seconds_open": 5.0, "seconds_first_episode": 1.0}
 
@@ -45,16 +47,16 @@ def corpus_size(
     folder: Path | None = None,
     json: Path | None = None,
 ) -> None:
-    """Seconds and memory of a large corpus: prepare it from a manifest, open it, draw episodes from it.
+    """Measure a large corpus: prepare it from a manifest, open it, draw episodes from it.
 
-    Every stage runs in a process of its own, whose peak memory is its own. A listener labels a thousand
+    Every stage runs in a process of its own, so that its peak memory is its own. A listener labels a thousand
     clips, however large the corpus is.
 
     Args:
         utterances: of the large corpus.
         annotations: of the large corpus.
         folder: where to write both corpora; none: a temporary folder.
-        json: a file for every figure; none: what is printed alone.
+        json: a file for every figure; none: print them only.
     """
     if utterances < SMALL or annotations < utterances:
         raise UserError(f"utterances: at least {SMALL}, and no fewer annotations than utterances")
@@ -73,40 +75,38 @@ def corpus_size(
 
 
 def _measure(place: Path, utterances: int, annotations: int) -> dict[str, float]:
-    """Seconds of each stage, and the gigabytes of the largest."""
+    """Return the seconds and gigabytes of each stage, and the gigabytes of the largest."""
     write_manifest(place / "in", utterances, annotations)
     prepared = _in_a_process("prepare", place)
     drawn = _in_a_process("draw", place)
-    peaks = {
-        f"gigabytes_{stage}": one["gigabytes"] for stage, one in (("prepare", prepared), ("draw", drawn))
-    }
-    seconds = {name: one for name, one in (prepared | drawn).items() if name.startswith("seconds")}
+    peaks = {"gigabytes_prepare": prepared["gigabytes"], "gigabytes_draw": drawn["gigabytes"]}
+    seconds = {name: value for name, value in (prepared | drawn).items() if name.startswith("seconds")}
     return {"peak_gigabytes": max(peaks.values())} | peaks | seconds
 
 
 def write_manifest(folder: Path, utterances: int, annotations: int, seed: int = 0) -> None:
-    """A manifest with as many rows as annotations; every utterance has at least one listener."""
+    """Write a manifest with a row for each annotation; every utterance has at least one listener."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(seed)
     for number in range(FILES):
         soundfile.write(folder / f"{number}.wav", 0.1 * rng.standard_normal(1_600), 16_000)
     draw = random.Random(seed)
-    turns = -(-annotations // utterances)
-    listeners = max(2 * turns, annotations // PER_LISTENER)
+    most_per_utterance = -(-annotations // utterances)
+    listeners = max(2 * most_per_utterance, annotations // PER_LISTENER)
     with (folder / "manifest.csv").open("w", encoding="utf-8") as stream:
         stream.write("utterance_id,path,speaker,listener,emotions,text\n")
         for row in range(annotations):
-            number, turn = row % utterances, row // utterances
-            # Another listener at every turn, so that nobody labels an utterance twice.
-            listener = (number * 7 + turn) % listeners
+            number, pass_number = row % utterances, row // utterances
+            # Each pass over the utterances takes another listener, so that nobody labels one twice.
+            listener = (number * 7 + pass_number) % listeners
             stream.write(
                 f"utterance-{number:07d},{number % FILES}.wav,speaker-{number // PER_SPEAKER:05d},"
-                f"listener-{listener:05d},{draw.choice(EMOTIONS)},what is said in {number}\n"
+                f"listener-{listener:05d},{draw.choice(EMOTIONS)},what is spoken in {number}\n"
             )
 
 
 def _in_a_process(stage: str, place: Path) -> dict[str, float]:
-    """What `_STAGES[stage]` measures. Raises UserError where it fails."""
+    """Run a stage in a new process and return its figures. Raises UserError if it fails."""
     code = f"from benchmarks.speed.corpus_size import run_stage; run_stage({stage!r}, {str(place)!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     if done.returncode:
@@ -115,9 +115,9 @@ def _in_a_process(stage: str, place: Path) -> dict[str, float]:
 
 
 def run_stage(stage: str, place: str) -> None:
-    """In the process: print a stage's figures as JSON."""
-    found = _STAGES[stage](Path(place))
-    print(dumps(found | {"gigabytes": _peak_gigabytes()}))
+    """Run a stage in this process and print its figures as JSON."""
+    figures = _STAGES[stage](Path(place))
+    print(dumps(figures | {"gigabytes": _peak_gigabytes()}))
 
 
 def _prepare(place: Path) -> dict[str, Any]:
@@ -163,12 +163,14 @@ def _seconds(task: Any, seed: int) -> float:
 
 
 def _peak_gigabytes() -> float:
-    """Resident memory of this process at its largest (from /proc: what `getrusage` says is that of the
-    process which started this one, if that was larger). Raises UserError where there is none."""
+    """Return the peak resident memory of this process. Raises UserError if the system has no /proc.
+
+    `getrusage` does not serve: it gives the peak of the process that started this one, if that was larger.
+    """
     status = Path("/proc/self/status")
     if not status.exists():
         raise UserError(f"peak memory is read from {status}, which this system lacks")
-    (line,) = [one for one in status.read_text().splitlines() if one.startswith("VmHWM:")]
+    (line,) = [line for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
     return int(line.split()[1]) * 1024 / 1e9
 
 

@@ -1,6 +1,6 @@
 """python -m benchmarks.speed.first_answer [--run runs/quickstart] [--json FILE]
 
-How long a person waits for a first answer, over how long the libraries alone take to be imported.
+Measure how long a person waits for a first answer, over how long it takes to import the libraries alone.
 """
 
 from __future__ import annotations
@@ -16,31 +16,36 @@ from statistics import median
 from perser.cli.main import run_command
 from perser.errors import UserError
 from perser.io.files import write_text_atomic
+from perser.labels import Emotions
 
 IMPORTS = "import torch, peft; from transformers import LlamaForCausalLM, Wav2Vec2Model"
 
 MODELS = {"meta_perser": "meta-perser", "speech_lm": "speech-lm"}
-"""Ratio's name to the model's folder."""
+"""Each ratio's name, and the folder of its model."""
 
 PAIRS = 8
+
+Labeled = tuple[Path, Emotions]
+"""A recording and its labels."""
 
 
 def speed_first_answer(
     run: Path = Path("runs/quickstart"), rounds: int = 5, json: Path | None = None
 ) -> None:
-    """How long `perser predict` takes to enroll 8 clips and answer about one, start-up included.
+    """Measure how long `perser predict` takes, with its start, to enroll 8 clips and answer about another.
 
     Args:
         run: a finished quickstart, or another run of `perser experiment`.
-        rounds: turns that everyone has; medians are compared.
-        json: a file for every figure; none: the ratios alone.
+        rounds: how often each command is timed; medians are compared.
+        json: a file for every figure; none: print the ratios only.
     """
     if rounds < 1:
         raise UserError(f"rounds: {rounds}, give at least 1")
+    examples, [query] = first_episode_clips(run, PAIRS, 1)
     commands = {"imports": [sys.executable, "-c", IMPORTS]}
-    commands |= {name: _answer(run, folder) for name, folder in MODELS.items()}
+    commands |= {name: _predict_command(run / "models" / MODELS[name], examples, query) for name in MODELS}
     for command in commands.values():
-        _seconds(command)  # what is read from disk is in memory from now on, for everyone
+        _seconds(command)  # from now on the files are in the system's cache, for every command
     seconds: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(rounds):
         for name, command in commands.items():
@@ -51,35 +56,32 @@ def speed_first_answer(
     for name in MODELS:
         print(f"{name}: {medians[name]:.2f} s, {ratios[f'{name}_vs_imports']:.2f} times the imports")
     if json is not None:
-        found = {"ratios": ratios, "seconds": medians, "rounds": seconds}
-        write_text_atomic(json, json_format.dumps(found, indent=1) + "\n")
+        figures = {"ratios": ratios, "seconds": medians, "rounds": seconds}
+        write_text_atomic(json, json_format.dumps(figures, indent=1) + "\n")
 
 
-def _answer(run: Path, model: str) -> list[str]:
-    """The command that answers about the first query of the first episode, after 8 of its pairs."""
+def first_episode_clips(run: Path, pairs: int, queries: int) -> tuple[list[Labeled], list[Path]]:
+    """Return the first pairs of a run's first episode, as files with their labels, and its first queries."""
     from perser.corpora.corpus import Corpus
     from perser.episodes.episode_file import EpisodeFile
 
     recordings = Corpus.load(run / "corpus").recordings
     episode = EpisodeFile.load(run / "episodes.json").episodes[0]
-    support = episode.support.first(PAIRS)
-    pairs = zip(support.utterances, support.emotions, strict=True)
-    examples = [f"{recordings.path(one)}={','.join(words)}" for one, words in pairs]
-    query = str(recordings.path(episode.query_utterances[0]))
-    predict = [
-        sys.executable,
-        "-m",
-        "perser.cli",
-        "predict",
-        "--model",
-        str(run / "models" / model),
-        "--json",
-    ]
-    return [*predict, "--enroll", *examples, "--", query]
+    support = episode.support.first(pairs)
+    labeled = zip(support.utterances, support.emotions, strict=True)
+    examples = [(recordings.path(utterance), emotions) for utterance, emotions in labeled]
+    return examples, [recordings.path(utterance) for utterance in episode.query_utterances[:queries]]
+
+
+def _predict_command(model: Path, examples: Sequence[Labeled], query: Path) -> list[str]:
+    """Return the command that answers about a clip after an enrollment of the examples."""
+    enroll = [f"{path}={','.join(emotions)}" for path, emotions in examples]
+    predict = [sys.executable, "-m", "perser.cli", "predict", "--model", str(model), "--json"]
+    return [*predict, "--enroll", *enroll, "--", str(query)]
 
 
 def _seconds(command: Sequence[str]) -> float:
-    """Wall-clock time of one process. Raises UserError where it fails."""
+    """Return the wall-clock time of one process. Raises UserError if it fails."""
     started = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True)
     taken = time.perf_counter() - started

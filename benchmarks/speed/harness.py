@@ -1,7 +1,7 @@
 """python -m benchmarks.speed.harness --run runs/quickstart [--json FILE]
 
-What the harness itself takes of a finished run: of all the time from the corpus to the report, what no method
-spent on training, loading, personalizing or predicting.
+Measure what the harness itself takes of a finished run: of all the time from the corpus to the report, the
+part in which no method was trained, loaded, personalized or asked.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from perser.io.files import write_text_atomic
 
 
 def harness(run: Path, json: Path | None = None) -> None:
-    """What of a finished run's time is the harness's own: reading and keeping, scores, statistics, report.
+    """Measure the harness's share of a finished run: reading and writing, scores, statistics, report.
 
     Args:
         run: the folder of a finished `perser experiment` or `perser quickstart`.
-        json: a file for the figures; none: the table alone.
+        json: a file for the figures; none: print them only.
     """
     from rich.console import Console
 
@@ -29,36 +29,37 @@ def harness(run: Path, json: Path | None = None) -> None:
     from benchmarks.measuring.predictions import Predictions
     from benchmarks.results import write_results
 
-    records = [loads(one.read_text(encoding="utf-8")) for one in (run / "stages").glob("*.json")]
-    if not records or not (run / "results.json").exists():
-        raise UserError(f"{run} is no finished run: give the folder of one")
-    stages = sum(one["seconds"] for one in records)
-    measuring = [one for one in records if "case" in one["options"]]
+    stages = [loads(path.read_text(encoding="utf-8")) for path in (run / "stages").glob("*.json")]
+    if not stages or not (run / "results.json").exists():
+        raise UserError(f"{run} is no finished run: give the folder of a finished one")
+    total = sum(stage["seconds"] for stage in stages)
+    measuring = [stage for stage in stages if "case" in stage["options"]]
     folders = [
-        predictions_of(Path(one["options"]["out"]), one["options"]["case"]["limit"]) for one in measuring
+        predictions_of(Path(stage["options"]["out"]), stage["options"]["case"]["limit"])
+        for stage in measuring
     ]
     cells = [Predictions.load(path) for folder in folders for path in folder.glob("*/*.parquet")]
     answering = sum(
-        one.seconds_personalize + one.seconds_predict * len(one.probabilities)
+        answer.seconds_personalize + answer.seconds_predict * len(answer.probabilities)
         for cell in cells
-        for one in cell.answers
+        for answer in cell.answers
     )
     loading = sum(cell.origin.seconds_build for cell in cells)
-    scores = [Path(one["options"]["out"]) for one in measuring]
+    scores = [Path(stage["options"]["out"]) for stage in measuring]
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         write_results(scores, Path(folder), "timed")
     reporting = time.perf_counter() - started
-    around = sum(one["seconds"] for one in measuring) - answering - loading
+    around = sum(stage["seconds"] for stage in measuring) - answering - loading
     figures = {
         "seconds": {
-            "whole run": stages + reporting,
+            "whole run": total + reporting,
             "loading": loading,
             "answering": answering,
             "around the answers": around,
             "results and report": reporting,
         },
-        "ratios": {"harness_vs_run": (around + reporting) / (stages + reporting)},
+        "ratios": {"harness_vs_run": (around + reporting) / (total + reporting)},
     }
     console = Console(highlight=False)
     for name, seconds in figures["seconds"].items():

@@ -1,7 +1,7 @@
 """python -m benchmarks.speed.meta_perser [--preset quick] [--device cuda --preset base] [--json FILE]
 
-Meta-PerSER's training step and adaptation against what one would take instead: the library `higher`, a plain
-MAML loop and a plain transformers fine-tuning loop, on one model and the same waveforms.
+Compare Meta-PerSER's training step and adaptation with what one would use instead: the library `higher`, a
+plain MAML loop and a plain transformers fine-tuning loop, on one model and the same waveforms.
 """
 
 from __future__ import annotations
@@ -18,30 +18,31 @@ from perser.io.files import write_text_atomic
 PresetName = Literal["tiny", "quick", "full", "base"]
 
 CONVENTIONS = """\
-Random weights, noise for speech, lengths as IEMOCAP's. All of theirs read a padded batch with its mask
-through the whole model at every step; the front-end is frozen. It has a group norm, which sees padding: where
-results are compared, and there alone, theirs encodes each clip without its padding. Every contender runs the
-weight norm whose second derivative is right. A floor is the operations of matrix products, convolutions and
-attention over the rate of one large matrix product, measured in this run. Ratios are theirs over ours, of
-medians over rounds in which everyone has one turn: of a training step, with each clip encoded once in a
-training run of the default length over IEMOCAP; of an adaptation, with the person's clips encoded in it.
+Weights are random, speech is noise, and clips are as long as IEMOCAP's. All of theirs read a padded batch
+with its mask through the whole model at every step; the front-end is frozen. The front-end has a group norm,
+which sees padding: when results are compared, and only then, theirs encodes each clip without its padding.
+Every contender runs the weight norm whose second derivative is right. A floor is the operations of matrix
+products, convolutions and attention over the rate of one large matrix product, measured in this run. Ratios
+are theirs over ours, of medians over rounds in which every contender is timed once: of a training step, with
+each clip encoded once in a training run of the default length over IEMOCAP; of an adaptation, with the
+encoding of the person's clips included.
 """
 
 
-def speed(
+def speed_meta_perser(
     preset: PresetName = "full",
     device: Literal["cpu", "cuda"] = "cpu",
     json: Path | None = None,
     seed: int = 0,
 ) -> None:
-    """How fast and lean Meta-PerSER's training step and adaptation are, against what one would take instead.
+    """Measure the speed and memory of Meta-PerSER's training step and adaptation beside other tools.
 
     Args:
         preset: quick (within 3 minutes on two cores), full (a wider encoder, more clips and rounds), base
-            (shapes of wav2vec2-base, in float32 and bf16, for a GPU) or tiny (whether it runs; its figures
-            mean nothing).
-        device: where everyone computes.
-        json: a file for every figure of the tables; none: tables alone.
+            (shapes of wav2vec2-base, in float32 and bf16, for a GPU) or tiny (a check that it runs; its
+            figures mean nothing).
+        device: where every contender computes.
+        json: a file for every figure of the tables; none: print the tables only.
         seed: of weights and speech.
     """
     import torch
@@ -53,27 +54,29 @@ def speed(
     check_device(device)
     from rich.console import Console
 
-    from benchmarks.speed.maml.everything import Everything, print_front_shares
+    from benchmarks.speed.maml.comparisons import MamlComparisons, print_front_end_shares
     from benchmarks.speed.maml.presets import PRESETS
 
-    torch.backends.cudnn.allow_tf32 = False  # float32 is float32, in convolutions as in matrix products
+    torch.backends.cudnn.allow_tf32 = False  # float32 in convolutions, as in matrix products
     chosen = PRESETS[preset]
     console = Console(width=112, highlight=False)
     console.print(CONVENTIONS)
     machine = machine_of(device)
     console.print(", ".join(f"{name}: {value}" for name, value in machine.items()))
-    shares = print_front_shares(chosen, device, console)
-    found = {one: Everything(chosen, device, one, seed, console).measure() for one in chosen.precisions}
-    ratios = found[chosen.precisions[0]]["ratios"]
+    shares = print_front_end_shares(chosen, device, console)
+    by_precision = {
+        precision: MamlComparisons(chosen, device, precision, seed, console).run()
+        for precision in chosen.precisions
+    }
+    ratios = by_precision[chosen.precisions[0]]["ratios"]
     for name, ratio in ratios.items():
         console.print(f"{name}: {ratio:.2f}")
     if json is not None:
         json.parent.mkdir(parents=True, exist_ok=True)
         content = {"ratios": ratios, "preset": preset, "seed": seed, "machine": machine}
-        write_text_atomic(
-            json, dumps({**content, "front_end_share": shares, "by_precision": found}, indent=1) + "\n"
-        )
+        content |= {"front_end_share": shares, "by_precision": by_precision}
+        write_text_atomic(json, dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    run_command(speed)
+    run_command(speed_meta_perser)

@@ -1,8 +1,8 @@
 """python -m benchmarks.speed.node_costs [--page docs/scaling.md] [--measured FILE]
 
-What several GPUs or nodes cost a training: the bytes that its processes take the mean of in every step,
-counted, and from them how long that takes and how long a step has to be to bear it, computed; and, from steps
-and bytes that were measured, what each number of nodes costs.
+Compute what several GPUs or nodes cost a training. Counted: the bytes of gradients that its processes average
+in every step. Computed from them: how long that takes, and how long a step must be for it to pay. From
+measured steps and bytes: what each number of nodes costs.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ GPUS = (2, 8, 16)
 INNER_STEPS = 5
 
 FLOAT32 = 4
-"""Bytes of a gradient: what is trained is float32 in every training."""
+"""Bytes of a gradient: every training trains in float32."""
 
 SHOWN = 3
-"""Of the different sizes, the largest: for the others all is in proportion."""
+"""How many of the sizes, the largest first, the table has: the others are in proportion."""
 
 MOST = 0.1
-"""Share of a step that reducing may take."""
+"""Largest share of a step that reducing may take."""
 
 NODES = (1, 2, 4, 8, 16)
 
 MEASURED = Path(__file__).with_name("scaling.json")
-"""What `python -m benchmarks.speed.scaling --json` found on two cores of a CPU."""
+"""Figures that `python -m benchmarks.speed.scaling --json` wrote on two cores of a CPU."""
 
 
 @dataclass(frozen=True)
 class Link:
-    """What the slowest connection between two GPUs gives each way, in bytes a second, as its makers say."""
+    """The slowest connection between two GPUs: its maker's bytes a second, each way."""
 
     name: str
     speed: float
@@ -59,29 +59,34 @@ BETWEEN_NODES = (Link("Ethernet, 1.25 GB/s", 1.25e9), Link("Ethernet, 0.125 GB/s
 
 
 def reduce_seconds(size: int, gpus: int, speed: float) -> float:
-    """Of the mean of `size` bytes over so many GPUs in a ring, in which each sends and receives
-    2 (gpus - 1) / gpus times as much; latencies left out."""
+    """Return the seconds of averaging `size` bytes over so many GPUs in a ring.
+
+    Each GPU sends and receives 2 (gpus - 1) / gpus times as much; latencies are left out.
+    """
     return 2 * (gpus - 1) / gpus * size / speed
 
 
 def least_step(size: int, gpus: int, speed: float) -> float:
-    """Seconds that a step's whole batch must take on one GPU, for so many to spend no more than MOST of their
-    time on reducing."""
+    """Return the seconds that a step's whole batch must take on one GPU, so that reducing takes no more than
+    the share MOST of a step on `gpus` GPUs."""
     return gpus * reduce_seconds(size, gpus, speed) * (1 - MOST) / MOST
 
 
 def step_seconds(alone: float, items: int, size: int, nodes: int, speed: float) -> float:
-    """Of a step of so many items on so many nodes, which takes `alone` seconds on one and reduces `size`
-    bytes: the slowest has as many items as any."""
+    """Return the seconds of a step of `items` items on `nodes` nodes.
+
+    It takes `alone` seconds on one node and reduces `size` bytes. The node with the most items decides.
+    """
     return alone * math.ceil(items / nodes) / items + reduce_seconds(size, nodes, speed)
 
 
 def node_costs(page: Path | None = None, measured: Path = MEASURED) -> None:
-    """What several GPUs or nodes cost each training.
+    """Compute what several GPUs or nodes cost each training.
 
     Args:
-        page: a page whose tables are written anew; none: they are printed.
-        measured: what `python -m benchmarks.speed.scaling --json FILE` wrote, on a machine like the nodes.
+        page: a page whose tables are replaced; none: print them.
+        measured: the file that `python -m benchmarks.speed.scaling --json FILE` wrote, on a machine like the
+            nodes.
     """
     written = f"{tables()}\n\n{cost_of_nodes(measured)}"
     if page is None:
@@ -92,11 +97,15 @@ def node_costs(page: Path | None = None, measured: Path = MEASURED) -> None:
 
 
 def cost_of_nodes(measured: Path) -> str:
-    """In Markdown, for each number of nodes the seconds of a step and what it costs in seconds of a node,
-    from the step and the bytes that were measured. Raises UserError for a file without them."""
-    found = read_json(measured) or {}
-    if "trainings" not in found:
-        raise UserError(f"measured: {measured} is none of `python -m benchmarks.speed.scaling --json FILE`")
+    """Return a Markdown table: for each number of nodes, the seconds of a step and its node-seconds.
+
+    Both follow from the measured step and bytes. Raises UserError if the file has none.
+    """
+    figures = read_json(measured) or {}
+    if "trainings" not in figures:
+        raise UserError(
+            f"measured: {measured} was not written by `python -m benchmarks.speed.scaling --json FILE`"
+        )
     headings = [
         "training",
         "items a step",
@@ -105,18 +114,18 @@ def cost_of_nodes(measured: Path) -> str:
         *("1 node" if nodes == 1 else f"{nodes} nodes" for nodes in NODES),
     ]
     lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
-    for training, one in found["trainings"].items():
-        alone, items, size = one["seconds"]["one"], one["items_per_step"], one["reduced_bytes"]
+    for training, steps in figures["trainings"].items():
+        alone, items, size = steps["seconds"]["one"], steps["items_per_step"], steps["reduced_bytes"]
         for link in BETWEEN_NODES:
-            steps = [step_seconds(alone, items, size, nodes, link.speed) for nodes in NODES]
-            costs = [f"{step:.3g} s, {nodes * step:.3g}" for nodes, step in zip(NODES, steps, strict=True)]
+            seconds = [step_seconds(alone, items, size, nodes, link.speed) for nodes in NODES]
+            costs = [f"{step:.3g} s, {nodes * step:.3g}" for nodes, step in zip(NODES, seconds, strict=True)]
             lines.append(f"| `{training}` | {items} | {size / 1e6:.3g} | {link.name} | {' | '.join(costs)} |")
     return "\n".join(lines)
 
 
 def tables() -> str:
-    """What is counted and computed, in Markdown."""
-    trained = [(training, what, FLOAT32 * count) for training, what, count in moving()]
+    """Return the counted and the computed table, in Markdown."""
+    trained = [(training, what, FLOAT32 * count) for training, what, count in trained_parameters()]
     counted = ["| training | what moves | MB a step |", "|---|---|---|"]
     counted += [f"| `{training}` | {what} | {size / 1e6:.3g} |" for training, what, size in trained]
     headings = ["MB a step", "between GPUs", *(f"{gpus} GPUs" for gpus in GPUS)]
@@ -129,7 +138,7 @@ def tables() -> str:
 
 
 def cost(size: int, gpus: int, link: Link) -> str:
-    """Milliseconds of reducing, and the seconds of the least step."""
+    """Return a cell: the milliseconds of reducing, and the seconds of the shortest step that pays."""
     reducing, step = (of(size, gpus, link.speed) for of in (reduce_seconds, least_step))
     return f"{_two_digits(1000 * reducing)} ms, {_two_digits(step)} s"
 
@@ -138,26 +147,26 @@ def _two_digits(number: float) -> str:
     return f"{float(f'{number:.2g}'):g}"
 
 
-def moving() -> list[tuple[str, str, int]]:
-    """Each training, what it moves of wav2vec2-base or SmolLM2-135M, and how many numbers that is."""
+def trained_parameters() -> list[tuple[str, str, int]]:
+    """Return each training, what it trains of wav2vec2-base or SmolLM2-135M, and how many numbers that is."""
     from benchmarks.speed.maml.case import make_case
     from benchmarks.speed.maml.presets import BASE
     from meta_perser.adaptation.lslr import make_rates
     from meta_perser.options import LslrOptions
 
     model = make_case(BASE, 1, "cpu").model
-    found = [("pretrain", "all of wav2vec2-base", numbers(model.moving_parameters()))]
+    rows = [("pretrain", "all of wav2vec2-base", count_numbers(model.moving_parameters()))]
     for scope in ("all", "top_layers:2", "lora:8:2", "head"):
         model.set_scope(scope)
         theta = model.moving_parameters()
         rates = make_rates(list(theta), INNER_STEPS, 1.0, LslrOptions())
-        count = numbers(theta) + numbers(dict(rates.named_parameters()))
-        found.append(("meta-train", f"`{scope}` of wav2vec2-base, and the rates", count))
-    return [*found, ("icl-train", "the projector, an adapter on SmolLM2-135M", speech_lm_numbers())]
+        count = count_numbers(theta) + count_numbers(dict(rates.named_parameters()))
+        rows.append(("meta-train", f"`{scope}` of wav2vec2-base, and the rates", count))
+    return [*rows, ("icl-train", "the projector, an adapter on SmolLM2-135M", speech_lm_numbers())]
 
 
 def speech_lm_numbers() -> int:
-    """What is trained beside a frozen language model, by the default options."""
+    """Return how many numbers the default options train beside a frozen language model."""
     from peft import LoraConfig, get_peft_model
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -175,12 +184,12 @@ def speech_lm_numbers() -> int:
         ProjectorSizes(*FEATURE_SHAPE, base.config.hidden_size, 1.0), ProjectorOptions()
     )
     trained: dict[str, nn.Parameter] = dict(adapted.named_parameters()) | dict(projector.named_parameters())
-    return numbers({name: one for name, one in trained.items() if one.requires_grad})
+    return count_numbers({name: weight for name, weight in trained.items() if weight.requires_grad})
 
 
-def numbers(parameters: dict[str, nn.Parameter]) -> int:
-    """How many there are."""
-    return sum(one.numel() for one in parameters.values())
+def count_numbers(parameters: dict[str, nn.Parameter]) -> int:
+    """Return how many numbers the parameters hold."""
+    return sum(parameter.numel() for parameter in parameters.values())
 
 
 if __name__ == "__main__":

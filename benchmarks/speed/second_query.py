@@ -1,9 +1,7 @@
-"""A browser that is installed here, to be driven by playwright.
+"""python -m benchmarks.speed.second_query [--run runs/quickstart] [--json FILE]
 
-python -m benchmarks.speed.second_query [--run runs/quickstart] [--json FILE]
-
-How long somebody waits on the page of `perser demo` for an answer that is not the first, as a browser sees
-it: from the moment that a file is chosen until the bars are there.
+Measure, in a browser, how long the page of `perser demo` takes to answer about a clip that is not the first:
+from the moment that a file is chosen until the bars are shown.
 """
 
 from __future__ import annotations
@@ -16,40 +14,33 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.speed.first_answer import Labeled, first_episode_clips
 from perser.cli.main import run_command
 from perser.errors import UserError, require_package
 from perser.io.files import write_text_atomic
-from perser.labels import Emotions
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-
-
-def find_browser() -> str | None:
-    """Its program; None where there is none."""
-    return next((found for name in BROWSERS if (found := shutil.which(name))), None)
-
+"""Programs that playwright can drive, in the order in which they are looked for."""
 
 CASES = {
     "meta_perser": ("meta-perser",),
     "speech_lm": ("speech-lm",),
     "both": ("meta-perser", "speech-lm"),
 }
-"""What is served: the models' folders."""
+"""The folders of the models that the page serves, by case."""
 
 PAIRS = 8
-
-Labeled = tuple[Path, Emotions]
 
 
 def speed_second_query(
     run: Path = Path("runs/quickstart"), queries: int = 10, json: Path | None = None
 ) -> None:
-    """How long the page of `perser demo` takes to answer about another clip, after 8 labeled ones.
+    """Measure how long the page of `perser demo` takes to answer about another clip, after 8 labeled ones.
 
     Args:
         run: a finished quickstart, or another run of `perser experiment`.
-        queries: clips that are asked about after the first.
-        json: a file for every figure; none: medians and the longest alone.
+        queries: clips to ask about after the first.
+        json: a file for every figure; none: print the medians and the longest times only.
     """
     if queries < 1:
         raise UserError(f"queries: {queries}, give at least 1")
@@ -58,36 +49,27 @@ def speed_second_query(
     program = find_browser()
     if program is None:
         raise UserError(f"no browser here: install one of {', '.join(BROWSERS)}")
-    examples, clips = _material(run, queries + 1)
-    found = {}
+    examples, clips = first_episode_clips(run, PAIRS, queries + 1)
+    figures = {}
     for case, folders in CASES.items():
-        models = [str(run / "models" / one) for one in folders]
-        first, *later = _waited(program, models, examples, clips)
-        found[case] = {"first": first, "later": later, "median": median(later), "longest": max(later)}
-        print(
-            f"{case}: {median(later):.3f} s, at most {max(later):.3f} s ({queries} queries after the first)"
-        )
+        models = [str(run / "models" / folder) for folder in folders]
+        first, *later = _answer_seconds(program, models, examples, clips)
+        middle, longest = median(later), max(later)
+        figures[case] = {"first": first, "later": later, "median": middle, "longest": longest}
+        print(f"{case}: {middle:.3f} s, at most {longest:.3f} s ({queries} queries after the first)")
     if json is not None:
-        write_text_atomic(json, json_format.dumps(found, indent=1) + "\n")
+        write_text_atomic(json, json_format.dumps(figures, indent=1) + "\n")
 
 
-def _material(run: Path, count: int) -> tuple[list[Labeled], list[Path]]:
-    """The first episode's first pairs, and so many of its queries."""
-    from perser.corpora.corpus import Corpus
-    from perser.episodes.episode_file import EpisodeFile
-
-    recordings = Corpus.load(run / "corpus").recordings
-    episode = EpisodeFile.load(run / "episodes.json").episodes[0]
-    support = episode.support.first(PAIRS)
-    pairs = zip(support.utterances, support.emotions, strict=True)
-    examples = [(recordings.path(one), words) for one, words in pairs]
-    return examples, [recordings.path(one) for one in episode.query_utterances[:count]]
+def find_browser() -> str | None:
+    """Return the path of an installed browser's program; None if there is none."""
+    return next((path for name in BROWSERS if (path := shutil.which(name))), None)
 
 
-def _waited(
+def _answer_seconds(
     program: str, models: Sequence[str], examples: Sequence[Labeled], clips: Sequence[Path]
 ) -> list[float]:
-    """Seconds for each clip, one after the other."""
+    """Serve the page, enroll the examples in it, and return the seconds of the answer about each clip."""
     from playwright.sync_api import sync_playwright
 
     from perser.demo.limits import Limits
@@ -106,16 +88,18 @@ def _waited(
 
 
 def _enroll(page: Any, examples: Sequence[Labeled]) -> None:
+    """Upload the examples and tick their emotions."""
     with page.expect_file_chooser() as chooser:
         page.get_by_role("button", name="Upload clips").click()
     chooser.value.set_files([path for path, _ in examples])
-    for number, (_, words) in enumerate(examples, start=1):
+    for number, (_, emotions) in enumerate(examples, start=1):
         row = page.locator("fieldset").filter(has_text=f"What you hear in example {number}")
-        for word in words:
-            row.get_by_label(word, exact=True).check()
+        for emotion in emotions:
+            row.get_by_label(emotion, exact=True).check()
 
 
 def _seconds(page: Any, clip: Path, models: int) -> float:
+    """Return the seconds until the page shows the answers of all models about a clip."""
     if page.locator(".reply").count():
         page.locator("#clip").get_by_label("Clear").click()
         page.wait_for_function("!document.querySelector('.reply')")

@@ -1,26 +1,32 @@
 """python -m benchmarks.speed.speechlm_icl [--preset quick] [--device cuda --preset gpu] [--json FILE]
 
-The speech LM's scores of one person's queries against the full prompt for each query (and label), and its
-training loss on every label against one on the query's.
+Compare the speech LM's scores of one person's queries with the full prompt for each query (and label), and
+its training loss on every label with a loss on the query's label.
 """
 
 from __future__ import annotations
 
 from json import dumps
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from perser.cli.main import run_command
 from perser.io.files import write_text_atomic
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from benchmarks.speed.speechlm.prompt_presets import PromptPreset
+    from benchmarks.speed.timing.measure import Precision
+
 PromptPresetName = Literal["tiny", "quick", "full", "gpu"]
 
 CONVENTIONS = """\
-A Llama of SmolLM2-135M's shapes with random weights and a LoRA adapter, noise for the clips' pooled
-features, nine labels of one or two tokens. Theirs have the embeddings of the prompt ready; ours starts at
-features and reads the enrollment anew. A floor is the operations of matrix products and attention over the
-rate of one large matrix product, measured in this run. Ratios are theirs over ours, of medians over rounds in
-which everyone has one turn.
+The model is a Llama of SmolLM2-135M's shapes with random weights and a LoRA adapter; the clips' pooled
+features are noise; there are nine labels of one or two tokens. Theirs have the embeddings of the prompt
+ready; ours starts at features and reads the enrollment anew. A floor is the operations of matrix products and
+attention over the rate of one large matrix product, measured in this run. Ratios are theirs over ours, of
+medians over rounds in which every contender is timed once.
 """
 
 
@@ -30,13 +36,14 @@ def speed_speech_lm(
     json: Path | None = None,
     seed: int = 0,
 ) -> None:
-    """How fast and lean the speech LM answers after an enrollment, and how much a training step supervises.
+    """Measure the speed and memory of the speech LM's answers, and how much a training step supervises.
 
     Args:
-        preset: quick (within 3 minutes on two cores; theirs are timed on one query), full (on eight, more
-            rounds), gpu (on all, in float32 and bf16) or tiny (whether it runs; its figures mean nothing).
-        device: where everyone computes.
-        json: a file for every figure of the tables; none: tables alone.
+        preset: quick (within 3 minutes on two cores; the others are timed on one query), full (on eight, more
+            rounds), gpu (on all, in float32 and bf16) or tiny (a check that it runs; its figures mean
+            nothing).
+        device: where every contender computes.
+        json: a file for every figure of the tables; none: print the tables only.
         seed: of weights and features.
     """
     import torch
@@ -46,31 +53,35 @@ def speed_speech_lm(
     from benchmarks.speed.timing.machine import check_device, machine_of
 
     check_device(device)
-    torch.backends.cuda.matmul.allow_tf32 = False  # float32 is float32
+    torch.backends.cuda.matmul.allow_tf32 = False
     chosen = PROMPT_PRESETS[preset]
     console = Console(width=112, highlight=False)
     console.print(CONVENTIONS)
     machine = machine_of(device)
     console.print(", ".join(f"{name}: {value}" for name, value in machine.items()))
-    found = {one: _measure(chosen, device, one, seed, console) for one in chosen.precisions}
-    ratios = found[chosen.precisions[0]]["ratios"]
+    by_precision = {
+        precision: _measure(chosen, device, precision, seed, console) for precision in chosen.precisions
+    }
+    ratios = by_precision[chosen.precisions[0]]["ratios"]
     for name, ratio in ratios.items():
         console.print(f"{name}: {ratio:.2f}")
     if json is not None:
         json.parent.mkdir(parents=True, exist_ok=True)
         content = {"ratios": ratios, "preset": preset, "seed": seed, "machine": machine}
-        extrapolated = {"queries": chosen.queries, "timed_queries_of_theirs": chosen.timed_queries}
-        write_text_atomic(json, dumps({**content, **extrapolated, "by_precision": found}, indent=1) + "\n")
+        content |= {"queries": chosen.queries, "timed_queries_of_theirs": chosen.timed_queries}
+        write_text_atomic(json, dumps(content | {"by_precision": by_precision}, indent=1) + "\n")
 
 
-def _measure(preset: Any, device: str, precision: Any, seed: int, console: Any) -> dict[str, Any]:
-    """The ratios of one precision, and all that they are made of."""
+def _measure(
+    preset: PromptPreset, device: str, precision: Precision, seed: int, console: Console
+) -> dict[str, Any]:
+    """Return the ratios of one precision, and all that they are computed from."""
     import torch
 
     from benchmarks.speed.speechlm.personal_answers import compare_answer_peaks, compare_answers
     from benchmarks.speed.speechlm.prompt_case import make_prompt_case
     from benchmarks.speed.speechlm.supervised_labels import compare_labels
-    from benchmarks.speed.timing.measure import matrix_rate
+    from benchmarks.speed.timing.machine import matrix_rate
     from benchmarks.speed.timing.table import print_memory, print_timing, timing_json
 
     rate = matrix_rate(torch.device(device), precision)
@@ -85,7 +96,7 @@ def _measure(preset: Any, device: str, precision: Any, seed: int, console: Any) 
     return {
         "ratios": timings[0].ratios | timings[1].ratios,
         "matrix_rate": rate,
-        "timings": [timing_json(one, rate) for one in timings],
+        "timings": [timing_json(timing, rate) for timing in timings],
         "memory": {"title": memory.title, "bytes": memory.peaks},
     }
 

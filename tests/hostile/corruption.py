@@ -1,4 +1,4 @@
-"""Ways in which a file is hostile, and what must hold whatever is in one."""
+"""Make hostile files, and check what must hold whatever is in them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from perser.audio import BadAudio
 from perser.errors import UserError
 
-MORE = int(os.environ.get("HOSTILE_TIMES", "1"))
-"""How many times as many examples as the ordinary suite tries."""
+TIMES = int(os.environ.get("HOSTILE_TIMES", "1"))
+"""How many times as many examples to try as the ordinary suite does."""
 TEXTS = (
     b"",
     b"\x00",
@@ -36,24 +36,24 @@ PIECES = (*PIECES, b"-1", b"\x1b[2J", b" " * 60_000, b"\xed\xa0\x80", "é".encod
 
 
 def examples(count: int) -> settings:
-    """The same ones every time in the ordinary suite."""
+    """Return hypothesis settings for so many examples. In the ordinary suite they are the same every time."""
     slow = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
     return settings(
-        max_examples=count * MORE, deadline=None, derandomize=MORE == 1, suppress_health_check=slow
+        max_examples=count * TIMES, deadline=None, derandomize=TIMES == 1, suppress_health_check=slow
     )
 
 
 @st.composite
 def corrupted(draw: st.DrawFn, content: bytes) -> bytes:
-    """The content cut, flipped, overwritten, with pieces put in, in another encoding, or something else."""
-    place = st.integers(0, max(0, len(content) - 1))
+    """Draw the content cut, flipped, overwritten, with pieces put in, in another encoding, or replaced."""
+    position = st.integers(0, max(0, len(content) - 1))
     kind = draw(st.sampled_from(("cut", "flip", "insert", "remove", "repeat", "zero", "encode", "other")))
-    at, length = draw(place), draw(st.integers(1, 64))
+    at, length = draw(position), draw(st.integers(1, 64))
     if kind == "cut":
         return content[:at]
     if kind == "flip":
         for _ in range(draw(st.integers(1, 8))):
-            at = draw(place)
+            at = draw(position)
             content = content[:at] + bytes([content[at] ^ 1 << draw(st.integers(0, 7))]) + content[at + 1 :]
         return content
     if kind == "insert":
@@ -77,9 +77,11 @@ def _encoded(content: bytes, encoding: str) -> bytes:
     return content.decode("latin-1").encode(encoding)
 
 
-def result_or_line(run: Callable[[], Any]) -> Any:
-    """What a run gives; None where it is refused, in one line that a terminal can show. Any other exception
-    is a fault."""
+def result_or_error(run: Callable[[], Any]) -> Any:
+    """Return a run's result, or None if it raises an error of one line that a terminal can show.
+
+    Any other exception is a fault and is passed on.
+    """
     try:
         return run()
     except (UserError, BadAudio) as error:
@@ -91,7 +93,7 @@ def result_or_line(run: Callable[[], Any]) -> Any:
 
 
 def tree(folder: Path) -> dict[str, str]:
-    """Every file, link and folder below, and a digest of what it holds."""
+    """Return the state of every file, link and folder below a folder, by relative path."""
     return {path.relative_to(folder).as_posix(): _state(path) for path in sorted(folder.rglob("*"))}
 
 
@@ -103,18 +105,18 @@ def _state(path: Path) -> str:
 
 @contextmanager
 def untouched(folder: Path, but: str | None = None) -> Iterator[None]:
-    """Nothing below the folder changes, but for what is in `but`, a name in it."""
+    """Check that the block changes nothing below the folder, except inside its entry `but`."""
 
-    def rest() -> dict[str, str]:
+    def states() -> dict[str, str]:
         return {name: state for name, state in tree(folder).items() if name.split("/")[0] != but}
 
-    before = rest()
+    before = states()
     yield
-    assert rest() == before
+    assert states() == before
 
 
 class Trap:
-    """Pickled, something that makes a file when it is opened: the sign that code was run."""
+    """An object whose pickle creates the file `mark` when it is opened, as a sign that code was run."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark

@@ -1,4 +1,4 @@
-"""A small corpus of every kind in its published layout, as files by name: what is corrupted in the tests."""
+"""Make a small corpus of every kind in its published layout, as file contents by name, to be corrupted."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def _named(names: list[str]) -> Files:
 def manifest_csv() -> Files:
     rows = ["path,speaker,listener,emotions,text"]
     rows += [
-        f'{number}.wav,s{number % 2},l{turn},{"happy;sad" if turn else "sad"},"Yes, well."'
+        f'{number}.wav,s{number % 2},l{listener},{"happy;sad" if listener else "sad"},"Yes, well."'
         for number in range(3)
-        for turn in range(2)
+        for listener in range(2)
     ]
     return _named(["0.wav", "1.wav", "2.wav"]) | {"manifest.csv": "\n".join(rows).encode()}
 
 
 def manifest_jsonl() -> Files:
     row = '{{"path": "{}.wav", "speaker": "é", "listener": "l{}", "emotions": ["happy", "sad"]}}'
-    rows = [row.format(number, turn) for number in range(3) for turn in range(2)]
+    rows = [row.format(number, listener) for number in range(3) for listener in range(2)]
     return _named(["0.wav", "1.wav", "2.wav"]) | {"manifest.jsonl": "\n".join(rows).encode()}
 
 
@@ -45,10 +45,10 @@ def iemocap() -> Files:
         folder = f"Session{session}"
         files |= _named([f"{folder}/sentences/wav/{dialog}/{name}.wav" for name in names])
         blocks = [
-            f"[{place}.2901 - {place}.9357]\t{name}\tneu\t[2.5000, 2.5000, 2.5000]\n"
+            f"[{second}.2901 - {second}.9357]\t{name}\tneu\t[2.5000, 2.5000, 2.5000]\n"
             "C-E2:\tNeutral;\t()\nC-E3:\tNeutral; Anger;\t(a (bit) hoarse)\nC-F1:\tOther;\t()\n"
             "A-E3:\tval 3; act 2; dom  2;\t()\n"
-            for place, name in enumerate(names)
+            for second, name in enumerate(names)
         ]
         texts = [f"{name} [006.2901-008.2357]: Excuse me.\n" for name in names]
         files[f"{folder}/dialog/EmoEvaluation/{dialog}.txt"] = "\n".join(["% head", *blocks]).encode()
@@ -59,8 +59,8 @@ def iemocap() -> Files:
 def cremad() -> Files:
     clips = ["1001_DFA_ANG_XX", "1002_ITH_NEU_XX", "1003_TSI_SAD_XX"]
     rows = [
-        f"{place},SSI_{place},33,1,{clip},{letter},18,A"
-        for place, (clip, letter) in enumerate(zip(clips, "ANS", strict=True))
+        f"{number},SSI_{number},33,1,{clip},{letter},18,A"
+        for number, (clip, letter) in enumerate(zip(clips, "ANS", strict=True))
     ]
     return _named([f"AudioWAV/{clip}.wav" for clip in clips]) | {
         "finishedResponses.csv": "\n".join(
@@ -72,7 +72,7 @@ def cremad() -> Files:
 def cremad_votes() -> Files:
     files = {name: content for name, content in cremad().items() if name.endswith(".wav")}
     rows = ['"","A","D","F","H","N","S","fileName"']
-    rows += [f'"{100_000 + place}",{place},1,0,2,0,5,"{Path(name).stem}"' for place, name in enumerate(files)]
+    rows += [f'"{100_000 + row}",{row},1,0,2,0,5,"{Path(name).stem}"' for row, name in enumerate(files)]
     return files | {"processedResults/tabulatedVotes.csv": "\n".join(rows).encode()}
 
 
@@ -94,7 +94,9 @@ def msp_podcast() -> Files:
 def dusha() -> Files:
     columns = "hash_id\taudio_path\tannotator_emo\tspeaker_text\tspeaker_emo\tsource_id\tannotator_id"
     rows = [
-        f'{clip}\twavs/{clip}.wav\tsad\t„Ёлки" "\tsad\ts1\tw{turn}' for clip in ("a", "b") for turn in (1, 2)
+        f'{clip}\twavs/{clip}.wav\tsad\t„Ёлки" "\tsad\ts1\tw{worker}'
+        for clip in ("a", "b")
+        for worker in (1, 2)
     ]
     return _named(["crowd_train/wavs/a.wav", "crowd_train/wavs/b.wav"]) | {
         "crowd_train/raw_crowd_train.tsv": "\n".join([columns, *rows]).encode()
@@ -146,7 +148,7 @@ CORPORA = {
     "ravdess": ("ravdess", ravdess, {}),
     "emodb": ("emodb", emodb, {}),
 }
-"""By name: the corpus's name, its files, and options of `perser prepare`."""
+"""By kind: the corpus's name, a function that makes its files, and options of `perser prepare`."""
 
 
 def write(folder: Path, files: Files) -> Path:

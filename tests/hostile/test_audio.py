@@ -1,4 +1,4 @@
-"""Recordings: each becomes float32 at 16 kHz, or a reason in one line."""
+"""Every recording becomes float32 samples at 16 kHz, or an error that says why not."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from perser import audio
 from perser.audio import LONGEST_SECONDS, BadAudio, at_sample_rate, load_audio
 from perser.inference.recognizer import waveform_of
 
-from .corruption import Trap, corrupted, examples, result_or_line, untouched
+from .corruption import Trap, corrupted, examples, result_or_error, untouched
 
 
 def tone(seconds: float = 0.4, rate: int = 16_000) -> np.ndarray:
@@ -35,15 +35,15 @@ def encoded(kind: str, samples: np.ndarray | None = None, rate: int = 16_000, **
     return stream.getvalue()
 
 
-WHOLE = {kind: encoded(kind) for kind in ("WAV", "FLAC", "OGG", "AIFF", "MP3", "AU", "CAF", "W64")}
+INTACT = {kind: encoded(kind) for kind in ("WAV", "FLAC", "OGG", "AIFF", "MP3", "AU", "CAF", "W64")}
 
 
-@pytest.mark.parametrize("kind", WHOLE)
+@pytest.mark.parametrize("kind", INTACT)
 @examples(25)
 @given(data=st.data())
-def test_a_corrupted_recording_is_a_waveform_or_a_line(kind: str, data: st.DataObject):
-    content = data.draw(corrupted(WHOLE[kind]))
-    waveform = result_or_line(lambda: load_audio(content))
+def test_a_corrupted_recording_gives_a_waveform_or_an_error(kind: str, data: st.DataObject):
+    content = data.draw(corrupted(INTACT[kind]))
+    waveform = result_or_error(lambda: load_audio(content))
     if waveform is not None:
         assert waveform.dtype == torch.float32
         assert waveform.ndim == 1
@@ -52,13 +52,13 @@ def test_a_corrupted_recording_is_a_waveform_or_a_line(kind: str, data: st.DataO
 
 
 @pytest.mark.parametrize("kind", ["WAV", "AIFF", "FLAC", "MP3"])
-def test_a_recording_that_was_cut_short_is_not_taken_for_whole(kind: str):
+def test_a_recording_that_was_cut_short_is_refused(kind: str):
     with pytest.raises(BadAudio, match=r"cut short|unreadable"):
-        load_audio(WHOLE[kind][: len(WHOLE[kind]) // 2])
+        load_audio(INTACT[kind][: len(INTACT[kind]) // 2])
 
 
-def test_a_streams_header_which_does_not_know_its_length_is_forgiven():
-    content = bytearray(WHOLE["WAV"])
+def test_a_streamed_wav_without_a_length_is_read():
+    content = bytearray(INTACT["WAV"])
     content[4:8] = content[40:44] = b"\xff" * 4
     assert len(load_audio(bytes(content))) == 6400
 
@@ -66,16 +66,16 @@ def test_a_streams_header_which_does_not_know_its_length_is_forgiven():
 @pytest.mark.parametrize("suffix", ["txt", "raw", "mp3", "", "json"])
 def test_a_wrong_extension_does_not_matter(suffix: str, tmp_path: Path):
     path = tmp_path / f"clip.{suffix}"
-    path.write_bytes(WHOLE["FLAC"])
-    if suffix == "raw":  # soundfile takes it for headerless
+    path.write_bytes(INTACT["FLAC"])
+    if suffix == "raw":  # soundfile takes such a file for headerless
         with pytest.raises(BadAudio):
             load_audio(path)
     else:
         assert len(load_audio(path)) == 6400
 
 
-def test_ten_hours_are_refused_by_the_header_within_little_memory(tmp_path: Path):
-    """A sparse file: a header that promises ten hours at 48 kHz, and as many zeros as it promises."""
+def test_ten_hours_are_refused_by_the_header_in_little_memory(tmp_path: Path):
+    """The file is sparse: a header for ten hours at 48 kHz, and as many zeros."""
     frames = 36_000 * 48_000
     head = b"RIFF" + struct.pack("<I", 36 + 2 * frames) + b"WAVEfmt "
     head += struct.pack("<IHHIIHH", 16, 1, 1, 48_000, 96_000, 2, 16) + b"data" + struct.pack("<I", 2 * frames)
@@ -89,8 +89,8 @@ def test_ten_hours_are_refused_by_the_header_within_little_memory(tmp_path: Path
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kB
 
 
-def test_a_flac_that_promises_years_takes_no_memory():
-    content = bytearray(WHOLE["FLAC"])
+def test_a_flac_whose_header_promises_years_is_refused():
+    content = bytearray(INTACT["FLAC"])
     content[21] |= 0x0F  # the upper bits of the number of samples in STREAMINFO
     content[22:26] = b"\xff" * 4
     with pytest.raises(BadAudio, match="longer than"):
@@ -98,7 +98,7 @@ def test_a_flac_that_promises_years_takes_no_memory():
 
 
 @pytest.mark.parametrize("rate", [1, 100, 1_000_000])
-def test_a_rate_at_which_nobody_records_speech_is_named(rate: int):
+def test_a_sample_rate_too_low_or_too_high_for_speech_is_refused(rate: int):
     with pytest.raises(BadAudio, match=f"^{rate} samples a second"):
         load_audio(encoded("WAV", tone(), rate))
 
@@ -115,10 +115,10 @@ def test_an_odd_rate_is_resampled_in_little_memory(rate: int):
 
 def test_both_resamplers_agree(monkeypatch: pytest.MonkeyPatch):
     samples = torch.from_numpy(tone(rate=22_050)).float()
-    usual = at_sample_rate(samples, 22_050)
+    by_kernel = at_sample_rate(samples, 22_050)
     monkeypatch.setattr(audio, "_LARGEST_KERNEL", 1)
-    unusual = at_sample_rate(samples, 22_050)
-    torch.testing.assert_close(unusual[200:-200], usual[200:-200], atol=2e-3, rtol=0)
+    otherwise = at_sample_rate(samples, 22_050)
+    torch.testing.assert_close(otherwise[200:-200], by_kernel[200:-200], atol=2e-3, rtol=0)
 
 
 def test_64_channels_are_averaged():
@@ -129,15 +129,15 @@ def test_64_channels_are_averaged():
 
 def test_many_channels_are_read_block_by_block(monkeypatch: pytest.MonkeyPatch):
     content = encoded("WAV", np.random.default_rng(0).uniform(-1, 1, (5000, 5)), subtype="FLOAT")
-    whole = load_audio(content)
+    at_once = load_audio(content)
     monkeypatch.setattr(audio, "_BLOCK", 999)
-    torch.testing.assert_close(load_audio(content), whole, atol=0, rtol=0)
+    torch.testing.assert_close(load_audio(content), at_once, atol=0, rtol=0)
 
 
 @pytest.mark.parametrize(
     ("worst", "reason"), [(np.nan, "not finite"), (np.inf, "not finite"), (1e30, "no sound"), (3e38, "no")]
 )
-def test_values_that_are_no_sound_are_refused_before_an_encoder_meets_them(worst: float, reason: str):
+def test_samples_that_are_not_finite_or_too_large_are_refused(worst: float, reason: str):
     samples = np.stack([tone(), tone()], axis=1)
     samples[7] = worst
     with pytest.raises(BadAudio, match=f"^{reason}"):
@@ -153,7 +153,9 @@ def test_values_that_are_no_sound_are_refused_before_an_encoder_meets_them(worst
         "<html>404</html>",
     ],
 )
-def test_a_text_never_reaches_ffmpeg_which_would_open_what_a_playlist_names(text, tmp_path, monkeypatch):
+def test_a_text_file_is_never_given_to_ffmpeg(text, tmp_path, monkeypatch):
+    """FFmpeg would open the files that a playlist names."""
+
     def decoder(source: object) -> None:
         pytest.fail("the text was opened")
 
@@ -164,7 +166,7 @@ def test_a_text_never_reaches_ffmpeg_which_would_open_what_a_playlist_names(text
             load_audio(source)
 
 
-def test_what_ffmpeg_decodes_is_bounded_too(monkeypatch):
+def test_an_endless_recording_that_ffmpeg_decodes_is_refused(monkeypatch):
     class Endless:
         def __init__(self, source: object) -> None: ...
 
@@ -177,10 +179,10 @@ def test_what_ffmpeg_decodes_is_bounded_too(monkeypatch):
         load_audio(b"\x00 of an unknown kind")
 
 
-def test_names_that_are_no_files(tmp_path: Path):
+def test_paths_that_are_no_readable_files_are_refused(tmp_path: Path):
     loop = tmp_path / "loop.wav"
     loop.symlink_to(loop)
-    os.mkfifo(tmp_path / "pipe.wav")  # reading it would wait for ever
+    os.mkfifo(tmp_path / "pipe.wav")  # reading it would wait forever
     for path in (
         loop,
         tmp_path / "pipe.wav",
@@ -195,7 +197,7 @@ def test_names_that_are_no_files(tmp_path: Path):
         waveform_of("x" * 5000)
 
 
-def test_a_pickle_is_no_recording_and_runs_no_code(tmp_path: Path):
+def test_a_pickle_named_wav_is_refused_and_runs_no_code(tmp_path: Path):
     path = tmp_path / "in" / "clip.wav"
     path.parent.mkdir()
     path.write_bytes(pickle.dumps(Trap(tmp_path / "run")))
@@ -203,8 +205,8 @@ def test_a_pickle_is_no_recording_and_runs_no_code(tmp_path: Path):
         load_audio(path)
 
 
-def test_predict_names_every_hostile_clip_and_goes_on(tmp_path: Path):
-    """As a stranger's folder is met by the command, in a process of its own: one line, no traceback."""
+def test_predict_on_a_hostile_folder_prints_one_line(tmp_path: Path):
+    """The command runs in a process of its own and prints one line, no traceback."""
     (tmp_path / "\x1b[31mred.wav").write_bytes(b"no sound")
     done = subprocess.run(
         [sys.executable, "-m", "perser.cli", "predict", "--model", str(tmp_path), str(tmp_path)],

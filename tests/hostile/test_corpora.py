@@ -1,4 +1,4 @@
-"""Every reader, from the command's function on: a prepared corpus, or a line; nothing else is written."""
+"""Every reader gives a prepared corpus or an error of one line, and writes nothing else."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ from perser.corpora.huggingface_options import HuggingFaceDataset
 from perser.corpora.readers.iemocap import parse_evaluation
 from perser.errors import UserError
 
-from .corruption import corrupted, examples, result_or_line, tree, untouched
+from .corruption import corrupted, examples, result_or_error, tree, untouched
 from .published import CORPORA, Files, recording, write
 
 datasets.disable_progress_bars()
 
 
-def prepared(corpus: str, place: Path, **options) -> Corpus | None:
-    """What `perser prepare` makes of `in` beside it; None where it refuses to."""
-    out = place / "out"
-    with untouched(place, but="out"):
-        result_or_line(lambda: prepare(corpus, out, place / "in", allow_skips=True, **options))
+def prepared(corpus: str, folder: Path, **options) -> Corpus | None:
+    """Run `perser prepare` from `folder/in` to `folder/out`; return the corpus, or None if it is refused."""
+    out = folder / "out"
+    with untouched(folder, but="out"):
+        result_or_error(lambda: prepare(corpus, out, folder / "in", allow_skips=True, **options))
     if not out.exists():
         return None
-    found = Corpus.load(out)
-    assert {one.utterance_id for one in found.annotations} <= set(found.utterances)
-    assert all(found.recordings.waveform(one).isfinite().all() for one in found.utterances)
-    return found
+    loaded = Corpus.load(out)
+    assert {row.utterance_id for row in loaded.annotations} <= set(loaded.utterances)
+    assert all(loaded.recordings.waveform(utterance).isfinite().all() for utterance in loaded.utterances)
+    return loaded
 
 
 @pytest.mark.parametrize("kind", CORPORA)
-def test_what_is_whole_is_read_whole(kind: str, tmp_path: Path):
+def test_an_intact_corpus_is_read_completely(kind: str, tmp_path: Path):
     corpus, files, options = CORPORA[kind]
     write(tmp_path / "in", files())
-    found = prepared(corpus, tmp_path, **options)
-    assert found is not None
-    assert len(found.utterances) == sum(name.endswith(".wav") for name in files())
+    loaded = prepared(corpus, tmp_path, **options)
+    assert loaded is not None
+    assert len(loaded.utterances) == sum(name.endswith(".wav") for name in files())
 
 
 @pytest.mark.parametrize("kind", CORPORA)
 @examples(20)
 @given(data=st.data())
-def test_a_corrupted_file_gives_a_corpus_or_a_line(kind: str, data: st.DataObject):
+def test_a_corrupted_file_gives_a_corpus_or_an_error(kind: str, data: st.DataObject):
     corpus, files, options = CORPORA[kind]
     content = files()
     tables = [name for name in content if not name.endswith(".wav")] or list(content)
@@ -63,7 +63,7 @@ def test_a_corrupted_file_gives_a_corpus_or_a_line(kind: str, data: st.DataObjec
 
 @pytest.mark.parametrize("how", ["folder", "loop", "pipe", "not Unicode", "long", "gone", "forbidden"])
 @pytest.mark.parametrize("kind", CORPORA)
-def test_a_file_that_is_something_else_is_passed_over_or_named(kind: str, how: str, tmp_path: Path):
+def test_a_table_that_is_no_regular_file_is_skipped_or_named(kind: str, how: str, tmp_path: Path):
     corpus, files, options = CORPORA[kind]
     content = files()
     table = next((name for name in content if not name.endswith(".wav")), next(iter(content)))
@@ -88,12 +88,12 @@ def _replace(path: Path, how: str) -> None:
         path.mkdir()
     elif how == "loop":
         path.symlink_to(path)
-    elif how == "pipe":  # reading it would wait for ever; a recording of that name is missing
+    elif how == "pipe":  # reading it would wait forever
         os.mkfifo(path)
 
 
-def test_links_and_paths_that_lead_out_are_read_as_audio_and_never_written(tmp_path: Path):
-    """A manifest may name any file of the machine: it is decoded as a recording, and left as it is."""
+def test_paths_out_of_the_folder_are_read_as_audio_and_never_written(tmp_path: Path):
+    """A manifest may name any file of the machine. It is decoded as a recording and not changed."""
     outside = write(tmp_path / "outside", {"a.wav": recording(), "secret.txt": b"the password"})
     root = write(tmp_path / "in", {"b.wav": recording(400)})
     (root / "link.wav").symlink_to(outside / "a.wav")
@@ -105,18 +105,18 @@ def test_links_and_paths_that_lead_out_are_read_as_audio_and_never_written(tmp_p
         "../outside/secret.txt",
         "/etc/passwd",
     ]
-    rows = [f"{path},s{place},me,{'sad' if place % 2 else 'happy'}" for place, path in enumerate(paths)]
+    rows = [f"{path},s{number},me,{'sad' if number % 2 else 'happy'}" for number, path in enumerate(paths)]
     (root / "manifest.csv").write_text("\n".join(["path,speaker,listener,emotions", *rows]))
-    found = prepared("manifest", tmp_path)
-    assert list(found.utterances) == sorted(paths[:4])
-    left_out = dict(found.card["left_out"])
+    corpus = prepared("manifest", tmp_path)
+    assert list(corpus.utterances) == sorted(paths[:4])
+    left_out = dict(corpus.card["left_out"])
     assert set(left_out) == set(paths[4:])
     assert not any("password" in content for content in left_out.values())
     written = [name for name in tree(tmp_path / "out") if "." in name.rpartition("/")[2]]
     assert {Path(name).suffix for name in written} == {".json", ".arrow"}
 
 
-def test_ids_that_look_like_paths_name_no_files(tmp_path: Path):
+def test_ids_that_look_like_paths_write_no_files(tmp_path: Path):
     root = write(tmp_path / "in", {"a.wav": recording(), "b.wav": recording(500)})
     ids = ("../../../outside", "/tmp/absolute")
     rows = [
@@ -127,7 +127,7 @@ def test_ids_that_look_like_paths_name_no_files(tmp_path: Path):
     assert set(prepared("manifest", tmp_path).utterances) == set(ids)
 
 
-def test_a_link_as_output_keeps_leading_where_it_led(tmp_path: Path):
+def test_an_output_folder_that_is_a_link_stays_a_link(tmp_path: Path):
     write(tmp_path / "in", CORPORA["manifest (CSV)"][1]())
     (tmp_path / "disk").mkdir()
     (tmp_path / "out").symlink_to(tmp_path / "disk")
@@ -148,7 +148,7 @@ def test_a_link_as_output_keeps_leading_where_it_led(tmp_path: Path):
         ("path,speaker,listener,emotions\na.wav,s,l,sad".encode("utf-16"), "not UTF-8"),
     ],
 )
-def test_rows_in_which_something_would_be_lost_are_named(rows: bytes, message: str, tmp_path: Path):
+def test_table_rows_that_would_lose_data_are_refused(rows: bytes, message: str, tmp_path: Path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "manifest.csv").write_bytes(rows)
     with untouched(tmp_path), pytest.raises(UserError, match=message):
@@ -158,14 +158,14 @@ def test_rows_in_which_something_would_be_lost_are_named(rows: bytes, message: s
 @pytest.mark.parametrize(
     "line", [b"[" * 100_000, b'{"path": ' + b"9" * 6000 + b"}", b'{"speaker": "\\ud800"}', b"\x00", b'"a"']
 )
-def test_lines_of_json_that_break_parsers_are_named(line: bytes, tmp_path: Path):
+def test_json_lines_that_break_parsers_are_refused(line: bytes, tmp_path: Path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "manifest.jsonl").write_bytes(line)
     with pytest.raises(UserError, match="line 1: "):
         prepare("manifest", tmp_path / "out", tmp_path / "in")
 
 
-def test_a_path_outside_the_corpus_is_named(tmp_path: Path):
+def test_a_dusha_path_outside_the_corpus_is_left_out_by_name(tmp_path: Path):
     files: Files = CORPORA["dusha"][1]()
     table = "crowd_train/raw_crowd_train.tsv"
     files[table] = files[table].replace(b"wavs/a.wav", b"/etc/passwd")
@@ -175,7 +175,7 @@ def test_a_path_outside_the_corpus_is_named(tmp_path: Path):
     ).card["left_out"]
 
 
-def test_a_line_of_a_million_spaces_takes_no_time():
+def test_iemocap_lines_of_many_spaces_are_parsed_fast():
     started = time.perf_counter()
     for filler in (" ", "\t", " \t", "(", "; "):
         parse_evaluation("[1.0 - 2.0]\ta_F000\tneu\t[2]\nC-E1:" + filler * 200_000 + "\tx", "1", "x.txt")
@@ -185,7 +185,7 @@ def test_a_line_of_a_million_spaces_takes_no_time():
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hub") / "saved"
-    clips = [{"bytes": recording(200 + 50 * place), "path": f"{place}.wav"} for place in range(3)]
+    clips = [{"bytes": recording(200 + 50 * number), "path": f"{number}.wav"} for number in range(3)]
     table = datasets.Dataset.from_dict({"audio": clips, "emotion": ["sad", "happy", "sad"]})
     table.save_to_disk(folder)
     return folder
@@ -193,14 +193,14 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @examples(40)
 @given(data=st.data())
-def test_a_corrupted_hugging_face_folder_gives_a_corpus_or_a_line(saved: Path, data: st.DataObject):
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        shutil.copytree(saved, place / "in")
-        dataset = HuggingFaceDataset(str(place / "in"))
-        prepare("huggingface", place / "whole", dataset=dataset)
-        file = data.draw(st.sampled_from(sorted(path.name for path in (place / "in").iterdir())))
-        content = (place / "in" / file).read_bytes()
-        (place / "in" / file).write_bytes(data.draw(corrupted(content)))
-        with untouched(place, but="out"):
-            result_or_line(lambda: prepare("huggingface", place / "out", dataset=dataset, allow_skips=True))
+def test_a_corrupted_hugging_face_folder_gives_a_corpus_or_an_error(saved: Path, data: st.DataObject):
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        shutil.copytree(saved, folder / "in")
+        dataset = HuggingFaceDataset(str(folder / "in"))
+        prepare("huggingface", folder / "intact", dataset=dataset)
+        file = data.draw(st.sampled_from(sorted(path.name for path in (folder / "in").iterdir())))
+        content = (folder / "in" / file).read_bytes()
+        (folder / "in" / file).write_bytes(data.draw(corrupted(content)))
+        with untouched(folder, but="out"):
+            result_or_error(lambda: prepare("huggingface", folder / "out", dataset=dataset, allow_skips=True))

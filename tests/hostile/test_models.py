@@ -1,4 +1,4 @@
-"""Model folders from strangers: the model that was saved, or a line; no pickle is opened, no code is run."""
+"""A hostile model folder gives the saved model or an error of one line. No pickle is opened, no code run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from speechlm_icl.model.speech_lm import SpeechLMForICL, new_model
 from speechlm_icl.projectors.base import ProjectorOptions
 from speechlm_icl.prompt.prompt import PromptOptions, word_tokenizer
 
-from .corruption import Trap, corrupted, examples, result_or_line, untouched
+from .corruption import Trap, corrupted, examples, result_or_error, untouched
 
 EMOTIONS = EmotionSet(("angry", "happy", "sad"))
 ROOT = Path(__file__).parents[2]
@@ -75,45 +75,43 @@ def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return folder
 
 
-def test_what_was_saved_is_loaded(saved: Path):
+def test_an_intact_model_is_loaded(saved: Path):
     assert Recognizer.from_pretrained(saved).emotions == EMOTIONS
 
 
 @examples(12)
-@given(data=st.data(), sealed=st.booleans())
-def test_a_corrupted_model_is_refused_in_a_line(
-    saved: Path, tmp_path: Path, data: st.DataObject, sealed: bool
-):
-    """With its seal always; without, as a model from before it, where the file cannot be read."""
+@given(data=st.data(), has_checksums=st.booleans())
+def test_a_corrupted_model_is_refused(saved: Path, tmp_path: Path, data: st.DataObject, has_checksums: bool):
+    """With checksums it always is; without them, as in old models, it is if the file cannot be read."""
     folder = tmp_path / "model"
     shutil.copytree(saved, folder, dirs_exist_ok=True)
     files = sorted(json.loads((folder / "checksums.json").read_text()))
     file = folder / data.draw(st.sampled_from(files))
     before = file.read_bytes()
     file.write_bytes(data.draw(corrupted(before)))
-    if not sealed:
+    if not has_checksums:
         (folder / "checksums.json").unlink()
     with untouched(tmp_path):
-        found = result_or_line(lambda: load_route_model(folder))
+        loaded = result_or_error(lambda: load_route_model(folder))
         list(find_models(tmp_path))
-    assert found is None or not sealed or file.read_bytes() == before
+    assert loaded is None or not has_checksums or file.read_bytes() == before
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"../../secret": "1"}', b'{"/etc/passwd": "1"}'])
-def test_a_damaged_seal_is_a_line_and_names_no_file_outside(content: bytes, saved: Path, tmp_path: Path):
+def test_damaged_checksums_are_refused_and_open_no_file_outside(content: bytes, saved: Path, tmp_path: Path):
     shutil.copytree(saved, tmp_path / "model")
     (tmp_path / "model" / "checksums.json").write_bytes(content)
     with untouched(tmp_path), pytest.raises(UserError, match=r"is damaged|lacks"):
         load_route_model(tmp_path / "model")
 
 
-def test_pickles_in_the_place_of_weights_run_nothing(saved: Path, tmp_path: Path):
+def test_pickles_in_place_of_weights_run_no_code(saved: Path, tmp_path: Path):
     for weights in sorted(path.relative_to(saved) for path in saved.rglob("*.safetensors")):
-        for sealed in (True, False):
-            folder = tmp_path / f"{weights.name}-{sealed}"
+        for has_checksums in (True, False):
+            folder = tmp_path / f"{weights.name}-{has_checksums}"
             shutil.copytree(saved, folder, dirs_exist_ok=True)
             (folder / weights).write_bytes(pickle.dumps(Trap(tmp_path / "mark")))
-            if not sealed:
+            if not has_checksums:
                 (folder / "checksums.json").unlink()
             with untouched(tmp_path), pytest.raises(UserError):
                 load_route_model(folder)
@@ -140,7 +138,7 @@ KINDS = [(save_encoder, load_encoder), (save_language_model, load_language_model
 
 @pytest.mark.parametrize(("save", "load"), KINDS)
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "weights.pth", "last.ckpt"])
-def test_a_folder_of_pickles_alone_is_refused_with_what_to_do(save: Callable, load: Callable, name, tmp_path):
+def test_a_folder_with_only_pickles_is_refused(save: Callable, load: Callable, name, tmp_path):
     folder = save(tmp_path / "model")
     (folder / "model.safetensors").unlink()
     torch.save(Trap(tmp_path / "mark"), folder / name)
@@ -152,7 +150,7 @@ def test_a_folder_of_pickles_alone_is_refused_with_what_to_do(save: Callable, lo
 
 
 @pytest.mark.parametrize(("save", "load"), KINDS)
-def test_pickles_beside_safetensors_are_left_alone(save: Callable, load: Callable, tmp_path: Path):
+def test_pickles_beside_safetensors_are_ignored(save: Callable, load: Callable, tmp_path: Path):
     folder = save(tmp_path / "model")
     torch.save(Trap(tmp_path / "mark"), folder / "pytorch_model.bin")
     with untouched(tmp_path):
@@ -161,7 +159,7 @@ def test_pickles_beside_safetensors_are_left_alone(save: Callable, load: Callabl
 
 @pytest.mark.parametrize(("save", "load"), KINDS)
 @pytest.mark.parametrize("shard", ["evil.bin", "../evil.safetensors", "/tmp/evil.safetensors"])
-def test_an_index_that_names_something_else_is_refused(
+def test_an_index_that_names_a_pickle_or_an_outside_file_is_refused(
     save: Callable, load: Callable, shard: str, tmp_path: Path
 ):
     folder = save(tmp_path / "model")
@@ -176,9 +174,7 @@ def test_an_index_that_names_something_else_is_refused(
 
 
 @pytest.mark.parametrize(("save", "load"), KINDS)
-def test_a_folder_that_points_to_another_by_an_adapter_is_refused(
-    save: Callable, load: Callable, tmp_path: Path
-):
+def test_a_base_folder_with_an_adapter_is_refused(save: Callable, load: Callable, tmp_path: Path):
     folder = save(tmp_path / "model")
     (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "x"}')
     torch.save(Trap(tmp_path / "mark"), folder / "adapter_model.bin")
@@ -188,7 +184,7 @@ def test_a_folder_that_points_to_another_by_an_adapter_is_refused(
 
 @pytest.fixture
 def evil_code(monkeypatch: pytest.MonkeyPatch) -> str:
-    """Code that would make a file, and nobody who answers `y` when asked whether to run it."""
+    """Return code that would create a file; the test fails if anything asks whether to run it."""
     monkeypatch.setattr(builtins, "input", lambda *_: pytest.fail("asked whether to run its code"))
     return "from pathlib import Path\nPath(__file__ + '.mark').touch()\nclass Evil: pass\n"
 
@@ -205,11 +201,11 @@ def test_code_that_comes_with_a_model_is_not_run(load: Callable, kind: str, evil
     tokenizer |= {"tokenizer_class": "Evil", "auto_map": {"AutoTokenizer": ["evil.Evil", "evil.Evil"]}}
     (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer))
     with untouched(tmp_path):
-        result_or_line(lambda: load(folder))
-        result_or_line(lambda: base_config(find_base(str(folder))))
+        result_or_error(lambda: load(folder))
+        result_or_error(lambda: base_config(find_base(str(folder))))
 
 
-def test_a_processors_code_is_not_run(evil_code: str, tmp_path: Path):
+def test_code_that_comes_with_a_processor_is_not_run(evil_code: str, tmp_path: Path):
     save_speech_lm(tmp_path / "model")
     model = SpeechLMForICL.from_pretrained(tmp_path / "model")
     SpeechLMProcessor.of(model).save_pretrained(tmp_path / "model")
@@ -252,23 +248,22 @@ def test_an_adapter_from_a_pickle_or_of_another_kind_is_refused(
 @examples(12)
 @given(data=st.data())
 @pytest.mark.parametrize(("save", "load"), KINDS)
-def test_a_corrupted_transformers_folder_is_a_model_or_a_line(
+def test_a_corrupted_transformers_folder_gives_a_model_or_an_error(
     save: Callable, load: Callable, tmp_path: Path, data: st.DataObject
 ):
     folder = save(tmp_path / "model")
     file = folder / data.draw(st.sampled_from(sorted(path.name for path in folder.iterdir())))
     file.write_bytes(data.draw(corrupted(file.read_bytes())))
     with untouched(tmp_path):
-        result_or_line(lambda: load(folder))
+        result_or_error(lambda: load(folder))
 
 
-def test_weights_that_do_not_fit_are_a_line(tmp_path: Path):
+def test_weights_of_other_shapes_are_refused(tmp_path: Path):
     save_meta_perser(tmp_path / "model")
     (tmp_path / "model" / "checksums.json").unlink()
     weights = load_file(tmp_path / "model" / "recogniser.safetensors")
-    save_file(
-        {name: one.flatten() for name, one in weights.items()}, tmp_path / "model" / "recogniser.safetensors"
-    )
+    flat = {name: weight.flatten() for name, weight in weights.items()}
+    save_file(flat, tmp_path / "model" / "recogniser.safetensors")
     with pytest.raises(UserError, match="is damaged"):
         load_route_model(tmp_path / "model")
 
@@ -276,22 +271,22 @@ def test_weights_that_do_not_fit_are_a_line(tmp_path: Path):
 FORBIDDEN = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 
 
-def test_no_code_here_opens_a_pickle_or_trusts_a_models_code():
-    """The rule itself, read off every call and import of the packages."""
+def test_no_code_in_the_packages_opens_a_pickle_or_trusts_a_models_code():
+    """Check every call and import of the packages."""
     faults = []
     for package in ("perser", "meta_perser", "speechlm_icl", "benchmarks"):
         for path in (ROOT / package).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.Import | ast.ImportFrom):
-                    names = {one.name.split(".")[0] for one in node.names} | {getattr(node, "module", "")}
+                    names = {alias.name.split(".")[0] for alias in node.names} | {getattr(node, "module", "")}
                     faults += [f"{path.name}: imports {name}" for name in names & FORBIDDEN]
                 if isinstance(node, ast.Call):
                     called = ast.unparse(node.func)
-                    given = {one.arg: ast.unparse(one.value) for one in node.keywords}
+                    arguments = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
                     unsafe = called in ("torch.load", "eval", "exec", "os.system", "yaml.load") and (
-                        given.get("weights_only") != "True"
+                        arguments.get("weights_only") != "True"
                     )
-                    trusting = given.get("trust_remote_code", "False") != "False"
-                    if unsafe or trusting or given.get("allow_pickle", "False") != "False":
+                    trusting = arguments.get("trust_remote_code", "False") != "False"
+                    if unsafe or trusting or arguments.get("allow_pickle", "False") != "False":
                         faults.append(f"{path.name}:{node.lineno}: {called}")
     assert faults == []

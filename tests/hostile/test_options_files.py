@@ -15,7 +15,7 @@ from perser.cli.episodes import episodes
 from perser.cli.main import parse_command
 from perser.errors import UserError
 
-from .corruption import corrupted, examples, result_or_line, untouched
+from .corruption import corrupted, examples, result_or_error, untouched
 
 WHOLE = "corpus: corpora/one\nout: episodes.json\nsplit:\n  folds: 4\n  held_out: [a, b]\nk: 8\n"
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -26,7 +26,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
 
 def parsed(folder: Path, content: bytes) -> dict | None:
     (folder / "options.yaml").write_bytes(content)
-    return result_or_line(lambda: parse_command(episodes, ["--config", str(folder / "options.yaml")]))
+    return result_or_error(lambda: parse_command(episodes, ["--config", str(folder / "options.yaml")]))
 
 
 @examples(80)

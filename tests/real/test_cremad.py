@@ -1,4 +1,4 @@
-"""CREMA-D itself, where a copy lies at ../shared/data/cremad."""
+"""The real CREMA-D. Skipped unless a copy lies at ../shared/data/cremad."""
 
 from __future__ import annotations
 
@@ -30,21 +30,20 @@ def test_every_clip_is_listed(simulated: Listing):
 
 
 def test_every_clip_but_one_has_votes(simulated: Listing):
-    """One clip's name lacks a letter, in the published corpus too."""
-    heard = Counter(one.listener for one in simulated.annotations)
-    assert heard == {"sim-000": 7441, "sim-001": 7441}
-    assert [one.what.split()[-1] for one in simulated.left_out] == ["(1040_ITH_SAD_XX)"]
-    assert {row.utterance_id for row in simulated.utterances} - {
-        one.utterance_id for one in simulated.annotations
-    } == {"1040_ITH_SAD_X"}
+    """One clip's name lacks a letter in the responses, in the published corpus too."""
+    counts = Counter(row.listener for row in simulated.annotations)
+    assert counts == {"sim-000": 7441, "sim-001": 7441}
+    assert [left_out.what.split()[-1] for left_out in simulated.left_out] == ["(1040_ITH_SAD_XX)"]
+    annotated = {row.utterance_id for row in simulated.annotations}
+    assert {row.utterance_id for row in simulated.utterances} - annotated == {"1040_ITH_SAD_X"}
 
 
 def test_acted_emotions_are_as_published():
-    acted = Counter(one.emotions[0] for one in read_cremad(ROOT, listeners="intended").annotations)
-    assert acted == {one: 1087 if one == "neutral" else 1271 for one in EMOTIONS}
+    acted = Counter(row.emotions[0] for row in read_cremad(ROOT, listeners="intended").annotations)
+    assert acted == {emotion: 1087 if emotion == "neutral" else 1271 for emotion in EMOTIONS}
 
 
-def test_without_the_responses_the_user_is_told_what_to_give():
+def test_without_the_responses_an_error_says_which_option_to_give():
     if (ROOT / "finishedResponses.csv").is_file():
         pytest.skip("this copy has the responses")
     with pytest.raises(UserError, match="give --listeners simulated:N"):
@@ -54,9 +53,9 @@ def test_without_the_responses_the_user_is_told_what_to_give():
 def test_some_clips_are_prepared(simulated: Listing, tmp_path: Path):
     some = replace(simulated, utterances=simulated.utterances[::300])
     ids = {row.utterance_id for row in some.utterances}
-    some.annotations = [one for one in some.annotations if one.utterance_id in ids]
+    some.annotations = [row for row in some.annotations if row.utterance_id in ids]
     corpus = write_corpus(some, tmp_path / "out")
     assert set(corpus.utterances) == ids
-    assert all(1 < corpus.recordings.duration(one) < 6 for one in ids)
-    one = min(ids)
-    assert len(corpus.recordings.waveform(one)) == round(16_000 * corpus.recordings.duration(one))
+    assert all(1 < corpus.recordings.duration(utterance) < 6 for utterance in ids)
+    first = min(ids)
+    assert len(corpus.recordings.waveform(first)) == round(16_000 * corpus.recordings.duration(first))

@@ -1,4 +1,4 @@
-"""A real small language model: a transformers folder of SmolLM2-135M(-Instruct), named by PERSER_SMOLLM2."""
+"""The real SmolLM2-135M(-Instruct). Skipped unless PERSER_SMOLLM2 names its transformers folder."""
 
 import os
 from pathlib import Path
@@ -38,7 +38,7 @@ def model() -> SpeechLMForICL:
 
 
 def test_cached_scores_equal_full_forward_passes(model):
-    """`disgusted` takes two tokens, the others one."""
+    """`disgusted` takes two tokens, each of the others takes one."""
     assert sorted(map(len, model.prompt.labels)) == [1, 1, 1, 1, 2]
     features = torch.randn(6, 3, 8, generator=torch.Generator().manual_seed(0))
     scores = label_log_probabilities(model, features[:4], ANSWERS, features[4:])

@@ -1,4 +1,4 @@
-"""The real Whisper base encoder (MIT) in place of the tiny ones: skipped where its weights are absent."""
+"""The real Whisper base encoder (MIT). Skipped unless its weights lie in ../shared/models."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_the_files_weights_are_loaded_in_float32(encoder):
         assert torch.equal(value, stored[name].float())
 
 
-def test_thirty_seconds_are_transformers_own_forward(encoder):
+def test_thirty_seconds_give_the_states_of_transformers_own_forward(encoder):
     waveform = clips(30.0)[0]
     mel = WhisperFeatureExtractor()(
         waveform.numpy(), sampling_rate=16_000, return_tensors="pt"
@@ -55,15 +55,15 @@ def test_short_clips_do_not_depend_on_their_batch(encoder, attention):
     waveforms = clips(1.3, 0.6, 2.0)
     with torch.no_grad():
         frames, mask = pad(encoder.frontend(waveforms))
-        together = encoder.hidden_states(frames, mask)
+        batched = encoder.hidden_states(frames, mask)
         for row, waveform in enumerate(waveforms):
-            own = encoder.hidden_states(encoder.frontend([waveform])[0][None], None)
-            for state, reference in zip(together, own, strict=True):
+            alone = encoder.hidden_states(encoder.frontend([waveform])[0][None], None)
+            for state, reference in zip(batched, alone, strict=True):
                 pooled = mean_pool(state, mask)[row]
                 torch.testing.assert_close(pooled, reference[0].mean(dim=0), atol=1e-4, rtol=1e-4)
     encoder.set_attention("eager")
 
 
-def test_round_trip(encoder, tmp_path):
+def test_a_saved_encoder_has_the_same_fingerprint(encoder, tmp_path):
     encoder.save_pretrained(tmp_path)
     assert SpeechEncoder.from_name(str(tmp_path)).fingerprint("all") == encoder.fingerprint("all")

@@ -1,1 +1,1 @@
-"""TODO(reorg): benchmarks.speed.maml."""
+"""Meta-PerSER's training step and adaptation beside `higher`, plain MAML and plain fine-tuning."""

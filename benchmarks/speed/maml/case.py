@@ -1,4 +1,4 @@
-"""What every contender is given: one model, one person's support, one rate."""
+"""The case that every contender is given: one model, one person's support, one learning rate."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
+from benchmarks.speed.maml.noise import noise_clips, random_targets
 from benchmarks.speed.timing.measure import Precision
-from benchmarks.speed.timing.speech import speech, targets
 from meta_perser.recognizer.model import EmotionRecognizer
 from perser.corpora.readers.iemocap import EMOTIONS
 from perser.encoders.encoder import SpeechEncoder
@@ -24,7 +24,7 @@ RATE = 0.01
 
 
 @dataclass(frozen=True)
-class Case:
+class MamlCase:
     """A recognizer and one person's support: waveforms (num_samples,) and target distributions
     (K, num_emotions), on the model's device."""
 
@@ -39,11 +39,16 @@ class Case:
 
     @property
     def moving(self) -> list[Tensor]:
-        """What adapts, in the model's order."""
+        """The parameters that adapt, in the model's order."""
         return list(self.model.moving_parameters().values())
 
+    @property
+    def lengths(self) -> list[int]:
+        """Samples of each clip."""
+        return [len(waveform) for waveform in self.waveforms]
+
     def autocast(self) -> AbstractContextManager[Any]:
-        """What every contender's model runs in."""
+        """Return the context in which every contender's model runs."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
 
@@ -54,23 +59,25 @@ def make_case(
     precision: Precision = "float32",
     seed: int = 0,
     scope: str = "all",
-) -> Case:
-    """A random wav2vec 2.0 of these shapes with its head, and `clips` clips."""
+) -> MamlCase:
+    """Make a random wav2vec 2.0 of these shapes with its head, and `clips` clips."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         network, extractor = make_network(shapes), Wav2Vec2FeatureExtractor()
         encoder = SpeechEncoder("random wav2vec2", network, extractor, Wav2Vec2Family())
         model = EmotionRecognizer(encoder, EmotionSet(EMOTIONS), scope).to(device)
-    answers = targets(clips, len(EMOTIONS), seed)
-    return Case(model, speech(clips, seed), answers.to(device), precision)
+    targets = random_targets(clips, len(EMOTIONS), seed)
+    return MamlCase(model, noise_clips(clips, seed), targets.to(device), precision)
 
 
 def make_network(shapes: dict[str, Any]) -> Wav2Vec2Model:
-    """wav2vec2-base but for these shapes, with random weights; without the vector that masks training
-    frames, which adaptation leaves unused."""
+    """Make a wav2vec2-base, but for these shapes, with random weights.
+
+    It lacks the vector that masks training frames, which adaptation does not use.
+    """
     return Wav2Vec2Model(Wav2Vec2Config(**shapes, mask_time_prob=0.0, mask_feature_prob=0.0))
 
 
-def loss(logits: Tensor, answers: Tensor) -> Tensor:
-    """The loss of every contender, in float32."""
-    return class_balanced_cross_entropy(logits.float(), answers)
+def loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the loss of every contender, in float32."""
+    return class_balanced_cross_entropy(logits.float(), targets)

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import Wav2Vec2FeatureExtractor
 
-from benchmarks.speed.maml.case import Case
+from benchmarks.speed.maml.case import MamlCase
+from benchmarks.speed.maml.noise import SAMPLE_RATE
 from meta_perser.recognizer.model import EmotionRecognizer
 
 PaddedBatch = tuple[Tensor, Tensor]
@@ -18,8 +19,8 @@ PaddedBatch = tuple[Tensor, Tensor]
 
 
 class PaddedRecognizer(nn.Module):
-    """The same parameters under the same names as the recognizer's; the layer sum and the mean over time as
-    s3prl has them."""
+    """A recognizer with our recognizer's parameters under the same names, and s3prl's layer sum and mean over
+    time."""
 
     def __init__(self, model: EmotionRecognizer) -> None:
         super().__init__()
@@ -29,7 +30,7 @@ class PaddedRecognizer(nn.Module):
         self.classifier = model.classifier
 
     def forward(self, waveforms: Tensor, real: Tensor) -> Tensor:
-        """Logits (B, num_emotions)."""
+        """Return logits (B, num_emotions)."""
         stacked = torch.stack(self._hidden_states(waveforms, real))
         frames = (self.layer_logits.softmax(dim=0).view(-1, 1, 1, 1) * stacked).sum(dim=0)
         mask = self._real_frames(frames.shape[1], real).unsqueeze(-1)
@@ -37,7 +38,7 @@ class PaddedRecognizer(nn.Module):
         return self.classifier(self.projector(pooled))
 
     def _hidden_states(self, waveforms: Tensor, real: Tensor) -> Sequence[Tensor]:
-        """L + 1 tensors (B, T, D), by the transformers model's own forward."""
+        """Return L + 1 tensors (B, T, D), by the transformers model's own forward."""
         return self.encoder.model(waveforms, attention_mask=real, output_hidden_states=True).hidden_states
 
     def _real_frames(self, count: int, real: Tensor) -> Tensor:
@@ -45,19 +46,22 @@ class PaddedRecognizer(nn.Module):
 
 
 class HookFreeRecognizer(PaddedRecognizer):
-    """The same for the library `higher`, whose copy of a module runs no forward hooks, by which transformers
-    collects hidden states: its parts are called one after the other."""
+    """The same recognizer for the library `higher`.
+
+    `higher` copies a module without its forward hooks, with which transformers collects hidden states. So
+    this one calls the model's parts one after the other.
+    """
 
     def _hidden_states(self, waveforms: Tensor, real: Tensor) -> Sequence[Tensor]:
         frames = self.encoder.model.feature_extractor(waveforms).transpose(1, 2)
         return self.encoder.hidden_states(frames, self._real_frames(frames.shape[1], real))
 
 
-def padded_batch(case: Case) -> PaddedBatch:
-    """The support as transformers' feature extractor gives it."""
+def padded_batch(case: MamlCase) -> PaddedBatch:
+    """Return the support as transformers' feature extractor gives it."""
     batch = Wav2Vec2FeatureExtractor(return_attention_mask=True)(
-        [one.numpy() for one in case.waveforms],
-        sampling_rate=16_000,
+        [waveform.numpy() for waveform in case.waveforms],
+        sampling_rate=SAMPLE_RATE,
         padding=True,
         return_tensors="pt",
     )
@@ -65,9 +69,14 @@ def padded_batch(case: Case) -> PaddedBatch:
 
 
 @contextmanager
-def encoded_alone(model: EmotionRecognizer | PaddedRecognizer, lengths: Sequence[int]) -> Iterator[None]:
-    """Within it, the front-end reads each clip of the batch without its padding, which the group norm of
-    the base models would mix in: so the outputs are exactly the recognizer's. `lengths`: in samples."""
+def encoded_without_padding(
+    model: EmotionRecognizer | PaddedRecognizer, lengths: Sequence[int]
+) -> Iterator[None]:
+    """Let the front-end read each clip of a batch without its padding.
+
+    The group norm of the base models would mix the padding in; without it the outputs are exactly our
+    recognizer's. `lengths`: samples of each clip.
+    """
     network = model.encoder.model
     front_end = network.feature_extractor
     network.feature_extractor = _ClipByClip(front_end, lengths)
@@ -84,9 +93,9 @@ class _ClipByClip(nn.Module):
         self.lengths = lengths
 
     def forward(self, waveforms: Tensor) -> Tensor:
-        """(B, num_samples) to frames (B, F, T)."""
+        """Turn (B, num_samples) into frames (B, F, T)."""
         clips = [
-            self.front_end(one[None, :length])[0].T
-            for one, length in zip(waveforms, self.lengths, strict=True)
+            self.front_end(waveform[None, :length])[0].T
+            for waveform, length in zip(waveforms, self.lengths, strict=True)
         ]
         return pad_sequence(clips, batch_first=True).transpose(1, 2)

@@ -1,4 +1,4 @@
-"""What is measured on: shapes of the encoder, sizes of the support, how often."""
+"""Presets of the comparison: shapes of the encoder, sizes of the support, number of rounds."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from benchmarks.speed.timing.measure import Precision
 
 
 @dataclass(frozen=True)
-class Preset:
+class MamlPreset:
     """Sizes of one run.
 
     Args:
-        encoder: what differs from wav2vec2-base in the configuration.
+        encoder: the configuration's differences from wav2vec2-base.
         step_clips: K of the second-order step.
         steps: its S.
         memory_clips: K where peak memory is measured.
         memory_steps: its S.
         adapt_clips: K of meta-testing.
         adapt_steps: gradient steps of meta-testing.
-        timed_steps: how many of those are run where the trunk moves; seconds are of all, in proportion.
-        repeats: rounds in which everyone has one turn.
-        precisions: what the model runs in, by turns.
+        timed_steps: how many of those are run if the trunk adapts; the seconds of all are in proportion.
+        repeats: rounds; in each every contender is timed once.
+        precisions: the precisions to measure in, one after the other.
     """
 
     encoder: dict[str, Any] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class Preset:
 BASE: dict[str, Any] = {}
 """transformers' default is wav2vec2-base itself."""
 
-# The front-ends are so wide that they have the share of a forward pass's operations that wav2vec2-base's has.
+# These front-ends are as wide as it takes to have wav2vec2-base's share of a forward pass's operations.
 NARROW = {
     "hidden_size": 192,
     "num_hidden_layers": 4,
@@ -67,7 +67,7 @@ TINY = {
 }
 
 PRESETS = {
-    "tiny": Preset(
+    "tiny": MamlPreset(
         TINY,
         step_clips=3,
         steps=2,
@@ -78,7 +78,7 @@ PRESETS = {
         timed_steps=2,
         repeats=1,
     ),
-    "quick": Preset(NARROWER, step_clips=4, memory_clips=2, timed_steps=1, repeats=3),
-    "full": Preset(NARROW, step_clips=8, memory_clips=4, timed_steps=5),
-    "base": Preset(BASE, precisions=("float32", "bf16")),
+    "quick": MamlPreset(NARROWER, step_clips=4, memory_clips=2, timed_steps=1, repeats=3),
+    "full": MamlPreset(NARROW, step_clips=8, memory_clips=4, timed_steps=5),
+    "base": MamlPreset(BASE, precisions=("float32", "bf16")),
 }

@@ -1,63 +1,77 @@
-"""One second-order step of meta-training: ours, the library `higher`, plain MAML."""
+"""Compare one second-order step of meta-training, its time and its memory: ours, `higher`, plain MAML."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal, get_args
 
 from torch import Tensor
 
-from benchmarks.speed.maml import ours, theirs_higher, theirs_plain_maml
-from benchmarks.speed.maml.case import Case
-from benchmarks.speed.maml.padded import HookFreeRecognizer, PaddedRecognizer, encoded_alone, padded_batch
-from benchmarks.speed.timing.comparison import Row, Timing, check_agreement
-from benchmarks.speed.timing.measure import by_turns, distance
-from benchmarks.speed.timing.operations import counted, operations
+from benchmarks.speed.maml import ours
+from benchmarks.speed.maml.case import MamlCase, make_case
+from benchmarks.speed.maml.padded import (
+    HookFreeRecognizer,
+    PaddedRecognizer,
+    encoded_without_padding,
+    padded_batch,
+)
+from benchmarks.speed.maml.peers import higher_gradients, plain_maml_gradients
+from benchmarks.speed.maml.presets import MamlPreset
+from benchmarks.speed.timing.comparison import Peaks, Row, Timing, check_agreement
+from benchmarks.speed.timing.measure import Precision, distance, peak_by_contender, time_in_rounds
+from benchmarks.speed.timing.operations import count_operations, run_and_count
 from meta_perser.options import InnerOptions, OuterOptions
+from perser.peak_memory import run_with_peak
 
 IEMOCAP_UTTERANCES = 10_039
 
+MemoryContender = Literal["higher", "ours (adjoint)"]
 
-def encodings_a_draw() -> float:
-    """How often a clip is encoded each time that it is drawn: every utterance of IEMOCAP once, over the
-    draws of a training run by the default options."""
+
+def encodings_per_draw() -> float:
+    """Return how often a clip is encoded each time it is drawn.
+
+    That is every utterance of IEMOCAP once, over the draws of a training run by the default options.
+    """
     inner, outer = InnerOptions(), OuterOptions()
     return IEMOCAP_UTTERANCES / (outer.steps * outer.batch_size * inner.support)
 
 
-def compare_steps(case: Case, steps: int, rounds: int) -> Timing:
-    """The outer gradients are compared before anyone is timed. Theirs has its padded batch ready; ours reads
-    its frames from the cache at every step."""
-    plain, for_higher, batch = (
-        PaddedRecognizer(case.model),
-        HookFreeRecognizer(case.model),
-        padded_batch(case),
-    )
+def compare_steps(case: MamlCase, steps: int, rounds: int) -> Timing:
+    """Time the step of each contender, after a check that their outer gradients agree.
+
+    The peers have their padded batch ready; ours reads its frames from the cache at every step.
+    """
+    plain, for_higher = PaddedRecognizer(case.model), HookFreeRecognizer(case.model)
+    batch = padded_batch(case)
     with TemporaryDirectory() as folder:
         source = ours.encode(case, Path(folder))
         runs = {
-            "higher": lambda: theirs_higher.outer_gradients(for_higher, batch, case, steps),
-            "plain MAML": lambda: theirs_plain_maml.outer_gradients(plain, batch, case, steps),
+            "higher": lambda: higher_gradients(for_higher, batch, case, steps),
+            "plain MAML": lambda: plain_maml_gradients(plain, batch, case, steps),
             "ours": lambda: ours.outer_gradients(case, source, steps),
         }
-        found, own_count = counted(runs["ours"])
-        agreement = _agreement(case, found, runs)
-        count = operations(runs["plain MAML"])  # and those of `higher`, which takes the same products
-        taken = by_turns({**runs, "encoding": lambda: ours.encoded_anew(case)}, rounds, case.device)
-    encoding = operations(lambda: ours.encoded_anew(case))
+        gradients, own_count = run_and_count(runs["ours"])
+        agreement = _agreement(case, gradients, runs)
+        count = count_operations(runs["plain MAML"])  # `higher` computes the same products
+        timed = {**runs, "encoding": lambda: ours.encode_anew(case)}
+        taken = time_in_rounds(timed, rounds, case.device)
+    encoding = count_operations(lambda: ours.encode_anew(case))
 
-    def with_encoding(who: str, share: float) -> Row:
+    def with_encoding(name: str, share: float) -> Row:
         rounds = [step + share * once for step, once in zip(taken["ours"], taken["encoding"], strict=True)]
-        return Row(who, rounds, own_count + round(share * encoding))
+        return Row(name, rounds, own_count + round(share * encoding))
 
-    amortized = with_encoding("ours, encoded once a training", encodings_a_draw())
-    rows = [Row(name, taken[name], count) for name in ("higher", "plain MAML")]
+    amortized = with_encoding("ours, encoded once a training", encodings_per_draw())
+    peers = [Row(name, taken[name], count) for name in ("higher", "plain MAML")]
     ratios = {
         key: row.seconds / amortized.seconds
-        for key, row in zip(("step_vs_higher", "step_vs_plain_maml"), rows, strict=True)
+        for key, row in zip(("step_vs_higher", "step_vs_plain_maml"), peers, strict=True)
     }
-    rows += [
+    rows = [
+        *peers,
         with_encoding("ours, encoding left out", 0.0),
         amortized,
         with_encoding("ours, encoded at every step", 1.0),
@@ -67,12 +81,31 @@ def compare_steps(case: Case, steps: int, rounds: int) -> Timing:
 
 
 def _agreement(
-    case: Case, found: list[Tensor], runs: dict[str, Callable[[], list[Tensor]]]
+    case: MamlCase, gradients: list[Tensor], runs: dict[str, Callable[[], list[Tensor]]]
 ) -> dict[str, float]:
-    """How far ours, `found`, is from theirs with every clip's front-end output as without padding."""
-    lengths = [len(one) for one in case.waveforms]
-    with encoded_alone(case.model, lengths):
-        distances = {name: distance(found, runs[name]()) for name in ("higher", "plain MAML")}
+    """Return the distance of our gradients from each peer's, whose front-end reads clips without padding."""
+    with encoded_without_padding(case.model, case.lengths):
+        distances = {name: distance(gradients, runs[name]()) for name in ("higher", "plain MAML")}
     if case.precision == "float32":
         check_agreement(distances)
     return distances
+
+
+def compare_peaks(preset: MamlPreset, clips: int, device: str, precision: Precision, seed: int) -> Peaks:
+    """Return the memory that one step on `clips` clips adds to that of model, clips and features."""
+    arguments = (preset, clips, device, precision, seed)
+    peaks = peak_by_contender(_peak_of_a_step, get_args(MemoryContender), arguments, device)
+    title = f"peak memory of a second-order step, S = {preset.memory_steps}, K = {clips}, {precision}"
+    return Peaks(title, peaks)
+
+
+def _peak_of_a_step(
+    name: MemoryContender, preset: MamlPreset, clips: int, device: str, precision: Precision, seed: int
+) -> int | None:
+    case, steps = make_case(preset.encoder, clips, device, precision, seed), preset.memory_steps
+    if name == "higher":
+        model, batch = HookFreeRecognizer(case.model), padded_batch(case)
+        return run_with_peak(lambda: higher_gradients(model, batch, case, steps), case.device)[1]
+    with TemporaryDirectory() as folder:
+        source = ours.encode(case, Path(folder))
+        return run_with_peak(lambda: ours.outer_gradients(case, source, steps, "adjoint"), case.device)[1]

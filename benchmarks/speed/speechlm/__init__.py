@@ -1,1 +1,1 @@
-"""TODO(reorg): benchmarks.speed.speechlm."""
+"""The speech LM's scores and training loss beside full prompts and `generate()`."""

@@ -1,4 +1,4 @@
-"""What every contender is given to answer with a speech LM: one model, one person's enrollment, queries."""
+"""The case that every contender answers with a speech LM: one model, one person's enrollment, queries."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FEATURE_SHAPE = (7, 512)
 
 PROMPT = PromptOptions(
     instruction="You hear clips of speech . After each clip stands what one person heard in it :",
-    # In pieces, as subword tokenizers have the rarer of them: four labels of two tokens, two with one stem.
+    # Rare words are split, as subword tokenizers do: four labels have two tokens, two of them share a stem.
     label_words={
         "frustrated": "frus trated",
         "disgust": "dis gust",
@@ -41,8 +41,11 @@ PROMPT = PromptOptions(
 
 @dataclass(frozen=True)
 class PromptCase:
-    """A speech LM (a random Llama with a LoRA adapter, in evaluation mode) and, on its device, the features
-    of one person's enrollment clips (K, L+1, D) with their answers, and of the queries (Q, L+1, D)."""
+    """A speech LM and one person's clips.
+
+    The model is a random Llama with a LoRA adapter, in evaluation mode. On its device are the features of the
+    enrollment clips (K, L+1, D), with their answers, and of the queries (Q, L+1, D).
+    """
 
     model: SpeechLMForICL
     enrollment: Tensor
@@ -56,7 +59,7 @@ class PromptCase:
 
     @cached_property
     def prefix(self) -> Tensor:
-        """Embeddings (num_positions, H) of the instruction and the pairs, for who reads them every time."""
+        """Embeddings (num_positions, H) of the instruction and the pairs, for contenders without a cache."""
         with torch.inference_mode():
             return embed_enrollment(self.model, self.enrollment, self.answers)
 
@@ -71,8 +74,8 @@ class PromptCase:
 def make_prompt_case(
     preset: PromptPreset, device: str, precision: Precision = "float32", seed: int = 0
 ) -> Iterator[PromptCase]:
-    """Random weights, and noise for features: speed does not depend on them."""
-    disable_progress_bar()  # of loading, among the tables
+    """Make a case of random weights and noise for features: speed does not depend on them."""
+    disable_progress_bar()  # loading would draw it among the tables
     with TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         emotions = EmotionSet(EMOTIONS)
@@ -87,14 +90,14 @@ def make_prompt_case(
             projector=ProjectorOptions(tokens_per_clip=preset.tokens_per_clip),
         ).eval()
         enrollment, queries = (torch.randn(n, *FEATURE_SHAPE) for n in (preset.pairs, preset.queries))
-        answers = [[place % len(emotions)] for place in range(preset.pairs)]
+        answers = [[index % len(emotions)] for index in range(preset.pairs)]
         if precision == "bf16":
             model.language_model.to(torch.bfloat16)
         yield PromptCase(model.to(device), enrollment.to(device), answers, queries.to(device), precision)
 
 
 def _write_language_model(preset: PromptPreset, emotions: EmotionSet, folder: Path) -> None:
-    """As one from the Hub lies on disk."""
+    """Save a random Llama and its tokenizer as a folder of the kind that the Hub gives."""
     word_tokenizer(PROMPT.texts(emotions)).save_pretrained(folder)
     config = LlamaConfig(
         **preset.language_model, tie_word_embeddings=True, max_position_embeddings=8192, pad_token_id=0

@@ -1,4 +1,4 @@
-"""What the speech LM's comparisons are measured on: shapes of the language model, sizes of the prompt."""
+"""Presets of the speech LM's comparisons: shapes of the language model, sizes of the prompt."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class PromptPreset:
         language_model: shapes of a Llama with tied embeddings.
         pairs: K, enrollment pairs in the prompt; N of a training sequence.
         queries: Q.
-        timed_queries: how many of those the contenders with the full prompt answer; seconds are of all, in
-            proportion: each query is the same work.
+        timed_queries: how many of those the contenders with the full prompt answer; each query is the same
+            work, so the seconds of all are in proportion.
         tokens_per_clip: embeddings that a clip takes in the prompt.
         sequences: training sequences of a step.
-        repeats: rounds in which everyone has one turn.
-        precisions: what the model runs in, by turns.
+        repeats: rounds; in each every contender is timed once.
+        precisions: the precisions to measure in, one after the other.
     """
 
     language_model: dict[str, Any]

@@ -1,1 +1,1 @@
-"""TODO(reorg): benchmarks.speed.timing."""
+"""Timing, memory and operation counts of the contenders, and the tables that show them."""

@@ -1,4 +1,4 @@
-"""What a comparison found, and how one gives way where theirs does not fit into memory."""
+"""The results of a comparison, the check that contenders agree, and the retry when memory runs out."""
 
 from __future__ import annotations
 
@@ -9,45 +9,55 @@ from typing import TypeVar
 
 import torch
 
+Result = TypeVar("Result")
+
+TOLERANCE = 1e-4
+"""Largest allowed distance of our result from a peer's, relative to the peer's, in float32."""
+
 
 @dataclass(frozen=True)
 class Peaks:
-    """Bytes by contender, theirs first."""
+    """Peak memory in bytes by contender: the peers first, our code last."""
 
     title: str
     peaks: dict[str, int]
 
     @property
     def ratio(self) -> float:
-        """Theirs over ours."""
+        """The first peer's peak over ours."""
         theirs, *_, own = self.peaks.values()
         return theirs / own
 
 
-Found = TypeVar("Found")
-
-TOLERANCE = 1e-4
-"""Largest distance of ours from theirs, relative to theirs, in float32."""
-
-
 @dataclass(frozen=True)
 class Row:
-    """Seconds of one contender in each round, and its floating-point operations."""
+    """One contender: its seconds in each round, and its floating-point operations."""
 
-    who: str
+    name: str
     rounds: list[float]
     operations: int
 
     @property
     def seconds(self) -> float:
+        """The median over the rounds."""
         return median(self.rounds)
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Contenders on one task, theirs first; `ours`: the row that the ratios are of; `encoding`: seconds of
-    ours' one-off encoding of the clips in each round, where that is a part of it; `notes`: what else
-    there is to say, a line each."""
+    """The contenders on one task.
+
+    Args:
+        title: what was timed.
+        rows: the contenders, the peers first.
+        ours: the row that the ratios compare with.
+        encoding: seconds of our encoding of the clips in each round, which is done once; empty if the task
+            has no such part.
+        ratios: the peers' seconds over ours, by name.
+        agreement: distance of our result from each peer's.
+        distance_in: the unit of that distance.
+        notes: further lines to print.
+    """
 
     title: str
     rows: list[Row]
@@ -55,20 +65,19 @@ class Timing:
     encoding: list[float]
     ratios: dict[str, float]
     agreement: dict[str, float]
-    """Distance of ours from theirs, by contender."""
     distance_in: str = "relative"
     notes: tuple[str, ...] = ()
 
 
 def check_agreement(distances: dict[str, float]) -> None:
-    """Raises RuntimeError where ours and theirs did not compute the same: a ratio would mean nothing."""
-    for who, far in distances.items():
+    """Raise RuntimeError if our result is not a peer's: a ratio of their speeds would mean nothing."""
+    for name, far in distances.items():
         if not far <= TOLERANCE:
-            raise RuntimeError(f"ours and {who} are {far:.1e} apart, more than {TOLERANCE:.0e}")
+            raise RuntimeError(f"ours and {name} are {far:.1e} apart, more than {TOLERANCE:.0e}")
 
 
-def halved_until_it_fits(clips: int, run: Callable[[int], Found]) -> Found:
-    """`run(clips)`, with half as many clips each time that the accelerator's memory is not enough."""
+def halve_until_it_fits(clips: int, run: Callable[[int], Result]) -> Result:
+    """Return `run(clips)`; while the GPU's memory is not enough, try again with half as many clips."""
     while True:
         try:
             return run(clips)

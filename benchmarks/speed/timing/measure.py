@@ -1,4 +1,4 @@
-"""Seconds by turns, the machine's rate of operations, and how far two results are apart."""
+"""Measure seconds in rounds, peak memory by contender, and the distance of two results."""
 
 from __future__ import annotations
 
@@ -7,50 +7,22 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from multiprocessing import get_context
-from statistics import median
 from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
 from perser.errors import UserError
-from perser.peak_memory import CLEAR_REFS, STATUS, Run, peak_is_measurable
-
-Who = TypeVar("Who", bound=str)
-
-
-def by_contender(
-    peak: Callable[..., int], contenders: Sequence[Who], arguments: Sequence[Any], device: str
-) -> dict[Who, int]:
-    """`peak(who, *arguments)` in bytes, of each contender.
-
-    On a CPU each runs in a process of its own that nothing else has made larger. Raises UserError where there
-    is no /proc.
-    """
-    if device == "cuda":
-        return {who: peak(who, *arguments) for who in contenders}
-    if not peak_is_measurable(torch.device(device)):
-        raise UserError(
-            f"peak memory on a CPU is read from {STATUS} and {CLEAR_REFS}, which this system lacks"
-        )
-    spawn = get_context("spawn")
-    with ExitStack() as alive:
-        coming = {}
-        for who in contenders:
-            process = alive.enter_context(ProcessPoolExecutor(1, spawn))
-            coming[who] = process.submit(peak, who, *arguments)
-        return {who: one.result() for who, one in coming.items()}
-
 
 Precision = Literal["float32", "bf16"]
 
-_SIZE = {"cpu": 2048, "cuda": 8192}
+Run = Callable[[], object]
 
-_TRIES = 5
+Name = TypeVar("Name", bound=str)
 
 
 def seconds(run: Run, device: torch.device) -> float:
-    """Of one run, the device's queue emptied before and after."""
+    """Return the seconds of one run. The device's queue is empty before and after."""
     _wait(device)
     start = time.perf_counter()
     run()
@@ -58,9 +30,11 @@ def seconds(run: Run, device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def by_turns(runs: Mapping[str, Run], rounds: int, device: torch.device) -> dict[str, list[float]]:
-    """Seconds of each run in each round; within a round everyone has one turn, so that what else the machine
-    does meets all alike."""
+def time_in_rounds(runs: Mapping[str, Run], rounds: int, device: torch.device) -> dict[str, list[float]]:
+    """Return the seconds of each run in each round.
+
+    In a round every run is timed once, so that whatever else the machine does slows all of them alike.
+    """
     taken: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
@@ -68,17 +42,32 @@ def by_turns(runs: Mapping[str, Run], rounds: int, device: torch.device) -> dict
     return taken
 
 
-def matrix_rate(device: torch.device, precision: Precision) -> float:
-    """Floating-point operations a second of one large matrix product: the median of some."""
-    size = _SIZE[device.type]
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-    left @ right
-    return 2 * size**3 / median(seconds(lambda: left @ right, device) for _ in range(_TRIES))
+def peak_by_contender(
+    peak: Callable[..., int | None], contenders: Sequence[Name], arguments: Sequence[Any], device: str
+) -> dict[Name, int]:
+    """Return `peak(name, *arguments)`, in bytes, of each contender.
+
+    On a CPU each contender runs in a process of its own, so that no other has made its memory larger. Raises
+    UserError if `peak` gives None: this system does not say how much memory a process takes.
+    """
+    if device == "cuda":
+        peaks = {name: peak(name, *arguments) for name in contenders}
+    else:
+        spawn = get_context("spawn")
+        with ExitStack() as stack:
+            futures = {}
+            for name in contenders:
+                process = stack.enter_context(ProcessPoolExecutor(1, spawn))
+                futures[name] = process.submit(peak, name, *arguments)
+            peaks = {name: future.result() for name, future in futures.items()}
+    known = {name: size for name, size in peaks.items() if size is not None}
+    if len(known) < len(peaks):
+        raise UserError("peak memory on a CPU is read from /proc/self, which this system lacks")
+    return known
 
 
 def distance(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> float:
-    """|ours - theirs| / |theirs|, all tensors as one vector."""
+    """Return |ours - theirs| / |theirs|, with all tensors taken as one vector."""
     apart = sum((a - b).double().square().sum() for a, b in zip(ours, theirs, strict=True))
     return (apart / sum(b.double().square().sum() for b in theirs)).sqrt().item()
 

@@ -1,4 +1,4 @@
-"""Floating-point operations of whatever runs, two a multiply-add: products, convolutions, attention."""
+"""Count the floating-point operations of a run: products, convolutions, attention; a multiply-add is two."""
 
 from __future__ import annotations
 
@@ -16,21 +16,24 @@ _aten = torch.ops.aten
 Result = TypeVar("Result")
 
 
-def counted(run: Callable[[], Result]) -> tuple[Result, int]:
-    """What a run gives, and its operations; it is a warm-up too."""
+def run_and_count(run: Callable[[], Result]) -> tuple[Result, int]:
+    """Return a run's result and its number of operations. It serves as a warm-up too."""
     with _Counter() as counter:
         result = run()
     return result, counter.total
 
 
-def operations(run: Callable[[], object]) -> int:
-    """Of one run."""
-    return counted(run)[1]
+def count_operations(run: Callable[[], object]) -> int:
+    """Return a run's number of operations."""
+    return run_and_count(run)[1]
 
 
 class _Counter(TorchDispatchMode):
-    """torch's own formulas without its FlopCounterMode, whose module hooks fail where fast weights are
-    leaves, and which counts a grouped convolution's weight gradient once for every pair of groups."""
+    """Counts by torch's own formulas, without its FlopCounterMode.
+
+    That one's module hooks fail if fast weights are leaves, and it counts a grouped convolution's weight
+    gradient once for every pair of groups.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,7 +42,7 @@ class _Counter(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         formula = _FORMULAS.get(func.overloadpacket)
         if formula is None:
-            with self:  # in inference mode a linear layer comes whole
+            with self:  # in inference mode a linear layer arrives as one operator
                 parts = func.decompose(*args, **(kwargs or {}))
             if parts is not NotImplemented:
                 return parts
@@ -50,23 +53,24 @@ class _Counter(TorchDispatchMode):
 
 
 def _convolution_backward(grad: Tensor, inputs: Tensor, weight: Tensor, *rest: Any, **_: Any) -> int:
-    """The forward pass's operations for each of the gradients of input and weight that is asked for."""
+    """Return the forward pass's operations for each gradient (input, weight) that is asked for."""
     transposed, mask = rest[4], rest[7]
-    places = inputs if transposed else grad
-    return 2 * places.numel() * math.prod(weight.shape[1:]) * sum(mask[:2])
+    positions = inputs if transposed else grad
+    return 2 * positions.numel() * math.prod(weight.shape[1:]) * sum(mask[:2])
 
 
 def _attention(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> int:
-    return sdpa_flop_count(*_as_many_heads(query, key, value))
+    return sdpa_flop_count(*_with_repeated_heads(query, key, value))
 
 
 def _attention_backward(grad: Tensor, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> int:
-    return sdpa_backward_flop_count(grad.shape, *_as_many_heads(query, key, value))
+    return sdpa_backward_flop_count(grad.shape, *_with_repeated_heads(query, key, value))
 
 
-def _as_many_heads(query: Tensor, *shared: Tensor) -> list[torch.Size]:
-    """Shapes as if keys and values, which several heads may share, were repeated for each head."""
-    return [query.shape, *(one.shape[:1] + query.shape[1:2] + one.shape[2:] for one in shared)]
+def _with_repeated_heads(query: Tensor, *shared: Tensor) -> list[torch.Size]:
+    """Return the shapes as if keys and values, which heads may share, were repeated for each head."""
+    heads = query.shape[1:2]
+    return [query.shape, *(tensor.shape[:1] + heads + tensor.shape[2:] for tensor in shared)]
 
 
 _ATTENTION = (

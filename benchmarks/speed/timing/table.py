@@ -1,4 +1,4 @@
-"""The comparisons as tables in the terminal, and as what goes into the JSON."""
+"""Print the comparisons as tables, and turn them into what the JSON file holds."""
 
 from __future__ import annotations
 
@@ -12,56 +12,50 @@ from benchmarks.speed.timing.comparison import Peaks, Timing
 
 GIGA = 1e9
 
+HEADINGS = ("seconds", "first over it", "GFLOP", "floor, s", "over own floor", "over our floor")
+
 
 def print_timing(timing: Timing, rate: float, console: Console) -> None:
-    """`rate`: the machine's floating-point operations a second."""
-    theirs, *_ = timing.rows
+    """Print one comparison. `rate`: the machine's floating-point operations a second."""
+    first, *_ = timing.rows
     table = Table()
     table.add_column("who", no_wrap=True)
-    for heading in (
-        "seconds",
-        "first over it",
-        "GFLOP",
-        "floor, s",
-        "over own floor",
-        "over our floor",
-    ):
+    for heading in HEADINGS:
         table.add_column(heading, justify="right")
     for row in timing.rows:
         floor, our_floor = row.operations / rate, timing.ours.operations / rate
         figures = (
             f"{row.seconds:.3g}",
-            f"{theirs.seconds / row.seconds:.2f}",
+            f"{first.seconds / row.seconds:.2f}",
             f"{row.operations / GIGA:.4g}",
             f"{floor:.3g}",
             f"{row.seconds / floor:.2f}",
             f"{row.seconds / our_floor:.2f}",
         )
-        name = f"[bold]{row.who}[/bold]" if row is timing.ours else row.who
-        table.add_row(name, *figures)
+        table.add_row(f"[bold]{row.name}[/bold]" if row is timing.ours else row.name, *figures)
     console.print(timing.title)
     console.print(table)
     if timing.encoding:
         console.print(f"encoding of the clips, once: {median(timing.encoding):.3g} s")
     for note in timing.notes:
         console.print(note)
-    for who, far in timing.agreement.items():
-        console.print(f"distance of ours from {who}, {timing.distance_in}: {far:.1e}")
+    for name, far in timing.agreement.items():
+        console.print(f"distance of ours from {name}, {timing.distance_in}: {far:.1e}")
     console.print()
 
 
 def print_memory(memory: Peaks, console: Console) -> None:
-    """Peaks in megabytes."""
+    """Print the peaks in megabytes."""
     table = Table("who", "MB")
-    for who, peak in memory.peaks.items():
-        table.add_row(who, f"{peak / 1e6:.0f}")
+    for name, peak in memory.peaks.items():
+        table.add_row(name, f"{peak / 1e6:.0f}")
     console.print(memory.title)
     console.print(table)
     console.print(f"theirs over ours: {memory.ratio:.2f}\n")
 
 
 def timing_json(timing: Timing, rate: float) -> dict[str, Any]:
-    """Everything that the table is made of."""
+    """Return everything that the table is made of."""
     return {
         "title": timing.title,
         "agreement": timing.agreement,
@@ -70,7 +64,7 @@ def timing_json(timing: Timing, rate: float) -> dict[str, Any]:
         "encoding_rounds": timing.encoding,
         "rows": [
             {
-                "who": row.who,
+                "who": row.name,
                 "seconds": row.seconds,
                 "rounds": row.rounds,
                 "operations": row.operations,

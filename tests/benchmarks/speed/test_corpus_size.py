@@ -13,7 +13,7 @@ SECONDS = {"seconds_open", "seconds_first_episode"}
 
 
 def test_a_small_corpus_is_measured_from_the_manifest_to_the_episodes(tmp_path, monkeypatch, capsys):
-    """Both corpora small, and in this process: every stage runs and is within its bound."""
+    """Both corpora are small, and every stage runs in this process and stays within its bound."""
 
     def here(stage, place):
         measured.run_stage(stage, str(place))
@@ -33,7 +33,7 @@ def test_a_small_corpus_is_measured_from_the_manifest_to_the_episodes(tmp_path, 
     assert [path.name for path in tmp_path.iterdir()] == ["figures.json"]
 
 
-def test_a_process_that_fails_is_named(tmp_path):
+def test_an_error_names_the_stage_that_failed(tmp_path):
     with pytest.raises(UserError, match=r"draw failed: .*perser prepare"):
         measured._in_a_process("draw", tmp_path)
 
@@ -42,11 +42,10 @@ def test_the_manifest_has_the_rows_that_were_asked_for(tmp_path):
     write_manifest(tmp_path / "in", 500, 3_200)
     listing = read_manifest(tmp_path / "in")
     assert len(listing.utterances) == 500
-    assert (
-        len(listing.annotations) == len({(a.utterance_id, a.listener) for a in listing.annotations}) == 3_200
-    )
+    assert len(listing.annotations) == 3_200
+    assert len({(row.utterance_id, row.listener) for row in listing.annotations}) == 3_200
 
 
-def test_counts_that_make_no_corpus_are_named():
+def test_counts_that_are_too_small_are_refused():
     with pytest.raises(UserError, match="utterances: at least 3000"):
         corpus_size(10, 100)

@@ -9,8 +9,8 @@ from perser.errors import UserError
 
 
 def test_ratios_are_of_medians_over_rounds(toy_corpus, toy_episodes_path, tmp_path, monkeypatch, capsys):
-    """With made-up times: what is timed is tested where it is, in the routes."""
-    turns = {
+    """The times are made up: the routes have tests of what is timed."""
+    times = {
         "imports": [9.0, 2.0, 1.0, 3.0],
         "meta-perser": [9.0, 3.0, 2.0, 5.0],
         "speech-lm": [9.0, 1, 1, 8],
@@ -19,10 +19,8 @@ def test_ratios_are_of_medians_over_rounds(toy_corpus, toy_episodes_path, tmp_pa
 
     def seconds(command):
         commands.append(command)
-        who = next(
-            (one for one in ("meta-perser", "speech-lm") if any(one in word for word in command)), "imports"
-        )
-        return turns[who].pop(0)
+        models = [model for model in ("meta-perser", "speech-lm") if any(model in word for word in command)]
+        return times[models[0] if models else "imports"].pop(0)
 
     (tmp_path / "corpus").symlink_to(toy_corpus.folder)
     (tmp_path / "episodes.json").symlink_to(toy_episodes_path)
@@ -34,11 +32,11 @@ def test_ratios_are_of_medians_over_rounds(toy_corpus, toy_episodes_path, tmp_pa
     command = commands[1]
     enrolled = command[command.index("--enroll") + 1 : command.index("--")]
     assert len(enrolled) == 8
-    assert all(".wav=" in one for one in enrolled)
+    assert all(".wav=" in example for example in enrolled)
     assert command[-1].endswith(".wav")
 
 
-def test_a_process_that_fails_is_named():
+def test_an_error_shows_the_message_of_a_process_that_failed():
     with pytest.raises(UserError, match=r"failed: .*no such thing"):
         first_answer._seconds([first_answer.sys.executable, "-c", "raise SystemExit('no such thing')"])
     with pytest.raises(UserError, match="rounds: 0"):

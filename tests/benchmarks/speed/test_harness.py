@@ -9,10 +9,10 @@ from benchmarks.speed.harness import harness
 from perser.cli.main import parse_command
 from perser.errors import UserError
 
-from ..test_experiment import manifest, small  # noqa: F401 (a fixture)
+from ..test_experiment import manifest, small  # noqa: F401 (manifest is a fixture)
 
 
-def test_the_share_is_of_the_run_and_what_methods_took_is_not_in_it(manifest, tmp_path, capsys):  # noqa: F811
+def test_the_share_leaves_out_the_time_of_the_methods(manifest, tmp_path, capsys):  # noqa: F811
     methods = ["--bench.methods", "[random, most-frequent]"]
     out = tmp_path / "toy"
     experiment(**parse_command(experiment, small(manifest, out, *methods)))

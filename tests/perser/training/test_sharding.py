@@ -23,7 +23,7 @@ FSDP = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"ACCELERATE_USE_DEEPSPEED": "true"}, r"^DeepSpeed .*configs/accelerate/deepspeed_zero2\.yaml"),
+        ({"ACCELERATE_USE_DEEPSPEED": "true"}, r"^DeepSpeed .*configs/accelerate/fsdp_zero2\.yaml"),
         (FSDP | {"FSDP_VERSION": "1"}, r"^fsdp_version: 1 is not supported: .*fsdp\.yaml"),
         ({"ACCELERATE_USE_FSDP": "true"}, "^fsdp_version: 1 "),
         (FSDP | {"FSDP_OFFLOAD_PARAMS": "true"}, "^fsdp_offload_params: true is not supported"),

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perser.distributed import _dealt, gather_in_order, own_items, own_share_of_batch, processes
+from perser.distributed import _deal, gather_in_order, own_items, own_share_of_batch, processes
 from perser.errors import UserError
 
 
@@ -73,7 +73,7 @@ def test_three_processes_share_a_list_without_overlap(count, monkeypatch):
 
 @given(st.lists(st.integers(0, 1000), max_size=20), st.integers(1, 5))
 def test_shares_are_even_in_number_and_cost(costs, hands):
-    dealt = _dealt(costs, hands)
+    dealt = _deal(costs, hands)
     assert sorted(place for own in dealt for place in own) == list(range(len(costs)))
     numbers = [len(own) for own in dealt]
     assert max(numbers) - min(numbers) <= 1

@@ -1,4 +1,4 @@
-"""Files that commands keep: each is what was kept, or refused in one line."""
+"""A damaged file that a command saved is read right, or refused with an error of one line."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ from perser.encoders.feature_cache import FeatureStore, cached_features
 from perser.episodes.draw import draw_episode
 from perser.episodes.episode_file import EpisodeFile
 from perser.errors import UserError
+from perser.inference import profile
 from perser.inference.profile import Enrolled, Profile
 
-from .corruption import Trap, corrupted, examples, result_or_line, untouched
+from .corruption import Trap, corrupted, examples, result_or_error, untouched
 
 PROFILE = Profile(
     route="fake",
     model="/models/m",
-    fingerprint="one",
+    fingerprint="abc",
     emotions=("angry", "happy"),
     enrolled=(Enrolled("é.wav", ("angry", "happy")),),
     tensors={"bias": torch.tensor([1.0, 2.0]), "counts": torch.arange(4)},
@@ -36,22 +37,22 @@ PROFILE = Profile(
 )
 
 
-def same_profile(one: Profile, other: Profile) -> bool:
+def same_profile(first: Profile, second: Profile) -> bool:
     fields = ("route", "model", "fingerprint", "emotions", "enrolled")
-    equal = all(torch.equal(value, other.tensors[name]) for name, value in one.tensors.items())
-    audio = all(map(torch.equal, one.audio, other.audio))
-    return equal and audio and all(getattr(one, name) == getattr(other, name) for name in fields)
+    equal = all(torch.equal(value, second.tensors[name]) for name, value in first.tensors.items())
+    audio = all(map(torch.equal, first.audio, second.audio))
+    return equal and audio and all(getattr(first, name) == getattr(second, name) for name in fields)
 
 
 @examples(150)
 @given(data=st.data())
-def test_a_corrupted_profile_is_the_profile_or_a_line(tmp_path: Path, data: st.DataObject):
-    (tmp_path / "p").unlink(missing_ok=True)  # the last example's
+def test_a_corrupted_profile_gives_the_same_profile_or_an_error(tmp_path: Path, data: st.DataObject):
+    (tmp_path / "p").unlink(missing_ok=True)  # of the last example
     PROFILE.save(tmp_path / "p")
     (tmp_path / "p").write_bytes(data.draw(corrupted((tmp_path / "p").read_bytes())))
     with untouched(tmp_path):
-        found = result_or_line(lambda: Profile.load(tmp_path / "p"))
-    assert found is None or same_profile(found, PROFILE)
+        loaded = result_or_error(lambda: Profile.load(tmp_path / "p"))
+    assert loaded is None or same_profile(loaded, PROFILE)
 
 
 def test_a_profile_with_values_that_are_not_finite_is_refused(tmp_path: Path):
@@ -66,14 +67,14 @@ def test_an_older_profile_survives_a_failed_save(tmp_path: Path, monkeypatch):
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("perser.inference.profile.save_file", full)
+    monkeypatch.setattr(profile, "save_file", full)
     with untouched(tmp_path), pytest.raises(UserError, match="cannot write the profile"):
         replace(PROFILE, route="other").save(tmp_path / "p")
 
 
 @examples(120)
 @given(data=st.data())
-def test_a_corrupted_episodes_file_has_episodes_that_can_be_used_or_is_a_line(
+def test_a_corrupted_episodes_file_gives_usable_episodes_or_an_error(
     toy_corpus: Corpus, toy_episodes: EpisodeFile, tmp_path: Path, data: st.DataObject
 ):
     few = replace(toy_episodes, episodes=toy_episodes.episodes[:2], validation_episodes=())
@@ -81,22 +82,22 @@ def test_a_corrupted_episodes_file_has_episodes_that_can_be_used_or_is_a_line(
     (tmp_path / "e.json").write_bytes(data.draw(corrupted((tmp_path / "e.json").read_bytes())))
 
     def use() -> None:
-        found = EpisodeFile.load(tmp_path / "e.json")
-        found.check_corpus(toy_corpus)
-        found.tasks(toy_corpus, "test")
-        for one in found.episodes:
-            toy_corpus.emotions.multi_hot([*one.support.emotions, *one.query_emotions])
-            assert all(name in toy_corpus.utterances for name in one.question.utterances)
-            np.random.default_rng(one.support.seed)
+        loaded = EpisodeFile.load(tmp_path / "e.json")
+        loaded.check_corpus(toy_corpus)
+        loaded.tasks(toy_corpus, "test")
+        for episode in loaded.episodes:
+            toy_corpus.emotions.multi_hot([*episode.support.emotions, *episode.query_emotions])
+            assert all(name in toy_corpus.utterances for name in episode.question.utterances)
+            np.random.default_rng(episode.support.seed)
 
     with untouched(tmp_path):
-        result_or_line(use)
+        result_or_error(use)
 
 
 @examples(60)
-@given(data=st.data(), sealed=st.booleans())
-def test_a_corrupted_prepared_corpus_can_be_used_or_is_a_line(
-    toy_corpus: Corpus, tmp_path: Path, data: st.DataObject, sealed: bool
+@given(data=st.data(), has_checksums=st.booleans())
+def test_a_corrupted_prepared_corpus_gives_a_usable_corpus_or_an_error(
+    toy_corpus: Corpus, tmp_path: Path, data: st.DataObject, has_checksums: bool
 ):
     folder = tmp_path / "corpus"
     shutil.copytree(toy_corpus.folder, folder, dirs_exist_ok=True)
@@ -104,20 +105,20 @@ def test_a_corrupted_prepared_corpus_can_be_used_or_is_a_line(
     name = data.draw(st.sampled_from(files))
     file = folder / name
     file.write_bytes(data.draw(corrupted(file.read_bytes())))
-    if not sealed:
+    if not has_checksums:
         (folder / "checksums.json").unlink()
 
     def use() -> None:
-        found = Corpus.load(folder)
-        assert {one.utterance_id for one in found.annotations} <= set(found.utterances)
-        found.emotions.multi_hot([one.emotions for one in found.annotations])
-        assert found.name is not None
-        if sealed and name.endswith(".arrow"):
-            assert found.annotations == toy_corpus.annotations
-            assert found.utterances == toy_corpus.utterances
+        loaded = Corpus.load(folder)
+        assert {row.utterance_id for row in loaded.annotations} <= set(loaded.utterances)
+        loaded.emotions.multi_hot([row.emotions for row in loaded.annotations])
+        assert loaded.name is not None
+        if has_checksums and name.endswith(".arrow"):
+            assert loaded.annotations == toy_corpus.annotations
+            assert loaded.utterances == toy_corpus.utterances
 
     with untouched(tmp_path):
-        result_or_line(use)
+        result_or_error(use)
 
 
 @pytest.fixture(scope="module")
@@ -129,25 +130,25 @@ def cache(toy_corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> tuple
 
 @examples(60)
 @given(data=st.data())
-def test_a_corrupted_feature_cache_gives_the_features_or_a_line(
+def test_a_corrupted_feature_cache_gives_the_same_features_or_an_error(
     toy_corpus: Corpus, cache: tuple[SpeechEncoder, Path], tmp_path: Path, data: st.DataObject
 ):
-    encoder, whole = cache
-    shutil.copytree(whole, tmp_path / "cache", dirs_exist_ok=True)
-    (folder,) = whole.iterdir()
+    encoder, intact = cache
+    shutil.copytree(intact, tmp_path / "cache", dirs_exist_ok=True)
+    (folder,) = intact.iterdir()
     file = tmp_path / "cache" / folder.name / data.draw(st.sampled_from(("features.npy", "index.json")))
     file.write_bytes(data.draw(corrupted(file.read_bytes())))
     names = toy_corpus.recordings.utterance_ids
 
     def use() -> torch.Tensor:
         store = cached_features(toy_corpus.recordings, encoder, "pooled", tmp_path / "cache")
-        return torch.stack([store[one] for one in names])
+        return torch.stack([store[name] for name in names])
 
     with untouched(tmp_path):
-        found = result_or_line(use)
-    if found is not None:
+        features = result_or_error(use)
+    if features is not None:
         store = FeatureStore.open(folder)
-        assert torch.equal(found, torch.stack([store[one] for one in names]))
+        assert torch.equal(features, torch.stack([store[name] for name in names]))
 
 
 def test_a_feature_cache_of_pickled_objects_is_not_opened(tmp_path: Path):
@@ -164,26 +165,30 @@ def test_a_feature_cache_of_pickled_objects_is_not_opened(tmp_path: Path):
 
 @examples(120)
 @given(data=st.data())
-def test_corrupted_predictions_are_the_answers_or_a_line(
+def test_corrupted_predictions_give_the_same_answers_or_an_error(
     toy_episodes: EpisodeFile, tmp_path: Path, data: st.DataObject
 ):
-    asked = toy_episodes.episodes[:2]
+    episodes = toy_episodes.episodes[:2]
     rng = np.random.default_rng(0)
-    rows = [rng.dirichlet(np.ones(4), len(one.query_utterances)).astype(np.float32) for one in asked]
+    rows = [
+        rng.dirichlet(np.ones(4), len(episode.query_utterances)).astype(np.float32) for episode in episodes
+    ]
     origin = Origin("key", "m", "r", {}, {"trained": 1}, {}, "cpu", 1, {"torch": "2"}, None)
-    answers = [Answer(one, 0.1, 0.2) for one in rows]
-    kept = Predictions(origin, toy_episodes.emotions, [one.episode_id for one in asked], answers)
-    kept.save(tmp_path / "a.parquet", toy_episodes, asked)
+    answers = [Answer(row, 0.1, 0.2) for row in rows]
+    ids = [episode.episode_id for episode in episodes]
+    predictions = Predictions(origin, toy_episodes.emotions, ids, answers)
+    predictions.save(tmp_path / "a.parquet", toy_episodes, episodes)
     (tmp_path / "a.parquet").write_bytes(data.draw(corrupted((tmp_path / "a.parquet").read_bytes())))
     with untouched(tmp_path):
-        found = result_or_line(lambda: Predictions.load(tmp_path / "a.parquet"))
-    if found is not None:
-        for answer, row in zip(found.answers, rows, strict=True):
+        loaded = result_or_error(lambda: Predictions.load(tmp_path / "a.parquet"))
+    if loaded is not None:
+        for answer, row in zip(loaded.answers, rows, strict=True):
             np.testing.assert_array_equal(answer.probabilities, row)
 
 
-def test_drawing_after_loading_gives_the_same_episodes(toy_corpus: Corpus, toy_episodes: EpisodeFile):
-    """What the arrays behind `annotations` say is what is written in the file."""
+def test_a_loaded_corpus_gives_the_same_episodes(toy_corpus: Corpus, toy_episodes: EpisodeFile):
+    """The arrays behind `annotations` say the same as the saved table."""
     tasks = {task.person: task for task in toy_episodes.tasks(toy_corpus, "test")}
-    for one in toy_episodes.episodes:
-        assert draw_episode(tasks[one.person], toy_episodes.k, toy_episodes.q, one.seed) == one
+    for episode in toy_episodes.episodes:
+        drawn = draw_episode(tasks[episode.person], toy_episodes.k, toy_episodes.q, episode.seed)
+        assert drawn == episode

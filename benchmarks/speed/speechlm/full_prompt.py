@@ -1,4 +1,4 @@
-"""What one does with a speech LM on transformers that keeps no enrollment: the full prompt every time."""
+"""Answer with the full prompt every time, as one does with a speech LM that keeps no prefix cache."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ from benchmarks.speed.speechlm.prompt_case import PromptCase
 
 @torch.inference_mode()
 def score_full_prompts(case: PromptCase, query: int) -> Tensor:
-    """Log-probability of each label (C,): the full prompt once a label, all labels of the query in one batch,
-    and logits at the label's tokens alone, which is kinder than transformers' own loss."""
+    """Return the log-probability of each label (C,).
+
+    The full prompt is read once a label, with all labels of the query in one batch, and logits are computed
+    at the label's tokens alone, which is cheaper than transformers' own loss.
+    """
     language_model, labels = case.model.language_model, case.model.prompt.labels
     before = torch.cat([case.prefix, case.frames[query]])
     tokens = [torch.tensor(label, device=case.device) for label in labels]
     rows = [torch.cat([before, language_model.embed(label[None, :-1])[0]]) for label in tokens]
     embeddings = pad_sequence(rows, batch_first=True)
     width = embeddings.shape[1]
-    real = torch.tensor([[place < len(row) for place in range(width)] for row in rows], device=case.device)
+    lengths = torch.tensor([len(row) for row in rows], device=case.device)
     positions = torch.arange(width, device=case.device).expand(len(rows), -1)
+    real = positions < lengths[:, None]
     hidden = language_model.hidden(embeddings, real.to(torch.int64), positions)
     scores = []
     for label, states in zip(tokens, hidden, strict=True):
@@ -32,7 +36,7 @@ def score_full_prompts(case: PromptCase, query: int) -> Tensor:
 
 @torch.inference_mode()
 def generate(case: PromptCase, query: int) -> Tensor:
-    """Logits (V,) of the first token of a greedy answer as long as the longest label with its end."""
+    """Write a greedy answer as long as the longest label with its end; return its first logits (V,)."""
     causal, labels = case.model.language_model.causal, case.model.prompt.labels
     embeddings = torch.cat([case.prefix, case.frames[query]])[None]
     length = max(map(len, labels)) + len(case.model.prompt.template.end)
