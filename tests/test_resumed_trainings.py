@@ -20,7 +20,8 @@ from safetensors.torch import load_file
 
 from meta_perser.pretrain import pretrain
 from meta_perser.train import meta_train
-from perser.cli.main import main, parse_command
+from perser.cli.main import main
+from perser.cli.parser import parse_command
 from perser.encoders.feature_cache import FeatureStore
 from perser.errors import UserError
 from perser.training.nonfinite import BAD_STEPS

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perser.cli.episodes import episodes
-from perser.cli.main import parse_command
+from perser.cli.parser import parse_command
 from perser.errors import UserError
 
 from .corruption import corrupted, examples, result_or_line, untouched

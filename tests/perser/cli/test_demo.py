@@ -6,7 +6,8 @@ from contextlib import contextmanager
 import pytest
 
 from perser.cli import demo as command
-from perser.cli.main import main, parse_command
+from perser.cli.main import main
+from perser.cli.parser import parse_command
 from perser.demo.limits import Limits
 
 
