@@ -19,6 +19,35 @@ from perser.errors import UserError
 from perser.personalizer import check_method
 
 
+def check_trained_alike(plans: Sequence[Plan]) -> None:
+    """Raise UserError if two experiments train the models of the same methods on the same split in different
+    ways: their results would be one row."""
+    for first, second in combinations(plans, 2):
+        shared = {*first.recipe.methods} & {*second.recipe.methods} - {*TRIVIAL}
+        if not (shared and _split(first) == _split(second) and {*first.settings} & {*second.settings}):
+            continue
+        stages: list[tuple[str, object, object]] = [("seed", first.seed, second.seed)]
+        stages.append(("pretrain", first.recipe.pretrain, second.recipe.pretrain))
+        for model in {*first.recipe.meta_train} & {*second.recipe.meta_train}:
+            if first.recipe.needs(model) and second.recipe.needs(model):
+                options = first.recipe.meta_train[model], second.recipe.meta_train[model]
+                stages.append((model.replace("meta-perser", "meta_train"), *options))
+        if any(method.startswith("speech-lm") for method in shared):
+            stages.append(("icl_train", first.recipe.icl_train, second.recipe.icl_train))
+        for stage, options_of_first, options_of_second in stages:
+            if options_of_first != options_of_second:
+                raise UserError(
+                    f"{first.out} and {second.out} train {', '.join(sorted(shared))} on the same split, with "
+                    f"another {stage}: bench them apart"
+                )
+
+
+def _split(plan: Plan) -> list[object]:
+    """Return all that decides which recordings are trained on."""
+    prepare = {name: value for name, value in plan.prepare.items() if name != "out"}
+    return [prepare, plan.recipe.encoder, [fold.split for fold in plan.folds]]
+
+
 @dataclass(frozen=True)
 class Plan:
     """The stages' options, the folds and the settings of one experiment."""
@@ -136,41 +165,6 @@ def check(plan: Plan) -> None:
     _check_fields(IclTraining, "icl_train", recipe.icl_train)
     if recipe.needs("speech-lm"):
         check_language_model(recipe.icl_train["language_model"], recipe.icl_train["lora"])
-
-
-def check_trained_alike(plans: Sequence[Plan]) -> None:
-    """Raise UserError if two experiments train the models of the same methods on the same split in different
-    ways: their results would be one row."""
-    for first, second in combinations(plans, 2):
-        shared = {*first.recipe.methods} & {*second.recipe.methods} - {*TRIVIAL}
-        if not (shared and _split(first) == _split(second) and {*first.settings} & {*second.settings}):
-            continue
-        for stage, options, others in _trainings_of_both(first, second, shared):
-            if options != others:
-                raise UserError(
-                    f"{first.out} and {second.out} train {', '.join(sorted(shared))} on the same split, with "
-                    f"another {stage}: bench them apart"
-                )
-
-
-def _trainings_of_both(first: Plan, second: Plan, shared: set[str]) -> list[tuple[str, object, object]]:
-    """Return each stage that trains a shared method, with the options of both plans."""
-    one, other = first.recipe, second.recipe
-    stages: list[tuple[str, object, object]] = [("seed", first.seed, second.seed)]
-    stages.append(("pretrain", one.pretrain, other.pretrain))
-    for model in {*one.meta_train} & {*other.meta_train}:
-        if one.needs(model) and other.needs(model):
-            name = model.replace("meta-perser", "meta_train")
-            stages.append((name, one.meta_train[model], other.meta_train[model]))
-    if any(method.startswith("speech-lm") for method in shared):
-        stages.append(("icl_train", one.icl_train, other.icl_train))
-    return stages
-
-
-def _split(plan: Plan) -> list[object]:
-    """Return all that decides which recordings are trained on."""
-    prepare = {name: value for name, value in plan.prepare.items() if name != "out"}
-    return [prepare, plan.recipe.encoder, [fold.split for fold in plan.folds]]
 
 
 def _check_fields(training: type, stage: str, options: Mapping[str, Any]) -> None:
