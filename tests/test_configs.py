@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -241,6 +242,12 @@ def test_the_quickstart_differs_from_the_defaults_in_these_options(empty):
     defaults, chosen = written_out(read_experiment(empty)), written_out(read_experiment(QUICKSTART))
     assert defaults.keys() == chosen.keys()
     assert {name: value for name, value in chosen.items() if value != defaults[name]} == QUICKSTART_CHANGES
+
+
+def test_the_quickstart_file_is_installed_with_the_package():
+    project = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    assert Path(experiment.__file__).parent == QUICKSTART.parent
+    assert QUICKSTART.name in project["tool"]["setuptools"]["package-data"]["benchmarks"]
 
 
 def test_the_quickstart_command_runs_the_quickstart_file(monkeypatch):

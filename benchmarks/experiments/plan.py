@@ -114,7 +114,8 @@ def make_plan(
     """Return the plan of an experiment's options. Raises UserError for what can be known to fail."""
     if prepare["corpus"] is None:
         raise UserError(
-            f"prepare.corpus: none, give --config FILE.yaml: {_files()}, or run `perser quickstart`"
+            f"prepare.corpus is missing: give it, or --config FILE.yaml with an experiment ({_files()}), "
+            "or run `perser quickstart`"
         )
     # A simulated corpus has the experiment's seed; real recordings, and listeners simulated over them, do not
     # change with it.
@@ -177,6 +178,6 @@ def _check_fields(training: type, stage: str, options: Mapping[str, Any]) -> Non
 
 
 def _files() -> str:
-    """Name the experiments' files; in an installed package, where to find them."""
+    """Return the names of the experiments' files; without a checkout, where they are."""
     names = [f"configs/{file.name}" for file in sorted(CONFIGS.glob("*.yaml"))]
-    return ", ".join(name for name in names if "/bench_" not in name) or "such as those in perser's configs/"
+    return ", ".join(name for name in names if "/bench_" not in name) or "see configs/ in perser's repository"

@@ -114,7 +114,12 @@ def _add_parameters(parser: ArgumentParser, command: Command) -> None:
     if command.positional is not None:
         # No default, so that without such words the option of this name, or the YAML file, stands.
         parser.add_argument(
-            command.positional, nargs="*", action="extend", type=str, default=argparse.SUPPRESS
+            command.positional,
+            nargs="*",
+            action="extend",
+            type=str,
+            default=argparse.SUPPRESS,
+            help=described.get(command.positional),
         )
 
 
