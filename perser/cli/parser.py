@@ -137,12 +137,12 @@ def _spelled_out(parser: ArgumentParser, arguments: Sequence[str], appended: Seq
         option, equals, value = word.partition("=")
         name = option.removeprefix("--").replace("-", "_").removesuffix("+")
         values = [value, *following] if equals else following
-        if not option.startswith("--") or name in PARSERS_OWN:
-            spelled += [word, *following]
+        if not option.startswith("--"):
+            spelled.append(word)
         elif name == CONFIG and values:
             sources = [_config_source(file, defaults) for file in with_bases(Path(values[0]))]
             spelled += [*(f"--{CONFIG}={source}" for source in sources), *values[1:]]
-        elif name not in names:
+        elif name not in names and name not in PARSERS_OWN:
             name, converted = names.resolve(name, values[0] if values else "true")
             text = str(converted).lower() if isinstance(converted, bool) else str(converted)
             spelled += [f"--{name}={text}", *values[1:]]
