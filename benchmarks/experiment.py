@@ -1,7 +1,7 @@
 """perser experiment --config configs/NAME.yaml
 
-A whole comparison from one file: prepare a corpus, draw episodes, train both routes, measure every method on
-the same episodes. A finished stage is skipped on a rerun with the same options.
+Run a whole comparison from one file: prepare a corpus, draw episodes, train both routes, measure every method
+on the same episodes. Stages that were finished with the same options are skipped.
 """
 
 from __future__ import annotations
@@ -14,36 +14,37 @@ from typing import Any
 from benchmarks.experiments.options import add_arguments
 from benchmarks.experiments.run_plan import run_stages
 from benchmarks.results import show
+from perser.cli.command import Command
 from perser.cli.main import run_command
 from perser.io.files import write_text_atomic
 
-COMMAND = "command.txt"
+COMMAND_FILE = "command.txt"
 
 
-def experiment(**keys: Any) -> None:
+def experiment(**options: Any) -> None:
     """Run a whole comparison from one file: prepare, draw, train both routes, measure every method.
 
-    `keys`: those of `benchmarks.experiments.plan.make_plan`.
+    `options`: the arguments of `benchmarks.experiments.plan.make_plan`.
     """
     from benchmarks.experiments.plan import make_plan
     from benchmarks.results import write_results
     from perser.distributed import processes
 
-    plan = make_plan(**keys)
+    plan = make_plan(**options)
     run_stages(plan).forget_others()
     if processes().is_main_process:
         write_results([scores for _, scores in plan.measured], plan.out, plan.title)
-        write_text_atomic(plan.out / COMMAND, command_line() + "\n")
+        write_text_atomic(plan.out / COMMAND_FILE, command_line() + "\n")
         show(plan.out)
 
 
-experiment.add_arguments = add_arguments
+COMMAND = Command(experiment, add_arguments=add_arguments)
 
 
 def command_line() -> str:
-    """The command that started this process, as one would type it."""
+    """Return the command that started this process, as one would type it."""
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 if __name__ == "__main__":
-    run_command(experiment)
+    run_command(COMMAND)

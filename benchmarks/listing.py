@@ -1,4 +1,4 @@
-"""What can be measured, on what, and by which metrics: `perser bench --list`."""
+"""List the methods, corpora and metrics there are: `perser bench --list`."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def show_list() -> None:
 
 
 def installed(group: str) -> list[tuple[str, str]]:
-    """What is installed under an entry-point group: its name, and what its docstring says first."""
-    return [
-        (one.name, _first_line(one)) for one in sorted(entry_points(group=group), key=lambda one: one.name)
-    ]
+    """Return the name of each entry point of a group and the first paragraph of its docstring."""
+    entries = sorted(entry_points(group=group), key=lambda entry: entry.name)
+    return [(entry.name, _first_paragraph(entry)) for entry in entries]
 
 
-def _first_line(entry: EntryPoint) -> str:
-    """Of something that does not load, why: one broken package must not hide the others."""
+def _first_paragraph(entry: EntryPoint) -> str:
+    """Return the first paragraph of the docstring, or why the entry point does not load: a broken package
+    must not hide the others."""
     try:
         return " ".join((entry.load().__doc__ or "").strip().partition("\n\n")[0].split())
     except Exception as error:

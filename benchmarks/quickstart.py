@@ -1,4 +1,7 @@
-"""perser quickstart: both routes trained and compared on a corpus made on the spot, nothing downloaded."""
+"""perser quickstart: run the experiment in quickstart.yaml, which simulates its corpus and downloads nothing.
+
+A file of its own because it is a command of its own.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,10 @@ def quickstart(out: Path = Path("runs/quickstart"), seed: int = 0) -> None:
     """Simulate a corpus, train both routes on it and compare them with the baselines, in minutes on a CPU.
 
     Args:
-        out: folder of everything that the run makes.
+        out: folder of everything that the run writes.
         seed: of the simulation, the training and the episodes.
     """
     from benchmarks.experiment import experiment
-    from perser.cli.main import parse_command
+    from benchmarks.experiments.options import QUICKSTART, read_experiment
 
-    experiment(**parse_command(experiment, ["--out", str(out), "--seed", str(seed)]))
+    experiment(**read_experiment(QUICKSTART, "--out", str(out), "--seed", str(seed)))

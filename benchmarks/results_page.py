@@ -11,7 +11,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.experiment import COMMAND
+from benchmarks.experiment import COMMAND_FILE
 from benchmarks.icl_controls import CONTROLS
 from benchmarks.linear_probe import REFERENCE
 from benchmarks.measuring.aggregate import COSTS
@@ -47,7 +47,7 @@ def _sections(page: str) -> tuple[str, dict[str, str]]:
 def _run(folder: Path) -> dict[str, Any]:
     try:
         results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-        command = (folder / COMMAND).read_text(encoding="utf-8").strip()
+        command = (folder / COMMAND_FILE).read_text(encoding="utf-8").strip()
     except FileNotFoundError as error:
         raise UserError(
             f"{folder} is no finished experiment (no {Path(error.filename).name}): run it"
@@ -73,7 +73,7 @@ def _seconds(records: Path) -> dict[str, float]:
     """Seconds by stage, summed over the turns and the sizes of the support, in the order of their work."""
     seconds: dict[str, float] = defaultdict(float)
     for path in sorted(records.glob("*.json"), key=lambda path: path.stat().st_mtime_ns):
-        stage = re.sub(r"^turn-\d+ | k=\d+$", "", path.stem)
+        stage = re.sub(r"^(fold|turn)-\d+ | k=\d+$", "", path.stem)
         seconds[stage] += json.loads(path.read_text(encoding="utf-8")).get("seconds", 0.0)
     return dict(seconds)
 

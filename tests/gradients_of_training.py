@@ -27,7 +27,7 @@ from meta_perser.recognizer.clip_batch import ClipBatch
 from meta_perser.recognizer.model import EmotionRecognizer
 from meta_perser.training.multi_head import MultiHead
 from meta_perser.training.outer_loop import OuterLoop
-from meta_perser.training.supervised import examples_by_listener
+from meta_perser.training.supervised import examples_by_listener, train_supervised
 from perser.corpora.corpus import Corpus
 from perser.encoders.encoder import SpeechEncoder
 from perser.episodes.episode_file import EpisodeFile
@@ -126,7 +126,7 @@ def supervised(corpus: Corpus, drawn: EpisodeFile, cache: Path, into: Gradients)
     accelerator = start_accelerator(0)
     options = PretrainOptions(epochs=2, batch_size=7, learning_rate=1e-3, weight_decay=0.0, seed=0)
     with recorded(accelerator, learner, into, "pretrain"):
-        fit(
+        train_supervised(
             learner,
             examples,
             source,

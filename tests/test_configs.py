@@ -1,19 +1,28 @@
-"""Every file in configs/ is one that its command takes."""
+"""Every file in configs/ is one that its command accepts, and means what it says."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 
-from benchmarks.experiment import experiment
+from benchmarks import experiment, quickstart
 from benchmarks.experiments.ablations import with_ablations
-from benchmarks.experiments.plan import check_trained_alike
-from benchmarks.run import _planned as planned
+from benchmarks.experiments.options import QUICKSTART, read_experiment
+from benchmarks.experiments.plan import check_trained_alike, plan_file
 from benchmarks.run import bench
+from benchmarks.trivial_baselines import METHODS
 from meta_perser.options import AnnealingOptions, LslrOptions
-from perser.cli.main import parse_command
+from meta_perser.pretrain import pretrain
+from meta_perser.train import meta_train
+from perser.cli.episodes import episodes
+from perser.cli.parser import parse_command
+from perser.cli.prepare import prepare
+from speechlm_icl.train import icl_train
 
 FOLDER = Path(__file__).parents[1] / "configs"
 BENCHES = sorted(FOLDER.glob("bench_*.yaml"))
@@ -30,49 +39,49 @@ ABLATED = [
 ]
 
 
-def test_there_are_some():
+def test_there_are_configs():
     assert CONFIGS
     assert BENCHES
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_a_config_is_taken_whole(path):
-    values = parse_command(experiment, ["--config", str(path)])
+def test_a_config_is_accepted(path):
+    values = read_experiment(path)
     assert values["out"] == Path("runs") / path.stem
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert values["title"] == content["title"]
     text = path.read_text(encoding="utf-8")
-    assert f"--config configs/{path.name}" in text or path.stem == "quickstart"
+    assert f"--config configs/{path.name}" in text
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_a_config_can_be_planned(path, only_whats_here):
-    plan = planned(path, None, None)
+def test_a_config_can_be_planned(path, no_files_needed):
+    plan = plan_file(path)
     assert plan.measured
     assert {case.methods for case, _ in plan.measured} == {tuple(plan.recipe.methods)}
 
 
 @pytest.mark.parametrize("path", BENCHES, ids=lambda path: path.stem)
-def test_a_bench_config_is_taken_whole_and_each_experiment_can_be_planned(path, only_whats_here, monkeypatch):
-    monkeypatch.chdir(FOLDER.parent)  # where a reader stands: its paths are relative
+def test_a_bench_config_is_accepted_and_its_experiments_can_be_planned(path, no_files_needed, monkeypatch):
+    monkeypatch.chdir(FOLDER.parent)  # its paths are relative to the repository
     values = parse_command(bench, ["--config", str(path)])
     assert values["out"] == Path("runs") / path.stem
     text = path.read_text(encoding="utf-8")
     assert values["title"] == yaml.safe_load(text)["title"]
     assert f"perser bench --config configs/{path.name}" in text
-    plans = [planned(one, values["methods"], values["limit"]) for one in values["experiments"]]
+    plans = [plan_file(file, values["methods"], values["limit"]) for file in values["experiments"]]
     check_trained_alike(plans)
     assert len({plan.out for plan in plans}) == len(plans)
 
 
 def test_the_bench_of_iemocap_has_every_table_of_the_paper():
     values = parse_command(bench, ["--config", str(FOLDER / "bench_iemocap.yaml")])
-    assert sorted(one.stem for one in values["experiments"]) == sorted(PAPER)
+    assert sorted(file.stem for file in values["experiments"]) == sorted(PAPER)
 
 
 @pytest.fixture
-def only_whats_here(monkeypatch):
-    """No corpus and no model but the small built-in ones is on disk: whether they are there is not asked."""
+def no_files_needed(monkeypatch):
+    """Plans do not check that the corpora and models, which are not here, exist."""
     from perser.encoders.loading import check_encoder
     from speechlm_icl.model.language_model import check_language_model
 
@@ -87,13 +96,13 @@ def only_whats_here(monkeypatch):
 
 
 @pytest.mark.parametrize("path", BASES, ids=lambda path: path.stem)
-def test_a_base_is_taken_whole_and_used(path):
-    parse_command(experiment, ["--config", str(path)])
-    assert any(f"\nbase: base/{path.name}" in one.read_text(encoding="utf-8") for one in CONFIGS)
+def test_a_base_is_accepted_and_used(path):
+    read_experiment(path)
+    assert any(f"\nbase: base/{path.name}" in config.read_text(encoding="utf-8") for config in CONFIGS)
 
 
 def paper(name: str) -> dict:
-    return parse_command(experiment, ["--config", str(FOLDER / f"{name}.yaml")])
+    return read_experiment(FOLDER / f"{name}.yaml")
 
 
 ENCODERS = {
@@ -123,8 +132,8 @@ def test_the_papers_protocol(name):
     scenario, encoder = PAPER[name]
     assert values["encoder"] == encoder
     draw, split = values["draw"], values["draw"]["split"]
-    assert (draw["k"], draw["q"], draw["seeds"]) == (32, 128, 10)
-    assert (values["turns"], split.folds, split.validation_persons) == ("all", 5, 1)
+    assert (draw["k"], draw["q"], draw["seeds"], draw["validation_seeds"]) == (32, 128, 10, 1)
+    assert (values["folds"], split.folds, split.validation_persons) == ("all", 5, 1)
     assert split.eligible == ["E1", "E2", "E3", "E4", "E5"]
     held_out = ("session", ["5"]) if scenario == "unseen" else (split.held_out_by, None)
     assert (split.scenario, split.held_out_by, split.held_out) == (scenario, *held_out)
@@ -139,13 +148,13 @@ def test_the_papers_protocol(name):
 
 @pytest.mark.parametrize("name", TABLE_2)
 def test_the_ablation_has_every_row_of_table_2(name):
-    """By what is on: start point, combined set, annealing, learned rates."""
+    """Each row is told by what is on: initialization, combined set, annealing, learned rates."""
     values = paper(name)
     _, options = with_ablations(values["bench"]["methods"], values["meta_train"], values["ablations"])
     on = {}
-    for model, one in options.items():
-        annealed, learned = one["derivative_annealing"].by != "off", one["lslr"].granularity != "off"
-        row = (one["init"] == "ssl-e", one["csmt"], annealed, learned)
+    for model, trained in options.items():
+        annealed, learned = trained["derivative_annealing"].by != "off", trained["lslr"].granularity != "off"
+        row = (trained["init"] == "ssl-e", trained["csmt"], annealed, learned)
         name = model.removeprefix("meta-perser")
         on[name] = {switch for switch, is_on in zip(SWITCHES, row, strict=True) if is_on}
     assert on.pop("") == set(SWITCHES)
@@ -158,6 +167,99 @@ def test_the_sweep_has_every_k_of_figure_2(name):
     assert paper(name)["sweep_k"] == [2, 4, 8, 16, 32, 64]
 
 
-def test_the_quickstart_file_is_the_embedded_default():
-    path = next(path for path in CONFIGS if path.stem == "quickstart")
-    assert parse_command(experiment, ["--config", str(path)]) == parse_command(experiment, [])
+QUICKSTART_CHANGES = {
+    "title": "Quickstart on simulated speech",
+    "out": Path("runs/quickstart"),
+    "threads": 2,
+    "prepare.corpus": "simulated",
+    "draw.q": 64,
+    "draw.seeds": 2,
+    "draw.validation_seeds": 4,
+    "draw.split.validation_groups": 5,
+    "pretrain.epochs": 12,
+    "pretrain.batch_size": 16,
+    "pretrain.learning_rate": 2e-3,
+    "pretrain.class_balanced": False,
+    "meta_train.scope": "head",
+    "meta_train.csmt": False,
+    "meta_train.inner.steps": 50,
+    "meta_train.inner.query": 64,
+    "meta_train.inner.rate": 0.005,
+    "meta_train.outer.steps": 120,
+    "meta_train.outer.rates_learning_rate": 3e-3,
+    "meta_train.outer.validate_every": 20,
+    "icl_train.steps": 200,
+    "icl_train.projector.feature_noise": 0.3,
+}
+
+
+@pytest.fixture
+def empty(tmp_path):
+    """A file that says nothing."""
+    (tmp_path / "empty.yaml").write_text("")
+    return tmp_path / "empty.yaml"
+
+
+def written_out(values: dict, prefix: str = "") -> dict:
+    """Values with those of stages and dataclasses by their dotted names."""
+    written = {}
+    for name, value in values.items():
+        inside = value if isinstance(value, dict) else getattr(value, "__dict__", None)
+        if isinstance(value, Path) or not inside:
+            written[prefix + name] = value
+        else:
+            written |= written_out(inside, f"{prefix}{name}.")
+    return written
+
+
+NEEDED = ["--corpus", "c", "--out", "o"]
+STAGES = {
+    "prepare": (prepare, NEEDED),
+    "draw": (episodes, NEEDED),
+    "pretrain": (pretrain, [*NEEDED, "--episodes", "e"]),
+    "meta_train": (meta_train, [*NEEDED, "--episodes", "e", "--ssl_e", "s"]),
+    "icl_train": (icl_train, [*NEEDED, "--episodes", "e"]),
+}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_an_empty_file_has_the_defaults_of_each_stage(name, empty):
+    stage, needed = STAGES[name]
+    options = read_experiment(empty)[name]
+    assert options.pop("corpus", None) is None
+    defaults = parse_command(stage, needed)
+    assert options == {key: defaults[key] for key in options}
+    assert defaults.keys() - options.keys() <= {
+        *("corpus", "episodes", "out", "cache", "ssl_e", "encoder", "seed", "target", "largest_k", "resume"),
+    }
+
+
+def test_an_empty_file_measures_what_bench_does(empty):
+    assert read_experiment(empty)["bench"] == {"methods": list(METHODS), "limit": None}
+
+
+def test_the_quickstart_differs_from_the_defaults_in_these_options(empty):
+    defaults, chosen = written_out(read_experiment(empty)), written_out(read_experiment(QUICKSTART))
+    assert defaults.keys() == chosen.keys()
+    assert {name: value for name, value in chosen.items() if value != defaults[name]} == QUICKSTART_CHANGES
+
+
+def test_the_quickstart_file_is_installed_with_the_package():
+    project = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    assert Path(experiment.__file__).parent == QUICKSTART.parent
+    assert QUICKSTART.name in project["tool"]["setuptools"]["package-data"]["benchmarks"]
+
+
+def test_the_quickstart_command_runs_the_quickstart_file(monkeypatch):
+    runs = []
+    monkeypatch.setattr(experiment, "experiment", lambda **options: runs.append(options))
+    quickstart.quickstart()
+    assert runs == [read_experiment(FOLDER / "quickstart.yaml")]
+    quickstart.quickstart(Path("elsewhere"), 7)
+    assert runs[1] == runs[0] | {"out": Path("elsewhere"), "seed": 7}
+
+
+def test_bench_does_not_import_the_experiment_command():
+    code = "import benchmarks.run, sys; print('benchmarks.experiment' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -18,7 +18,8 @@ import torch
 from accelerate.commands.launch import launch_command_parser
 from torch.distributed.run import get_args_parser as torchrun_parser
 
-from perser.cli.main import asked_instead, parse_command
+from perser.cli.command import as_command
+from perser.cli.parser import parse_command
 from perser.corpora.readers.simulated import EMOTIONS
 from perser.encoders.encoder import SpeechEncoder
 from speechlm_icl.model.language_model import LoraOptions
@@ -65,8 +66,8 @@ SHELL = [(document, command) for document in DOCUMENTS for command in shell_comm
 
 def check_perser(words: list[str]) -> None:
     name, *arguments = words
-    command = COMMANDS[name].load()
-    if asked_instead(command, arguments) is None:
+    command = as_command(COMMANDS[name].load())
+    if command.requested_switch(arguments) is None:
         parse_command(command, arguments)
 
 

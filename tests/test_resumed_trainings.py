@@ -22,7 +22,8 @@ import meta_perser.pretrain as pretrain_module
 from meta_perser.pretrain import pretrain
 from meta_perser.train import meta_train
 from meta_perser.training import outer_loop
-from perser.cli.main import main, parse_command
+from perser.cli.main import main
+from perser.cli.parser import parse_command
 from perser.encoders.feature_cache import FeatureStore
 from perser.errors import UserError
 from perser.training.nonfinite import BAD_STEPS

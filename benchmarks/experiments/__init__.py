@@ -1,1 +1,1 @@
-"""TODO(reorg): benchmarks.experiments."""
+"""A whole experiment: the options in its file, its plan (folds, settings, ablations), and its stages."""

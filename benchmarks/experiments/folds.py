@@ -1,4 +1,4 @@
-"""One turn of an experiment: a split of the corpus with its own models, and the settings measured on it."""
+"""The folds of an experiment, each with its own models, and the settings that are measured on each."""
 
 from __future__ import annotations
 
@@ -12,52 +12,65 @@ from perser.errors import UserError
 
 
 class Setting(NamedTuple):
-    """What one file of episodes is drawn with: K, and which emotions a support has."""
+    """What the episodes of one file have in common: K, and which emotions a support has."""
 
     k: int
     mode: EnrollmentMode
 
 
 @dataclass(frozen=True)
-class Turn:
-    """One split of the corpus, in its own folder where there are several."""
+class Fold:
+    """One split of the corpus and the folder of its models, episodes and scores.
+
+    Args:
+        folder: the run's folder, or one below it if several folds are tested.
+        split: which persons and utterances are tested, and which are trained on.
+        usual: the setting that the models are trained with; files and stages of other settings have what
+            differs in their names.
+        prefix: the beginning of the names of the fold's stages.
+    """
 
     folder: Path
     split: SplitOptions
     usual: Setting
-    """What the models are trained with; a stage or file of another setting says in its name what differs."""
     prefix: str = ""
-    """What the names of its stages begin with."""
 
     def episodes(self, setting: Setting) -> Path:
-        return self.folder / f"episodes{self._differing(setting, '-k', '-')}.json"
+        return self.folder / f"episodes{self._difference(setting, '-k', '-')}.json"
 
     def scores(self, setting: Setting) -> Path:
-        return self.folder / f"scores{self._differing(setting, '-k', '-')}.json"
+        return self.folder / f"scores{self._difference(setting, '-k', '-')}.json"
 
     def stage(self, name: str, setting: Setting) -> str:
-        return f"{self.prefix}{name}{self._differing(setting, ' k=', ' ')}"
+        return f"{self.prefix}{name}{self._difference(setting, ' k=', ' ')}"
 
-    def _differing(self, setting: Setting, before_k: str, before_mode: str) -> str:
+    def _difference(self, setting: Setting, before_k: str, before_mode: str) -> str:
         k = "" if setting.k == self.usual.k else f"{before_k}{setting.k}"
         return k + ("" if setting.mode == self.usual.mode else f"{before_mode}{setting.mode}")
 
 
-def plan_turns(
-    turns: list[int] | Literal["all"] | None, split: SplitOptions, usual: Setting, out: Path
-) -> list[Turn]:
-    """The folds that are tested, each as a turn. Raises UserError for a fold that is not there, or twice."""
-    if turns is None:
-        return [Turn(out, split, usual)]
-    folds = list(range(split.folds)) if turns == "all" else list(turns)
-    if not folds or len(set(folds)) < len(folds) or not set(folds) <= set(range(split.folds)):
+def plan_folds(
+    folds: list[int] | Literal["all"] | None, split: SplitOptions, usual: Setting, out: Path
+) -> list[Fold]:
+    """Return the folds to test; with None, the one of `split`, in the run's own folder.
+
+    Raises UserError for a number that is no fold, or is listed twice.
+    """
+    if folds is None:
+        return [Fold(out, split, usual)]
+    numbers = list(range(split.folds)) if folds == "all" else list(folds)
+    if not numbers or len(set(numbers)) < len(numbers) or not set(numbers) <= set(range(split.folds)):
         raise UserError(
-            f"turns: {folds}, give folds from 0 to {split.folds - 1} (draw.split.folds), none twice, or all"
+            f"folds: {numbers}, give numbers from 0 to {split.folds - 1} (draw.split.folds - 1), none twice, "
+            "or all"
         )
-    return [Turn(out / f"turn-{fold}", replace(split, fold=fold), usual, f"turn-{fold} ") for fold in folds]
+    return [
+        Fold(out / f"fold-{number}", replace(split, fold=number), usual, f"fold-{number} ")
+        for number in numbers
+    ]
 
 
 def plan_settings(usual: Setting, sizes: list[int], modes: list[EnrollmentMode]) -> list[Setting]:
-    """The usual one, the other K, and the other modes with the usual K; each once."""
+    """Return the usual setting, then the other K, then the other modes with the usual K; each once."""
     others = [Setting(k, usual.mode) for k in sorted(sizes)] + [Setting(usual.k, mode) for mode in modes]
     return list(dict.fromkeys([usual, *others]))

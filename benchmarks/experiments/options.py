@@ -1,5 +1,7 @@
-"""What a file for `perser experiment` may say: the experiment's own keys, and every stage's own options under
-the stage's name."""
+"""The options of an experiment: its own keys, and each stage's options under the stage's name.
+
+A file means what it says; everything else has the default that the stage's own command documents.
+"""
 
 from __future__ import annotations
 
@@ -7,84 +9,93 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from benchmarks.trivial_baselines import METHODS
+from perser.cli.parser import parse_options
 from perser.episodes.sampling import EnrollmentMode
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-QUICKSTART_OUT = Path("runs/quickstart")
+QUICKSTART = Path(__file__).parents[1] / "quickstart.yaml"
+"""The quickstart's file, which is installed with the package."""
 
-QUICKSTART = {
-    "prepare.corpus": "simulated",
-    "draw.q": 64,
-    "draw.seeds": 2,
-    "draw.validation_seeds": 4,
-    "draw.split.validation_groups": 5,
-    "pretrain.epochs": 12,
-    "pretrain.batch_size": 16,
-    "pretrain.learning_rate": 2e-3,
-    "pretrain.class_balanced": False,
-    "meta_train.scope": "head",
-    "meta_train.csmt": False,
-    "meta_train.inner.steps": 50,
-    "meta_train.inner.query": 64,
-    "meta_train.inner.rate": 0.005,
-    "meta_train.outer.steps": 120,
-    "meta_train.outer.rates_learning_rate": 3e-3,
-    "meta_train.outer.validate_every": 20,
-    "icl_train.steps": 200,
-    "icl_train.projector.feature_noise": 0.3,
-    "bench.methods": list(METHODS),
-}
-"""What the embedded default sets apart from the stages' own defaults: minutes on two CPU cores."""
+CONFIGS = Path(__file__).parents[2] / "configs"
+"""The experiments' files, in a checkout of the repository."""
 
-GIVEN = {
+FILLED_IN = {
     "corpus",
     "episodes",
     "out",
     "cache",
     "ssl_e",
     "encoder",
-    "models",
     "seed",
     "target",
-    "title",
     "largest_k",
-    "experiments",
     "resume",
-    "rerun_one",
 }
-"""Arguments of the stages that the experiment itself fills in."""
+"""Parameters of the stages that the experiment fills in."""
+
+
+def read_experiment(file: Path, *arguments: str) -> dict[str, Any]:
+    """Return the options in an experiment's file, with `arguments` (`--out`, DIR, ...) instead of its own.
+
+    Raises UserError, which names the option.
+    """
+    return parse_options(add_arguments, ["--config", str(file), *arguments])
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Every stage's own options under the stage's name; their defaults are the quickstart."""
-    from benchmarks.run import bench
+    """Add the options of an experiment to a parser."""
+    _add_own(parser)
+    _add_stages(parser)
+    _add_bench(parser)
+
+
+def _add_stages(parser: ArgumentParser) -> None:
     from meta_perser.pretrain import pretrain
     from meta_perser.train import meta_train
     from perser.cli.episodes import episodes
     from perser.cli.prepare import prepare
     from speechlm_icl.train import icl_train
 
-    _add_own(parser)
-    parser.add_function_arguments(prepare, "prepare", skip={"out"}, as_positional=False)
+    # Not required by the parser, so that `make_plan` can say which files there are if there is no corpus.
+    parser.add_argument(
+        "--prepare.corpus", type=str | None, default=None, help="its name in `perser prepare --list`"
+    )
+    parser.add_function_arguments(prepare, "prepare", skip={"out", "corpus"}, as_positional=False)
     for name, stage in {
         "draw": episodes,
         "pretrain": pretrain,
         "meta_train": meta_train,
         "icl_train": icl_train,
-        "bench": bench,
     }.items():
-        parser.add_function_arguments(stage, name, skip=GIVEN, as_positional=False)
-    parser.set_defaults(QUICKSTART)
+        parser.add_function_arguments(stage, name, skip=FILLED_IN, as_positional=False)
+
+
+def _add_bench(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--bench.methods",
+        type=list[str],
+        default=list(METHODS),
+        help="which methods to measure, by name; speech-lm-N reads N enrollment pairs",
+    )
+    parser.add_argument(
+        "--bench.limit",
+        type=int | None,
+        default=None,
+        help="measure only so many episodes of each file, for a quick look; none: all",
+    )
 
 
 def _add_own(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--title", type=str, default="Quickstart on simulated speech", help="heads the report"
+        "--title",
+        type=str,
+        default="Personalized speech emotion recognition",
+        help="the heading of the report",
     )
     parser.add_argument(
-        "--out", type=Path, default=QUICKSTART_OUT, help="folder of everything that the run makes"
+        "--out", type=Path, default=Path("runs/experiment"), help="folder of everything that the run writes"
     )
     parser.add_argument(
         "--cache", type=Path | None, default=None, help="folder of the feature cache; none: in out"
@@ -97,10 +108,10 @@ def _add_own(parser: ArgumentParser) -> None:
         "draw.split.seed and draw.seeds",
     )
     parser.add_argument(
-        "--threads", type=int | None, default=2, help="CPU threads; none: as many as the machine gives"
+        "--threads", type=int | None, default=None, help="CPU threads; none: as many as the machine offers"
     )
     parser.add_argument(
-        "--turns",
+        "--folds",
         type=list[int] | Literal["all"] | None,
         default=None,
         help="the folds that are tested in turn, or all; the report pools them; none: draw.split.fold alone",
@@ -109,7 +120,8 @@ def _add_own(parser: ArgumentParser) -> None:
         "--sweep_k",
         type=list[int],
         default=[],
-        help="further K to measure with the same models: supports that begin alike, the same queries",
+        help="further K to measure with the same models; the queries are the same, and a smaller support is "
+        "the beginning of a larger one",
     )
     parser.add_argument(
         "--modes",

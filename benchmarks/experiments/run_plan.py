@@ -1,4 +1,4 @@
-"""TODO(reorg): docstring."""
+"""Run the stages of an experiment's plan: prepare, draw, train, measure."""
 
 from __future__ import annotations
 
@@ -9,58 +9,64 @@ from benchmarks.experiments.stages import Stages
 from perser.errors import UserError
 
 if TYPE_CHECKING:
-    from benchmarks.experiments.folds import Turn
+    from benchmarks.experiments.folds import Fold
     from benchmarks.experiments.plan import Plan
 
 
 def run_stages(plan: Plan, again: bool = False) -> Stages:
-    """Prepare, draw, train and measure what has not been; with `again`, every cell is measured anew. Gives
-    the stages as they ended."""
+    """Run the stages that are not finished; with `again`, measure every cell anew. Return the stages."""
     from perser.cli.prepare import prepare
 
     fix_threads(plan.threads)
     stages = Stages(plan.out)
     stages.run("prepare", prepare, plan.prepare, sources=("root",), alone=True)
-    for turn in plan.turns:  # all of them before any is trained: what cannot be drawn is found out at once
-        draw_turn(stages, plan, turn)
-    for turn in plan.turns:
-        run_turn(stages, plan, turn, again)
+    for (
+        fold
+    ) in plan.folds:  # all of them before any training, so that a fold that cannot be drawn fails early
+        draw_fold(stages, plan, fold)
+    for fold in plan.folds:
+        run_fold(stages, plan, fold, again)
     return stages
 
 
-def draw_turn(stages: Stages, plan: Plan, turn: Turn) -> None:
-    """One file of episodes for each setting; for all K the queries are the same, and the supports begin
-    alike."""
+def draw_fold(stages: Stages, plan: Plan, fold: Fold) -> None:
+    """Draw a file of episodes for each setting. For all K the queries are the same, and a smaller support is
+    the beginning of a larger one."""
     from perser.cli.episodes import episodes
 
-    largest = max(one.k for one in plan.settings)
-    for one in plan.settings:
-        options = plan.draw | {"corpus": plan.corpus, "split": turn.split, "k": one.k, "mode": one.mode}
-        options |= {"largest_k": largest, "out": turn.episodes(one)}
-        stages.run(turn.stage("episodes", one), episodes, options, after=("prepare",), alone=True)
+    largest = max(setting.k for setting in plan.settings)
+    for setting in plan.settings:
+        options = plan.draw | {
+            "corpus": plan.corpus,
+            "split": fold.split,
+            "k": setting.k,
+            "mode": setting.mode,
+        }
+        options |= {"largest_k": largest, "out": fold.episodes(setting)}
+        stages.run(fold.stage("episodes", setting), episodes, options, after=("prepare",), alone=True)
 
 
-def run_turn(stages: Stages, plan: Plan, turn: Turn, again: bool) -> None:
-    """Train what the methods need on this turn's split, and measure them in every setting."""
+def run_fold(stages: Stages, plan: Plan, fold: Fold, again: bool) -> None:
+    """Train what the methods need on this fold's split, and measure them in every setting."""
     from benchmarks.experiments.train_models import train
     from benchmarks.measuring.measure import write_scores
 
-    given = {"corpus": plan.corpus, "cache": plan.cache, "seed": plan.seed}
-    given |= {"episodes": turn.episodes(turn.usual)}
-    trained = train(plan.recipe, stages, turn.prefix, turn.folder / "models", given)
-    for one in plan.settings:
+    shared = {"corpus": plan.corpus, "cache": plan.cache, "seed": plan.seed}
+    shared |= {"episodes": fold.episodes(fold.usual)}
+    trained = train(plan.recipe, stages, fold.prefix, fold.folder / "models", shared)
+    for setting in plan.settings:
         stages.run(
-            turn.stage("bench", one),
+            fold.stage("bench", setting),
             partial(write_scores, resume=not again),
-            {"case": plan.case(turn, one), "out": turn.scores(one)},
-            after=(turn.stage("episodes", one), *trained),
+            {"case": plan.case(fold, setting), "out": fold.scores(setting)},
+            after=(fold.stage("episodes", setting), *trained),
             again=again,
         )
 
 
 def fix_threads(threads: int | None) -> None:
-    """Sums in floating point depend on how many threads share them: with the number fixed, a seed gives the
-    same figures on a machine whatever the environment says."""
+    """Fix the number of CPU threads, so that a seed gives the same figures in every environment: sums in
+    floating point depend on how many threads share them. Raises UserError for less than 1."""
     if threads is None:
         return
     if threads < 1:

@@ -1,4 +1,4 @@
-"""Stages of one run, in order: what ended before, with the same options and the same files, is skipped."""
+"""Run the stages of an experiment, and skip those that were finished with the same options and files."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from perser.distributed import processes
+from perser.io.checksums import json_sha256
 from perser.io.files import write_text_atomic
 from perser.io.json_files import to_json_value
+from perser.training.earlier_versions import upgrade_options
 from perser.training.options import RunOptions
 
 
 class Stages:
-    """Runs stages; remembers in `out/stages/` which ended, with which options, after which."""
+    """Runs stages, and records in `out/stages/` which were finished, with which options, after which ones."""
 
     def __init__(self, out: Path) -> None:
         self._out = out
@@ -35,38 +37,44 @@ class Stages:
         again: bool = False,
         resumes: bool = False,
     ) -> None:
-        """Run the stage unless it ended before with the same options, after the same stages, and what it
-        made (its `out`, if not said) is still there.
+        """Run a stage, unless its output exists and was made with the same options, after the same stages.
 
-        `after`: the stages whose work it reads; where one of them ran anew, so does this one.
-        `sources`: the options that may name files which were there before the run: a corpus's root, a
-        model's folder. The stage runs again where those changed.
-        `alone`: of several processes the main one does it for all. `again`: also if it ended before.
-        `resumes`: the function takes `resume`, whether it may go on with what it had got to when it was
-        stopped: only if it was begun with these options, after the same stages.
+        Args:
+            name: of the stage and its record.
+            function: does the stage's work, from `options`.
+            options: what a stage is known by, apart from `RunOptions`, which do not change what it makes.
+            made: its output; none: its option `out`.
+            after: the stages whose output it reads; if one of them ran anew, so does this one.
+            sources: the options that may name files from outside the run, such as a corpus's root; the stage
+                runs again if those files change.
+            alone: of several processes only the main one runs it.
+            again: run it even if it was finished.
+            resumes: the function takes `resume`: whether it may go on from where it was stopped, which it may
+                if it was begun with these options, after the same stages.
         """
-        # How a training is kept safe changes nothing of what it makes.
-        chosen = {key: one for key, one in options.items() if not isinstance(one, RunOptions)}
+        chosen = {key: value for key, value in options.items() if not isinstance(value, RunOptions)}
         described = json.dumps(to_json_value(chosen), sort_keys=True)
-        before = [self._keys[one] for one in after]
-        read = [_state(options[one]) for one in sources]
-        key = hashlib.sha256(json.dumps([before, name, described, read]).encode()).hexdigest()
-        self._keys[name] = key
         record = self._out / "stages" / f"{name}.json"
-        there = (made or Path(options["out"])).exists()
+        exists = (made or Path(options["out"])).exists()
         known = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
-        ended = there and known.get("key") == key
+        if _is_same_by_earlier_names(function, known.get("options", {}), json.loads(described)):
+            described = json.dumps(known["options"], sort_keys=True)
+        before = [self._keys[stage] for stage in after]
+        read = [_state(options[source]) for source in sources]
+        key = json_sha256([before, name, described, read])
+        self._keys[name] = key
+        ended = exists and known.get("key") == key
         if resumes:
             options = options | {"resume": known.get("begun") == key}
         launched = processes()
-        launched.wait_for_everyone()  # all have looked
+        launched.wait_for_everyone()  # until all have read the record, which the main process replaces below
         if ended and not again:
             launched.print(f"{name}: finished before, skipped", file=sys.stderr)
             return
         launched.print(f"{name}: started", file=sys.stderr)
         started = time.perf_counter()
         if launched.is_main_process:
-            # What is there is no longer a finished stage's.
+            # The output of an earlier run no longer counts as finished.
             write_text_atomic(record, json.dumps({"begun": key}) + "\n")
         if launched.is_main_process or not alone:
             function(**options)
@@ -78,7 +86,7 @@ class Stages:
         launched.print(f"{name}: {seconds:.0f} s", file=sys.stderr)
 
     def forget_others(self) -> None:
-        """Remove the records of stages that this run has not had: their work is not part of it."""
+        """Remove the records of stages that this run does not have."""
         if not processes().is_main_process:
             return
         for record in (self._out / "stages").glob("*.json"):
@@ -86,22 +94,30 @@ class Stages:
                 record.unlink()
 
 
-def _state(place: str | Path | None) -> str:
-    """A digest of the names, sizes and times of change of the files there; empty where there is no such
-    file or folder (a Hub name, a built-in one)."""
-    if place is None or not Path(place).exists():
+def _is_same_by_earlier_names(
+    function: Callable[..., None], earlier: Mapping[str, Any], options: Mapping[str, Any]
+) -> bool:
+    """Return whether a finished stage's options are today's options in the names of an earlier version."""
+    command = getattr(function, "__name__", "").replace("_", "-")
+    return bool(earlier) and earlier != options and upgrade_options(command, earlier) == options
+
+
+def _state(path: str | Path | None) -> str:
+    """Return a digest of the names, sizes and modification times of the files at a path; empty if there are
+    none, as for a Hub name or a built-in model."""
+    if path is None or not Path(path).exists():
         return ""
     digest = hashlib.sha256()
-    for name, path in _files(Path(place)):
-        found = path.stat()
-        digest.update(f"{name}\t{found.st_size}\t{found.st_mtime_ns}\n".encode())
+    for name, file in _files(Path(path)):
+        status = file.stat()
+        digest.update(f"{name}\t{status.st_size}\t{status.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 
-def _files(place: Path) -> Iterator[tuple[str, Path]]:
-    if place.is_file():
-        yield place.name, place
+def _files(path: Path) -> Iterator[tuple[str, Path]]:
+    if path.is_file():
+        yield path.name, path
         return
-    for path in sorted(place.rglob("*")):
-        if path.is_file():
-            yield str(path.relative_to(place)), path
+    for file in sorted(path.rglob("*")):
+        if file.is_file():
+            yield str(file.relative_to(path)), file

@@ -28,7 +28,7 @@ from meta_perser.adaptation.meta_trained import MetaPerSER
 from meta_perser.options import InnerOptions, LslrOptions, OuterOptions, PretrainOptions
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.training.outer_loop import OuterLoop
-from meta_perser.training.supervised import aggregated_examples
+from meta_perser.training.supervised import aggregated_examples, train_supervised
 from perser.cli.main import run_command
 from perser.encoders.feature_cache import FeatureStore
 from perser.episodes.episode import Episode, Support, Task

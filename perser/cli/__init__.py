@@ -1,1 +1,1 @@
-"""TODO(reorg): perser.cli."""
+"""The `perser` program: how it finds and parses its commands, and one short file for each command."""

@@ -1,4 +1,4 @@
-"""python -m perser.cli COMMAND ...: the same as `perser COMMAND ...`."""
+"""Run the program as `python -m perser.cli COMMAND ...`, where the `perser` script is not on the path."""
 
 from perser.cli.main import main
 

@@ -1,4 +1,4 @@
-"""perser demo --model DIR [--model DIR]: a web page to label a few clips and see what that changes."""
+"""perser demo --model DIR [--model DIR]: open a web page to label a few clips and see what that changes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def demo(model: list[str], port: int = 7860, device: str | None = None, limits: 
 
     Args:
         model: a trained model of either route, such as runs/quickstart/models/speech-lm, or an exported one's
-            name on the Hugging Face Hub; may be said again, to see several beside one another.
-        port: of the page's address, http://127.0.0.1:PORT; 0: any that is free.
+            name on the Hugging Face Hub; may be repeated, to compare several side by side.
+        port: of the page's address, http://127.0.0.1:PORT; 0: any free port.
         device: where to compute, such as cuda or cpu; none: the GPU if there is one.
         limits: what the page accepts.
     """
@@ -25,9 +25,9 @@ def demo(model: list[str], port: int = 7860, device: str | None = None, limits: 
     from perser.demo.loading import load_models
     from perser.demo.serving import serving
 
-    signal.signal(signal.SIGTERM, _stop)  # ended in whichever way, it leaves no file behind
+    signal.signal(signal.SIGTERM, _stop)  # so that temporary files are removed when it is terminated, too
     with serving(load_models(model, device), limits, port) as address:
-        print(f"{', '.join(model)}: open {address} in a browser; Ctrl+C ends it", flush=True)
+        print(f"{', '.join(model)}: open {address} in a browser; Ctrl+C stops it", flush=True)
         Event().wait()
 
 

@@ -1,4 +1,4 @@
-"""perser enroll --model DIR --examples FILE.csv --out FILE: a person's own recognizer, kept as a profile."""
+"""perser enroll --model DIR --examples FILE.csv --out FILE: adapt a model to a person and save a profile."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 def enroll(
     model: str, examples: Path, out: Path, keep_audio: bool = False, device: str | None = None
 ) -> None:
-    """Learn one person from a few labeled clips, and keep it as a profile.
+    """Learn one person from a few labeled clips, and save the result as a profile.
 
     Args:
         model: a trained model of either route, such as runs/quickstart/models/speech-lm, or an exported one's
             name on the Hugging Face Hub.
         examples: a CSV file with the columns path (relative to it) and emotions (several between ;).
         out: the profile to write: one file, without audio.
-        keep_audio: whether the clips themselves go into the profile too.
+        keep_audio: whether the profile also contains the clips themselves.
         device: where to compute, such as cuda or cpu; none: the GPU if there is one.
     """
     from perser.inference.clips import read_examples

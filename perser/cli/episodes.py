@@ -1,4 +1,4 @@
-"""perser episodes --corpus DIR --out episodes.json: who is tested, on what, from which examples."""
+"""perser episodes --corpus DIR --out episodes.json: draw who is tested, on what, from which examples."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def episodes(
     Args:
         corpus: a prepared corpus (see `perser prepare`).
         out: the episodes file to write (JSON).
-        split: the scenario, the fold, and who is kept apart.
+        split: the scenario, the fold, and who is held out.
         k: enrollment pairs in a support.
         q: utterances in a query.
         seeds: episodes of each test person.
-        largest_k: the largest of several K to compare: files drawn with the same one have the same queries,
-            and a smaller support is the beginning of a larger; none: k.
-        validation_seeds: episodes of each validation person, by which checkpoints, rates and strengths are
-            chosen.
-        mode: which emotions a support has: any; restricted: only some of the person's, while all are asked;
-            missing: only some, while the others are asked.
+        largest_k: the largest K of several files to be compared: with the same one they have the same
+            queries, and a smaller support is the beginning of a larger one; none: k.
+        validation_seeds: episodes of each validation person; checkpoints, rates and strengths are chosen on
+            them.
+        mode: which emotions a support has: any; restricted: only some of the person's, while queries have all
+            of them; missing: only some, while queries have the others.
     """
     from perser.corpora.corpus import Corpus
     from perser.episodes.draw import draw_episodes

@@ -1,4 +1,4 @@
-"""perser export --model DIR --out DIR: a trained model as a folder for the Hugging Face Hub."""
+"""perser export --model DIR --out DIR: make a folder for the Hugging Face Hub of a trained model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def export(
         out: the folder to write; one that this command wrote before is replaced.
         run: the run that trained and measured the model, for the card; none: RUN where the model is
             RUN/models/NAME.
-        name: what the model will be called on the Hub, owner/name, for the card.
+        name: the model's future name on the Hub, owner/name, for the card.
         license: of the weights, as the Hub spells it, such as cc-by-4.0, for the card.
         language: spoken in the recordings, such as en, or en,da, for the card.
     """
@@ -33,8 +33,10 @@ def export(
     from perser.io.hub import trained_model_folder
 
     folder = trained_model_folder(model)
-    languages = tuple(filter(None, (one.strip() for one in (language or "").split(","))))
+    languages = tuple(filter(None, map(str.strip, (language or "").split(","))))
     if (out / ".git").exists():
-        raise UserError(f"{out} is a Git repository, which would be lost: export elsewhere, and copy")
+        raise UserError(
+            f"{out} is a Git repository, which would be lost: export to another folder, then copy the files"
+        )
     export_folder(folder, out, run, name=name, license=license, languages=languages)
     print(f"{out}: read its README.md, then `hf upload {name or 'OWNER/NAME'} {out}`")

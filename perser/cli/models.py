@@ -1,4 +1,4 @@
-"""perser models [--folder runs]: the trained models on this machine, and what each needs."""
+"""perser models [--folder runs]: list the trained models on this machine, and what each needs."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from perser.errors import UserError
 
 
 def models(folder: Path = Path("runs"), json: bool = False) -> None:
-    """List the trained models on this machine, what each stands on, and which of them work without a network.
+    """List the trained models on this machine, what each needs, and which of them work without a network.
 
     Args:
         folder: where to look, at any depth.
-        json: whether to print JSON instead.
+        json: whether to print JSON instead of text.
     """
     from perser.io.model_facts import find_models
 
     if not folder.is_dir():
-        raise UserError(f"folder: {folder} is not there: say where trained models are")
+        raise UserError(f"folder: {folder} is not there: give a folder with trained models")
     rows = [
         {
             "path": str(path),
@@ -32,11 +32,12 @@ def models(folder: Path = Path("runs"), json: bool = False) -> None:
         from json import dumps
 
         print(dumps(rows, indent=1, ensure_ascii=False))
-    for row in [] if json else rows:
+        return
+    for row in rows:
         needs = ", ".join(f"{name} ({place})" for name, place in row["needs"].items())
         print(f"{row['path']} ({row['route']})")
         print(f"    emotions: {', '.join(row['emotions'])}")
         print(f"    stands on: {needs or 'nothing else'}")
         print(f"    works without a network: {'yes' if row['works_offline'] else 'no'}")
-    if not rows and not json:
+    if not rows:
         print(f"no trained model in {folder}: `perser quickstart` trains some")

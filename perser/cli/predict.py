@@ -1,18 +1,24 @@
-"""perser predict --profile FILE CLIP ...: what a person would hear in new clips.
+"""perser predict --profile FILE CLIP ...: predict which emotions a person would hear in new clips.
 
-Or at once: perser predict --model DIR --enroll a.wav=angry b.wav=happy,excited -- CLIP ...
+Without a profile: perser predict --model DIR --enroll a.wav=angry b.wav=happy,excited -- CLIP ...
 """
 
 from __future__ import annotations
 
+import csv
+import json
 import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from perser.cli.command import Command
 from perser.errors import UserError
 
 if TYPE_CHECKING:
-    from perser.inference.recognizer import PersonalRecognizer, Recognizer
+    from perser.inference.recognizer import Answer, PersonalRecognizer, Prediction, Recognizer
+    from perser.labels import Emotions
 
 
 def predict(
@@ -24,16 +30,17 @@ def predict(
     json: bool = False,
     csv: bool = False,
 ) -> None:
-    """Say which emotions a person would hear in clips, with and without what they enrolled.
+    """Predict which emotions a person would hear in clips, with and without their enrollment.
 
-    Exits with 1 where a clip could not be used; the others have their answers.
+    Exits with 1 if a clip could not be used; the other clips are answered.
 
     Args:
-        clips: recordings, folders of them, or .txt lists of them; their names may stand without --clips.
-        profile: what `perser enroll` wrote.
+        clips: recordings, folders of them, or .txt lists of them; --clips may be left out before their names.
+        profile: a file that `perser enroll` wrote.
         model: a trained model of either route, a folder or a Hugging Face name; with a profile, where its
             model is now.
-        enroll: instead of a profile: clip=emotion or clip=emotion,emotion for each labeled clip; -- ends it.
+        enroll: instead of a profile: clip=emotion or clip=emotion,emotion for each labeled clip; -- ends the
+            list.
         device: where to compute, such as cuda or cpu; none: the GPU if there is one.
         json: whether to print JSON instead of a table.
         csv: whether to print CSV instead of a table.
@@ -43,17 +50,17 @@ def predict(
     if profile is None and model is None:
         raise UserError("give --profile FILE (of `perser enroll`), or --model DIR, with --enroll or without")
     if profile is not None and enroll:
-        raise UserError("give --profile or --enroll, not both: a profile is made anew with `perser enroll`")
+        raise UserError("give --profile or --enroll, not both: `perser enroll` makes a new profile")
     if json and csv:
         raise UserError("give --json or --csv, not both")
     from perser.inference.clips import clip_paths, parse_example
 
-    paths, examples = clip_paths(clips), [parse_example(one) for one in enroll]
-    recognizer = _recognizer(profile, model, examples, device)
-    _answer(recognizer, paths, "json" if json else "csv" if csv else "table")
+    paths, examples = clip_paths(clips), [parse_example(example) for example in enroll]
+    print_predictions = _print_json if json else _print_csv if csv else _print_table
+    _answer(_recognizer(profile, model, examples, device), paths, print_predictions)
 
 
-predict.bare = "clips"
+COMMAND = Command(predict, positional="clips", lists=("enroll",))
 
 
 def _recognizer(
@@ -70,18 +77,70 @@ def _recognizer(
     return recognizer.enroll(examples) if examples else recognizer
 
 
-def _answer(recognizer: Recognizer | PersonalRecognizer, paths: list[Path], form: str) -> None:
-    """Print the predictions, with progress where they take a while, then name the clips without one."""
+def _answer(
+    recognizer: Recognizer | PersonalRecognizer,
+    paths: list[Path],
+    print_predictions: Callable[[Emotions, Sequence[Prediction]], None],
+) -> None:
+    """Print the predictions, with a progress bar if there are many clips; then name the clips that failed."""
     from tqdm import tqdm
 
-    from perser.cli.prediction_output import PRINTERS
     from perser.inference.clips import CLIPS_AT_ONCE, Failure
 
-    quiet = True if len(paths) <= CLIPS_AT_ONCE else None  # None: quiet where nobody watches
-    answers = list(tqdm(recognizer.stream(paths), total=len(paths), unit="clip", disable=quiet))
-    failures = [one for one in answers if isinstance(one, Failure)]
-    PRINTERS[form](recognizer.emotions.names, [one for one in answers if not isinstance(one, Failure)])
-    for one in failures:
-        print(f"perser: {one.path}: {one.reason}", file=sys.stderr)
+    hidden = True if len(paths) <= CLIPS_AT_ONCE else None  # None: tqdm shows the bar on terminals only
+    results = list(tqdm(recognizer.stream(paths), total=len(paths), unit="clip", disable=hidden))
+    failures = [result for result in results if isinstance(result, Failure)]
+    predictions = [result for result in results if not isinstance(result, Failure)]
+    print_predictions(recognizer.emotions.names, predictions)
+    for failure in failures:
+        print(f"perser: {failure.path}: {failure.reason}", file=sys.stderr)
     if failures:
         raise SystemExit(1)
+
+
+def _print_json(emotions: Emotions, predictions: Sequence[Prediction]) -> None:
+    """Print a list with an object for each clip: the fields of `Prediction`."""
+    print(json.dumps([asdict(prediction) for prediction in predictions], indent=1, ensure_ascii=False))
+
+
+def _print_csv(emotions: Emotions, predictions: Sequence[Prediction]) -> None:
+    """Print a row for each clip: path, labels (between `;`), confidence, and each emotion's probability.
+
+    The same columns follow with names that begin with `unadapted_`; they are empty without an enrollment.
+    """
+    columns = ["labels", "confidence", *emotions]
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["path", *columns, *(f"unadapted_{column}" for column in columns)])
+    for prediction in predictions:
+        unadapted = prediction.unadapted
+        without = [""] * len(columns) if unadapted is None else _csv_cells(unadapted)
+        writer.writerow([prediction.path, *_csv_cells(prediction), *without])
+
+
+def _print_table(emotions: Emotions, predictions: Sequence[Prediction]) -> None:
+    """Print a line for each clip, and below it what the answer would be without the enrollment."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("clip", "labels", box=None, header_style="bold")
+    for heading in ("sure", *emotions):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for prediction in predictions:
+        table.add_row(Text(prediction.path, overflow="fold"), *_table_cells(prediction))
+        if prediction.unadapted is not None:
+            table.add_row("  without enrollment", *_table_cells(prediction.unadapted), style="dim")
+    console = Console()
+    if not console.is_terminal:  # a pipe has no width, so the table may be as wide as it needs
+        console = Console(width=max(console.width, 60 + 10 * len(emotions)))
+    console.print(table)
+
+
+def _csv_cells(answer: Answer) -> list[str]:
+    figures = (answer.confidence, *answer.probabilities.values())
+    return [";".join(answer.labels), *(f"{figure:.6f}" for figure in figures)]
+
+
+def _table_cells(answer: Answer) -> list[str]:
+    figures = (answer.confidence, *answer.probabilities.values())
+    return [", ".join(answer.labels) or "-", *(f"{figure:.2f}" for figure in figures)]

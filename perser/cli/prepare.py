@@ -1,5 +1,5 @@
-"""perser prepare --corpus cremad --root DIR --out DIR: a corpus in its published layout into the tables
-that everything else reads."""
+"""perser prepare cremad --root DIR --out DIR: turn a corpus in its published layout into the tables that
+everything else reads."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
+from perser.cli.command import Command
 from perser.corpora.huggingface_options import HuggingFaceDataset
 from perser.corpora.listing import CorpusReader
 from perser.errors import UserError
 from perser.io.files import atomic_folder
 
 SHOWN = 3
+"""How many reasons for leaving recordings out are printed, and how many recordings for each."""
 
 
 def prepare(
@@ -30,21 +32,21 @@ def prepare(
 ) -> None:
     """Read a corpus in its published layout, check every recording, and write a prepared corpus.
 
-    A recording that cannot be used is left out by name, and the corpus card (corpus.json) lists it.
+    Recordings that cannot be used are left out; the corpus card (corpus.json) lists them by name.
 
     Args:
-        corpus: which one: its name in `perser prepare --list`.
-        out: the prepared corpus to write; an older one there is replaced.
+        corpus: its name in `perser prepare --list`.
+        out: the folder of the prepared corpus; an older one there is replaced.
         root: the folder that holds the published files; for manifest, the CSV or JSONL file.
         listeners: who labels (cremad: responses, simulated:N, simulated:N:M for M clips each, or
             intended; dusha, emotale: responses or intended; simulated: how many).
-        emotions: the emotion set of a manifest or a Hugging Face dataset, as in "angry;happy"; the words
-            found if not given.
-        seed: draws whatever is simulated.
-        dataset: which Hugging Face dataset, and its columns.
+        emotions: the emotion set of a manifest or a Hugging Face dataset, as in "angry;happy"; none: all
+            words that occur.
+        seed: of everything that is simulated.
+        dataset: the name of a Hugging Face dataset, and its columns.
         allow_skips: go on even if more than 5% of the recordings are bad.
     """
-    # Imported here: `perser prepare --help` need not wait for torch and datasets.
+    # Imported here, so that `perser prepare --help` does not wait for torch and datasets.
     from perser.corpora.corpus import CARD, Corpus, fill_corpus
 
     reader, options = check_prepare(
@@ -54,7 +56,7 @@ def prepare(
         source = {"audio_out": folder / "audio"} if _makes_audio(reader) else {"root": root}
         try:
             listing = reader.read(**source, **options)
-        except OSError as error:  # a folder that may not be entered, a file that cannot be read
+        except OSError as error:  # such as a folder or file without permission to read it
             raise UserError(f"cannot read {error.filename or root}: {error.strerror or error}") from error
         fill_corpus(listing, folder, allow_skips=allow_skips)
     _print_summary(out, Corpus.load(out).card)
@@ -63,40 +65,40 @@ def prepare(
 def check_prepare(
     corpus: str, out: Path, root: Path | None, **options: int | str | HuggingFaceDataset | None
 ) -> tuple[CorpusReader, dict[str, Any]]:
-    """The corpus's reader, and those of the `options` of `prepare` that are given; reads nothing.
+    """Return the corpus's reader, and those of the `options` that are set; read nothing.
 
     Raises UserError for an unknown corpus, an option that it does not take, or a root that is not there.
     """
     reader = _reader(corpus)
-    given = _options(corpus, reader, options)
+    chosen = _set_options(corpus, reader, options)
     _check_places(corpus, reader, root, out)
-    return reader, given
+    return reader, chosen
 
 
 def list_corpora() -> None:
-    """Say of every installed corpus what it is, its license, who a person can be, and how to get it."""
+    """Describe every installed corpus: what it is, its license, who a person can be, and how to get it."""
     for name, entry in sorted(_readers().items()):
         print("\n".join([name, *_description(entry)]))
 
 
-prepare.instead = {"list": list_corpora}  # found by `perser.cli`: `perser prepare --list`
+COMMAND = Command(prepare, switches={"list": list_corpora})
 
 
 def _description(entry: EntryPoint) -> list[str]:
     try:
         about = CorpusReader.of(entry.load()).about
-    except Exception as error:  # anybody's package: one that is broken hides no other
+    except Exception as error:  # another package may be broken; the other corpora are still listed
         return [f"    cannot be loaded: {type(error).__name__}: {error}"]
     if about is None:
         return ["    no description"]
-    told = {
+    facts = {
         "what": about.what,
         "license": about.license,
         "person": " or ".join(about.axes),
         "source": about.source,
         "get it": about.how_to_get,
     }
-    return [line for label, text in told.items() for line in _labeled(label, text)]
+    return [line for label, text in facts.items() for line in _labeled(label, text)]
 
 
 def _labeled(label: str, text: str) -> list[str]:
@@ -122,37 +124,37 @@ def _reader(corpus: str) -> CorpusReader:
 
 
 def _makes_audio(reader: CorpusReader) -> bool:
-    """A reader that has `audio_out` instead of `root` writes its recordings into the prepared corpus."""
+    """Whether the reader writes recordings into the prepared corpus: it has `audio_out` instead of `root`."""
     return "audio_out" in inspect.signature(reader.read).parameters
 
 
-def _options(corpus: str, reader: CorpusReader, options: dict[str, Any]) -> dict[str, Any]:
-    """Those given, each of the type that the reader's own default has.
+def _set_options(corpus: str, reader: CorpusReader, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that are set, each in the type of the reader's own default.
 
-    Raises UserError for one that this corpus does not take, or takes as a number only.
+    Raises UserError for an option that this corpus does not take, or takes as a number only.
     """
     taken = inspect.signature(reader.read).parameters
-    given = {name: value for name, value in options.items() if value not in (None, HuggingFaceDataset())}
-    for name, value in given.items():
+    chosen = {name: value for name, value in options.items() if value not in (None, HuggingFaceDataset())}
+    for name, value in chosen.items():
         if name not in taken:
             raise UserError(f"{corpus} takes no --{name}: leave it out")
         if isinstance(taken[name].default, int) and not isinstance(value, int):
             raise UserError(f"{corpus} takes a number as --{name}, not '{value}'")
     return {
-        name: str(value) if isinstance(taken[name].default, str) else value for name, value in given.items()
+        name: str(value) if isinstance(taken[name].default, str) else value for name, value in chosen.items()
     }
 
 
 def _check_places(corpus: str, reader: CorpusReader, root: Path | None, out: Path) -> None:
     if _makes_audio(reader):
         if root is not None:
-            raise UserError(f"{corpus} reads no files of yours and takes no --root: leave it out")
+            raise UserError(f"{corpus} reads no files and takes no --root: leave it out")
     elif root is None:
         raise UserError(f"{corpus} needs --root: the folder that holds its published files")
     elif not root.exists():
-        raise UserError(f"--root {root} does not exist: give where the files of {corpus} are")
+        raise UserError(f"--root {root} does not exist: give the folder with the files of {corpus}")
     elif root.resolve().is_relative_to(out.resolve()):
-        raise UserError(f"--root {root} lies in --out {out}, which is written anew: give another --out")
+        raise UserError(f"--root {root} lies in --out {out}, which would be replaced: give another --out")
 
 
 def _print_summary(out: Path, card: dict[str, Any]) -> None:
@@ -165,13 +167,13 @@ def _print_summary(out: Path, card: dict[str, Any]) -> None:
     print(f"  emotions: {', '.join(card['emotions'])}")
     for note in card["notes"]:
         print(f"  note: {note}")
-    for what, count in card["dropped"].items():
-        print(f"  dropped: {count} {what}")
+    for kind, count in card["dropped"].items():
+        print(f"  dropped: {count} {kind}")
     by_reason: dict[str, list[str]] = defaultdict(list)
-    for what, reason in card["left_out"]:
-        by_reason[reason].append(what)
+    for recording, reason in card["left_out"]:
+        by_reason[reason].append(recording)
     if by_reason:
         print(f"  left out: {counts['left_out']} (all named in {out / 'corpus.json'})")
-    for reason, what in sorted(by_reason.items(), key=lambda one: -len(one[1]))[:SHOWN]:
-        more = ", ..." if len(what) > SHOWN else ""
-        print(f"    {len(what)} {reason}: {', '.join(what[:SHOWN])}{more}")
+    for reason, recordings in sorted(by_reason.items(), key=lambda item: -len(item[1]))[:SHOWN]:
+        more = ", ..." if len(recordings) > SHOWN else ""
+        print(f"    {len(recordings)} {reason}: {', '.join(recordings[:SHOWN])}{more}")

@@ -114,11 +114,9 @@ class RunFolder:
                 f"{self._checkpoints / name} cannot be read by every process ({error}): give an output "
                 "folder on a disk that all of them share"
             ) from error
-        # An earlier version wrote run.json, and the digest of it, in other words.
-        if state["training"] not in (
-            json_sha256(self.training, sort_keys=True),
-            json_sha256(self._read_training(), sort_keys=True),
-        ):
+        # Version 0.1.0 named the options differently, in run.json and in the digest of it.
+        same = [json_sha256(training, sort_keys=True) for training in (self.training, self._read_training())]
+        if state["training"] not in same:
             raise UserError(
                 f"{self._checkpoints / name} is of another training: begin anew with --resume false"
             )

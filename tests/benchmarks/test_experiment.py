@@ -1,4 +1,4 @@
-"""The main job from one command, on the toy corpus through the manifest reader, small enough for a test."""
+"""`perser experiment` from start to end: the quickstart on the toy corpus, small enough for a test."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import shutil
 import pytest
 
 from benchmarks.experiment import experiment
+from benchmarks.experiments.options import QUICKSTART, read_experiment
 from benchmarks.linear_probe import reference
 from benchmarks.results_page import results_page
 from benchmarks.run import METHODS, bench
-from perser.cli.main import main, parse_command
+from perser.cli.main import main
 from perser.errors import UserError
 
 SMALL = {
@@ -21,7 +22,7 @@ SMALL = {
     "draw.seeds": 2,
     "draw.split.folds": 3,
     "draw.split.validation_persons": 2,
-    "draw.split.validation_groups": 0,  # they hear training utterances: the toy has few
+    "draw.split.validation_groups": 0,  # validation uses training utterances, of which the toy has few
     "pretrain.epochs": 2,
     "pretrain.head_size": 16,
     "pretrain.adaptation_steps": 3,
@@ -37,9 +38,14 @@ SMALL = {
 
 
 def small(root, out, *more):
-    options = [part for key, value in SMALL.items() for part in (f"--{key}", str(value))]
+    """Options that make the quickstart small, and read the corpus in `root`."""
+    options = [word for key, value in SMALL.items() for word in (f"--{key}", str(value))]
     corpus = ["--prepare.corpus", "manifest", "--prepare.root", str(root), "--out", str(out)]
     return [*corpus, *options, *more]
+
+
+def run_small(root, out, *more):
+    experiment(**read_experiment(QUICKSTART, *small(root, out, *more)))
 
 
 @pytest.fixture(scope="module")
@@ -48,17 +54,17 @@ def manifest(toy_corpus, tmp_path_factory):
     with path.open("w", newline="") as stream:
         rows = csv.writer(stream)
         rows.writerow(["path", "speaker", "listener", "emotions"])
-        for one in toy_corpus.annotations:
-            recording = toy_corpus.recordings.path(one.utterance_id)
-            speaker = toy_corpus.utterances[one.utterance_id].speaker
-            rows.writerow([recording, speaker, one.listener, ";".join(one.emotions)])
+        for annotation in toy_corpus.annotations:
+            recording = toy_corpus.recordings.path(annotation.utterance_id)
+            speaker = toy_corpus.utterances[annotation.utterance_id].speaker
+            rows.writerow([recording, speaker, annotation.listener, ";".join(annotation.emotions)])
     return path
 
 
 @pytest.fixture(scope="module")
 def finished(manifest, tmp_path_factory):
     out = tmp_path_factory.mktemp("run") / "toy"
-    experiment(**parse_command(experiment, small(manifest, out)))
+    run_small(manifest, out)
     return out
 
 
@@ -68,22 +74,22 @@ def test_every_method_is_measured_on_every_episode(finished):
     assert len({(row["episodes"], row["persons"]) for row in results["rows"]}) == 1
     for row in results["rows"]:
         assert {"maF1", "miF1", "label_accuracy", "balanced_accuracy"} <= row["metrics"].keys()
-        for one in row["metrics"].values():
-            assert one["low"] - 1e-9 <= one["mean"] <= one["high"] + 1e-9
-    heard = {(one["a"], one["b"], one["metric"]) for one in results["differences"]}
-    assert ("meta-perser", "entire-few", "maF1") in heard
-    assert ("speech-lm-32", "speech-lm-0", "maF1") in heard
+        for metric in row["metrics"].values():
+            assert metric["low"] - 1e-9 <= metric["mean"] <= metric["high"] + 1e-9
+    compared = {(pair["a"], pair["b"], pair["metric"]) for pair in results["differences"]}
+    assert ("meta-perser", "entire-few", "maF1") in compared
+    assert ("speech-lm-32", "speech-lm-0", "maF1") in compared
 
 
 def test_a_difference_is_the_difference_of_the_means(finished):
     results = json.loads((finished / "results.json").read_text())
     means = {row["method"]: row["metrics"] for row in results["rows"]}
-    for one in results["differences"]:
-        a, b = (means[one[side]][one["metric"]]["mean"] for side in ("a", "b"))
-        assert one["mean"] == pytest.approx(a - b, abs=1e-9)
+    for pair in results["differences"]:
+        a, b = (means[pair[side]][pair["metric"]]["mean"] for side in ("a", "b"))
+        assert pair["mean"] == pytest.approx(a - b, abs=1e-9)
 
 
-def test_the_report_is_there_and_fetches_nothing(finished):
+def test_the_report_loads_nothing_from_elsewhere(finished):
     page = (finished / "report.html").read_text()
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "src=" not in page.replace('src="data:', "")
@@ -91,24 +97,25 @@ def test_the_report_is_there_and_fetches_nothing(finished):
     assert list((finished / "plots").glob("*.png"))
 
 
-def test_a_finished_run_is_skipped_and_a_changed_stage_is_not(finished, manifest, capsys):
+def test_finished_stages_are_skipped_and_changed_ones_run_again(finished, manifest, capsys):
     before = (finished / "results.json").read_bytes()
-    experiment(**parse_command(experiment, small(manifest, finished)))
+    run_small(manifest, finished)
     assert capsys.readouterr().err.count("finished before, skipped") == 6
     assert (finished / "results.json").read_bytes() == before
     methods = ["--bench.methods", "[random, entire-zero]"]
-    experiment(**parse_command(experiment, small(manifest, finished, *methods)))
-    said = capsys.readouterr().err
-    assert said.count("finished before, skipped") == 3, "and what no method needs is not trained"
-    assert "train" not in said.replace("pretrain", "")
+    run_small(manifest, finished, *methods)
+    messages = capsys.readouterr().err
+    assert messages.count("finished before, skipped") == 3, "and what no method needs is not trained"
+    assert "train" not in messages.replace("pretrain", "")
     rows = json.loads((finished / "results.json").read_text())["rows"]
     assert [row["method"] for row in rows] == ["random", "entire-zero"]
-    experiment(**parse_command(experiment, small(manifest, finished)))
+    run_small(manifest, finished)
 
 
 def test_a_quick_look_leaves_what_was_trained_and_measured(finished, manifest, tmp_path, capsys):
-    """`perser bench` with a few methods and episodes of an experiment: the rest of it is not lost."""
-    keys = SMALL | {"prepare.corpus": "manifest", "prepare.root": str(manifest), "out": str(finished)}
+    """`perser bench` with a few methods and episodes of an experiment does not remove the rest of it."""
+    keys = {"base": QUICKSTART} | SMALL
+    keys |= {"prepare.corpus": "manifest", "prepare.root": str(manifest), "out": str(finished)}
     file = tmp_path / "toy.yaml"
     file.write_text("".join(f"{key}: {value}\n" for key, value in keys.items()))
     before = {path: path.stat().st_mtime_ns for path in finished.glob("predictions/*/*")}
@@ -126,39 +133,39 @@ def test_a_quick_look_leaves_what_was_trained_and_measured(finished, manifest, t
     assert [row["method"] for row in rows] == list(METHODS)
 
 
-def test_the_same_seed_gives_the_same_results_times_apart(finished, manifest, tmp_path):
-    experiment(**parse_command(experiment, small(manifest, tmp_path / "again")))
-    contents = [json.loads((one / "results.json").read_text()) for one in (finished, tmp_path / "again")]
+def test_the_same_seed_gives_the_same_results_except_for_times(finished, manifest, tmp_path):
+    run_small(manifest, tmp_path / "again")
+    contents = [json.loads((run / "results.json").read_text()) for run in (finished, tmp_path / "again")]
     for content in contents:
         for row in content["rows"]:
             del row["seconds_personalize"], row["seconds_predict"]
     assert contents[0] == contents[1]
 
 
-def test_a_method_with_a_model_of_its_own_has_it_trained(manifest, tmp_path, capsys):
-    """As a stage of its own, which does not run again where another method is listed."""
+def test_the_model_of_a_single_method_is_trained_in_a_stage_of_its_own(manifest, tmp_path, capsys):
+    """The stage does not run again when other methods are listed."""
     out = tmp_path / "toy"
     methods = ["random", "linear-few", "multi-few"]
     wanted = ["--bench.methods", f"[{', '.join(methods)}]"]
-    experiment(**parse_command(experiment, small(manifest, out, *wanted)))
-    assert {one.name for one in (out / "models").iterdir()} == {"linear", "multi"}
+    run_small(manifest, out, *wanted)
+    assert {folder.name for folder in (out / "models").iterdir()} == {"linear", "multi"}
     rows = json.loads((out / "results.json").read_text())["rows"]
     assert [row["method"] for row in rows] == methods
     assert [row["adapts"].get("scope") for row in rows] == [None, "head", "linears"]
     capsys.readouterr()
-    experiment(**parse_command(experiment, small(manifest, out, "--bench.methods", "[random, multi-few]")))
+    run_small(manifest, out, "--bench.methods", "[random, multi-few]")
     stages = [line for line in capsys.readouterr().err.splitlines() if "finished before" in line]
     assert [line.split(":")[0] for line in stages] == ["prepare", "episodes", "pretrain multi"]
 
 
-def test_a_model_that_no_method_stands_on_need_not_be_there(manifest, tmp_path):
+def test_a_model_that_no_method_needs_may_be_missing(manifest, tmp_path):
     options = ["--bench.methods", "[random]", "--icl_train.language_model", "/no/such/model"]
-    experiment(**parse_command(experiment, small(manifest, tmp_path / "toy", *options)))
+    run_small(manifest, tmp_path / "toy", *options)
     rows = json.loads((tmp_path / "toy" / "results.json").read_text())["rows"]
     assert [row["method"] for row in rows] == ["random"]
 
 
-def test_the_results_page_holds_the_runs_figures(finished, tmp_path):
+def test_the_results_page_has_the_runs_figures(finished, tmp_path):
     reference(finished)
     results_page([finished], tmp_path / "RESULTS.md")
     page = (tmp_path / "RESULTS.md").read_text()
@@ -168,15 +175,15 @@ def test_the_results_page_holds_the_runs_figures(finished, tmp_path):
         assert f"{100 * row['metrics']['maF1']['mean']:.1f}" in page
 
 
-def test_a_run_from_before_costs_were_written_has_its_tables_but_no_costs(finished, tmp_path):
-    """Its results.json names neither an encoder nor q."""
+def test_an_older_run_without_costs_still_has_its_tables(finished, tmp_path):
+    """Its results.json has neither an encoder nor q."""
     older = tmp_path / "older"
     shutil.copytree(finished / "stages", older / "stages")
     shutil.copy(finished / "command.txt", older)
     results = json.loads((finished / "results.json").read_text())
-    for one in (*results["rows"], *results["differences"]):
+    for row in (*results["rows"], *results["differences"]):
         for name in ("encoder", "wilcoxon_q", "by_person", "confusion", "reliability", "parameters"):
-            one.pop(name, None)
+            row.pop(name, None)
     (older / "results.json").write_text(json.dumps(results))
     pages = {}
     for run in (finished, older):
@@ -187,7 +194,7 @@ def test_a_run_from_before_costs_were_written_has_its_tables_but_no_costs(finish
     assert "Who beats whom" in pages["older"]
 
 
-def test_the_controls_of_a_run_stand_on_the_page(finished, tmp_path):
+def test_the_page_has_the_controls_of_a_run(finished, tmp_path):
     run = tmp_path / "run"
     for name in ("results.json", "command.txt", "stages"):
         copy = shutil.copytree if (finished / name).is_dir() else shutil.copy
@@ -196,15 +203,15 @@ def test_the_controls_of_a_run_stand_on_the_page(finished, tmp_path):
     results_page([run], tmp_path / "RESULTS.md")
     assert "another person's" not in (tmp_path / "RESULTS.md").read_text()
     metrics = {name: {"mean": 0.4321, "low": 0.4, "high": 0.5} for name in ("maF1", "miF1", "ece")}
-    said = {"method": "speech-lm", "pairs": 8, "persons": 3, "episodes": 6}
-    said |= {"rows": [{"condition": "another person's", "metrics": metrics}]}
+    controls = {"method": "speech-lm", "pairs": 8, "persons": 3, "episodes": 6}
+    controls |= {"rows": [{"condition": "another person's", "metrics": metrics}]}
     (run / "controls").mkdir()
-    (run / "controls" / "controls.json").write_text(json.dumps(said))
+    (run / "controls" / "controls.json").write_text(json.dumps(controls))
     results_page([run], tmp_path / "RESULTS.md")
     assert "| another person's | 43.2 (40.0–50.0) |" in (tmp_path / "RESULTS.md").read_text()  # noqa: RUF001
 
 
-def test_another_runs_section_stays_on_the_page_and_the_same_runs_is_replaced(finished, tmp_path):
+def test_a_runs_section_is_replaced_and_the_others_stay(finished, tmp_path):
     page = tmp_path / "RESULTS.md"
     results_page([finished], page)
     own = page.read_text()
@@ -215,7 +222,7 @@ def test_another_runs_section_stays_on_the_page_and_the_same_runs_is_replaced(fi
     assert page.read_text() == own.replace(heading, f"{other}\n{heading}")
 
 
-def test_a_page_of_an_unfinished_run_is_refused(tmp_path):
+def test_the_page_of_an_unfinished_run_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"no finished experiment.*results\.json"):
         results_page([tmp_path], tmp_path / "RESULTS.md")
 
@@ -239,8 +246,9 @@ def test_a_page_of_an_unfinished_run_is_refused(tmp_path):
         ("--pretrain.label_smoothing=1", "pretrain.label_smoothing"),
         ("--bench.methods=[speech-lm-64]", "speech-lm-64"),
         ("--bench.methods=['meta-perser:none']", "meta-perser:none"),
-        ("--turns=[0, 3]", "turns: [0, 3]"),
-        ("--turns=[1, 1]", "turns: [1, 1]"),
+        ("--folds=[0, 3]", "folds: [0, 3]"),
+        ("--folds=[1, 1]", "folds: [1, 1]"),
+        ("--turns=[0]", "--turns is now --folds"),
         ("--sweep_k=[0]", "sweep_k: 0"),
         ("--sweep_k=[16]", "speech-lm-32"),
         ('--ablations={"a": {"lslrr": 1}}', "ablations.a.lslrr"),
@@ -256,7 +264,17 @@ def test_a_page_of_an_unfinished_run_is_refused(tmp_path):
 )
 def test_a_wrong_key_is_named_before_anything_runs(option, named, manifest, tmp_path, capsys):
     with pytest.raises(SystemExit) as caught:
-        main(["experiment", *small(manifest, tmp_path / "out"), option])
+        main(["experiment", "--config", str(QUICKSTART), *small(manifest, tmp_path / "out"), option])
     assert caught.value.code == 2
     assert named in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_without_a_config_the_files_there_are_are_named(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["experiment"])
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert "configs/cremad_listeners.yaml" in error
+    assert "perser quickstart" in error
+    assert "bench_" not in error

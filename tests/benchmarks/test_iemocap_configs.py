@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from benchmarks.experiment import experiment
+from benchmarks.experiments.options import read_experiment
 from benchmarks.measuring.scores import Scores
 from benchmarks.results_page import results_page
 from benchmarks.run import bench
-from perser.cli.main import parse_command
 from perser.episodes.episode_file import EpisodeFile
 
 from ..perser.corpora.readers.miniature_iemocap import write_iemocap
@@ -21,7 +21,7 @@ from ..perser.corpora.readers.miniature_iemocap import write_iemocap
 CONFIGS = Path(__file__).parents[2] / "configs"
 REDUCED = {
     "threads": 1,
-    "turns": "[0, 1]",
+    "folds": "[0, 1]",
     "draw.k": 4,
     "draw.q": 8,
     "draw.seeds": 2,
@@ -39,7 +39,7 @@ REDUCED = {
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every evaluator E1 to E5 has 16 utterances and more in every session."""
+    """A miniature in which each evaluator E1 to E5 has at least 16 utterances in every session."""
     folder = tmp_path_factory.mktemp("iemocap") / "IEMOCAP_full_release"
     write_iemocap(folder, dialogs=4, turns=8, seconds=0.3)
     return folder
@@ -47,7 +47,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def few_plots(monkeypatch):
-    """The one by K, coarse: the others have tests of their own, and take a quarter of the time here."""
+    """Draw only the plot by K, and coarsely: the others are tested elsewhere, and would take long here."""
     monkeypatch.setattr("benchmarks.reporting.canvas.DPI", 30)
     monkeypatch.setattr("benchmarks.reporting.comparisons.plots", lambda rows, differences: [])
 
@@ -55,7 +55,7 @@ def few_plots(monkeypatch):
 def run(config: str, encoder: str, root: Path, out: Path, **changed: object) -> dict:
     places = {"prepare.root": root, "cache": root.parent / "cache", "out": out, "encoder": encoder}
     options = [f"--{key}={value}" for key, value in {**REDUCED, **places, **changed}.items()]
-    experiment(**parse_command(experiment, [f"--config={CONFIGS / config}.yaml", *options]))
+    experiment(**read_experiment(CONFIGS / f"{config}.yaml", *options))
     return json.loads((out / "results.json").read_text())
 
 
@@ -78,28 +78,29 @@ def test_table_1(config, encoder, root, tmp_path):
     assert f"| Upstream | {encoder} | | |" in page
     shown = re.findall(r"^\| Meta-PerSER \| ([\d.]+) \|", page, re.MULTILINE)
     assert shown == [f"{100 * results['rows'][-1]['metrics']['maF1']['mean']:.1f}"]
-    drawn = [EpisodeFile.load(tmp_path / f"turn-{fold}" / "episodes.json") for fold in (0, 1)]
-    tested = [one.split.persons["test"] for one in drawn]
+    drawn = [EpisodeFile.load(tmp_path / f"fold-{fold}" / "episodes.json") for fold in (0, 1)]
+    tested = [episodes.split.persons["test"] for episodes in drawn]
     assert tested[1] == drawn[0].split.persons["validation"]
     assert {(row["persons"], row["episodes"], row["k"]) for row in results["rows"]} == {(2, 4, 4)}
-    for one in drawn:
-        assert len(one.split.persons["test"]) == len(one.split.persons["validation"]) == 1
-        assert {*one.split.persons["test"], *one.split.persons["validation"]} < {f"E{n}" for n in range(1, 6)}
-        # The miniature has ten reporting actors; the paper's corpus has six, hence nine who train.
-        assert len(one.split.persons["train"]) == 3 + 10
+    for episodes in drawn:
+        persons = episodes.split.persons
+        assert len(persons["test"]) == len(persons["validation"]) == 1
+        assert {*persons["test"], *persons["validation"]} < {f"E{number}" for number in range(1, 6)}
+        # The miniature has ten actors who label; the paper's corpus has six, hence nine persons to train on.
+        assert len(persons["train"]) == 3 + 10
         sessions = {
-            part: {utterance[3:5] for utterance in one.split.utterances[part]}
+            part: {utterance[3:5] for utterance in episodes.split.utterances[part]}
             for part in ("train", "validation", "test")
         }
         first, last = {"01", "02", "03", "04"}, {"05"}
-        if one.scenario == "unseen":
+        if episodes.scenario == "unseen":
             assert sessions == {"train": first, "validation": first, "test": last}
         else:
             assert sessions == dict.fromkeys(sessions, first | last)
 
 
 def test_table_2(root, tmp_path):
-    """Two of its rows, beside all four parts."""
+    """Two of its rows, besides the one with all four parts."""
     ablations = {
         "none": {"init": "encoder", "csmt": False, "lslr": {"granularity": "off"}},
         "ini-csmt": {"lslr": {"granularity": "off"}},
@@ -116,9 +117,9 @@ def test_table_2(root, tmp_path):
     assert [row["method"] for row in results["rows"]] == [
         *("random", "meta-perser", "meta-perser:none", "meta-perser:ini-csmt"),
     ]
-    compared = {(one["a"], one["b"]) for one in results["differences"]}
+    compared = {(pair["a"], pair["b"]) for pair in results["differences"]}
     assert ("meta-perser:ini-csmt", "meta-perser:none") in compared
-    models = {path.name for path in (tmp_path / "turn-0" / "models").iterdir()}
+    models = {path.name for path in (tmp_path / "fold-0" / "models").iterdir()}
     assert models == {"ssl-e", "meta-perser", "meta-perser-none", "meta-perser-ini-csmt"}
     lines = (tmp_path / "tables" / "paper_table_2.tex").read_text().splitlines()
     measured = [line.partition(" &")[0] for line in lines if re.search(r"& \d+\.\d ", line)]
@@ -138,20 +139,20 @@ def test_figure_2(root, tmp_path):
     assert [(row["k"], row["method"]) for row in results["rows"]] == [
         (k, method) for k in (2, 4, 6) for method in ("random", "entire-zero", "prior-shift")
     ]
-    files = [tmp_path / "turn-0" / f"episodes{name}.json" for name in ("-k2", "", "-k6")]
-    for small, main, large in zip(*(EpisodeFile.load(one).episodes for one in files), strict=True):
+    files = [tmp_path / "fold-0" / f"episodes{name}.json" for name in ("-k2", "", "-k6")]
+    for small, main, large in zip(*(EpisodeFile.load(file).episodes for file in files), strict=True):
         assert small.query_utterances == main.query_utterances == large.query_utterances
         assert large.support.first(4) == main.support
         assert large.support.first(2) == small.support
     zero = [row["metrics"]["maF1"] for row in results["rows"] if row["method"] == "entire-zero"]
-    assert zero[0] == zero[1] == zero[2]  # it reads no support, and the queries are the same
+    assert zero[0] == zero[1] == zero[2]  # it does not read the support, and the queries are the same
     assert len(list((tmp_path / "plots").glob("*-by-k.png"))) == 1
     assert "-by-k.png" in (tmp_path / "report.md").read_text()
-    assert Scores.load(tmp_path / "turn-0" / "scores-k2.json").k == 2
+    assert Scores.load(tmp_path / "fold-0" / "scores-k2.json").k == 2
 
 
-def test_experiments_that_overlap_are_one_table(root, tmp_path):
-    """As those of Table 1, Table 2 and Figure 2: what a later one measured again counts once."""
+def test_experiments_that_overlap_give_one_table(root, tmp_path):
+    """As with Table 1, Table 2 and Figure 2: a method that is measured twice counts once."""
     methods = {
         "one": ["random", "entire-zero"],
         "more": ["random", "entire-zero", "prior-shift"],
@@ -159,7 +160,7 @@ def test_experiments_that_overlap_are_one_table(root, tmp_path):
     }
     files = [tmp_path / f"{name}.yaml" for name in methods]
     for file in files:
-        keys = {**REDUCED, "turns": [0], "sweep_k": [6] if file.stem == "sweep" else []}
+        keys = {**REDUCED, "folds": [0], "sweep_k": [6] if file.stem == "sweep" else []}
         keys |= {
             "prepare.root": str(root),
             "cache": str(root.parent / "cache"),
@@ -173,11 +174,11 @@ def test_experiments_that_overlap_are_one_table(root, tmp_path):
         *((4, method, 2) for method in ("random", "entire-zero", "prior-shift")),
         *((6, method, 2) for method in ("entire-zero", "random")),
     ]
-    first = json.loads((tmp_path / "one" / "turn-0" / "scores.json").read_text())["methods"][1]["episodes"]
-    mean = sum(one["metrics"]["maF1"] for one in first) / len(first)
+    first = json.loads((tmp_path / "one" / "fold-0" / "scores.json").read_text())["methods"][1]["episodes"]
+    mean = sum(episode["metrics"]["maF1"] for episode in first) / len(first)
     assert results["rows"][1]["metrics"]["maF1"]["mean"] == pytest.approx(mean, abs=1e-9)
     assert any(
-        "the first listed counts (iemocap, seen, tiny-wavlm, K = 4)" in one
-        for one in results["meta"]["notes"]
+        "the first listed counts (iemocap, seen, tiny-wavlm, K = 4)" in note
+        for note in results["meta"]["notes"]
     )
     assert (tmp_path / "all" / "paper_tables.html").exists()

@@ -1,4 +1,4 @@
-"""YAML files of options from strangers: options, or a line; no module is imported and no code is run."""
+"""YAML files of options from strangers give options or one line; no module is imported and no code is run."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perser.cli.episodes import episodes
-from perser.cli.main import parse_command
+from perser.cli.parser import parse_command
 from perser.errors import UserError
 
 from .corruption import corrupted, examples, result_or_error, untouched
 
-WHOLE = "corpus: corpora/one\nout: episodes.json\nsplit:\n  folds: 4\n  held_out: [a, b]\nk: 8\n"
+INTACT = "corpus: corpora/one\nout: episodes.json\nsplit:\n  folds: 4\n  held_out: [a, b]\nk: 8\n"
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join(['*' + before] * 9)}]\n"
     for before, name in zip("abcdefgh", "bcdefghi", strict=True)
@@ -32,7 +32,7 @@ def parsed(folder: Path, content: bytes) -> dict | None:
 @examples(80)
 @given(data=st.data())
 def test_a_corrupted_file_gives_options_or_a_line(data: st.DataObject):
-    content = data.draw(corrupted(WHOLE.encode()))
+    content = data.draw(corrupted(INTACT.encode()))
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "options.yaml").write_bytes(content)
         with untouched(Path(folder)):

@@ -6,7 +6,7 @@ import pytest
 
 from meta_perser.options import AnnealingOptions, InnerOptions, LslrOptions, MultiStepOptions, OuterOptions
 from meta_perser.train import meta_train
-from perser.cli.main import parse_command
+from perser.cli.parser import parse_command
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from perser.cli.main import parse_command
+from perser.cli.parser import parse_command
 from perser.errors import UserError
 from perser.labels import EmotionSet
 from perser.personalizer import RouteContext, build_method, check_method

@@ -1,4 +1,4 @@
-"""Stages that end are skipped, until an option, an earlier stage or a file that they read changes."""
+"""Finished stages are skipped until an option, an earlier stage or a file that they read changes."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def source(tmp_path: Path) -> Path:
     return folder
 
 
-def ran(out: Path, source: Path, seed: int = 0) -> list[str]:
-    """Which of two stages ran; the second reads what the first made."""
+def run_three(out: Path, source: Path, seed: int = 0) -> list[str]:
+    """Return which of three stages ran; the second reads the output of the first."""
     names: list[str] = []
 
     def stage(name: str):
@@ -37,32 +37,32 @@ def ran(out: Path, source: Path, seed: int = 0) -> list[str]:
     return names
 
 
-def test_what_ended_is_skipped(tmp_path: Path, source: Path):
-    assert ran(tmp_path / "run", source) == ["first", "second", "apart"]
-    assert ran(tmp_path / "run", source) == []
+def test_a_finished_stage_is_skipped(tmp_path: Path, source: Path):
+    assert run_three(tmp_path / "run", source) == ["first", "second", "apart"]
+    assert run_three(tmp_path / "run", source) == []
 
 
-def test_another_option_runs_it_and_all_that_follow(tmp_path: Path, source: Path):
-    ran(tmp_path / "run", source)
-    assert ran(tmp_path / "run", source, seed=1) == ["first", "second"]
+def test_another_option_runs_the_stage_and_those_after_it(tmp_path: Path, source: Path):
+    run_three(tmp_path / "run", source)
+    assert run_three(tmp_path / "run", source, seed=1) == ["first", "second"]
 
 
-def test_an_edited_or_new_source_file_runs_it_again(tmp_path: Path, source: Path):
-    ran(tmp_path / "run", source)
+def test_an_edited_or_new_source_file_runs_the_stage_again(tmp_path: Path, source: Path):
+    run_three(tmp_path / "run", source)
     (source / "a.csv").write_text("one more")
-    assert ran(tmp_path / "run", source) == ["first", "second"]
+    assert run_three(tmp_path / "run", source) == ["first", "second"]
     (source / "b.csv").write_text("")
-    assert ran(tmp_path / "run", source) == ["first", "second"]
-    assert ran(tmp_path / "run", source) == []
+    assert run_three(tmp_path / "run", source) == ["first", "second"]
+    assert run_three(tmp_path / "run", source) == []
 
 
-def test_what_was_removed_is_made_again(tmp_path: Path, source: Path):
-    ran(tmp_path / "run", source)
+def test_a_stage_whose_output_was_removed_runs_again(tmp_path: Path, source: Path):
+    run_three(tmp_path / "run", source)
     (tmp_path / "run" / "2").unlink()
-    assert ran(tmp_path / "run", source) == ["second"]
+    assert run_three(tmp_path / "run", source) == ["second"]
 
 
-def test_a_stage_that_fails_did_not_end(tmp_path: Path):
+def test_a_stage_that_fails_is_not_finished(tmp_path: Path):
     def fails(out: Path) -> None:
         out.write_text("half")
         raise RuntimeError("stopped")
@@ -72,18 +72,20 @@ def test_a_stage_that_fails_did_not_end(tmp_path: Path):
             Stages(tmp_path).run("only", fails, {"out": tmp_path / "1"})
 
 
-def test_a_stage_that_a_run_no_longer_has_is_forgotten(tmp_path: Path, source: Path):
+def test_the_record_of_a_stage_that_a_run_no_longer_has_is_removed(tmp_path: Path, source: Path):
     run = tmp_path / "run"
-    ran(run, source)
+    run_three(run, source)
     stages = Stages(run)
     stages.run("apart", lambda out: out.write_text("made"), {"out": run / "3"})
     stages.forget_others()
     assert [record.stem for record in (run / "stages").iterdir()] == ["apart"]
-    assert ran(run, source) == ["first", "second"]
+    assert run_three(run, source) == ["first", "second"]
 
 
-def begun(out: Path, resumed: list[bool], seed: int = 0, fails: bool = False, seconds: float = 60) -> None:
-    """A stage that can go on, which notes whether it may."""
+def run_resumable(
+    out: Path, resumed: list[bool], seed: int = 0, fails: bool = False, seconds: float = 60
+) -> None:
+    """Run a stage that can resume, and append whether it may to `resumed`."""
 
     def train(out: Path, seed: int, run: RunOptions, resume: bool) -> None:
         resumed.append(resume)
@@ -95,15 +97,15 @@ def begun(out: Path, resumed: list[bool], seed: int = 0, fails: bool = False, se
     Stages(out).run("train", train, options, resumes=True)
 
 
-def test_a_stopped_stage_goes_on_if_it_is_still_the_same(tmp_path: Path):
+def test_a_stopped_stage_resumes_if_nothing_has_changed(tmp_path: Path):
     resumed: list[bool] = []
     for seed in (0, 0, 1):
         with pytest.raises(RuntimeError):
-            begun(tmp_path, resumed, seed, fails=True)
-    begun(tmp_path, resumed, seed=1, seconds=5)  # how often it writes a checkpoint is no other training
+            run_resumable(tmp_path, resumed, seed, fails=True)
+    run_resumable(tmp_path, resumed, seed=1, seconds=5)  # the training is the same, however often it is saved
     assert resumed == [False, True, False, True]
-    begun(tmp_path, resumed, seed=1)
-    assert len(resumed) == 4, "it ended"
+    run_resumable(tmp_path, resumed, seed=1)
+    assert len(resumed) == 4, "it is finished"
     (tmp_path / "1").unlink()
-    begun(tmp_path, resumed, seed=1)
-    assert resumed[4:] == [False], "what it had made is gone: from the beginning"
+    run_resumable(tmp_path, resumed, seed=1)
+    assert resumed[4:] == [False], "its output is gone, so it begins anew"

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.experiment import experiment
+from benchmarks.experiments.options import QUICKSTART, read_experiment
 from benchmarks.experiments.plan import check_trained_alike, make_plan
 from benchmarks.measuring.aggregate import pool
 from benchmarks.measuring.overlap import join_twins, twin_notes
 from benchmarks.measuring.scores import Scores
-from perser.cli.main import parse_command
 from perser.errors import UserError
 
 from .test_pooling import SECOND, scores
@@ -71,7 +70,7 @@ def test_the_notes_say_which_figures_count():
 
 
 def plan(out: str, *options: str):
-    return make_plan(**parse_command(experiment, [f"--out={Path('runs') / out}", *options]))
+    return make_plan(**read_experiment(QUICKSTART, f"--out={Path('runs') / out}", *options))
 
 
 def test_models_trained_in_two_ways_are_not_put_in_one_table():

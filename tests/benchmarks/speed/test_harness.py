@@ -4,18 +4,16 @@ import json
 
 import pytest
 
-from benchmarks.experiment import experiment
 from benchmarks.speed.harness import harness
-from perser.cli.main import parse_command
 from perser.errors import UserError
 
-from ..test_experiment import manifest, small  # noqa: F401 (manifest is a fixture)
+from ..test_experiment import manifest, run_small  # noqa: F401 (a fixture)
 
 
 def test_the_share_leaves_out_the_time_of_the_methods(manifest, tmp_path, capsys):  # noqa: F811
     methods = ["--bench.methods", "[random, most-frequent]"]
     out = tmp_path / "toy"
-    experiment(**parse_command(experiment, small(manifest, out, *methods)))
+    run_small(manifest, out, *methods)
     harness(out, tmp_path / "figures.json")
     figures = json.loads((tmp_path / "figures.json").read_text())
     seconds, share = figures["seconds"], figures["ratios"]["harness_vs_run"]

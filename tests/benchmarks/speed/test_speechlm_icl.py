@@ -23,6 +23,7 @@ from benchmarks.speed.speechlm.supervised_labels import compare_labels, sequence
 from benchmarks.speed.speechlm_icl import PromptPresetName, speed_speech_lm
 from benchmarks.speed.timing.operations import count_operations
 from perser.errors import UserError
+from perser.peak_memory import peak_bytes
 from speechlm_icl.prompt.prompt import IGNORE
 from speechlm_icl.scoring.scoring import label_log_probabilities
 

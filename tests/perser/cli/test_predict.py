@@ -1,4 +1,4 @@
-"""`perser enroll` and `perser predict`, as a user types them."""
+"""`perser enroll` and `perser predict` from the command line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from perser.inference.recognizer import Recognizer
 
 @pytest.fixture
 def clips(fake_model, write_clip, tmp_path, monkeypatch) -> dict[str, str]:
-    """Emotion to a clip of it, in the working folder."""
+    """A clip for each emotion, by the emotion, in the working folder."""
     monkeypatch.chdir(tmp_path)
     names = {"angry": "angry.wav", "happy": "in/happy.wav", "sad": "in/sad.wav"}
     for place, name in enumerate(names.values()):
@@ -24,12 +24,12 @@ def clips(fake_model, write_clip, tmp_path, monkeypatch) -> dict[str, str]:
     return names
 
 
-def test_a_profile_and_its_examples_at_once_answer_alike(clips, capsys):
+def test_a_profile_and_enrolling_at_once_give_the_same_answers(clips, capsys):
     Path("alice.csv").write_text("path,emotions\nangry.wav,angry\nin/happy.wav,angry;happy\n")
     main(["enroll", "--model", "model", "--examples", "alice.csv", "--out", "alice.profile"])
     assert "2 enrolled" in capsys.readouterr().out
     main(["predict", "--profile", "alice.profile", "in", "--json"])
-    kept = capsys.readouterr().out
+    with_profile = capsys.readouterr().out
     main(
         [
             "predict",
@@ -43,22 +43,23 @@ def test_a_profile_and_its_examples_at_once_answer_alike(clips, capsys):
             "in",
         ]
     )
-    assert capsys.readouterr().out == kept
-    answers = json.loads(kept)
-    assert [one["path"] for one in answers] == ["in/happy.wav", "in/sad.wav"]
+    assert capsys.readouterr().out == with_profile
+    answers = json.loads(with_profile)
+    assert [answer["path"] for answer in answers] == ["in/happy.wav", "in/sad.wav"]
     expected = Recognizer.from_pretrained("model").enroll(
         [("angry.wav", "angry"), ("in/happy.wav", ("angry", "happy"))]
     )
-    for answer, one in zip(answers, expected.predict(["in/happy.wav", "in/sad.wav"]), strict=True):
-        assert answer["probabilities"] == one.probabilities
-        assert tuple(answer["labels"]) == one.labels
-        assert answer["unadapted"]["probabilities"] == one.unadapted.probabilities
+    predictions = expected.predict(["in/happy.wav", "in/sad.wav"])
+    for answer, prediction in zip(answers, predictions, strict=True):
+        assert answer["probabilities"] == prediction.probabilities
+        assert tuple(answer["labels"]) == prediction.labels
+        assert answer["unadapted"]["probabilities"] == prediction.unadapted.probabilities
 
 
-def test_csv_has_a_row_a_clip(clips, capsys):
+def test_csv_has_a_row_for_each_clip(clips, capsys):
     main(["predict", "angry.wav", "in/sad.wav", "--model", "model", "--csv"])
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert [(one["path"], one["labels"]) for one in rows] == [("angry.wav", "angry"), ("in/sad.wav", "sad")]
+    assert [(row["path"], row["labels"]) for row in rows] == [("angry.wav", "angry"), ("in/sad.wav", "sad")]
     assert sum(float(rows[0][emotion]) for emotion in clips) == pytest.approx(1, abs=1e-5)
     assert rows[0]["unadapted_labels"] == rows[0]["unadapted_sad"] == ""
     main(["predict", "--model", "model", "--csv", "--enroll", "in/sad.wav=sad", "--", "angry.wav"])
@@ -67,7 +68,7 @@ def test_csv_has_a_row_a_clip(clips, capsys):
     assert float(row["sad"]) > float(row["unadapted_sad"])
 
 
-def test_the_table_has_every_emotion_and_the_answer_before(clips, capsys):
+def test_the_table_has_every_emotion_and_the_unadapted_answer(clips, capsys):
     main(["predict", "--model", "model", "--enroll", "in/sad.wav=sad", "--", "angry.wav"])
     shown = capsys.readouterr().out
     heading, first, second = [line for line in shown.splitlines() if line.strip()]
@@ -76,18 +77,18 @@ def test_the_table_has_every_emotion_and_the_answer_before(clips, capsys):
     assert second.split()[:2] == ["without", "enrollment"]
 
 
-def test_a_folder_survives_bad_files_which_are_named(clips, capsys, tmp_path):
+def test_bad_files_in_a_folder_are_named_and_the_others_answered(clips, capsys, tmp_path):
     (tmp_path / "in" / "bad.wav").write_text("no sound")
     with pytest.raises(SystemExit) as caught:
         main(["predict", "--model", "model", "in", "missing.wav", "--json"])
     assert caught.value.code == 1
     out, error = capsys.readouterr()
-    assert [one["path"] for one in json.loads(out)] == ["in/happy.wav", "in/sad.wav"]
+    assert [answer["path"] for answer in json.loads(out)] == ["in/happy.wav", "in/sad.wav"]
     assert "perser: in/bad.wav: unreadable" in error
     assert "perser: missing.wav: missing" in error
 
 
-def test_many_clips_show_progress_to_who_watches(clips, capsys, monkeypatch):
+def test_many_clips_show_a_progress_bar_on_a_terminal(clips, capsys, monkeypatch):
     Path("many.txt").write_text("angry.wav\n" * 40)
     main(["predict", "--model", "model", "many.txt", "--csv"])
     assert capsys.readouterr().err == ""
@@ -99,7 +100,7 @@ def test_many_clips_show_progress_to_who_watches(clips, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("predict --model model", "clips: none given"),
         ("predict a.wav", "give --profile FILE"),
@@ -111,10 +112,10 @@ def test_many_clips_show_progress_to_who_watches(clips, capsys, monkeypatch):
         ("enroll --model model --examples none.csv --out p", "cannot read none.csv"),
     ],
 )
-def test_bad_input_is_one_line(line, said, clips, capsys):
+def test_bad_input_is_one_line(line, message, clips, capsys):
     with pytest.raises(SystemExit) as caught:
         main(line.split())
     assert caught.value.code == 2
     error = capsys.readouterr().err
-    assert said in error
+    assert message in error
     assert error.count("\n") == 1

@@ -1,3 +1,5 @@
+"""`perser prepare`: a manifest, wrong options, simulated speech, and the list of corpora."""
+
 from __future__ import annotations
 
 import re
@@ -20,7 +22,7 @@ from ..corpora.readers.tones import write_tone
 
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
-    """A manifest of twenty clips of which one is empty."""
+    """A manifest of twenty clips, one of them empty."""
     rows = ["path,speaker,listener,emotions"]
     for number in range(20):
         write_tone(tmp_path / "own" / f"{number}.wav", pitch=200 + number)
@@ -39,7 +41,7 @@ def test_a_manifest_is_prepared_and_summed_up(own: Path, tmp_path: Path, capsys:
     assert "1 empty: 7.wav" in printed
 
 
-def test_too_many_bad_files_need_leave(own: Path, tmp_path: Path):
+def test_too_many_bad_files_are_refused_unless_allowed(own: Path, tmp_path: Path):
     (own / "8.wav").write_bytes(b"")
     with pytest.raises(UserError, match="2 of 20 recordings are bad"):
         prepare("manifest", tmp_path / "out", root=own)
@@ -47,7 +49,7 @@ def test_too_many_bad_files_need_leave(own: Path, tmp_path: Path):
     assert len(Corpus.load(tmp_path / "out").utterances) == 18
 
 
-def test_an_unknown_corpus_lists_those_there_are(tmp_path: Path):
+def test_an_unknown_corpus_is_answered_with_the_known_ones(tmp_path: Path):
     with pytest.raises(UserError, match=r"unknown corpus 'cremax': one of .*cremad.*iemocap.*manifest"):
         prepare("cremax", tmp_path / "out", root=tmp_path)
 
@@ -78,8 +80,8 @@ def test_options_that_do_not_fit_are_refused(
     assert not Path("out").exists()
 
 
-def test_simulated_speech_lies_in_the_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """With a reader of our own in place of the simulated one: nothing needs to speak here."""
+def test_simulated_speech_is_written_into_the_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The reader is a toy, because the real one needs a speech synthesizer."""
     from perser.cli import prepare as module
     from perser.corpora.listing import Annotation, CorpusReader, Listing, Utterance
 
@@ -91,8 +93,10 @@ def test_simulated_speech_lies_in_the_corpus(tmp_path: Path, monkeypatch: pytest
             name="made-up",
             emotions=("happy", "sad"),
             audio_root=audio_out,
-            utterances=[Utterance(one, f"{one}.wav", "s", "1") for one in ("happy", "sad")],
-            annotations=[Annotation(one, name, (one,)) for one in ("happy", "sad") for name in names],
+            utterances=[Utterance(emotion, f"{emotion}.wav", "s", "1") for emotion in ("happy", "sad")],
+            annotations=[
+                Annotation(emotion, name, (emotion,)) for emotion in ("happy", "sad") for name in names
+            ],
             source="tests",
             license="none",
             simulated=True,
@@ -123,21 +127,21 @@ def test_a_hugging_face_dataset_is_prepared_by_its_columns(tmp_path: Path):
     assert corpus.emotions.names == ("happy", "sad")
 
 
-def test_the_list_says_what_each_corpus_is(capsys: pytest.CaptureFixture[str]):
+def test_the_list_describes_each_corpus(capsys: pytest.CaptureFixture[str]):
     main(["prepare", "--list"])
     listed = capsys.readouterr().out
     blocks = re.split(r"^(?=\S)", listed, flags=re.MULTILINE)[1:]
-    told = {name: text for name, _, text in (block.partition("\n") for block in blocks)}
-    assert set(told) == {entry.name for entry in entry_points(group="perser.corpora")}
-    for text in told.values():
+    described = {name: text for name, _, text in (block.partition("\n") for block in blocks)}
+    assert set(described) == {entry.name for entry in entry_points(group="perser.corpora")}
+    for text in described.values():
         for label in ("what", "source", "license", "person", "get it"):
             assert f"    {label}:" in text
-    assert "person:  listener or speaker" in told["dusha"]
-    assert re.search(r"person: +speaker$", told["ravdess"], re.MULTILINE)
+    assert "person:  listener or speaker" in described["dusha"]
+    assert re.search(r"person: +speaker$", described["ravdess"], re.MULTILINE)
     assert max(map(len, listed.splitlines())) <= 100
 
 
-def test_the_help_waits_for_nothing_heavy():
+def test_the_help_imports_nothing_heavy():
     code = (
         "import sys; from perser.cli.main import main\n"
         "try: main(['prepare', '--help'])\n"
@@ -148,7 +152,7 @@ def test_the_help_waits_for_nothing_heavy():
     assert "--dataset.listener" in done.stdout
 
 
-def test_the_list_survives_readers_without_description_and_broken_ones(
+def test_the_list_shows_readers_without_description_and_broken_ones(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     from perser.cli import prepare as module

@@ -1,4 +1,4 @@
-"""`perser suggest`, as a user types it."""
+"""`perser suggest` from the command line."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ def pool(fake_model, write_clip, tmp_path, monkeypatch):
     return Path("pool")
 
 
-def suggested(capsys, *options):
+def suggestions(capsys, *options):
     main(["suggest", "--model", "model", "--pool", "pool", "--json", *options])
     return json.loads(capsys.readouterr().out)
 
 
-def test_the_command_says_what_python_does(pool, capsys):
-    found = suggested(capsys, "--n", "3")
+def test_the_command_gives_what_the_function_returns(pool, capsys):
+    printed = suggestions(capsys, "--n", "3")
     expected, _ = suggest([Recognizer.from_pretrained("model")], sorted(pool.iterdir()), 3)
-    assert [one["path"] for one in found] == [one.path for one in expected]
-    assert found[0]["distance"] is None
-    assert found[1]["distance"] == pytest.approx(expected[1].distance)
+    assert [clip["path"] for clip in printed] == [clip.path for clip in expected]
+    assert printed[0]["distance"] is None
+    assert printed[1]["distance"] == pytest.approx(expected[1].distance)
     main(["suggest", "--model", "model", "--pool", "pool", "--n", "3"])
     heading, *lines = capsys.readouterr().out.splitlines()
     assert heading.split() == ["clip", "unsure", "distance"]
-    assert [line.split()[0] for line in lines] == [one.path for one in expected]
+    assert [line.split()[0] for line in lines] == [clip.path for clip in expected]
 
 
-def test_what_the_person_has_labeled_is_not_suggested(pool, capsys):
+def test_labeled_clips_are_not_suggested(pool, capsys):
     Path("alice.csv").write_text("path,emotions\npool/0.wav,angry\npool/5.wav,sad\n")
     main(["enroll", "--model", "model", "--examples", "alice.csv", "--out", "alice.profile"])
     capsys.readouterr()
-    by_examples = suggested(capsys, "--examples", "alice.csv", "--n", "9")
-    assert {one["path"] for one in by_examples} == {f"pool/{number}.wav" for number in range(1, 5)}
-    assert suggested(capsys, "--profile", "alice.profile", "--n", "9") == by_examples
-    plain = {one["path"]: one["unsure"] for one in suggested(capsys, "--n", "9")}
-    assert any(one["unsure"] != pytest.approx(plain[one["path"]]) for one in by_examples)
+    by_examples = suggestions(capsys, "--examples", "alice.csv", "--n", "9")
+    assert {clip["path"] for clip in by_examples} == {f"pool/{number}.wav" for number in range(1, 5)}
+    assert suggestions(capsys, "--profile", "alice.profile", "--n", "9") == by_examples
+    plain = {clip["path"]: clip["unsure"] for clip in suggestions(capsys, "--n", "9")}
+    assert any(clip["unsure"] != pytest.approx(plain[clip["path"]]) for clip in by_examples)
 
 
 def test_two_models_that_agree_are_never_unsure(pool, capsys):
     Path("other").mkdir()
-    found = suggested(capsys, "--model", "other", "--n", "2")
-    assert [one["unsure"] for one in found] == [pytest.approx(0, abs=1e-9)] * 2
+    printed = suggestions(capsys, "--model", "other", "--n", "2")
+    assert [clip["unsure"] for clip in printed] == [pytest.approx(0, abs=1e-9)] * 2
 
 
 def test_bad_clips_are_named(pool, capsys):
@@ -65,7 +65,7 @@ def test_bad_clips_are_named(pool, capsys):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--profile", "p", "--examples", "e"], "not both"),
         (["--profile", "p", "--model", "other"], "a profile is of one model"),
@@ -73,7 +73,7 @@ def test_bad_clips_are_named(pool, capsys):
         (["--pool", "nowhere"], "nowhere: missing"),
     ],
 )
-def test_bad_input_is_one_line(options, said, pool, capsys):
+def test_bad_input_is_one_line(options, message, pool, capsys):
     with pytest.raises(SystemExit):
         main(["suggest", "--model", "model", "--pool", "pool", *options])
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err

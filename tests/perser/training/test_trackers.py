@@ -13,7 +13,7 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 from accelerate.utils import LoggerType
 from torch import nn
 
-from perser.cli.main import parse_command
+from perser.cli.parser import parse_command
 from perser.errors import UserError
 from perser.training.accelerator import start_accelerator
 from perser.training.checkpoint import BestWeights, TrainingState

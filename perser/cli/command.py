@@ -1,0 +1,57 @@
+"""A command of the `perser` program: a function, and what its signature cannot say about its options."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+
+@dataclass(frozen=True)
+class Command:
+    """A function whose signature and docstring give a command its options, and what they cannot say.
+
+    An entry point of `perser.commands` names such an object, or a plain function if that says it all.
+
+    Args:
+        function: does what the command is for.
+        switches: options without a value that do something else instead, such as `prepare --list`.
+        positional: the parameter (`tuple[str, ...]`) that takes words without a name: `predict a.wav b.wav`.
+        lists: further parameters (`tuple[str, ...]`) that take several words each: `--enroll A B`.
+        add_arguments: adds the options to a parser, where they are not the function's own parameters.
+    """
+
+    function: Callable[..., None]
+    switches: Mapping[str, Callable[[], None]] = field(default_factory=dict)
+    positional: str | None = None
+    lists: Sequence[str] = ()
+    add_arguments: Callable[[ArgumentParser], None] | None = None
+
+    @property
+    def word_lists(self) -> tuple[str, ...]:
+        """All parameters that take several words: `lists`, and `positional` if there is one."""
+        return (*self.lists, *filter(None, [self.positional]))
+
+    @property
+    def parameters(self) -> Mapping[str, inspect.Parameter]:
+        """The function's parameters that are options; none where `add_arguments` adds the options."""
+        return {} if self.add_arguments else inspect.signature(self.function).parameters
+
+    def requested_switch(self, arguments: Sequence[str]) -> Callable[[], None] | None:
+        """Return what the first switch among the arguments does; None where there is no switch."""
+        requested = (action for name, action in self.switches.items() if f"--{name}" in arguments)
+        return next(requested, None)
+
+
+def as_command(loaded: Command | Callable[..., None]) -> Command:
+    """Return the command that an entry point named: itself, or one made of a plain function."""
+    return loaded if isinstance(loaded, Command) else Command(loaded)
+
+
+def first_paragraph(function: Callable[..., Any]) -> str:
+    """Return the docstring up to its first empty line."""
+    return (function.__doc__ or "").strip().partition("\n\n")[0]

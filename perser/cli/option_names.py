@@ -1,0 +1,169 @@
+"""Find the option that a name stands for: an old name, a name that other programs use, or a misspelled one.
+
+`OLD_NAMES` and `ALIASES` are all there is to edit. Both apply below any prefix, such as a stage of an
+experiment: `meta_train.max_steps` stands for the same option as `max_steps` in `perser meta-train`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from perser.errors import UserError
+from perser.training.earlier_versions import RENAMED_OPTIONS
+
+OLD_NAMES = {
+    "turns": "folds",
+    "variants": "ablations",
+} | RENAMED_OPTIONS
+"""Old name to new name. An old name is refused with a line that names the new one."""
+
+
+def _unchanged(alias: str, value: Any) -> Any:
+    return value
+
+
+def _boolean(alias: str, value: Any, otherwise: str = "give true or false") -> bool:
+    text = str(value).lower()
+    if text not in ("true", "false"):
+        raise UserError(f"{alias}: {value}, {otherwise}")
+    return text == "true"
+
+
+def _precision(alias: str, value: Any) -> str:
+    return "bf16" if _boolean(alias, value) else "no"
+
+
+def _resume(alias: str, value: Any) -> bool:
+    hint = "give true or false: the newest checkpoint in OUT-running is found without being named"
+    return _boolean(alias, value, hint)
+
+
+def _of_all_processes(alias: str, value: Any) -> int:
+    """Return the batch size of all launched processes together, which is what our options say."""
+    try:
+        return int(value) * int(os.environ.get("WORLD_SIZE", "1"))
+    except (TypeError, ValueError):
+        raise UserError(f"{alias}: {value}, give a whole number") from None
+
+
+@dataclass(frozen=True)
+class Alias:
+    """The option that an alias stands for, and how the option's value is made from the alias's."""
+
+    option: str
+    convert: Callable[[str, Any], Any] = _unchanged
+
+
+ALIASES = {
+    "output_dir": Alias("out"),
+    "report_to": Alias("run.tracker"),
+    "resume_from_checkpoint": Alias("resume", _resume),
+    "per_device_train_batch_size": Alias("batch_size", _of_all_processes),
+    "num_train_epochs": Alias("epochs"),
+    "max_steps": Alias("steps"),
+    "warmup_ratio": Alias("warmup"),
+    "eval_steps": Alias("validate_every"),
+    "max_grad_norm": Alias("clip_norm"),
+    "bf16": Alias("mixed_precision", _precision),
+    "learning_rate": Alias("learning_rate"),
+    "lr": Alias("learning_rate"),
+}
+"""Names of transformers' Trainer (and `lr`) to our options. An alias works where its option exists."""
+
+OPTIMIZATION = ("", "outer.")
+"""Where a command may have the options of its optimization: at the top, or in meta-training's outer loop."""
+
+
+class OptionNames:
+    """The options of one parser, by their dotted names, and what other names stand for among them.
+
+    Args:
+        options: all options, nested ones as `outer.steps`.
+        dashes: what errors put before an option's name: `--` on the command line, nothing in a file.
+    """
+
+    def __init__(self, options: Iterable[str], dashes: str = "") -> None:
+        self._options = frozenset(options)
+        self._groups = {
+            name[:end] for name in self._options for end, letter in enumerate(name) if letter == "."
+        }
+        self._dashes = dashes
+
+    def __contains__(self, name: str) -> bool:
+        """Whether it is an option, a group of options, or a key in an option that is a dictionary."""
+        return (
+            name in self._options
+            or name in self._groups
+            or any(name.startswith(f"{option}.") for option in self._options)
+        )
+
+    def resolve(self, name: str, value: Any) -> tuple[str, Any]:
+        """Return the option that a name stands for, and the value it gets.
+
+        Raises UserError for an old name, for an alias of an option that is not there, and for any other name
+        that is no option; it names the right or the nearest one.
+        """
+        if name in self:
+            return name, value
+        self._refuse_old(name)
+        prefix, alias = self._split(name)
+        if alias not in ALIASES:
+            raise UserError(f"{self._dashes}{name} is no option{self._suggestion(name)}")
+        known = ALIASES[alias]
+        for place in OPTIMIZATION:
+            if prefix + place + known.option in self:
+                return prefix + place + known.option, known.convert(self._dashes + name, value)
+        shown = f"{self._dashes}{name}"
+        raise UserError(f"{shown} stands for {known.option}, which is no option here (see --help)")
+
+    def resolve_all(self, content: Mapping[Any, Any]) -> dict[str, Any]:
+        """Return a file's options with every name resolved and all groups written out:
+        `{"outer": {"max_steps": 3}}` becomes `{"outer.steps": 3}`.
+
+        Raises UserError like `resolve`, and where an option is given by two names.
+        """
+        resolved: dict[str, Any] = {}
+        for name, value in self._written_out(content):
+            option, value = self.resolve(name, value)
+            if option in resolved:
+                raise UserError(f"{name}: {option} is given twice: leave one out")
+            resolved[option] = value
+        return resolved
+
+    def has_all(self, content: Mapping[Any, Any]) -> bool:
+        """Whether all names in a file of options are names of options, and none is an alias."""
+        return all(name in self for name, _ in self._written_out(content))
+
+    def _written_out(self, content: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+        for key, value in content.items():
+            name = f"{prefix}{key}"
+            if name in self._groups and isinstance(value, Mapping):
+                yield from self._written_out(value, f"{name}.")
+            else:
+                yield name, value
+
+    def _refuse_old(self, name: str) -> None:
+        for old, new in OLD_NAMES.items():
+            prefix = name.removesuffix(old)
+            if prefix != name and (not prefix or prefix.endswith(".")) and prefix + new in self:
+                raise UserError(f"{self._dashes}{name} is now {self._dashes}{prefix}{new}")
+
+    def _suggestion(self, name: str) -> str:
+        """Name the nearest option, by the whole name or by its last part."""
+        nearest = get_close_matches(name, self._options, n=1)
+        if not nearest:
+            by_last_part = {self._split(option)[1]: option for option in sorted(self._options, reverse=True)}
+            nearest = [
+                by_last_part[last] for last in get_close_matches(self._split(name)[1], by_last_part, n=1)
+            ]
+        return f": did you mean {self._dashes}{nearest[0]}?" if nearest else " (see --help)"
+
+    @staticmethod
+    def _split(name: str) -> tuple[str, str]:
+        """Return what stands before the last part of a dotted name, with its dot, and the last part."""
+        before, dot, last = name.rpartition(".")
+        return before + dot, last

@@ -1,0 +1,178 @@
+"""Make a command's options from its function's signature and docstring, and parse them from arguments and
+YAML files."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from perser.cli.command import Command, as_command, first_paragraph
+from perser.cli.option_names import OptionNames
+from perser.cli.options_file import read_options, with_bases
+from perser.errors import UserError, one_line
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+CONFIG = "config"
+BASE = "base"
+PARSERS_OWN = ("help", "print_config")
+"""Options that jsonargparse adds by itself."""
+BOOLEANS = ("true", "false", "yes", "no", "on", "off")
+"""What a word behind a switch has to be to count as its value."""
+
+
+def parse_command(
+    command: Command | Callable[..., None], arguments: Sequence[str], program: str = "perser"
+) -> dict[str, Any]:
+    """Return the arguments for a command's function, their names and types checked.
+
+    They come from options and from YAML files (`--config`); options win. Raises UserError, which names the
+    option.
+    """
+    command = as_command(command)
+    arguments = _name_first(command, list(arguments))
+    required = [
+        name for name, parameter in command.parameters.items() if parameter.default is parameter.empty
+    ]
+    appended = [name for name in required if str(command.parameters[name].annotation).startswith("list[")]
+
+    def add_options(parser: ArgumentParser) -> None:
+        for name, action in command.switches.items():
+            parser.add_argument(f"--{name}", action="store_true", help=f"instead: {first_paragraph(action)}")
+        if command.add_arguments is not None:
+            command.add_arguments(parser)
+        else:
+            _add_parameters(parser, command)
+
+    values = parse_options(add_options, arguments, program, first_paragraph(command.function), appended)
+    for name in command.switches:
+        values.pop(name)
+    return values | {name: tuple(values[name]) for name in command.word_lists}
+
+
+def parse_options(
+    add_options: Callable[[ArgumentParser], None],
+    arguments: Sequence[str],
+    program: str = "perser",
+    description: str = "",
+    appended: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Return the values of the options that `add_options` adds to a parser.
+
+    `appended`: the options that may be repeated, `--name A --name B`, to give a list one value at a time.
+    Raises UserError, which names the option.
+    """
+    from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
+
+    set_parsing_settings(import_path_denylist=["*"])  # otherwise a file could name a module to be imported
+    parser = ArgumentParser(prog=program, description=description, exit_on_error=False, allow_abbrev=False)
+    parser.add_argument(f"--{CONFIG}", action="config", help="a YAML file of these options")
+    parser.add_argument(f"--{BASE}", help="in such a file: another one, relative to it, that it changes")
+    add_options(parser)
+    try:
+        values = parser.instantiate(parser.parse_args(_spelled_out(parser, arguments, appended)))
+    except (ArgumentError, ValueError, TypeError, RecursionError) as error:
+        raise UserError(one_line(str(error)) or type(error).__name__) from error
+    for name in (CONFIG, BASE):
+        values.pop(name, None)
+    return dict(values.as_dict() if hasattr(values, "as_dict") else values)
+
+
+def _name_first(command: Command, arguments: list[str]) -> list[str]:
+    """Put a name before a first word that has none: `prepare cremad`, `predict a.wav`, `bench FILE.yaml`."""
+    if not arguments or arguments[0].startswith("-"):
+        return arguments
+    if arguments[0].endswith((".yaml", ".yml")):
+        return [f"--{CONFIG}", *arguments]
+    if command.positional is not None:
+        return [f"--{command.positional}", *arguments]
+    first = next(iter(command.parameters.values()), None)
+    if first is not None and first.default is first.empty:
+        return [f"--{first.name}", *arguments]
+    raise UserError(f"'{arguments[0]}' is no option: every option has a name (see --help)")
+
+
+def _add_parameters(parser: ArgumentParser, command: Command) -> None:
+    """Add an option for each of the function's parameters."""
+    words = command.word_lists
+    parser.add_function_arguments(
+        command.function, as_positional=False, sub_configs=True, fail_untyped=True, skip=set(words)
+    )
+    if not words:
+        return
+    from docstring_parser import parse
+
+    described = {entry.arg_name: entry.description for entry in parse(command.function.__doc__ or "").params}
+    for name in words:
+        parser.add_argument(
+            f"--{name}", nargs="+", action="extend", type=str, default=[], help=described.get(name)
+        )
+    if command.positional is not None:
+        # No default, so that without such words the option of this name, or the YAML file, stands.
+        parser.add_argument(
+            command.positional,
+            nargs="*",
+            action="extend",
+            type=str,
+            default=argparse.SUPPRESS,
+            help=described.get(command.positional),
+        )
+
+
+def _spelled_out(parser: ArgumentParser, arguments: Sequence[str], appended: Sequence[str]) -> list[str]:
+    """Return the arguments as the parser takes them.
+
+    A hyphen in a name becomes an underscore, an alias becomes its option, a switch without a value gets
+    `true`, and a `--config` file is preceded by its bases. What follows `--` is left as it is.
+    """
+    defaults = dict(parser.get_defaults().items())
+    names = OptionNames(defaults, dashes="--")
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    spelled: list[str] = []
+    for word, *following in _split_at_options(arguments[:end]):
+        option, equals, value = word.partition("=")
+        name = option.removeprefix("--").replace("-", "_").removesuffix("+")
+        values = [value, *following] if equals else following
+        if not option.startswith("--"):
+            spelled.append(word)
+        elif name == CONFIG and values:
+            sources = [_config_source(file, defaults) for file in with_bases(Path(values[0]))]
+            spelled += [*(f"--{CONFIG}={source}" for source in sources), *values[1:]]
+        elif name not in names and name not in PARSERS_OWN:
+            name, converted = names.resolve(name, values[0] if values else "true")
+            text = str(converted).lower() if isinstance(converted, bool) else str(converted)
+            spelled += [f"--{name}={text}", *values[1:]]
+        elif isinstance(defaults.get(name), bool) and not (values and values[0].lower() in BOOLEANS):
+            spelled += [f"--{name}={value or 'true'}", *following]
+        else:
+            spelled += [f"--{name}{'+' if name in appended else ''}{equals}{value}", *following]
+    return [*spelled, *arguments[end:]]
+
+
+def _split_at_options(arguments: Sequence[str]) -> list[list[str]]:
+    """Return each option with the words that follow it; words before the first option stand alone."""
+    groups: list[list[str]] = []
+    for word in arguments:
+        if word.startswith("--") or not groups or not groups[-1][0].startswith("--"):
+            groups.append([word])
+        else:
+            groups[-1].append(word)
+    return groups
+
+
+def _config_source(file: Path, options: Iterable[str]) -> str:
+    """Return what the parser reads for a file of options: the file itself, or JSON if it has an alias, which
+    is replaced, or is empty, which the parser would refuse."""
+    names = OptionNames(options)
+    content = read_options(file)
+    if content is None:
+        return str(file)
+    try:
+        resolved = names.resolve_all(content)
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error
+    return str(file) if content and names.has_all(content) else json.dumps(resolved, default=str)
