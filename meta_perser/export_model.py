@@ -9,8 +9,9 @@ from meta_perser.adaptation.meta_trained import RATES
 from meta_perser.inference import GradientModel
 from meta_perser.modeling_hf import write_transformers_files
 from meta_perser.recognizer.model import CHECKSUMMED, CONFIG, extra_of
-from perser.export.contract import Exported, copy_safe_files
+from perser.export.folder import copy_safe_files
 from perser.io.checksums import write_checksums
+from perser.route import Exported
 
 META = """A speech emotion recognizer that was meta-trained (Meta-PerSER, arXiv 2505.16220) to become one
 person's: gradient steps with learned rates on a few clips that the person labeled move its weights."""

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from perser.errors import UserError
-from perser.export.contract import Exported, copy_safe_files
+from perser.export.folder import copy_safe_files
 from perser.io.checksums import write_checksums
 from perser.io.hub import refuse_pickles
 from perser.io.json_files import read_json
 from perser.io.model_facts import is_built_in, place_of
+from perser.route import Exported
 from speechlm_icl.model.base_model import load_base
 from speechlm_icl.model.checkpoint import CHECKSUMMED, TRAINING
 from speechlm_icl.model.configuration import SpeechLMConfig, read_config

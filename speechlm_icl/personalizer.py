@@ -148,6 +148,3 @@ def speech_lm(context: RouteContext, pairs: int | None = None) -> SpeechLMPerson
     level = model.projector.options.level
     features = cached_features(context.recordings, model.speech_encoder, level, context.cache)
     return SpeechLMPersonalizer(model, features, pairs, options)
-
-
-speech_lm.check_options = parse_options  # found by `perser.personalizer`, before anything is trained

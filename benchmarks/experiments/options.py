@@ -6,8 +6,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from benchmarks.experiments.train_models import fixed_options
 from benchmarks.trivial_baselines import METHODS
 from perser.episodes.sampling import EnrollmentMode
+from perser.installed_routes import installed_routes
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -60,22 +62,17 @@ GIVEN = {
 def add_arguments(parser: ArgumentParser) -> None:
     """Every stage's own options under the stage's name; their defaults are the quickstart."""
     from benchmarks.run import bench
-    from meta_perser.pretrain import pretrain
-    from meta_perser.train import meta_train
     from perser.cli.episodes import episodes
     from perser.cli.prepare import prepare
-    from speechlm_icl.train import icl_train
 
     _add_own(parser)
     parser.add_function_arguments(prepare, "prepare", skip={"out"}, as_positional=False)
-    for name, stage in {
-        "draw": episodes,
-        "pretrain": pretrain,
-        "meta_train": meta_train,
-        "icl_train": icl_train,
-        "bench": bench,
-    }.items():
-        parser.add_function_arguments(stage, name, skip=GIVEN, as_positional=False)
+    parser.add_function_arguments(episodes, "draw", skip=GIVEN, as_positional=False)
+    for route in installed_routes():
+        for training in route.train:
+            skip = {"out", "resume", *training.shared, *fixed_options(training)}
+            parser.add_function_arguments(training.function, training.key, skip=skip, as_positional=False)
+    parser.add_function_arguments(bench, "bench", skip=GIVEN, as_positional=False)
     parser.set_defaults(QUICKSTART)
 
 

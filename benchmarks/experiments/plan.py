@@ -3,40 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.experiments.ablations import with_ablations
 from benchmarks.experiments.folds import Setting, Turn, plan_settings, plan_turns
-from benchmarks.experiments.train_models import Recipe
+from benchmarks.experiments.train_models import Recipe, check_trainings, planned_models, trained_methods
 from benchmarks.measuring.cells import Case
-from benchmarks.trivial_baselines import TRIVIAL
 from perser.episodes.sampling import EnrollmentMode
 from perser.errors import UserError
-from perser.personalizer import check_method
+from perser.installed_routes import check_method
 
 
 def check_trained_alike(plans: Sequence[Plan]) -> None:
     """Raises UserError where two experiments train the models of the same methods on the same split in
     different ways: one row cannot speak of both."""
     for first, second in combinations(plans, 2):
-        shared = {*first.recipe.methods} & {*second.recipe.methods} - {*TRIVIAL}
+        shared = trained_methods({*first.recipe.methods} & {*second.recipe.methods})
         if not (shared and _split(first) == _split(second) and {*first.settings} & {*second.settings}):
             continue
         stages = [("seed", first.seed, second.seed)]
-        stages.append(("pretrain", first.recipe.pretrain, second.recipe.pretrain))
-        for model in {*first.recipe.meta_train} & {*second.recipe.meta_train}:
-            if first.recipe.needs(model) and second.recipe.needs(model):
-                options = first.recipe.meta_train[model], second.recipe.meta_train[model]
-                stages.append((model.replace("meta-perser", "meta_train"), *options))
-        if any(method.startswith("speech-lm") for method in shared):
-            stages.append(("icl_train", first.recipe.icl_train, second.recipe.icl_train))
+        others = {model.folder: model for model in planned_models(second.recipe, shared)}
+        for model in planned_models(first.recipe, shared):
+            stages.append((model.name, model.options, others[model.folder].options))
         for name, one, other in stages:
             if one != other:
                 raise UserError(
-                    f"{first.out} and {second.out} train {', '.join(sorted(shared))} on the same split, with "
+                    f"{first.out} and {second.out} train {', '.join(shared)} on the same split, with "
                     f"another {name}: bench them apart"
                 )
 
@@ -89,17 +84,16 @@ def make_plan(
     encoder: str,
     prepare: Mapping[str, Any],
     draw: Mapping[str, Any],
-    pretrain: Mapping[str, Any],
-    meta_train: Mapping[str, Any],
     ablations: Mapping[str, Any],
-    icl_train: Mapping[str, Any],
     bench: Mapping[str, Any],
+    **trainings: Mapping[str, Any],
 ) -> Plan:
-    """The plan of these keys of an experiment's file. Raises UserError for what can be known to fail."""
+    """The plan of these keys of an experiment's file; `trainings` are the options of the routes' trainings,
+    by key. Raises UserError for what can be known to fail."""
     # A simulated corpus is the seed's; real recordings, and whoever is simulated over them, stay the same.
     if prepare["corpus"] == "simulated" and prepare["seed"] is None:
         prepare = prepare | {"seed": seed}
-    methods, meta_trainings = with_ablations(bench["methods"], meta_train, ablations)
+    methods, meta_trainings = with_ablations(bench["methods"], trainings["meta_train"], ablations)
     usual = Setting(draw["k"], draw["mode"])
     plan = Plan(
         title=title,
@@ -109,7 +103,7 @@ def make_plan(
         threads=threads,
         prepare=prepare | {"out": out / "corpus"},
         draw=draw,
-        recipe=Recipe(methods, encoder, pretrain, meta_trainings, icl_train),
+        recipe=Recipe(methods, encoder, trainings, meta_trainings),
         turns=plan_turns(turns, draw["split"], usual, out),
         settings=plan_settings(usual, sweep_k, modes),
         limit=bench["limit"],
@@ -120,36 +114,15 @@ def make_plan(
 
 def check(plan: Plan) -> None:
     """What can be known to fail before the first stage runs. Raises UserError."""
-    from meta_perser.pretrain import Pretraining
-    from meta_perser.recognizer.scope import check_scope, check_window
     from perser.cli.prepare import check_prepare
     from perser.encoders.loading import check_encoder
     from perser.episodes.draw import check_counts
-    from speechlm_icl.model.language_model import check_language_model
-    from speechlm_icl.train import IclTraining
 
     recipe, draw, smallest = plan.recipe, plan.draw, min(one.k for one in plan.settings)
     counts = {f"draw.{name}": draw[name] for name in ("k", "q", "seeds", "validation_seeds")}
     check_counts(counts | {"sweep_k": smallest})
     for method in recipe.methods:
         check_method(method, smallest)
-    trained_scope, window = recipe.pretrain["scope"], recipe.pretrain["frame_window"]
-    check_scope(trained_scope)
-    meta_scopes = [one["scope"] for one in recipe.meta_train.values()]
-    for scope in (recipe.pretrain["lora"] or trained_scope, *meta_scopes):
-        check_window(scope, trained_scope, window)
     check_prepare(**{name: value for name, value in plan.prepare.items() if name != "allow_skips"})
     check_encoder(recipe.encoder)
-    _check_fields(Pretraining, "pretrain", recipe.pretrain)
-    _check_fields(IclTraining, "icl_train", recipe.icl_train)
-    if recipe.needs("speech-lm"):
-        check_language_model(recipe.icl_train["language_model"], recipe.icl_train["lora"])
-
-
-def _check_fields(training: type, stage: str, options: Mapping[str, Any]) -> None:
-    """Raises UserError that names the key where the stage's own dataclass refuses its options."""
-    known = {one.name for one in fields(training)}
-    try:
-        training(**{name: value for name, value in options.items() if name in known})
-    except ValueError as error:
-        raise UserError(f"{stage}.{error}") from error
+    check_trainings(recipe)

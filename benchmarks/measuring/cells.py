@@ -22,9 +22,10 @@ from perser.distributed import processes
 from perser.environment import circumstances
 from perser.episodes.episode import Episode
 from perser.episodes.episode_file import EpisodeFile
+from perser.installed_routes import build_method, check_method
 from perser.io.files import file_sha256
 from perser.peak_memory import added_if_known, keeping_what_is_there
-from perser.personalizer import RouteContext, build_method, check_method
+from perser.personalizer import RouteContext
 
 
 @dataclass(frozen=True)

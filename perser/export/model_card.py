@@ -7,10 +7,10 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from perser.export.contract import Exported
 from perser.export.run_record import RunRecord
 from perser.io.hub import is_hub_name
 from perser.io.model_facts import ModelFacts
+from perser.route import Exported
 
 TEMPLATE = "model_card.md.jinja"
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from perser.episodes.episode_file import EpisodeFile
 from perser.errors import UserError
-from perser.export.contract import Exported
 from perser.io.files import weights_sha256
 from perser.io.json_files import read_json
+from perser.route import Exported
 
 NO_RUN = "it was exported without the run that trained it"
 

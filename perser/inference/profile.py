@@ -19,8 +19,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from perser.errors import UserError
-from perser.inference.route_model import RouteModel
 from perser.labels import Emotions
+from perser.route import RouteModel
 
 FORMAT = "perser-profile-3"
 

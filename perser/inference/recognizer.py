@@ -27,9 +27,10 @@ from perser.episodes.episode import Support
 from perser.errors import UserError
 from perser.inference.clips import Clip, Failure, Waveforms, name_of, stream_clips, waveform_of
 from perser.inference.profile import Enrolled, Profile
-from perser.inference.route_model import RouteModel, RoutePredictor, load_route_model
+from perser.installed_routes import load_route_model
 from perser.io.hub import is_hub_name, trained_model_folder
 from perser.labels import Emotions, EmotionSet, decide, parse_emotions
+from perser.route import RouteModel, RoutePredictor
 
 Example = tuple[Clip, str | Sequence[str]]
 """A clip, and what the person heard in it: one emotion, several, or several in one text with `;` between."""

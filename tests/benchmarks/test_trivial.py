@@ -8,9 +8,10 @@ import pytest
 from benchmarks.trivial_baselines import most_frequent, nothing, random, random_probabilities
 from perser.episodes.episode import Support
 from perser.errors import UserError
+from perser.installed_routes import build_method
 from perser.labels import EmotionSet, decide
 from perser.metrics import score_episode
-from perser.personalizer import RouteContext, build_method
+from perser.personalizer import RouteContext
 
 RATES = {
     "frustrated": 0.243,

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from meta_perser.recognizer.model import EmotionRecognizer
 from perser.errors import UserError
 from perser.inference.recognizer import PersonalRecognizer, Recognizer
-from perser.personalizer import build_method
+from perser.installed_routes import build_method
 
 
 def rows(predictions):

@@ -12,7 +12,8 @@ import torch
 from perser.errors import UserError
 from perser.inference.clips import Failure
 from perser.inference.recognizer import PersonalRecognizer, Recognizer
-from perser.personalizer import RouteContext, build_method
+from perser.installed_routes import build_method
+from perser.personalizer import RouteContext
 from speechlm_icl.model.language_model import LoraOptions
 from speechlm_icl.model.speech_lm import new_model
 from speechlm_icl.projectors.base import ProjectorOptions

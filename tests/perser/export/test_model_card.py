@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from huggingface_hub import ModelCard
 
-from perser.export.contract import Exported
 from perser.export.model_card import METRICS, model_card
 from perser.export.run_record import RunRecord
 from perser.io.model_facts import ModelFacts
+from perser.route import Exported
 
 FACTS = ModelFacts("fake", ("angry", "calm"), {})
 EXPORTED = Exported("It hears.", 'load("MODEL")', {}, bases={"a/encoder": "0123", "b/language": None})

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from perser.export.contract import Exported
 from perser.export.run_record import NO_RUN, RunRecord, record_of
 from perser.io.files import weights_sha256
+from perser.route import Exported
 
 METHODS = ("speech-lm-8", "speech-lm-32+orders=4", "speech-lm-8:small", "meta-perser", "meta-perser:no-da")
 
