@@ -1,4 +1,5 @@
-"""Packages outside this repository: the worked example of a page of the documents, and how one is installed."""
+"""Packages outside this repository: the worked example of a page of the documents, and how one is
+installed."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 def install_package(
     site: Path, module: str, source: str, entry_points: Mapping[str, Mapping[str, str]], version: str = "1.0"
 ) -> Path:
-    """Write what pip would leave in the folder `site`: a package of one module, and its entry points by group."""
+    """Write what pip would leave in the folder `site`: a package of one module, and its entry points by
+    group."""
     site.mkdir()
     (site / f"{module}.py").write_text(source, encoding="utf-8")
     info = site / f"{module}-{version}.dist-info"
@@ -38,8 +40,8 @@ def install_package(
 
 @dataclass(frozen=True)
 class WorkedExample:
-    """The one code block of each language on a page: `python` is the package's module, `toml` its project file,
-    `bash` the commands that use it."""
+    """The one code block of each language on a page: `python` is the package's module, `toml` its project
+    file, `bash` the commands that use it."""
 
     blocks: dict[str, str]
 

@@ -22,8 +22,7 @@ def demo(model: list[str], port: int = 7860, device: str | None = None, limits: 
     from perser.errors import require
 
     require("gradio", "demo", "perser demo")
-    from perser.demo.loading import load_models
-    from perser.demo.serving import serving
+    from perser.demo.serving import load_models, serving
 
     signal.signal(signal.SIGTERM, _stop)  # ended in whichever way, it leaves no file behind
     with serving(load_models(model, device), limits, port) as address:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
-from perser.inference.recognizer import Answer, Prediction
+from perser.inference.recognizer import Classification, Prediction
 from perser.labels import Emotions
 
 UNADAPTED = "  without enrollment"
@@ -58,11 +58,11 @@ PRINTERS: dict[str, Callable[[Emotions, Sequence[Prediction]], None]] = {
 }
 
 
-def _cells(answer: Answer) -> list[str]:
+def _cells(answer: Classification) -> list[str]:
     figures = (answer.confidence, *answer.probabilities.values())
     return [";".join(answer.labels), *(f"{one:.6f}" for one in figures)]
 
 
-def _shown(answer: Answer) -> list[str]:
+def _shown(answer: Classification) -> list[str]:
     figures = (answer.confidence, *answer.probabilities.values())
     return [", ".join(answer.labels) or "-", *(f"{one:.2f}" for one in figures)]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from perser.errors import UserError
-from perser.inference.route_model import load_route_model
+from perser.installed_routes import load_route_model
 
 
 def test_a_folder_without_a_model_is_named_with_those_nearby(tmp_path):

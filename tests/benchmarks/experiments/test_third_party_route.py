@@ -1,4 +1,5 @@
-"""A route in a package of its own is trained, measured, exported and used without an edit in this repository."""
+"""A route in a package of its own is trained, measured, exported and used without an edit in this
+repository."""
 
 from __future__ import annotations
 
@@ -68,7 +69,7 @@ def test_it_is_trained_measured_exported_and_used(file, toy_corpus, tmp_path, ca
 
     sad, happy = (str(toy_corpus.recordings.path(name)) for name in ("s0-sad-0", "s1-happy-1"))
     main(["predict", "--model", str(tmp_path / "mine"), "--json", "--enroll", f"{sad}=sad", "--", happy])
-    (answer,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    (answer,) = json.loads(capsys.readouterr().out)
     assert answer["labels"] == ["happy"]
 
 

@@ -37,7 +37,8 @@ def spectrum(waveform: Tensor) -> np.ndarray:
 
 
 def class_means(spectra: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Return the mean spectrum (C, BANDS) of each emotion, from spectra (n, BANDS) and label shares (n, C)."""
+    """Return the mean spectrum (C, BANDS) of each emotion, from spectra (n, BANDS) and label shares (n,
+    C)."""
     return (shares.T @ spectra) / shares.sum(axis=0).clip(min=1e-6)[:, None]
 
 

@@ -60,7 +60,7 @@ def test_the_page_is_driven_in_a_browser(run, toy_corpus, monkeypatch):
     if (program := find_browser()) is None:
         pytest.skip("no browser here")
     models = {name: Recognizer(Undecided(toy_corpus.emotions), name) for name in ("one", "two")}
-    monkeypatch.setattr("perser.demo.loading.load_models", lambda folders: models)
+    monkeypatch.setattr("perser.demo.serving.load_models", lambda folders: models)
     examples, clips = second_query._material(run, 2)
     taken = second_query._waited(program, ["one", "two"], examples, clips)
     assert len(taken) == 2

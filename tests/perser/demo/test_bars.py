@@ -4,9 +4,9 @@ import re
 
 from perser.demo.bars import alert, bars, notice
 from perser.demo.session import Reply
-from perser.inference.recognizer import Answer, Prediction
+from perser.inference.recognizer import Classification, Prediction
 
-PLAIN = Answer({"angry": 0.25, "sad": 0.75}, ("sad",), 0.1)
+PLAIN = Classification({"angry": 0.25, "sad": 0.75}, ("sad",), 0.1)
 OWN = Prediction({"angry": 0.8, "sad": 0.2}, ("angry",), 0.3, path="clip 1", unadapted=PLAIN)
 
 
@@ -20,7 +20,7 @@ def test_every_emotion_has_a_bar_with_the_enrollment_and_one_without():
     ]
     assert re.findall(r"width:([\d.]+%)", page) == ["20.0%", "75.0%", "80.0%", "25.0%"]
     assert re.findall(r'scope="col">([^<]+)', page) == ["emotion", "with 2 examples", "without"]
-    assert re.findall(r'scope="row">([^<]+)', page) == ["sad", "angry", "how sure"]
+    assert re.findall(r'scope="row">([^<]+)', page) == ["sad", "angry", "confidence"]
     assert re.findall(r"(\d+)% ✓", page) == ["75", "80"], "the labels are marked by more than a color"
     assert re.findall(r"<td>(\d+%)</td>", page) == ["30%", "10%"]
 

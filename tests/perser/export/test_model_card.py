@@ -50,8 +50,8 @@ def test_figures_stand_with_their_intervals_beside_the_trivial_ones():
 def test_what_is_not_known_is_said():
     text = model_card(FACTS, EXPORTED, RunRecord(unmeasured="nobody did"), "mine")
     assert "Not measured: nobody did." in text
-    assert "Not recorded in what it was exported from." in text
-    assert "None was given for these weights" in text
+    assert "Unknown: no record of its training was found." in text
+    assert "None is given for these weights" in text
 
 
 @pytest.mark.parametrize("simulated", [True, False])

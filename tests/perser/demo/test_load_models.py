@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from perser.demo.loading import load_models
+from perser.demo.serving import load_models
 from perser.errors import UserError
 from perser.labels import EmotionSet
 
@@ -41,7 +41,7 @@ def test_the_folder_that_one_stands_in_has_a_name(folders, monkeypatch):
 def test_models_that_do_not_go_together_are_refused(folders):
     one, *_, deaf, _ = folders
     with pytest.raises(
-        UserError, match=r"different emotions apart .one: angry, happy, sad; deaf: angry, sad"
+        UserError, match=r"different emotions .one: angry, happy, sad; deaf: angry, sad"
     ):
         load_models([one, deaf])
     with pytest.raises(UserError, match="same one twice"):
