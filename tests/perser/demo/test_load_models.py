@@ -40,9 +40,7 @@ def test_the_folder_that_one_stands_in_has_a_name(folders, monkeypatch):
 
 def test_models_that_do_not_go_together_are_refused(folders):
     one, *_, deaf, _ = folders
-    with pytest.raises(
-        UserError, match=r"different emotions .one: angry, happy, sad; deaf: angry, sad"
-    ):
+    with pytest.raises(UserError, match=r"different emotions .one: angry, happy, sad; deaf: angry, sad"):
         load_models([one, deaf])
     with pytest.raises(UserError, match="same one twice"):
         load_models([one, one])
