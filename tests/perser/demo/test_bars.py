@@ -10,8 +10,8 @@ PLAIN = Classification({"angry": 0.25, "sad": 0.75}, ("sad",), 0.1)
 OWN = Prediction({"angry": 0.8, "sad": 0.2}, ("angry",), 0.3, path="clip 1", unadapted=PLAIN)
 
 
-def test_every_emotion_has_a_bar_with_the_enrollment_and_one_without():
-    page = bars([Reply("one", OWN, enrolled=2)], ("sad", "angry"))
+def test_every_emotion_has_bars_with_and_without_the_enrollment():
+    page = bars([Reply("first", OWN, enrolled=2)], ("sad", "angry"))
     assert re.findall(r'data-probability="([\d.]+)"', page) == [
         "0.200000",
         "0.750000",
@@ -27,14 +27,14 @@ def test_every_emotion_has_a_bar_with_the_enrollment_and_one_without():
 
 def test_without_an_enrollment_there_is_one_column():
     alone = Prediction(PLAIN.probabilities, PLAIN.labels, PLAIN.confidence, path="clip 1")
-    page = bars([Reply("one", alone), Reply("two", None, problem="too long")], ("angry", "sad"))
+    page = bars([Reply("first", alone), Reply("second", None, problem="too long")], ("angry", "sad"))
     assert re.findall(r'scope="col">([^<]+)', page) == ["emotion", "without examples"]
-    assert re.findall(r'data-model="(\w+)"', page) == ["one", "two"]
+    assert re.findall(r'data-model="(\w+)"', page) == ["first", "second"]
     assert page.count("<table") == 1
     assert "too long" in page
 
 
-def test_what_somebody_else_wrote_is_no_html():
+def test_texts_from_outside_are_escaped():
     evil = "<img src=x onerror=alert(1)>"
     shown = (
         bars([Reply(evil, OWN, 1, evil)], ("angry", "sad")) + alert([evil, "b"]) + notice(evil) + alert([])
