@@ -25,8 +25,8 @@ from perser.cli.main import run_command
 from perser.episodes.episode import Episode, Support, Task
 from perser.episodes.episode_file import EpisodeFile
 from perser.errors import UserError
+from perser.installed_routes import build_method, check_method
 from perser.io.files import write_text_atomic
-from perser.personalizer import build_method, check_method
 
 TRUE = "true"
 

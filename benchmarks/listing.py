@@ -8,13 +8,14 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.reporting.formats import METRICS
+from perser.installed_routes import describe_methods
 
 
 def show_list() -> None:
     """Show the methods and corpora that are installed, and the metrics there are."""
     console = Console()
     for title, rows in (
-        ("methods", installed("perser.routes")),
+        ("methods", describe_methods()),
         ("corpora (`perser prepare --list` says more)", installed("perser.corpora")),
         ("metrics", [(name, meaning) for name, (_, meaning) in METRICS.items()]),
     ):

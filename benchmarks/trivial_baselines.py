@@ -1,6 +1,7 @@
-"""The rows that no comparison may hide: what chance, silence and habit score.
+"""Baselines without a model: random answers, no label, the person's most frequent label.
 
-The methods that a comparison measures where none are named.
+Every comparison shows them, because a useful method has to score more than they do. `METHODS` lists the
+methods that a comparison measures where none are named.
 """
 
 from __future__ import annotations
@@ -13,16 +14,14 @@ import numpy as np
 from perser.episodes.episode import Support
 from perser.labels import EmotionSet
 from perser.personalizer import Personalizer, RouteContext, refuse_pairs
-
-TRIVIAL = ("random", "nothing", "most-frequent")
-"""These methods' names: they stand on no model."""
+from perser.route import Route
 
 RANDOM_LOGIT_STD = 0.9
-"""Spread of an untrained classifier's logits: with it the paper's Random row comes out on such labels."""
+"""Standard deviation of an untrained classifier's logits, which reproduces the paper's Random row."""
 
 
 class TrivialPredictor:
-    """Probabilities from the number of utterances alone."""
+    """Gives probabilities that depend on the number of utterances alone."""
 
     def __init__(self, probabilities: Callable[[int], np.ndarray]) -> None:
         self._probabilities = probabilities
@@ -32,7 +31,7 @@ class TrivialPredictor:
 
 
 class TrivialPersonalizer(Personalizer):
-    """Never hears a recording; `rule` maps (support, number of utterances) to probabilities."""
+    """Reads no recording; `rule` maps (support, number of utterances) to probabilities."""
 
     route: ClassVar[str] = "trivial"
 
@@ -58,7 +57,7 @@ def nothing(context: RouteContext, pairs: int | None = None) -> Personalizer:
 
 
 def most_frequent(context: RouteContext, pairs: int | None = None) -> Personalizer:
-    """Most frequent: the emotion that the person gave most often in the support, whatever is said."""
+    """Most frequent: the emotion that the person gave most often in the support, for every utterance."""
     refuse_pairs("most-frequent", pairs)
 
     def rule(support: Support, count: int) -> np.ndarray:
@@ -68,7 +67,7 @@ def most_frequent(context: RouteContext, pairs: int | None = None) -> Personaliz
 
 
 def random_probabilities(count: int, size: int, seed: int) -> np.ndarray:
-    """(count, size) rows of softmax(0.9 N(0, 1))."""
+    """Return (count, size) rows of softmax(0.9 N(0, 1))."""
     logits = RANDOM_LOGIT_STD * np.random.default_rng(seed).standard_normal((count, size))
     odds = np.exp(logits)
     return odds / odds.sum(axis=1, keepdims=True)
@@ -78,6 +77,8 @@ def _most_frequent(support: Support, emotions: EmotionSet) -> np.ndarray:
     counts = emotions.multi_hot(support.emotions).sum(axis=0)
     return np.eye(len(emotions))[counts.argmax()]
 
+
+ROUTE = Route("trivial", methods={"random": random, "nothing": nothing, "most-frequent": most_frequent})
 
 METHODS = (
     "random",

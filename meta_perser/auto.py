@@ -1,4 +1,4 @@
-"""Makes transformers' Auto classes know the recognizer: import this once.
+"""Register the recognizer with transformers' Auto classes when this module is imported.
 
 import meta_perser.auto
 model = AutoModelForAudioClassification.from_pretrained(EXPORTED)   # of `perser export`

@@ -1,9 +1,8 @@
-"""Meta-PerSER as a method: the meta-trained recognizer, adapted with its learned rates.
+"""The methods of the gradient route: Meta-PerSER and the baselines that it is compared with.
 
-The gradient route's baselines by name: those of Meta-PerSER, section 3.2, and Prior-Shift, Head-Few and
-LoRA-Few, which the paper lacks. Most stand on the SSL-E that Meta-PerSER starts from (section 2.4).
-
-Where nothing but the head matters, clips are read as cached time means.
+The baselines are those of Meta-PerSER, section 3.2, and Prior-Shift, Head-Few and LoRA-Few, which the paper
+does not have. Most of them use SSL-E, from which Meta-PerSER starts (section 2.4). Where only the head
+adapts, clips are read as cached means over time.
 """
 
 from __future__ import annotations
@@ -40,10 +39,6 @@ def meta_perser(context: RouteContext, pairs: int | None = None) -> Personalizer
     return trained.personalizer(ClipSource(context.recordings, trained.model, context.cache))
 
 
-TARGETS = {"linear-few": "linear", "multi-few": "multi"}
-"""Methods that stand on a model of their own, and the `--target` of `perser pretrain` that trains it."""
-
-
 def entire_zero(context: RouteContext, pairs: int | None = None) -> Personalizer:
     """Entire-Zero: SSL-E as it is."""
     refuse_pairs("entire-zero", pairs)
@@ -52,13 +47,13 @@ def entire_zero(context: RouteContext, pairs: int | None = None) -> Personalizer
 
 
 def entire_few(context: RouteContext, pairs: int | None = None) -> Personalizer:
-    """Entire-Few: everything that SSL-E trained, fine-tuned on the support."""
+    """Entire-Few: SSL-E with everything that was trained in it fine-tuned on the support."""
     refuse_pairs("entire-few", pairs)
     return _fine_tuned(context, "ssl-e", "entire")
 
 
 def head_few(context: RouteContext, pairs: int | None = None) -> Personalizer:
-    """Head-Few: SSL-E with its layer weights and classifier alone fine-tuned on the support."""
+    """Head-Few: SSL-E with only its layer weights and classifier fine-tuned on the support."""
     refuse_pairs("head-few", pairs)
     return _fine_tuned(context, "ssl-e", "head")
 
@@ -77,7 +72,7 @@ def linear_few(context: RouteContext, pairs: int | None = None) -> Personalizer:
 
 
 def multi_few(context: RouteContext, pairs: int | None = None) -> Personalizer:
-    """Multi-Few: a new random head, learned on the support, on an encoder that was trained with a head for
+    """Multi-Few: a new random head, trained on the support, on an encoder that was trained with a head for
     each training listener."""
     refuse_pairs("multi-few", pairs)
     return _fine_tuned(context, "multi", "linears", NewHeadPersonalizer)
@@ -100,9 +95,9 @@ def prior_shift(context: RouteContext, pairs: int | None = None) -> Personalizer
 def _fine_tuned(
     context: RouteContext, name: str, part: str, kind: type[GradientPersonalizer] = GradientPersonalizer
 ) -> Personalizer:
-    """Plain gradient descent with the rate that did best on validation episodes."""
+    """Return gradient descent with the rate that was best on validation episodes."""
     chosen = _extra(context, name)["fine_tune"].get(part)
-    if chosen is None:  # the one part that is tuned only if asked for
+    if chosen is None:  # only LoRA-Few's rate is optional
         raise UserError(
             f"no rate was chosen for LoRA-Few on {context.folder(name)}: train it again with "
             "`perser pretrain --lora lora`"
@@ -118,7 +113,7 @@ def fine_tuning(
     extra: Mapping[str, Any],
     kind: type[GradientPersonalizer] = GradientPersonalizer,
 ) -> GradientPersonalizer:
-    """Plain gradient descent on what the model moves; `extra` is what was saved beside it (`extra_of`)."""
+    """Return gradient descent on the parameters that the model moves; `extra` is what `extra_of` returns."""
     device = model.layer_logits.device
     class_weights = torch.tensor(extra["class_weights"], device=device)
     loss = class_balanced_loss(class_weights, extra["label_smoothing"])
@@ -127,7 +122,8 @@ def fine_tuning(
 
 
 def _trained(context: RouteContext, name: str, scope: str) -> tuple[EmotionRecognizer, ClipSource, dict]:
-    """A trained recognizer, its clips encoded up to what the scope moves, and what was saved beside it."""
+    """Return a trained recognizer, the clips encoded up to what the scope moves, and what was saved with
+    it."""
     folder, extra = context.folder(name), _extra(context, name)
     model = EmotionRecognizer.from_pretrained(folder)
     context.check_model(folder, model.emotions, extra["trained_on"])
@@ -137,7 +133,7 @@ def _trained(context: RouteContext, name: str, scope: str) -> tuple[EmotionRecog
 
 
 def _extra(context: RouteContext, name: str) -> dict:
-    """What was saved beside a model's weights. Raises UserError where there is no such model."""
+    """Return what was saved with a model's weights. Raises UserError where there is no such model."""
     folder = context.folder(name)
     if not (folder / CONFIG).exists():
         raise UserError(

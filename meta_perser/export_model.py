@@ -1,4 +1,4 @@
-"""A recognizer as a folder that transformers knows too."""
+"""Export a recognizer as a folder that transformers can load, too."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ from meta_perser.adaptation.meta_trained import RATES
 from meta_perser.inference import GradientModel
 from meta_perser.modeling_hf import write_transformers_files
 from meta_perser.recognizer.model import CHECKSUMMED, CONFIG, extra_of
-from perser.export.contract import Exported, copy_safe_files
+from perser.export.folder import copy_safe_files
 from perser.io.checksums import write_checksums
+from perser.route import Exported
 
-META = """A speech emotion recognizer that was meta-trained (Meta-PerSER, arXiv 2505.16220) to become one
-person's: gradient steps with learned rates on a few clips that the person labeled move its weights."""
+META_TRAINED = """A speech emotion recognizer that was meta-trained (Meta-PerSER, arXiv 2505.16220) to be
+personalized: gradient steps with learned rates on a few clips that a person labeled adapt its weights."""
 
-AVERAGE = """A speech emotion recognizer trained on the labels of many listeners together; its head is
-fine-tuned on a few clips that one person labeled to become that person's."""
+AVERAGE = """A speech emotion recognizer trained on the labels of many listeners together; to personalize it,
+its head is fine-tuned on a few clips that a person labeled."""
 
 CODE = """\
 from pathlib import Path
 
-import meta_perser.auto  # makes the Auto classes know it
+import meta_perser.auto  # registers it with the Auto classes
 from perser.audio import load_audio
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
 extractor = AutoFeatureExtractor.from_pretrained("MODEL")
-model = AutoModelForAudioClassification.from_pretrained("MODEL")  # nobody's yet
+model = AutoModelForAudioClassification.from_pretrained("MODEL")  # not personalized
 samples = load_audio(Path("clip.wav")).numpy()  # 16 kHz
 logits = model(**extractor(samples, sampling_rate=16_000, return_tensors="pt")).logits
 print(model.config.id2label[int(logits[0].argmax())], logits.softmax(dim=-1).tolist())"""
@@ -35,23 +36,24 @@ METHODS = {"meta-perser": ("meta-perser",), "ssl-e": ("entire-zero", "head-few")
 
 
 def export_gradient_model(folder: Path, out: Path) -> Exported:
-    """A `perser.export.contract.Exporter`. Raises UserError for a model that `GradientModel` refuses."""
+    """Write the recognizer in a folder to `out` (`perser.route.Route.export`). Raises UserError for a model
+    that `GradientModel` refuses."""
     emotions = GradientModel.from_pretrained(folder).emotions
     copy_safe_files(folder, out)
     copy_safe_files(folder / "encoder", out / "encoder")
-    _forget_folders(out / CONFIG)
+    _shorten_encoder_name(out / CONFIG)
     write_transformers_files(out, emotions)
     write_checksums(out, CHECKSUMMED)
     return Exported(
-        summary=META if (out / RATES).is_file() else AVERAGE,
+        summary=META_TRAINED if (out / RATES).is_file() else AVERAGE,
         transformers_code=CODE,
         methods=METHODS,
         trained_on=extra_of(folder).get("trained_on"),
     )
 
 
-def _forget_folders(config: Path) -> None:
-    """Of the encoder that training began with, the folder's own name alone: the rest is this machine's."""
+def _shorten_encoder_name(config: Path) -> None:
+    """Keep only the name of the encoder's folder: where it lies on this machine is of no use elsewhere."""
     content = json.loads(config.read_text(encoding="utf-8"))
     encoder = content["extra"].get("encoder")
     if encoder is not None and Path(encoder["name"]).expanduser().is_dir():

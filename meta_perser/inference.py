@@ -1,7 +1,7 @@
-"""The gradient route on waveforms: what `perser.recognizer` asks of it.
+"""The gradient route on single clips, as `perser.inference.recognizer` uses it.
 
-A meta-trained model adapts as `meta-perser` does, SSL-E (or the linear model) as `head-few` does: with the
-rate that was chosen for its head. What makes either one person's are the weights that moved.
+A meta-trained model adapts as the method `meta-perser` does; SSL-E and the linear model adapt as `head-few`
+does, with the rate that was chosen for their head. A profile holds the adapted weights.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from meta_perser.adaptation.meta_trained import RATES, MetaPerSER
@@ -26,7 +27,7 @@ from perser.labels import Emotions, EmotionSet
 
 
 class GradientModel:
-    """A trained recognizer, and how it is adapted (`perser.inference.route_model.RouteModel`)."""
+    """A trained recognizer and how it is adapted (a `perser.route.RouteModel`)."""
 
     route: ClassVar[str] = "meta-perser"
 
@@ -38,7 +39,8 @@ class GradientModel:
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> Self:
-        """Raises UserError for a model without a head that could be fine-tuned (the one of `multi-few`)."""
+        """Load a model. Raises UserError for one without a head that could be fine-tuned (that of
+        `multi-few`)."""
         if (folder / RATES).is_file():
             trained = MetaPerSER.from_pretrained(folder)
             return cls(trained.model, trained.personalizer)
@@ -68,27 +70,30 @@ class GradientModel:
     def encode_clips(self, clips: Waveforms) -> ClipSource:
         return ClipSource(clips, self.model, cache=None)
 
-    def embed_clips(self, heard: ClipSource, names: Sequence[str]) -> np.ndarray:
-        return embeddings(self.model, heard, names).cpu().numpy()
+    def embed_clips(self, encoded: ClipSource, names: Sequence[str]) -> np.ndarray:
+        return embeddings(self.model, encoded, names).cpu().numpy()
 
-    def enroll(self, heard: ClipSource, support: Support) -> dict[str, Tensor]:
-        weights = self._personalizer(heard).personalize(support).weights
-        return {name: one.detach() for name, one in weights.items()}
+    def enroll(self, encoded: ClipSource, support: Support) -> dict[str, Tensor]:
+        weights = self._personalizer(encoded).personalize(support).weights
+        return {name: weight.detach() for name, weight in weights.items()}
 
     def predictor(self, tensors: Mapping[str, Tensor], labels: Sequence[Emotions]) -> GradientPredictor:
-        moving = {name: (one.shape, one.dtype) for name, one in self.model.moving_parameters().items()}
-        if tensors and {name: (one.shape, one.dtype) for name, one in tensors.items()} != moving:
+        if tensors and _shapes(tensors) != _shapes(self.model.moving_parameters()):
             raise UserError("its weights are not those that the model moves")
         device = self.model.layer_logits.device
-        return GradientPredictor(self.model, {name: one.to(device) for name, one in tensors.items()})
+        return GradientPredictor(self.model, {name: tensor.to(device) for name, tensor in tensors.items()})
 
 
 class GradientPredictor:
-    """The recognizer with one person's weights, or with its own."""
+    """The recognizer with one person's weights, or with its own where there are none."""
 
     def __init__(self, model: EmotionRecognizer, weights: dict[str, Tensor]) -> None:
         self._model = model
         self._weights = weights
 
-    def predict_proba(self, heard: ClipSource, names: Sequence[str]) -> np.ndarray:
-        return RecognizerPredictor(self._model, heard, self._weights).predict_proba(names)
+    def predict_proba(self, encoded: ClipSource, names: Sequence[str]) -> np.ndarray:
+        return RecognizerPredictor(self._model, encoded, self._weights).predict_proba(names)
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    return {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}

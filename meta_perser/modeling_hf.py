@@ -1,4 +1,4 @@
-"""The recognizer as transformers' audio classification models are: waveforms in, logits out.
+"""The recognizer as an audio classification model of transformers: waveforms in, logits out.
 
 import meta_perser.auto
 model = AutoModelForAudioClassification.from_pretrained(EXPORTED)   # of `perser export`
@@ -26,26 +26,29 @@ from perser.inference.clips import Waveforms
 from perser.io.hub import trained_model_folder
 from perser.labels import EmotionSet
 
-_OF_HUB = {"revision", "token", "cache_dir", "local_files_only"}
+_HUB_OPTIONS = {"revision", "token", "cache_dir", "local_files_only"}
 
-# What transformers' Auto classes pass on that has no meaning here.
-_OF_AUTO = {"trust_remote_code", "adapter_kwargs", "_from_auto", "force_download", "proxies", "subfolder"}
+# Options that transformers' Auto classes pass on and that have no effect here.
+_AUTO_OPTIONS = {
+    *("trust_remote_code", "adapter_kwargs", "_from_auto"),
+    *("force_download", "proxies", "subfolder"),
+}
 
 
 class MetaPerSERConfig(PreTrainedConfig):
-    """Names the classes (`id2label`); what else the recognizer is made of stands in its own file."""
+    """Names the emotions (`id2label`); the recognizer's other settings are in its own file."""
 
     model_type = "meta-perser"
 
 
 class MetaPerSERForAudioClassification(PreTrainedModel):
-    """A recognizer as it is, nobody's yet: `perser.recognizer` makes it one person's.
+    """A recognizer that is not personalized; `perser.inference.recognizer` personalizes it.
 
     Args:
-        config: See `MetaPerSERConfig`.
-        recognizer: The trained one.
-        beside: What is saved beside it, as of `extra_of`.
-        rates: The learned rates by name, where it was meta-trained.
+        config: The names of the emotions.
+        recognizer: The trained recognizer.
+        extra: What is saved with it (`extra_of`).
+        rates: The learned rates by name; empty where it was not meta-trained.
     """
 
     config_class = MetaPerSERConfig
@@ -57,26 +60,26 @@ class MetaPerSERForAudioClassification(PreTrainedModel):
         self,
         config: MetaPerSERConfig,
         recognizer: EmotionRecognizer,
-        beside: dict[str, Any],
+        extra: dict[str, Any],
         rates: dict[str, Tensor],
     ) -> None:
         super().__init__(config)
         self.recognizer = recognizer
-        self._beside = beside
+        self._extra = extra
         self._rates = rates
         self.post_init()
 
     def init_weights(self) -> None:
-        """The recognizer has been given its weights."""
+        """Do nothing: the recognizer is already trained."""
 
     def forward(
         self, input_values: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None
     ) -> SequenceClassifierOutput:
-        """Logits (B, C), and the loss where there are labels.
+        """Return logits (B, C), and the loss where labels are given.
 
         Args:
             input_values: Waveforms at 16 kHz (B, num_samples).
-            attention_mask: (B, num_samples), 1 on real samples; all are when None.
+            attention_mask: (B, num_samples), 1 on real samples, 0 on padding; no padding when None.
             labels: Classes (B,), or shares of each class (B, C).
         """
         if attention_mask is None:
@@ -94,20 +97,20 @@ class MetaPerSERForAudioClassification(PreTrainedModel):
     def from_pretrained(
         cls, name: str | os.PathLike[str], *, config: MetaPerSERConfig | None = None, **options: Any
     ) -> Self:
-        """The model of an exported folder, or of the Hub, in evaluation mode.
+        """Load the model of an exported folder, or of the Hub, in evaluation mode.
 
         Args:
             name: Folder or Hub name.
-            config: Instead of the folder's own.
+            config: Replaces the folder's own.
             **options: For the Hub, as everywhere in transformers (`revision`, `token`, `cache_dir`,
-                `local_files_only`); `dtype` as saved; anything else is a TypeError.
+                `local_files_only`), and `dtype`, as saved by default; any other is a TypeError.
 
-        Raises UserError for what is no such model.
+        Raises UserError where there is no such model.
         """
         dtype = options.pop("dtype", None)
-        if unknown := set(options) - _OF_HUB - _OF_AUTO:
+        if unknown := set(options) - _HUB_OPTIONS - _AUTO_OPTIONS:
             raise TypeError(f"from_pretrained takes no {', '.join(sorted(unknown))}")
-        hub = {key: value for key, value in options.items() if key in _OF_HUB}
+        hub = {key: value for key, value in options.items() if key in _HUB_OPTIONS}
         folder = trained_model_folder(str(name), **hub)
         recognizer = EmotionRecognizer.from_pretrained(folder)
         rates = load_file(folder / RATES) if (folder / RATES).is_file() else {}
@@ -119,21 +122,21 @@ class MetaPerSERForAudioClassification(PreTrainedModel):
         return model.eval()
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **hub: Any) -> None:
-        """Write all that `perser export` does, but for the model card. `hub` is what `push_to_hub`,
-        transformers' own, passes on, and of no meaning here."""
+        """Write what `perser export` writes, without the model card. `hub` is what transformers'
+        `push_to_hub` passes on; it has no effect here."""
         folder = Path(save_directory)
-        self.recognizer.save_pretrained(folder, **self._beside)
+        self.recognizer.save_pretrained(folder, **self._extra)
         if self._rates:
             save_file(self._rates, folder / RATES)
         write_transformers_files(folder, self.recognizer.emotions)
 
 
 def write_transformers_files(folder: Path, emotions: EmotionSet) -> None:
-    """What the Auto classes look for beside a recognizer: config.json and preprocessor_config.json."""
+    """Write the files that the Auto classes read: config.json and preprocessor_config.json."""
     config = _config(emotions)
     config.architectures = [MetaPerSERForAudioClassification.__name__]
     config.save_pretrained(folder)
-    extractor = Wav2Vec2FeatureExtractor(  # pads; the encoder's own extraction is the model's affair
+    extractor = Wav2Vec2FeatureExtractor(  # only pads: the model does the encoder's own feature extraction
         sampling_rate=SAMPLE_RATE, do_normalize=False, return_attention_mask=True
     )
     extractor.save_pretrained(folder)

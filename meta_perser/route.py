@@ -1,21 +1,26 @@
-"""Whether a folder is of this route, found out without loading anything large, and its model if so."""
+"""The route `meta-perser`, an entry point of `perser.routes`: Meta-PerSER and the gradient baselines."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from meta_perser.options import CONFIG
+from meta_perser.options import CONFIG, PretrainOptions
+from meta_perser.scope import check_scope, check_window
 from perser.io.json_files import read_json
 from perser.io.model_facts import ModelFacts, emotions_in
+from perser.route import Options, Route, TrainedModel, Training, check_fields
 
 if TYPE_CHECKING:
     from meta_perser.inference import GradientModel
-    from perser.export.contract import Exported
+    from perser.route import Exported
+
+SSL_E = ("ssl-e",)
 
 
-def load_gradient_model(folder: Path) -> GradientModel | None:
-    """The model that `perser meta-train` or `perser pretrain` wrote to a folder; None where there is none."""
+def load(folder: Path) -> GradientModel | None:
+    """Return the model that `perser meta-train` or `perser pretrain` wrote to a folder, or None."""
     if not (folder / CONFIG).is_file():
         return None
     from meta_perser.inference import GradientModel
@@ -24,18 +29,86 @@ def load_gradient_model(folder: Path) -> GradientModel | None:
 
 
 def facts(folder: Path) -> ModelFacts | None:
-    """What such a folder's files say; its encoder lies in it."""
+    """Return what the files of such a folder say; it holds its own encoder."""
     config = read_json(folder / CONFIG)
     return None if config is None else ModelFacts("meta-perser", emotions_in(config), {})
 
 
 def export(folder: Path, out: Path) -> Exported:
-    """Writes all that the model in a folder needs to another (`perser.export.contract.Exporter`)."""
+    """Write everything that the model in a folder needs to another (`Route.export`)."""
     from meta_perser.export_model import export_gradient_model
 
     return export_gradient_model(folder, out)
 
 
-load_gradient_model.facts = facts
+def with_lora(options: Options, methods: Sequence[str]) -> Options:
+    """Return the options of `pretrain` with LoRA-Few's adapters where it is measured and they are left
+    out."""
+    if "lora-few" in methods and options["lora"] is None:
+        return {**options, "lora": "lora"}
+    return options
 
-load_gradient_model.export = export
+
+def check(options: Mapping[str, Options], models: Collection[str]) -> None:
+    """Raise UserError for options of `pretrain` and `meta_train` that are known to fail."""
+    pretrain, meta_scope = options["pretrain"], options["meta_train"]["scope"]
+    check_scope(pretrain["scope"])
+    for scope in (pretrain["lora"] or pretrain["scope"], meta_scope):
+        check_window(scope, pretrain["scope"], pretrain["frame_window"])
+    check_fields(PretrainOptions, "pretrain", pretrain)
+
+
+ROUTE = Route(
+    name="meta-perser",
+    methods={
+        "prior-shift": "meta_perser.baselines:prior_shift",
+        "entire-zero": "meta_perser.baselines:entire_zero",
+        "entire-few": "meta_perser.baselines:entire_few",
+        "entire-sim": "meta_perser.baselines:entire_sim",
+        "head-few": "meta_perser.baselines:head_few",
+        "linear-few": "meta_perser.baselines:linear_few",
+        "lora-few": "meta_perser.baselines:lora_few",
+        "multi-few": "meta_perser.baselines:multi_few",
+        "meta-perser": "meta_perser.baselines:meta_perser",
+    },
+    load=load,
+    facts=facts,
+    export=export,
+    train=(
+        Training(
+            "pretrain",
+            "meta_perser.pretrain:pretrain",
+            shared=("corpus", "episodes", "cache", "seed", "encoder"),
+            sources=("encoder",),
+            resumes=True,
+            complete=with_lora,
+        ),
+        Training("meta_train", "meta_perser.train:meta_train", resumes=True),
+    ),
+    models=(
+        TrainedModel("ssl-e", "pretrain", stage="pretrain"),
+        TrainedModel(
+            "meta-perser",
+            "meta_train",
+            stage="meta-train",
+            stands_on=SSL_E,
+            options=lambda models: {"ssl_e": models / "ssl-e"},
+        ),
+        TrainedModel(
+            "linear", "pretrain", stage="pretrain linear", options=lambda models: {"target": "linear"}
+        ),
+        TrainedModel("multi", "pretrain", stage="pretrain multi", options=lambda models: {"target": "multi"}),
+    ),
+    needs={
+        "prior-shift": SSL_E,
+        "entire-zero": SSL_E,
+        "entire-few": SSL_E,
+        "entire-sim": SSL_E,
+        "head-few": SSL_E,
+        "linear-few": ("linear",),
+        "lora-few": SSL_E,
+        "multi-few": ("multi",),
+        "meta-perser": ("meta-perser",),
+    },
+    check=check,
+)

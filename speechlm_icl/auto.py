@@ -1,4 +1,4 @@
-"""Makes transformers' Auto classes know the speech language model: import this once.
+"""Register the speech language model with transformers' Auto classes when this module is imported.
 
 import speechlm_icl.auto
 model = AutoModelForMultimodalLM.from_pretrained("runs/quickstart/models/speech-lm")

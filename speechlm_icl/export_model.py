@@ -1,4 +1,5 @@
-"""A speech language model as a folder that holds, or names on the Hub, all that it stands on."""
+"""Export a speech language model as a folder that holds the models that it needs, or names them on the
+Hub."""
 
 from __future__ import annotations
 
@@ -7,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from perser.errors import UserError
-from perser.export.contract import Exported, copy_safe_files
+from perser.export.folder import copy_safe_files
 from perser.io.checksums import write_checksums
 from perser.io.hub import refuse_pickles
 from perser.io.json_files import read_json
 from perser.io.model_facts import is_built_in, place_of
+from perser.route import Exported
 from speechlm_icl.model.base_model import load_base
 from speechlm_icl.model.checkpoint import CHECKSUMMED, TRAINING
 from speechlm_icl.model.configuration import SpeechLMConfig, read_config
@@ -21,14 +23,14 @@ from speechlm_icl.model.revisions import check_revision, commit_of, resolve_name
 from speechlm_icl.model.speech_lm import SpeechLMForICL
 
 ENCODER, BASE = "encoder", "base"
-"""Where in an exported folder what it stands on lies, if that was a folder or a file here."""
+"""Subfolders of an exported folder for the models that it needs, where those were local files."""
 
-SUMMARY = """A speech language model that personalizes speech emotion recognition by reading: a person's
-few labeled clips stand in its prompt, and it answers about the next one as that
-person would. No weight moves."""
+SUMMARY = """A speech language model that personalizes speech emotion recognition in context: a few clips
+that a person labeled are in its prompt, and it answers about the next clip as that person would. No weight
+changes."""
 
 CODE = """\
-import speechlm_icl.auto  # makes the Auto classes know it
+import speechlm_icl.auto  # registers it with the Auto classes
 from transformers import AutoModelForMultimodalLM, AutoProcessor
 
 processor = AutoProcessor.from_pretrained("MODEL")
@@ -39,8 +41,11 @@ print(processor.batch_decode(answer, skip_special_tokens=True))"""
 
 
 def export_speech_lm(folder: Path, out: Path) -> Exported:
-    """A `perser.export.contract.Exporter`. Encoder and base of the language model come along where they are
-    local, and stay names, with their commits, where they are the Hub's."""
+    """Write the model in a folder to `out` (`perser.route.Route.export`).
+
+    The encoder and the base of the language model are copied where they are local files, and stay names
+    with their commits where they are models on the Hub.
+    """
     config = read_config(folder)
     encoder = resolve_name(config.encoder, folder)
     base = resolve_name(config.language_model, folder)
@@ -48,22 +53,22 @@ def export_speech_lm(folder: Path, out: Path) -> Exported:
         (encoder, config.encoder_revision, "speech encoder"),
         (base, config.language_model_revision, "language model"),
     ):
-        if commit_of(revision) is None:  # else that commit is what is loaded, whatever the cache has besides
+        if commit_of(revision) is None:  # a known commit is loaded whatever else the cache holds
             check_revision(name, revision, what)
         if place_of(name) == "missing":
-            raise UserError(f"the {what} '{name}' that the model in {folder} stands on is gone: put it back")
+            raise UserError(f"the {what} '{name}' that the model in {folder} needs is gone: put it back")
     copy_safe_files(folder, out)
     for part in (ADAPTER_FOLDER, LANGUAGE_MODEL_FOLDER):
         if (folder / part).is_dir():
             copy_safe_files(folder / part, out / part)
     if Path(encoder).expanduser().exists():
-        _bring_encoder(encoder, out / ENCODER)
+        _copy_encoder(encoder, out / ENCODER)
         config.encoder, config.encoder_revision = f"./{ENCODER}", revision_of(str(out / ENCODER))
     if Path(base).expanduser().exists():
-        _bring_base(base, out / BASE)
+        _copy_base(base, out / BASE)
         config.language_model, config.language_model_revision = f"./{BASE}", revision_of(str(out / BASE))
     config.save_pretrained(out)
-    _name_base(out / ADAPTER_FOLDER / "adapter_config.json", config.language_model)
+    _rename_base(out / ADAPTER_FOLDER / "adapter_config.json", config.language_model)
     if not (out / "processor_config.json").is_file():
         SpeechLMProcessor.of(SpeechLMForICL.from_pretrained(folder)).save_pretrained(out)
     write_checksums(out, CHECKSUMMED)
@@ -77,15 +82,15 @@ def export_speech_lm(folder: Path, out: Path) -> Exported:
     )
 
 
-def _bring_encoder(name: str, into: Path) -> None:
-    """A local encoder as it is. Raises UserError where its weights are no safetensors."""
+def _copy_encoder(name: str, into: Path) -> None:
+    """Copy a local encoder. Raises UserError where its weights are not safetensors."""
     source = Path(name).expanduser()
     refuse_pickles(source, "speech encoder")
     copy_safe_files(source, into)
 
 
-def _bring_base(name: str, into: Path) -> None:
-    """A local language model as it is, or, where its weights are no safetensors (GGUF), as it is loaded."""
+def _copy_base(name: str, into: Path) -> None:
+    """Copy a local language model; one whose weights are not safetensors (GGUF) is loaded and saved anew."""
     source = Path(name).expanduser()
     if any(source.glob("*.safetensors")):
         copy_safe_files(source, into)
@@ -95,8 +100,8 @@ def _bring_base(name: str, into: Path) -> None:
     tokenizer.save_pretrained(into)
 
 
-def _name_base(path: Path, base: str) -> None:
-    """peft writes where an adapter's base lay on this machine, which is nobody's business and of no use."""
+def _rename_base(path: Path, base: str) -> None:
+    """Replace the base model's name in an adapter's settings: peft writes its folder on this machine."""
     content: dict[str, Any] | None = read_json(path)
     if content is not None:
         text = json.dumps(content | {"base_model_name_or_path": base}, indent=2, sort_keys=True)

@@ -1,7 +1,7 @@
-"""The speech LM on waveforms: what `perser.recognizer` asks of it.
+"""The speech LM on single clips, as `perser.inference.recognizer` uses it.
 
-What makes it one person's are the features of the enrolled clips, in order, and their labels: small, and
-independent of how a language model keeps its keys and values, which are computed again from them.
+A profile holds the features of the enrolled clips, in order, and their labels: they are small and do not
+depend on how a language model stores its keys and values, which are computed again from them.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from speechlm_icl.scoring.prefix_cache import PrefixCache
 
 
 class SpeechLM:
-    """A trained speech language model (`perser.inference.route_model.RouteModel`)."""
+    """A trained speech language model (a `perser.route.RouteModel`)."""
 
     route: ClassVar[str] = "speech-lm"
 
     def __init__(self, model: SpeechLMForICL, folder: Path) -> None:
         self.model = model
         self._folder = folder
-        self._encoder = model.speech_encoder  # loaded, or refused, now: not at the first clip
+        self._encoder = model.speech_encoder  # loads it, or fails, now and not at the first clip
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> Self:
@@ -50,7 +50,7 @@ class SpeechLM:
 
     @property
     def level(self) -> str:
-        """Of the features that the projector reads."""
+        """Level of the features that the projector reads (`perser.encoders.feature_cache`)."""
         return self.model.projector.options.level
 
     def fingerprint(self) -> str:
@@ -60,16 +60,16 @@ class SpeechLM:
         settings["language_model"] = config.language_model_revision or config.language_model
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
         trained = [
-            one
+            file
             for part in (ADAPTER_FOLDER, LANGUAGE_MODEL_FOLDER)
-            for one in self._folder.glob(f"{part}/*.safetensors")
+            for file in self._folder.glob(f"{part}/*.safetensors")
         ]
         for file in sorted([self._folder / WEIGHTS, *trained]):
             digest.update(f"{file.name} {file_sha256(file)}".encode())
         return digest.hexdigest()
 
     def to(self, device: str) -> None:
-        if device != "cpu":  # quantized weights refuse to be moved where they are
+        if device != "cpu":  # quantized weights cannot be moved, not even to where they are
             self.model.to(device)
             self._encoder.to(device)
 
@@ -77,16 +77,16 @@ class SpeechLM:
         return cached_features(clips, self._encoder, self.level, cache=None)
 
     @torch.inference_mode()
-    def embed_clips(self, heard: FeatureStore, names: Sequence[str]) -> np.ndarray:
-        """The mean of what the language model is given of each clip."""
-        clips = self.model.projector(clips_on(read_clips(heard, names), self.model.device))
+    def embed_clips(self, encoded: FeatureStore, names: Sequence[str]) -> np.ndarray:
+        """Return the mean of each clip's audio tokens."""
+        clips = self.model.projector(clips_on(read_clips(encoded, names), self.model.device))
         return torch.stack([clip.float().mean(dim=0) for clip in clips]).cpu().numpy()
 
-    def enroll(self, heard: FeatureStore, support: Support) -> dict[str, Tensor]:
-        return {_name(place): heard[utterance] for place, utterance in enumerate(support.utterances)}
+    def enroll(self, encoded: FeatureStore, support: Support) -> dict[str, Tensor]:
+        return {_clip_name(number): encoded[name] for number, name in enumerate(support.utterances)}
 
     def predictor(self, tensors: Mapping[str, Tensor], labels: Sequence[Emotions]) -> SpeechLMReader:
-        names = tuple(_name(place) for place in range(len(labels)))
+        names = tuple(map(_clip_name, range(len(labels))))
         if set(tensors) != set(names) or not all(map(self._is_readable, tensors.values())):
             raise UserError("its features are not those that the model reads")
         store = FeatureStore.of(self.level, {name: tensors[name].numpy() for name in names})
@@ -94,22 +94,25 @@ class SpeechLM:
         return SpeechLMReader(self.model, personal.enrollments)
 
     def _is_readable(self, features: Tensor) -> bool:
-        """Whether it is (L+1, D) for a projector of time means, (num_windows, L+1, D) for any other."""
+        """Return whether features are (L+1, D) for a projector of means over time, (num_windows, L+1, D)
+        otherwise."""
         before = () if self.level == "pooled" else (len(features),)
-        whole = features.dtype == torch.float32
-        return whole and features.shape == (*before, *self.model.config.feature_shape)
+        return features.dtype == torch.float32 and features.shape == (
+            *before,
+            *self.model.config.feature_shape,
+        )
 
 
 class SpeechLMReader:
-    """The language model after one person's enrollment, or after none."""
+    """The language model that has read one person's enrollment, or none."""
 
     def __init__(self, model: SpeechLMForICL, enrollments: Sequence[PrefixCache]) -> None:
         self._model = model
         self._enrollments = enrollments
 
-    def predict_proba(self, heard: FeatureStore, names: Sequence[str]) -> np.ndarray:
-        return SpeechLMPredictor(self._model, heard, self._enrollments).predict_proba(names)
+    def predict_proba(self, encoded: FeatureStore, names: Sequence[str]) -> np.ndarray:
+        return SpeechLMPredictor(self._model, encoded, self._enrollments).predict_proba(names)
 
 
-def _name(place: int) -> str:
-    return f"clip-{place}"
+def _clip_name(number: int) -> str:
+    return f"clip-{number}"

@@ -1,4 +1,4 @@
-"""The route `speech-lm`: personalize by reading the person's enrollment in the prompt, without training."""
+"""The method `speech-lm`: personalize by reading the person's enrollment in the prompt, without training."""
 
 from __future__ import annotations
 
@@ -35,11 +35,13 @@ PLAIN = DemonstrationOptions()
 
 
 class SpeechLMPredictor:
-    """A speech language model after one person's enrollment, read in one order or several.
+    """A speech language model that has read one person's enrollment, in one order or several.
 
     Args:
-        enrollments: The enrollment as read in each order; probabilities are averaged over them.
-        calibrated: Whether each is calibrated by a content-free clip.
+        model: The speech language model.
+        features: Features of the clips to answer about.
+        enrollments: The prefix cache of each order; probabilities are averaged over them.
+        calibrated: Whether each is calibrated with a content-free clip.
     """
 
     def __init__(
@@ -57,7 +59,7 @@ class SpeechLMPredictor:
         ]
 
     def predict_proba(self, utterances: Sequence[str]) -> np.ndarray:
-        """Probabilities over the emotions, float32 (n, C), rows sum to 1."""
+        """Return probabilities of the emotions: float32 (n, C), rows sum to 1."""
         if not utterances:
             return np.zeros((0, len(self.model.prompt.emotions)), dtype=np.float32)
         features = read_clips(self.features, utterances)
@@ -73,7 +75,8 @@ class SpeechLMPredictor:
 
 
 class SpeechLMPersonalizer(Personalizer):
-    """Personalizes by reading `pairs` of a support (all of them when None): its first, or by `options`."""
+    """Personalizes by reading pairs of a support: the first `pairs` of them (all when None), or as
+    `options` say."""
 
     route: ClassVar[str] = "speech-lm"
 
@@ -99,7 +102,7 @@ class SpeechLMPersonalizer(Personalizer):
         return SpeechLMPredictor(self.model, self.features, read, self.options.calibrated)
 
     def enrolled(self, support: Support) -> Support:
-        """The pairs that are read. Raises UserError where the support has too few."""
+        """Return the pairs that are read. Raises UserError where the support has too few."""
         if self.pairs is None:
             return support
         if not self.options.chosen or not self.pairs:
@@ -119,27 +122,25 @@ class SpeechLMPersonalizer(Personalizer):
         return build_prefix_cache(self.model, features, answers)
 
     def describe(self) -> dict[str, object]:
-        said = asdict(self.options)
-        changed = {name: said[name] for name, plain in asdict(PLAIN).items() if said[name] != plain}
+        values, defaults = asdict(self.options), asdict(PLAIN)
+        changed = {name: value for name, value in values.items() if value != defaults[name]}
         return {"pairs": "all" if self.pairs is None else self.pairs} | changed
 
     def parameters(self) -> dict[str, int]:
-        trained = sum(one.numel() for one in self.model.parameters() if one.requires_grad)
+        trained = sum(weight.numel() for weight in self.model.parameters() if weight.requires_grad)
         return {"trained": trained, "moved": 0}
 
 
 def speech_lm(context: RouteContext, pairs: int | None = None) -> SpeechLMPersonalizer:
-    """Speech LM: reads the first so many enrollment pairs in its prompt; no gradient step.
+    """Speech LM: reads the first enrollment pairs in its prompt; no gradient step.
 
-    Of the model in the folder `speech-lm`; see `DemonstrationOptions` for its options.
+    It uses the model in the folder `speech-lm`; see `DemonstrationOptions` for the options.
     """
-    options = parse_options(context.options)  # before the model is loaded, not after
+    options = parse_options(context.options)  # before the model is loaded
     folder = context.folder(MODEL_FOLDER)
-    read_config(
-        folder
-    )  # where there is none, it says what makes one; a folder's name is not asked the Hub for
+    read_config(folder)  # a missing folder is an error here; transformers would look for its name on the Hub
     model = SpeechLMForICL.from_pretrained(folder)
-    if context.device != "cpu":  # quantized weights refuse to be moved where they are
+    if context.device != "cpu":  # quantized weights cannot be moved, not even to where they are
         model.to(context.device)
     record = folder / TRAINING
     trained_on = None
@@ -150,6 +151,3 @@ def speech_lm(context: RouteContext, pairs: int | None = None) -> SpeechLMPerson
     level = model.projector.options.level
     features = cached_features(context.recordings, model.speech_encoder, level, context.cache)
     return SpeechLMPersonalizer(model, features, pairs, options)
-
-
-speech_lm.check_options = parse_options  # found by `perser.personalizer`, before anything is trained

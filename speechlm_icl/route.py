@@ -1,24 +1,26 @@
-"""Whether a folder is of this route, found out without loading anything large, and its model if so."""
+"""The route `speech-lm`, an entry point of `perser.routes`: in-context learning."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perser.io.json_files import read_json
 from perser.io.model_facts import ModelFacts, emotions_in
+from perser.route import Options, Route, TrainedModel, Training, check_fields
 from speechlm_icl.model.revisions import commit_of, resolve_name
 
 if TYPE_CHECKING:
-    from perser.export.contract import Exported
+    from perser.route import Exported
     from speechlm_icl.inference import SpeechLM
 
-# As `configuration` and `checkpoint` have them, which import transformers.
 CONFIG, WEIGHTS = "config.json", "projector.safetensors"
+"""As in `model.configuration` and `model.checkpoint`, which import transformers and are not imported here."""
 
 
-def load_speech_lm(folder: Path) -> SpeechLM | None:
-    """The model that `perser icl-train` wrote to a folder; None where there is none."""
+def load(folder: Path) -> SpeechLM | None:
+    """Return the model that `perser icl-train` wrote to a folder, or None."""
     if not ((folder / CONFIG).is_file() and (folder / WEIGHTS).is_file()):
         return None
     from speechlm_icl.inference import SpeechLM
@@ -27,28 +29,63 @@ def load_speech_lm(folder: Path) -> SpeechLM | None:
 
 
 def facts(folder: Path) -> ModelFacts | None:
-    """What such a folder's files say: it stands on an encoder and a language model."""
+    """Return what the files of such a folder say; the model needs an encoder and a language model."""
     config = read_json(folder / CONFIG) if (folder / WEIGHTS).is_file() else None
     if config is None:
         return None
     needs = {
-        resolve_name(str(config.get(one)), folder): _commit(config.get(f"{one}_revision"))
-        for one in ("encoder", "language_model")
+        resolve_name(str(config.get(base)), folder): _commit(config.get(f"{base}_revision"))
+        for base in ("encoder", "language_model")
     }
     return ModelFacts("speech-lm", emotions_in(config), needs)
+
+
+def export(folder: Path, out: Path) -> Exported:
+    """Write everything that the model in a folder needs to another (`Route.export`)."""
+    from speechlm_icl.export_model import export_speech_lm
+
+    return export_speech_lm(folder, out)
+
+
+def check_options(method: str, options: tuple[str, ...]) -> None:
+    """Raise UserError for a wrong option of a method's name, such as `speech-lm-8+order=4`."""
+    from speechlm_icl.prompt.demonstrations import parse_options
+
+    parse_options(options)
+
+
+def check(options: Mapping[str, Options], models: Collection[str]) -> None:
+    """Raise UserError for options of `icl_train` that are known to fail."""
+    from speechlm_icl.model.language_model import check_language_model
+    from speechlm_icl.training.options import IclOptions
+
+    training = options["icl_train"]
+    check_fields(IclOptions, "icl_train", training)
+    if "speech-lm" in models:
+        check_language_model(training["language_model"], training["lora"])
 
 
 def _commit(revision: object) -> str | None:
     return commit_of(revision) if isinstance(revision, str) else None
 
 
-def export(folder: Path, out: Path) -> Exported:
-    """Writes all that the model in a folder needs to another (`perser.export.contract.Exporter`)."""
-    from speechlm_icl.export_model import export_speech_lm
-
-    return export_speech_lm(folder, out)
-
-
-load_speech_lm.facts = facts
-
-load_speech_lm.export = export
+ROUTE = Route(
+    name="speech-lm",
+    methods={"speech-lm": "speechlm_icl.personalizer:speech_lm"},
+    check_options=check_options,
+    load=load,
+    facts=facts,
+    export=export,
+    train=(Training("icl_train", "speechlm_icl.train:icl_train", sources=("language_model",), resumes=True),),
+    models=(
+        TrainedModel(
+            "speech-lm",
+            "icl_train",
+            stage="icl-train",
+            stands_on=("ssl-e",),
+            options=lambda models: {"encoder": str(models / "ssl-e" / "encoder")},
+        ),
+    ),
+    needs={"speech-lm": ("speech-lm",)},
+    check=check,
+)

@@ -20,6 +20,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from perser.corpora.listing import CorpusReader
+from perser.installed_routes import method_routes
+from perser.route import Route
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -298,13 +300,28 @@ def test_a_corpus_is_read_from_a_root_or_made(entry):
 
 
 @pytest.mark.parametrize("entry", entries("perser.routes"), ids=lambda entry: entry.name)
-def test_a_routes_methods_are_made_from_a_context_and_a_number_of_pairs(entry):
+def test_a_route_has_the_name_of_its_entry_and_knows_its_models(entry):
     route = entry.load()
-    assert route.methods
-    for method in route.methods:
-        parameters = inspect.signature(route.factory(method)).parameters
-        assert list(parameters) == ["context", "pairs"]
-        assert parameters["pairs"].default is None
+    assert isinstance(route, Route)
+    assert route.name == entry.name
+    assert route.needs.keys() <= route.methods.keys()
+    keys = {training.key for training in route.train}
+    assert {model.training for model in route.models} <= keys
+
+
+@pytest.mark.parametrize(("method", "route"), method_routes().items(), ids=method_routes())
+def test_a_method_is_made_from_a_context_and_a_number_of_pairs(method, route):
+    parameters = inspect.signature(route.factory(method)).parameters
+    assert list(parameters) == ["context", "pairs"]
+    assert parameters["pairs"].default is None
+
+
+def test_routes_load_without_torch():
+    code = (
+        "import sys; from perser.installed_routes import load_routes; routes = load_routes().values();"
+        "sys.exit('torch' in sys.modules or any(isinstance(route, Exception) for route in routes))"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_every_requirement_is_pinned_within_its_range():

@@ -22,6 +22,7 @@ from perser.cli.command import as_command
 from perser.cli.parser import parse_command
 from perser.corpora.readers.simulated import EMOTIONS
 from perser.encoders.encoder import SpeechEncoder
+from perser.installed_routes import method_routes
 from speechlm_icl.model.language_model import LoraOptions
 from speechlm_icl.model.processing import SpeechLMProcessor
 from speechlm_icl.model.speech_lm import new_model
@@ -173,8 +174,7 @@ def test_the_file_of_a_task_defines_what_the_table_names(task, file, name):
 
 def test_every_method_and_corpus_is_in_the_readme():
     quoted = set(QUOTED.findall(text_of("README.md")))
-    routes = PROJECT["entry-points"]["perser.routes"].items()
-    methods = {method for name, value in routes for method in EntryPoint(name, value, "").load().methods}
+    methods = method_routes()
     corpora = PROJECT["entry-points"]["perser.corpora"]
     assert {*methods, *corpora} - {"speech-lm"} <= quoted
     assert {"speech-lm-8", "speech-lm-32"} <= quoted

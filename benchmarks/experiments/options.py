@@ -8,9 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from benchmarks.experiments.train_models import fixed_options
 from benchmarks.trivial_baselines import METHODS
 from perser.cli.parser import parse_options
 from perser.episodes.sampling import EnrollmentMode
+from perser.installed_routes import installed_routes
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -52,24 +54,19 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def _add_stages(parser: ArgumentParser) -> None:
-    from meta_perser.pretrain import pretrain
-    from meta_perser.train import meta_train
     from perser.cli.episodes import episodes
     from perser.cli.prepare import prepare
-    from speechlm_icl.train import icl_train
 
     # Not required by the parser, so that `make_plan` can say which files there are if there is no corpus.
     parser.add_argument(
         "--prepare.corpus", type=str | None, default=None, help="its name in `perser prepare --list`"
     )
     parser.add_function_arguments(prepare, "prepare", skip={"out", "corpus"}, as_positional=False)
-    for name, stage in {
-        "draw": episodes,
-        "pretrain": pretrain,
-        "meta_train": meta_train,
-        "icl_train": icl_train,
-    }.items():
-        parser.add_function_arguments(stage, name, skip=FILLED_IN, as_positional=False)
+    parser.add_function_arguments(episodes, "draw", skip=FILLED_IN, as_positional=False)
+    for route in installed_routes():
+        for training in route.train:
+            skip = {"out", "resume", *training.shared, *fixed_options(training)}
+            parser.add_function_arguments(training.function, training.key, skip=skip, as_positional=False)
 
 
 def _add_bench(parser: ArgumentParser) -> None:

@@ -1,75 +1,176 @@
-"""Which models the methods of an experiment stand on, each trained as a stage of its own; what no listed
-method needs is not trained."""
+"""Train the models that the methods of an experiment stand on, each as a stage of its own.
+
+Which models those are, and how they are trained, is what the installed routes say (`perser.route.Route`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from benchmarks.experiments.stages import Stages
-from benchmarks.trivial_baselines import TRIVIAL
-from meta_perser.baselines import TARGETS
-from meta_perser.pretrain import pretrain
-from meta_perser.train import meta_train
-from speechlm_icl.train import icl_train
+from perser.errors import UserError
+from perser.installed_routes import installed_routes, parse_method
+from perser.personalizer import ablation_folder
+from perser.route import Options, TrainedModel, Training
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is trained, and with which options; the corpus, the episodes and the folders come with a turn."""
+    """What an experiment trains its models with; the corpus, the episodes and the folders come with a fold.
+
+    Args:
+        methods: The methods to be measured.
+        encoder: Name of the speech encoder.
+        options: By the key of a training: the options that the file gives it.
+        ablations: By a model's folder: the options of its training where they differ from those in `options`.
+    """
 
     methods: Sequence[str]
     encoder: str
-    pretrain: Mapping[str, Any]
-    meta_train: Mapping[str, Mapping[str, Any]]
-    """Options by the model's folder: `meta-perser`, and one a variant."""
-    icl_train: Mapping[str, Any]
-
-    def needs(self, model: str) -> bool:
-        """Whether a listed method stands on the model of this folder."""
-        if model == "ssl-e":
-            return any(method not in (*TRIVIAL, *TARGETS) for method in self.methods)
-        if model == "speech-lm":
-            return any(method.startswith(model) for method in self.methods)
-        return any(method.replace(":", "-") == model for method in self.methods)
+    options: Mapping[str, Options]
+    ablations: Mapping[str, Options] = field(default_factory=dict)
 
 
-def train(
-    recipe: Recipe, stages: Stages, turn: str, models: Path, given: Mapping[str, Any]
-) -> tuple[str, ...]:
-    """Train what the methods need into `models`; gives the names of the stages, which begin with `turn`.
+@dataclass(frozen=True)
+class PlannedModel:
+    """A model to be trained, or an ablation of one.
 
-    `given`: the options that all training shares: corpus, episodes, cache, seed.
+    Args:
+        folder: Its name in the folder of trained models.
+        model: What its route says about it.
+        training: The training that makes it.
+        ablation: The ablation's name; None for the model itself.
+        options: The options that the file gives its training.
     """
-    ssl_e, pretraining = models / "ssl-e", {**recipe.pretrain, **given, "encoder": recipe.encoder}
-    if "lora-few" in recipe.methods and pretraining["lora"] is None:
-        pretraining |= {"lora": "lora"}
-    drawn, pretrained = ("prepare", f"{turn}episodes"), f"{turn}pretrain"
-    trained = []
 
-    def run(name: str, *stage: Any, **how: Any) -> None:
-        stages.run(name, *stage, resumes=True, **how)
-        trained.append(name)
+    folder: str
+    model: TrainedModel
+    training: Training
+    ablation: str | None
+    options: Options
 
-    if recipe.needs("ssl-e"):
-        options = pretraining | {"out": ssl_e}
-        run(pretrained, pretrain, options, after=drawn, sources=("encoder",))
-    for model, options in recipe.meta_train.items():
-        if recipe.needs(model):
-            options = {**options, **given, "ssl_e": ssl_e, "out": models / model}
-            run(
-                f"{turn}{model.replace('meta-perser', 'meta-train')}",
-                meta_train,
-                options,
-                after=(pretrained,),
-            )
-    if recipe.needs("speech-lm"):
-        heard_by = {"encoder": str(ssl_e / "encoder"), "out": models / "speech-lm"}
-        options = {**recipe.icl_train, **given, **heard_by}
-        run(f"{turn}icl-train", icl_train, options, after=(pretrained,), sources=("language_model",))
-    for target in (target for method, target in TARGETS.items() if method in recipe.methods):
-        options = pretraining | {"out": models / target, "target": target}
-        run(f"{turn}pretrain {target}", pretrain, options, after=drawn, sources=("encoder",))
-    return tuple(trained)
+    @property
+    def name(self) -> str:
+        """The key of its training and the ablation: `meta_train-no-lslr`."""
+        return ablation_folder(self.training.key, self.ablation)
+
+    @property
+    def stage(self) -> str:
+        """The name of the stage that trains it, without the fold's prefix."""
+        return ablation_folder(self.model.stage_name, self.ablation)
+
+
+def planned_models(recipe: Recipe, methods: Sequence[str]) -> list[PlannedModel]:
+    """Return the models that methods of the recipe stand on, in the order in which they are trained.
+
+    A model is followed by those that stand on it. Raises UserError for a model that no installed route
+    trains.
+    """
+    routes = installed_routes()
+    trainings = {training.key: training for route in routes for training in route.train}
+    models = {model.folder: model for route in routes for model in route.models}
+    needed: dict[str, PlannedModel] = {}
+
+    def add(name: str, ablation: str | None, needed_by: str) -> None:
+        if name not in models:
+            raise UserError(f"{needed_by} stands on the model '{name}', which no installed route trains")
+        folder, model = ablation_folder(name, ablation), models[name]
+        options = recipe.ablations.get(folder, recipe.options[model.training])
+        needed[folder] = PlannedModel(folder, model, trainings[model.training], ablation, options)
+        for base in model.stands_on:
+            if base not in needed:
+                add(base, None, f"the model '{name}'")
+
+    for method in methods:
+        parsed = parse_method(method)
+        for name in parsed.route.needs.get(parsed.method, ()):
+            add(name, parsed.ablation, f"the method '{method}'")
+    declared, ablations = list(models), ["", *recipe.ablations]
+    return _bases_first(
+        sorted(
+            needed.values(),
+            key=lambda planned: (
+                declared.index(planned.model.folder),
+                ablations.index(planned.folder if planned.folder in ablations else ""),
+            ),
+        )
+    )
+
+
+def trained_methods(methods: Iterable[str]) -> list[str]:
+    """Return those of the methods that stand on trained models, sorted."""
+    parsed = {method: parse_method(method) for method in methods}
+    return sorted(method for method, name in parsed.items() if name.route.needs.get(name.method))
+
+
+def check_trainings(recipe: Recipe) -> None:
+    """Raise UserError for options of trainings that a route knows to fail."""
+    planned = planned_models(recipe, recipe.methods)
+    folders = {model.folder for model in planned}
+    for route in installed_routes():
+        if route.check is None:
+            continue
+        options = {training.key: recipe.options[training.key] for training in route.train}
+        route.check(options, folders)
+        for model in planned:
+            if model.ablation is not None and model.model in route.models:
+                route.check(options | {model.training.key: model.options}, folders)
+
+
+def train(recipe: Recipe, stages: Stages, prefix: str, models: Path, shared: Options) -> tuple[str, ...]:
+    """Train what the methods stand on into the folder `models`; return the names of the stages.
+
+    Args:
+        recipe: What is trained and how.
+        stages: The stages of the run, of which these become part.
+        prefix: What the names of the stages begin with.
+        models: Folder of the trained models.
+        shared: The settings that trainings share: corpus, episodes, cache, seed.
+    """
+    trained: dict[str, str] = {}
+    shared = {**shared, "encoder": recipe.encoder}
+    for planned in planned_models(recipe, recipe.methods):
+        training, options = planned.training, planned.options
+        if training.complete is not None:
+            options = training.complete(options, recipe.methods)
+        options = {**options, **{name: shared[name] for name in training.shared}}
+        options |= {**planned.model.options(models), "out": models / planned.folder}
+        bases = tuple(trained[base] for base in planned.model.stands_on)
+        trained[planned.folder] = f"{prefix}{planned.stage}"
+        stages.run(
+            trained[planned.folder],
+            training.function,
+            options,
+            after=bases or ("prepare", f"{prefix}episodes"),
+            sources=training.sources,
+            resumes=training.resumes,
+        )
+    return tuple(trained.values())
+
+
+def _bases_first(models: Sequence[PlannedModel]) -> list[PlannedModel]:
+    """Return the models in an order in which each is followed by those that stand on it."""
+    ordered: dict[str, PlannedModel] = {}
+
+    def add(planned: PlannedModel) -> None:
+        if planned.folder in ordered or not set(planned.model.stands_on) <= set(ordered):
+            return
+        ordered[planned.folder] = planned
+        for other in models:
+            if planned.folder in other.model.stands_on:
+                add(other)
+
+    for planned in models:
+        add(planned)
+    if circle := [planned.folder for planned in models if planned.folder not in ordered]:
+        raise UserError(f"the models {', '.join(circle)} stand on one another: a route is wrong about them")
+    return list(ordered.values())
+
+
+def fixed_options(training: Training) -> set[str]:
+    """Return the options of a training that its models fix, so that a file cannot choose them."""
+    models = [model for route in installed_routes() for model in route.models]
+    own = [model.options(Path()) for model in models if model.training == training.key]
+    return {name for options in own for name in options}

@@ -22,9 +22,10 @@ from perser.distributed import processes
 from perser.environment import describe_environment
 from perser.episodes.episode import Episode
 from perser.episodes.episode_file import EpisodeFile
+from perser.installed_routes import build_method, check_method
 from perser.io.checksums import file_sha256
 from perser.peak_memory import existing_objects_frozen, run_with_peak
-from perser.personalizer import RouteContext, build_method, check_method
+from perser.personalizer import RouteContext
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from benchmarks.measuring.measure import predictions_of
 from benchmarks.measuring.predictions import Predictions
 from perser.episodes.episode import Episode
 from perser.errors import UserError
+from perser.installed_routes import build_method
 from perser.labels import EmotionSet, decide
-from perser.personalizer import build_method
 
 CLOSE = 1e-5
 

@@ -73,8 +73,7 @@ def _answer_seconds(
     from playwright.sync_api import sync_playwright
 
     from perser.demo.limits import Limits
-    from perser.demo.loading import load_models
-    from perser.demo.serving import serving
+    from perser.demo.serving import load_models, serving
 
     with (
         serving(load_models(models), Limits(), port=0) as address,

@@ -16,7 +16,7 @@ from perser.encoders.feature_cache import FeatureStore, cached_features
 from perser.episodes.sampling import evenly_spaced
 
 if TYPE_CHECKING:
-    from perser.corpora.corpus import Recordings
+    from perser.encoders.feature_cache import AudioSource
 
 CLIPS_AT_ONCE = 64
 
@@ -34,7 +34,7 @@ class ClipSource:
     The recognizer's frozen part must not change while the source is in use.
     """
 
-    def __init__(self, recordings: Recordings, model: EmotionRecognizer, cache: Path | None) -> None:
+    def __init__(self, recordings: AudioSource, model: EmotionRecognizer, cache: Path | None) -> None:
         self._encoder = model.encoder
         self._lowest_layer = model.lowest_layer
         self._moves_layers = model.lowest_layer != model.encoder.num_layers
@@ -138,7 +138,7 @@ class ClipSource:
 
 
 def standardize(
-    model: EmotionRecognizer, utterances: Sequence[str], recordings: Recordings, cache: Path
+    model: EmotionRecognizer, utterances: Sequence[str], recordings: AudioSource, cache: Path
 ) -> None:
     """Fit the standardization of the recognizer's hidden states to these utterances.
 

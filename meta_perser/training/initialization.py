@@ -13,7 +13,7 @@ from meta_perser.options import Init, InnerOptions, LslrOptions
 from meta_perser.recognizer.batches import standardize
 from meta_perser.recognizer.model import EmotionRecognizer, extra_of
 from perser.encoders.encoder import SpeechEncoder
-from perser.encoders.feature_cache import Recordings
+from perser.encoders.feature_cache import AudioSource
 from perser.episodes.episode import Task
 from perser.errors import UserError
 
@@ -25,7 +25,7 @@ def initial_meta_perser(
     inner: InnerOptions,
     lslr: LslrOptions,
     tasks: Sequence[Task],
-    recordings: Recordings,
+    recordings: AudioSource,
     cache: Path,
     device: torch.device,
 ) -> MetaPerSER:
@@ -66,7 +66,7 @@ def _plain(
     ssl_e: Path,
     extra: dict,
     tasks: Sequence[Task],
-    recordings: Recordings,
+    recordings: AudioSource,
     cache: Path,
     device: torch.device,
 ) -> EmotionRecognizer:

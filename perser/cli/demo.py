@@ -22,8 +22,7 @@ def demo(model: list[str], port: int = 7860, device: str | None = None, limits: 
     from perser.errors import require_package
 
     require_package("gradio", "demo", "perser demo")
-    from perser.demo.loading import load_models
-    from perser.demo.serving import serving
+    from perser.demo.serving import load_models, serving
 
     signal.signal(signal.SIGTERM, _stop)  # so that temporary files are removed when it is terminated, too
     with serving(load_models(model, device), limits, port) as address:

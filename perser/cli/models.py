@@ -14,7 +14,7 @@ def models(folder: Path = Path("runs"), json: bool = False) -> None:
         folder: where to look, at any depth.
         json: whether to print JSON instead of text.
     """
-    from perser.io.model_facts import find_models
+    from perser.installed_routes import find_models
 
     if not folder.is_dir():
         raise UserError(f"folder: {folder} is not there: give a folder with trained models")

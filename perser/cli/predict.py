@@ -17,7 +17,7 @@ from perser.cli.command import Command
 from perser.errors import UserError
 
 if TYPE_CHECKING:
-    from perser.inference.recognizer import Answer, PersonalRecognizer, Prediction, Recognizer
+    from perser.inference.recognizer import Classification, PersonalRecognizer, Prediction, Recognizer
     from perser.labels import Emotions
 
 
@@ -136,11 +136,11 @@ def _print_table(emotions: Emotions, predictions: Sequence[Prediction]) -> None:
     console.print(table)
 
 
-def _csv_cells(answer: Answer) -> list[str]:
+def _csv_cells(answer: Classification) -> list[str]:
     figures = (answer.confidence, *answer.probabilities.values())
     return [";".join(answer.labels), *(f"{figure:.6f}" for figure in figures)]
 
 
-def _table_cells(answer: Answer) -> list[str]:
+def _table_cells(answer: Classification) -> list[str]:
     figures = (answer.confidence, *answer.probabilities.values())
     return [", ".join(answer.labels) or "-", *(f"{figure:.2f}" for figure in figures)]

@@ -1,4 +1,4 @@
-"""The models' replies as HTML: a table for each, two bars for each emotion."""
+"""Render the models' replies as HTML: a table for each model with two bars for each emotion."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from perser.demo.session import Reply
-from perser.inference.recognizer import Answer, Prediction
+from perser.inference.recognizer import Classification, Prediction
 from perser.labels import Emotions
 
-NOTHING_CHOSEN = "<p>The answer will stand here.</p>"
+NOTHING_CHOSEN = "<p>Choose a clip to see the answers.</p>"
 
 
 def bars(replies: Sequence[Reply], emotions: Emotions) -> str:
-    """Every model's reply, one beside the other where there is room, the emotions in this order."""
+    """Return all replies, side by side where there is room, with the emotions in this order."""
     if not replies:
         return NOTHING_CHOSEN
-    return f'<div class="replies">{"".join(_reply(one, emotions) for one in replies)}</div>'
+    return f'<div class="replies">{"".join(_reply(reply, emotions) for reply in replies)}</div>'
 
 
 def alert(messages: Sequence[str]) -> str:
-    """What went wrong, a line each, as a screen reader says it at once; nothing where there is none."""
-    lines = "".join(f"<p>{escape(one)}</p>" for one in messages)
+    """Return error messages, one a line, that a screen reader announces at once; an empty text for none."""
+    lines = "".join(f"<p>{escape(message)}</p>" for message in messages)
     return f'<div class="problem" role="alert">{lines}</div>' if lines else ""
 
 
 def notice(message: str) -> str:
-    """What went well, in a line."""
+    """Return a message about something that went well."""
     return f'<div class="notice" role="status"><p>{escape(message)}</p></div>'
 
 
@@ -38,33 +38,33 @@ def _reply(reply: Reply, emotions: Emotions) -> str:
     return f'<section class="reply" data-model="{name}"><h3>{name}</h3>{body}</section>'
 
 
-def _columns(prediction: Prediction, enrolled: int) -> dict[str, Answer]:
-    """By heading: with the examples and without them, or what there is where nothing was learned."""
+def _columns(prediction: Prediction, enrolled: int) -> dict[str, Classification]:
+    """Return the answers by heading: with and without the examples, or the only one where there are none."""
     if prediction.unadapted is None:
         return {"without examples": prediction}
     return {f"with {enrolled} example{'s' * (enrolled > 1)}": prediction, "without": prediction.unadapted}
 
 
-def _table(columns: Mapping[str, Answer], emotions: Emotions) -> str:
+def _table(columns: Mapping[str, Classification], emotions: Emotions) -> str:
     heads = "".join(f'<th scope="col">{name}</th>' for name in columns)
     rows = "".join(
         f'<tr><th scope="row">{escape(emotion)}</th>{_cells(columns.values(), emotion)}</tr>'
         for emotion in emotions
     )
-    sure = "".join(f"<td>{one.confidence:.0%}</td>" for one in columns.values())
+    sure = "".join(f"<td>{answer.confidence:.0%}</td>" for answer in columns.values())
     return (
         f'<table class="bars"><thead><tr><th scope="col">emotion</th>{heads}</tr></thead>'
-        f'<tbody>{rows}</tbody><tfoot><tr><th scope="row">how sure</th>{sure}</tr></tfoot></table>'
+        f'<tbody>{rows}</tbody><tfoot><tr><th scope="row">confidence</th>{sure}</tr></tfoot></table>'
     )
 
 
-def _cells(answers: Iterable[Answer], emotion: str) -> str:
+def _cells(answers: Iterable[Classification], emotion: str) -> str:
     return "".join(_cell(answer.probabilities[emotion], emotion in answer.labels) for answer in answers)
 
 
 def _cell(probability: float, is_label: bool) -> str:
-    """A bar with its figure; that of an emotion among the labels is marked, not by its color alone."""
-    marked = ' class="heard"' if is_label else ""
+    """Return a bar with its percentage; an emotion among the labels is marked by more than a color."""
+    marked = ' class="label"' if is_label else ""
     return (
         f'<td{marked} data-probability="{probability:.6f}"><span class="track" aria-hidden="true">'
         f'<span class="bar" style="width:{probability:.1%}"></span></span>'

@@ -1,4 +1,7 @@
-"""How much one page may ask for."""
+"""How much one page of the demo accepts.
+
+A module of its own because the command line imports it, and with it must not import torch or gradio.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,9 @@ class Limits:
     """What the page accepts.
 
     Args:
-        seconds: of one clip.
-        megabytes: of one file.
-        examples: that one page holds.
+        seconds: length of one clip.
+        megabytes: size of one file.
+        examples: how many a page can hold.
     """
 
     seconds: float = 30
@@ -26,5 +29,5 @@ class Limits:
 
     @property
     def bytes(self) -> int:
-        """Of one file."""
+        """The size of one file in bytes."""
         return self.megabytes * 2**20

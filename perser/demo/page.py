@@ -1,4 +1,4 @@
-"""The page's layout, and what happens on it; whatever a page knows is in its `Session`."""
+"""The page's layout and its events; its state is in a `Session`."""
 
 from __future__ import annotations
 
@@ -22,41 +22,42 @@ from perser.inference.recognizer import Recognizer
 TITLE = "Emotions as you hear them"
 
 INTRODUCTION = """<h1>Emotions as you hear them</h1>
-<p>Give a few clips and say what you hear in them; then try another one. Each clip may have {seconds:g} s
-and {megabytes} MB, and there may be {examples} examples. Nothing leaves this machine, and nothing stays on it
-when the page is closed.</p>"""
+<p>Upload a few clips and say which emotions you hear
+in them; then try another clip. A clip can be up to {seconds:g} s long and {megabytes} MB large, and there
+can be up to {examples} examples. Nothing leaves this machine, and everything is deleted when you close the
+page.</p>"""
 
-CONSENT = """<p>What somebody feels is not told by this: use it with the consent of whoever
-speaks, and never as evidence.</p>"""
+CONSENT = """<p>The answers do not show what anybody feels: use them only with the consent of the person
+who speaks, and never as evidence.</p>"""
 
 Changes = dict[Any, Any]
-"""New values of components, by component."""
+"""New values by component."""
 
-CLEAN_UP_SECONDS, KEPT_SECONDS = 60, 300
-"""How often files are looked through, and how old one may become; all were read long before."""
+CLEAN_UP_SECONDS, MAX_AGE_SECONDS = 60, 300
+"""How often gradio looks for old files, and the age at which it deletes one; all were read long before."""
 
 ALONE = {"concurrency_id": "models", "concurrency_limit": 1}
-"""One event at a time, on all pages together: they share the models."""
+"""One event at a time on all pages together, because they share the models."""
 
 QUIETLY = {"show_progress": "hidden", "api_visibility": "private", **ALONE}
 
 PRESS_DOWNLOAD = "() => document.querySelector('#download').click()"
 
 
-class Page:
-    """Gradio's blocks (`blocks`), one layout for all who open the page and a session for each.
+class DemoPage:
+    """The page as gradio's blocks (`blocks`): one layout for all visitors, and a session for each.
 
     Args:
-        models: By name.
-        limits: Of what is accepted.
-        folder: For files.
+        models: The models by name.
+        limits: What the page accepts.
+        folder: Folder for files.
     """
 
     def __init__(self, models: Mapping[str, Recognizer], limits: Limits, folder: Path) -> None:
-        kept = (CLEAN_UP_SECONDS, KEPT_SECONDS)
-        with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=kept) as self.blocks:
+        delete_cache = (CLEAN_UP_SECONDS, MAX_AGE_SECONDS)
+        with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=delete_cache) as self.blocks:
             self.session = gr.State(Session(models, limits, folder), delete_callback=Session.close)
-            self.keys = gr.State(())  # of the examples that are shown
+            self.keys = gr.State(())  # keys of the examples that are shown
             gr.HTML(INTRODUCTION.format(**vars(limits)))
             self.message = gr.HTML(elem_id="message")
             with gr.Row():
@@ -64,9 +65,9 @@ class Page:
                     self._examples()
                 with gr.Column():
                     self._trial()
-                    self._keeping(models)
+                    self._profiles(models)
             gr.HTML(CONSENT)
-            self._happen()
+            self._connect_events()
 
     def _examples(self) -> None:
         gr.HTML("<h2>Your examples</h2>")
@@ -97,7 +98,7 @@ class Page:
             lambda session, words: self._labeled(session, key, words),
             [self.session, emotions],
             [self.answer, self.message],
-            trigger_mode="always_last",  # what is clicked meanwhile counts too
+            trigger_mode="always_last",  # a click while a model is enrolled counts too
             **QUIETLY,
         )
         remove.click(
@@ -112,24 +113,24 @@ class Page:
         self.clip = gr.Audio(type="filepath", label="A new clip", editable=False, buttons=[], elem_id="clip")
         self.answer = gr.HTML(bars([], ()), elem_id="answer")
 
-    def _keeping(self, models: Mapping[str, Recognizer]) -> None:
-        gr.HTML("<h2>Keep it</h2>")
-        self.keep = {name: gr.Button(f"Download the profile for {name}") for name in models}
+    def _profiles(self, models: Mapping[str, Recognizer]) -> None:
+        gr.HTML("<h2>Profiles</h2>")
+        self.save_buttons = {name: gr.Button(f"Download the profile for {name}") for name in models}
         self.download = gr.DownloadButton(visible="hidden", elem_id="download")
         self.load = gr.UploadButton("Load a profile", elem_id="load")
 
-    def _happen(self) -> None:
-        """What follows on what is done outside the examples' rows."""
+    def _connect_events(self) -> None:
+        """Say what happens on events outside the rows of the examples."""
         self.blocks.load(self._opened, self.session, self.session, **QUIETLY)
         self.blocks.unload(self._closed)
-        changed, none_lost = [self.keys, self.message], {"trigger_mode": "multiple", **QUIETLY}
-        self.upload.upload(self._uploaded, [self.session, self.upload], [*changed, self.upload], **none_lost)
+        changed, keep_every = [self.keys, self.message], {"trigger_mode": "multiple", **QUIETLY}
+        self.upload.upload(self._uploaded, [self.session, self.upload], [*changed, self.upload], **keep_every)
         self.recorder.stop_recording(
-            self._recorded, [self.session, self.recorder], [*changed, self.recorder], **none_lost
+            self._recorded, [self.session, self.recorder], [*changed, self.recorder], **keep_every
         )
         self.clip.change(self._chosen, [self.session, self.clip], [self.answer, self.message], **QUIETLY)
         self.load.upload(self._loaded, [self.session, self.load], [self.answer, self.message], **QUIETLY)
-        for name, button in self.keep.items():
+        for name, button in self.save_buttons.items():
             saved = button.click(
                 lambda session, name=name: self._saved(session, name),
                 self.session,
@@ -139,11 +140,11 @@ class Page:
             saved.then(None, js=PRESS_DOWNLOAD)
 
     def _opened(self, session: Session) -> Session:
-        """What it gives, gradio deletes one day, by `Session.close`."""
+        """Return the session as an event's result: only then does gradio delete it, with `Session.close`."""
         return session
 
     def _closed(self, request: gr.Request) -> None:
-        """That day is today. Gradio would wait for an hour, and keep what it had rendered."""
+        """Delete the session now: gradio would wait for an hour, and keep what it has rendered."""
         holder = self.blocks.state_holder
         holder.delete_state(request.session_hash)
         holder.session_data.pop(request.session_hash, None)
@@ -155,7 +156,7 @@ class Page:
         return self._added(session, [path] if path else []) | {self.recorder: None}
 
     def _added(self, session: Session, paths: list[str]) -> Changes:
-        """New examples; what cannot be used is named, and the others are taken."""
+        """Add files as examples; those that cannot be used are named, and do not affect the others."""
         problems = []
         for path in map(Path, paths):
             try:
@@ -190,15 +191,15 @@ class Page:
             name = session.load_profile(Path(path))
         except UserError as error:
             return {self.message: alert([str(error)])}
-        said = f"{name} answers by the profile {Path(path).name} until an example changes"
-        return self._answered(session) | {self.message: notice(said)}
+        message = f"{name} answers by the profile {Path(path).name} until an example changes"
+        return self._answered(session) | {self.message: notice(message)}
 
     def _answered(self, session: Session) -> Changes:
         return {self.answer: bars(session.replies(), session.emotions), self.message: ""}
 
 
 def _player(key: str, example: Example) -> str:
-    """The example to listen to: in the page itself, not in a file."""
+    """Return an audio player for the example, with its samples in the page itself instead of a file."""
     file = BytesIO()
     soundfile.write(file, example.waveform.numpy(), SAMPLE_RATE, format="FLAC")
     source = f"data:audio/flac;base64,{b64encode(file.getvalue()).decode()}"

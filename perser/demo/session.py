@@ -1,6 +1,6 @@
-"""One page's examples, what the models have learned from them, and what they say of the clip that is tried.
+"""The state of one page: its examples, the models enrolled on them, and the clip to answer about.
 
-Recordings are kept as samples, here and nowhere else; the files that they came in go when the page does.
+Recordings are kept as samples, only here; the uploaded files are removed when the page is closed.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from perser.labels import Emotions
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """A clip that was given, and what the person hears in it.
+    """An uploaded or recorded clip and the emotions that the person hears in it.
 
     Args:
-        name: Of its file.
-        waveform: (num_samples,) at 16 kHz.
-        emotions: None yet where empty; then nothing is learned from it.
+        name: The name of its file.
+        waveform: Samples (num_samples,) at 16 kHz.
+        emotions: Empty until the clip is labeled; it is not enrolled before.
     """
 
     name: str
@@ -38,13 +38,13 @@ class Example:
 
 @dataclass(frozen=True)
 class Reply:
-    """What one model says of the clip that is tried.
+    """What one model answers about the chosen clip.
 
     Args:
-        model: Its name.
-        prediction: None where there is none.
-        enrolled: How many examples it has learned from.
-        problem: Why there is no prediction, or why it is without the examples; empty where nothing is wrong.
+        model: The model's name.
+        prediction: The answer; None where there is none.
+        enrolled: How many examples are enrolled.
+        problem: Why there is no answer, or why it does not use the examples; empty where nothing is wrong.
     """
 
     model: str
@@ -54,12 +54,12 @@ class Reply:
 
 
 class Session:
-    """All that belongs to one page.
+    """The state of one page.
 
     Args:
-        models: By name; the same for every page, and never changed. They tell the same emotions apart.
-        limits: Of what is accepted.
-        folder: For a folder of its own, which is gone after `close`.
+        models: Models with the same emotions, by name; all pages share them, and they are never changed.
+        limits: What the page accepts.
+        folder: Where a temporary folder for profiles is made; `close` removes it.
     """
 
     def __init__(self, models: Mapping[str, Recognizer], limits: Limits, folder: Path) -> None:
@@ -69,27 +69,28 @@ class Session:
         self.examples: dict[str, Example] = {}
         self._keys = map("example {}".format, count(1))
         self._clip: Tensor | None = None
-        self._given: set[Path] = set()  # files that may be played, or read again, until the page is closed
-        self._made: TemporaryDirectory[str] | None = None
-        self._personal: dict[str, PersonalRecognizer] = {}  # what was learned, until an example changes
+        self._uploads: set[Path] = set()  # the browser may play or read them again until the page is closed
+        self._profiles: TemporaryDirectory[str] | None = None
+        self._personal: dict[str, PersonalRecognizer] = {}  # by model's name, until an example changes
 
     def __deepcopy__(self, memo: dict[int, object]) -> Session:
-        """A new page's: whoever copies an empty session means another one on the same models."""
+        """Return a new session on the same models: gradio copies the first one for every page that is
+        opened."""
         return Session(self.models, self.limits, self.folder)
 
     @property
     def emotions(self) -> Emotions:
-        """In the first model's order."""
+        """The emotions that all models know, in the first model's order."""
         return next(iter(self.models.values())).emotions.names
 
     @property
     def labeled(self) -> dict[str, Example]:
-        """What is learned from, in the order in which it was given."""
-        return {key: one for key, one in self.examples.items() if one.emotions}
+        """The examples that are labeled, in the order in which they were added."""
+        return {key: example for key, example in self.examples.items() if example.emotions}
 
     def add(self, path: Path) -> str:
-        """Take a recording as an example, not labeled yet, and give its key. Raises UserError for one that
-        cannot be used, or one too many."""
+        """Add a recording as an example without labels and return its key. Raises UserError for a recording
+        that cannot be used, or one more than the page can hold."""
         if len(self.examples) >= self.limits.examples:
             raise UserError(f"{path.name}: there are {len(self.examples)} examples, remove one first")
         key = next(self._keys)
@@ -97,72 +98,78 @@ class Session:
         return key
 
     def label(self, key: str, emotions: Sequence[str]) -> None:
-        """Say what the person hears in an example: one emotion, several, or none after all. A click that
-        comes after the example was removed says nothing."""
+        """Set the emotions that the person hears in an example: one, several, or none to undo it. A key
+        that was removed meanwhile is ignored."""
         before = self.examples.get(key)
         if before is not None and before.emotions != tuple(emotions):
             self.examples[key] = replace(before, emotions=tuple(emotions))
             self._personal.clear()
 
     def remove(self, key: str) -> None:
-        """Forget an example, if it is not forgotten already."""
+        """Remove an example, if it is still there."""
         removed = self.examples.pop(key, None)
         if removed is not None and removed.emotions:
             self._personal.clear()
 
     def choose(self, path: Path | None) -> None:
-        """The clip to answer about from now on, if any. Raises UserError for one that cannot be used."""
+        """Set the clip to answer about, or none. Raises UserError for a clip that cannot be used."""
         self._clip = None
         if path is not None:
             self._clip = self._read(path)
 
     def replies(self) -> list[Reply]:
-        """What every model says of the chosen clip; nothing where none is chosen. A model learns the examples
-        again only after they changed."""
+        """Return every model's answer about the chosen clip; nothing where none is chosen. A model is
+        enrolled again only after an example changed."""
         return [] if self._clip is None else [self._reply(name, self._clip) for name in self.models]
 
     def save_profile(self, name: str) -> Path:
-        """A file of what the model of that name has learned. Raises UserError where that is nothing."""
-        personal = self._learned(name)
+        """Write the profile for the model of that name and return its file. Raises UserError where no
+        example is labeled."""
+        personal = self._enrolled(name)
         if personal is None:
             raise UserError("there is no profile yet: label an example first")
-        self._made = self._made or TemporaryDirectory(dir=self.folder)
-        path = Path(self._made.name) / f"{Path(name).name}.profile"
+        self._profiles = self._profiles or TemporaryDirectory(dir=self.folder)
+        path = Path(self._profiles.name) / f"{Path(name).name}.profile"
         personal.save(path)
         return path
 
     def load_profile(self, path: Path) -> str:
-        """Answer by a profile until an example changes; gives the name of its model. Raises UserError for
-        what is no profile, or one of a model that is not here."""
-        self._given.add(path)
+        """Answer by a profile until an example changes; return the name of its model. Raises UserError for
+        a file that is no profile, or one of a model that is not on the page."""
+        self._uploads.add(path)
         try:
             fingerprint = Profile.load(path).fingerprint
-            fitting = [name for name, one in self.models.items() if one.model.fingerprint() == fingerprint]
-            if not fitting:
+            matching = [
+                name
+                for name, recognizer in self.models.items()
+                if recognizer.model.fingerprint() == fingerprint
+            ]
+            if not matching:
                 raise UserError(
                     f"{path} is not a profile of {' or of '.join(self.models)}: label examples anew"
                 )
-            self._personal[fitting[0]] = self.models[fitting[0]].personal(path)
-        except UserError as error:  # which folder it lies in for now is of no use to anybody
+            self._personal[matching[0]] = self.models[matching[0]].personal(path)
+        except UserError as error:
+            # Name the file without the temporary folder that it was uploaded to.
             raise UserError(str(error).replace(str(path), path.name)) from error
-        return fitting[0]
+        return matching[0]
 
     def close(self) -> None:
-        """Forget everything, and remove every file that was given or made."""
+        """Clear the session and remove every file that was uploaded or written."""
         self.examples.clear()
         self._personal.clear()
         self._clip = None
-        for path in self._given:
+        for path in self._uploads:
             path.unlink(missing_ok=True)
-        self._given.clear()
-        if self._made is not None:
-            self._made.cleanup()
-            self._made = None
+        self._uploads.clear()
+        if self._profiles is not None:
+            self._profiles.cleanup()
+            self._profiles = None
 
     def _reply(self, name: str, clip: Tensor) -> Reply:
         problem = ""
         try:
-            personal = self._learned(name)
+            personal = self._enrolled(name)
         except UserError as error:
             personal, problem = None, str(error)
         try:
@@ -171,16 +178,18 @@ class Session:
             return Reply(name, None, problem=str(error))
         return Reply(name, prediction, 0 if personal is None else len(personal.enrolled), problem)
 
-    def _learned(self, name: str) -> PersonalRecognizer | None:
-        """None where there is nothing to learn from. Raises UserError where that fails."""
+    def _enrolled(self, name: str) -> PersonalRecognizer | None:
+        """Return the model enrolled on the labeled examples, None where there are none. Raises UserError
+        where enrolling fails."""
         if name not in self._personal and self.labeled:
-            pairs = [(one.waveform, one.emotions) for one in self.labeled.values()]
+            pairs = [(example.waveform, example.emotions) for example in self.labeled.values()]
             self._personal[name] = self.models[name].enroll(pairs, [*self.labeled])
         return self._personal.get(name)
 
     def _read(self, path: Path) -> Tensor:
-        """(num_samples,) at 16 kHz. Raises UserError, which names the file and not its folder."""
-        self._given.add(path)
+        """Return the samples (num_samples,) at 16 kHz. Raises UserError, which names the file without its
+        folder."""
+        self._uploads.add(path)
         if path.is_file() and path.stat().st_size > self.limits.bytes:
             raise UserError(f"{path.name}: larger than {self.limits.megabytes} MB")
         try:

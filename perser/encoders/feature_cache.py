@@ -52,7 +52,7 @@ _GPU_BATCH_SECONDS = 400.0
 _COPY_BYTES = 1 << 24
 
 
-class Recordings(Protocol):
+class AudioSource(Protocol):
     """What encoding needs of a corpus's audio (`perser.corpora.corpus.Recordings`)."""
 
     @property
@@ -148,7 +148,7 @@ class FeatureStore:
 
 
 def cached_features(
-    recordings: Recordings, encoder: SpeechEncoder, level: Level, cache: Path | None
+    recordings: AudioSource, encoder: SpeechEncoder, level: Level, cache: Path | None
 ) -> FeatureStore:
     """Return the features of these recordings on this level, computed unless the folder `cache` has them.
 
@@ -204,7 +204,7 @@ def _check_level(level: Level, num_layers: int) -> None:
         )
 
 
-def _key(recordings: Recordings, encoder: SpeechEncoder, level: Level) -> str:
+def _key(recordings: AudioSource, encoder: SpeechEncoder, level: Level) -> str:
     kind, _, number = level.partition(":")
     part = "frontend" if kind == "frontend" else "all"
     if number and kind in ("layer", "pooled"):
@@ -212,7 +212,9 @@ def _key(recordings: Recordings, encoder: SpeechEncoder, level: Level) -> str:
     return json_sha256([_FORMAT, recordings.fingerprint, encoder.fingerprint(part), level])[:24]
 
 
-def _write(recordings: Recordings, encoder: SpeechEncoder, level: Level, folder: Path, chosen: slice) -> None:
+def _write(
+    recordings: AudioSource, encoder: SpeechEncoder, level: Level, folder: Path, chosen: slice
+) -> None:
     """Encode the utterances of the chosen batches and write the two files of a store into the folder."""
     row_shape: tuple[int, ...] = (encoder.front_size if level == "frontend" else encoder.hidden_size,)
     if level.startswith("windows:"):
@@ -260,7 +262,7 @@ def _join(shards: Sequence[Path], folder: Path) -> None:
 
 
 def _encoded(
-    recordings: Recordings, encoder: SpeechEncoder, level: Level, batches: list[list[str]]
+    recordings: AudioSource, encoder: SpeechEncoder, level: Level, batches: list[list[str]]
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yield each utterance's id and features, float32 and contiguous."""
     for utterance_ids, waveforms in _decoded(recordings, batches):
@@ -294,7 +296,7 @@ def _encode(encoder: SpeechEncoder, waveforms: list[Tensor], level: Level) -> li
     return [state[: len(clip)] for state, clip in zip(states[-1], clips, strict=True)]
 
 
-def _batches(recordings: Recordings, encoder: SpeechEncoder) -> list[list[str]]:
+def _batches(recordings: AudioSource, encoder: SpeechEncoder) -> list[list[str]]:
     """Return all utterances in batches of similar length, of a size that suits the encoder's device.
 
     The longest come first, so that a batch that does not fit into memory fails at once, and the progress bar
@@ -312,7 +314,7 @@ def _batches(recordings: Recordings, encoder: SpeechEncoder) -> list[list[str]]:
     return batches
 
 
-def _decoded(recordings: Recordings, batches: list[list[str]]) -> Iterator[tuple[list[str], list[Tensor]]]:
+def _decoded(recordings: AudioSource, batches: list[list[str]]) -> Iterator[tuple[list[str], list[Tensor]]]:
     """Yield each batch with its waveforms, while a thread decodes the next one."""
 
     def decode(batch: list[str]) -> list[Tensor]:

@@ -1,1 +1,1 @@
-"""TODO(reorg): perser.export."""
+"""Trained models as folders for the Hugging Face Hub, each with a model card."""

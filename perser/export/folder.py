@@ -1,17 +1,26 @@
-"""A trained model as a folder for the Hugging Face Hub."""
+"""Write a trained model as a folder for the Hugging Face Hub."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from importlib.metadata import version
 from pathlib import Path
 
-from perser.export.contract import export_files
+from perser.errors import UserError
 from perser.export.model_card import model_card
 from perser.export.run_record import RunRecord, record_of
+from perser.installed_routes import installed_routes
 from perser.io.files import atomic_folder
+from perser.io.hub import SAFE_FILES
+from perser.io.model_facts import ModelFacts
+from perser.route import Exported
+from perser.training.run import NOTES
 
 FORMAT = "perser-export-1"
+
+MARKER = "perser_export.json"
+"""A file that every exported folder has."""
 
 
 def export_folder(
@@ -23,28 +32,45 @@ def export_folder(
     license: str | None = None,
     languages: tuple[str, ...] = (),
 ) -> None:
-    """Write the model in `folder` to `out` with all that it needs, and a model card (README.md).
+    """Write the model in `folder` to `out` with everything that it needs, and a model card (README.md).
 
     Args:
-        folder: Of a trained model.
-        out: A new or empty folder, or one that this wrote before.
-        run: The run that trained and measured it; its place says which when None.
+        folder: Folder of a trained model.
+        out: A new or empty folder, or one that this function wrote before.
+        run: The run that trained and measured the model; when None, RUN where the model is RUN/models/NAME.
         name, license, languages: For the card.
 
-    Raises UserError where the folder holds no model, what it stands on is gone, or `out` is somebody else's.
+    Raises UserError where the folder holds no model, a model that it needs is gone, or `out` holds other
+    files.
     """
     with atomic_folder(out, marker=MARKER) as written:
         facts, exported = export_files(folder, written)
-        record = (
-            record_of(folder, run, exported)
-            if run or folder.resolve().parent.name == "models"
-            else RunRecord()
-        )
+        is_in_a_run = run is not None or folder.resolve().parent.name == "models"
+        record = record_of(folder, run, exported) if is_in_a_run else RunRecord()
         about = {"format": FORMAT, "route": facts.route, "perser": version("perser")}
         (written / MARKER).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
         card = model_card(facts, exported, record, name or out.resolve().name, name, license, languages)
         (written / "README.md").write_text(card, encoding="utf-8")
 
 
-MARKER = "perser_export.json"
-"""What every exported folder has."""
+def export_files(folder: Path, out: Path) -> tuple[ModelFacts, Exported]:
+    """Have its route write the model in `folder` to `out`, and return what the files there say.
+
+    Raises UserError where no installed route can export it.
+    """
+    for route in installed_routes():
+        if route.facts is not None and route.export is not None and route.facts(folder) is not None:
+            exported = route.export(folder, out)
+            return route.facts(out), exported
+    raise UserError(f"{folder} holds no model of an installed route that can be exported")
+
+
+def copy_safe_files(source: Path, out: Path) -> None:
+    """Copy a folder's weights, settings and vocabularies (`SAFE_FILES`), without its subfolders.
+
+    What a training noted (`NOTES`) stays behind: it names recordings and folders of this machine.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    files = {file for pattern in SAFE_FILES for file in source.glob(pattern) if file.is_file()}
+    for file in sorted(file for file in files if file.name not in NOTES):
+        shutil.copyfile(file, out / file.name)

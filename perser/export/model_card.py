@@ -1,4 +1,5 @@
-"""The model card of an exported model: what it is, how to use it, what is known of it, and its limits."""
+"""Write the model card of an exported model: what it is, how to use it, how it was measured, and its
+limits."""
 
 from __future__ import annotations
 
@@ -7,10 +8,10 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from perser.export.contract import Exported
 from perser.export.run_record import RunRecord
 from perser.io.hub import is_hub_name
 from perser.io.model_facts import ModelFacts
+from perser.route import Exported
 
 TEMPLATE = "model_card.md.jinja"
 
@@ -20,7 +21,7 @@ METRICS = {
     "label_accuracy": "Label accuracy",
     "balanced_accuracy": "Balanced accuracy",
 }
-"""Of results.json, all of them shares, and their headings."""
+"""The metrics of results.json that the card shows, each a share from 0 to 1, with their headings."""
 
 
 def model_card(
@@ -32,16 +33,16 @@ def model_card(
     license: str | None = None,
     languages: tuple[str, ...] = (),
 ) -> str:
-    """README.md, with its YAML header as the Hub reads it.
+    """Return the text of README.md, with the YAML header that the Hub reads.
 
     Args:
         facts: What the exported files say.
-        exported: What their route says of them.
-        record: What the run says.
-        title: Of the page.
-        name: What the model will be called on the Hub, where that is known.
-        license: Of the weights, as the Hub spells it.
-        languages: Spoken in the recordings, as the Hub spells them.
+        exported: What the model's route says.
+        record: What the run that trained the model says.
+        title: Title of the page.
+        name: The model's name on the Hub, where that is known.
+        license: License of the weights, as the Hub spells it.
+        languages: Languages of the recordings, as the Hub spells them.
     """
     data = ModelCardData(
         model_name=title,
@@ -75,7 +76,7 @@ def model_card(
 
 
 def _eval_results(record: RunRecord) -> list[EvalResult]:
-    """The macro-F1 of each of the model's own rows, in the form of the Hub's `model-index`."""
+    """Return the macro-F1 of each of the model's own rows, in the form of the Hub's `model-index`."""
     return [
         EvalResult(
             task_type="audio-classification",

@@ -1,4 +1,4 @@
-"""What a run says of one of its models: on what it was trained, and what was measured of it."""
+"""Read from a run's files what one of its models was trained on and how it was measured."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from typing import Any
 
 from perser.episodes.episode_file import EpisodeFile
 from perser.errors import UserError
-from perser.export.contract import Exported
 from perser.io.checksums import weights_sha256
 from perser.io.json_files import read_json
+from perser.personalizer import ablation_folder
+from perser.route import Exported
 
 NO_RUN = "it was exported without the run that trained it"
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What is known.
+    """What a run says about one of its models.
 
     Args:
-        corpus: Of the training, as its card has it (at least `name`); empty where unknown.
-        persons: Training persons, and what a person is; None where unknown.
-        meta: Of what was measured, as results.json has it; empty where nothing was.
-        rows: Its rows of results.json, and those of the trivial methods beside them.
-        unmeasured: Why there are none.
+        corpus: The card of the training corpus (at least `name`); empty where unknown.
+        persons: How many training persons there were, and what a person is; None where unknown.
+        meta: The `meta` of results.json; empty where nothing was measured.
+        rows: The model's rows of results.json, followed by those of the trivial methods.
+        unmeasured: Why there are no rows.
     """
 
     corpus: dict[str, Any] = field(default_factory=dict)
@@ -37,14 +38,19 @@ class RunRecord:
 
 
 def record_of(folder: Path, run: Path | None, exported: Exported) -> RunRecord:
-    """The record of the model in `folder`, which `exported` describes, in a run's folder (`RUN` where the
-    model is `RUN/models/NAME`, when None). What the run says of other weights or other training persons is
-    left out.
+    """Return what a run says about the model in `folder`.
+
+    What it says about other weights or other training persons is left out.
+
+    Args:
+        folder: The model's folder.
+        run: The run's folder; when None, `RUN` where the model is `RUN/models/NAME`.
+        exported: What the model's route says about it.
 
     Raises UserError where `run` is no folder.
     """
     if run is not None and not run.is_dir():
-        raise UserError(f"run: {run} is not there: give the folder that has results.json")
+        raise UserError(f"run: {run} is not there: give the folder that holds results.json")
     run = folder.resolve().parent.parent if run is None else run
     corpus, persons = _training(run, exported.trained_on)
     meta, rows, reason = _measured(run, folder, exported)
@@ -72,21 +78,21 @@ def _measured(
         return {}, (), "the run that trained it has no results.json"
     origins = (read_json(path.with_name("provenance.json")) or {}).values()
     digest = weights_sha256(folder)
-    names = {name for one in origins for name, known in one["weights"].items() if known == digest}
-    own = [row for row in results["rows"] if any(_is_of(row["method"], one, exported) for one in names)]
+    names = {name for origin in origins for name, known in origin["weights"].items() if known == digest}
+    own = [row for row in results["rows"] if any(_uses(row["method"], name, exported) for name in names)]
     if not own:
         return {}, (), "the results of the run that trained it are not of these weights"
-    beside = [row for row in results["rows"] if row["route"] == "trivial"]
-    return results["meta"], (*own, *beside), ""
+    trivial = [row for row in results["rows"] if row["route"] == "trivial"]
+    return results["meta"], (*own, *trivial), ""
 
 
-def _is_of(method: str, measured: str, exported: Exported) -> bool:
-    """Whether a method of a comparison is the model in the folder `measured` there, such as `meta-perser`
-    or its variant `meta-perser-no-lslr`."""
+def _uses(method: str, measured: str, exported: Exported) -> bool:
+    """Return whether a method of a comparison uses the model in the folder `measured` there, such as
+    `meta-perser` or its ablation `meta-perser-no-lslr`."""
     numbered, _, ablation = method.partition("+")[0].partition(":")
     name = re.sub(r"-\d+$", "", numbered)  # speech-lm-8
     return any(
-        name in methods and measured == (f"{folder}-{ablation}" if ablation else folder)
+        name in methods and measured == ablation_folder(folder, ablation or None)
         for folder, methods in exported.methods.items()
     )
 

@@ -1,1 +1,1 @@
-"""TODO(reorg): perser.inference."""
+"""From a trained model and a few labeled clips to answers about new clips."""

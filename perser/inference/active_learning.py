@@ -1,11 +1,14 @@
-"""Which clips of a pool a person should label next: clips that stand for many others, most of all for
-those about which the answers are unsure, and that lie far from what is labeled already.
+"""Suggest which clips of a pool a person should label next.
 
-    f(S) = - sum over clips i of the pool of unsure(i) * distance from i to the nearest clip in S or labeled
+A good clip stands for many others, above all for those about which the answers are uncertain, and lies far
+from what is labeled already. The suggested set S maximizes
 
-the k-median of the pool, weighted, maximized greedily. Unlike farthest first, it does not begin with what is
-strange. `unsure` is the entropy of one model's answers, or, of several models', how much of the entropy is
-their disagreement (Jensen-Shannon divergence; query by committee, Seung et al. 1992).
+    f(S) = - sum over clips i of the pool of uncertainty(i) * distance from i to the nearest clip in S or
+    labeled
+
+which is the weighted k-median of the pool, maximized greedily. Unlike farthest-first, it does not begin
+with outliers. The uncertainty is the entropy of one model's answers or, for several models, the part of the
+entropy that is their disagreement (Jensen-Shannon divergence; query by committee, Seung et al. 1992).
 """
 
 from __future__ import annotations
@@ -22,22 +25,25 @@ from perser.inference.clips import Clip, Failure, Waveforms, stream_clips
 from perser.inference.recognizer import PersonalRecognizer, Recognizer
 
 CANDIDATES_AT_ONCE = 256
+"""How many clips' distances to all others are in memory at a time: those between all clips of a large pool
+would not fit."""
 
 Judge = Recognizer | PersonalRecognizer
 
 View = tuple[str, tuple[np.ndarray, ...], tuple[np.ndarray, ...]]
-"""Of one clip: its name, and its representation (D,) and answer (num_emotions,), one a judge."""
+"""A clip's name, and its representation (D,) and probabilities (num_emotions,) for each judge."""
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """One clip.
+    """One suggested clip.
 
     Args:
-        path: As it was given, or `clip 3`, counted from 1, for samples.
-        unsure: How unsure the answers about it are: 0 to 1.
-        distance: To the nearest clip that is labeled or suggested before it, where the pool's clips are 1
-            from their mean on average; None for the first where nothing is labeled.
+        path: The clip's path as it was given, or `clip 3`, counted from 1, for samples.
+        unsure: How uncertain the answers about it are, from 0 to 1.
+        distance: Distance to the nearest clip that is labeled or was suggested before it, in units in which
+            the clips of the pool are 1 from their mean on average; None for the first where nothing is
+            labeled.
     """
 
     path: str
@@ -50,9 +56,9 @@ class Views:
     """What the judges make of n clips.
 
     Args:
-        names: Theirs.
-        representations: One a judge, (n, D).
-        answers: One a judge, (n, num_emotions).
+        names: The clips' names.
+        representations: One array (n, D) for each judge.
+        answers: One array of probabilities (n, num_emotions) for each judge.
     """
 
     names: tuple[str, ...]
@@ -63,12 +69,12 @@ class Views:
 def suggest(
     judges: Sequence[Judge], pool: Sequence[Clip], n: int, labeled: Sequence[Clip] = ()
 ) -> tuple[list[Suggestion], list[Failure]]:
-    """The clips of a pool to be labeled next, the most useful first, and those that cannot be used.
+    """Return the clips of a pool to label next, the most useful first, and those that cannot be used.
 
     Args:
-        judges: Trained models with the same emotions, unadapted or one person's; one is enough.
+        judges: Trained models with the same emotions, personalized or not; one is enough.
         pool: Clips to choose from.
-        n: How many, at most all.
+        n: How many clips to suggest, at most the whole pool.
         labeled: Clips that the person has labeled.
 
     Raises UserError for models with different emotions, n below 1, or a labeled clip that cannot be used.
@@ -85,62 +91,67 @@ def suggest(
         return [], failures
     unsure = uncertainty(seen.answers)
     chosen = choose(seen, n, known)
-    return [Suggestion(seen.names[one], float(unsure[one]), distance) for one, distance in chosen], failures
+    suggestions = [
+        Suggestion(seen.names[index], float(unsure[index]), distance) for index, distance in chosen
+    ]
+    return suggestions, failures
 
 
 def choose(seen: Views, n: int, known: Views | None = None) -> list[tuple[int, float | None]]:
-    """Which of the clips that were seen to label, given those that are labeled: as `representatives`."""
+    """Return the indices of the clips to label, given those that are labeled, as `representatives` does."""
     parts = (seen,) if known is None else (known, seen)
     count = 0 if known is None else len(known.names)
-    places = comparable(
-        [np.concatenate(one) for one in zip(*(part.representations for part in parts), strict=True)]
-    )
+    by_judge = zip(*(part.representations for part in parts), strict=True)
+    places = comparable([np.concatenate(representations) for representations in by_judge])
     return representatives(places[count:], uncertainty(seen.answers), n, places[:count])
 
 
 def views(judges: Sequence[Judge], clips: Sequence[Clip]) -> tuple[Views | None, list[Failure]]:
-    """What the judges make of clips (None without any), and those that cannot be used."""
-    found = list(stream_clips(clips, lambda waveforms: _viewed(judges, waveforms)))
-    seen = [one for one in found if not isinstance(one, Failure)]
-    failures = [one for one in found if isinstance(one, Failure)]
+    """Return what the judges make of clips (None where there are none), and the clips that cannot be used."""
+    results = list(stream_clips(clips, lambda waveforms: _views(judges, waveforms)))
+    seen = [result for result in results if not isinstance(result, Failure)]
+    failures = [result for result in results if isinstance(result, Failure)]
     if not seen:
         return None, failures
     names, representations, answers = zip(*seen, strict=True)
-    by_judge = [tuple(map(np.stack, zip(*one, strict=True))) for one in (representations, answers)]
+    by_judge = [tuple(map(np.stack, zip(*rows, strict=True))) for rows in (representations, answers)]
     return Views(names, *by_judge), failures
 
 
-def _viewed(judges: Sequence[Judge], waveforms: dict[str, Tensor]) -> list[View]:
-    by_judge = [_judged(judge, waveforms) for judge in judges]
+def _views(judges: Sequence[Judge], waveforms: dict[str, Tensor]) -> list[View]:
+    by_judge = [_judge(judge, waveforms) for judge in judges]
     representations, answers = (zip(*rows, strict=True) for rows in zip(*by_judge, strict=True))
     return list(zip(waveforms, representations, answers, strict=True))
 
 
-def _judged(judge: Judge, waveforms: dict[str, Tensor]) -> tuple[np.ndarray, np.ndarray]:
-    heard, names = judge.model.encode_clips(Waveforms(waveforms)), list(waveforms)
-    return judge.model.embed_clips(heard, names), judge.predictor.predict_proba(heard, names)
+def _judge(judge: Judge, waveforms: dict[str, Tensor]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the clips' representations and probabilities."""
+    encoded, names = judge.model.encode_clips(Waveforms(waveforms)), list(waveforms)
+    return judge.model.embed_clips(encoded, names), judge.predictor.predict_proba(encoded, names)
 
 
 def uncertainty(answers: Sequence[np.ndarray]) -> np.ndarray:
-    """(n,), 0 to 1, from each judge's probabilities (n, C).
+    """Return how uncertain the answers are, (n,) from 0 to 1, from each judge's probabilities (n, C).
 
     One judge: H(p) / log C. M judges: (H(mean p) - mean H(p)) / log min(M, C), their Jensen-Shannon
-    divergence over the most that it can be.
+    divergence over the largest possible one.
     """
     stacked = np.stack(answers).astype(np.float64)
     judges, _, emotions = stacked.shape
-    whole = _entropy(stacked.mean(axis=0))
+    total = _entropy(stacked.mean(axis=0))
     if judges == 1:
-        return whole / np.log(emotions)
-    return np.clip(whole - _entropy(stacked).mean(axis=0), 0, None) / np.log(min(judges, emotions))
+        return total / np.log(emotions)
+    return np.clip(total - _entropy(stacked).mean(axis=0), 0, None) / np.log(min(judges, emotions))
 
 
 def comparable(representations: Sequence[np.ndarray]) -> np.ndarray:
-    """Several judges' representations (n, D_m) side by side, each centered and of the same mean square, so
-    that none outweighs another: (n, D), rows of mean square norm 1."""
+    """Concatenate several judges' representations (n, D_m) to (n, D), rows of mean square norm 1.
+
+    Each is centered and scaled to the same mean square, so that none outweighs another.
+    """
     scaled = []
-    for one in representations:
-        centered = one.astype(np.float64) - one.mean(axis=0, dtype=np.float64)
+    for representation in representations:
+        centered = representation.astype(np.float64) - representation.mean(axis=0, dtype=np.float64)
         spread = np.sqrt((centered**2).sum(axis=1).mean() * len(representations))
         scaled.append(centered / spread if spread > 0 else centered)
     return np.concatenate(scaled, axis=1)
@@ -149,26 +160,26 @@ def comparable(representations: Sequence[np.ndarray]) -> np.ndarray:
 def representatives(
     places: np.ndarray, weights: np.ndarray, n: int, labeled: np.ndarray
 ) -> list[tuple[int, float | None]]:
-    """Again and again the clip that brings the weighted sum of all clips' distances to the nearest
-    labeled or chosen one down the most.
+    """Choose clips greedily: each time the one that most reduces the weighted sum of all clips' distances
+    to the nearest labeled or chosen clip.
 
     Args:
-        places: Of the clips (num_clips, D).
-        weights: Of the clips (num_clips,), at least 0.
+        places: The clips' representations (num_clips, D).
+        weights: The clips' weights (num_clips,), at least 0.
         n: How many to choose, at most all.
-        labeled: Places of what is labeled already (m, D); m may be 0.
+        labeled: Representations of the labeled clips (m, D); m may be 0.
 
-    Returns each chosen clip's index, and how far it was from the nearest when it was chosen, None where
-    there was none.
+    Returns each chosen clip's index, and its distance to the nearest labeled or chosen clip when it was
+    chosen, None where there was none.
     """
     nearest = cdist(places, labeled).min(axis=1) if len(labeled) else None
     chosen: list[tuple[int, float | None]] = []
     for _ in range(min(n, len(places))):
         gain = np.concatenate([_gain(places, part, weights, nearest) for part in _parts(places)])
-        gain[[place for place, _ in chosen]] = -np.inf
-        place = int(gain.argmax())
-        chosen.append((place, None if nearest is None else float(nearest[place])))
-        distance = cdist(places, places[place : place + 1])[:, 0]
+        gain[[index for index, _ in chosen]] = -np.inf
+        index = int(gain.argmax())
+        chosen.append((index, None if nearest is None else float(nearest[index])))
+        distance = cdist(places, places[index : index + 1])[:, 0]
         nearest = distance if nearest is None else np.minimum(nearest, distance)
     return chosen
 
@@ -176,16 +187,16 @@ def representatives(
 def _gain(
     places: np.ndarray, candidates: np.ndarray, weights: np.ndarray, nearest: np.ndarray | None
 ) -> np.ndarray:
-    """How far each candidate brings the sum down; where nothing is labeled, the sum itself, negative."""
+    """Return by how much each candidate reduces the sum, or the negative sum itself where nothing is
+    labeled."""
     distance = cdist(places, candidates)
     return -(weights @ distance) if nearest is None else weights @ np.maximum(nearest[:, None] - distance, 0)
 
 
 def _parts(places: np.ndarray) -> list[np.ndarray]:
-    """Some candidates at a time: the distances between all clips of a large pool would fill the memory."""
     return [places[first : first + CANDIDATES_AT_ONCE] for first in range(0, len(places), CANDIDATES_AT_ONCE)]
 
 
 def _entropy(probabilities: np.ndarray) -> np.ndarray:
-    """In nats, over the last axis."""
+    """Return the entropy in nats over the last axis."""
     return -(probabilities * np.log(probabilities.clip(min=1e-30))).sum(axis=-1)

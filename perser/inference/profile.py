@@ -1,8 +1,8 @@
-"""Profiles: what makes a model one person's, kept in one safetensors file.
+"""Profiles: what personalizes a model to one person, saved in one safetensors file.
 
-The file holds the route's tensors (weights that moved, or features of the enrolled clips) and no audio unless
-that was asked for; its header, in JSON, says which model they belong to and what was enrolled. Reading one
-runs no code.
+The file holds the route's tensors (adapted weights, or features of the enrolled clips) and no audio unless
+that was asked for. Its header, in JSON, says which model they belong to and what was enrolled. Reading a
+profile runs no code.
 """
 
 from __future__ import annotations
@@ -17,25 +17,26 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from perser.errors import UserError
-from perser.inference.route_model import RouteModel
 from perser.io.checksums import tensors_sha256
 from perser.labels import Emotions
+from perser.route import RouteModel
 
 FORMAT = "perser-profile-3"
 
-MOST_HEADER = 1 << 20
-"""Bytes at a file's beginning in which a profile's format stands."""
+MAX_HEADER = 1 << 20
+"""How many bytes at the beginning of a file are searched for a profile's format."""
 
 TENSOR, AUDIO = "tensor:", "audio:"
-"""Tensors' names in the file: a route's by the first and its name, clips by the second and a number."""
+"""Prefixes of the tensors' names in the file: the route's, by name, and the clips, by number."""
 
 DIGEST = "sha256"
-"""Of the header and the tensors, in the header: tells a damaged profile, not who made it."""
+"""Key of the header's digest of itself and the tensors, which detects damage; it does not prove who made
+it."""
 
 
 @dataclass(frozen=True)
 class Enrolled:
-    """One enrolled clip: its file's name without the folder, and what the person heard in it."""
+    """One enrolled clip: the name of its file without the folder, and the emotions that the person heard."""
 
     name: str
     emotions: Emotions
@@ -46,12 +47,12 @@ class Profile:
     """The content of a profile.
 
     Args:
-        route: Of the model.
-        model: The folder where it lay, or its name on the Hub.
-        fingerprint: Of its content.
-        emotions: The model's, in its order.
+        route: Name of the model's route.
+        model: The model's folder at that time, or its name on the Hub.
+        fingerprint: Digest of the model (`RouteModel.fingerprint`).
+        emotions: The model's emotions, in its order.
         enrolled: The clips, in the order in which they were enrolled.
-        tensors: As of `RouteModel.enroll`.
+        tensors: What `RouteModel.enroll` returned.
         audio: Waveforms (num_samples,) at 16 kHz of the enrolled clips; empty where they were not kept.
     """
 
@@ -65,26 +66,26 @@ class Profile:
 
     @property
     def labels(self) -> tuple[Emotions, ...]:
-        return tuple(one.emotions for one in self.enrolled)
+        return tuple(clip.emotions for clip in self.enrolled)
 
     def save(self, path: Path) -> None:
-        """Raises UserError where the file cannot be written, or has something else in it than a profile."""
-        tensors = {f"{TENSOR}{name}": one for name, one in self.tensors.items()}
-        tensors |= {f"{AUDIO}{place}": one for place, one in enumerate(self.audio)}
+        """Write the profile. Raises UserError where that fails, or the file holds something else."""
+        tensors = {f"{TENSOR}{name}": tensor for name, tensor in self.tensors.items()}
+        tensors |= {f"{AUDIO}{number}": waveform for number, waveform in enumerate(self.audio)}
         header = {
             "format": FORMAT,
             "route": self.route,
             "model": self.model,
             "fingerprint": self.fingerprint,
             "emotions": json.dumps(self.emotions),
-            "enrolled": json.dumps([[one.name, one.emotions] for one in self.enrolled]),
+            "enrolled": json.dumps([[clip.name, clip.emotions] for clip in self.enrolled]),
         }
         path = Path(path)
         if path.is_file() and path.stat().st_size and not _is_profile(path):
             raise UserError(f"{path} exists and is no profile: give another output file, or remove it")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            owned = {name: one.detach().cpu().clone().contiguous() for name, one in tensors.items()}
+            owned = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
             header[DIGEST] = _digest(header, owned)
             with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as temporary:
                 save_file(owned, Path(temporary) / path.name, metadata=header)
@@ -94,20 +95,20 @@ class Profile:
 
     @classmethod
     def load(cls, path: Path) -> Profile:
-        """Raises UserError for what is no profile, or a damaged one."""
+        """Read a profile. Raises UserError for a file that is no profile, or a damaged one."""
         try:
             with safe_open(path, framework="pt") as file:
                 header = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         except FileNotFoundError:
             raise UserError(f"no profile {path}: make one with `perser enroll`") from None
-        except Exception as error:  # of the library or of torch, for whatever is not what it should be
+        except Exception as error:  # safetensors and torch raise many kinds for a damaged file
             raise UserError(f"{path} is not a profile, or a damaged one: {error}") from error
         if header.get("format") != FORMAT:
             raise UserError(f"{path} is not a profile of this version: make one with `perser enroll`")
         if header.pop(DIGEST, None) != _digest(header, tensors):
             raise UserError(f"the profile {path} is not what was saved, it is damaged: make it anew")
-        if not all(one.double().isfinite().all() for one in tensors.values()):
+        if not all(tensor.double().isfinite().all() for tensor in tensors.values()):
             raise UserError(f"the profile {path} holds values that are not finite: make it anew")
         try:
             enrolled = [Enrolled(str(name), _words(words)) for name, words in json.loads(header["enrolled"])]
@@ -115,12 +116,14 @@ class Profile:
             route, model, fingerprint = header["route"], header["model"], header["fingerprint"]
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise UserError(f"the header of the profile {path} is damaged: make it anew") from error
-        own = {name.removeprefix(TENSOR): one for name, one in tensors.items() if name.startswith(TENSOR)}
+        own = {
+            name.removeprefix(TENSOR): tensor for name, tensor in tensors.items() if name.startswith(TENSOR)
+        }
         audio = tuple(tensors[f"{AUDIO}{i}"] for i in range(len(enrolled)) if f"{AUDIO}{i}" in tensors)
         return cls(route, model, fingerprint, emotions, tuple(enrolled), own, audio)
 
     def check(self, model: RouteModel, path: Path) -> None:
-        """Raises UserError where the profile, read from `path`, is of another model than this one."""
+        """Raise UserError where the profile, read from `path`, belongs to another model."""
         for what, there, here in (
             ("route", self.route, model.route),
             ("emotions", ", ".join(self.emotions), ", ".join(model.emotions.names)),
@@ -135,11 +138,12 @@ class Profile:
 
 
 def _is_profile(path: Path) -> bool:
-    """Of whatever version, and a damaged one too as long as its header names it."""
+    """Return whether a file is a profile of any version, even a damaged one whose header can be
+    recognized."""
     try:
         with path.open("rb") as file:
-            return FORMAT.rstrip("0123456789").encode() in file.read(MOST_HEADER)
-    except OSError:  # whoever tries to write it says what is wrong
+            return FORMAT.rstrip("0123456789").encode() in file.read(MAX_HEADER)
+    except OSError:  # writing the file fails with the reason
         return True
 
 
@@ -148,7 +152,7 @@ def _digest(header: dict[str, str], tensors: dict[str, Tensor]) -> str:
 
 
 def _words(content: object) -> Emotions:
-    """Raises TypeError for what is no list of words."""
+    """Return a list of words as a tuple. Raises TypeError for anything else."""
     if not isinstance(content, list) or not all(isinstance(word, str) for word in content):
-        raise TypeError("no list of words")
+        raise TypeError("not a list of words")
     return tuple(content)

@@ -1,4 +1,4 @@
-"""From a person's few labeled clips to their own recognizer, with a trained model of either route:
+"""Personalize a trained model of either route to one person with a few labeled clips:
 
     recognizer = Recognizer.from_pretrained("runs/quickstart/models/speech-lm")
     personal = recognizer.enroll([("a.wav", "angry"), ("b.wav", ("happy", "excited"))])
@@ -27,23 +27,25 @@ from perser.episodes.episode import Support
 from perser.errors import UserError
 from perser.inference.clips import Clip, Failure, Waveforms, name_of, stream_clips, waveform_of
 from perser.inference.profile import Enrolled, Profile
-from perser.inference.route_model import RouteModel, RoutePredictor, load_route_model
+from perser.installed_routes import load_route_model
 from perser.io.hub import is_hub_name, trained_model_folder
 from perser.labels import Emotions, EmotionSet, decide, parse_emotions
+from perser.route import RouteModel, RoutePredictor
 
-Example = tuple[Clip, str | Sequence[str]]
-"""A clip, and what the person heard in it: one emotion, several, or several in one text with `;` between."""
+LabeledClip = tuple[Clip, str | Sequence[str]]
+"""A clip and the emotions that the person heard in it: one, several, or several in one text separated by
+`;`."""
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a recognizer says of one clip.
+class Classification:
+    """What a recognizer says about one clip.
 
     Args:
         probabilities: By emotion, in the model's order; they sum to 1.
-        labels: The emotions whose probability is above 1/C, for C emotions; none where all are alike.
-        confidence: 1 - H(p) / log C for the probabilities' entropy H: 0 where all emotions are alike, 1 where
-            one is certain.
+        labels: The emotions whose probability is above 1/C, for C emotions; none where all are equal.
+        confidence: 1 - H(p) / log C for the entropy H of the probabilities: 0 where all emotions are equally
+            probable, 1 where one is certain.
     """
 
     probabilities: dict[str, float]
@@ -52,24 +54,24 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Prediction(Answer):
+class Prediction(Classification):
     """The answer about one clip.
 
     Args:
-        path: The clip's as it was given, or `clip 3`, counted from 1, for samples.
-        unadapted: What the same model answers without any enrollment; None where there was none anyway.
+        path: The clip's path as it was given, or `clip 3`, counted from 1, for samples.
+        unadapted: What the same model answers without an enrollment; None where there was no enrollment.
     """
 
     path: str
-    unadapted: Answer | None = None
+    unadapted: Classification | None = None
 
 
 class Recognizer:
-    """A trained model, nobody's yet: it answers as it is, or after `enroll` as one person would.
+    """A trained model that is not personalized. It answers as it is; `enroll` personalizes it.
 
     Args:
-        model: Of one of the routes.
-        name: Where it lies: its folder, or its name on the Hub.
+        model: A model of one of the routes.
+        name: The model's folder, or its name on the Hub.
     """
 
     def __init__(self, model: RouteModel, name: str) -> None:
@@ -79,15 +81,15 @@ class Recognizer:
 
     @classmethod
     def from_pretrained(cls, name: str | PathLike[str], device: str | None = None) -> Self:
-        """The model that `perser pretrain`, `meta-train`, `icl-train` or `export` wrote to this folder, such
-        as one of those in a quickstart's `models/`; or one that was exported and uploaded, by its name on the
-        Hugging Face Hub (`owner/name`).
+        """Load the model that `perser pretrain`, `meta-train`, `icl-train` or `export` wrote to a folder,
+        such as one in a quickstart's `models/`, or an exported one by its name on the Hugging Face Hub
+        (`owner/name`).
 
         Args:
             name: Folder or Hub name.
-            device: Where it computes, as torch names it; the GPU when None, if there is one.
+            device: Where it computes, as torch names it; when None, the GPU if there is one.
 
-        Raises UserError where there is none, or no such device.
+        Raises UserError where there is no such model or device.
         """
         device, folder = compute_device(device), trained_model_folder(str(name))
         model = load_route_model(folder)
@@ -98,14 +100,22 @@ class Recognizer:
     def emotions(self) -> EmotionSet:
         return self.model.emotions
 
-    def enroll(self, examples: Sequence[Example], names: Sequence[str] | None = None) -> PersonalRecognizer:
-        """Learn one person's examples, whose clips are called by `names`, one each and none twice (as
-        `name_of` calls them when None). Raises UserError for none, a clip that cannot be used, an emotion
-        that the model does not know, or more than it can read."""
+    def enroll(
+        self, examples: Sequence[LabeledClip], names: Sequence[str] | None = None
+    ) -> PersonalRecognizer:
+        """Personalize to the person who labeled these clips.
+
+        Args:
+            examples: The clips with their emotions.
+            names: A different name for each clip; those of `name_of` when None.
+
+        Raises UserError for no clips, a clip that cannot be used, an emotion that the model does not know,
+        or more clips than it can read.
+        """
         if not examples:
             raise UserError("nothing to enroll: give at least one clip with its emotions")
-        labels = tuple(_words(heard) for _, heard in examples)
-        self.emotions.multi_hot(labels)  # refuses what it does not know before anything is encoded
+        labels = tuple(_parse_labels(emotions) for _, emotions in examples)
+        self.emotions.multi_hot(labels)  # refuses an unknown emotion before anything is encoded
         if names is None:
             names = [name_of(clip, number) for number, (clip, _) in enumerate(examples, start=1)]
         waveforms: dict[str, Tensor] = {}
@@ -114,15 +124,16 @@ class Recognizer:
                 waveforms[name] = waveform_of(clip)
             except BadAudio as error:
                 raise UserError(f"cannot enroll {name}: {error}") from error
-        tensors = self.model.enroll(
-            self.model.encode_clips(Waveforms(waveforms)), Support(tuple(names), labels, seed=0)
+        encoded = self.model.encode_clips(Waveforms(waveforms))
+        tensors = self.model.enroll(encoded, Support(tuple(names), labels, seed=0))
+        enrolled = tuple(
+            Enrolled(Path(name).name, emotions) for name, emotions in zip(names, labels, strict=True)
         )
-        enrolled = tuple(Enrolled(Path(name).name, heard) for name, heard in zip(names, labels, strict=True))
         return PersonalRecognizer(self, enrolled, tensors, tuple(waveforms[name] for name in names))
 
     def personal(self, path: str | PathLike[str]) -> PersonalRecognizer:
-        """The person's recognizer from a profile of this model. Raises UserError for what is no profile, or
-        another model's."""
+        """Return the recognizer of the person whose profile this is. Raises UserError for a file that is no
+        profile, or one of another model."""
         profile = Profile.load(Path(path))
         profile.check(self.model, Path(path))
         try:
@@ -131,38 +142,41 @@ class Recognizer:
             raise UserError(f"the profile {path} is damaged ({error}): enroll again") from error
 
     def predict(self, clips: Sequence[Clip]) -> list[Prediction]:
-        """One prediction a clip, in order. Raises UserError that names the first clip that cannot be used."""
-        return _all(self.stream(clips))
+        """Return a prediction for each clip, in order. Raises UserError that names the first clip that
+        cannot be used."""
+        return _without_failures(self.stream(clips))
 
     def stream(self, clips: Sequence[Clip]) -> Iterator[Prediction | Failure]:
-        """The same one after the other, as they are ready; a clip that cannot be used is a `Failure`."""
+        """Yield the predictions one after the other, as they are ready; a clip that cannot be used gives a
+        `Failure`."""
         return self.answers(clips, None)
 
     def answers(
         self, clips: Sequence[Clip], personal: RoutePredictor | None
     ) -> Iterator[Prediction | Failure]:
-        """`stream` with one person's predictor, and the unadapted answers beside it. Clips are encoded once
-        for both."""
+        """Yield the predictions of a personal predictor, each with the unadapted one, or the unadapted ones
+        where there is no personal predictor. Clips are encoded once for both."""
         return stream_clips(clips, lambda waveforms: self._predictions(waveforms, personal))
 
     def _predictions(self, waveforms: dict[str, Tensor], personal: RoutePredictor | None) -> list[Prediction]:
         names = list(waveforms)
-        heard = self.model.encode_clips(Waveforms(waveforms))
-        plain = self.predictor.predict_proba(heard, names)
-        own = None if personal is None else personal.predict_proba(heard, names)
+        encoded = self.model.encode_clips(Waveforms(waveforms))
+        plain = self.predictor.predict_proba(encoded, names)
+        own = None if personal is None else personal.predict_proba(encoded, names)
         return [
             self._prediction(name, plain[row], None if own is None else own[row])
             for row, name in enumerate(names)
         ]
 
     def _prediction(self, name: str, plain: np.ndarray, own: np.ndarray | None) -> Prediction:
-        answer = self._answer(plain if own is None else own)
-        return Prediction(**vars(answer), path=name, unadapted=None if own is None else self._answer(plain))
+        answer = self._classification(plain if own is None else own)
+        unadapted = None if own is None else self._classification(plain)
+        return Prediction(**vars(answer), path=name, unadapted=unadapted)
 
-    def _answer(self, probabilities: np.ndarray) -> Answer:
-        """From one row (num_emotions,)."""
+    def _classification(self, probabilities: np.ndarray) -> Classification:
+        """Make the answer of a row of probabilities (num_emotions,)."""
         entropy = -(probabilities * np.log(probabilities.clip(min=1e-30))).sum(dtype=np.float64)
-        return Answer(
+        return Classification(
             probabilities=dict(zip(self.emotions.names, probabilities.tolist(), strict=True)),
             labels=self.emotions.words(decide(probabilities[None])[0]),
             confidence=float(np.clip(1 - entropy / np.log(len(probabilities)), 0, 1)),
@@ -170,12 +184,12 @@ class Recognizer:
 
 
 class PersonalRecognizer:
-    """A recognizer that has become one person's.
+    """A recognizer that is personalized to one person.
 
     Args:
-        recognizer: What it was before.
+        recognizer: The recognizer that is not personalized.
         enrolled: What the person labeled.
-        tensors: As of `RouteModel.enroll`.
+        tensors: What `RouteModel.enroll` returned.
         audio: The enrolled clips, (num_samples,) at 16 kHz each; empty where they are not known.
     """
 
@@ -191,7 +205,7 @@ class PersonalRecognizer:
         self._tensors = tensors
         self._audio = audio
         self.predictor: RoutePredictor = recognizer.model.predictor(
-            tensors, [one.emotions for one in enrolled]
+            tensors, [example.emotions for example in enrolled]
         )
 
     @property
@@ -203,11 +217,12 @@ class PersonalRecognizer:
         return self.recognizer.model
 
     def predict(self, clips: Sequence[Clip]) -> list[Prediction]:
-        """As `Recognizer.predict`, each with what the answer would be without the enrollment."""
-        return _all(self.stream(clips))
+        """Return what `Recognizer.predict` does, each with what the answer would be without the
+        enrollment."""
+        return _without_failures(self.stream(clips))
 
     def stream(self, clips: Sequence[Clip]) -> Iterator[Prediction | Failure]:
-        """As `Recognizer.stream`."""
+        """Yield what `Recognizer.stream` does, each with what the answer would be without the enrollment."""
         return self.recognizer.answers(clips, self.predictor)
 
     def save(self, path: str | PathLike[str], keep_audio: bool = False) -> None:
@@ -231,9 +246,15 @@ class PersonalRecognizer:
         model: str | PathLike[str] | None = None,
         device: str | None = None,
     ) -> Self:
-        """The person's recognizer from a profile, and the model `model` (what the profile says when None) on
-        `device`, both as `Recognizer.from_pretrained` takes them. Raises UserError for what is no profile, or
-        another model than the profile's."""
+        """Load a profile and its model.
+
+        Args:
+            path: The profile's file.
+            model: Folder or Hub name of the model; when None, the one that the profile names.
+            device: Where it computes, as of `Recognizer.from_pretrained`.
+
+        Raises UserError for a file that is no profile, or another model than the profile's.
+        """
         profile = Profile.load(Path(path))
         name = str(profile.model if model is None else model)
         if model is None and not Path(name).is_dir() and not is_hub_name(name):
@@ -243,13 +264,13 @@ class PersonalRecognizer:
         return Recognizer.from_pretrained(name, device).personal(path)
 
 
-def _words(heard: str | Sequence[str]) -> Emotions:
-    """What was heard in a clip, without repeats."""
-    texts = [heard] if isinstance(heard, str) else heard
+def _parse_labels(emotions: str | Sequence[str]) -> Emotions:
+    """Return the emotions of a clip without repetitions."""
+    texts = [emotions] if isinstance(emotions, str) else emotions
     return tuple(dict.fromkeys(word for text in texts for word in parse_emotions(text)))
 
 
-def _all(answers: Iterator[Prediction | Failure]) -> list[Prediction]:
+def _without_failures(answers: Iterator[Prediction | Failure]) -> list[Prediction]:
     predictions = []
     for answer in answers:
         if isinstance(answer, Failure):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal
 
@@ -60,15 +59,6 @@ def place_of(name: str, commit: str | None = None) -> Place:
     except HFValidationError:  # a path, which is no valid Hub name
         return "missing"
     return "downloaded" if isinstance(cached, str) else "to be downloaded"
-
-
-def find_models(folder: Path) -> Iterator[tuple[Path, ModelFacts]]:
-    """Yield the trained models of all installed routes in a folder, at any depth, sorted by path."""
-    readers = [getattr(entry.load(), "facts", None) for entry in entry_points(group="perser.recognizers")]
-    for inside in sorted({file.parent for file in folder.rglob("*.safetensors")}):
-        described = (read(inside) for read in readers if read is not None)
-        if (facts := next(filter(None, described), None)) is not None:
-            yield inside, facts
 
 
 def emotions_in(config: dict[str, Any]) -> Emotions:

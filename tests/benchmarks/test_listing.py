@@ -17,10 +17,10 @@ def test_methods_corpora_and_metrics_are_listed(capsys):
     assert "Meta-PerSER: 50 gradient steps" in " ".join(printed.split())
 
 
-def test_a_package_that_does_not_load_does_not_hide_the_others(monkeypatch):
-    broken = EntryPoint("broken", "no_such_package:method", "perser.routes")
-    intact = EntryPoint("nothing", "benchmarks.trivial_baselines:nothing", "perser.routes")
-    monkeypatch.setattr(listing, "entry_points", lambda group: [intact, broken])
-    listed = dict(listing.installed("perser.routes"))
-    assert listed["broken"].startswith("does not load: No module named")
-    assert listed["nothing"].startswith("Nothing: uniform probabilities")
+def test_a_package_that_does_not_load_hides_no_other(monkeypatch):
+    broken = EntryPoint("broken", "no_such_package:corpus", "perser.corpora")
+    whole = EntryPoint("emodb", "perser.corpora.readers.acted:EMODB", "perser.corpora")
+    monkeypatch.setattr(listing, "entry_points", lambda group: [whole, broken])
+    found = dict(listing.installed("perser.corpora"))
+    assert found["broken"].startswith("does not load: No module named")
+    assert found["emodb"]

@@ -24,8 +24,7 @@ from meta_perser.recognizer.model import EmotionRecognizer
 from perser.encoders.encoder import SpeechEncoder
 from perser.errors import UserError
 from perser.inference.recognizer import Recognizer
-from perser.inference.route_model import load_route_model
-from perser.io.model_facts import find_models
+from perser.installed_routes import find_models, load_route_model
 from perser.labels import EmotionSet
 from speechlm_icl.model.base_model import base_config, find_base, load_base
 from speechlm_icl.model.language_model import LoraOptions

@@ -1,4 +1,4 @@
-"""What `perser export` makes of a recognizer, and the recognizer in transformers' own form."""
+"""`perser export` of a recognizer, and the recognizer as a transformers model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from perser.inference.recognizer import PersonalRecognizer, Recognizer
 
 
 def rows(predictions):
-    return np.array([list(one.probabilities.values()) for one in predictions])
+    return np.array([list(prediction.probabilities.values()) for prediction in predictions])
 
 
 def export(model, out):
@@ -29,17 +29,18 @@ def export(model, out):
 def clips(trained, toy_episodes):
     episode, path = toy_episodes.episodes[0], trained.recordings.path
     pairs = zip(episode.support.utterances, episode.support.emotions, strict=True)
-    return [(path(one), words) for one, words in pairs], [path(one) for one in episode.query_utterances]
+    queries = [path(name) for name in episode.query_utterances]
+    return [(path(name), emotions) for name, emotions in pairs], queries
 
 
 @pytest.fixture
 def samples(trained):
-    """Waveforms of unlike lengths."""
-    return [trained.recordings.waveform(one).numpy() for one in trained.recordings.utterance_ids[:3]]
+    """Waveforms of different lengths."""
+    return [trained.recordings.waveform(name).numpy() for name in trained.recordings.utterance_ids[:3]]
 
 
 @pytest.mark.parametrize("name", ["meta-perser", "ssl-e", "linear"])
-def test_it_answers_the_same_when_all_that_was_is_gone(name, trained, clips, tmp_path):
+def test_an_export_answers_the_same_without_the_run(name, trained, clips, tmp_path):
     examples, queries = clips
     source = tmp_path / "run" / "models" / name
     shutil.copytree(trained.models / name, source)
@@ -55,14 +56,14 @@ def test_it_answers_the_same_when_all_that_was_is_gone(name, trained, clips, tmp
     np.testing.assert_allclose(rows(again), rows(expected), atol=1e-6)
 
 
-def test_it_comes_from_the_hub_by_name(trained, clips, tmp_path, downloaded):
+def test_an_export_is_loaded_from_the_hub_by_name(trained, clips, tmp_path, downloaded):
     examples, queries = clips
     export(trained.models / "meta-perser", tmp_path / "mine")
     downloaded("somebody/meta-perser", tmp_path / "mine")
     shutil.rmtree(tmp_path / "mine")
     answers, expected = (
-        Recognizer.from_pretrained(one).enroll(examples).predict(queries)
-        for one in ("somebody/meta-perser", trained.models / "meta-perser")
+        Recognizer.from_pretrained(model).enroll(examples).predict(queries)
+        for model in ("somebody/meta-perser", trained.models / "meta-perser")
     )
     np.testing.assert_allclose(rows(answers), rows(expected), atol=1e-6)
     model = AutoModelForAudioClassification.from_pretrained("somebody/meta-perser")
@@ -76,7 +77,7 @@ def test_a_model_without_a_head_of_its_own_is_not_exported(trained, tmp_path, ca
     assert not (tmp_path / "mine").exists()
 
 
-def test_where_training_found_its_encoder_stays_here(trained, tmp_path):
+def test_the_encoders_folder_on_this_machine_is_not_exported(trained, tmp_path):
     source = shutil.copytree(trained.models / "ssl-e", tmp_path / "ssl-e")
     config = json.loads((source / "meta_perser.json").read_text())
     config["extra"]["encoder"]["name"] = str(source / "encoder")
@@ -118,7 +119,7 @@ def test_it_can_be_trained_on_and_saved(trained, samples, tmp_path):
     assert personal.predict(samples[1:])
 
 
-def test_it_is_pushed_to_the_hub_and_comes_back(trained, samples, tmp_path, hub_folder):
+def test_a_model_pushed_to_the_hub_is_loaded_from_there(trained, samples, tmp_path, hub_folder):
     export(trained.models / "meta-perser", tmp_path / "mine")
     model = AutoModelForAudioClassification.from_pretrained(tmp_path / "mine")
     model.push_to_hub("somebody/mine")
@@ -128,15 +129,15 @@ def test_it_is_pushed_to_the_hub_and_comes_back(trained, samples, tmp_path, hub_
     assert Recognizer.from_pretrained("somebody/mine").enroll([(samples[0], "sad")]).predict(samples[1:])
 
 
-def test_what_has_no_meaning_here_is_refused(trained, tmp_path):
+def test_an_option_without_effect_is_refused(trained, tmp_path):
     export(trained.models / "ssl-e", tmp_path)
     with pytest.raises(TypeError, match="device_map"):
         AutoModelForAudioClassification.from_pretrained(tmp_path, device_map="auto")
     halved = AutoModelForAudioClassification.from_pretrained(tmp_path, dtype="bfloat16")
-    assert {one.dtype for one in halved.recognizer.projector.parameters()} == {torch.bfloat16}
+    assert {weight.dtype for weight in halved.recognizer.projector.parameters()} == {torch.bfloat16}
 
 
-def test_its_cards_code_runs(trained, write_example_clips, run_card, tmp_path, monkeypatch, capsys):
+def test_the_code_of_its_card_runs(trained, write_example_clips, run_card, tmp_path, monkeypatch, capsys):
     export(trained.models / "meta-perser", tmp_path / "mine")
     monkeypatch.chdir(tmp_path / "mine")
     write_example_clips()

@@ -1,4 +1,4 @@
-"""The gradient route behind `perser.recognizer`: equal to the harness's methods on the same clips."""
+"""The gradient route on single clips gives the answers of the methods that are measured."""
 
 from __future__ import annotations
 
@@ -12,46 +12,47 @@ from safetensors.torch import load_file, save_file
 from meta_perser.recognizer.model import EmotionRecognizer
 from perser.errors import UserError
 from perser.inference.recognizer import PersonalRecognizer, Recognizer
-from perser.personalizer import build_method
+from perser.installed_routes import build_method
 
 
 def rows(predictions):
-    return np.array([list(one.probabilities.values()) for one in predictions])
+    return np.array([list(prediction.probabilities.values()) for prediction in predictions])
 
 
 def examples_of(support, recordings):
     pairs = zip(support.utterances, support.emotions, strict=True)
-    return [(recordings.path(one), words) for one, words in pairs]
+    return [(recordings.path(name), emotions) for name, emotions in pairs]
 
 
 @pytest.mark.parametrize(
     ("folder", "method"), [("meta-perser", "meta-perser"), ("ssl-e", "head-few"), ("linear", "linear-few")]
 )
-def test_it_answers_as_the_harness_does(folder, method, trained, toy_episodes, tmp_path):
+def test_its_answers_are_those_of_the_measured_method(folder, method, trained, toy_episodes, tmp_path):
     episode, recordings = toy_episodes.episodes[0], trained.recordings
     queries = episode.query_utterances
     recognizer = Recognizer.from_pretrained(trained.models / folder)
     personal = recognizer.enroll(examples_of(episode.support, recordings))
-    predictions = personal.predict([recordings.path(one) for one in queries])
+    predictions = personal.predict([recordings.path(name) for name in queries])
     expected = build_method(method, trained).personalize(episode.support).predict_proba(queries)
     np.testing.assert_allclose(rows(predictions), expected, atol=1e-5)
     if folder == "ssl-e":
         zero = build_method("entire-zero", trained).personalize(episode.support)
-        unadapted = rows([one.unadapted for one in predictions])
+        unadapted = rows([prediction.unadapted for prediction in predictions])
         np.testing.assert_allclose(unadapted, zero.predict_proba(queries), atol=1e-5)
         assert np.abs(unadapted - expected).max() > 1e-3
     personal.save(tmp_path / "alice.profile")
     again = PersonalRecognizer.load(tmp_path / "alice.profile")
-    samples = [recordings.waveform(one).numpy() for one in queries]
+    samples = [recordings.waveform(name).numpy() for name in queries]
     np.testing.assert_allclose(rows(again.predict(samples)), expected, atol=1e-5)
 
 
-def test_a_profile_holds_only_what_moved(trained, toy_episodes, tmp_path):
+def test_a_profile_holds_only_the_adapted_weights(trained, toy_episodes, tmp_path):
     recognizer = Recognizer.from_pretrained(trained.models / "meta-perser")
     recognizer.enroll(examples_of(toy_episodes.episodes[0].support, trained.recordings)).save(tmp_path / "p")
-    moved = sum(one.numel() for one in recognizer.model.model.moving_parameters().values())
-    whole = sum(one.stat().st_size for one in (trained.models / "meta-perser").rglob("*") if one.is_file())
-    assert (tmp_path / "p").stat().st_size < 4 * moved + 4096 < whole / 10
+    moved = sum(weight.numel() for weight in recognizer.model.model.moving_parameters().values())
+    files = [path for path in (trained.models / "meta-perser").rglob("*") if path.is_file()]
+    size = sum(path.stat().st_size for path in files)
+    assert (tmp_path / "p").stat().st_size < 4 * moved + 4096 < size / 10
 
 
 def test_a_model_with_other_weights_is_refused(trained, toy_episodes, tmp_path):
@@ -70,7 +71,7 @@ def test_a_model_with_other_weights_is_refused(trained, toy_episodes, tmp_path):
 
 def test_tensors_that_the_model_does_not_move_are_refused(trained):
     model = Recognizer.from_pretrained(trained.models / "meta-perser").model
-    moving = {name: one.detach() for name, one in model.model.moving_parameters().items()}
+    moving = {name: weight.detach() for name, weight in model.model.moving_parameters().items()}
     name = next(iter(moving))
     for wrong in ({"other": torch.zeros(2)}, moving | {name: moving[name][:1]}):
         with pytest.raises(UserError, match="not those that the model moves"):
@@ -80,9 +81,9 @@ def test_tensors_that_the_model_does_not_move_are_refused(trained):
 def test_a_model_without_a_head_of_its_own_is_refused(trained):
     with pytest.raises(UserError, match="no head of its own"):
         Recognizer.from_pretrained(trained.models / "multi")
-    EmotionRecognizer.from_pretrained(trained.models / "multi")  # a sound model otherwise
+    EmotionRecognizer.from_pretrained(trained.models / "multi")  # the model itself is intact
 
 
-def test_an_answer_imports_nothing_needless(trained, needless_imports):
+def test_an_answer_imports_nothing_unneeded(trained, needless_imports):
     clip = trained.recordings.path(trained.recordings.utterance_ids[0])
     assert needless_imports(trained.models / "meta-perser", clip) == set()

@@ -24,8 +24,9 @@ from meta_perser.recognizer.model import extra_of
 from meta_perser.train import meta_train
 from perser.episodes.draw import draw_episodes
 from perser.errors import UserError
+from perser.installed_routes import build_method
 from perser.labels import EmotionSet
-from perser.personalizer import build_method, mean_score
+from perser.personalizer import mean_score
 
 FACTORIES = {
     "entire-zero": entire_zero,

@@ -1,4 +1,4 @@
-"""A route without a neural network: the mean of a clip gives its emotion, and a bias is the person."""
+"""A route without a neural network: the emotion of a clip is its mean, and a person adds a bias."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ class FakeModel:
     route = "fake"
     emotions = EmotionSet(("angry", "happy", "sad"))
 
-    def __init__(self, content: str = "one") -> None:
+    def __init__(self, content: str = "0123") -> None:
         self.content = content
-        self.heard: list[int] = []
+        self.encoded: list[int] = []
+        """How many clips each call of `encode_clips` has encoded."""
         self.device: str | None = None
 
     def to(self, device: str) -> None:
@@ -37,15 +38,15 @@ class FakeModel:
         return self.content
 
     def encode_clips(self, clips: Waveforms) -> dict[str, float]:
-        self.heard.append(len(clips.utterance_ids))
+        self.encoded.append(len(clips.utterance_ids))
         if long := [name for name in clips.utterance_ids if clips.duration(name) > LONGEST]:
             raise UserError(f"'{long[0]}' is too long")
         return {name: float(clips.waveform(name).mean()) for name in clips.utterance_ids}
 
-    def embed_clips(self, means: dict[str, float], names: Sequence[str]) -> np.ndarray:
-        return np.array([[means[name]] for name in names], dtype=np.float32)
+    def embed_clips(self, encoded: dict[str, float], names: Sequence[str]) -> np.ndarray:
+        return np.array([[encoded[name]] for name in names], dtype=np.float32)
 
-    def enroll(self, means: dict[str, float], support: Support) -> dict[str, Tensor]:
+    def enroll(self, encoded: dict[str, float], support: Support) -> dict[str, Tensor]:
         return {"bias": torch.as_tensor(self.emotions.distribution(support.emotions).mean(axis=0))}
 
     def predictor(self, tensors: Mapping[str, Tensor], labels: Sequence[Emotions]) -> FakePredictor:
@@ -58,15 +59,15 @@ class FakePredictor:
     def __init__(self, bias: np.ndarray) -> None:
         self.bias = bias
 
-    def predict_proba(self, means: dict[str, float], names: Sequence[str]) -> np.ndarray:
-        column = np.array([[means[name]] for name in names])
-        scores = np.exp(-8 * np.abs(column - np.arange(3) / 4) + 4 * self.bias)
+    def predict_proba(self, encoded: dict[str, float], names: Sequence[str]) -> np.ndarray:
+        means = np.array([[encoded[name]] for name in names])
+        scores = np.exp(-8 * np.abs(means - np.arange(3) / 4) + 4 * self.bias)
         return (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 @pytest.fixture
 def fake_model(monkeypatch, tmp_path) -> FakeModel:
-    """A fake model, which is loaded from the folder `model` and from any other."""
+    """The model that is loaded from the folder `model`, and from any other folder."""
     model = FakeModel()
     (tmp_path / "model").mkdir()
     monkeypatch.setattr("perser.inference.recognizer.load_route_model", lambda folder: model)
@@ -75,7 +76,7 @@ def fake_model(monkeypatch, tmp_path) -> FakeModel:
 
 @pytest.fixture(scope="module")
 def fake_models() -> dict[str, FakeModel]:
-    """Two models with different content and the same answers."""
+    """Two models with the same answers and different fingerprints."""
     return {"first": FakeModel("first"), "second": FakeModel("second")}
 
 

@@ -7,8 +7,9 @@ import pytest
 
 from perser.cli.parser import parse_command
 from perser.errors import UserError
+from perser.installed_routes import build_method, check_method
 from perser.labels import EmotionSet
-from perser.personalizer import RouteContext, build_method, check_method
+from perser.personalizer import RouteContext
 from speechlm_icl import train
 from speechlm_icl.model.language_model import LoraOptions
 from speechlm_icl.model.processing import SpeechLMProcessor

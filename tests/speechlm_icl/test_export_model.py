@@ -1,4 +1,4 @@
-"""What `perser export` makes of a speech language model: the same answers, anywhere."""
+"""An exported speech language model gives the same answers anywhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from perser.errors import UserError
 from perser.inference.recognizer import PersonalRecognizer, Recognizer
 from speechlm_icl.export_model import export_speech_lm
 
-SHAPE = (4, 64)  # of the tiny encoders' features
+SHAPE = (4, 64)  # of a tiny encoder's features
 
 
 @pytest.fixture
@@ -36,28 +36,28 @@ def clips():
 
 @pytest.fixture
 def run(build, tmp_path, llama_folder) -> Path:
-    """A run whose speech LM stands on an encoder and a language model that lie in it."""
+    """A run whose speech LM uses an encoder and a language model from the same run."""
     folder = tmp_path / "run" / "models"
     SpeechEncoder.from_name("tiny-whisper", seed=3).save_pretrained(folder / "ssl-e" / "encoder")
     shutil.copytree(llama_folder, folder / "base")
     model = build(str(folder / "base"), encoder=str(folder / "ssl-e" / "encoder"), feature_shape=SHAPE)
     with torch.no_grad():
-        for name, one in model.named_parameters():
+        for name, weight in model.named_parameters():
             if "lora_B" in name:
-                one.normal_(std=0.1)
+                weight.normal_(std=0.1)
     model.save_pretrained(folder / "speech-lm")
     return folder
 
 
 def rows(predictions):
-    return np.array([list(one.probabilities.values()) for one in predictions])
+    return np.array([list(prediction.probabilities.values()) for prediction in predictions])
 
 
 def export(model, out):
     main(["export", "--model", str(model), "--out", str(out)])
 
 
-def test_it_answers_the_same_when_all_that_was_is_gone(run, examples, clips, tmp_path):
+def test_an_export_answers_the_same_without_the_run(run, examples, clips, tmp_path):
     personal = Recognizer.from_pretrained(run / "speech-lm").enroll(examples)
     expected = personal.predict(clips)
     personal.save(tmp_path / "alice.profile")
@@ -66,24 +66,24 @@ def test_it_answers_the_same_when_all_that_was_is_gone(run, examples, clips, tmp
     moved = (tmp_path / "out").rename(tmp_path / "elsewhere") / "mine"
     answers = Recognizer.from_pretrained(moved).enroll(examples).predict(clips)
     np.testing.assert_allclose(rows(answers), rows(expected), atol=1e-6)
-    unadapted = [rows([one.unadapted for one in found]) for found in (answers, expected)]
+    unadapted = [rows([prediction.unadapted for prediction in found]) for found in (answers, expected)]
     np.testing.assert_allclose(*unadapted, atol=1e-6)
     assert np.abs(rows(expected) - unadapted[0]).max() > 1e-3
     again = PersonalRecognizer.load(tmp_path / "alice.profile", moved).predict(clips)
     np.testing.assert_allclose(rows(again), rows(expected), atol=1e-6)
 
 
-def test_it_names_nothing_of_this_machine_and_holds_no_pickles(run, tmp_path):
+def test_an_export_names_no_local_folder_and_holds_no_pickles(run, tmp_path):
     export(run / "speech-lm", tmp_path / "mine")
-    files = [one for one in (tmp_path / "mine").rglob("*") if one.is_file()]
-    assert {one.suffix for one in files} <= {".json", ".safetensors", ".md", ".txt", ".jinja"}
-    texts = [one.read_text(encoding="utf-8") for one in files if one.suffix in (".json", ".md")]
+    files = [path for path in (tmp_path / "mine").rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} <= {".json", ".safetensors", ".md", ".txt", ".jinja"}
+    texts = [path.read_text(encoding="utf-8") for path in files if path.suffix in (".json", ".md")]
     assert not any(str(tmp_path) in text for text in texts)
     config = json.loads((tmp_path / "mine" / "config.json").read_text())
     assert (config["encoder"], config["language_model"]) == ("./encoder", "./base")
 
 
-def test_it_comes_from_the_hub_by_name(run, examples, clips, tmp_path, downloaded):
+def test_an_export_is_loaded_from_the_hub_by_name(run, examples, clips, tmp_path, downloaded):
     expected = Recognizer.from_pretrained(run / "speech-lm").enroll(examples).predict(clips)
     export(run / "speech-lm", tmp_path / "mine")
     downloaded("somebody/speech-lm", tmp_path / "mine")
@@ -96,7 +96,7 @@ def test_it_comes_from_the_hub_by_name(run, examples, clips, tmp_path, downloade
     np.testing.assert_allclose(rows(again.predict(clips)), rows(expected), atol=1e-6)
 
 
-def test_an_export_can_be_exported_again_in_its_place(run, examples, clips, tmp_path):
+def test_an_export_can_be_exported_again_to_its_own_folder(run, examples, clips, tmp_path):
     export(run / "speech-lm", tmp_path / "mine")
     expected = Recognizer.from_pretrained(tmp_path / "mine").enroll(examples).predict(clips)
     export(tmp_path / "mine", tmp_path / "mine")
@@ -128,7 +128,7 @@ def test_a_gguf_file_becomes_safetensors(build, examples, clips, gguf_file, tmp_
     np.testing.assert_allclose(rows(answers), rows(expected), atol=1e-6)
 
 
-def test_models_of_the_hub_stay_names_with_their_commits(build, tmp_path):
+def test_models_on_the_hub_stay_names_with_their_commits(build, tmp_path):
     model = build(feature_shape=SHAPE)
     model.config.encoder, model.config.encoder_revision = "somebody/encoder", "0123abcd"
     model.save_pretrained(tmp_path / "speech-lm")
@@ -142,7 +142,7 @@ def test_models_of_the_hub_stay_names_with_their_commits(build, tmp_path):
         Recognizer.from_pretrained(tmp_path / "mine")
 
 
-def test_a_newer_commit_in_the_cache_stands_in_nobodys_way(build, tmp_path, monkeypatch):
+def test_a_newer_commit_in_the_cache_does_not_prevent_an_export(build, tmp_path, monkeypatch):
     model = build(feature_shape=SHAPE)
     model.config.encoder, model.config.encoder_revision = "tiny-owner/encoder", "0123abcd"
     model.save_pretrained(tmp_path / "speech-lm")
@@ -153,7 +153,7 @@ def test_a_newer_commit_in_the_cache_stands_in_nobodys_way(build, tmp_path, monk
     assert exported.bases == {"tiny-owner/encoder": "0123abcd"}
 
 
-def test_another_encoder_in_the_place_of_its_own_is_not_exported(run, tmp_path):
+def test_an_encoder_that_was_replaced_is_not_exported(run, tmp_path):
     SpeechEncoder.from_name("tiny-whisper", seed=4).save_pretrained(run / "ssl-e" / "encoder")
     with pytest.raises(SystemExit):
         export(run / "speech-lm", tmp_path / "mine")
@@ -161,7 +161,7 @@ def test_another_encoder_in_the_place_of_its_own_is_not_exported(run, tmp_path):
 
 
 @pytest.mark.parametrize(("part", "what"), [("ssl-e", "speech encoder"), ("base", "language model")])
-def test_what_it_stands_on_must_be_there(part, what, run, tmp_path, capsys):
+def test_a_missing_encoder_or_language_model_is_named(part, what, run, tmp_path, capsys):
     shutil.rmtree(run / part)
     with pytest.raises(SystemExit):
         export(run / "speech-lm", tmp_path / "mine")
@@ -169,7 +169,7 @@ def test_what_it_stands_on_must_be_there(part, what, run, tmp_path, capsys):
     assert not (tmp_path / "mine").exists()
 
 
-def test_the_auto_classes_load_it_and_its_cards_code_runs(
+def test_the_auto_classes_load_an_export_and_the_code_of_its_card_runs(
     build, write_example_clips, run_card, tmp_path, monkeypatch
 ):
     build(feature_shape=SHAPE).save_pretrained(tmp_path / "speech-lm")
@@ -179,8 +179,8 @@ def test_the_auto_classes_load_it_and_its_cards_code_runs(
     )
     with torch.no_grad():
         logits = [
-            AutoModelForMultimodalLM.from_pretrained(tmp_path / one)(**inputs).logits
-            for one in ("speech-lm", "mine")
+            AutoModelForMultimodalLM.from_pretrained(tmp_path / folder)(**inputs).logits
+            for folder in ("speech-lm", "mine")
         ]
     torch.testing.assert_close(*logits)
     monkeypatch.chdir(tmp_path / "mine")

@@ -1,4 +1,4 @@
-"""The speech LM behind `perser.recognizer`: equal to the harness's route on the same clips."""
+"""The speech LM on single clips gives the answers of the method that is measured."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import torch
 from perser.errors import UserError
 from perser.inference.clips import Failure
 from perser.inference.recognizer import PersonalRecognizer, Recognizer
-from perser.personalizer import RouteContext, build_method
+from perser.installed_routes import build_method
+from perser.personalizer import RouteContext
 from speechlm_icl.model.language_model import LoraOptions
 from speechlm_icl.model.speech_lm import new_model
 from speechlm_icl.projectors.base import ProjectorOptions
@@ -21,7 +22,7 @@ from speechlm_icl.prompt.prompt import PromptOptions
 
 @pytest.fixture(scope="module", params=["pooled", "stack"])
 def context(request, toy_corpus, tmp_path_factory) -> RouteContext:
-    """An untrained model that reads time means, or windows."""
+    """An untrained model that reads means over time, or windows."""
     folder = tmp_path_factory.mktemp("speech-lm")
     torch.manual_seed(0)
     model = new_model(
@@ -43,34 +44,34 @@ def recognizer(context) -> Recognizer:
 
 
 def rows(predictions):
-    return np.array([list(one.probabilities.values()) for one in predictions])
+    return np.array([list(prediction.probabilities.values()) for prediction in predictions])
 
 
-def test_it_answers_as_the_harness_does(recognizer, context, toy_episodes, tmp_path):
+def test_its_answers_are_those_of_the_measured_method(recognizer, context, toy_episodes, tmp_path):
     episode, recordings = toy_episodes.episodes[0], context.recordings
     support, queries = episode.support, episode.query_utterances
     pairs = zip(support.utterances, support.emotions, strict=True)
-    personal = recognizer.enroll([(recordings.path(one), words) for one, words in pairs])
-    predictions = personal.predict([recordings.path(one) for one in queries])
+    personal = recognizer.enroll([(recordings.path(name), emotions) for name, emotions in pairs])
+    predictions = personal.predict([recordings.path(name) for name in queries])
     expected = build_method("speech-lm", context).personalize(support).predict_proba(queries)
     np.testing.assert_allclose(rows(predictions), expected, atol=1e-5)
     nothing = build_method("speech-lm-0", context).personalize(support).predict_proba(queries)
-    np.testing.assert_allclose(rows([one.unadapted for one in predictions]), nothing, atol=1e-5)
+    np.testing.assert_allclose(rows([prediction.unadapted for prediction in predictions]), nothing, atol=1e-5)
     assert np.abs(nothing - expected).max() > 1e-3
     personal.save(tmp_path / "alice.profile")
     again = PersonalRecognizer.load(tmp_path / "alice.profile")
-    samples = [recordings.waveform(one).numpy() for one in queries]
+    samples = [recordings.waveform(name).numpy() for name in queries]
     np.testing.assert_allclose(rows(again.predict(samples)), expected, atol=1e-5)
 
 
-def test_a_clip_that_does_not_fit_costs_the_others_nothing(recognizer, context):
+def test_a_clip_that_does_not_fit_does_not_affect_the_others(recognizer, context):
     clip = context.recordings.path(context.recordings.utterance_ids[0])
     if recognizer.model.level == "pooled":
-        pytest.skip("a time mean is one position, however long the clip")
+        pytest.skip("a mean over time is a single position, however long the clip")
     recognizer.model.model.language_model.causal.config.max_position_embeddings = 30
     short, long = np.zeros(4000) + 0.1, np.random.default_rng(0).normal(size=16_000 * 20)
     answers = list(recognizer.stream([clip, long, short]))
-    assert [isinstance(one, Failure) for one in answers] == [False, True, False]
+    assert [isinstance(answer, Failure) for answer in answers] == [False, True, False]
     assert "'clip 2' takes" in answers[1].reason
 
 
@@ -80,7 +81,7 @@ def test_features_of_another_shape_are_refused(recognizer):
             recognizer.model.predictor(wrong, [("sad",)])
 
 
-def test_a_model_whose_encoder_is_gone_is_refused_at_once(context, tmp_path):
+def test_a_model_whose_encoder_is_gone_is_refused_when_it_is_loaded(context, tmp_path):
     shutil.copytree(context.models / "speech-lm", tmp_path / "lm")
     config = json.loads((tmp_path / "lm" / "config.json").read_text())
     (tmp_path / "lm" / "config.json").write_text(json.dumps(config | {"encoder": "tiny-gone"}))
@@ -89,7 +90,7 @@ def test_a_model_whose_encoder_is_gone_is_refused_at_once(context, tmp_path):
         Recognizer.from_pretrained(tmp_path / "lm")
 
 
-def test_its_content_is_told_apart(recognizer, context):
+def test_the_fingerprint_depends_on_the_settings(recognizer, context):
     model = recognizer.model
     before = model.fingerprint()
     assert Recognizer.from_pretrained(context.models / "speech-lm").model.fingerprint() == before
@@ -98,6 +99,6 @@ def test_its_content_is_told_apart(recognizer, context):
 
 
 @pytest.mark.parametrize("context", ["pooled"], indirect=True)
-def test_an_answer_imports_nothing_needless(context, needless_imports):
+def test_an_answer_imports_nothing_unneeded(context, needless_imports):
     clip = context.recordings.path(context.recordings.utterance_ids[0])
     assert needless_imports(context.models / "speech-lm", clip) == set()

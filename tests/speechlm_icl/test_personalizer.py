@@ -36,12 +36,12 @@ def test_a_support_with_too_few_pairs_is_refused(model, store):
         SpeechLMPersonalizer(model, store, -1)
 
 
-def test_an_emotion_outside_the_model_is_refused(model, store):
+def test_an_emotion_that_the_model_does_not_know_is_refused(model, store):
     with pytest.raises(UserError, match="unknown emotion 'bored'"):
         SpeechLMPersonalizer(model, store).personalize(Support(("u0",), (("bored",),), seed=0))
 
 
-def test_predictors_of_two_people_do_not_disturb_each_other(model, store):
+def test_predictors_of_two_persons_do_not_affect_each_other(model, store):
     personalizer = SpeechLMPersonalizer(model, store)
     other = Support(("u3",), (("angry",),), seed=0)
     alone = personalizer.personalize(SUPPORT).predict_proba(QUERIES)
@@ -50,7 +50,7 @@ def test_predictors_of_two_people_do_not_disturb_each_other(model, store):
     np.testing.assert_array_equal(both[0].predict_proba(QUERIES), alone)
 
 
-def test_it_says_how_many_pairs_it_reads(model, store):
+def test_the_description_says_how_many_pairs_are_read(model, store):
     assert SpeechLMPersonalizer(model, store, 4).describe() == {"pairs": 4}
     assert SpeechLMPersonalizer(model, store).describe() == {"pairs": "all"}
     chosen = SpeechLMPersonalizer(model, store, 4, DemonstrationOptions(orders=2, chosen=True))
@@ -58,8 +58,8 @@ def test_it_says_how_many_pairs_it_reads(model, store):
 
 
 def test_several_orders_are_averaged(model, store):
-    read = [SpeechLMPersonalizer(model, store).personalize(one) for one in reorderings(SUPPORT, 3)]
-    alone = [one.predict_proba(QUERIES) for one in read]
+    read = [SpeechLMPersonalizer(model, store).personalize(order) for order in reorderings(SUPPORT, 3)]
+    alone = [predictor.predict_proba(QUERIES) for predictor in read]
     assert not np.allclose(alone[0], alone[1])
     together = SpeechLMPersonalizer(model, store, options=DemonstrationOptions(orders=3)).personalize(SUPPORT)
     np.testing.assert_allclose(together.predict_proba(QUERIES), np.mean(alone, axis=0), atol=1e-6)
@@ -83,7 +83,7 @@ def test_the_chosen_pairs_are_read_in_the_supports_order(model, store):
     )
     method = SpeechLMPersonalizer(model, store, 3, DemonstrationOptions(chosen=True))
     chosen = method.enrolled(support)
-    places = [support.utterances.index(one) for one in chosen.utterances]
+    places = [support.utterances.index(name) for name in chosen.utterances]
     assert places == sorted(places)
     assert set(chosen.emotions) == {("angry",), ("happy",), ("sad",)}
     assert len(method.personalize(support).predict_proba(QUERIES)) == 4

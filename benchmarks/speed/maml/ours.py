@@ -23,7 +23,7 @@ from meta_perser.training.outer_loop import MetaLearner
 
 
 class WaveformsInMemory:
-    """Waveforms in memory, with the interface of `perser.encoders.feature_cache.Recordings`."""
+    """Waveforms in memory, with the interface of `perser.encoders.feature_cache.AudioSource`."""
 
     fingerprint = "noise"
 

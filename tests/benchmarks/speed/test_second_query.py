@@ -9,7 +9,7 @@ import pytest
 from benchmarks.speed import second_query
 from benchmarks.speed.first_answer import first_episode_clips
 from benchmarks.speed.second_query import PAIRS, find_browser
-from perser.demo import loading
+from perser.demo import serving
 from perser.errors import UserError
 from perser.inference.recognizer import Recognizer
 
@@ -62,7 +62,7 @@ def test_the_page_is_driven_in_a_browser(run, toy_corpus, monkeypatch):
     if (program := find_browser()) is None:
         pytest.skip("no browser here")
     models = {name: Recognizer(UndecidedModel(toy_corpus.emotions), name) for name in ("one", "two")}
-    monkeypatch.setattr(loading, "load_models", lambda folders: models)
+    monkeypatch.setattr(serving, "load_models", lambda folders: models)
     examples, clips = first_episode_clips(run, PAIRS, 2)
     taken = second_query._answer_seconds(program, ["one", "two"], examples, clips)
     assert len(taken) == 2

@@ -16,8 +16,9 @@ from meta_perser.adaptation.lslr import ConstantRate, LearnedRates
 from meta_perser.recognizer.clip_batch import ClipBatch, bucketed, stacked_buckets
 from meta_perser.recognizer.model import EmotionRecognizer
 from perser.encoders.encoder import SpeechEncoder
+from perser.installed_routes import build_method
 from perser.losses import class_balanced_cross_entropy
-from perser.personalizer import Personalizer, build_method
+from perser.personalizer import Personalizer
 
 HEADS = ["head-few", "linear-few", "multi-few", "meta-perser"]
 

@@ -8,8 +8,8 @@ from scipy.spatial.distance import cosine
 from scipy.special import softmax
 
 from meta_perser.adaptation.similarity import emotion_centers, similarity_probabilities
+from perser.installed_routes import build_method
 from perser.labels import EmotionSet, decide
-from perser.personalizer import build_method
 
 EMOTIONS = EmotionSet(("angry", "happy", "neutral", "sad"))
 LABELS = (("angry",), ("angry", "sad"), ("sad",), ("happy",))

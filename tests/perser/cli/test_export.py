@@ -9,9 +9,9 @@ import pytest
 from huggingface_hub import ModelCard
 
 from perser.cli.main import main
-from perser.export.contract import Exported, copy_safe_files, export_files
-from perser.export.folder import MARKER
+from perser.export.folder import MARKER, copy_safe_files, export_files
 from perser.io.model_facts import ModelFacts
+from perser.route import Exported
 
 
 @pytest.fixture

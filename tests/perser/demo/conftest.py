@@ -1,4 +1,4 @@
-"""The page, served from two models without a neural network."""
+"""The page, served with two models without a neural network."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from perser.inference.recognizer import Recognizer
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Where the page keeps its files."""
-    return tmp_path_factory.mktemp("kept")
+    """Where the page stores its files."""
+    return tmp_path_factory.mktemp("files")
 
 
 @pytest.fixture(scope="module")
@@ -31,4 +31,4 @@ def address(models, folder) -> Iterator[str]:
         patched.setattr("tempfile.tempdir", str(folder))
         with serving(models, Limits(seconds=5, megabytes=2), port=0) as served:
             yield served
-    assert list(folder.iterdir()) == [], "every file is gone with the page"
+    assert list(folder.iterdir()) == [], "all files are removed with the page"

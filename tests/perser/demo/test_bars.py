@@ -4,14 +4,14 @@ import re
 
 from perser.demo.bars import alert, bars, notice
 from perser.demo.session import Reply
-from perser.inference.recognizer import Answer, Prediction
+from perser.inference.recognizer import Classification, Prediction
 
-PLAIN = Answer({"angry": 0.25, "sad": 0.75}, ("sad",), 0.1)
+PLAIN = Classification({"angry": 0.25, "sad": 0.75}, ("sad",), 0.1)
 OWN = Prediction({"angry": 0.8, "sad": 0.2}, ("angry",), 0.3, path="clip 1", unadapted=PLAIN)
 
 
-def test_every_emotion_has_a_bar_with_the_enrollment_and_one_without():
-    page = bars([Reply("one", OWN, enrolled=2)], ("sad", "angry"))
+def test_every_emotion_has_bars_with_and_without_the_enrollment():
+    page = bars([Reply("first", OWN, enrolled=2)], ("sad", "angry"))
     assert re.findall(r'data-probability="([\d.]+)"', page) == [
         "0.200000",
         "0.750000",
@@ -20,21 +20,21 @@ def test_every_emotion_has_a_bar_with_the_enrollment_and_one_without():
     ]
     assert re.findall(r"width:([\d.]+%)", page) == ["20.0%", "75.0%", "80.0%", "25.0%"]
     assert re.findall(r'scope="col">([^<]+)', page) == ["emotion", "with 2 examples", "without"]
-    assert re.findall(r'scope="row">([^<]+)', page) == ["sad", "angry", "how sure"]
+    assert re.findall(r'scope="row">([^<]+)', page) == ["sad", "angry", "confidence"]
     assert re.findall(r"(\d+)% ✓", page) == ["75", "80"], "the labels are marked by more than a color"
     assert re.findall(r"<td>(\d+%)</td>", page) == ["30%", "10%"]
 
 
 def test_without_an_enrollment_there_is_one_column():
     alone = Prediction(PLAIN.probabilities, PLAIN.labels, PLAIN.confidence, path="clip 1")
-    page = bars([Reply("one", alone), Reply("two", None, problem="too long")], ("angry", "sad"))
+    page = bars([Reply("first", alone), Reply("second", None, problem="too long")], ("angry", "sad"))
     assert re.findall(r'scope="col">([^<]+)', page) == ["emotion", "without examples"]
-    assert re.findall(r'data-model="(\w+)"', page) == ["one", "two"]
+    assert re.findall(r'data-model="(\w+)"', page) == ["first", "second"]
     assert page.count("<table") == 1
     assert "too long" in page
 
 
-def test_what_somebody_else_wrote_is_no_html():
+def test_texts_from_outside_are_escaped():
     evil = "<img src=x onerror=alert(1)>"
     shown = (
         bars([Reply(evil, OWN, 1, evil)], ("angry", "sad")) + alert([evil, "b"]) + notice(evil) + alert([])

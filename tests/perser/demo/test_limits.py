@@ -6,6 +6,6 @@ from perser.demo.limits import Limits
 
 
 @pytest.mark.parametrize("name", ["seconds", "megabytes", "examples"])
-def test_a_limit_is_more_than_nothing(name):
+def test_a_limit_must_be_positive(name):
     with pytest.raises(ValueError, match=name):
         Limits(**{name: 0})

@@ -1,6 +1,6 @@
 """The page as a real browser shows it and a person uses it: with the mouse, with keys alone, on a telephone.
 
-Screenshots are kept in the folder that PERSER_SCREENSHOTS names, or else in pytest's temporary one.
+Screenshots are saved in the folder that PERSER_SCREENSHOTS names, or else in pytest's temporary folder.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def shots(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory) -> dict[str, str]:
-    """Recordings that stand for a class each, and such as cannot be used."""
+    """A recording of each class, and files that cannot be used."""
     folder = tmp_path_factory.mktemp("clips")
     for place, name in enumerate(("angry", "happy", "sad")):
         samples = place / 4 + 0.01 * np.sin(np.arange(3200))
@@ -42,7 +42,7 @@ def clips(tmp_path_factory) -> dict[str, str]:
 
 
 class Visitor:
-    """Somebody with a browser window of their own, and all that went wrong in it."""
+    """A visitor with a browser window, and the errors that occurred in it."""
 
     def __init__(self, browser, address, width=390, scheme="light") -> None:
         self.context = browser.new_context(
@@ -50,15 +50,23 @@ class Visitor:
         )
         self.page = self.context.new_page()
         self.page.set_default_timeout(15_000)
-        self.wrong, self.asked = [], []
-        self.page.on("console", lambda one: self.wrong.append(one.text) if one.type == "error" else None)
-        self.page.on("pageerror", lambda one: self.wrong.append(str(one)))
-        self.page.on("response", lambda one: self.wrong.append(one.url) if one.status >= 400 else None)
-        self.page.on("request", lambda one: self.asked.append(one.url))
-        # From now on, for playwright begins to listen for one too late for a key that is pressed at once.
-        self.page.on("filechooser", lambda one: None)
+        self.errors, self.requested = [], []
+        self.page.on("console", self._note_console)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("response", self._note_response)
+        self.page.on("request", lambda request: self.requested.append(request.url))
+        # Listens from now on: playwright would begin too late for a key that is pressed at once.
+        self.page.on("filechooser", lambda chooser: None)
         self.page.goto(address)
         self.button("Upload clips").wait_for()
+
+    def _note_console(self, entry):
+        if entry.type == "error":
+            self.errors.append(entry.text)
+
+    def _note_response(self, response):
+        if response.status >= 400:
+            self.errors.append(response.url)
 
     def button(self, name):
         return self.page.get_by_role("button", name=name, exact=True)
@@ -69,7 +77,7 @@ class Visitor:
         chooser.value.set_files(files)
 
     def add(self, *files):
-        """Upload examples, and wait for the last of them."""
+        """Upload examples and wait for the last of them."""
         before = self.page.get_by_role("button", name=re.compile("^Remove ")).count()
         self.give("Upload clips", *files)
         self.button(f"Remove example {before + len(files)}").wait_for()
@@ -88,11 +96,11 @@ class Visitor:
         self.page.locator("#answer table").first.wait_for()
 
     def answers(self, model, heading):
-        """Its probabilities, column by column, once the first is headed so."""
+        """Return a model's probabilities by column, once the first column has this heading."""
         reply = self.page.locator(f'.reply[data-model="{model}"]')
         reply.get_by_role("columnheader", name=heading, exact=True).wait_for()
         cells = reply.locator("[data-probability]").all()
-        rows = np.array([float(one.get_attribute("data-probability")) for one in cells]).reshape(3, -1)
+        rows = np.array([float(cell.get_attribute("data-probability")) for cell in cells]).reshape(3, -1)
         return dict(zip(COLUMNS, rows.T.tolist(), strict=False))
 
     def close(self):
@@ -101,7 +109,8 @@ class Visitor:
 
 @pytest.fixture
 def visit(browser, address):
-    """Opens windows; none may have gone wrong, stuck out or asked anybody else."""
+    """Return a function that opens windows. None may have errors, scroll sideways or send requests
+    elsewhere."""
     visitors = []
 
     def opened(**options):
@@ -109,53 +118,56 @@ def visit(browser, address):
         return visitors[-1]
 
     yield opened
-    for one in visitors:
-        assert one.wrong == []
-        elsewhere = [url for url in one.asked if not url.startswith((address, "data:", "blob:" + address))]
-        assert elsewhere == []
-        if not one.page.is_closed():
-            assert (
-                one.page.evaluate("document.documentElement.scrollWidth") <= one.page.viewport_size["width"]
-            )
-        one.close()
+    for visitor in visitors:
+        assert visitor.errors == []
+        own = (address, "data:", "blob:" + address)
+        assert [url for url in visitor.requested if not url.startswith(own)] == []
+        if not visitor.page.is_closed():
+            width = visitor.page.evaluate("document.documentElement.scrollWidth")
+            assert width <= visitor.page.viewport_size["width"]
+        visitor.close()
 
 
-def said(models, name, clips, pairs, clip):
-    """What the recognizer itself says, by column."""
-    (one,) = models[name].enroll([(clips[file], words) for file, words in pairs]).predict([clips[clip]])
-    both = dict(zip(COLUMNS, (one, one.unadapted), strict=True))
+def expected_answers(models, name, clips, pairs, clip):
+    """Return the recognizer's own answers by column."""
+    (prediction,) = (
+        models[name].enroll([(clips[file], words) for file, words in pairs]).predict([clips[clip]])
+    )
+    both = dict(zip(COLUMNS, (prediction, prediction.unadapted), strict=True))
     return {name: pytest.approx([*answer.probabilities.values()], abs=1e-6) for name, answer in both.items()}
 
 
 def test_from_examples_to_a_profile_and_back(visit, models, clips, shots, tmp_path, monkeypatch):
-    one = visit()
-    one.page.screenshot(path=shots / "1-empty.png", full_page=True)
-    one.add(clips["angry"], clips["happy"])
-    one.label(1, "angry")
-    one.label(2, "angry", "happy")
-    one.listen(clips["sad"])
+    visitor = visit()
+    visitor.page.screenshot(path=shots / "1-empty.png", full_page=True)
+    visitor.add(clips["angry"], clips["happy"])
+    visitor.label(1, "angry")
+    visitor.label(2, "angry", "happy")
+    visitor.listen(clips["sad"])
     pairs = [("angry", "angry"), ("happy", "angry;happy")]
     for name in models:
-        assert one.answers(name, "with 2 examples") == said(models, name, clips, pairs, "sad")
-    one.page.screenshot(path=shots / "2-answer.png", full_page=True)
+        assert visitor.answers(name, "with 2 examples") == expected_answers(models, name, clips, pairs, "sad")
+    visitor.page.screenshot(path=shots / "2-answer.png", full_page=True)
 
-    one.add(clips["sad"])
-    one.label(3, "sad")
+    visitor.add(clips["sad"])
+    visitor.label(3, "sad")
     pairs.append(("sad", "sad"))
     for name in models:
-        assert one.answers(name, "with 3 examples") == said(models, name, clips, pairs, "sad")
-    one.button("Remove example 1").click()
+        assert visitor.answers(name, "with 3 examples") == expected_answers(models, name, clips, pairs, "sad")
+    visitor.button("Remove example 1").click()
     for name in models:
-        assert one.answers(name, "with 2 examples") == said(models, name, clips, pairs[1:], "sad")
-    one.page.screenshot(path=shots / "3-changed.png", full_page=True)
+        assert visitor.answers(name, "with 2 examples") == expected_answers(
+            models, name, clips, pairs[1:], "sad"
+        )
+    visitor.page.screenshot(path=shots / "3-changed.png", full_page=True)
 
-    with one.page.expect_download() as download:
-        one.button("Download the profile for second").click()
+    with visitor.page.expect_download() as download:
+        visitor.button("Download the profile for second").click()
     assert download.value.suggested_filename == "second.profile"
     download.value.save_as(tmp_path / "alice.profile")
     monkeypatch.setattr("perser.inference.recognizer.load_route_model", lambda folder: models["second"].model)
     (kept,) = PersonalRecognizer.load(tmp_path / "alice.profile", tmp_path).predict([clips["sad"]])
-    expected = said(models, "second", clips, pairs[1:], "sad")
+    expected = expected_answers(models, "second", clips, pairs[1:], "sad")
     assert [*kept.probabilities.values()] == expected["own"]
 
     other = visit()
@@ -166,27 +178,27 @@ def test_from_examples_to_a_profile_and_back(visit, models, clips, shots, tmp_pa
     assert set(other.answers("first", "without examples")) == {"own"}
 
 
-def test_one_page_never_sees_anothers_enrollment(visit, models, clips):
-    one, other = visit(), visit()
-    one.add(clips["angry"])
-    one.label(1, "sad")
-    one.listen(clips["sad"])
-    one.answers("first", "with 1 example")
+def test_pages_do_not_share_enrollments(visit, models, clips):
+    visitor, other = visit(), visit()
+    visitor.add(clips["angry"])
+    visitor.label(1, "sad")
+    visitor.listen(clips["sad"])
+    visitor.answers("first", "with 1 example")
     other.listen(clips["sad"])
     assert set(other.answers("first", "without examples")) == {"own"}
     assert other.page.locator("fieldset").count() == 0
     other.add(clips["happy"])
     other.label(1, "happy")
-    assert other.answers("first", "with 1 example") == said(
+    assert other.answers("first", "with 1 example") == expected_answers(
         models, "first", clips, [("happy", "happy")], "sad"
     )
-    one.page.reload()
-    one.button("Upload clips").wait_for()
-    one.listen(clips["sad"])
-    assert set(one.answers("first", "without examples")) == {"own"}
+    visitor.page.reload()
+    visitor.button("Upload clips").wait_for()
+    visitor.listen(clips["sad"])
+    assert set(visitor.answers("first", "without examples")) == {"own"}
 
 
-def test_what_is_clicked_while_a_model_learns_counts(visit, models, clips, monkeypatch):
+def test_clicks_while_a_model_is_enrolled_count(visit, models, clips, monkeypatch):
     fake = type(models["first"].model)
     enroll = fake.enroll
 
@@ -194,107 +206,107 @@ def test_what_is_clicked_while_a_model_learns_counts(visit, models, clips, monke
         time.sleep(0.3)
         return enroll(*arguments)
 
-    one = visit()
-    one.add(clips["angry"])
-    one.listen(clips["sad"])
+    visitor = visit()
+    visitor.add(clips["angry"])
+    visitor.listen(clips["sad"])
     monkeypatch.setattr(fake, "enroll", slowly)
-    one.label(1, "angry", "happy", "sad")
-    wanted = said(models, "first", clips, [("angry", "angry;happy;sad")], "sad")
+    visitor.label(1, "angry", "happy", "sad")
+    wanted = expected_answers(models, "first", clips, [("angry", "angry;happy;sad")], "sad")
     until = time.monotonic() + 10
-    while one.answers("first", "with 1 example") != wanted:
+    while visitor.answers("first", "with 1 example") != wanted:
         assert time.monotonic() < until
-        one.page.wait_for_timeout(100)
+        visitor.page.wait_for_timeout(100)
 
 
-def test_files_go_with_the_page(visit, clips, folder):
-    def kept():
-        return [one for one in folder.rglob("*") if one.is_file() and one.stat().st_size]
+def test_closing_the_page_removes_its_files(visit, clips, folder):
+    def files():
+        return [path for path in folder.rglob("*") if path.is_file() and path.stat().st_size]
 
-    one = visit()
-    one.add(clips["angry"])
-    one.label(1, "sad")
-    one.listen(clips["sad"])
-    with one.page.expect_download() as download:
-        one.button("Download the profile for first").click()
+    visitor = visit()
+    visitor.add(clips["angry"])
+    visitor.label(1, "sad")
+    visitor.listen(clips["sad"])
+    with visitor.page.expect_download() as download:
+        visitor.button("Download the profile for first").click()
     download.value.path()
-    assert len(kept()) == 3, "the example, the clip, the profile"
-    one.page.close()
+    assert len(files()) == 3, "the example, the clip, the profile"
+    visitor.page.close()
     until = time.monotonic() + 10
-    while kept() and time.monotonic() < until:
+    while files() and time.monotonic() < until:
         time.sleep(0.1)
-    assert kept() == []
+    assert files() == []
 
 
-def test_what_cannot_be_used_is_said_in_a_line(visit, clips, shots):
-    one = visit()
-    one.give("Upload clips", clips["angry"], clips["note"], clips["long"])
-    lines = one.page.locator("#message [role=alert] p")
+def test_files_that_cannot_be_used_are_named(visit, clips, shots):
+    visitor = visit()
+    visitor.give("Upload clips", clips["angry"], clips["note"], clips["long"])
+    lines = visitor.page.locator("#message [role=alert] p")
     lines.first.wait_for()
-    told = lines.all_inner_texts()
-    assert told[0].startswith("note.wav: unreadable")
-    assert told[1:] == ["long.ogg: longer than 5 s"]
-    one.button("Remove example 1").wait_for()
-    one.page.screenshot(path=shots / "4-problems.png", full_page=True)
-    one.give("Upload clips", clips["large"])
-    one.page.get_by_text('exceed the maximum allowed size of 2.0 Mb: "large.wav"').wait_for()
-    one.button("Download the profile for first").click()
-    one.page.get_by_text("there is no profile yet: label an example first").wait_for()
-    assert one.page.locator("fieldset").count() == 1
+    messages = lines.all_inner_texts()
+    assert messages[0].startswith("note.wav: unreadable")
+    assert messages[1:] == ["long.ogg: longer than 5 s"]
+    visitor.button("Remove example 1").wait_for()
+    visitor.page.screenshot(path=shots / "4-problems.png", full_page=True)
+    visitor.give("Upload clips", clips["large"])
+    visitor.page.get_by_text('exceed the maximum allowed size of 2.0 Mb: "large.wav"').wait_for()
+    visitor.button("Download the profile for first").click()
+    visitor.page.get_by_text("there is no profile yet: label an example first").wait_for()
+    assert visitor.page.locator("fieldset").count() == 1
 
 
-def test_keys_are_enough(visit, clips):
-    one = visit(width=1280)
+def test_the_page_can_be_used_with_the_keyboard_alone(visit, clips):
+    visitor = visit(width=1280)
 
     def reach(target):
         for _ in range(40):
-            if target.evaluate("one => one === document.activeElement"):
+            if target.evaluate("element => element === document.activeElement"):
                 return
-            one.page.keyboard.press("Tab")
-        raise AssertionError(f"{target} is out of the keys' reach")
+            visitor.page.keyboard.press("Tab")
+        raise AssertionError(f"{target} cannot be reached with the keyboard")
 
-    reach(one.button("Upload clips"))
-    with one.page.expect_file_chooser() as chooser:
-        one.page.keyboard.press("Enter")
+    reach(visitor.button("Upload clips"))
+    with visitor.page.expect_file_chooser() as chooser:
+        visitor.page.keyboard.press("Enter")
     chooser.value.set_files([clips["angry"]])
-    one.button("Remove example 1").wait_for()
+    visitor.button("Remove example 1").wait_for()
     for word in ("angry", "sad"):
-        reach(one.emotion(1, word))
-        one.page.keyboard.press("Space")
-    reach(one.button("Drop an audio file here to upload"))
-    with one.page.expect_file_chooser() as chooser:
-        one.page.keyboard.press("Enter")
+        reach(visitor.emotion(1, word))
+        visitor.page.keyboard.press("Space")
+    reach(visitor.button("Drop an audio file here to upload"))
+    with visitor.page.expect_file_chooser() as chooser:
+        visitor.page.keyboard.press("Enter")
     chooser.value.set_files([clips["sad"]])
-    one.answers("first", "with 1 example")
-    reach(one.button("Download the profile for first"))
-    with one.page.expect_download():
-        one.page.keyboard.press("Enter")
-    reach(one.button("Remove example 1"))
-    one.page.keyboard.press("Enter")
-    one.answers("first", "without examples")
+    visitor.answers("first", "with 1 example")
+    reach(visitor.button("Download the profile for first"))
+    with visitor.page.expect_download():
+        visitor.page.keyboard.press("Enter")
+    reach(visitor.button("Remove example 1"))
+    visitor.page.keyboard.press("Enter")
+    visitor.answers("first", "without examples")
 
 
 def test_an_example_can_be_recorded(visit):
-    one = visit()
-    recorder = one.page.locator("#record")
+    visitor = visit()
+    recorder = visitor.page.locator("#record")
     recorder.get_by_role("button", name="Record").click()
     recorder.get_by_text("0:01").wait_for()
     recorder.get_by_role("button", name="Stop").first.click()
-    one.button("Remove example 1").wait_for()
-    heard = "document.querySelector('audio[aria-label=\"example 1: audio.wav\"]').duration"
-    one.page.wait_for_function(f"{heard} > 0.1")
-    assert one.page.evaluate(heard) < 5
+    visitor.button("Remove example 1").wait_for()
+    duration = "document.querySelector('audio[aria-label=\"example 1: audio.wav\"]').duration"
+    visitor.page.wait_for_function(f"{duration} > 0.1")
+    assert visitor.page.evaluate(duration) < 5
     recorder.get_by_role("button", name="Record").wait_for()
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_it_follows_light_and_dark(visit, clips, shots, width):
-    grounds = set()
+def test_the_page_follows_the_light_and_dark_scheme(visit, clips, shots, width):
+    backgrounds = set()
     for scheme in ("light", "dark"):
-        one = visit(width=width, scheme=scheme)
-        one.add(clips["angry"], clips["happy"])
-        one.label(1, "angry")
-        one.listen(clips["sad"])
-        one.answers("first", "with 1 example")
-        one.page.screenshot(path=shots / f"{scheme}-{width}.png", full_page=True)
-        grounds.add(one.page.evaluate("getComputedStyle(document.body).backgroundColor"))
-    assert len(grounds) == 2
+        visitor = visit(width=width, scheme=scheme)
+        visitor.add(clips["angry"], clips["happy"])
+        visitor.label(1, "angry")
+        visitor.listen(clips["sad"])
+        visitor.answers("first", "with 1 example")
+        visitor.page.screenshot(path=shots / f"{scheme}-{width}.png", full_page=True)
+        backgrounds.add(visitor.page.evaluate("getComputedStyle(document.body).backgroundColor"))
+    assert len(backgrounds) == 2

@@ -17,8 +17,8 @@ def port(address) -> int:
     return int(address.rpartition(":")[2])
 
 
-def asked(address, path="/", data=None, **headers):
-    """The status, headers and body of an answer."""
+def request(address, path="/", data=None, **headers):
+    """Return the status, headers and body of a response."""
     try:
         with build_opener(ProxyHandler({})).open(Request(address + path, data, headers)) as answer:
             return answer.status, answer.headers, answer.read().decode()
@@ -26,42 +26,42 @@ def asked(address, path="/", data=None, **headers):
         return error.code, error.headers, error.read().decode()
 
 
-def test_it_is_for_this_machine_and_this_name_alone(address, port):
+def test_only_this_machine_and_its_names_are_served(address, port):
     assert address.startswith("http://127.0.0.1:")
-    assert asked(address)[0] == 200
-    assert asked(address, Host=f"localhost:{port}")[0] == 200
-    assert asked(address, Host="elsewhere.example")[0] == 400
+    assert request(address)[0] == 200
+    assert request(address, Host=f"localhost:{port}")[0] == 200
+    assert request(address, Host="elsewhere.example")[0] == 400
     with socket.socket() as outside, pytest.raises(OSError, match="refused"):
         outside.connect(("127.0.0.2", port))
 
 
-def test_the_page_may_ask_nobody_else_and_tells_nobody(address):
-    _, headers, body = asked(address)
+def test_the_page_sends_requests_to_no_other_server(address):
+    _, headers, body = request(address)
     assert headers["content-security-policy"].startswith("default-src 'self'")
     assert "http" not in headers["content-security-policy"]
-    config = json.loads(asked(address, "/config")[2])
+    config = json.loads(request(address, "/config")[2])
     assert config["analytics_enabled"] is False
     assert "fonts.g" not in body
 
 
-def test_no_other_sites_page_can_send_it_anything(address, folder):
+def test_requests_of_pages_of_other_sites_are_refused(address, folder):
     boundary = {"Content-Type": "multipart/form-data; boundary=x"}
     body = (
         b'--x\r\nContent-Disposition: form-data; name="files"; filename="sent.wav"\r\n\r\nRIFF\r\n--x--\r\n'
     )
-    found = []
+    statuses = []
     for origin in ("http://elsewhere.example", "null", "http://127.0.0.1:1", address):
         headers = boundary | {"Origin": origin}
-        found.append(asked(address, "/gradio_api/upload", body, **headers)[0])
-    assert found == [403, 403, 403, 200]
+        statuses.append(request(address, "/gradio_api/upload", body, **headers)[0])
+    assert statuses == [403, 403, 403, 200]
 
 
 @pytest.mark.parametrize("path", ["/etc/hostname", "pyproject.toml", "../pyproject.toml"])
-def test_no_other_file_is_given_away(address, path):
-    assert asked(address, f"/gradio_api/file={path}")[0] in (403, 404)
+def test_other_files_are_not_served(address, path):
+    assert request(address, f"/gradio_api/file={path}")[0] in (403, 404)
 
 
-def test_a_port_that_is_taken_is_said_and_nothing_is_left_behind(models, address, port, folder):
+def test_a_port_in_use_is_refused_and_nothing_is_left_behind(models, address, port, folder):
     from perser.demo.serving import serving
 
     environment, files = dict(os.environ), set(folder.iterdir())
@@ -72,14 +72,14 @@ def test_a_port_that_is_taken_is_said_and_nothing_is_left_behind(models, address
 
 
 @pytest.mark.parametrize("port", [-1, 65_536])
-def test_what_is_no_port_is_said(port, models):
+def test_a_number_that_is_no_port_is_refused(port, models):
     from perser.demo.serving import serving
 
     with pytest.raises(UserError, match=f"port: {port}, give"), serving(models, Limits(), port):
         pass
 
 
-def test_a_second_page_leaves_nothing_behind_either(models, address, tmp_path, monkeypatch):
+def test_a_second_page_leaves_nothing_behind(models, address, tmp_path, monkeypatch):
     from perser.demo.serving import serving
 
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))

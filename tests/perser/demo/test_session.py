@@ -34,7 +34,7 @@ def expected(session, write_clip, *pairs):
     return personal.predict([write_clip("q.wav", 2)])[0]
 
 
-def test_the_answer_is_the_recognizers(labeled, write_clip):
+def test_the_answer_is_that_of_the_recognizer(labeled, write_clip):
     (reply,) = labeled.replies()
     wanted = expected(labeled, write_clip, (0, "angry"), (1, "happy;sad"))
     assert (reply.model, reply.enrolled, reply.problem) == ("model", 2, "")
@@ -42,7 +42,7 @@ def test_the_answer_is_the_recognizers(labeled, write_clip):
     assert reply.prediction.unadapted == wanted.unadapted
 
 
-def test_an_example_that_is_added_changed_or_removed_moves_the_answer(labeled, write_clip):
+def test_adding_changing_or_removing_an_example_changes_the_answer(labeled, write_clip):
     def now():
         return labeled.replies()[0].prediction.probabilities
 
@@ -59,25 +59,25 @@ def test_an_example_that_is_added_changed_or_removed_moves_the_answer(labeled, w
     assert now() == two
     for left in list(labeled.examples):
         labeled.remove(left)
-        labeled.label(left, ["sad"])  # a click that was on its way
+        labeled.label(left, ["sad"])  # a click that came late
     (reply,) = labeled.replies()
     assert (reply.enrolled, reply.prediction.unadapted) == (0, None)
 
 
-def test_examples_are_learned_only_when_they_changed(labeled, fake_model, write_clip):
+def test_models_are_enrolled_again_only_after_examples_change(labeled, fake_model, write_clip):
     labeled.replies()
-    fake_model.heard.clear()
+    fake_model.encoded.clear()
     labeled.choose(write_clip("d.wav", 0))
     labeled.label("example 1", ["angry"])
     labeled.add(write_clip("e.wav", 0))
     labeled.replies()
-    assert fake_model.heard == [1], "the clip alone"
+    assert fake_model.encoded == [1], "the clip alone"
     labeled.label("example 1", ["sad"])
     labeled.replies()
-    assert fake_model.heard == [1, 2, 1]
+    assert fake_model.encoded == [1, 2, 1]
 
 
-def test_without_a_clip_nothing_is_said(session, write_clip):
+def test_there_is_no_answer_without_a_clip(session, write_clip):
     assert session.replies() == []
     session.choose(write_clip("a.wav", 0))
     assert session.replies()[0].prediction.labels == ("angry",)
@@ -85,7 +85,7 @@ def test_without_a_clip_nothing_is_said(session, write_clip):
     assert session.replies() == []
 
 
-def test_what_cannot_be_used_is_refused_in_a_line_without_its_folder(session, tmp_path):
+def test_a_file_that_cannot_be_used_is_refused_without_naming_its_folder(session, tmp_path):
     (tmp_path / "note.wav").write_text("no sound")
     soundfile.write(tmp_path / "long.ogg", np.random.default_rng(0).normal(0, 0.1, 48_000), 16_000)
     soundfile.write(tmp_path / "large.wav", np.zeros((2**20, 12)), 16_000)
@@ -97,7 +97,7 @@ def test_what_cannot_be_used_is_refused_in_a_line_without_its_folder(session, tm
     assert (session.examples, session.replies()) == ({}, [])
 
 
-def test_a_page_holds_so_many_examples(session, write_clip):
+def test_a_page_holds_a_limited_number_of_examples(session, write_clip):
     for number in range(3):
         session.add(write_clip(f"{number}.wav", 0))
     with pytest.raises(UserError, match=r"more\.wav: there are 3 examples, remove one first"):
@@ -106,7 +106,7 @@ def test_a_page_holds_so_many_examples(session, write_clip):
     assert session.add(write_clip("more.wav", 0)) == "example 4"
 
 
-def test_what_a_model_cannot_do_is_said_and_the_rest_is_answered(labeled, write_clip):
+def test_a_problem_of_a_model_is_reported_and_the_rest_is_answered(labeled, write_clip):
     labeled.label(labeled.add(write_clip("long.wav", 0, 1.5)), ["sad"])
     (reply,) = labeled.replies()
     assert "'example 3' is too long" in reply.problem
@@ -117,13 +117,13 @@ def test_what_a_model_cannot_do_is_said_and_the_rest_is_answered(labeled, write_
     assert "too long" in reply.problem
 
 
-def test_a_profile_is_kept_and_brought_back(labeled, session, tmp_path, write_clip):
+def test_a_profile_is_saved_and_loaded(labeled, session, tmp_path, write_clip):
     path = labeled.save_profile("model")
     assert path.name == "model.profile"
     answered = labeled.replies()[0].prediction
     (loaded,) = PersonalRecognizer.load(path).predict([write_clip("c.wav", 2)])
     assert loaded.probabilities == answered.probabilities
-    assert [one.name for one in PersonalRecognizer.load(path).enrolled] == ["example 1", "example 2"]
+    assert [clip.name for clip in PersonalRecognizer.load(path).enrolled] == ["example 1", "example 2"]
     other = copy.deepcopy(session)
     assert other.load_profile(path) == "model"
     other.choose(write_clip("c.wav", 2))
@@ -133,9 +133,9 @@ def test_a_profile_is_kept_and_brought_back(labeled, session, tmp_path, write_cl
     assert other.replies()[0].enrolled == 1, "the page's own examples again"
 
 
-def test_what_is_no_profile_of_these_models_is_refused(labeled, fake_model, tmp_path):
+def test_a_file_that_is_no_profile_of_these_models_is_refused(labeled, fake_model, tmp_path):
     path = labeled.save_profile("model")
-    fake_model.content = "two"
+    fake_model.content = "4567"
     with pytest.raises(UserError, match=r"^model\.profile is not a profile of model"):
         labeled.load_profile(path)
     (tmp_path / "x.profile").write_text("nothing")
@@ -143,27 +143,27 @@ def test_what_is_no_profile_of_these_models_is_refused(labeled, fake_model, tmp_
         labeled.load_profile(tmp_path / "x.profile")
 
 
-def test_nothing_to_keep_is_said(session, write_clip):
+def test_a_profile_without_labeled_examples_is_refused(session, write_clip):
     session.add(write_clip("a.wav", 0))
     with pytest.raises(UserError, match="label an example first"):
         session.save_profile("model")
 
 
-def test_a_copy_is_another_persons(labeled):
+def test_a_copy_is_an_empty_session_on_the_same_models(labeled):
     other = copy.deepcopy(labeled)
     assert other.models is labeled.models
     assert (other.examples, other.replies()) == ({}, [])
 
 
-def test_no_file_stays(labeled, tmp_path, write_clip):
-    given = {"a.wav", "b.wav", "c.wav", "note.wav", "x.profile"}
+def test_closing_removes_every_file(labeled, tmp_path, write_clip):
+    uploads = {"a.wav", "b.wav", "c.wav", "note.wav", "x.profile"}
     for name, take in (("note.wav", labeled.add), ("x.profile", labeled.load_profile)):
         (tmp_path / name).write_text("no sound")
         with pytest.raises(UserError):
             take(tmp_path / name)
     profile = labeled.save_profile("model")
-    assert {one.name for one in tmp_path.iterdir() if one.is_file()} == given
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == uploads
     labeled.close()
-    assert [one.name for one in tmp_path.iterdir()] == ["model"]
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
     assert not profile.exists()
     assert (labeled.examples, labeled.replies()) == ({}, [])

@@ -1,21 +1,22 @@
-"""The model card: its header is the Hub's, its figures are the run's, and what is not known is said."""
+"""The model card: its header is valid for the Hub, its figures are those of the run, and it says what is
+unknown."""
 
 from __future__ import annotations
 
 import pytest
 from huggingface_hub import ModelCard
 
-from perser.export.contract import Exported
 from perser.export.model_card import METRICS, model_card
 from perser.export.run_record import RunRecord
 from perser.io.model_facts import ModelFacts
+from perser.route import Exported
 
 FACTS = ModelFacts("fake", ("angry", "calm"), {})
 EXPORTED = Exported("It hears.", 'load("MODEL")', {}, bases={"a/encoder": "0123", "b/language": None})
 
 
 def row(method, route="fake", value=0.5):
-    metrics = {one: {"mean": value, "low": value - 0.04, "high": value + 0.03} for one in METRICS}
+    metrics = {name: {"mean": value, "low": value - 0.04, "high": value + 0.03} for name in METRICS}
     where = {"corpus": "somewhere", "scenario": "unseen", "person_axis": "listener", "k": 32, "persons": 7}
     return where | {"method": method, "route": route, "metrics": metrics}
 
@@ -26,7 +27,7 @@ def record(simulated=False, corpus="owner/corpus", **more):
     return RunRecord(card, (12, "listener"), {"simulated": simulated}, rows, "")
 
 
-def test_the_header_is_the_hubs():
+def test_the_hub_reads_the_header():
     card = ModelCard(model_card(FACTS, EXPORTED, record(), "mine", None, "mit", ("en",)))
     assert (card.data.license, card.data.language, card.data.datasets) == ("mit", ["en"], ["owner/corpus"])
     assert (card.data.pipeline_tag, card.data.library_name) == ("audio-classification", "perser")
@@ -37,7 +38,7 @@ def test_the_header_is_the_hubs():
     assert bare.license is bare.language is bare.datasets is bare.base_model is bare.eval_results is None
 
 
-def test_figures_stand_with_their_intervals_beside_the_trivial_ones():
+def test_results_are_shown_with_intervals_and_the_trivial_methods():
     text = model_card(FACTS, EXPORTED, record(), "mine")
     assert "| fake-8, somewhere, unseen | 32 | 7 | 61.2 (57.2 to 64.2) |" in text
     assert "| random, somewhere, unseen | 32 | 7 | 50.0 (46.0 to 53.0) |" in text
@@ -47,15 +48,15 @@ def test_figures_stand_with_their_intervals_beside_the_trivial_ones():
     assert "[a/encoder](https://huggingface.co/a/encoder) at commit `0123`, [b/language]" in text
 
 
-def test_what_is_not_known_is_said():
+def test_the_card_says_what_is_unknown():
     text = model_card(FACTS, EXPORTED, RunRecord(unmeasured="nobody did"), "mine")
     assert "Not measured: nobody did." in text
-    assert "Not recorded in what it was exported from." in text
-    assert "None was given for these weights" in text
+    assert "Unknown: no record of its training was found." in text
+    assert "None is given for these weights" in text
 
 
 @pytest.mark.parametrize("simulated", [True, False])
-def test_simulation_is_said_and_only_where_it_is_so(simulated):
+def test_only_simulated_data_is_called_simulated(simulated):
     text = model_card(FACTS, EXPORTED, record(simulated), "mine")
     assert ("simulated**" in text) == simulated
     assert ("Trained on simulated speech or simulated listeners." in text) == simulated
@@ -71,7 +72,7 @@ def test_the_code_names_the_model(name, called):
     assert f'load("{called}")' in text
 
 
-def test_the_law_and_the_limits_are_told():
+def test_the_law_and_the_limits_are_on_the_card():
     text = " ".join(model_card(FACTS, EXPORTED, record(), "mine").split())
     for part in ("Article 5(1)(f)", "workplace and in education", "perceived emotions", "have agreed to it"):
         assert part in text

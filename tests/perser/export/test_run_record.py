@@ -1,4 +1,4 @@
-"""What a run's files say of one of its models, and that they are believed only about these weights."""
+"""What a run's files say about a model is used only if it is about these weights and this training."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from perser.export.contract import Exported
 from perser.export.run_record import NO_RUN, RunRecord, record_of
 from perser.io.checksums import weights_sha256
+from perser.route import Exported
 
 METHODS = ("speech-lm-8", "speech-lm-32+orders=4", "speech-lm-8:small", "meta-perser", "meta-perser:no-da")
 
 
 @pytest.fixture
 def run(tmp_path, toy_corpus, toy_episodes):
-    """A run with two models of each of two kinds, measured."""
+    """A measured run with two models of each of two kinds."""
     folder = tmp_path / "run"
     shutil.copytree(toy_corpus.folder, folder / "corpus", ignore=shutil.ignore_patterns("audio"))
     toy_episodes.save(folder / "episodes.json")
     weights = {}
     for number, name in enumerate(("speech-lm", "speech-lm-small", "meta-perser", "meta-perser-no-da")):
         (folder / "models" / name).mkdir(parents=True)
-        save_file({"one": np.full(3, number)}, folder / "models" / name / "w.safetensors")
+        save_file({"weights": np.full(3, number)}, folder / "models" / name / "w.safetensors")
         weights[name] = weights_sha256(folder / "models" / name)
-    rows = [{"method": one, "route": "some"} for one in METHODS] + [{"method": "random", "route": "trivial"}]
+    rows = [{"method": method, "route": "some"} for method in METHODS]
+    rows.append({"method": "random", "route": "trivial"})
     (folder / "results.json").write_text(json.dumps({"meta": {"simulated": True}, "rows": rows}))
     (folder / "provenance.json").write_text(json.dumps({"scores.json": {"weights": weights}}))
     return folder
@@ -48,7 +49,7 @@ def exported(toy_episodes):
         ("meta-perser-no-da", METHODS[4:]),
     ],
 )
-def test_a_models_own_rows_are_found_with_the_trivial_ones(name, methods, run, exported):
+def test_the_rows_of_a_model_are_found_with_those_of_trivial_methods(name, methods, run, exported):
     record = record_of(run / "models" / name, None, exported)
     assert tuple(row["method"] for row in record.rows) == (*methods, "random")
     assert record.meta == {"simulated": True}
@@ -56,8 +57,8 @@ def test_a_models_own_rows_are_found_with_the_trivial_ones(name, methods, run, e
     assert record_of(moved, run, exported) == record
 
 
-def test_results_of_other_weights_are_not_believed(run, exported):
-    save_file({"one": np.zeros(9)}, run / "models" / "speech-lm" / "w.safetensors")
+def test_results_of_other_weights_are_left_out(run, exported):
+    save_file({"weights": np.zeros(9)}, run / "models" / "speech-lm" / "w.safetensors")
     record = record_of(run / "models" / "speech-lm", None, exported)
     assert (record.rows, record.meta) == ((), {})
     assert "not of these weights" in record.unmeasured
@@ -65,7 +66,7 @@ def test_results_of_other_weights_are_not_believed(run, exported):
     assert "no results.json" in record_of(run / "models" / "speech-lm", None, exported).unmeasured
 
 
-def test_the_training_is_told_where_it_is_known(run, exported, toy_corpus, toy_episodes):
+def test_the_training_is_recorded_where_it_is_known(run, exported, toy_corpus, toy_episodes):
     record = record_of(run / "models" / "speech-lm", None, exported)
     assert (record.corpus["name"], record.corpus["simulated"]) == ("toy", True)
     assert record.persons == (len(toy_episodes.split.persons["train"]), "listener")
@@ -76,7 +77,7 @@ def test_the_training_is_told_where_it_is_known(run, exported, toy_corpus, toy_e
         assert record_of(run / "models" / "speech-lm", None, other).corpus == {}
 
 
-def test_results_may_lie_in_a_folder_of_their_own(run, exported):
+def test_results_in_a_subfolder_are_found(run, exported):
     (run / "results").mkdir()
     for name in ("results.json", "provenance.json"):
         (run / name).rename(run / "results" / name)

@@ -15,25 +15,25 @@ from perser.inference.profile import DIGEST, Enrolled, Profile, _digest
 PROFILE = Profile(
     route="fake",
     model="/models/m",
-    fingerprint="one",
+    fingerprint="0123",
     emotions=("angry", "happy", "sad"),
     enrolled=(Enrolled("a.wav", ("sad",)), Enrolled("é.wav", ("angry", "happy"))),
     tensors={"bias": torch.tensor([1.0, 2.0, 3.0]), "other": torch.arange(4).reshape(2, 2).T},
 )
 
 
-def test_a_profile_comes_back_as_it_was(tmp_path):
+def test_a_saved_profile_is_loaded_unchanged(tmp_path):
     PROFILE.save(tmp_path / "new" / "alice.profile")
     found = Profile.load(tmp_path / "new" / "alice.profile")
     for field in ("route", "model", "fingerprint", "emotions", "enrolled", "audio"):
         assert getattr(found, field) == getattr(PROFILE, field)
     assert found.labels == (("sad",), ("angry", "happy"))
     assert found.tensors.keys() == PROFILE.tensors.keys()
-    for name, one in PROFILE.tensors.items():
-        np.testing.assert_array_equal(found.tensors[name], one)
+    for name, tensor in PROFILE.tensors.items():
+        np.testing.assert_array_equal(found.tensors[name], tensor)
 
 
-def test_a_profile_replaces_a_profile_and_nothing_else(tmp_path):
+def test_a_profile_replaces_only_another_profile(tmp_path):
     (tmp_path / "older").write_bytes(b"")
     PROFILE.save(tmp_path / "older")
     save_file({"a": torch.zeros(2)}, tmp_path / "before", metadata={"format": "perser-profile-1"})
@@ -49,18 +49,18 @@ def test_a_profile_replaces_a_profile_and_nothing_else(tmp_path):
         assert (tmp_path / name).read_bytes() == content
 
 
-def test_clips_that_are_kept_come_back_in_order(tmp_path):
+def test_enrolled_clips_that_are_saved_are_loaded_in_order(tmp_path):
     clips = tuple(torch.randn(3 + i) for i in range(11))
     enrolled = tuple(Enrolled(f"{i}.wav", ("sad",)) for i in range(11))
-    kept = Profile("fake", "m", "one", PROFILE.emotions, enrolled, {}, clips)
+    kept = Profile("fake", "m", "0123", PROFILE.emotions, enrolled, {}, clips)
     kept.save(tmp_path / "alice.profile")
     for found, clip in zip(Profile.load(tmp_path / "alice.profile").audio, clips, strict=True):
         np.testing.assert_array_equal(found, clip)
 
 
-def test_every_cut_of_a_profile_is_refused(tmp_path):
-    PROFILE.save(tmp_path / "whole")
-    content = (tmp_path / "whole").read_bytes()
+def test_a_truncated_profile_is_refused(tmp_path):
+    PROFILE.save(tmp_path / "complete")
+    content = (tmp_path / "complete").read_bytes()
     for length in (0, 4, 100, len(content) // 2, len(content) - 1):
         (tmp_path / "cut").write_bytes(content[:length])
         with pytest.raises(UserError, match="cut is not a profile, or a damaged one") as caught:
@@ -68,7 +68,7 @@ def test_every_cut_of_a_profile_is_refused(tmp_path):
         assert "\n" not in str(caught.value)
 
 
-def test_a_foreign_file_is_refused_and_runs_no_code(tmp_path):
+def test_another_kind_of_file_is_refused_and_runs_no_code(tmp_path):
     class Trap:
         def __reduce__(self):
             return (pytest.fail, ("code was run",))
@@ -92,7 +92,7 @@ def test_a_damaged_header_is_refused(changes, tmp_path):
     PROFILE.save(tmp_path / "p")
     with safe_open(tmp_path / "p", framework="pt") as file:
         header = file.metadata() | changes
-    header = {name: one for name, one in header.items() if one is not None and name != DIGEST}
+    header = {name: text for name, text in header.items() if text is not None and name != DIGEST}
     tensors = {"tensor:other": torch.zeros(1)}
     header[DIGEST] = _digest(header, tensors)
     save_file(tensors, tmp_path / "p", metadata=header)
@@ -100,7 +100,7 @@ def test_a_damaged_header_is_refused(changes, tmp_path):
         Profile.load(tmp_path / "p")
 
 
-def test_the_header_can_be_read_by_anybody(tmp_path):
+def test_the_header_is_readable_json(tmp_path):
     PROFILE.save(tmp_path / "p")
     with safe_open(tmp_path / "p", framework="pt") as file:
         header = file.metadata()
@@ -108,7 +108,7 @@ def test_the_header_can_be_read_by_anybody(tmp_path):
     assert json.loads(header["enrolled"]) == [["a.wav", ["sad"]], ["é.wav", ["angry", "happy"]]]
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+def test_a_file_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write the profile"):
         PROFILE.save(tmp_path / "file" / "p")

@@ -15,7 +15,7 @@ def recognizer(fake_model, tmp_path) -> Recognizer:
     return Recognizer.from_pretrained(tmp_path / "model")
 
 
-def test_without_an_enrollment_it_answers_as_it_is(recognizer, write_clip):
+def test_without_an_enrollment_the_model_answers_unadapted(recognizer, write_clip):
     path = write_clip("sad.wav", 2)
     (prediction,) = recognizer.predict([path])
     assert prediction.path == str(path)
@@ -26,34 +26,34 @@ def test_without_an_enrollment_it_answers_as_it_is(recognizer, write_clip):
     assert list(prediction.probabilities) == ["angry", "happy", "sad"]
 
 
-def test_confidence_is_one_less_the_entropys_share(recognizer):
+def test_confidence_is_one_minus_the_normalized_entropy(recognizer):
     (prediction,) = recognizer.predict([np.full(3200, 0.1)])
     p = list(prediction.probabilities.values())
     assert prediction.confidence == pytest.approx(1 + sum(q * log(q) for q in p) / log(3), abs=1e-6)
 
 
-def test_an_enrollment_moves_the_answer_and_the_old_one_is_kept(recognizer, write_clip):
+def test_an_enrollment_changes_the_answer_and_the_unadapted_one_is_given_too(recognizer, write_clip):
     clip = write_clip("happy.wav", 1)
     personal = recognizer.enroll([(write_clip("a.wav", 0), "Angry"), (clip, ("angry", "angry"))])
     (before,), (after,) = recognizer.predict([clip]), personal.predict([clip])
     assert after.probabilities["angry"] > before.probabilities["angry"]
     assert after.unadapted.probabilities == before.probabilities
     assert (after.unadapted.labels, after.unadapted.confidence) == (before.labels, before.confidence)
-    assert [one.emotions for one in personal.enrolled] == [("angry",), ("angry",)]
-    assert [one.name for one in personal.enrolled] == ["a.wav", "happy.wav"]
+    assert [clip.emotions for clip in personal.enrolled] == [("angry",), ("angry",)]
+    assert [clip.name for clip in personal.enrolled] == ["a.wav", "happy.wav"]
 
 
-def test_clips_are_encoded_once_and_some_at_a_time(recognizer, fake_model):
+def test_clips_are_encoded_once_in_batches(recognizer, fake_model):
     clips = [np.full(160, i % 3 / 4) for i in range(2 * CLIPS_AT_ONCE + 5)]
     personal = recognizer.enroll([(clips[0], "sad")])
-    fake_model.heard.clear()
+    fake_model.encoded.clear()
     predictions = personal.predict(clips)
-    assert fake_model.heard == [CLIPS_AT_ONCE, CLIPS_AT_ONCE, 5]
-    assert [one.path for one in predictions] == [f"clip {i + 1}" for i in range(len(clips))]
+    assert fake_model.encoded == [CLIPS_AT_ONCE, CLIPS_AT_ONCE, 5]
+    assert [prediction.path for prediction in predictions] == [f"clip {i + 1}" for i in range(len(clips))]
     assert predictions[1].probabilities == predictions[4].probabilities != predictions[2].probabilities
 
 
-def test_bad_clips_cost_the_others_nothing(recognizer, write_clip, tmp_path):
+def test_bad_clips_do_not_affect_the_others(recognizer, write_clip, tmp_path):
     (tmp_path / "text.wav").write_text("no sound")
     clips = [
         write_clip("a.wav", 0),
@@ -64,8 +64,8 @@ def test_bad_clips_cost_the_others_nothing(recognizer, write_clip, tmp_path):
     ]
     personal = recognizer.enroll([(clips[0], "angry")])
     answers = list(personal.stream(clips))
-    assert [type(one) for one in answers] == [Prediction, Failure, Failure, Failure, Prediction]
-    assert [one.path for one in answers] == [str(one) for one in clips]
+    assert [type(answer) for answer in answers] == [Prediction, Failure, Failure, Failure, Prediction]
+    assert [answer.path for answer in answers] == [str(clip) for clip in clips]
     assert "unreadable" in answers[1].reason
     assert answers[2].reason == "missing"
     assert "too long" in answers[3].reason
@@ -86,7 +86,7 @@ def test_a_wrong_enrollment_is_refused(recognizer, write_clip):
 
 
 @pytest.mark.parametrize("keep_audio", [False, True])
-def test_a_kept_person_answers_the_same(keep_audio, recognizer, write_clip, tmp_path):
+def test_a_saved_profile_gives_the_same_answers(keep_audio, recognizer, write_clip, tmp_path):
     clip = write_clip("sub/a.wav", 0)
     personal = recognizer.enroll([(clip, "sad"), (np.full(160, 0.5), ("angry", "sad"))])
     personal.save(tmp_path / "alice.profile", keep_audio)
@@ -99,29 +99,29 @@ def test_a_kept_person_answers_the_same(keep_audio, recognizer, write_clip, tmp_
     assert str(clip.parent) not in (tmp_path / "alice.profile").read_bytes().decode(errors="replace")
 
 
-def test_clips_can_be_given_names_and_a_loaded_model_reads_profiles(recognizer, tmp_path):
+def test_clips_can_be_named_and_a_loaded_model_reads_profiles(recognizer, tmp_path):
     clip = np.full(160, 0.1)
-    personal = recognizer.enroll([(clip, "sad"), (clip + 0.5, "angry")], ["one", "two"])
-    assert [one.name for one in personal.enrolled] == ["one", "two"]
+    personal = recognizer.enroll([(clip, "sad"), (clip + 0.5, "angry")], ["first", "second"])
+    assert [clip.name for clip in personal.enrolled] == ["first", "second"]
     personal.save(tmp_path / "p")
     again = recognizer.personal(tmp_path / "p")
     assert again.recognizer is recognizer
     assert again.predict([clip]) == personal.predict([clip])
-    with pytest.raises(UserError, match="cannot enroll two: not finite"):
-        recognizer.enroll([(clip, "sad"), (clip + np.nan, "angry")], ["one", "two"])
+    with pytest.raises(UserError, match="cannot enroll second: not finite"):
+        recognizer.enroll([(clip, "sad"), (clip + np.nan, "angry")], ["first", "second"])
 
 
 def test_a_profile_of_another_model_is_refused(recognizer, fake_model, tmp_path):
     recognizer.enroll([(np.zeros(160), "sad")]).save(tmp_path / "p")
-    fake_model.content = "two"
+    fake_model.content = "4567"
     with pytest.raises(UserError, match=r"p is of another model .its weights differ"):
         PersonalRecognizer.load(tmp_path / "p")
-    fake_model.content, fake_model.route = "one", "other"
+    fake_model.content, fake_model.route = "0123", "other"
     with pytest.raises(UserError, match=r"of another model .its route: fake; here: other"):
         PersonalRecognizer.load(tmp_path / "p", model=tmp_path)
 
 
-def test_a_model_that_has_moved_is_asked_for(recognizer, tmp_path):
+def test_the_place_of_a_moved_model_has_to_be_given(recognizer, tmp_path):
     recognizer.enroll([(np.zeros(160), "sad")]).save(tmp_path / "p")
     (tmp_path / "model").rename(tmp_path / "moved")
     with pytest.raises(UserError, match=r"no longer in .*model: say where"):
@@ -129,7 +129,7 @@ def test_a_model_that_has_moved_is_asked_for(recognizer, tmp_path):
     assert PersonalRecognizer.load(tmp_path / "p", tmp_path / "moved").predict([np.zeros(160)])
 
 
-def test_it_computes_where_it_is_told(fake_model, tmp_path, monkeypatch):
+def test_it_computes_on_the_chosen_device(fake_model, tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     recognizer = Recognizer.from_pretrained(tmp_path / "model")
     assert fake_model.device == "cpu"
@@ -140,7 +140,7 @@ def test_it_computes_where_it_is_told(fake_model, tmp_path, monkeypatch):
         Recognizer.from_pretrained(tmp_path / "model", device="nowhere")
 
 
-def test_a_profile_of_a_model_of_the_hub_finds_it_again(fake_model, downloaded, tmp_path):
+def test_a_profile_finds_its_model_on_the_hub_again(fake_model, downloaded, tmp_path):
     downloaded("somebody/mine", tmp_path / "model")
     personal = Recognizer.from_pretrained("somebody/mine").enroll([(np.zeros(160), "sad")])
     personal.save(tmp_path / "p")

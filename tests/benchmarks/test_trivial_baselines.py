@@ -8,9 +8,10 @@ import pytest
 from benchmarks.trivial_baselines import most_frequent, nothing, random, random_probabilities
 from perser.episodes.episode import Support
 from perser.errors import UserError
+from perser.installed_routes import build_method
 from perser.labels import EmotionSet, decide
 from perser.metrics import score_episode
-from perser.personalizer import RouteContext, build_method
+from perser.personalizer import RouteContext
 
 RATES = {
     "frustrated": 0.243,
@@ -34,13 +35,13 @@ def context():
 SUPPORT = Support(("u1", "u2", "u3"), (("sad",), ("happy", "sad"), ("angry",)), seed=7)
 
 
-def test_nothing_says_nothing(context):
+def test_nothing_gives_no_label(context):
     probabilities = nothing(context).personalize(SUPPORT).predict_proba(["a", "b"])
     assert probabilities.dtype == np.float32
     assert not decide(probabilities).any()
 
 
-def test_most_frequent_repeats_the_persons_habit(context):
+def test_most_frequent_gives_the_persons_most_frequent_label(context):
     probabilities = most_frequent(context).personalize(SUPPORT).predict_proba(["a", "b"])
     assert decide(probabilities).tolist() == [[False, False, True]] * 2
 
@@ -51,7 +52,7 @@ def test_random_is_the_same_for_the_same_support(context):
     np.testing.assert_allclose(first.sum(axis=1), 1, rtol=1e-6)
 
 
-def test_random_lands_on_the_papers_row_at_its_label_rates():
+def test_random_reproduces_the_papers_row_at_its_label_rates():
     """Meta-PerSER, Table 1, seen: 14.6 / 17.4 / 60.7; simulated with these label rates 15.4 / 17.4 / 60.7."""
     rng = np.random.default_rng(0)
     rates = np.array(list(RATES.values())) / sum(RATES.values())
@@ -61,10 +62,10 @@ def test_random_lands_on_the_papers_row_at_its_label_rates():
         second = rng.random(128) < 0.03
         targets[second] = np.maximum(targets[second], np.eye(9)[rng.choice(9, size=second.sum(), p=rates)])
         scores.append(score_episode(random_probabilities(128, 9, episode).astype(np.float32), targets))
-    means = [100 * np.mean([one[name] for one in scores]) for name in ("maF1", "miF1", "label_accuracy")]
+    means = [100 * np.mean([score[name] for score in scores]) for name in ("maF1", "miF1", "label_accuracy")]
     np.testing.assert_allclose(means, [15.4, 17.4, 60.7], atol=1.0)
 
 
-def test_a_trivial_method_has_no_variants(context):
+def test_a_trivial_method_has_no_ablations(context):
     with pytest.raises(UserError, match="random has no model"):
         build_method("random:other", context)

@@ -1,0 +1,164 @@
+"""Find what the installed routes provide: methods by name, trained models by folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from perser.errors import UserError
+from perser.io.model_facts import ModelFacts
+from perser.personalizer import Personalizer, RouteContext
+from perser.route import Route, RouteModel
+
+GROUP = "perser.routes"
+"""The entry-point group whose entries are `Route` objects."""
+
+
+@dataclass(frozen=True)
+class MethodName:
+    """The parts of a method's name, such as `speech-lm-8:small+calibrated+orders=4`.
+
+    Args:
+        route: The route that the method belongs to.
+        method: Its name in the route.
+        pairs: How many enrollment pairs it reads; None where no number was given.
+        ablation: Which ablation of its model it uses; None for the model itself.
+        options: The method's own options.
+    """
+
+    route: Route
+    method: str
+    pairs: int | None
+    ablation: str | None
+    options: tuple[str, ...]
+
+
+def load_routes() -> dict[str, Route | Exception]:
+    """Return each installed route by its entry's name, sorted, or why it does not load: a broken package
+    must not take the others with it."""
+    routes: dict[str, Route | Exception] = {}
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+        try:
+            routes[entry.name] = entry.load()
+        except Exception as error:
+            routes[entry.name] = error
+    return routes
+
+
+def installed_routes() -> list[Route]:
+    """Return the installed routes that load, sorted by their entry's name."""
+    return [route for route in load_routes().values() if isinstance(route, Route)]
+
+
+def method_routes() -> dict[str, Route]:
+    """Return the route of each installed method, sorted by the method's name."""
+    routes = {method: route for route in installed_routes() for method in route.methods}
+    return dict(sorted(routes.items()))
+
+
+def describe_methods() -> list[tuple[str, str]]:
+    """Return each installed method with the first paragraph of its docstring, sorted by name; in its place,
+    why it does not load. A route that does not load stands under its entry's name."""
+    described = {}
+    for name, route in load_routes().items():
+        if isinstance(route, Exception):
+            described[name] = f"does not load: {route}"
+            continue
+        for method in route.methods:
+            try:
+                described[method] = _first_paragraph(route.factory(method).__doc__)
+            except Exception as error:
+                described[method] = f"does not load: {error}"
+    return sorted(described.items())
+
+
+def parse_method(name: str) -> MethodName:
+    """Split a method's name into its parts. Raise UserError for a method that is not installed."""
+    routes = method_routes()
+    plain, *options = name.split("+")
+    method, _, ablation = plain.partition(":")
+    number = None
+    if method not in routes:
+        numbered = re.fullmatch(r"(.+)-(\d+)", method)
+        if numbered is None or numbered[1] not in routes:
+            raise UserError(f"unknown method '{name}': installed are {', '.join(routes)}{_broken_packages()}")
+        method, number = numbered[1], int(numbered[2])
+    return MethodName(routes[method], method, number, ablation or None, tuple(options))
+
+
+def build_method(name: str, context: RouteContext) -> Personalizer:
+    """Build the personalizer of a method's name.
+
+    A number at the end (`speech-lm-8`) is how many pairs it reads, what follows a colon
+    (`meta-perser:no-lslr`) is the ablation of its model, and what follows each plus
+    (`speech-lm-8+calibrated+orders=4`) is an option of the method. Raise UserError for an unknown name or
+    option.
+    """
+    parsed = parse_method(name)
+    _check_options(parsed)
+    build = parsed.route.factory(parsed.method)
+    personalizer = build(replace(context, ablation=parsed.ablation, options=parsed.options), parsed.pairs)
+    if parsed.ablation is not None and personalizer.route == "trivial":
+        raise UserError(
+            f"'{name}': {parsed.method} has no model, and so no ablations: leave ':{parsed.ablation}' out"
+        )
+    return personalizer
+
+
+def check_method(name: str, k: int) -> None:
+    """Raise UserError for an unknown method or option, or for more pairs than a support of `k` has."""
+    parsed = parse_method(name)
+    _check_options(parsed)
+    if parsed.pairs is not None and parsed.pairs > k:
+        raise UserError(f"'{name}' reads {parsed.pairs} enrollment pairs, but a support has k = {k}: raise k")
+
+
+def find_models(folder: Path) -> Iterator[tuple[Path, ModelFacts]]:
+    """Yield the trained models of installed routes at any depth of a folder, sorted by path."""
+    readers = [route.facts for route in installed_routes() if route.facts is not None]
+    for inside in sorted({file.parent for file in folder.rglob("*.safetensors")}):
+        if (facts := next(filter(None, (read(inside) for read in readers)), None)) is not None:
+            yield inside, facts
+
+
+def load_route_model(folder: Path) -> RouteModel:
+    """Load the trained model in a folder, of whichever installed route.
+
+    Raise UserError, which names models nearby, where there is none.
+    """
+    if not folder.is_dir():
+        raise UserError(f"no model in {folder}: there is no such folder")
+    for route in installed_routes():
+        if route.load is not None and (model := route.load(folder)) is not None:
+            return model
+    nearby = [path for path in (*folder.glob("*"), *folder.glob("models/*")) if _looks_like_a_model(path)]
+    hint = (
+        f"there are {', '.join(map(str, sorted(nearby)))}" if nearby else "train one, or `perser quickstart`"
+    )
+    raise UserError(f"{folder} holds no model of an installed route: {hint}")
+
+
+def _check_options(parsed: MethodName) -> None:
+    if not parsed.options:
+        return
+    if parsed.route.check_options is None:
+        raise UserError(
+            f"{parsed.method} has no options: leave '+{'+'.join(parsed.options)}' out of the method's name"
+        )
+    parsed.route.check_options(parsed.method, parsed.options)
+
+
+def _broken_packages() -> str:
+    broken = [f"{name} ({error})" for name, error in load_routes().items() if isinstance(error, Exception)]
+    return f"; these routes do not load: {', '.join(broken)}" if broken else ""
+
+
+def _first_paragraph(docstring: str | None) -> str:
+    return " ".join((docstring or "").strip().partition("\n\n")[0].split())
+
+
+def _looks_like_a_model(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.glob("*.json")) and any(folder.glob("*.safetensors"))

@@ -1,0 +1,217 @@
+"""The contract of a route: what a package provides so that its methods are measured, trained and used.
+
+A package names its `Route` under the entry-point group `perser.routes`:
+
+    [project.entry-points."perser.routes"]
+    nearest = "perser_nearest:ROUTE"
+
+Only a name and one method are required. Importing the module of a route must not import torch: `perser
+models` loads every installed route. A function whose module is large can be given by its place, spelled as
+an entry point is (`package.module:function`); it is then imported when it is first used. See
+docs/adding_a_method.md.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from perser.errors import UserError
+from perser.io.model_facts import ModelFacts
+from perser.personalizer import Personalizer, RouteContext
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from perser.encoders.feature_cache import AudioSource
+    from perser.episodes.episode import Support
+    from perser.labels import Emotions, EmotionSet
+
+MethodFactory = Callable[[RouteContext, int | None], Personalizer]
+"""Builds a method. The number is how many enrollment pairs it reads (`speech-lm-8`), None for all of them."""
+
+Options = Mapping[str, Any]
+
+EncodedClips = Any
+"""Clips in the form that a route's model reads: what its `encode_clips` returns is passed back to it."""
+
+
+class RoutePredictor(Protocol):
+    """A route's model that answers about clips, unadapted or as one person would."""
+
+    def predict_proba(self, encoded: EncodedClips, names: Sequence[str]) -> np.ndarray:
+        """Return probabilities for the named clips: float32 (num_clips, num_emotions), rows sum to 1.
+
+        Raise UserError for a clip that is too long for the model.
+        """
+        ...
+
+
+class RouteModel(Protocol):
+    """A trained model of a route, which answers about single clips.
+
+    A profile stores what personalizes it: the tensors that `enroll` returns and the labels of the enrolled
+    clips.
+    """
+
+    @property
+    def route(self) -> str: ...
+    @property
+    def emotions(self) -> EmotionSet: ...
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 digest of every weight and setting that the answers depend on."""
+        ...
+
+    def to(self, device: str) -> None:
+        """Move the model to a device. Tensors passed to it may still lie on the CPU."""
+        ...
+
+    def encode_clips(self, clips: AudioSource) -> EncodedClips:
+        """Encode clips once, for everything that is asked about them."""
+        ...
+
+    def embed_clips(self, encoded: EncodedClips, names: Sequence[str]) -> np.ndarray:
+        """Return the unadapted model's representation of the named clips: float32 (num_clips, D)."""
+        ...
+
+    def enroll(self, encoded: EncodedClips, support: Support) -> dict[str, Tensor]:
+        """Learn one person's pairs, whose utterances are names of encoded clips; return what was learned."""
+        ...
+
+    def predictor(self, tensors: Mapping[str, Tensor], labels: Sequence[Emotions]) -> RoutePredictor:
+        """Return the person's predictor, or the unadapted one where both arguments are empty.
+
+        Raise UserError for tensors that do not fit this model.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What a route says about a model that it has exported.
+
+    Args:
+        summary: What the model is and how it is personalized, in a few sentences.
+        transformers_code: Python that loads the folder `MODEL` through transformers' Auto classes and
+            applies it to a recording.
+        methods: The methods of a comparison that use this model, by the name of its folder there.
+        trained_on: Digest of the training data (`EpisodeFile.training_digest`); None where unknown.
+        bases: Models on the Hub that it still needs, with their commit where it is known.
+    """
+
+    summary: str
+    transformers_code: str
+    methods: Mapping[str, tuple[str, ...]]
+    trained_on: str | None = None
+    bases: Mapping[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Training:
+    """A command that trains models, as `perser experiment` calls it.
+
+    Args:
+        key: Where its options stand in an experiment's file.
+        command: The command's function, or its place. It takes `out` (the folder to write), the arguments in
+            `shared` and options of its own.
+        shared: The experiment's own settings that are passed on: any of `corpus`, `episodes`, `cache`,
+            `seed` and `encoder`.
+        sources: Arguments that may name files from before the run (a model's folder): the training runs again
+            where those files have changed.
+        resumes: Whether the command takes `resume`: whether to go on from where it was stopped.
+        complete: Function of the options and the methods to be measured that returns the options to train
+            with, where a method needs something that the file leaves out.
+    """
+
+    key: str
+    command: Callable[..., None] | str
+    shared: tuple[str, ...] = ("corpus", "episodes", "cache", "seed")
+    sources: tuple[str, ...] = ()
+    resumes: bool = False
+    complete: Callable[[Options, Sequence[str]], Options] | None = None
+
+    @property
+    def function(self) -> Callable[..., None]:
+        """The command's function, imported now if it was given by its place."""
+        return resolve(self.command)
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model that methods stand on, and how `perser experiment` trains it.
+
+    Args:
+        folder: Its name in the folder of trained models.
+        training: The `key` of the training that makes it.
+        stage: Name of that stage of the run; `train FOLDER` when empty.
+        stands_on: Folders of the models that must be trained first, of this route or another.
+        options: Function of the folder of trained models that returns the options which the file cannot
+            choose.
+    """
+
+    folder: str
+    training: str
+    stage: str = ""
+    stands_on: tuple[str, ...] = ()
+    options: Callable[[Path], Options] = field(default=lambda models: {})
+
+    @property
+    def stage_name(self) -> str:
+        return self.stage or f"train {self.folder}"
+
+
+@dataclass(frozen=True)
+class Route:
+    """A family of methods and what is known about them.
+
+    Args:
+        name: The route's name, by which reports color its methods (`Personalizer.route`).
+        methods: By name: the function that builds the method, or its place. The first paragraph of its
+            docstring describes the method in `perser bench --list`.
+        check_options: Raises UserError for a wrong option of a method: called with its name and what stands
+            behind each `+` (`speech-lm-8+orders=4`). None where no method has options.
+        load: Returns the model in a folder, or None, without importing anything large, where the folder holds
+            none of this route. None where the route has no models that answer about single clips.
+        facts: Returns what the files of such a folder say, or None, without loading the model.
+        export: Writes everything that the model in the first folder needs on another machine to the second,
+            an existing one, except for models on the Hub. Raises UserError where that is impossible.
+        train: The trainings that the route offers to `perser experiment`.
+        models: The models that these trainings make.
+        needs: By method: the folders of the models that it stands on, of this route or another.
+        check: Raises UserError for options of the trainings that are known to fail, before anything runs:
+            called with the options by `key` and the folders of the models that are going to be trained.
+    """
+
+    name: str
+    methods: Mapping[str, MethodFactory | str]
+    check_options: Callable[[str, tuple[str, ...]], object] | None = None
+    load: Callable[[Path], RouteModel | None] | None = None
+    facts: Callable[[Path], ModelFacts | None] | None = None
+    export: Callable[[Path, Path], Exported] | None = None
+    train: tuple[Training, ...] = ()
+    models: tuple[TrainedModel, ...] = ()
+    needs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    check: Callable[[Mapping[str, Options], Collection[str]], None] | None = None
+
+    def factory(self, method: str) -> MethodFactory:
+        """Return the function that builds a method, imported now if it was given by its place."""
+        return resolve(self.methods[method])
+
+
+def resolve(function: Callable[..., Any] | str) -> Callable[..., Any]:
+    """Return the function at a place such as `package.module:function`; a function is returned as it is."""
+    return pkgutil.resolve_name(function) if isinstance(function, str) else function
+
+
+def check_fields(options_class: type, key: str, options: Options) -> None:
+    """Raise UserError that names the key where a dataclass refuses the options that are its fields."""
+    known = {option.name for option in fields(options_class)}
+    try:
+        options_class(**{name: value for name, value in options.items() if name in known})
+    except ValueError as error:
+        raise UserError(f"{key}.{error}") from error

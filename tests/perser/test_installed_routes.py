@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from perser import installed_routes
+from perser.errors import UserError
+from perser.installed_routes import (
+    build_method,
+    check_method,
+    describe_methods,
+    load_route_model,
+    parse_method,
+)
+
+TRIVIAL = EntryPoint("trivial", "benchmarks.trivial_baselines:ROUTE", "perser.routes")
+BROKEN = EntryPoint("broken", "no_such_package:ROUTE", "perser.routes")
+
+
+@pytest.fixture
+def broken_package(monkeypatch):
+    """Two routes are installed, and one of them does not load."""
+    monkeypatch.setattr(installed_routes, "entry_points", lambda group: [TRIVIAL, BROKEN])
+
+
+def test_a_methods_name_is_split_into_its_parts():
+    parsed = parse_method("speech-lm-8:small+calibrated+orders=4")
+    assert (parsed.route.name, parsed.method, parsed.pairs) == ("speech-lm", "speech-lm", 8)
+    assert (parsed.ablation, parsed.options) == ("small", ("calibrated", "orders=4"))
+    assert parse_method("most-frequent").pairs is None
+
+
+def test_more_pairs_than_the_support_has_are_refused():
+    check_method("speech-lm-8", k=8)
+    with pytest.raises(UserError, match="reads 9 enrollment pairs, but a support has k = 8: raise k"):
+        check_method("speech-lm-9", k=8)
+
+
+def test_a_route_that_does_not_load_hides_no_other(broken_package):
+    listed = dict(describe_methods())
+    assert listed["broken"].startswith("does not load: No module named")
+    assert listed["nothing"].startswith("Nothing: uniform probabilities")
+    check_method("nothing", k=1)
+
+
+def test_an_unknown_method_is_named_with_the_routes_that_do_not_load(broken_package):
+    with pytest.raises(UserError, match=r"unknown method 'none': .*nothing.* do not load: broken .No module"):
+        build_method("none", None)
+
+
+def test_a_folder_without_a_model_is_named_with_those_nearby(tmp_path):
+    with pytest.raises(UserError, match="no such folder"):
+        load_route_model(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="holds no model of an installed route: train one"):
+        load_route_model(tmp_path)
+    model = tmp_path / "models" / "speech-lm"
+    model.mkdir(parents=True)
+    for name in ("config.json", "projector.safetensors"):
+        (model / name).write_text("{}")
+    with pytest.raises(UserError, match=r"there are .*models/speech-lm"):
+        load_route_model(tmp_path)
