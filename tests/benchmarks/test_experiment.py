@@ -9,7 +9,7 @@ import shutil
 import pytest
 
 from benchmarks.experiment import experiment
-from benchmarks.linear_probe import reference
+from benchmarks.linear_probe import linear_probe
 from benchmarks.results_page import results_page
 from benchmarks.run import METHODS, bench
 from perser.cli.main import main, parse_command
@@ -159,7 +159,7 @@ def test_a_model_that_no_method_stands_on_need_not_be_there(manifest, tmp_path):
 
 
 def test_the_results_page_holds_the_runs_figures(finished, tmp_path):
-    reference(finished)
+    linear_probe(finished)
     results_page([finished], tmp_path / "RESULTS.md")
     page = (tmp_path / "RESULTS.md").read_text()
     results = json.loads((finished / "results.json").read_text())

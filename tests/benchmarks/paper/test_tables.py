@@ -7,9 +7,9 @@ from itertools import count, groupby
 
 import pytest
 
-from benchmarks.paper.write_tables import write_paper_tables
 from benchmarks.paper.published import FIGURE_2, TABLE_1_METHODS, table_1, table_2, upstream_of
 from benchmarks.paper.tables import paper_pages
+from benchmarks.paper.write_tables import write_paper_tables
 
 ENCODERS = {
     "WavLM": "microsoft/wavlm-base",
