@@ -29,6 +29,6 @@ def test_the_example_gives_the_saved_scores(toy_corpus, toy_episodes_path, tmp_p
     saved = {
         one.episode_id: one.metrics["maF1"] for one in Scores.load(Path("scores.json")).methods[0].episodes
     }
-    assert set(printed) == {one.episode_id for one in case.asked[0]}
+    assert set(printed) == {one.episode_id for one in case.episodes_by_seed[0]}
     for episode, score in printed.items():
         assert float(score) == pytest.approx(saved[episode], abs=1e-9)

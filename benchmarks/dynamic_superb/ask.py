@@ -1,4 +1,4 @@
-"""Asking every question of an instance, in batches."""
+"""Ask every question of an instance, in batches."""
 
 from __future__ import annotations
 
@@ -8,62 +8,66 @@ from dataclasses import dataclass
 from torch import Tensor
 from tqdm import tqdm
 
-from benchmarks.dynamic_superb.instance import Instance, Question
-from benchmarks.dynamic_superb.options import bare
+from benchmarks.dynamic_superb.answer_options import normalize
+from benchmarks.dynamic_superb.instance import Instance, Item
 from perser.audio import BadAudio
 from perser.errors import UserError
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A question and the recordings that it is about, float32 (num_samples,) each at 16 kHz."""
+class ItemWithClips:
+    """An item and its recordings, each float32 (num_samples,) at 16 kHz."""
 
-    question: Question
+    item: Item
     clips: list[Tensor]
 
 
 @dataclass(frozen=True)
-class Answered:
-    """A question and what was answered."""
+class AnsweredItem:
+    """An item and the answer to it."""
 
-    question: Question
+    item: Item
     answer: str
 
     @property
     def within_options(self) -> bool | None:
-        """Whether the answer is one of the options; None for a question without any."""
-        if not self.question.options:
+        """Whether the answer is one of the options; None for an item without options."""
+        if not self.item.options:
             return None
-        return bare(self.answer) in map(bare, self.question.options)
+        return normalize(self.answer) in map(normalize, self.item.options)
 
     @property
     def correct(self) -> bool:
-        """Whether the answer is the label and not outside the options; case, outer punctuation and spaces
-        apart."""
-        return self.within_options is not False and bare(self.answer) == bare(self.question.label)
+        """Whether the answer is the label and not outside the options, compared by `normalize`."""
+        return self.within_options is not False and normalize(self.answer) == normalize(self.item.label)
 
 
-Answerer = Callable[[Sequence[Asked]], Sequence[str]]
-"""Gives one answer a question."""
+Answerer = Callable[[Sequence[ItemWithClips]], Sequence[str]]
+"""Returns one answer for each item."""
 
 
-def ask(instance: Instance, answerer: Answerer, batch_size: int = 8) -> tuple[list[Answered], dict[str, str]]:
-    """Every question's answer in the order of the rows, and the reason for each file that was left out
-    because a recording of it cannot be used. Raises UserError where nothing is left."""
-    answered: list[Answered] = []
+def ask_instance(
+    instance: Instance, answerer: Answerer, batch_size: int = 8
+) -> tuple[list[AnsweredItem], dict[str, str]]:
+    """Ask every item of an instance.
+
+    Returns the answers in the order of the rows, and the reason for each file that was left out because a
+    recording of it cannot be used. Raises UserError where no item is left.
+    """
+    answered: list[AnsweredItem] = []
     left_out: dict[str, str] = {}
-    questions = instance.questions
-    with tqdm(total=len(questions), desc=instance.name, unit="item", disable=None) as bar:
-        for first in range(0, len(questions), batch_size):
-            numbers = range(first, min(first + batch_size, len(questions)))
-            asked = []
+    items = instance.items
+    with tqdm(total=len(items), desc=instance.name, unit="item", disable=None) as bar:
+        for first in range(0, len(items), batch_size):
+            numbers = range(first, min(first + batch_size, len(items)))
+            batch = []
             for number in numbers:
                 try:
-                    asked.append(Asked(questions[number], instance.clips(number)))
+                    batch.append(ItemWithClips(items[number], instance.clips(number)))
                 except BadAudio as reason:
-                    left_out[questions[number].file] = str(reason)
-            said = answerer(asked) if asked else []
-            answered += [Answered(one.question, answer) for one, answer in zip(asked, said, strict=True)]
+                    left_out[items[number].file] = str(reason)
+            answers = answerer(batch) if batch else []
+            answered += [AnsweredItem(each.item, answer) for each, answer in zip(batch, answers, strict=True)]
             bar.update(len(numbers))
     if not answered:
         file, reason = next(iter(left_out.items()))

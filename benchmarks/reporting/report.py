@@ -1,8 +1,8 @@
 """Write the report of results.json: report.md, report.html, plots and LaTeX tables; print it in the terminal.
 
 report.html is one file and fetches nothing. Rows of different settings (SETTING in
-`benchmarks.measuring.scores`) stand in separate tables and are never ranked against each other. No figure here
-is typed by hand.
+`benchmarks.measuring.scores`) stand in separate tables and are never ranked against each other. No figure is
+typed by hand.
 """
 
 from __future__ import annotations
