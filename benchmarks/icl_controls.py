@@ -167,7 +167,9 @@ CONDITIONS: dict[str, Callable[[Episode, Sequence[Task], np.random.Generator], S
     "shuffled labels": shuffled_labels,
     "another person's": another_persons,
 }
-"""How each condition makes its support, from an episode and the other persons' tasks. `order N` is apart."""
+"""How each condition makes its support, from an episode and the other persons' tasks.
+
+The conditions `order N` are added to these."""
 
 
 def compare_conditions(scores: Mapping[str, Sequence[EpisodeScores]]) -> dict[str, Any]:

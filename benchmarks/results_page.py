@@ -15,7 +15,7 @@ from benchmarks.experiment import COMMAND
 from benchmarks.icl_controls import CONTROLS
 from benchmarks.linear_probe import REFERENCE
 from benchmarks.measuring.aggregate import COSTS
-from benchmarks.reporting.comparisons import comparisons
+from benchmarks.reporting.comparisons import make_comparisons
 from benchmarks.reporting.templates import environment
 from benchmarks.results import read_results
 from perser.cli.main import run_command
@@ -62,7 +62,7 @@ def _run(folder: Path) -> dict[str, Any]:
         "command": command,
         "stages": stages,
         "seconds": sum(stages.values()),
-        "comparisons": comparisons(results, _optional(folder / COSTS) or []),
+        "comparisons": make_comparisons(results, _optional(folder / COSTS) or []),
         "reference": _optional(folder / REFERENCE),
         "controls": _optional(folder / "controls" / CONTROLS),
     }

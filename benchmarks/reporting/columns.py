@@ -83,7 +83,7 @@ COLUMNS = (
         "label_accuracy",
         "UA",
         "label accuracy, which the Meta-PerSER paper calls UA: the share of single yes/no decisions that are "
-        "right. A method that names no emotion at all scores high on it: never read it alone",
+        "right. A method that names no emotion at all scores high on it: do not judge by it alone",
         tables=ALL_TABLES,
     ),
     _metric(

@@ -123,7 +123,7 @@ class Sweep:
         return [values.get(method) for values in by_method]
 
 
-def comparisons(results: Mapping[str, Any], costs: Sequence[Row] = ()) -> list[Comparison]:
+def make_comparisons(results: Mapping[str, Any], costs: Sequence[Row] = ()) -> list[Comparison]:
     """Return a comparison for each setting in results.json; `costs` is the content of costs.json."""
     return [
         _comparison(setting, list(rows), results.get("differences", ()), costs)
@@ -131,23 +131,23 @@ def comparisons(results: Mapping[str, Any], costs: Sequence[Row] = ()) -> list[C
     ]
 
 
-def sweeps(found: Sequence[Comparison]) -> list[Sweep]:
+def make_sweeps(comparisons: Sequence[Comparison]) -> list[Sweep]:
     """Return a sweep for each setting that has several K."""
     by_setting = groupby(
-        found, key=lambda comparison: [getattr(comparison, name) for name in SETTING if name != "k"]
+        comparisons, key=lambda comparison: [getattr(comparison, name) for name in SETTING if name != "k"]
     )
     return [Sweep(several) for _, same in by_setting if len(several := list(same)) > 1]
 
 
-def overall(found: Sequence[Comparison]) -> list[str]:
+def overall_verdicts(comparisons: Sequence[Comparison]) -> list[str]:
     """Return a sentence for each person axis with several comparisons.
 
     It says which methods have the highest macro-F1 in how many settings, and in how many of them the lead is
     more than chance. Listeners and speakers are never counted together.
     """
     sentences = []
-    for axis in dict.fromkeys(comparison.person_axis for comparison in found):
-        same_axis = [comparison for comparison in found if comparison.person_axis == axis]
+    for axis in dict.fromkeys(comparison.person_axis for comparison in comparisons):
+        same_axis = [comparison for comparison in comparisons if comparison.person_axis == axis]
         leaders = [leader(comparison.rows, comparison.differences) for comparison in same_axis]
         counts = Counter(name for name, _ in leaders if name)
         clear = Counter(name for name, beyond_chance in leaders if beyond_chance)
@@ -186,7 +186,7 @@ def _comparison(
 
 
 def _setting(row: Row) -> tuple[Any, ...]:
-    # Results from before encoders were told apart name none.
+    # Older results name no encoder.
     return tuple(row.get(name, "") if name == "encoder" else row[name] for name in SETTING)
 
 

@@ -66,7 +66,7 @@ def _line(row: Row, columns: Sequence[Column], best: Mapping[str, str | None]) -
 
 
 def _best(rows: Sequence[Row], column: Column) -> str | None:
-    """Return a metric's best value as it is printed: rows that print the same are bold alike.
+    """Return a metric's best value as it is printed: rows that print the same are all bold.
 
     None for a column that is no metric, or that no row has a value of.
     """

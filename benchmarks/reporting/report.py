@@ -19,7 +19,7 @@ from rich.table import Table as RichTable
 from benchmarks.measuring.aggregate import single_or_distinct
 from benchmarks.reporting.canvas import DARK, LIGHT, data_uri
 from benchmarks.reporting.columns import Column, glossary
-from benchmarks.reporting.comparisons import Comparison, comparisons, overall, sweeps
+from benchmarks.reporting.comparisons import Comparison, make_comparisons, make_sweeps, overall_verdicts
 from benchmarks.reporting.latex import latex_table
 from benchmarks.reporting.route_comparison import CLEAR_FACTOR, compare_routes
 from benchmarks.reporting.summary import Row
@@ -64,11 +64,11 @@ def write_report(
     folder = Path(folder)
     for name in ("plots", "tables"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    found = comparisons(results, costs)
+    comparisons = make_comparisons(results, costs)
     paths = ReportPaths(folder / "report.md", folder / "report.html", [], [])
-    images = _write_plots(found, folder)
+    images = _write_plots(comparisons, folder)
     paths.plots.extend(folder / name for name in images)
-    for comparison in found:
+    for comparison in comparisons:
         write_text_atomic(folder / comparison.table_file, latex_table(comparison))
         paths.tables.append(folder / comparison.table_file)
     meta = dict(results.get("meta", {}))
@@ -76,12 +76,12 @@ def write_report(
         "meta": meta,
         "made": {key: value for key, value in meta.items() if key not in SHOWN_ABOVE}
         | _provenance(provenance or {}),
-        "comparisons": found,
-        "overall": overall(found),
-        "sweeps": sweeps(found),
-        "route_comparisons": compare_routes(found),
+        "comparisons": comparisons,
+        "overall": overall_verdicts(comparisons),
+        "sweeps": make_sweeps(comparisons),
+        "route_comparisons": compare_routes(comparisons),
         "clear_factor": CLEAR_FACTOR,
-        "glossary": glossary([row for comparison in found for row in comparison.rows]),
+        "glossary": glossary([row for comparison in comparisons for row in comparison.rows]),
         "images": images,
     }
     templates = environment()
@@ -95,7 +95,7 @@ def print_tables(results: Mapping[str, Any], console: Console | None = None) -> 
     console = console or Console()
     if results.get("meta", {}).get("simulated"):
         console.print("Simulated data: these figures say nothing about real people.", style="bold yellow")
-    for comparison in comparisons(results):
+    for comparison in make_comparisons(results):
         columns = comparison.columns("terminal")
         table = RichTable(title=escape(comparison.title), title_justify="left", caption_justify="left")
         for column in columns:
@@ -123,11 +123,11 @@ def _terminal_cell(column: Column, row: Row) -> str:
     return column.text(row)
 
 
-def _write_plots(found: Sequence[Comparison], folder: Path) -> dict[str, dict[str, str]]:
+def _write_plots(comparisons: Sequence[Comparison], folder: Path) -> dict[str, dict[str, str]]:
     """Write the plots into `folder`; return them by path as `data:` addresses, light and dark."""
     images = {}
-    plots = [(comparison.plot_file(plot), plot) for comparison in found for plot in comparison.plots]
-    plots += [(sweep.file, sweep.plot) for sweep in sweeps(found)]
+    plots = [(comparison.plot_file(plot), plot) for comparison in comparisons for plot in comparison.plots]
+    plots += [(sweep.file, sweep.plot) for sweep in make_sweeps(comparisons)]
     for name, plot in plots:
         light = plot.png(LIGHT)
         (folder / name).write_bytes(light)

@@ -16,7 +16,7 @@ from benchmarks.reporting.formats import duration, memory, points, size
 from benchmarks.reporting.summary import Row, best_of_routes, finite, paired
 
 CLEAR_FACTOR = 2.0
-"""Costs are measured once and have no interval: those within this factor are called alike."""
+"""Costs are measured once and have no interval: those within this factor are reported as alike."""
 
 LEAST_BYTES = 32 * 2**20
 """Resident memory depends by some megabytes on what ran before: smaller values are raised to this one."""
@@ -58,11 +58,11 @@ class _Pair:
     comparison: Comparison
 
 
-def compare_routes(found: Sequence[Comparison]) -> list[RouteComparison]:
+def compare_routes(comparisons: Sequence[Comparison]) -> list[RouteComparison]:
     """Compare every two routes on every person axis. Listeners and speakers are never put together."""
     compared = []
-    for axis in dict.fromkeys(comparison.person_axis for comparison in found):
-        same_axis = [comparison for comparison in found if comparison.person_axis == axis]
+    for axis in dict.fromkeys(comparison.person_axis for comparison in comparisons):
+        same_axis = [comparison for comparison in comparisons if comparison.person_axis == axis]
         routes = sorted({row["route"] for each in same_axis for row in best_of_routes(each.rows)})
         for two in combinations(routes, 2):
             pairs = _pairs(same_axis, two)

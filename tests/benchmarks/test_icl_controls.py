@@ -62,8 +62,8 @@ def test_another_persons_pairs_are_of_one_other_person_and_hold_no_query(both, t
     tasks = toy_episodes.tasks(toy_corpus, "test")
     labeled = {task.person: set(zip(task.utterances, task.emotions, strict=True)) for task in tasks}
     for before, after in both("another person's"):
-        given = set(pairs(after.support))
-        assert any(given <= theirs for person, theirs in labeled.items() if person != before.person)
+        shown = set(pairs(after.support))
+        assert any(shown <= theirs for person, theirs in labeled.items() if person != before.person)
         assert not set(after.support.utterances) & set(before.query_utterances)
 
 

@@ -113,8 +113,8 @@ def test_the_command_writes_what_a_tiny_model_answers(run, emotion, same_speaker
     ]
     with (run / "answers.csv").open(newline="") as stream:
         answers = list(csv.DictReader(stream))
-    items = [one for at in (emotion, same_speaker, spoken) for one in read_instance(at, 5).items]
-    assert [one["file"] for one in answers] == [one.file for one in items]
+    items = [item for folder in (emotion, same_speaker, spoken) for item in read_instance(folder, 5).items]
+    assert [answer["file"] for answer in answers] == [item.file for item in items]
     for row in results["rows"][:2]:
         mine = [answer for answer in answers if answer["instance"] == row["instance"]]
         assert row["value"] == sum(answer["correct"] == "True" for answer in mine) / 5

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.measuring.aggregate import aggregate_costs, aggregate_results
-from benchmarks.reporting.comparisons import comparisons, sweeps
+from benchmarks.reporting.comparisons import make_comparisons, make_sweeps
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def scores(make_scores):
 
 
 def test_encoders_are_never_ranked_against_each_other(scores):
-    found = comparisons(aggregate_results(scores, "t"), aggregate_costs(scores))
+    found = make_comparisons(aggregate_results(scores, "t"), aggregate_costs(scores))
     assert len(found) == 4
     assert {len(comparison.rows) for comparison in found} == {10}
     assert {len(comparison.differences) for comparison in found} == {4 * 42}
@@ -31,17 +31,17 @@ def test_encoders_are_never_ranked_against_each_other(scores):
 
 
 def test_comparisons_that_differ_only_in_k_are_a_sweep(scores):
-    (sweep,) = sweeps(comparisons(aggregate_results(scores, "t")))
+    (sweep,) = make_sweeps(make_comparisons(aggregate_results(scores, "t")))
     assert sweep.title == "toy, unseen, personalized to the listener, tiny-whisper, K = 4, 32"
     assert sweep.file == "plots/toy-unseen-listener-tiny-whisper-by-k.png"
 
 
 def test_results_without_an_encoder_show_none(make_scores):
     results = aggregate_results([make_scores(encoder="")], "t")
-    (named,) = comparisons(results)
+    (named,) = make_comparisons(results)
     for row in (*results["rows"], *results["differences"]):
         del row["encoder"]  # as results from before encoders were told apart
-    (older,) = comparisons(results)
+    (older,) = make_comparisons(results)
     for comparison in (named, older):
         assert comparison.title == "toy, unseen, personalized to the listener, K = 32"
         assert comparison.table_file == "tables/toy-unseen-listener-k32.tex"
@@ -49,7 +49,7 @@ def test_results_without_an_encoder_show_none(make_scores):
 
 
 def test_costs_are_shown_for_the_best_of_each_route_and_the_baselines(scores):
-    (comparison, *_) = comparisons(aggregate_results(scores[:1], "t"), aggregate_costs(scores[:1]))
+    (comparison, *_) = make_comparisons(aggregate_results(scores[:1], "t"), aggregate_costs(scores[:1]))
     assert {row["method"] for row in comparison.routes} >= {"entire-zero", "prior-shift"}
     assert len(comparison.routes) == 4
     others = [row for row in comparison.routes if row["method"] not in ("entire-zero", "prior-shift")]

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from benchmarks.measuring.aggregate import aggregate_results
-from benchmarks.reporting.comparisons import comparisons
+from benchmarks.reporting.comparisons import make_comparisons
 from benchmarks.reporting.latex import escaped, latex_table
 
 ODD = r"a&b_50%$#{x}~^\<|>"
@@ -21,7 +21,7 @@ def comparison(make_scores):
             row["method"] = ODD
         if row["method"] == "nothing":
             del row["metrics"]["ece"]
-    (found,) = comparisons(results)
+    (found,) = make_comparisons(results)
     return found
 
 

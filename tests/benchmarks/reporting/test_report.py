@@ -11,7 +11,7 @@ from rich.console import Console
 from benchmarks.measuring.aggregate import aggregate_costs, aggregate_results
 from benchmarks.reporting import canvas
 from benchmarks.reporting import comparisons as comparisons_module
-from benchmarks.reporting.comparisons import comparisons, overall
+from benchmarks.reporting.comparisons import make_comparisons, overall_verdicts
 from benchmarks.reporting.formats import DASH
 from benchmarks.reporting.report import print_tables, write_report
 from benchmarks.reporting.verdict import verdict
@@ -143,7 +143,7 @@ def test_the_same_results_give_the_same_files(results, tmp_path):
 def test_settings_are_never_ranked_against_each_other(results, tmp_path):
     others = [{"k": 8}, {"corpus": "cremad"}, {"scenario": "seen"}, {"person_axis": "speaker"}]
     results["rows"] += [row("entire-few", "meta-perser", 0.9, **other) for other in others]
-    found = comparisons(results)
+    found = make_comparisons(results)
     assert [len(comparison.rows) for comparison in found] == [1, 1, 1, 5, 1]
     assert sum("entire-few" in comparison.verdict for comparison in found) == 4
     files = [comparison.plot_file(plot) for comparison in found for plot in comparison.plots]
@@ -156,13 +156,13 @@ def test_settings_are_never_ranked_against_each_other(results, tmp_path):
 def test_a_difference_belongs_to_the_corpus_that_it_names(results):
     results["rows"].append(row("meta-perser", "meta-perser", 0.3, corpus="cremad"))
     results["differences"] = [difference("meta-perser", "random", 0.1, corpus="cremad")]
-    counts = {comparison.corpus: len(comparison.differences) for comparison in comparisons(results)}
+    counts = {comparison.corpus: len(comparison.differences) for comparison in make_comparisons(results)}
     assert counts == {"cremad": 1, "iemocap": 0}
 
 
 def test_trivial_rows_stand_last_and_muted(results, tmp_path):
     results["rows"].append(row("most-frequent", "trivial", 0.99))
-    methods = [row["method"] for row in comparisons(results)[0].rows]
+    methods = [row["method"] for row in make_comparisons(results)[0].rows]
     assert methods == ["meta-perser", "speech-lm-8", "speech-lm-4", "speech-lm-0", "most-frequent", "random"]
     assert write_report(results, tmp_path).html.read_text().count('<tr class="trivial">') == 2
 
@@ -343,7 +343,7 @@ def test_the_footer_says_how_the_figures_were_made(run, no_plots, tmp_path):
 
 def test_several_settings_have_a_sentence_for_each_axis(run, no_plots, tmp_path):
     results, _, _ = run
-    found = overall(comparisons(results))
+    found = overall_verdicts(make_comparisons(results))
     assert len(found) == 1, "the speaker's one setting has its own verdict"
     assert found[0].startswith("Personalized to the listener, 2 settings; highest macro-F1: ")
     assert "meta-perser in 2 (beyond chance in 0)" in found[0]

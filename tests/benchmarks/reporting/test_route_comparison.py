@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.reporting.comparisons import comparisons
+from benchmarks.reporting.comparisons import make_comparisons
 from benchmarks.reporting.route_comparison import compare_routes
 
 SETTING = {"corpus": "toy", "scenario": "unseen", "person_axis": "listener", "encoder": "", "k": 8}
@@ -29,7 +29,7 @@ def outcomes(found):
 
 
 def compare(rows, differences=(), costs=()):
-    return compare_routes(comparisons({"rows": rows, "differences": list(differences)}, costs))
+    return compare_routes(make_comparisons({"rows": rows, "differences": list(differences)}, costs))
 
 
 @pytest.mark.parametrize(
