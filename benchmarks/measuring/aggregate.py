@@ -177,8 +177,8 @@ def _differences(methods: Sequence[PooledMethod]) -> list[dict[str, Any]]:
     """Return the paired differences of all pairs of methods, the one listed later minus the other.
 
     Pairs of two trivial methods are left out. The Wilcoxon tests of a metric are corrected together
-    (`wilcoxon_q`). Tests against trivial methods are corrected separately: nearly all of them are significant,
-    and they would make the other tests look more certain than they are.
+    (`wilcoxon_q`). Tests against trivial methods are corrected separately: nearly all of them are
+    significant, and they would make the other tests look more certain than they are.
     """
     differences = []
     for b, a in combinations(methods, 2):
