@@ -1,1 +1,1 @@
-"""The roof: every method on the same episodes, with intervals, in one report."""
+"""Measure every method on the same episodes, and report the results with intervals."""

@@ -1,9 +1,7 @@
-"""Supports that say less of a person than the true one, for the same queries.
+"""perser icl-controls --corpus DIR --episodes episodes.json --models DIR --out DIR
 
-perser icl-controls --corpus DIR --episodes episodes.json --models DIR --out DIR
-
-Whether a speech language model reads its enrollment: the same episodes with supports that say less of the
-person, or nothing.
+Measure whether a speech language model reads its enrollment: answer the same queries with supports that say
+less about the person than the true one, or nothing.
 """
 
 from __future__ import annotations
@@ -17,9 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measuring.answer import answers, marks
+from benchmarks.measuring.answer import answer_questions, score_answers
 from benchmarks.measuring.cells import Case
-from benchmarks.measuring.statistics import EpisodeScores, by_episode, intervals, paired_difference
+from benchmarks.measuring.statistics import (
+    EpisodeScores,
+    bootstrap_intervals,
+    by_episode,
+    paired_difference,
+)
 from benchmarks.reporting.templates import environment
 from perser.cli.main import run_command
 from perser.episodes.episode import Episode, Support, Task
@@ -28,71 +31,11 @@ from perser.errors import UserError
 from perser.installed_routes import build_method, check_method
 from perser.io.files import write_text_atomic
 
+CONTROLS = "controls.json"
+
 TRUE = "true"
 
-
-def controlled(drawn: EpisodeFile, tasks: Sequence[Task], name: str, pairs: int, seed: int) -> EpisodeFile:
-    """The same episodes with the first `pairs` of each support as this condition has them: one of MADE, or
-    `order N`.
-
-    `tasks`: all that the test persons labeled. Raises UserError where there is but one.
-    """
-    make = MADE.get(name, _in_another_order)
-    episodes = []
-    for episode in drawn.episodes:
-        rng = np.random.default_rng([seed, zlib.crc32(f"{name} {episode.episode_id}".encode())])
-        others = [task for task in tasks if task.person != episode.person]
-        if not others:
-            raise UserError("another person's enrollment: the test persons are one, draw episodes of more")
-        read = replace(episode, support=episode.support.first(pairs))
-        episodes.append(replace(read, support=make(read, others, rng)))
-    return replace(drawn, episodes=tuple(episodes))
-
-
-def without_pairs(episode: Episode, others: Sequence[Task], rng: np.random.Generator) -> Support:
-    """N = 0: what the model says of anybody."""
-    return episode.support.first(0)
-
-
-def true_pairs(episode: Episode, others: Sequence[Task], rng: np.random.Generator) -> Support:
-    """The person's own enrollment."""
-    return episode.support
-
-
-def shuffled_labels(episode: Episode, others: Sequence[Task], rng: np.random.Generator) -> Support:
-    """The person's clips and the person's labels, not of the same clip: how often each emotion is given
-    stays, what it is given to does not."""
-    support = episode.support
-    return replace(support, emotions=support.ordered(rng.permutation(len(support))).emotions)
-
-
-def another_persons(episode: Episode, others: Sequence[Task], rng: np.random.Generator) -> Support:
-    """As many pairs of one other person, without any utterance that is asked about; fewer where nobody else
-    has as many."""
-    asked, count = set(episode.query_utterances), len(episode.support)
-    usable = [[place for place, one in enumerate(task.utterances) if one not in asked] for task in others]
-    most = max(min(len(places), count) for places in usable)
-    enough = [number for number, places in enumerate(usable) if len(places) >= most]
-    person = enough[rng.integers(len(enough))]
-    chosen, task = rng.permutation(usable[person])[:most], others[person]
-    return Support(*task.at(chosen), episode.support.seed)
-
-
-def _in_another_order(episode: Episode, others: Sequence[Task], rng: np.random.Generator) -> Support:
-    return episode.support.ordered(rng.permutation(len(episode.support)))
-
-
-MADE: dict[str, Callable[[Episode, Sequence[Task], np.random.Generator], Support]] = {
-    "none": without_pairs,
-    TRUE: true_pairs,
-    "shuffled labels": shuffled_labels,
-    "another person's": another_persons,
-}
-"""Conditions by name."""
-
-COMPARED = ("maF1", "miF1")
-
-CONTROLS = "controls.json"
+COMPARED_METRICS = ("maF1", "miF1")
 
 
 def icl_controls(
@@ -108,13 +51,13 @@ def icl_controls(
 ) -> None:
     """Measure whether a speech LM reads its enrollment, and write controls.json and controls.md.
 
-    On the same episodes: no enrollment, the true one, its labels shuffled among its clips, another person's,
-    and the true one in other orders; each minus no enrollment, and minus the true one.
+    Conditions on the same episodes: no enrollment, the true one, its labels shuffled among its clips, another
+    person's, and the true one in other orders. Each is compared with no enrollment and with the true one.
 
     Args:
         corpus: a prepared corpus.
         episodes: the episodes file.
-        models: the folder that holds what was trained, in it speech-lm.
+        models: the folder of the trained models, with speech-lm in it.
         out: folder for controls.json and controls.md.
         cache: folder of the feature cache.
         method: the method that reads the enrollment, such as speech-lm or speech-lm+calibrated.
@@ -123,54 +66,150 @@ def icl_controls(
         seed: of the shuffled labels, the other persons and the orders.
     """
     case = Case(corpus, episodes, models, cache, (method,))
-    prepared, drawn = case.prepared, case.drawn
-    if orders < 1 or not 1 <= (drawn.k if pairs is None else pairs) <= drawn.k:
-        raise UserError(f"orders must be at least 1, and pairs between 1 and the episodes' k = {drawn.k}")
-    check_method(method, drawn.k)
-    reader = build_method(method, case.context())
-    if reader.describe().get("pairs") != "all":
+    corpus_loaded, episode_file = case.loaded_corpus, case.episode_file
+    size = episode_file.k if pairs is None else pairs
+    if orders < 1 or not 1 <= size <= episode_file.k:
+        raise UserError(
+            f"orders must be at least 1, and pairs between 1 and the episodes' k = {episode_file.k}"
+        )
+    check_method(method, episode_file.k)
+    personalizer = build_method(method, case.context())
+    if personalizer.describe().get("pairs") != "all":
         raise UserError(
             f"method: '{method}' does not read every support as it is: give speech-lm, and --pairs"
         )
-    size, tasks = drawn.k if pairs is None else pairs, drawn.tasks(prepared, "test")
-    measured = {}
-    for name in (*MADE, *(f"order {number + 1}" for number in range(orders))):
-        asked = controlled(drawn, tasks, name, size, seed).episodes
-        given = answers(reader, [one.question for one in asked], f"with {name}")
-        measured[name] = marks(given, asked, prepared.emotions)
-    results = {"method": method, "model": str(models), "episodes": len(drawn.episodes), "pairs": size}
-    results |= {"seed": seed, "persons": len({one.person for one in drawn.episodes})}
-    results |= {"simulated": prepared.simulated, "corpus": prepared.name, **compared(measured)}
+    tasks = episode_file.tasks(corpus_loaded, "test")
+    scores = {}
+    for condition in (*CONDITIONS, *(f"order {number + 1}" for number in range(orders))):
+        changed = replace_supports(episode_file, tasks, condition, size, seed).episodes
+        answers = answer_questions(personalizer, [each.question for each in changed], f"with {condition}")
+        scores[condition] = score_answers(answers, changed, corpus_loaded.emotions)
+    results = {"method": method, "model": str(models), "episodes": len(episode_file.episodes), "pairs": size}
+    results |= {"seed": seed, "persons": len({episode.person for episode in episode_file.episodes})}
+    results |= {"simulated": corpus_loaded.simulated, "corpus": corpus_loaded.name}
+    results |= compare_conditions(scores)
     out.mkdir(parents=True, exist_ok=True)
     write_text_atomic(out / CONTROLS, json.dumps(results, indent=1) + "\n")
     page = environment().get_template("controls.md.jinja").render(results)
     write_text_atomic(out / "controls.md", page)
 
 
-def compared(measured: Mapping[str, Sequence[EpisodeScores]]) -> dict[str, Any]:
-    """The content of controls.json: a row a condition, with its mean and intervals; paired differences of
-    each to no enrollment and to the true one; the orders' spread."""
+def replace_supports(
+    episode_file: EpisodeFile, tasks: Sequence[Task], condition: str, pairs: int, seed: int
+) -> EpisodeFile:
+    """Return the same episodes with the first `pairs` of each support changed as the condition says.
+
+    Args:
+        episode_file: the episodes.
+        tasks: everything that the test persons labeled.
+        condition: one of CONDITIONS, or `order N`.
+        pairs: how many pairs of each support are used.
+        seed: of the random changes.
+
+    Raises UserError where there is only one test person.
+    """
+    change = CONDITIONS.get(condition, in_another_order)
+    episodes = []
+    for episode in episode_file.episodes:
+        rng = np.random.default_rng([seed, zlib.crc32(f"{condition} {episode.episode_id}".encode())])
+        others = [task for task in tasks if task.person != episode.person]
+        if not others:
+            raise UserError(
+                "another person's enrollment cannot be given, because there is only one test person: "
+                "draw episodes of more persons"
+            )
+        shortened = replace(episode, support=episode.support.first(pairs))
+        episodes.append(replace(shortened, support=change(shortened, others, rng)))
+    return replace(episode_file, episodes=tuple(episodes))
+
+
+def without_pairs(episode: Episode, others: Sequence[Task], rng: np.random.Generator) -> Support:
+    """Return an empty support (N = 0)."""
+    return episode.support.first(0)
+
+
+def true_pairs(episode: Episode, others: Sequence[Task], rng: np.random.Generator) -> Support:
+    """Return the person's own enrollment."""
+    return episode.support
+
+
+def shuffled_labels(episode: Episode, others: Sequence[Task], rng: np.random.Generator) -> Support:
+    """Return the person's clips with the person's labels shuffled among them.
+
+    It keeps how often the person gives each emotion, but not which clips the person gives it to.
+    """
+    support = episode.support
+    return replace(support, emotions=support.ordered(rng.permutation(len(support))).emotions)
+
+
+def another_persons(episode: Episode, others: Sequence[Task], rng: np.random.Generator) -> Support:
+    """Return as many pairs of one other person, without the queries; fewer where no person has enough."""
+    queries, count = set(episode.query_utterances), len(episode.support)
+    usable = [
+        [place for place, utterance in enumerate(task.utterances) if utterance not in queries]
+        for task in others
+    ]
+    most = max(min(len(places), count) for places in usable)
+    enough = [number for number, places in enumerate(usable) if len(places) >= most]
+    person = enough[rng.integers(len(enough))]
+    chosen = rng.permutation(usable[person])[:most]
+    return Support(*others[person].at(chosen), episode.support.seed)
+
+
+def in_another_order(episode: Episode, others: Sequence[Task], rng: np.random.Generator) -> Support:
+    """Return the person's own enrollment in a random order."""
+    return episode.support.ordered(rng.permutation(len(episode.support)))
+
+
+CONDITIONS: dict[str, Callable[[Episode, Sequence[Task], np.random.Generator], Support]] = {
+    "none": without_pairs,
+    TRUE: true_pairs,
+    "shuffled labels": shuffled_labels,
+    "another person's": another_persons,
+}
+"""How each condition makes its support, from an episode and the other persons' tasks.
+
+The conditions `order N` are added to these."""
+
+
+def compare_conditions(scores: Mapping[str, Sequence[EpisodeScores]]) -> dict[str, Any]:
+    """Return `rows`, `differences` and `orders` of controls.json from the scores of each condition.
+
+    A row has a condition's means and intervals. The differences are paired: each condition minus no
+    enrollment, and minus the true one. `orders` says how much the scores vary with the order of the true
+    enrollment.
+    """
     rows = [
-        {"condition": name, "metrics": {m: asdict(one) for m, one in intervals(scores).items()}}
-        for name, scores in measured.items()
+        {
+            "condition": condition,
+            "metrics": {name: asdict(interval) for name, interval in bootstrap_intervals(episodes).items()},
+        }
+        for condition, episodes in scores.items()
     ]
     differences = [
-        {"condition": name, "minus": base, "metric": metric}
-        | asdict(paired_difference(by_episode(scores, metric), by_episode(measured[base], metric)))
-        for metric in COMPARED
+        {"condition": condition, "minus": base, "metric": metric}
+        | asdict(paired_difference(by_episode(episodes, metric), by_episode(scores[base], metric)))
+        for metric in COMPARED_METRICS
         for base in ("none", TRUE)
-        for name, scores in measured.items()
-        if name != base and not name.startswith("order ")
+        for condition, episodes in scores.items()
+        if condition != base and not condition.startswith("order ")
     ]
-    read = [scores for name, scores in measured.items() if name == TRUE or name.startswith("order ")]
-    spread = {metric: _spread(read, metric) for metric in COMPARED}
+    orders = [
+        episodes
+        for condition, episodes in scores.items()
+        if condition == TRUE or condition.startswith("order ")
+    ]
+    spread = {metric: spread_over_orders(orders, metric) for metric in COMPARED_METRICS}
     return {"rows": rows, "differences": differences, "orders": spread}
 
 
-def _spread(orders: Sequence[Sequence[EpisodeScores]], metric: str) -> dict[str, float]:
-    """Of the enrollment in its own and in other orders: mean, and the standard deviation over orders, once of
-    an episode's score (its mean over episodes) and once of the mean over all episodes."""
-    scores = np.array([[episode.metrics[metric] for episode in one] for one in orders])
+def spread_over_orders(orders: Sequence[Sequence[EpisodeScores]], metric: str) -> dict[str, float]:
+    """Return the mean of a metric and its standard deviations over the orders of the true enrollment.
+
+    `std_of_an_episode` is the standard deviation of one episode's score, averaged over the episodes;
+    `std_of_the_mean` is that of the mean over all episodes.
+    """
+    scores = np.array([[episode.metrics[metric] for episode in episodes] for episodes in orders])
     return {
         "orders": len(orders),
         "mean": float(scores.mean()),

@@ -1,6 +1,6 @@
-"""python -m benchmarks.reference --run runs/cremad_speakers
+"""python -m benchmarks.linear_probe --run runs/cremad_speakers
 
-What an ordinary classifier gets on the same split: logistic regression on the encoder's time-averaged hidden
+Score an ordinary classifier on the same split: logistic regression on the encoder's time-averaged hidden
 states. A trained model that does not beat it has not earned its training.
 """
 
@@ -27,7 +27,7 @@ from perser.labels import EmotionSet
 REFERENCE = "reference.json"
 
 
-def reference(run: Path, cache: Path | None = None, regularization: float = 0.01) -> None:
+def linear_probe(run: Path, cache: Path | None = None, regularization: float = 0.01) -> None:
     """Fit logistic regression on a finished experiment's training part and score its test part.
 
     Args:
@@ -35,31 +35,31 @@ def reference(run: Path, cache: Path | None = None, regularization: float = 0.01
         cache: folder of the feature cache; none: in the run.
         regularization: scikit-learn's C.
     """
-    corpus, drawn = Corpus.load(run / "corpus"), EpisodeFile.load(run / "episodes.json")
+    corpus, episode_file = Corpus.load(run / "corpus"), EpisodeFile.load(run / "episodes.json")
     encoder = SpeechEncoder.from_name(str(run / "models" / "ssl-e" / "encoder"))
-    store = cached_features(corpus.recordings, encoder, "pooled", cache or run / "cache")
-    train = likeliest(drawn.tasks(corpus, "train"), corpus.emotions)
-    test = likeliest(drawn.tasks(corpus, "test"), corpus.emotions)
+    features = cached_features(corpus.recordings, encoder, "pooled", cache or run / "cache")
+    train = likeliest(episode_file.tasks(corpus, "train"), corpus.emotions)
+    test = likeliest(episode_file.tasks(corpus, "test"), corpus.emotions)
     model = make_pipeline(StandardScaler(), LogisticRegression(C=regularization, max_iter=500))
-    model.fit(store.stack(list(train)).flatten(1).numpy(), list(train.values()))
-    predicted = model.predict(store.stack(list(test)).flatten(1).numpy())
+    model.fit(features.stack(list(train)).flatten(1).numpy(), list(train.values()))
+    predicted = model.predict(features.stack(list(test)).flatten(1).numpy())
     labels = list(test.values())
     content = {
         "uar": float(recall_score(labels, predicted, average="macro")),
         "macro_f1": float(f1_score(labels, predicted, average="macro")),
         "utterances": len(test),
         "labels": "the emotion with the largest share over the test "
-        + ("listeners" if drawn.person_axis == "listener" else "speakers' own annotations"),
+        + ("listeners" if episode_file.person_axis == "listener" else "speakers' own annotations"),
     }
     write_text_atomic(run / REFERENCE, json.dumps(content, indent=1) + "\n")
     print(f"UAR {content['uar']:.3f}, macro-F1 {content['macro_f1']:.3f} on {len(test)} utterances")
 
 
 def likeliest(tasks: list[Task], emotions: EmotionSet) -> dict[str, int]:
-    """Utterance id to the index of the emotion with the largest mean share over these persons."""
+    """Return, by utterance id, the index of the emotion with the largest mean share over these persons."""
     targets = aggregated_targets(tasks, emotions)
     return {utterance: int(np.argmax(row)) for utterance, row in targets.items()}
 
 
 if __name__ == "__main__":
-    run_command(reference)
+    run_command(linear_probe)

@@ -7,7 +7,7 @@ from importlib.metadata import EntryPoint, entry_points
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.reporting.formats import METRICS
+from benchmarks.reporting.columns import METRICS
 from perser.installed_routes import describe_methods
 
 
@@ -17,7 +17,7 @@ def show_list() -> None:
     for title, rows in (
         ("methods", describe_methods()),
         ("corpora (`perser prepare --list` says more)", installed("perser.corpora")),
-        ("metrics", [(name, meaning) for name, (_, meaning) in METRICS.items()]),
+        ("metrics", [(name, column.meaning) for name, column in METRICS.items()]),
     ):
         table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
         table.add_column(no_wrap=True)

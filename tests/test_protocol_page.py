@@ -28,6 +28,6 @@ def test_the_example_gives_the_saved_scores(toy_corpus, toy_episodes_path, tmp_p
     printed = dict(line.rsplit(" ", 1) for line in capsys.readouterr().out.splitlines())
     episodes = Scores.load(Path("scores.json")).methods[0].episodes
     saved = {episode.episode_id: episode.metrics["maF1"] for episode in episodes}
-    assert set(printed) == {episode.episode_id for episode in case.asked[0]}
+    assert set(printed) == {episode.episode_id for episode in case.episodes_by_seed[0]}
     for episode_id, score in printed.items():
         assert float(score) == pytest.approx(saved[episode_id], abs=1e-9)

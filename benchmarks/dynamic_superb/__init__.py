@@ -1,1 +1,1 @@
-"""Dynamic-SUPERB (arXiv 2411.05361): its instances, asked of a speech language model."""
+"""Ask a speech language model the instances of Dynamic-SUPERB (arXiv 2411.05361), and measure its answers."""

@@ -1,6 +1,6 @@
 """perser dynamic-superb --model runs/mine/models/speech-lm --instance DIR --out DIR
 
-Instances of Dynamic-SUPERB, asked of a speech language model.
+Ask a speech language model the instances of Dynamic-SUPERB, and measure its answers.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks.dynamic_superb.answering import AnswerMode, SpeechLMAnswerer
-from benchmarks.dynamic_superb.answers import Answered, Answerer, ask
+from benchmarks.dynamic_superb.ask import AnsweredItem, Answerer, ask_instance
 from benchmarks.dynamic_superb.instance import Instance, read_instance
-from benchmarks.dynamic_superb.kinds import Kind, settled_kind
-from benchmarks.dynamic_superb.measures import (
+from benchmarks.dynamic_superb.metrics import (
+    Kind,
     check_measurable,
-    figures,
     labels_outside,
+    measure_answers,
     outside_options,
+    resolve_kind,
     without_number,
 )
-from benchmarks.dynamic_superb.page import markdown, print_results
+from benchmarks.dynamic_superb.results_table import markdown, print_results
+from benchmarks.dynamic_superb.speech_lm_answerer import AnswerMode, SpeechLMAnswerer
 from perser.cli.main import run_command
 from perser.errors import UserError
 from perser.io.files import atomic_folder, check_replaceable, write_text_atomic
@@ -54,22 +55,26 @@ def dynamic_superb(
         model: a model's folder or its name on the Hugging Face Hub.
         instance: folder with an instance.json; may be given several times.
         out: folder for the results.
-        kind: classification, regression or generation; auto, by the metrics that an instance names.
-        answer: generate, what the model writes; score, the likeliest of a classification's options.
-        limit: how many items of each instance; none for all.
-        max_new_tokens: longest answer.
-        batch_size: how many questions are asked together.
+        kind: classification, regression or generation; auto: by the metrics that an instance names.
+        answer: generate: what the model writes; score: the likeliest of a classification's options.
+        limit: how many items of each instance; none: all.
+        max_new_tokens: longest answer, in tokens.
+        batch_size: how many items are asked together.
     """
     for name, value in (("limit", limit), ("max_new_tokens", max_new_tokens), ("batch_size", batch_size)):
         if value is not None and value < 1:
             raise UserError(f"{name} is {value}: give at least 1")
     check_replaceable(out, ANSWERS)
-    asked = [(one, checked_kind(one, kind, answer)) for one in (read_instance(at, limit) for at in instance)]
-    names = [one.name for one, _ in asked]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise UserError(f"two instances have the name '{twice[0]}'")
+    instances = [read_instance(folder, limit) for folder in instance]
+    kinds = [checked_kind(each, kind, answer) for each in instances]
+    names = [each.name for each in instances]
+    if repeated := [name for name in names if names.count(name) > 1]:
+        raise UserError(f"two instances have the name '{repeated[0]}'")
     answerer = SpeechLMAnswerer(SpeechLMForICL.from_pretrained(model), max_new_tokens, answer)
-    measured = [measured_instance(one, its_kind, answerer, batch_size) for one, its_kind in asked]
+    measured = [
+        measure_instance(each, its_kind, answerer, batch_size)
+        for each, its_kind in zip(instances, kinds, strict=True)
+    ]
     results = {"model": model, "answer": answer, "limit": limit, "max_new_tokens": max_new_tokens}
     results["rows"] = [row for row, _ in measured]
     with atomic_folder(out, ANSWERS) as folder:
@@ -80,24 +85,24 @@ def dynamic_superb(
 
 
 def checked_kind(instance: Instance, kind: Kind | Literal["auto"], answer: AnswerMode) -> Kind:
-    """The instance's kind. Raises UserError for one that cannot be asked or measured so."""
-    settled = settled_kind(kind, instance.metrics, instance.has_options, instance.name)
-    if answer == "score" and not (settled == "classification" and instance.has_options):
+    """Return the instance's kind. Raises UserError where it cannot be asked or measured in this way."""
+    resolved = resolve_kind(kind, instance.metrics, instance.has_options, instance.name)
+    if answer == "score" and not (resolved == "classification" and instance.has_options):
         raise UserError(
             f"{instance.name}: only a classification's options can be scored: give --answer generate"
         )
-    check_measurable(settled, [question.label for question in instance.questions], instance.name)
-    return settled
+    check_measurable(resolved, [item.label for item in instance.items], instance.name)
+    return resolved
 
 
-def measured_instance(
+def measure_instance(
     instance: Instance, kind: Kind, answerer: Answerer, batch_size: int = 8
-) -> tuple[dict[str, Any], list[Answered]]:
-    """An instance's row of results.json, and its answers."""
+) -> tuple[dict[str, Any], list[AnsweredItem]]:
+    """Ask an instance; return its row of results.json, and its answers."""
     start = time.perf_counter()
-    answered, left_out = ask(instance, answerer, batch_size)
+    answered, left_out = ask_instance(instance, answerer, batch_size)
     seconds = time.perf_counter() - start
-    metrics = {name: _written(asdict(one)) for name, one in figures(kind, answered).items()}
+    metrics = {name: _finite(asdict(interval)) for name, interval in measure_answers(kind, answered).items()}
     main = next(iter(metrics))
     row = {"instance": instance.name, "version": instance.version, "kind": kind, "metric": main}
     row |= {"value": metrics[main]["mean"], "metrics": metrics, "named_metrics": list(instance.metrics)}
@@ -107,20 +112,20 @@ def measured_instance(
     return row | {"items": len(answered), "left_out": left_out, "seconds": seconds}, answered
 
 
-def write_answers(path: Path, answers: dict[str, Sequence[Answered]]) -> None:
-    """One line an item; `within_options` is empty for a question without options."""
+def write_answers(path: Path, answers: dict[str, Sequence[AnsweredItem]]) -> None:
+    """Write a line for each item; `within_options` is empty for an item without options."""
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(COLUMNS)
         for instance, answered in answers.items():
-            for one in answered:
-                asked = one.question
-                said = (one.answer, one.within_options, one.correct)
-                writer.writerow((instance, asked.file, asked.instruction, asked.label, *said))
+            for each in answered:
+                item = each.item
+                result = (each.answer, each.within_options, each.correct)
+                writer.writerow((instance, item.file, item.instruction, item.label, *result))
 
 
-def _written(interval: dict[str, float]) -> dict[str, float | None]:
-    """None for what has no value: JSON knows no nan."""
+def _finite(interval: dict[str, float]) -> dict[str, float | None]:
+    """Return the interval with None in place of nan, which JSON does not have."""
     return {name: value if math.isfinite(value) else None for name, value in interval.items()}
 
 

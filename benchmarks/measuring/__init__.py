@@ -1,1 +1,1 @@
-"""TODO(reorg): benchmarks.measuring."""
+"""Measure methods on episodes: predictions, then scores of each episode, then statistics over persons."""

@@ -1,206 +1,230 @@
-"""What methods cost: parameters, seconds, memory. Apart from results.json, which a seed gives again.
+"""Aggregate scores into the content of results.json and costs.json.
 
-From scores to the content of results.json: the turns of a cross-validation pooled into one row a method,
-each K in rows of its own. Every mean, interval and difference is computed from the episodes' scores.
+The folds of a cross-validation are pooled: one row for each method and setting. Every mean, interval and
+difference is computed from the scores of single episodes, never from averages. Costs (seconds, memory,
+parameters) have a file of their own because they differ from run to run; results.json does not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations, groupby
 from typing import Any
 
 import numpy as np
 
-from benchmarks.measuring.overlap import join_twins, twin_notes
+from benchmarks.measuring.overlap import merge_overlapping, overlap_notes
 from benchmarks.measuring.scores import MethodScores, Scores
 from benchmarks.measuring.statistics import (
     EpisodeScores,
-    adjusted,
+    adjust_p_values,
+    bootstrap_intervals,
     by_episode,
     by_person,
-    intervals,
     paired_difference,
 )
 from perser.errors import UserError
 
 COSTS = "costs.json"
 
+COMPARED_METRICS = ("maF1", "miF1", "label_accuracy", "balanced_accuracy")
+"""The metrics with paired differences."""
 
-def costs(scores: Sequence[Scores]) -> list[dict[str, Any]]:
-    """The content of costs.json: a row for each setting and method."""
+SAME_META = ("corpus_fingerprint", "emotions", "q")
+"""Parts of `meta` that must be equal in all scores that are pooled."""
+
+MERGED_META = ("persons_left_out", "training_persons", "simulated", "notes")
+"""Parts of `meta` that have their own rule for merging (see `_meta`)."""
+
+
+@dataclass(frozen=True)
+class PooledMethod:
+    """One method in one setting, over all folds."""
+
+    folds: Sequence[MethodScores]
+
+    @property
+    def name(self) -> str:
+        return self.folds[0].method
+
+    @property
+    def is_trivial(self) -> bool:
+        """Whether the method never hears the speech."""
+        return self.folds[0].route == "trivial"
+
+    @property
+    def episodes(self) -> list[EpisodeScores]:
+        return [episode for fold in self.folds for episode in fold.episodes]
+
+    @property
+    def adapts(self) -> dict[str, Any]:
+        """What the method adapts; a value that differs between folds is a list with one entry per fold."""
+        return {
+            key: _single_or_all([fold.adapts.get(key) for fold in self.folds]) for key in self.folds[0].adapts
+        }
+
+    @property
+    def by_person(self) -> dict[str, dict[str, float]]:
+        """The mean of each of COMPARED_METRICS over a person's episodes."""
+        values = {metric: by_person(self.episodes, metric) for metric in COMPARED_METRICS}
+        return {
+            person: {metric: float(np.mean(persons[person])) for metric, persons in values.items()}
+            for person in sorted(values["maF1"])
+        }
+
+    @property
+    def peak_bytes(self) -> int | None:
+        """The largest peak of all folds; None where no fold measured it."""
+        return max((fold.peak_bytes for fold in self.folds if fold.peak_bytes is not None), default=None)
+
+    def total(self, name: str) -> list[list[float]]:
+        """Return a table of counts (`confusion`, `reliability`), summed over the folds."""
+        return np.round(sum(np.array(getattr(fold, name)) for fold in self.folds), 6).tolist()
+
+    def seconds(self, name: str) -> float:
+        """Return a mean time over all episodes (`seconds_personalize`, `seconds_predict`)."""
+        weights = [len(fold.episodes) for fold in self.folds]
+        return float(np.average([getattr(fold, name) for fold in self.folds], weights=weights))
+
+
+def aggregate_results(scores: Sequence[Scores], title: str) -> dict[str, Any]:
+    """Return the content of results.json: `meta`, `rows` and `differences`.
+
+    Scores of the same setting (corpus, scenario, person axis, encoder, K) are folds of one cross-validation.
+
+    Raises UserError where the folds of a setting do not go together.
+    """
+    rows, differences = [], []
+    for setting, emotions, methods in pool_folds(scores):
+        rows += [_row(method, setting) | {"emotions": emotions} for method in methods]
+        differences += [difference | setting for difference in _differences(methods)]
+    return {"meta": _meta(scores, title), "rows": rows, "differences": differences}
+
+
+def aggregate_costs(scores: Sequence[Scores]) -> list[dict[str, Any]]:
+    """Return the content of costs.json: one row for each setting and method."""
     return [
-        {"method": method.parts[0].method}
+        {"method": method.name}
         | setting
-        | method.parts[0].parameters
+        | method.folds[0].parameters
         | {
             "seconds_personalize": method.seconds("seconds_personalize"),
             "seconds_predict": method.seconds("seconds_predict"),
             "peak_bytes": method.peak_bytes,
         }
-        for setting, _, methods in pooled_by_setting(scores)
+        for setting, _, methods in pool_folds(scores)
         for method in methods
     ]
 
 
-COMPARED = ("maF1", "miF1", "label_accuracy", "balanced_accuracy")
-
-SAME = ("corpus_fingerprint", "emotions", "q")
-"""Which parts of `meta` must agree where scores are pooled."""
-
-OWN = ("persons_left_out", "training_persons", "simulated", "notes")
-"""Which parts of `meta` are put together in a way of their own."""
-
-
-@dataclass(frozen=True)
-class Pooled:
-    """One method in one setting, over all turns."""
-
-    parts: Sequence[MethodScores]
-
-    @property
-    def episodes(self) -> list[EpisodeScores]:
-        return [episode for part in self.parts for episode in part.episodes]
-
-    @property
-    def adapts(self) -> dict[str, Any]:
-        """What is the same in every turn as it is, what was chosen anew in each as a list."""
-        found = {key: [part.adapts.get(key) for part in self.parts] for key in self.parts[0].adapts}
-        return {key: _one_or_all(values) for key, values in found.items()}
-
-    @property
-    def by_person(self) -> dict[str, dict[str, float]]:
-        """The metrics of COMPARED of each person, the mean over their episodes."""
-        found = {metric: by_person(self.episodes, metric) for metric in COMPARED}
-        return {
-            person: {metric: float(np.mean(of[person])) for metric, of in found.items()}
-            for person in sorted(found["maF1"])
-        }
-
-    @property
-    def peak_bytes(self) -> int | None:
-        """The largest of the turns'."""
-        return max((part.peak_bytes for part in self.parts if part.peak_bytes is not None), default=None)
-
-    def total(self, name: str) -> list[list[float]]:
-        """Of a table of counts, the sum over the turns."""
-        return np.round(sum(np.array(getattr(part, name)) for part in self.parts), 6).tolist()
-
-    def seconds(self, name: str) -> float:
-        """Mean over the episodes."""
-        weights = [len(part.episodes) for part in self.parts]
-        return float(np.average([getattr(part, name) for part in self.parts], weights=weights))
+def pool_folds(scores: Sequence[Scores]) -> Iterator[tuple[dict[str, Any], list[str], list[PooledMethod]]]:
+    """Yield each setting, its emotions, and its methods with all their folds."""
+    for same_setting in _by_setting(scores):
+        _check_alike(same_setting)
+        folds = merge_overlapping(same_setting)
+        yield folds[0].setting, folds[0].meta["emotions"], _methods(folds)
 
 
-def pool(scores: Sequence[Scores], title: str) -> dict[str, Any]:
-    """The content of results.json. Scores of the same setting (corpus, scenario, person axis, encoder, K) are
-    turns.
-
-    Raises UserError where turns do not go together.
-    """
-    rows, differences = [], []
-    for setting, emotions, methods in pooled_by_setting(scores):
-        rows += [_row(method, setting) | {"emotions": emotions} for method in methods]
-        differences += [one | setting for one in _differences(methods)]
-    return {"meta": _meta(scores, title), "rows": rows, "differences": differences}
+def single_or_distinct(values: Iterable[Any]) -> Any:
+    """Return the value that all have in common, or else the list of the different values."""
+    values = list(values)
+    distinct = [value for place, value in enumerate(values) if value not in values[:place]]
+    return distinct[0] if len(distinct) == 1 else distinct
 
 
-def pooled_by_setting(scores: Sequence[Scores]) -> Iterator[tuple[dict[str, Any], list[str], list[Pooled]]]:
-    """Each setting, its emotions, and the methods with all their turns."""
-
-    for found in _by_setting(scores):
-        _check_alike(found)
-        turns = join_twins(found)
-        yield turns[0].setting, turns[0].meta["emotions"], _methods(turns)
+def _single_or_all(values: list[Any]) -> Any:
+    """Return the value that all have in common, or else all values."""
+    return values[0] if all(value == values[0] for value in values) else values
 
 
 def _by_setting(scores: Sequence[Scores]) -> list[list[Scores]]:
-    """Apart by setting; within one in the order that they are given in."""
+    """Group scores by setting; within a setting they keep their order."""
 
-    def place(one: Scores) -> tuple[Any, ...]:
-        return tuple(one.setting.values())
+    def key(fold: Scores) -> tuple[Any, ...]:
+        return tuple(fold.setting.values())
 
-    return [list(same) for _, same in groupby(sorted(scores, key=place), key=place)]
-
-
-def _methods(turns: Sequence[Scores]) -> list[Pooled]:
-    names = [one.method for one in turns[0].methods]
-    if any([one.method for one in turn.methods] != names for turn in turns):
-        raise UserError("the turns were not measured with the same methods: run the experiment again")
-    return [Pooled([turn.methods[place] for turn in turns]) for place in range(len(names))]
+    return [list(same) for _, same in groupby(sorted(scores, key=key), key=key)]
 
 
-def _row(pooled: Pooled, setting: Mapping[str, Any]) -> dict[str, Any]:
-    first, episodes = pooled.parts[0], pooled.episodes
+def _methods(folds: Sequence[Scores]) -> list[PooledMethod]:
+    names = [method.method for method in folds[0].methods]
+    if any([method.method for method in fold.methods] != names for fold in folds):
+        raise UserError("the folds were not measured with the same methods: run the experiment again")
+    return [PooledMethod([fold.methods[place] for fold in folds]) for place in range(len(names))]
+
+
+def _row(method: PooledMethod, setting: Mapping[str, Any]) -> dict[str, Any]:
+    first, episodes = method.folds[0], method.episodes
     return {
         "method": first.method,
         "route": first.route,
-        "adapts": pooled.adapts,
+        "adapts": method.adapts,
         **setting,
         "episodes": len(episodes),
         "persons": len({episode.person for episode in episodes}),
-        "metrics": {metric: asdict(one) for metric, one in intervals(episodes).items()},
-        "seconds_personalize": round(pooled.seconds("seconds_personalize"), 5),
-        "seconds_predict": round(pooled.seconds("seconds_predict"), 6),
+        "metrics": {metric: asdict(interval) for metric, interval in bootstrap_intervals(episodes).items()},
+        "seconds_personalize": round(method.seconds("seconds_personalize"), 5),
+        "seconds_predict": round(method.seconds("seconds_predict"), 6),
         "parameters": first.parameters,
-        "by_person": pooled.by_person,
-        "confusion": pooled.total("confusion"),
-        "reliability": pooled.total("reliability"),
+        "by_person": method.by_person,
+        "confusion": method.total("confusion"),
+        "reliability": method.total("reliability"),
     }
 
 
-def _differences(methods: Sequence[Pooled]) -> list[dict[str, Any]]:
-    """Every pair with at least one method that hears the speech: the one listed later minus the other.
+def _differences(methods: Sequence[PooledMethod]) -> list[dict[str, Any]]:
+    """Return the paired differences of all pairs of methods, the one listed later minus the other.
 
-    A metric's Wilcoxon tests are corrected together (`wilcoxon_q`); those against trivial rows, nearly all of
-    them certain, apart from the others, which they would make look surer than they are.
+    Pairs of two trivial methods are left out. The Wilcoxon tests of a metric are corrected together
+    (`wilcoxon_q`). Tests against trivial methods are corrected separately: nearly all of them are
+    significant, and they would make the other tests look more certain than they are.
     """
-    trivial = {one.parts[0].method for one in methods if one.parts[0].route == "trivial"}
-    found = []
+    differences = []
     for b, a in combinations(methods, 2):
-        if {a.parts[0].route, b.parts[0].route} == {"trivial"}:
+        if a.is_trivial and b.is_trivial:
             continue
-        for metric in COMPARED:
+        for metric in COMPARED_METRICS:
             pair = paired_difference(by_episode(a.episodes, metric), by_episode(b.episodes, metric))
-            found.append({"a": a.parts[0].method, "b": b.parts[0].method, "metric": metric} | asdict(pair))
+            differences.append({"a": a.name, "b": b.name, "metric": metric} | asdict(pair))
+    trivial = {method.name for method in methods if method.is_trivial}
 
-    def family(one: Mapping[str, Any]) -> tuple[str, bool]:
-        return one["metric"], bool({one["a"], one["b"]} & trivial)
+    def family(difference: Mapping[str, Any]) -> tuple[str, bool]:
+        return difference["metric"], bool({difference["a"], difference["b"]} & trivial)
 
     corrected = {
-        each: iter(adjusted([one["wilcoxon_p"] for one in found if family(one) == each]))
-        for each in dict.fromkeys(map(family, found))
+        tests: iter(adjust_p_values([row["wilcoxon_p"] for row in differences if family(row) == tests]))
+        for tests in dict.fromkeys(map(family, differences))
     }
-    return [one | {"wilcoxon_q": next(corrected[family(one)])} for one in found]
+    return [row | {"wilcoxon_q": next(corrected[family(row)])} for row in differences]
 
 
-def _check_alike(turns: Sequence[Scores]) -> None:
-    for name in SAME:
-        if any(one.meta[name] != turns[0].meta[name] for one in turns):
-            raise UserError(f"scores with another {name} cannot be pooled: measure them again together")
+def _check_alike(folds: Sequence[Scores]) -> None:
+    for name in SAME_META:
+        if any(fold.meta[name] != folds[0].meta[name] for fold in folds):
+            raise UserError(
+                f"the scores differ in {name}, so they cannot be pooled: measure them again together"
+            )
 
 
 def _meta(scores: Sequence[Scores], title: str) -> dict[str, Any]:
-    turns = {one.training_digest: one.meta for one in scores}
-    left_out = [one.meta["persons_left_out"] for one in scores]
-    told = {
-        name: _one_or_all([one.meta[name] for one in scores]) for name in scores[0].meta if name not in OWN
+    folds = {part.training_digest: part.meta for part in scores}
+    left_out = [part.meta["persons_left_out"] for part in scores]
+    common = {
+        name: _single_or_all([part.meta[name] for part in scores])
+        for name in scores[0].meta
+        if name not in MERGED_META
     }
     return (
         {"title": title}
-        | told
+        | common
         | {
-            "turns": len(turns),
-            "persons_left_out": {person: count for one in left_out for person, count in one.items()},
-            "training_persons": _one_or_all([one["training_persons"] for one in turns.values()]),
-            # A page of several corpora warns of the simulated ones among them, and has the notes of all.
-            "simulated": any(one.meta["simulated"] for one in scores),
-            "notes": list(dict.fromkeys(note for one in scores for note in one.meta["notes"]))
-            + [note for same in _by_setting(scores) for note in twin_notes(same)],
+            "folds": len(folds),
+            "persons_left_out": {person: count for persons in left_out for person, count in persons.items()},
+            "training_persons": _single_or_all([meta["training_persons"] for meta in folds.values()]),
+            # A page of several corpora warns if any of them is simulated, and shows the notes of all.
+            "simulated": any(part.meta["simulated"] for part in scores),
+            "notes": list(dict.fromkeys(note for part in scores for note in part.meta["notes"]))
+            + [note for same_setting in _by_setting(scores) for note in overlap_notes(same_setting)],
         }
     )
-
-
-def _one_or_all(values: list[Any]) -> Any:
-    return values[0] if all(value == values[0] for value in values) else values

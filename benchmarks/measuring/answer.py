@@ -1,9 +1,7 @@
-"""A method's answers to the questions of some episodes, and what it took to give them.
+"""Let a method answer the questions of episodes, and score its answers.
 
-Nothing here knows what the persons heard in the utterances that they are asked about: labels are put beside
-the answers afterwards, in `benchmarks.marks`.
-
-Answers beside what the persons heard: scores by episode, and what adds up over episodes.
+The answers are given before any label is read: `answer_questions` sees supports and utterance ids only. The
+other functions compare answers with what the persons heard.
 """
 
 from __future__ import annotations
@@ -30,20 +28,23 @@ class Answer:
     """float32 (Q, C), rows sum to 1."""
     seconds_personalize: float
     seconds_predict: float
-    """Of one utterance."""
+    """Per utterance."""
 
 
-def answers(method: Personalizer, questions: Sequence[Question], shown: str) -> list[Answer]:
-    """Personalize to each support and predict its utterances; `shown` heads the progress bar."""
-    given = []
-    with progress_bar(len(questions), shown) as bar:
+def answer_questions(method: Personalizer, questions: Sequence[Question], title: str) -> list[Answer]:
+    """Personalize to each question's support and predict its utterances, and time both.
+
+    `title` is shown at the progress bar.
+    """
+    answers = []
+    with progress_bar(len(questions), title) as bar:
         for question in questions:
             started = time.perf_counter()
             predictor = method.personalize(question.support)
             personalized = time.perf_counter()
             probabilities = predictor.predict_proba(question.utterances)
             ended = time.perf_counter()
-            given.append(
+            answers.append(
                 Answer(
                     np.asarray(probabilities, dtype=np.float32),
                     personalized - started,
@@ -51,13 +52,13 @@ def answers(method: Personalizer, questions: Sequence[Question], shown: str) -> 
                 )
             )
             bar.update()
-    return given
+    return answers
 
 
-def marks(
+def score_answers(
     answers: Sequence[Answer], episodes: Sequence[Episode], emotions: EmotionSet
 ) -> tuple[EpisodeScores, ...]:
-    """The metrics of each episode."""
+    """Return the metrics of each episode (`perser.metrics.score_episode`)."""
     return tuple(
         EpisodeScores(
             episode.person,
@@ -69,8 +70,10 @@ def marks(
 
 
 def confusion(answers: Sequence[Answer], episodes: Sequence[Episode], emotions: EmotionSet) -> np.ndarray:
-    """Utterances (C, C) by what was heard (rows) and the likeliest emotion (columns); one with several labels
-    is shared out evenly among their rows."""
+    """Count utterances by the emotion heard (rows) and the likeliest emotion (columns), float64 (C, C).
+
+    An utterance with several labels is divided evenly among their rows.
+    """
     counts = np.zeros((len(emotions), len(emotions)))
     for answer, episode in zip(answers, episodes, strict=True):
         heard = emotions.distribution(episode.query_emotions)
@@ -80,7 +83,7 @@ def confusion(answers: Sequence[Answer], episodes: Sequence[Episode], emotions: 
 
 
 def reliability(answers: Sequence[Answer], episodes: Sequence[Episode], emotions: EmotionSet) -> np.ndarray:
-    """`confidence_bins`, summed over the episodes: (ECE_BINS, 3)."""
+    """Sum `perser.metrics.confidence_bins` over the episodes: (ECE_BINS, 3)."""
     return sum(
         confidence_bins(answer.probabilities, emotions.multi_hot(episode.query_emotions))
         for answer, episode in zip(answers, episodes, strict=True)

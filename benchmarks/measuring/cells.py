@@ -1,7 +1,7 @@
-"""The cells of a comparison: one method on the episodes of one seed, each a file of predictions.
+"""Measure the cells of a comparison: one method on the episodes of one seed, one file of predictions each.
 
-A cell that is there, with the same method, episodes and models, is not measured again, so that a run that was
-killed goes on and loses one cell at most. Several processes share the cells out.
+A cell whose file is there, from the same method, episodes and models, is not measured again: a run that was
+killed goes on where it stopped and loses one cell at most. Several processes divide the cells among them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 
-from benchmarks.measuring.answer import answers
+from benchmarks.measuring.answer import answer_questions
 from benchmarks.measuring.predictions import Origin, Predictions, read_metadata
 from perser.corpora.corpus import Corpus
 from perser.distributed import processes
@@ -37,21 +37,21 @@ class Cell:
 
     @property
     def file(self) -> Path:
-        """Inside the folder of predictions."""
+        """The cell's path inside the folder of predictions."""
         return Path(re.sub(r"[^\w.+=-]", "_", self.method)) / f"seed-{self.seed}.parquet"
 
 
 @dataclass(frozen=True)
 class Case:
-    """One file of episodes, and the methods that are measured on it.
+    """An episodes file, and the methods to measure on it.
 
     Args:
-        corpus: a prepared corpus.
+        corpus: folder of a prepared corpus.
         episodes: the episodes file.
-        models: the folder of trained models.
+        models: folder of the trained models.
         cache: folder of the feature cache.
-        methods: their names.
-        limit: measure so many episodes alone, a seed at a time; None for all.
+        methods: names of the methods.
+        limit: measure only the first episodes, this many, ordered by seed; None measures all.
     """
 
     corpus: Path
@@ -62,36 +62,37 @@ class Case:
     limit: int | None = None
 
     @cached_property
-    def prepared(self) -> Corpus:
+    def loaded_corpus(self) -> Corpus:
         return Corpus.load(self.corpus)
 
     @cached_property
-    def drawn(self) -> EpisodeFile:
-        drawn = EpisodeFile.load(self.episodes)
-        drawn.check_corpus(self.prepared)
-        return drawn
+    def episode_file(self) -> EpisodeFile:
+        """The loaded episodes file. Raises UserError where it was not drawn from the corpus."""
+        episode_file = EpisodeFile.load(self.episodes)
+        episode_file.check_corpus(self.loaded_corpus)
+        return episode_file
 
     @cached_property
-    def asked(self) -> dict[int, list[Episode]]:
-        """The episodes that are measured, by seed."""
-        by_seed = sorted(self.drawn.episodes, key=lambda one: one.seed)[: self.limit]
-        return {seed: list(same) for seed, same in groupby(by_seed, key=lambda one: one.seed)}
+    def episodes_by_seed(self) -> dict[int, list[Episode]]:
+        """The episodes to measure."""
+        ordered = sorted(self.episode_file.episodes, key=lambda episode: episode.seed)[: self.limit]
+        return {seed: list(same) for seed, same in groupby(ordered, key=lambda episode: episode.seed)}
 
     @property
-    def asked_digest(self) -> str:
-        """Names the episodes that are measured: supports, queries and labels."""
-        asked = [asdict(one) for same in self.asked.values() for one in same]
-        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+    def episodes_digest(self) -> str:
+        """A digest of the episodes to measure: their supports, queries and labels."""
+        episodes = [asdict(episode) for same in self.episodes_by_seed.values() for episode in same]
+        return hashlib.sha256(json.dumps(episodes).encode()).hexdigest()
 
     def context(self) -> RouteContext:
-        """What methods are built from: no label of a query is in it."""
-        drawn, corpus = self.drawn, self.prepared
+        """Return what methods are built from. It holds no label of a query."""
+        corpus = self.loaded_corpus
         return RouteContext(
             corpus.emotions,
             corpus.recordings,
             Path(self.models),
             Path(self.cache),
-            drawn.training_digest,
+            self.episode_file.training_digest,
             device=str(processes().device),
         )
 
@@ -99,18 +100,22 @@ class Case:
     def cells(self) -> list[Cell]:
         """Every method on every seed. Raises UserError for a method that cannot be measured here."""
         for name in self.methods:
-            check_method(name, self.drawn.k)
-        return [Cell(name, seed) for name in dict.fromkeys(self.methods) for seed in self.asked]
+            check_method(name, self.episode_file.k)
+        return [Cell(name, seed) for name in dict.fromkeys(self.methods) for seed in self.episodes_by_seed]
 
     def key(self, cell: Cell) -> str:
-        """Changes with the cell's method, with its episodes and with the corpus."""
-        asked = [asdict(one) for one in self.asked[cell.seed]]
-        content = [cell.method, self.drawn.corpus_fingerprint, self.drawn.training_digest, asked]
+        """Return a digest of the cell's method and episodes, the corpus and the training split."""
+        episodes = [asdict(episode) for episode in self.episodes_by_seed[cell.seed]]
+        drawn = self.episode_file
+        content = [cell.method, drawn.corpus_fingerprint, drawn.training_digest, episodes]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def run_cells(case: Case, folder: Path, resume: bool = True) -> None:
-    """Measure what is not there yet into `folder`, this process its share. Ends when all processes have."""
+    """Measure this process's share of the cells into `folder`, then wait for the other processes.
+
+    With `resume`, cells that are finished are skipped.
+    """
     state = processes()
     share = case.cells[state.process_index :: state.num_processes]
     with existing_objects_frozen():
@@ -121,26 +126,31 @@ def run_cells(case: Case, folder: Path, resume: bool = True) -> None:
 
 
 def is_finished(case: Case, cell: Cell, folder: Path) -> bool:
-    """Whether the cell's file is there, from the same episodes and from models that have not changed."""
-    said = read_metadata(folder / cell.file)
+    """Return whether the cell's file is there, from the same episodes and from models that did not change."""
+    metadata = read_metadata(folder / cell.file)
     return (
-        said is not None
-        and said["key"] == case.key(cell)
-        and all(said["models"][name] == model_digest(case.models / name) for name in said["models"])
+        metadata is not None
+        and metadata["key"] == case.key(cell)
+        and all(digest == model_digest(case.models / name) for name, digest in metadata["models"].items())
     )
 
 
 def run_cell(case: Case, cell: Cell, folder: Path) -> None:
-    """Measure one cell, its method built anew: one that keeps what it was shown must not know a person's
-    labels from one seed when another asks about them, nor answer by what came before."""
+    """Measure one cell and save its predictions.
+
+    The method is built anew for every cell. A method that remembers its supports must not know a person's
+    labels from one seed when it is asked about the same utterances in another.
+    """
     context = case.context()
     started = time.perf_counter()
     personalizer = build_method(cell.method, context)
-    built = time.perf_counter() - started
-    asked = case.asked[cell.seed]
-    questions = [one.question for one in asked]
-    shown = f"bench {cell.method}" + (f" (seed {cell.seed})" if len(case.asked) > 1 else "")
-    given, peak = run_with_peak(lambda: answers(personalizer, questions, shown), processes().device)
+    seconds_build = time.perf_counter() - started
+    episodes = case.episodes_by_seed[cell.seed]
+    questions = [episode.question for episode in episodes]
+    title = f"bench {cell.method}" + (f" (seed {cell.seed})" if len(case.episodes_by_seed) > 1 else "")
+    answers, peak_bytes = run_with_peak(
+        lambda: answer_questions(personalizer, questions, title), processes().device
+    )
     origin = Origin(
         key=case.key(cell),
         method=cell.method,
@@ -148,16 +158,17 @@ def run_cell(case: Case, cell: Cell, folder: Path) -> None:
         adapts=personalizer.describe(),
         parameters=personalizer.parameters(),
         models={name: model_digest(case.models / name) for name in sorted(context.opened)},
-        peak_bytes=peak,
-        seconds_build=built,
+        peak_bytes=peak_bytes,
+        seconds_build=seconds_build,
         **describe_environment(),
     )
-    found = Predictions(origin, case.prepared.emotions.names, [one.episode_id for one in asked], given)
-    found.save(folder / cell.file, case.drawn, asked)
+    episode_ids = [episode.episode_id for episode in episodes]
+    predictions = Predictions(origin, case.loaded_corpus.emotions.names, episode_ids, answers)
+    predictions.save(folder / cell.file, case.episode_file, episodes)
 
 
 def model_digest(folder: Path) -> str:
-    """A digest of the files of a model's folder; empty where there is none."""
-    found = sorted(path for path in folder.rglob("*") if path.is_file())
-    parts = [[path.relative_to(folder).as_posix(), file_sha256(path)] for path in found]
+    """Return a digest of the names and contents of all files of a model; empty where the folder has none."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    parts = [[path.relative_to(folder).as_posix(), file_sha256(path)] for path in files]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest() if parts else ""

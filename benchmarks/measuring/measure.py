@@ -1,4 +1,4 @@
-"""One file of episodes: cells of predictions, and the scores that come of them."""
+"""Measure the methods of a case: run its cells, then write the scores of their predictions to scores.json."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measuring.answer import confusion, marks, reliability
+from benchmarks.measuring.aggregate import single_or_distinct
+from benchmarks.measuring.answer import confusion, reliability, score_answers
 from benchmarks.measuring.cells import Case, run_cells
 from benchmarks.measuring.predictions import Predictions
-from benchmarks.measuring.provenance import one_or_distinct, weights_digests
 from benchmarks.measuring.scores import MethodScores, Scores
 from meta_perser.options import CONFIG
 from meta_perser.recognizer.model import extra_of
 from perser.distributed import processes
 from perser.environment import package_versions
+from perser.io.checksums import weights_sha256
 
 SCORES = "scores.json"
 
 
 def write_scores(case: Case, out: Path, resume: bool = True) -> None:
-    """Measure a case and keep what each method scored on each episode (`Scores`) in the file `out`; the
-    predictions stay in the folder beside it.
+    """Measure a case, and write what each method scored on each episode (`Scores`) to the file `out`.
 
-    Where several processes run, each measures its share, and the main one writes.
+    The predictions are written to a folder beside it. If several processes run, each measures its share of
+    the cells, and the main process writes the scores.
     """
     folder = predictions_of(out, case.limit)
     run_cells(case, folder, resume)
@@ -35,79 +36,95 @@ def write_scores(case: Case, out: Path, resume: bool = True) -> None:
 
 
 def predictions_of(scores: Path, limit: int | None = None) -> Path:
-    """The folder of the predictions that a file of scores was computed from. Those of a few episodes alone
-    have their own, so that a quick look costs nothing that was measured in full."""
+    """Return the folder of the predictions of a scores file.
+
+    A run with a `limit` has a folder of its own, so that a quick look overwrites nothing that was measured in
+    full.
+    """
     folder = scores.with_name(scores.stem.replace("scores", "predictions", 1))
     return folder if limit is None else folder.with_name(f"{folder.name}-first-{limit}")
 
 
+def weights_digests(models: Path) -> dict[str, str]:
+    """Return a digest of the weights in each model's folder, by the folder's name.
+
+    Two digests are equal where all numbers are; other files do not count. Folders without weights are left
+    out.
+    """
+    folders = sorted(path for path in models.iterdir() if path.is_dir()) if models.exists() else []
+    digests = {folder.name: weights_sha256(folder) for folder in folders}
+    return {name: digest for name, digest in digests.items() if digest is not None}
+
+
 def _scores(case: Case, folder: Path) -> Scores:
-    drawn = case.drawn
-    kept: dict[str, list[Predictions]] = {}
+    episode_file = case.episode_file
+    predictions: dict[str, list[Predictions]] = {}
     for cell in case.cells:
-        kept.setdefault(cell.method, []).append(Predictions.load(folder / cell.file))
+        predictions.setdefault(cell.method, []).append(Predictions.load(folder / cell.file))
     return Scores(
-        corpus=drawn.corpus,
-        scenario=drawn.setting,
-        person_axis=drawn.person_axis,
+        corpus=episode_file.corpus,
+        scenario=episode_file.setting,
+        person_axis=episode_file.person_axis,
         encoder=_encoder(case.models),
-        k=drawn.k,
-        training_digest=drawn.training_digest,
+        k=episode_file.k,
+        training_digest=episode_file.training_digest,
         meta=_meta(case),
-        provenance={"weights": weights_digests(case.models)} | _measured_with(kept),
-        methods=tuple(_method(case, found) for found in kept.values()),
-        asked_digest=case.asked_digest,
+        provenance={"weights": weights_digests(case.models)} | _measured_with(predictions),
+        methods=tuple(_method_scores(case, cells) for cells in predictions.values()),
+        asked_digest=case.episodes_digest,
     )
 
 
-def _method(case: Case, found: Sequence[Predictions]) -> MethodScores:
-    """One method's cells put together."""
-    given = [answer for one in found for answer in one.answers]
-    asked = [episode for same in case.asked.values() for episode in same]
-    emotions, origin = case.prepared.emotions, found[0].origin
-    peaks = [one.origin.peak_bytes for one in found if one.origin.peak_bytes is not None]
+def _method_scores(case: Case, cells: Sequence[Predictions]) -> MethodScores:
+    """Return one method's scores on the episodes of all its cells."""
+    answers = [answer for cell in cells for answer in cell.answers]
+    episodes = [episode for same_seed in case.episodes_by_seed.values() for episode in same_seed]
+    emotions, origin = case.loaded_corpus.emotions, cells[0].origin
+    peaks = [cell.origin.peak_bytes for cell in cells if cell.origin.peak_bytes is not None]
     return MethodScores(
         method=origin.method,
         route=origin.route,
         adapts=dict(origin.adapts),
-        episodes=marks(given, asked, emotions),
-        seconds_personalize=float(np.mean([one.seconds_personalize for one in given])),
-        seconds_predict=float(np.mean([one.seconds_predict for one in given])),
+        episodes=score_answers(answers, episodes, emotions),
+        seconds_personalize=float(np.mean([answer.seconds_personalize for answer in answers])),
+        seconds_predict=float(np.mean([answer.seconds_predict for answer in answers])),
         parameters=dict(origin.parameters),
         peak_bytes=max(peaks, default=None),
-        confusion=confusion(given, asked, emotions).tolist(),
-        reliability=reliability(given, asked, emotions).tolist(),
+        confusion=confusion(answers, episodes, emotions).tolist(),
+        reliability=reliability(answers, episodes, emotions).tolist(),
     )
 
 
-def _measured_with(kept: Mapping[str, Sequence[Predictions]]) -> dict[str, Any]:
-    """Which code, machine and versions the cells come from, some of which an earlier run may have left; a
-    list where they differ."""
-    origins = [one.origin for found in kept.values() for one in found]
+def _measured_with(predictions: Mapping[str, Sequence[Predictions]]) -> dict[str, Any]:
+    """Return the code, machine and versions that the cells were measured with.
+
+    Some cells may come from an earlier run: a value that differs between cells is a list.
+    """
+    origins = [cell.origin for cells in predictions.values() for cell in cells]
     return {
-        name: one_or_distinct(getattr(one, name) for one in origins)
+        name: single_or_distinct(getattr(origin, name) for origin in origins)
         for name in ("commit", "device", "threads", "versions")
     }
 
 
 def _encoder(models: Path) -> str:
-    """What SSL-E started from; empty where it is not there."""
+    """Return the name of the encoder that SSL-E was trained on; empty where there is no SSL-E."""
     ssl_e = models / "ssl-e"
     return str(extra_of(ssl_e)["encoder"]["name"]) if (ssl_e / CONFIG).exists() else ""
 
 
 def _meta(case: Case) -> dict[str, Any]:
-    corpus, drawn = case.prepared, case.drawn
+    corpus, episode_file = case.loaded_corpus, case.episode_file
     return {
         "corpus": corpus.name,
         "simulated": corpus.simulated,
         "notes": corpus.card["notes"],
         "emotions": list(corpus.emotions.names),
-        "q": drawn.q,
-        "seeds": sorted(case.asked),
+        "q": episode_file.q,
+        "seeds": sorted(case.episodes_by_seed),
         "limit": case.limit,
-        "persons_left_out": drawn.left_out,
-        "training_persons": len(drawn.split.persons["train"]),
+        "persons_left_out": episode_file.left_out,
+        "training_persons": len(episode_file.split.persons["train"]),
         "corpus_fingerprint": corpus.fingerprint,
         "versions": package_versions(),
     }

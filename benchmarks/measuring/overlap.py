@@ -1,5 +1,8 @@
-"""Experiments that measure some of their methods in the same setting, as those for a paper's tables do: every
-method counts once there, as the experiment that is listed first has it."""
+"""Merge experiments that measured some of the same methods in the same setting.
+
+The experiments for the paper's tables overlap in this way. A method counts once: the scores of the experiment
+that is listed first are used.
+"""
 
 from __future__ import annotations
 
@@ -10,46 +13,44 @@ from benchmarks.measuring.scores import Scores
 from perser.errors import UserError
 
 
-def join_twins(turns: Sequence[Scores]) -> list[Scores]:
-    """The turns of one setting, of which several may test the same persons: the first of these has its
-    methods, and those that only a later one measured on the same episodes.
+def merge_overlapping(folds: Sequence[Scores]) -> list[Scores]:
+    """Return the folds of one setting, with those that test the same persons merged into one.
 
-    Raises UserError where a person is tested after two trainings, or a method would stand among others that
-    were asked something else.
+    The first of several such folds keeps its methods and gains those that only a later one measured.
+
+    Raises UserError where a person is tested after two trainings, or where a method would be added that was
+    not measured on the same episodes.
     """
-    kept: list[Scores] = []
-    for one in turns:
-        place = next((at for at, first in enumerate(kept) if _persons(first) & _persons(one)), None)
+    merged: list[Scores] = []
+    for fold in folds:
+        place = next((at for at, first in enumerate(merged) if _persons(first) & _persons(fold)), None)
         if place is None:
-            kept.append(one)
+            merged.append(fold)
             continue
-        first = kept[place]
+        first = merged[place]
         known = {method.method for method in first.methods}
-        added = tuple(method for method in one.methods if method.method not in known)
-        apart = one.training_digest != first.training_digest or not _persons(one) <= _persons(first)
-        if apart or (added and not (one.asked_digest and one.asked_digest == first.asked_digest)):
-            raise UserError("a person is tested in two turns: their episodes would count twice")
-        kept[place] = replace(first, methods=first.methods + added)
-    return kept
+        added = tuple(method for method in fold.methods if method.method not in known)
+        same_training = fold.training_digest == first.training_digest and _persons(fold) <= _persons(first)
+        same_episodes = fold.asked_digest and fold.asked_digest == first.asked_digest
+        if not same_training or (added and not same_episodes):
+            raise UserError("a person is tested in two folds: their episodes would count twice")
+        merged[place] = replace(first, methods=first.methods + added)
+    return merged
 
 
-def twin_notes(turns: Sequence[Scores]) -> list[str]:
-    """Says which methods of a setting were measured more than once, and which figures count."""
+def overlap_notes(folds: Sequence[Scores]) -> list[str]:
+    """Return a note on the methods of one setting that were measured more than once, if any."""
     seen: set[tuple[str, str]] = set()
-    twice: dict[str, None] = {}
-    for one in turns:
-        found = {(method.method, person) for method in one.methods for person in _persons(one)}
-        twice |= dict.fromkeys(
-            method.method
-            for method in one.methods
-            if any((method.method, person) in seen for person in _persons(one))
-        )
-        seen |= found
-    if not twice:
+    repeated: set[str] = set()
+    for fold in folds:
+        measured = {(method.method, person) for method in fold.methods for person in _persons(fold)}
+        repeated |= {method for method, _ in measured & seen}
+        seen |= measured
+    if not repeated:
         return []
-    one = turns[0]
-    where = f"{one.corpus}, {one.scenario}, {one.encoder or 'no encoder'}, K = {one.k}"
-    methods = ", ".join(sorted(twice))
+    fold = folds[0]
+    where = f"{fold.corpus}, {fold.scenario}, {fold.encoder or 'no encoder'}, K = {fold.k}"
+    methods = ", ".join(sorted(repeated))
     return [f"Measured by more than one experiment, the first listed counts ({where}): {methods}."]
 
 

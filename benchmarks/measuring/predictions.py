@@ -1,8 +1,8 @@
-"""What one method answered to every utterance of some episodes, as a Parquet file that any tool reads.
+"""Save and load what one method predicted for every utterance of some episodes, as a Parquet file.
 
 A row is a query utterance: corpus, scenario, person_axis, k, method, seed, person, episode_id, utterance_id,
-`heard` (what the person heard, a list of words) and `probability_<emotion>` for each emotion, in the set's
-order. The file's metadata, under the key `perser`, says how the answers came about.
+`heard` (the emotions that the person heard, a list of words) and `probability_<emotion>` for each emotion, in
+the order of the emotion set. The file's metadata, under the key `perser`, holds the `Origin` of the answers.
 """
 
 from __future__ import annotations
@@ -34,32 +34,32 @@ PREFIX = "probability_"
 
 @dataclass(frozen=True)
 class Origin:
-    """How the answers of one cell came about."""
+    """How the answers of one cell were made."""
 
     key: str
-    """Changes with the method, the episodes and the corpus (`benchmarks.cells`)."""
+    """Changes with the method, the episodes and the corpus (`benchmarks.measuring.cells.Case.key`)."""
     method: str
     route: str
     adapts: Mapping[str, Any]
     """What the method adapts and how (`Personalizer.describe`)."""
     parameters: Mapping[str, int]
-    """How many it has trained beforehand, and how many become one person's (`Personalizer.parameters`)."""
+    """How many were trained beforehand, and how many become one person's (`Personalizer.parameters`)."""
     models: Mapping[str, str]
-    """The folders of models that it opened, and a digest of their files."""
+    """The folders of the models that the method opened, and a digest of the files of each."""
     device: str
     threads: int
     versions: Mapping[str, str]
     peak_bytes: int | None
     """The most memory that answering added to the loaded model; None where the system does not tell."""
     commit: str | None = None
-    """The code's (`benchmarks.measuring.provenance.commit`)."""
+    """The commit of the code (`perser.environment.commit`)."""
     seconds_build: float = 0.0
-    """Of making the method: its models loaded, its features at hand."""
+    """Time to build the method: to load its models and prepare its features."""
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """The answers of one cell: one method, the episodes of one seed."""
+    """The answers of one cell: one method on the episodes of one seed."""
 
     origin: Origin
     emotions: Emotions
@@ -67,17 +67,16 @@ class Predictions:
     """Episode ids, in the order of `answers`."""
     answers: Sequence[Answer]
 
-    def save(self, path: Path, drawn: EpisodeFile, asked: Sequence[Episode]) -> None:
-        """Write the file, whole or not at all; `asked` are the episodes, of `drawn`."""
-        columns = _columns(drawn, self.origin.method, asked)
-        probabilities = np.concatenate([one.probabilities for one in self.answers])
+    def save(self, path: Path, episode_file: EpisodeFile, episodes: Sequence[Episode]) -> None:
+        """Write the file so that it is never seen half written; `episodes` are those of the answers."""
+        columns = _columns(episode_file, self.origin.method, episodes)
+        probabilities = np.concatenate([answer.probabilities for answer in self.answers])
         for place, emotion in enumerate(self.emotions):
             columns[PREFIX + emotion] = pa.array(probabilities[:, place])
-        seconds = [[one.seconds_personalize, one.seconds_predict] for one in self.answers]
-        said = {"format": FORMAT, "seconds": seconds} | asdict(self.origin)
-        text = json.dumps(said).encode()
-        digest = hashlib.sha256(text).hexdigest().encode()
-        table = pa.table(columns).replace_schema_metadata({METADATA: text, DIGEST: digest})
+        seconds = [[answer.seconds_personalize, answer.seconds_predict] for answer in self.answers]
+        metadata = json.dumps({"format": FORMAT, "seconds": seconds} | asdict(self.origin)).encode()
+        digest = hashlib.sha256(metadata).hexdigest().encode()
+        table = pa.table(columns).replace_schema_metadata({METADATA: metadata, DIGEST: digest})
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as temporary:
             written = Path(temporary) / path.name
@@ -86,53 +85,57 @@ class Predictions:
 
     @classmethod
     def load(cls, path: Path) -> Predictions:
-        """Raises UserError where the file is no such file."""
-        said = read_metadata(path)
-        if said is None:
+        """Load a file that `save` wrote. Raises UserError where it is another file, or damaged."""
+        metadata = read_metadata(path)
+        if metadata is None:
             raise UserError(f"{path} is no file of predictions of this version: write it with `perser bench`")
         with explain_damage(str(path), "delete it and run `perser bench` again"):
             table = pq.read_table(path, page_checksum_verification=True)
-            names = [one for one in table.column_names if one.startswith(PREFIX)]
-            rows = np.stack([table[one].to_numpy() for one in names], axis=1)
+            names = [name for name in table.column_names if name.startswith(PREFIX)]
+            rows = np.stack([table[name].to_numpy() for name in names], axis=1)
             if not np.isfinite(rows).all():
                 raise ValueError("probabilities that are not finite")
             ids = np.array(table["episode_id"].to_pylist())
             starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]])
-            parts = np.split(rows, starts[1:])
-            seconds = said.pop("seconds")
-            given = [Answer(part, *times) for part, times in zip(parts, seconds, strict=True)]
-            emotions = tuple(one.removeprefix(PREFIX) for one in names)
-            return cls(Origin(**said), emotions, ids[starts].tolist(), given)
+            by_episode = np.split(rows, starts[1:])
+            seconds = metadata.pop("seconds")
+            answers = [Answer(part, *times) for part, times in zip(by_episode, seconds, strict=True)]
+            emotions = tuple(name.removeprefix(PREFIX) for name in names)
+            return cls(Origin(**metadata), emotions, ids[starts].tolist(), answers)
 
 
 def read_metadata(path: Path) -> dict[str, Any] | None:
-    """What the file says of itself, without reading its rows; None where it is no such file."""
+    """Return the `Origin` fields and `seconds` of a file without reading its rows.
+
+    None where the file is missing, is no file of predictions, or has damaged metadata.
+    """
     try:
-        kept = pq.read_schema(path).metadata or {}
-        said, digest = json.loads(kept[METADATA]), hashlib.sha256(kept[METADATA]).hexdigest().encode()
+        schema_metadata = pq.read_schema(path).metadata or {}
+        text = schema_metadata[METADATA]
+        metadata, digest = json.loads(text), hashlib.sha256(text).hexdigest().encode()
     except (OSError, KeyError, ValueError, RecursionError, pa.ArrowException):
         return None
-    if not isinstance(said, dict) or kept.get(DIGEST, digest) != digest:
+    if not isinstance(metadata, dict) or schema_metadata.get(DIGEST, digest) != digest:
         return None
-    return said if said.pop("format", None) == FORMAT else None
+    return metadata if metadata.pop("format", None) == FORMAT else None
 
 
-def _columns(drawn: EpisodeFile, method: str, asked: Sequence[Episode]) -> dict[str, Any]:
-    counts = [len(one.query_utterances) for one in asked]
+def _columns(episode_file: EpisodeFile, method: str, episodes: Sequence[Episode]) -> dict[str, Any]:
+    counts = [len(episode.query_utterances) for episode in episodes]
     total = sum(counts)
-    same = {
-        "corpus": drawn.corpus,
-        "scenario": drawn.setting,
-        "person_axis": drawn.person_axis,
-        "k": drawn.k,
+    constant = {
+        "corpus": episode_file.corpus,
+        "scenario": episode_file.setting,
+        "person_axis": episode_file.person_axis,
+        "k": episode_file.k,
         "method": method,
     }
-    columns: dict[str, Any] = {name: pa.array([value] * total) for name, value in same.items()}
+    columns: dict[str, Any] = {name: pa.array([value] * total) for name, value in constant.items()}
     for name in ("seed", "person", "episode_id"):
-        values = [getattr(one, name) for one in asked]
+        values = [getattr(episode, name) for episode in episodes]
         columns[name] = pa.array(
             [value for value, count in zip(values, counts, strict=True) for _ in range(count)]
         )
-    columns["utterance_id"] = pa.array([one for each in asked for one in each.query_utterances])
-    columns["heard"] = pa.array([list(one) for each in asked for one in each.query_emotions])
+    columns["utterance_id"] = pa.array([name for episode in episodes for name in episode.query_utterances])
+    columns["heard"] = pa.array([list(words) for episode in episodes for words in episode.query_emotions])
     return columns

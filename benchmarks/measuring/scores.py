@@ -1,5 +1,7 @@
-"""What every method scored on every episode of one file of episodes: measured once, and kept, so that any
-table is computed from scores and never from averages."""
+"""The scores file: what every method scored on every episode of one episodes file.
+
+Tables are computed from these scores, never from averages.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +17,12 @@ from perser.io.files import write_text_atomic
 FORMAT = "perser-scores-2"
 
 SETTING = ("corpus", "scenario", "person_axis", "encoder", "k")
-"""What rows must share to be ranked against each other."""
+"""What rows must have in common to be ranked against each other."""
 
 
 @dataclass(frozen=True)
 class MethodScores:
-    """One method on all episodes of a file."""
+    """What one method scored on all episodes of a file."""
 
     method: str
     route: str
@@ -30,48 +32,53 @@ class MethodScores:
     seconds_personalize: float
     """Mean over the episodes."""
     seconds_predict: float
-    """Mean of one query utterance."""
+    """Mean per query utterance."""
     parameters: dict[str, int] = field(default_factory=dict)
     """How many were trained beforehand, and how many become one person's (`Personalizer.parameters`)."""
     peak_bytes: int | None = None
     """The most memory that answering added to the loaded model; None where it is not known."""
     confusion: list[list[float]] = field(default_factory=list)
-    """Utterances by what was heard and the likeliest emotion (C, C), summed over the episodes."""
+    """Utterances by the emotion heard and the likeliest emotion (C, C), summed over the episodes."""
     reliability: list[list[float]] = field(default_factory=list)
     """Bins of confidence (`perser.metrics.confidence_bins`), summed over the episodes."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """All methods on one file of episodes, which has one split, one K and one Q."""
+    """What all methods scored on one episodes file, which has one split, one K and one Q.
+
+    The fields are the keys of the JSON file.
+    """
 
     corpus: str
     scenario: str
     person_axis: str
     k: int
     encoder: str
-    """Of SSL-E; empty where no method stood on one."""
+    """The encoder of SSL-E; empty where no method uses it."""
     training_digest: str
-    """Names who and what the models were trained on (`EpisodeFile.training_digest`)."""
+    """Identifies whom and what the models were trained on (`EpisodeFile.training_digest`)."""
     meta: dict[str, Any]
-    """What else a report says of a run: the corpus, Q, who was left out, versions."""
+    """What else a report says of the run: the corpus, Q, who was left out, versions."""
     provenance: dict[str, Any]
-    """The code's commit, the machine, the digests of the models' weights (`benchmarks.provenance`)."""
+    """The commit of the code, the machine, and digests of the models' weights."""
     methods: tuple[MethodScores, ...]
     asked_digest: str = ""
-    """Names the episodes: equal where all supports and queries are; empty where it is not known."""
+    """Digest of the episodes (`Case.episodes_digest`), equal where all supports and queries are; empty where
+    it is not known."""
 
     @property
     def setting(self) -> dict[str, Any]:
-        """What rows must share to be compared."""
+        """The values of SETTING."""
         return {name: getattr(self, name) for name in SETTING}
 
     def save(self, path: Path) -> None:
+        """Write the file."""
         write_text_atomic(path, json.dumps({"format": FORMAT} | asdict(self), indent=1) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> Scores:
-        """Raises UserError where the file is missing or is no file of scores."""
+        """Load a file that `save` wrote. Raises UserError where it is missing or is another file."""
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
         except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
@@ -79,7 +86,7 @@ class Scores:
         if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
             raise UserError(f"{path} is no file of scores of this version: write it with `perser bench`")
         methods = (
-            one | {"episodes": tuple(EpisodeScores(**episode) for episode in one["episodes"])}
-            for one in content["methods"]
+            method | {"episodes": tuple(EpisodeScores(**episode) for episode in method["episodes"])}
+            for method in content["methods"]
         )
-        return cls(**content | {"methods": tuple(MethodScores(**one) for one in methods)})
+        return cls(**content | {"methods": tuple(MethodScores(**method) for method in methods)})

@@ -1,9 +1,12 @@
-"""How sure a figure is: hierarchical bootstrap over persons, then their episodes; paired differences
-between methods on the same episodes; Wilcoxon signed-rank over persons with its effect size.
+"""Bootstrap intervals, paired differences and significance tests.
 
-Persons are the sample. With a handful of them a percentile interval is too narrow (on five normal
-persons it covers the truth in 80 to 90% of cases), and with one it speaks of that person's episodes only:
-read it beside the number of persons.
+- Hierarchical bootstrap: persons are resampled, then the episodes of each resampled person.
+- Paired differences between two methods on the same episodes.
+- Wilcoxon signed-rank test over persons, with its effect size and a correction for many tests.
+
+Persons are the sample, so read an interval beside the number of persons. With few persons a percentile
+interval is too narrow (on five normal persons it covers the truth in 80 to 90% of cases), and with one person
+it is about that person's episodes only.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ MIN_PERSONS = 6
 """Fewest persons for a Wilcoxon test: with five, no outcome has a two-sided p below .06."""
 
 _CELLS_AT_ONCE = 4_000_000
+"""Most elements of the arrays that a batch of resamples is drawn in: limits memory."""
 
 EpisodeKey = tuple[str, str]
 """(person, episode_id)."""
@@ -40,8 +44,11 @@ class EpisodeScores:
 
 @dataclass(frozen=True)
 class Interval:
-    """The mean over persons of the means over their episodes (or a statistic of items), and its 95% bootstrap
-    interval."""
+    """A mean and its 95% bootstrap interval.
+
+    The mean is over persons of the means over their episodes, or else a statistic of items
+    (`bootstrap_item_interval`).
+    """
 
     mean: float
     low: float
@@ -52,8 +59,8 @@ class Interval:
 class Difference:
     """Method a minus method b on the same episodes: mean and 95% interval as in `Interval`.
 
-    `wilcoxon_p` is two-sided, over persons; None with fewer than MIN_PERSONS. `effect` is the
-    matched-pairs rank-biserial correlation: 1 where a is better for every person, -1 where b is.
+    `wilcoxon_p` is two-sided, over persons; None with fewer than MIN_PERSONS. `effect` is the matched-pairs
+    rank-biserial correlation: 1 where a is better for every person, -1 where b is.
     """
 
     mean: float
@@ -65,7 +72,7 @@ class Difference:
 
 
 def by_person(scores: Iterable[EpisodeScores], metric: str) -> dict[str, list[float]]:
-    """One metric's values by person, for `interval`."""
+    """Return one metric's values by person, for `bootstrap_interval`."""
     values: dict[str, list[float]] = defaultdict(list)
     for score in scores:
         values[score.person].append(score.metrics[metric])
@@ -73,7 +80,7 @@ def by_person(scores: Iterable[EpisodeScores], metric: str) -> dict[str, list[fl
 
 
 def by_episode(scores: Iterable[EpisodeScores], metric: str) -> dict[EpisodeKey, float]:
-    """One metric's values by (person, episode_id), for `paired_difference`.
+    """Return one metric's values by (person, episode_id), for `paired_difference`.
 
     Raises ValueError where an episode is scored twice.
     """
@@ -86,46 +93,51 @@ def by_episode(scores: Iterable[EpisodeScores], metric: str) -> dict[EpisodeKey,
     return values
 
 
-def intervals(
+def bootstrap_intervals(
     scores: Sequence[EpisodeScores], seed: int = 0, resamples: int = RESAMPLES
 ) -> dict[str, Interval]:
-    """An interval for every metric that all episodes have."""
+    """Return an interval for every metric that all episodes have."""
     names = [name for name in (scores[0].metrics if scores else ()) if all(name in s.metrics for s in scores)]
-    return {name: interval(by_person(scores, name), seed, resamples) for name in names}
+    return {name: bootstrap_interval(by_person(scores, name), seed, resamples) for name in names}
 
 
-def interval(
+def bootstrap_interval(
     scores_by_person: Mapping[str, Sequence[float]], seed: int = 0, resamples: int = RESAMPLES
 ) -> Interval:
-    """Hierarchical bootstrap (percentile): persons are drawn with replacement, then as many episodes of
-    each drawn person as that person has. Raises ValueError for no scores or one that is not finite."""
+    """Return the percentile interval of a hierarchical bootstrap.
+
+    Each resample draws persons with replacement, and for each drawn person as many episodes as that person
+    has.
+
+    Raises ValueError for no scores, or for a score that is not finite.
+    """
     # Sorted, so that the interval does not depend on the order in which persons were measured.
     groups = [np.asarray(scores_by_person[person], dtype=np.float64) for person in sorted(scores_by_person)]
     if not groups or not all(len(group) and np.isfinite(group).all() for group in groups):
         raise ValueError("every person needs at least one score, and all must be finite numbers")
-    weights = _resampling(tuple(map(len, groups)), resamples, seed)
+    weights = _resampling_weights(tuple(map(len, groups)), resamples, seed)
     # Not by a matrix product, whose last digit depends on the number of threads.
     means = np.einsum("rs,s->r", weights, np.concatenate(groups))
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(np.mean([group.mean() for group in groups])), float(low), float(high))
 
 
-def item_interval(
+def bootstrap_item_interval(
     statistic: Callable[[np.ndarray], float], items: int, seed: int = 0, resamples: int = RESAMPLES
 ) -> Interval:
-    """A statistic of a sample of items, and its bootstrap interval (percentile) over them.
+    """Return a statistic of a sample of items, and its percentile bootstrap interval over the items.
 
     Args:
-        statistic: Of the items with these numbers (items,), which may recur; nan where it has no value, and
-            such resamples are left out.
-        items: How many there are.
-        seed: Of the resamples.
-        resamples: How many.
+        statistic: takes the numbers of the items (items,), which may repeat, and returns a value; resamples
+            where it returns nan are left out.
+        items: how many items there are.
+        seed: of the resamples.
+        resamples: how many resamples to draw.
     """
     rng = np.random.default_rng(seed)
-    found = np.array([statistic(rng.integers(items, size=items)) for _ in range(resamples)])
-    found = found[np.isfinite(found)]
-    low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if len(found) else (np.nan, np.nan)
+    values = np.array([statistic(rng.integers(items, size=items)) for _ in range(resamples)])
+    values = values[np.isfinite(values)]
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if len(values) else (np.nan, np.nan)
     return Interval(float(statistic(np.arange(items))), float(low), float(high))
 
 
@@ -135,7 +147,7 @@ def paired_difference(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Difference:
-    """a minus b, episode by episode; each resample takes the same persons and episodes of both.
+    """Return a minus b, episode by episode; each resample takes the same persons and episodes of both.
 
     Raises ValueError where a and b were not measured on the same episodes.
     """
@@ -145,36 +157,42 @@ def paired_difference(
     differences: dict[str, list[float]] = defaultdict(list)
     for person, episode in sorted(a):
         differences[person].append(a[person, episode] - b[person, episode])
-    spread = interval(differences, seed, resamples)
+    interval = bootstrap_interval(differences, seed, resamples)
     per_person = np.array([np.mean(values) for values in differences.values()])
-    # Rounded, so that float noise neither makes a zero a difference nor breaks a tie of ranks.
+    # Rounded, so that float noise neither turns a zero into a difference nor breaks a tie of ranks.
     per_person = np.round(per_person, 12)
     return Difference(
-        spread.mean,
-        spread.low,
-        spread.high,
+        interval.mean,
+        interval.low,
+        interval.high,
         wilcoxon_p=_wilcoxon(per_person),
         effect=rank_biserial(per_person),
         persons=len(per_person),
     )
 
 
-def adjusted(p_values: Sequence[float | None]) -> list[float | None]:
-    """p-values corrected for how many tests were made together (Benjamini and Hochberg 1995): where all that
-    are below q are called differences, at most a share q of them is expected to be none. None stays None."""
+def adjust_p_values(p_values: Sequence[float | None]) -> list[float | None]:
+    """Correct p-values for the number of tests made together (Benjamini and Hochberg 1995).
+
+    If all tests with a corrected value below q are called differences, at most a share q of them is expected
+    to be none. None stays None and does not count as a test.
+    """
     tested = [p for p in p_values if p is not None]
-    found = iter(stats.false_discovery_control(tested).tolist() if tested else ())
-    return [None if p is None else next(found) for p in p_values]
+    corrected = iter(stats.false_discovery_control(tested).tolist() if tested else ())
+    return [None if p is None else next(corrected) for p in p_values]
 
 
 def rank_biserial(differences: np.ndarray) -> float:
-    """Matched-pairs rank-biserial correlation (Kerby 2014): the share of rank sum in favor minus the
-    share against, zero differences left out; 0 where all are zero."""
-    moved = differences[differences != 0]
-    if not len(moved):
+    """Return the matched-pairs rank-biserial correlation (Kerby 2014) of differences (persons,).
+
+    It is the share of the rank sum in favor minus the share against. Zero differences are left out; 0 where
+    all are zero.
+    """
+    nonzero = differences[differences != 0]
+    if not len(nonzero):
         return 0.0
-    ranks = stats.rankdata(np.abs(moved))
-    return float((ranks * np.sign(moved)).sum() / ranks.sum())
+    ranks = stats.rankdata(np.abs(nonzero))
+    return float((ranks * np.sign(nonzero)).sum() / ranks.sum())
 
 
 def _wilcoxon(differences: np.ndarray) -> float | None:
@@ -185,14 +203,14 @@ def _wilcoxon(differences: np.ndarray) -> float | None:
     return float(stats.wilcoxon(differences).pvalue)
 
 
-@lru_cache(maxsize=2)  # most figures of a comparison are of the same episodes
-def _resampling(counts: tuple[int, ...], resamples: int, seed: int) -> np.ndarray:
-    """How much each score weighs in each resample's mean over persons of means over episodes.
+@lru_cache(maxsize=2)  # most intervals of a comparison are over the same episodes
+def _resampling_weights(counts: tuple[int, ...], resamples: int, seed: int) -> np.ndarray:
+    """Return the weight of each score in each resample's mean (over persons of means over episodes).
 
     Args:
-        counts: How many scores each person has, whose scores stand one after the other.
-        resamples: How many.
-        seed: Of the draws.
+        counts: how many scores each person has; the scores of a person are adjacent.
+        resamples: how many resamples to draw.
+        seed: of the draws.
 
     Returns (resamples, scores), rows sum to 1.
     """

@@ -1,1 +1,1 @@
-"""The tables and the figure of the Meta-PerSER paper, in its own layout."""
+"""The tables and the figure of the Meta-PerSER paper, in the paper's own layout."""

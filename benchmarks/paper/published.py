@@ -1,5 +1,8 @@
-"""The figures that Meta-PerSER (Fang et al. 2025, arXiv 2505.16220) prints: Table 1, Table 2, and what the
-text of section 4.2 says of Figure 2. Percent; IEMOCAP with K = 32 and Q = 128, over five listeners."""
+"""The figures published in Meta-PerSER (Fang et al. 2025, arXiv 2505.16220).
+
+Table 1, Table 2, and what section 4.2 says about Figure 2. In percent; IEMOCAP with K = 32 and Q = 128, the
+mean over five listeners.
+"""
 
 from __future__ import annotations
 
@@ -14,18 +17,18 @@ CORPUS = "iemocap"
 K, Q = 32, 128
 
 LISTENERS, SEEDS = 5, 10
-"""Whose episodes a figure is the mean over, and how many each listener has."""
+"""How many listeners a figure is the mean over, and how many episodes each has (one a seed)."""
 
 METRICS = {"maF1": "maF1", "miF1": "miF1", "label_accuracy": "UA"}
-"""Our names of the metrics to the paper's, in its order."""
+"""Our name of each metric, and the paper's, in the paper's order."""
 
 SCENARIOS = {"seen": "Seen Data", "unseen": "Unseen Data"}
 
 UPSTREAMS = {"wavlm-base": "WavLM", "wav2vec2-base": "Wav2vec2", "hubert-base-ls960": "HuBERT"}
-"""The last part of an encoder's name, on the Hub or of a local folder, to its name in the tables."""
+"""The last part of an encoder's name (on the Hub, or a local folder), and its name in the tables."""
 
 Figures = Mapping[str, float]
-"""A metric's value in percent, by our name of the metric."""
+"""Values in percent, by our name of the metric."""
 
 TABLE_1_METHODS = {
     "random": "Random",
@@ -37,7 +40,7 @@ TABLE_1_METHODS = {
     "meta-perser": "Meta-PerSER",
 }
 
-# Scenario by scenario, upstream by upstream, each maF1, miF1, UA, as printed.
+# A line is a method; in it scenario by scenario, upstream by upstream, maF1, miF1, UA, as printed.
 _TABLE_1 = """
 14.6 17.4 60.7 14.6 17.4 60.7 14.6 17.4 60.7 14.7 18.0 60.8 14.7 18.0 60.8 14.7 18.0 60.8
 21.7 34.5 64.9 21.9 35.1 65.4 21.3 34.0 64.0 20.4 33.5 62.9 19.9 34.1 63.7 20.0 32.6 60.1
@@ -48,7 +51,7 @@ _TABLE_1 = """
 35.7 50.7 82.8 35.6 48.7 81.3 35.3 51.2 82.4 30.7 47.6 80.9 27.2 44.9 78.7 30.2 46.4 80.0
 """
 
-# Upstream by upstream, unseen data.
+# A line is an ablation on unseen data; in it upstream by upstream, maF1, miF1, UA.
 _TABLE_2 = """
 22.8 40.1 76.8 23.6 40.9 77.4 23.6 40.7 78.1
 25.7 39.3 74.8 24.9 39.4 72.2 27.1 41.9 76.3
@@ -61,7 +64,7 @@ _TABLE_2 = """
 
 @dataclass(frozen=True)
 class AblationRow:
-    """A row of Table 2: the method that is read into it, and the one that its other reading asks for."""
+    """A row of Table 2: its method, and the method of its other reading where it can be read in two ways."""
 
     method: str
     label: str
@@ -81,26 +84,27 @@ TABLE_2_ROWS = (
 TABLE_2_AMBIGUITY = (
     "The printed table's tick columns are ambiguous: its fourth and fifth row can be read as DA and LSLR, "
     "each added to INI + CSMT, or as the pairs DA + INI and LSLR + INI that the text compares. Both readings "
-    "are here"
+    "are shown"
 )
 
-COMPARED_BESIDE = ", each beside the same printed row"
+COMPARED_WITH = ", each compared with the same printed row"
 
-FIGURE_2_SAID = (
-    "Of Figure 2 the paper prints no table, only what section 4.2 says in words of the mean over its three "
-    "upstreams on seen data; it stands beside ours where all three were measured at every K. The highest "
-    "miF1 is put at the K of the two other highest, where the mean of Table 1 has it too."
+FIGURE_2_NOTE = (
+    "The paper prints no table of Figure 2. Section 4.2 gives some values of the mean over its three "
+    "upstreams on seen data. They are shown beside ours where all three were measured at every K. The text "
+    "does not say at which K the highest miF1 is: it is put at the K of the two other highest values, where "
+    "the mean of Table 1 has it too."
 )
 
 FIGURE_2: Mapping[tuple[str, int], Figures] = {
     ("seen", 2): {"maF1": 33.2},
     ("seen", 32): {"maF1": 35.5, "miF1": 50.2, "label_accuracy": 82.1},
 }
-"""By scenario and K, the mean over the three upstreams."""
+"""The mean over the three upstreams, by scenario and K."""
 
 
 def table_1() -> dict[tuple[str, str, str], Figures]:
-    """By scenario, upstream and our name of the method."""
+    """Return Table 1 by scenario, upstream and our name of the method."""
     columns = [(scenario, upstream) for scenario in SCENARIOS for upstream in UPSTREAMS.values()]
     return {
         (scenario, upstream, method): figures
@@ -110,24 +114,24 @@ def table_1() -> dict[tuple[str, str, str], Figures]:
 
 
 def table_2() -> dict[tuple[str, str, str], Figures]:
-    """By scenario (unseen alone), upstream and our name of the method, in both readings."""
+    """Return Table 2 by scenario (only unseen), upstream and our name of the method, in both readings."""
     return {
         ("unseen", upstream, method): figures
-        for one, row in zip(TABLE_2_ROWS, _rows(_TABLE_2), strict=True)
+        for ablation, row in zip(TABLE_2_ROWS, _rows(_TABLE_2), strict=True)
         for upstream, figures in zip(UPSTREAMS.values(), row, strict=True)
-        for method in (one.method, one.other_method)
+        for method in (ablation.method, ablation.other_method)
         if method
     }
 
 
 def upstream_of(encoder: str) -> str:
-    """An encoder's name in the paper's tables; one that they have not keeps its own."""
+    """Return an encoder's name in the paper's tables, or its own name where they do not have it."""
     return UPSTREAMS.get(PurePosixPath(encoder).name, encoder)
 
 
 def _rows(printed: str) -> list[list[Figures]]:
-    """Each line's figures, three to a column."""
-    lines = [[float(one) for one in line.split()] for line in printed.split("\n") if line]
+    """Parse printed figures: for each line, the three metrics of each column."""
+    lines = [[float(figure) for figure in line.split()] for line in printed.split("\n") if line]
     return [
         [dict(zip(METRICS, line[at : at + 3], strict=True)) for at in range(0, len(line), 3)]
         for line in lines

@@ -1,7 +1,7 @@
-"""Table 1, Table 2 and Figure 2 of Meta-PerSER in the paper's own layout, from the rows of a results.json.
+"""Arrange the rows of results.json as Table 1, Table 2 and Figure 2 of the Meta-PerSER paper.
 
-Beside our figures stand the paper's, and ours minus theirs, where both are of the same thing: IEMOCAP's own
-listeners, at the paper's K and Q. Otherwise the paper's are nowhere on the page.
+The paper's figures, and ours minus theirs, are shown beside ours only where both were measured in the same
+way: on IEMOCAP's own listeners, at the paper's K and Q. Otherwise the paper's figures do not appear at all.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.paper.published import (
-    COMPARED_BESIDE,
+    COMPARED_WITH,
     CORPUS,
     FIGURE_2,
-    FIGURE_2_SAID,
+    FIGURE_2_NOTE,
     LISTENERS,
     METRICS,
     SCENARIOS,
@@ -31,19 +31,20 @@ from benchmarks.paper.published import (
     table_2,
     upstream_of,
 )
-from benchmarks.reporting.verdict import Row, finite
+from benchmarks.reporting.summary import Row, finite
 
 FITTING = ("entire-zero", "entire-few", "meta-perser")
-"""Rows of any of these make a page."""
+"""A corpus has a page if any of these methods was measured on it."""
 
 OURS = "Not in the paper"
 
-VARIANT = "meta-perser:"
+ABLATION = "meta-perser:"
+"""What the names of ablations of meta-training begin with."""
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One metric in percent, ours and the paper's; None where there is none, or none that compares."""
+class Value:
+    """One metric in percent, ours and the paper's; None where there is none, or none to compare with."""
 
     ours: float | None
     paper: float | None = None
@@ -55,37 +56,40 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Line:
-    """A row of a table: a cell for each column and metric, in their order."""
+class TableRow:
+    """A row of a table: a value for each column and metric, in their order."""
 
     label: str
-    cells: Sequence[Cell]
+    values: Sequence[Value]
 
 
 @dataclass(frozen=True)
-class Group:
-    """Rows under a heading of their own; the paper's own rows have none."""
+class RowGroup:
+    """Rows under a common heading; the heading of the paper's own rows is empty."""
 
     heading: str
-    lines: Sequence[Line]
+    rows: Sequence[TableRow]
 
 
 @dataclass(frozen=True)
 class PaperTable:
-    """A table in the paper's layout: columns (scenario, upstream), in each the three metrics."""
+    """A table in the paper's layout: its columns are (scenario, upstream), each with the three metrics."""
 
     title: str
     columns: Sequence[tuple[str, str]]
-    groups: Sequence[Group]
+    groups: Sequence[RowGroup]
     notes: Sequence[str] = ()
 
     @property
     def heads(self) -> list[tuple[str, list[tuple[str, int]]]]:
-        """The paper's three heading rows: what each is of, and its words with how many figures they span."""
+        """The three heading rows: what each is about, and its words with the number of figures they span."""
         each = len(METRICS)
         scenarios = [scenario for scenario, _ in self.columns]
         return [
-            ("Scenario", [(SCENARIOS[one], each * scenarios.count(one)) for one in dict.fromkeys(scenarios)]),
+            (
+                "Scenario",
+                [(SCENARIOS[name], each * scenarios.count(name)) for name in dict.fromkeys(scenarios)],
+            ),
             ("Upstream", [(upstream, each) for _, upstream in self.columns]),
             ("", [(heading, 1) for _ in self.columns for heading in METRICS.values()]),
         ]
@@ -93,95 +97,97 @@ class PaperTable:
 
 @dataclass(frozen=True)
 class Curve:
-    """Figure 2 in one scenario: K against the metrics, the mean over upstreams that have every K."""
+    """Figure 2 in one scenario: K against the metrics, the mean over the upstreams that have every K."""
 
     scenario: str
     upstreams: Sequence[str]
     sizes: Sequence[int]
-    cells: Mapping[str, Sequence[Cell]]
-    """By metric, a cell for each K."""
+    values: Mapping[str, Sequence[Value]]
+    """By metric, a value for each K."""
 
 
 @dataclass(frozen=True)
 class PaperPage:
-    """What one corpus has of the paper's tables."""
+    """The paper's tables and figure for one corpus."""
 
     corpus: str
     simulated: bool
     q: int | None
     rows: Sequence[Row]
-    """Of the listener axis, seen and unseen."""
+    """Rows of results.json on the listener axis, seen and unseen."""
 
     @property
     def of_the_paper(self) -> bool:
-        """Whether the corpus is the paper's, with listeners who are real."""
+        """Whether the corpus is the paper's, with real listeners."""
         return self.corpus == CORPUS and not self.simulated
 
     @property
     def compares(self) -> bool:
-        """Whether the paper's figures stand beside ours."""
+        """Whether the paper's figures are shown beside ours."""
         return self.of_the_paper and self.q == Q and any(row["k"] == K for row in self.rows)
 
     @property
     def k(self) -> int:
-        """Of the tables: the paper's where it was measured, else the largest."""
+        """The K of the tables: the paper's where it was measured, else the largest."""
         sizes = {row["k"] for row in self.rows}
         return K if K in sizes else max(sizes)
 
     @property
     def standing(self) -> str:
-        """Says what the figures are of, and whether they are set beside the paper's."""
-        said = f"corpus {self.corpus}{', simulated' if self.simulated else ''}, K = {self.k}"
-        said += "" if self.q is None else f", Q = {self.q}"
+        """A sentence that says whether the figures can be compared with the paper's, and how."""
+        measured = f"corpus {self.corpus}{', simulated' if self.simulated else ''}, K = {self.k}"
+        measured += "" if self.q is None else f", Q = {self.q}"
         if not self.of_the_paper:
             return (
-                f"These figures are of another corpus than the paper's ({said}): not set beside its figures."
+                f"These figures are of another corpus than the paper's ({measured}), "
+                "so the paper's figures are not shown."
             )
         if not self.compares:
-            return f"Measured otherwise than in the paper ({said}): not set beside its figures."
-        told = {(row.get("persons"), row.get("episodes")) for row in self.rows if row["k"] == K}
-        whole = (LISTENERS, LISTENERS * SEEDS)
-        said = "Beside each figure: the paper's, and the difference, ours minus the paper's, in points."
-        if told - {whole}:
-            said += (
-                f" The paper's are of {whole[0]} listeners and {whole[1]} episodes; some rows here are not: "
-                + "; ".join(
-                    f"{persons} listeners, {episodes} episodes" for persons, episodes in _sorted(told)
-                )
-                + "."
+            return (
+                f"Measured differently than in the paper ({measured}), so the paper's figures are not shown."
             )
-        return said
+        text = "Beside each figure: the paper's, and the difference, ours minus the paper's, in points."
+        counts = {(row.get("persons"), row.get("episodes")) for row in self.rows if row["k"] == K}
+        if counts - {(LISTENERS, LISTENERS * SEEDS)}:
+            ordered = sorted(counts, key=lambda count: [part or 0 for part in count])
+            here = "; ".join(f"{persons} listeners, {episodes} episodes" for persons, episodes in ordered)
+            text += (
+                f" The paper's are over {LISTENERS} listeners and {LISTENERS * SEEDS} episodes; "
+                f"some rows here are not: {here}."
+            )
+        return text
 
     @property
     def tables(self) -> list[PaperTable]:
-        """Table 1, and Table 2 where a variant of meta-training was measured."""
-        ablations = any(row["method"].startswith(VARIANT) for row in self.rows)
+        """Table 1, and Table 2 where an ablation of meta-training was measured."""
+        ablations = any(row["method"].startswith(ABLATION) for row in self.rows)
         return [self._table_1(), *([self._table_2()] if ablations else [])]
 
     @property
     def curves(self) -> list[Curve]:
-        """Figure 2: the scenarios with several K of Meta-PerSER."""
+        """Figure 2: the scenarios in which Meta-PerSER was measured at several K."""
         return [curve for scenario in SCENARIOS if (curve := self._curve(scenario)) is not None]
 
     @property
     def figure_note(self) -> str:
-        return FIGURE_2_SAID if self.compares else ""
+        return FIGURE_2_NOTE if self.compares else ""
 
     @cached_property
     def upstreams(self) -> dict[str, str]:
-        """Encoder to its column, the paper's first. A second encoder of the same name has its own column."""
+        """The name of each encoder's column, the paper's columns first.
+
+        A second encoder with the same upstream name has a column under its own name.
+        """
         columns: dict[str, str] = {}
         for encoder in dict.fromkeys(row["encoder"] for row in self.rows if row["encoder"]):
             upstream = upstream_of(encoder)
             columns[encoder] = encoder if upstream in columns.values() else upstream
-        order = [*UPSTREAMS.values()]
-        return dict(
-            sorted(columns.items(), key=lambda one: order.index(one[1]) if one[1] in order else len(order))
-        )
+        order = {name: place for place, name in enumerate(UPSTREAMS.values())}
+        return dict(sorted(columns.items(), key=lambda item: order.get(item[1], len(order))))
 
     @cached_property
     def _ours(self) -> dict[tuple[str, str, str, int], Row]:
-        """By scenario, upstream, method and K."""
+        """Rows by scenario, upstream, method and K."""
         return {
             (row["scenario"], self.upstreams[row["encoder"]], row["method"], row["k"]): row
             for row in self.rows
@@ -191,42 +197,40 @@ class PaperPage:
     def _table_1(self) -> PaperTable:
         printed = table_1() if self.compares else {}
         columns = self._columns(list(SCENARIOS), [row["method"] for row in self.rows])
-        methods = dict.fromkeys(row["method"] for row in self.rows if not row["method"].startswith(VARIANT))
+        methods = dict.fromkeys(row["method"] for row in self.rows if not row["method"].startswith(ABLATION))
         others = {name: name for name in methods if name not in TABLE_1_METHODS}
         groups = [
             self._group("", TABLE_1_METHODS, columns, printed),
             self._group(OURS, others, columns, {}),
         ]
-        return PaperTable(
-            "Table 1: methods, by scenario and upstream", columns, [one for one in groups if one.lines]
-        )
+        title = "Table 1: methods, by scenario and upstream"
+        return PaperTable(title, columns, [group for group in groups if group.rows])
 
     def _table_2(self) -> PaperTable:
         printed = table_2() if self.compares else {}
-        ablations = [row["method"] for row in self.rows if row["method"].startswith(VARIANT)]
+        ablations = [row["method"] for row in self.rows if row["method"].startswith(ABLATION)]
         columns = self._columns(["unseen"] if self.compares else list(SCENARIOS), ablations)
-        first = {one.method: one.label for one in TABLE_2_ROWS}
-        other = {one.other_method: one.other_label for one in TABLE_2_ROWS if one.other_method}
-        further = {one: one for one in ablations if one not in first | other}
+        first = {row.method: row.label for row in TABLE_2_ROWS}
+        other = {row.other_method: row.other_label for row in TABLE_2_ROWS if row.other_method}
+        more = {method: method for method in ablations if method not in first | other}
         groups = [
             self._group("", first, columns, printed),
             self._group("The fourth and fifth row, read as pairs", other, columns, printed),
-            self._group(OURS, further, columns, {}),
+            self._group(OURS, more, columns, {}),
         ]
-        note = f"{TABLE_2_AMBIGUITY}{COMPARED_BESIDE if self.compares else ''}."
+        note = f"{TABLE_2_AMBIGUITY}{COMPARED_WITH if self.compares else ''}."
         title = "Table 2: what each part of meta-training adds"
-        return PaperTable(title, columns, [one for one in groups if one.lines], [note])
+        return PaperTable(title, columns, [group for group in groups if group.rows], [note])
 
     def _columns(self, scenarios: Sequence[str], methods: Sequence[str]) -> list[tuple[str, str]]:
-        """The paper's where its figures stand beside ours; else those with any of the methods."""
+        """Return the columns with any of the methods; the paper's too where its figures are shown."""
         upstreams = list(self.upstreams.values())
-        present = {key[:2] for key in self._ours if key[2] in methods and key[3] == self.k}
-        printed = set()
+        shown = {key[:2] for key in self._ours if key[2] in methods and key[3] == self.k}
         if self.compares:
-            printed = {(scenario, one) for scenario in scenarios for one in UPSTREAMS.values()}
+            shown |= {(scenario, upstream) for scenario in scenarios for upstream in UPSTREAMS.values()}
             upstreams = list(dict.fromkeys([*UPSTREAMS.values(), *upstreams]))
-        all_columns = [(scenario, one) for scenario in scenarios for one in upstreams]
-        return [one for one in all_columns if one in present | printed]
+        columns = [(scenario, upstream) for scenario in scenarios for upstream in upstreams]
+        return [column for column in columns if column in shown]
 
     def _group(
         self,
@@ -234,63 +238,61 @@ class PaperPage:
         labels: Mapping[str, str],
         columns: Sequence[tuple[str, str]],
         printed: Mapping[tuple[str, str, str], Mapping[str, float]],
-    ) -> Group:
-        """The methods of `labels`, the paper's as long as its table says so; others if they were measured."""
-        lines = []
+    ) -> RowGroup:
+        """Return the rows of these methods; the paper's rows (no heading) stand even if not measured."""
+        rows = []
         for method, label in labels.items():
-            cells = []
+            values = []
             for scenario, upstream in columns:
                 row = self._ours.get((scenario, upstream, method, self.k))
-                beside = printed.get((scenario, upstream, method), {})
-                cells += [Cell(_percent(row, metric), beside.get(metric)) for metric in METRICS]
-            if not heading or any(cell.ours is not None for cell in cells):
-                lines.append(Line(label, cells))
-        return Group(heading, lines)
+                paper = printed.get((scenario, upstream, method), {})
+                values += [Value(_percent(row, metric), paper.get(metric)) for metric in METRICS]
+            if not heading or any(value.ours is not None for value in values):
+                rows.append(TableRow(label, values))
+        return RowGroup(heading, rows)
 
     def _curve(self, scenario: str) -> Curve | None:
+        """Return Figure 2 in one scenario; None with fewer than two K."""
         measured: dict[str, dict[int, Row]] = {}
-        for (place, upstream, method, k), row in self._ours.items():
-            if (place, method) == (scenario, "meta-perser"):
+        for (row_scenario, upstream, method, k), row in self._ours.items():
+            if (row_scenario, method) == (scenario, "meta-perser"):
                 measured.setdefault(upstream, {})[k] = row
-        # A mean over other upstreams at another K would say more of the upstreams than of K.
+        # Only upstreams with every K: if K = 2 had other upstreams than K = 4, the curve would mix the two.
         sizes = sorted(max(measured.values(), key=len, default={}))
         if len(sizes) < 2:
             return None
-        upstreams = [one for one in self.upstreams.values() if {*sizes} <= {*measured.get(one, {})}]
+        upstreams = [name for name in self.upstreams.values() if {*sizes} <= {*measured.get(name, {})}]
         same = self.compares and {*UPSTREAMS.values()} <= {*upstreams}
         upstreams = list(UPSTREAMS.values()) if same else upstreams
-        cells = {}
+        values = {}
         for metric in METRICS:
-            found = [[_percent(measured[one][k], metric) for one in upstreams] for k in sizes]
-            means = [None if None in values else fmean(values) for values in found]
-            cells[metric] = [
-                Cell(mean, FIGURE_2.get((scenario, k), {}).get(metric) if same else None)
+            by_size = [[_percent(measured[name][k], metric) for name in upstreams] for k in sizes]
+            means = [None if None in column else fmean(column) for column in by_size]
+            values[metric] = [
+                Value(mean, FIGURE_2.get((scenario, k), {}).get(metric) if same else None)
                 for k, mean in zip(sizes, means, strict=True)
             ]
-        return Curve(scenario, upstreams, sizes, cells)
+        return Curve(scenario, upstreams, sizes, values)
 
 
 def paper_pages(results: Mapping[str, Any]) -> list[PaperPage]:
-    """One for each corpus with rows that fit: any of FITTING, on the listener axis, seen or unseen."""
+    """Return a page for each corpus with one of FITTING, from rows on the listener axis, seen or unseen."""
     meta = results.get("meta", {})
     rows = [
         row
         for row in results.get("rows", ())
         if row["person_axis"] == "listener" and row["scenario"] in SCENARIOS and row.get("encoder")
     ]
-    asked = meta.get("q")
-    q, simulated = asked if isinstance(asked, int) else None, bool(meta.get("simulated", False))
-    corpora = [row["corpus"] for row in rows if row["method"] in FITTING]
+    q = meta.get("q") if isinstance(meta.get("q"), int) else None  # a list where runs of several Q are pooled
+    corpora = dict.fromkeys(row["corpus"] for row in rows if row["method"] in FITTING)
     return [
-        PaperPage(corpus, simulated, q, [row for row in rows if row["corpus"] == corpus])
-        for corpus in dict.fromkeys(corpora)
+        PaperPage(
+            corpus, bool(meta.get("simulated", False)), q, [row for row in rows if row["corpus"] == corpus]
+        )
+        for corpus in corpora
     ]
 
 
 def _percent(row: Row | None, metric: str) -> float | None:
     mean = row["metrics"].get(metric, {}).get("mean") if row else None
     return 100 * mean if finite(mean) else None
-
-
-def _sorted(told: set[tuple[int | None, int | None]]) -> list[tuple[int | None, int | None]]:
-    return sorted(told, key=lambda one: [part or 0 for part in one])

@@ -1,1 +1,1 @@
-"""What a person reads of a comparison: report, tables, plots."""
+"""Report a comparison: the report's pages, tables, plots and verdicts, from results.json."""

@@ -1,4 +1,4 @@
-"""What the report's pictures are drawn on, in light and in dark, and the marks that they share."""
+"""Figures, light and dark colors, and marks that the plots of the report share."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ WIDTH = 4.8
 
 DPI = 160
 
-COLORS = 96
-"""In a picture's palette."""
+PALETTE_SIZE = 96
+"""Colors of a PNG file: few, which makes it a quarter of the size."""
 
 
 @dataclass(frozen=True)
 class Theme:
-    """Colors of a figure; `routes` are given to the routes by name."""
+    """Colors of a figure; `routes` are assigned to the routes in alphabetical order."""
 
     background: str
     ink: str
@@ -41,31 +41,30 @@ DARK = Theme("#1b1f24", "#e6e9ec", "#8b949e", "#343a42", ("#6cb6ff", "#f0a05a", 
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure that can be drawn: its file's name, what it shows in words, and how to draw it."""
+    """A figure that can be drawn: the name of its file, a title in words, and a function that draws it."""
 
     name: str
     title: str
     draw: Callable[[Theme], Figure]
 
     def png(self, theme: Theme = LIGHT) -> bytes:
-        """The figure as a PNG file."""
+        """Return the figure as a PNG file, without a date in it: the same results give the same bytes."""
         from PIL import Image
 
         drawn, stream = io.BytesIO(), io.BytesIO()
         self.draw(theme).savefig(drawn, format="png", dpi=DPI)
-        # Few colors: a quarter of the size. No software or date in it: the same results give the same file.
-        Image.open(drawn).convert("RGB").quantize(COLORS).save(stream, format="png", optimize=True)
+        Image.open(drawn).convert("RGB").quantize(PALETTE_SIZE).save(stream, format="png", optimize=True)
         return stream.getvalue()
 
 
 def data_uri(png: bytes) -> str:
-    """A picture as an address that holds it."""
+    """Return a PNG file as a `data:` address that holds it."""
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
 def new_figure(theme: Theme, height: float, rows: int = 1) -> tuple[Figure, Axes]:
-    """A figure with its axes under one another, and the first of them."""
-    from matplotlib.figure import Figure  # imported here: a second of start-up that most commands never need
+    """Return a figure with `rows` axes below each other, and the first of the axes."""
+    from matplotlib.figure import Figure  # imported here: it takes a second, which most commands do not need
 
     figure = Figure(figsize=(WIDTH, height), layout="constrained", facecolor=theme.background)
     for place in range(rows):
@@ -80,21 +79,23 @@ def new_figure(theme: Theme, height: float, rows: int = 1) -> tuple[Figure, Axes
     return figure, figure.axes[0]
 
 
-def interval_mark(axes: Axes, place: int, one: Mapping[str, float], color: str) -> None:
-    """A dot at the mean and a line over the interval, in percent."""
-    if finite(one.get("low")) and finite(one.get("high")):
-        axes.plot([100 * one["low"], 100 * one["high"]], [place, place], color=color, linewidth=2)
-    axes.plot(100 * one["mean"], place, marker="o", color=color, markersize=6, clip_on=False)
+def interval_mark(axes: Axes, y: int, value: Mapping[str, float], color: str) -> None:
+    """Draw a dot at the mean and a line over the interval, in percent."""
+    if finite(value.get("low")) and finite(value.get("high")):
+        axes.plot([100 * value["low"], 100 * value["high"]], [y, y], color=color, linewidth=2)
+    axes.plot(100 * value["mean"], y, marker="o", color=color, markersize=6, clip_on=False)
 
 
 def route_colors(rows: Sequence[Row], theme: Theme) -> dict[str, str]:
+    """Return a color for each route; trivial rows are muted."""
     present = {row["route"] for row in rows}
     routes = sorted(present - {"trivial"})
-    chosen = {route: theme.routes[place % len(theme.routes)] for place, route in enumerate(routes)}
-    return chosen | ({"trivial": theme.muted} if "trivial" in present else {})
+    colors = {route: theme.routes[place % len(theme.routes)] for place, route in enumerate(routes)}
+    return colors | ({"trivial": theme.muted} if "trivial" in present else {})
 
 
 def route_legend(figure: Figure, colors: Mapping[str, str], theme: Theme) -> None:
+    """Add a legend of the routes' colors above the axes."""
     from matplotlib.lines import Line2D
 
     marks = [Line2D([], [], color=color, marker="o", linestyle="") for color in colors.values()]

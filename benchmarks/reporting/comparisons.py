@@ -1,4 +1,5 @@
-"""The rows of a results.json that may be ranked against each other, apart from all others."""
+"""Divide the rows of results.json into comparisons: rows of one setting, which may be ranked against each
+other."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from typing import Any
 
 from benchmarks.measuring.scores import SETTING
 from benchmarks.reporting.canvas import Plot
-from benchmarks.reporting.formats import METRICS
+from benchmarks.reporting.columns import METRICS, Column, Table, columns_in
 from benchmarks.reporting.plots import plot_by_k, plots
 from benchmarks.reporting.summary import (
     BASELINES,
@@ -23,7 +24,7 @@ from benchmarks.reporting.summary import (
     person_spread,
     score,
 )
-from benchmarks.reporting.verdict import _leader, verdict
+from benchmarks.reporting.verdict import leader, verdict
 
 
 @dataclass(frozen=True)
@@ -41,17 +42,15 @@ class Comparison:
     differences: list[Row]
     """By metric, then the largest first."""
     costs: Mapping[str, Row]
-    """What each method cost (a row of costs.json), by its name; empty where nobody wrote it down."""
+    """What each method cost (a row of costs.json), by its name; empty where there is no costs.json."""
 
     @property
     def title(self) -> str:
-        return f"{_words(self)}, K = {self.k}"
+        return f"{_setting_text(self)}, K = {self.k}"
 
-    @property
-    def metrics(self) -> list[str]:
-        """The metrics that any row has, in the order of METRICS; others after them."""
-        present = {name for row in self.rows for name in row["metrics"]}
-        return [name for name in METRICS if name in present] + sorted(present - METRICS.keys())
+    def columns(self, table: Table) -> list[Column]:
+        """Return the columns of a table of the rows."""
+        return columns_in(table, self.rows)
 
     @property
     def trivial(self) -> set[str]:
@@ -64,22 +63,22 @@ class Comparison:
 
     @property
     def routes(self) -> list[Row]:
-        """The best method of each route and BASELINES, by macro-F1: what costs are laid out for."""
-        chosen = [one["method"] for one in best_of_routes(self.rows)]
-        return [row for row in self.rows if row["method"] in (*chosen, *BASELINES)]
+        """The best method of each route and BASELINES, by macro-F1: the rows of the table of costs."""
+        best = [row["method"] for row in best_of_routes(self.rows)]
+        return [row for row in self.rows if row["method"] in (*best, *BASELINES)]
 
     @property
     def spreads(self) -> list[tuple[Row, PersonSpread]]:
-        """How much the macro-F1 of each method differs from person to person, where a row says so."""
-        found = [(row, person_spread(row)) for row in self.rows]
-        return [(row, spread) for row, spread in found if spread is not None]
+        """How much each method's macro-F1 differs from person to person, for the rows that have it."""
+        spreads = [(row, person_spread(row)) for row in self.rows]
+        return [(row, spread) for row, spread in spreads if spread is not None]
 
     @property
     def plots(self) -> list[Plot]:
         return plots(self.rows, self.differences)
 
     def plot_file(self, plot: Plot) -> str:
-        """A plot's path inside the report's folder."""
+        """Return a plot's path inside the report's folder."""
         return f"plots/{_slug(self, f'k{self.k}')}-{plot.name}.png"
 
     @property
@@ -90,95 +89,112 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Sweep:
-    """Comparisons that differ in K alone. Within one K methods are ranked; across K they are drawn."""
+    """Comparisons that differ only in K. Methods are ranked within one K; a plot shows them across K."""
 
     comparisons: list[Comparison]
 
     @property
     def title(self) -> str:
-        return f"{_words(self.comparisons[0])}, K = {', '.join(str(one.k) for one in self.comparisons)}"
+        sizes = ", ".join(str(comparison.k) for comparison in self.comparisons)
+        return f"{_setting_text(self.comparisons[0])}, K = {sizes}"
 
     @property
     def plot(self) -> Plot:
-        return plot_by_k([row for one in self.comparisons for row in one.rows])
+        return plot_by_k([row for comparison in self.comparisons for row in comparison.rows])
 
     @property
     def file(self) -> str:
+        """The plot's path inside the report's folder."""
         return f"plots/{_slug(self.comparisons[0])}-{self.plot.name}.png"
 
     @property
     def methods(self) -> list[str]:
-        """As the first K ranks them; what only other K have after them."""
-        return list(dict.fromkeys(row["method"] for one in self.comparisons for row in one.rows))
+        """Methods as the first K ranks them; those that only other K have come after them."""
+        return list(
+            dict.fromkeys(row["method"] for comparison in self.comparisons for row in comparison.rows)
+        )
 
     def metric(self, method: str, metric: str) -> list[Mapping[str, float] | None]:
-        """A method's metric at each K, None where it has none."""
-        found = [{row["method"]: row["metrics"].get(metric) for row in one.rows} for one in self.comparisons]
-        return [one.get(method) for one in found]
-
-
-def comparisons(results: Mapping[str, Any], costs: Sequence[Row] = ()) -> list[Comparison]:
-    """The rows of a results.json, apart by setting (SETTING); `costs`: the content of costs.json."""
-    rows = sorted(results.get("rows", ()), key=_setting)
-    order = {name: place for place, name in enumerate(METRICS)}
-    found = []
-    for setting, same in groupby(rows, key=_setting):
-        here = dict(zip(SETTING, setting, strict=True))
-        ranked = sorted(
-            same, key=lambda row: (row["route"] == "trivial", -(score(row) or 0.0), row["method"])
-        )
-        # A difference may leave parts of the setting unsaid, where a run has only one of each.
-        differences = [
-            one
-            for one in results.get("differences", ())
-            if all(one.get(name, here[name]) == here[name] for name in SETTING)
+        """Return a method's metric at each K, None where it has none."""
+        by_method = [
+            {row["method"]: row["metrics"].get(metric) for row in comparison.rows}
+            for comparison in self.comparisons
         ]
-        differences.sort(
-            key=lambda one: (
-                order.get(one["metric"], len(order)),
-                -one["mean"] if finite(one["mean"]) else math.inf,
-            )
-        )
-        spent = {one["method"]: one for one in costs if _setting(one) == setting}
-        found.append(Comparison(**here, rows=ranked, differences=differences, costs=spent))
-    return found
+        return [values.get(method) for values in by_method]
 
 
-def sweeps(found: Sequence[Comparison]) -> list[Sweep]:
-    """Where there are several K."""
-    by_setting = groupby(found, key=lambda one: [getattr(one, name) for name in SETTING if name != "k"])
+def make_comparisons(results: Mapping[str, Any], costs: Sequence[Row] = ()) -> list[Comparison]:
+    """Return a comparison for each setting in results.json; `costs` is the content of costs.json."""
+    return [
+        _comparison(setting, list(rows), results.get("differences", ()), costs)
+        for setting, rows in groupby(sorted(results.get("rows", ()), key=_setting), key=_setting)
+    ]
+
+
+def make_sweeps(comparisons: Sequence[Comparison]) -> list[Sweep]:
+    """Return a sweep for each setting that has several K."""
+    by_setting = groupby(
+        comparisons, key=lambda comparison: [getattr(comparison, name) for name in SETTING if name != "k"]
+    )
     return [Sweep(several) for _, same in by_setting if len(several := list(same)) > 1]
 
 
-def _setting(row: Row) -> tuple[Any, ...]:
-    # Results from before encoders were told apart name none.
-    return tuple(row.get(name, "") if name == "encoder" else row[name] for name in SETTING)
+def overall_verdicts(comparisons: Sequence[Comparison]) -> list[str]:
+    """Return a sentence for each person axis with several comparisons.
 
-
-def _words(one: Comparison) -> str:
-    said = f"{one.corpus}, {one.scenario}, personalized to the {one.person_axis}"
-    return f"{said}, {one.encoder}" if one.encoder else said
-
-
-def _slug(one: Comparison, *more: str) -> str:
-    words = " ".join((one.corpus, one.scenario, one.person_axis, one.encoder, *more))
-    return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
-
-
-def overall(found: Sequence[Comparison]) -> list[str]:
-    """Of each person axis with several comparisons, a sentence: which methods have the highest macro-F1 in
-    how many of them, and where that is more than chance. A listener's and a speaker's are never counted
-    together."""
-    said = []
-    for axis in dict.fromkeys(one.person_axis for one in found):
-        here = [one for one in found if one.person_axis == axis]
-        first = [_leader(one.rows, one.differences) for one in here]
-        counts = Counter(name for name, _ in first if name)
-        clear = Counter(name for name, beyond in first if beyond)
+    It says which methods have the highest macro-F1 in how many settings, and in how many of them the lead is
+    more than chance. Listeners and speakers are never counted together.
+    """
+    sentences = []
+    for axis in dict.fromkeys(comparison.person_axis for comparison in comparisons):
+        same_axis = [comparison for comparison in comparisons if comparison.person_axis == axis]
+        leaders = [leader(comparison.rows, comparison.differences) for comparison in same_axis]
+        counts = Counter(name for name, _ in leaders if name)
+        clear = Counter(name for name, beyond_chance in leaders if beyond_chance)
         parts = [
             f"{name} in {count} (beyond chance in {clear[name]})" for name, count in counts.most_common()
         ]
-        if len(here) > 1 and parts:
-            settings = f"Personalized to the {axis}, {len(here)} settings"
-            said.append(f"{settings}; highest macro-F1: {', '.join(parts)}.")
-    return said
+        if len(same_axis) > 1 and parts:
+            settings = f"Personalized to the {axis}, {len(same_axis)} settings"
+            sentences.append(f"{settings}; highest macro-F1: {', '.join(parts)}.")
+    return sentences
+
+
+def _comparison(
+    setting: tuple[Any, ...], rows: list[Row], differences: Sequence[Row], costs: Sequence[Row]
+) -> Comparison:
+    named = dict(zip(SETTING, setting, strict=True))
+    order = {name: place for place, name in enumerate(METRICS)}
+    # A difference may leave out parts of the setting, in a run that has only one of each.
+    own = [
+        difference
+        for difference in differences
+        if all(difference.get(name, named[name]) == named[name] for name in SETTING)
+    ]
+    return Comparison(
+        **named,
+        rows=sorted(rows, key=lambda row: (row["route"] == "trivial", -(score(row) or 0.0), row["method"])),
+        differences=sorted(
+            own,
+            key=lambda difference: (
+                order.get(difference["metric"], len(order)),
+                -difference["mean"] if finite(difference["mean"]) else math.inf,
+            ),
+        ),
+        costs={row["method"]: row for row in costs if _setting(row) == setting},
+    )
+
+
+def _setting(row: Row) -> tuple[Any, ...]:
+    # Older results name no encoder.
+    return tuple(row.get(name, "") if name == "encoder" else row[name] for name in SETTING)
+
+
+def _setting_text(comparison: Comparison) -> str:
+    text = f"{comparison.corpus}, {comparison.scenario}, personalized to the {comparison.person_axis}"
+    return f"{text}, {comparison.encoder}" if comparison.encoder else text
+
+
+def _slug(comparison: Comparison, *more: str) -> str:
+    parts = (comparison.corpus, comparison.scenario, comparison.person_axis, comparison.encoder, *more)
+    return re.sub(r"[^a-z0-9]+", "-", " ".join(parts).lower()).strip("-")

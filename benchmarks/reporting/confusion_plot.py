@@ -1,4 +1,4 @@
-"""What the best method takes each emotion for."""
+"""Plot which emotions the best method confuses."""
 
 from __future__ import annotations
 
@@ -15,18 +15,24 @@ if TYPE_CHECKING:
 
 
 def confusion(rows: Sequence[Row]) -> Plot | None:
-    """Of the method with the highest macro-F1, trivial rows left out; None where no row has counts."""
-    heard = [row for row in rows if row["route"] != "trivial" and score(row) is not None]
-    counted = [row for row in heard if row.get("confusion") and row.get("emotions")]
+    """Plot the method with the highest macro-F1, without trivial rows; None where no row has counts."""
+    counted = [
+        row
+        for row in rows
+        if row["route"] != "trivial"
+        and score(row) is not None
+        and row.get("confusion")
+        and row.get("emotions")
+    ]
     if not counted:
         return None
     best = max(counted, key=score)
-    title = f"{best['method']}: what was heard (rows) and the likeliest emotion (columns), percent of the row"
+    title = f"{best['method']}: emotion heard (rows) and likeliest emotion (columns), percent of the row"
     return Plot("confusion", title, lambda theme: _draw(best, theme))
 
 
-def shares_of(counts: Sequence[Sequence[float]]) -> np.ndarray:
-    """(C, C) rows as shares of 1; a row of an emotion that nobody heard is all zero."""
+def row_shares(counts: Sequence[Sequence[float]]) -> np.ndarray:
+    """Return counts (C, C) as shares of their row; the row of an emotion that nobody heard is all zero."""
     table = np.array(counts, dtype=float)
     totals = table.sum(axis=1, keepdims=True)
     return np.divide(table, totals, out=np.zeros_like(table), where=totals > 0)
@@ -35,7 +41,7 @@ def shares_of(counts: Sequence[Sequence[float]]) -> np.ndarray:
 def _draw(row: Row, theme: Theme) -> Figure:
     from matplotlib.colors import LinearSegmentedColormap
 
-    shares, names = shares_of(row["confusion"]), row["emotions"]
+    shares, names = row_shares(row["confusion"]), row["emotions"]
     figure, axes = new_figure(theme, WIDTH)
     shades = LinearSegmentedColormap.from_list("shares", [theme.background, theme.routes[0]])
     axes.imshow(shares, cmap=shades, vmin=0, vmax=1)

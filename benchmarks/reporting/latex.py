@@ -1,12 +1,12 @@
-"""A comparison as a table for a paper: LaTeX with booktabs, nothing but the `tabular`."""
+"""Format a comparison as a LaTeX table for a paper: only the `tabular`, with the package booktabs."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 
+from benchmarks.reporting.columns import Column
 from benchmarks.reporting.comparisons import Comparison
-from benchmarks.reporting.formats import LOWER_IS_BETTER, duration, heading, interval_text, value_text
 from benchmarks.reporting.summary import Row, finite
 
 _ESCAPED = {
@@ -23,24 +23,26 @@ _ESCAPED = {
 
 
 def latex_table(comparison: Comparison) -> str:
-    """Methods by macro-F1, trivial rows below a rule; the best of each metric among the methods that hear the
-    speech in bold, intervals small. Needs `booktabs`."""
-    metrics = comparison.metrics
-    best = {name: _best(comparison.rows, name) for name in metrics}
-    methods = [_line(row, metrics, best) for row in comparison.rows if row["route"] != "trivial"]
-    trivial = [_line(row, metrics, best) for row in comparison.rows if row["route"] == "trivial"]
-    headings = ["Method", *map(heading, metrics), "To personalize"]
+    """Return the table: methods by macro-F1, then the trivial rows below a rule, intervals in small print.
+
+    The best value of each metric is bold; trivial rows never are.
+    """
+    columns = comparison.columns("latex")
+    methods = [row for row in comparison.rows if row["route"] != "trivial"]
+    trivial = [row for row in comparison.rows if row["route"] == "trivial"]
+    best = {column.key: _best(methods, column) for column in columns}
+    # On one line, whatever the corpus is called: a line break would end the comment.
+    title = " ".join(comparison.title.split())
     return "\n".join(
         [
-            # On one line, whatever the corpus is called: what follows a comment's line is no comment.
-            f"% {' '.join(comparison.title.split())}: percent, 95% intervals; needs \\usepackage{{booktabs}}",
-            rf"\begin{{tabular}}{{l{'r' * (len(headings) - 1)}}}",
+            f"% {title}: percent, 95% intervals; needs \\usepackage{{booktabs}}",
+            rf"\begin{{tabular}}{{l{'r' * (len(columns) - 1)}}}",
             r"\toprule",
-            " & ".join(map(escaped, headings)) + r" \\",
+            " & ".join(escaped(column.heading) for column in columns) + r" \\",
             r"\midrule",
-            *methods,
+            *(_line(row, columns, best) for row in methods),
             *([r"\midrule"] if methods and trivial else []),
-            *trivial,
+            *(_line(row, columns, {}) for row in trivial),
             r"\bottomrule",
             r"\end{tabular}",
             "",
@@ -49,28 +51,28 @@ def latex_table(comparison: Comparison) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text as LaTeX prints it literally."""
-    found = re.sub(r"\s+", " ", text)
-    return "".join(_ESCAPED.get(sign, sign) for sign in found)
+    """Escape text so that LaTeX prints it literally."""
+    return "".join(_ESCAPED.get(sign, sign) for sign in re.sub(r"\s+", " ", text))
 
 
-def _line(row: Row, metrics: Sequence[str], best: Mapping[str, str | None]) -> str:
-    cells = [escaped(row["method"])]
-    for name in metrics:
-        one = row["metrics"].get(name)
-        value, spread = escaped(value_text(one, name)), escaped(interval_text(one, name))
-        value = rf"\textbf{{{value}}}" if best[name] == value_text(one, name) and _heard(row) else value
-        cells.append(value + (rf" {{\scriptsize {spread}}}" if spread else ""))
-    return " & ".join([*cells, escaped(duration(row.get("seconds_personalize")))]) + r" \\"
+def _line(row: Row, columns: Sequence[Column], best: Mapping[str, str | None]) -> str:
+    cells = []
+    for column in columns:
+        text = column.text(row)
+        cell = rf"\textbf{{{escaped(text)}}}" if text == best.get(column.key) else escaped(text)
+        interval = escaped(column.interval(row)) if column.interval else ""
+        cells.append(cell + (rf" {{\scriptsize {interval}}}" if interval else ""))
+    return " & ".join(cells) + r" \\"
 
 
-def _best(rows: Sequence[Row], metric: str) -> str | None:
-    """As it is printed, so that what prints alike is bold alike; None where no method has it."""
-    found = [row["metrics"].get(metric) for row in rows if _heard(row)]
-    found = [one for one in found if one is not None and finite(one.get("mean"))]
-    chosen = min if metric in LOWER_IS_BETTER else max
-    return value_text(chosen(found, key=lambda one: one["mean"]), metric) if found else None
+def _best(rows: Sequence[Row], column: Column) -> str | None:
+    """Return a metric's best value as it is printed: rows that print the same are all bold.
 
-
-def _heard(row: Row) -> bool:
-    return row["route"] != "trivial"
+    None for a column that is no metric, or that no row has a value of.
+    """
+    if not column.better:
+        return None
+    choose = min if column.better == "lower" else max
+    measured = [row for row in rows if finite(row["metrics"].get(column.key, {}).get("mean"))]
+    best = choose(measured, key=lambda row: row["metrics"][column.key]["mean"], default=None)
+    return None if best is None else column.text(best)

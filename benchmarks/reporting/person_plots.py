@@ -1,4 +1,4 @@
-"""The methods person by person: one route against the other, and what each gains over Entire-Zero."""
+"""Plot methods person by person: one route against the other, and the gain of each over Entire-Zero."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ZERO = "entire-zero"
 
 
 def route_against_route(rows: Sequence[Row]) -> Plot | None:
-    """The best methods of the two best routes, one dot a person; None where there is one route."""
+    """Plot the best methods of the two best routes, one dot per person; None where there is one route."""
     best = [row for row in best_of_routes(rows) if by_person(row)][:2]
     if len(best) < 2:
         return None
@@ -25,10 +25,10 @@ def route_against_route(rows: Sequence[Row]) -> Plot | None:
 
 
 def gain_over_zero(rows: Sequence[Row]) -> Plot | None:
-    """The best method of each route minus Entire-Zero, person by person; None where a side is missing."""
+    """Plot the best method of each route minus Entire-Zero by person; None where either is missing."""
     zero = next((by_person(row) for row in rows if row["method"] == ZERO), {})
     gains = [(row, _gains(by_person(row), zero)) for row in best_of_routes(rows)]
-    gains = [(row, found) for row, found in gains if found]
+    gains = [(row, points) for row, points in gains if points]
     if not gains:
         return None
     title = "Gain over Entire-Zero, person by person; each method's persons from the least gain to the most"
@@ -36,17 +36,17 @@ def gain_over_zero(rows: Sequence[Row]) -> Plot | None:
 
 
 def _gains(own: dict[str, float], zero: dict[str, float]) -> list[float]:
-    """In points, sorted."""
+    """Return the gain of each person in points, sorted."""
     return sorted(100 * (value - zero[person]) for person, value in own.items() if person in zero)
 
 
 def _draw_against(first: Row, second: Row, theme: Theme) -> Figure:
     across, up = by_person(second), by_person(first)
-    pairs = [(100 * across[one], 100 * up[one]) for one in sorted(up) if one in across]
+    pairs = [(100 * across[person], 100 * up[person]) for person in sorted(up) if person in across]
     figure, axes = new_figure(theme, WIDTH)
     low, high = min(map(min, pairs)), max(map(max, pairs))
-    room = max(1.0, 0.06 * (high - low))
-    ends = [low - room, high + room]
+    margin = max(1.0, 0.06 * (high - low))
+    ends = [low - margin, high + margin]
     axes.plot(ends, ends, color=theme.muted, linewidth=1.2, linestyle="--")
     axes.scatter(*zip(*pairs, strict=True), color=theme.ink, alpha=0.75, s=26, zorder=3)
     above = sum(y > x for x, y in pairs)
@@ -67,11 +67,11 @@ def _draw_gains(gains: Sequence[tuple[Row, list[float]]], rows: Sequence[Row], t
     figure, axes = new_figure(theme, 3.6)
     colors = route_colors(rows, theme)
     axes.axhline(0, color=theme.muted, linewidth=1.2, linestyle="--")
-    for row, found in gains:
-        label = f"{row['method']}: {sum(one > 0 for one in found)} of {len(found)} gain"
-        places = range(1, len(found) + 1)
+    for row, points in gains:
+        label = f"{row['method']}: {sum(gain > 0 for gain in points)} of {len(points)} gain"
+        places = range(1, len(points) + 1)
         axes.plot(
-            places, found, color=colors[row["route"]], marker="o", markersize=4, linewidth=1, label=label
+            places, points, color=colors[row["route"]], marker="o", markersize=4, linewidth=1, label=label
         )
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel("persons, from the least gain to the most")

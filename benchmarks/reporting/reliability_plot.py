@@ -1,4 +1,4 @@
-"""Whether methods are right as often as they say: confidence against accuracy."""
+"""Plot whether methods are right as often as they say: stated confidence against accuracy."""
 
 from __future__ import annotations
 
@@ -19,19 +19,22 @@ LARGEST = 160
 
 
 def reliability(rows: Sequence[Row]) -> Plot | None:
-    """The best method of each route and Entire-Zero; None where no row has bins."""
-    wanted = [one["method"] for one in best_of_routes(rows)] + [ZERO]
-    shown = [row for row in rows if row["method"] in wanted and row.get("reliability")]
+    """Plot the best method of each route and Entire-Zero; None where no row has bins."""
+    methods = [row["method"] for row in best_of_routes(rows)] + [ZERO]
+    shown = [row for row in rows if row["method"] in methods and row.get("reliability")]
     if not shown:
         return None
     title = "Reliability: how often the likeliest emotion is right, against how sure the method is"
     return Plot("reliability", title, lambda theme: _draw(shown, rows, theme))
 
 
-def points_of(bins: Sequence[Sequence[float]]) -> np.ndarray:
-    """(filled bins, 3): mean confidence, how often it was right, share of the utterances; `bins` are those of
-    `perser.metrics.confidence_bins`."""
-    count, confidence, right = np.array([one for one in bins if one[0] > 0], dtype=float).reshape(-1, 3).T
+def reliability_points(bins: Sequence[Sequence[float]]) -> np.ndarray:
+    """Return, for each bin that is not empty, mean confidence, accuracy and share of the utterances.
+
+    `bins` are those of `perser.metrics.confidence_bins`. Returns (filled bins, 3).
+    """
+    filled = np.array([counts for counts in bins if counts[0] > 0], dtype=float).reshape(-1, 3)
+    count, confidence, right = filled.T
     return np.stack([confidence / count, right / count, count / count.sum()], axis=1)
 
 
@@ -40,7 +43,7 @@ def _draw(shown: Sequence[Row], rows: Sequence[Row], theme: Theme) -> Figure:
     colors = route_colors(rows, theme)
     axes.plot([0, 100], [0, 100], color=theme.muted, linewidth=1.2, linestyle="--")
     for row in shown:
-        confidence, right, share = points_of(row["reliability"]).T
+        confidence, right, share = reliability_points(row["reliability"]).T
         color = theme.muted if row["method"] == ZERO else colors[row["route"]]
         axes.plot(100 * confidence, 100 * right, color=color, linewidth=1.2, label=row["method"])
         axes.scatter(100 * confidence, 100 * right, s=6 + LARGEST * share, color=color, alpha=0.8, zorder=3)

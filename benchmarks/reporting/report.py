@@ -1,8 +1,8 @@
-"""From results.json to what a person reads: report.md, report.html (one file, nothing fetched), plots, LaTeX
-tables and the table in the terminal.
+"""Write the report of results.json: report.md, report.html, plots and LaTeX tables; print it in the terminal.
 
-Rows of different settings (`benchmarks.measuring.scores.SETTING`) stand in separate tables and are never
-ranked against each other. No figure here is typed by hand.
+report.html is one file and fetches nothing. Rows of different settings (SETTING in
+`benchmarks.measuring.scores`) stand in separate tables and are never ranked against each other. No figure is
+typed by hand.
 """
 
 from __future__ import annotations
@@ -16,21 +16,24 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from benchmarks.measuring.provenance import one_or_distinct
+from benchmarks.measuring.aggregate import single_or_distinct
 from benchmarks.reporting.canvas import DARK, LIGHT, data_uri
-from benchmarks.reporting.comparisons import Comparison, comparisons, overall, sweeps
-from benchmarks.reporting.formats import METRICS, duration, interval_text, value_text
+from benchmarks.reporting.columns import Column, glossary
+from benchmarks.reporting.comparisons import Comparison, make_comparisons, make_sweeps, overall_verdicts
 from benchmarks.reporting.latex import latex_table
-from benchmarks.reporting.route_comparison import CLEAR, compare_routes
+from benchmarks.reporting.route_comparison import CLEAR_FACTOR, compare_routes
 from benchmarks.reporting.summary import Row
 from benchmarks.reporting.templates import environment
 from perser.io.files import write_text_atomic
 
-ORIGIN = ("commit", "device", "threads", "versions")
-"""What the report says of provenance.json; the rest is long."""
+PROVENANCE = ("commit", "device", "threads", "versions")
+"""What the report shows of provenance.json; the rest is long."""
 
-TOLD_ABOVE = ("title", "notes", "simulated")
-"""Parts of `meta` that the report shows elsewhere."""
+SHOWN_ABOVE = ("title", "notes", "simulated")
+"""Parts of `meta` that the report shows elsewhere than in its footer."""
+
+WIDE_IN_TERMINAL = ("method", "maF1")
+"""Columns of the terminal's table that never wrap; maF1 is the only one there with an interval."""
 
 
 @dataclass(frozen=True)
@@ -53,37 +56,32 @@ def write_report(
     """Write report.md, report.html, plots/*.png and tables/*.tex into `folder`.
 
     Args:
-        results: the content of a results.json.
-        folder: made where it is not there.
-        costs: the content of a costs.json; without it no costs are compared.
-        provenance: the content of a provenance.json.
+        results: the content of results.json.
+        folder: created if it is missing.
+        costs: the content of costs.json; without it no costs are compared.
+        provenance: the content of provenance.json.
     """
     folder = Path(folder)
     for name in ("plots", "tables"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    found = comparisons(results, costs)
+    comparisons = make_comparisons(results, costs)
     paths = ReportPaths(folder / "report.md", folder / "report.html", [], [])
-    images = {}
-    drawn = [(one.plot_file(plot), plot) for one in found for plot in one.plots]
-    for name, plot in [*drawn, *((one.file, one.plot) for one in sweeps(found))]:
-        light = plot.png(LIGHT)
-        (folder / name).write_bytes(light)
-        paths.plots.append(folder / name)
-        images[name] = {"light": data_uri(light), "dark": data_uri(plot.png(DARK))}
-    for one in found:
-        write_text_atomic(folder / one.table_file, latex_table(one))
-        paths.tables.append(folder / one.table_file)
+    images = _write_plots(comparisons, folder)
+    paths.plots.extend(folder / name for name in images)
+    for comparison in comparisons:
+        write_text_atomic(folder / comparison.table_file, latex_table(comparison))
+        paths.tables.append(folder / comparison.table_file)
     meta = dict(results.get("meta", {}))
     content = {
         "meta": meta,
-        "made": {key: value for key, value in meta.items() if key not in TOLD_ABOVE}
-        | _origin(provenance or {}),
-        "comparisons": found,
-        "overall": overall(found),
-        "sweeps": sweeps(found),
-        "wins": compare_routes(found),
-        "clear": CLEAR,
-        "glossary": _glossary(found),
+        "made": {key: value for key, value in meta.items() if key not in SHOWN_ABOVE}
+        | _provenance(provenance or {}),
+        "comparisons": comparisons,
+        "overall": overall_verdicts(comparisons),
+        "sweeps": make_sweeps(comparisons),
+        "route_comparisons": compare_routes(comparisons),
+        "clear_factor": CLEAR_FACTOR,
+        "glossary": glossary([row for comparison in comparisons for row in comparison.rows]),
         "images": images,
     }
     templates = environment()
@@ -92,39 +90,56 @@ def write_report(
     return paths
 
 
-def print_table(results: Mapping[str, Any], console: Console | None = None) -> None:
-    """The comparisons as tables in the terminal, each with its verdict."""
+def print_tables(results: Mapping[str, Any], console: Console | None = None) -> None:
+    """Print each comparison as a table in the terminal, followed by its verdict."""
     console = console or Console()
     if results.get("meta", {}).get("simulated"):
-        console.print("Simulated data: these figures say nothing of real people.", style="bold yellow")
-    shown = ["maF1", "miF1", "label_accuracy", "balanced_accuracy"]
-    for comparison in comparisons(results):
+        console.print("Simulated data: these figures say nothing about real people.", style="bold yellow")
+    for comparison in make_comparisons(results):
+        columns = comparison.columns("terminal")
         table = RichTable(title=escape(comparison.title), title_justify="left", caption_justify="left")
-        table.add_column("method", no_wrap=True)
-        table.add_column("maF1 % (95%)", justify="right", no_wrap=True)
-        for name in shown[1:]:
-            table.add_column(METRICS[name][0], justify="right")
-        table.add_column("to personalize", justify="right")
-        for row in comparison.rows:
-            first, *rest = [row["metrics"].get(name) for name in shown]
-            cells = [f"{value_text(first)} {interval_text(first)}".strip(), *map(value_text, rest)]
-            style = "dim" if row["route"] == "trivial" else None
-            table.add_row(
-                escape(row["method"]), *cells, duration(row.get("seconds_personalize")), style=style
+        for column in columns:
+            table.add_column(
+                _terminal_heading(column),
+                justify="left" if column.key == "method" else "right",
+                no_wrap=column.key in WIDE_IN_TERMINAL,
             )
+        for row in comparison.rows:
+            cells = [escape(_terminal_cell(column, row)) for column in columns]
+            table.add_row(*cells, style="dim" if row["route"] == "trivial" else None)
         console.print(table)
         console.print(comparison.verdict, markup=False, highlight=False)
 
 
-def _origin(provenance: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Each part of ORIGIN as all files of scores have it, or what the different ones have."""
+def _terminal_heading(column: Column) -> str:
+    if not column.better:
+        return column.heading.lower()
+    return f"{column.heading} % (95%)" if column.key in WIDE_IN_TERMINAL else column.heading
+
+
+def _terminal_cell(column: Column, row: Row) -> str:
+    if column.interval and column.key in WIDE_IN_TERMINAL:
+        return f"{column.text(row)} {column.interval(row)}".strip()
+    return column.text(row)
+
+
+def _write_plots(comparisons: Sequence[Comparison], folder: Path) -> dict[str, dict[str, str]]:
+    """Write the plots into `folder`; return them by path as `data:` addresses, light and dark."""
+    images = {}
+    plots = [(comparison.plot_file(plot), plot) for comparison in comparisons for plot in comparison.plots]
+    plots += [(sweep.file, sweep.plot) for sweep in make_sweeps(comparisons)]
+    for name, plot in plots:
+        light = plot.png(LIGHT)
+        (folder / name).write_bytes(light)
+        images[name] = {"light": data_uri(light), "dark": data_uri(plot.png(DARK))}
+    return images
+
+
+def _provenance(provenance: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return each part of PROVENANCE: the value of all scores files, or a list of the different values."""
     if not provenance:
         return {}
     return {
-        name: one_or_distinct(one.get(name) or "not known" for one in provenance.values()) for name in ORIGIN
+        name: single_or_distinct(part.get(name) or "not known" for part in provenance.values())
+        for name in PROVENANCE
     }
-
-
-def _glossary(found: Sequence[Comparison]) -> list[tuple[str, str]]:
-    present = {name for comparison in found for name in comparison.metrics}
-    return [meaning for name, meaning in METRICS.items() if name in present]

@@ -1,5 +1,8 @@
-"""Where each route wins, from paired differences and from costs: no win without an interval that leaves out
-zero, or a factor that no noise of a clock makes."""
+"""Compare routes with each other, by the accuracy and the costs of their best methods.
+
+A route is called ahead only where the interval of the paired difference leaves out 0, and cheaper only by a
+factor that timing noise does not reach.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,11 @@ from benchmarks.reporting.comparisons import Comparison
 from benchmarks.reporting.formats import duration, memory, points, size
 from benchmarks.reporting.summary import Row, best_of_routes, finite, paired
 
-CLEAR = 2.0
-"""Costs are measured once, without an interval: what differs by no larger factor is called alike."""
+CLEAR_FACTOR = 2.0
+"""Costs are measured once and have no interval: those within this factor are reported as alike."""
 
 LEAST_BYTES = 32 * 2**20
-"""Resident memory depends by megabytes on what ran before: below this everything counts as this much."""
+"""Resident memory depends by some megabytes on what ran before: smaller values are raised to this one."""
 
 COSTS: dict[str, tuple[str, Callable[[float | None], str]]] = {
     "seconds_personalize": ("Time to personalize", duration),
@@ -24,106 +27,110 @@ COSTS: dict[str, tuple[str, Callable[[float | None], str]]] = {
     "peak_bytes": ("Memory at its peak", memory),
     "moved": ("Parameters of one person", size),
 }
+"""Keys of costs.json: the name in the report, and how the value is printed."""
 
 
 @dataclass(frozen=True)
-class Line:
-    """One quantity: each outcome once, and where it was so."""
+class QuantityOutcome:
+    """How two routes compare in one quantity: each outcome once, with the settings where it was so."""
 
     quantity: str
     outcomes: str
 
 
 @dataclass(frozen=True)
-class Wins:
+class RouteComparison:
     """Two routes on one person axis, over all settings that have both."""
 
     person_axis: str
     routes: tuple[str, str]
-    lines: list[Line]
-    """One for each quantity."""
+    quantities: list[QuantityOutcome]
 
 
 @dataclass(frozen=True)
-class _Meeting:
+class _Pair:
     """The best methods of two routes in one comparison, the one with the higher macro-F1 first."""
 
-    place: str
+    setting: str
+    """What tells this comparison from the others; empty where there are no others."""
     ahead: Row
     behind: Row
     comparison: Comparison
 
 
-def compare_routes(found: Sequence[Comparison]) -> list[Wins]:
-    """Every two routes on every person axis; a listener's and a speaker's settings are never put together."""
-    made = []
-    for axis in dict.fromkeys(one.person_axis for one in found):
-        here = [one for one in found if one.person_axis == axis]
-        routes = sorted({row["route"] for one in here for row in best_of_routes(one.rows)})
-        for pair in combinations(routes, 2):
-            meetings = _meetings(here, pair)
-            if meetings:
-                lines = [_accuracy(meetings), *(_cost(meetings, name) for name in COSTS)]
-                made.append(Wins(axis, pair, [line for line in lines if line]))
-    return made
+def compare_routes(comparisons: Sequence[Comparison]) -> list[RouteComparison]:
+    """Compare every two routes on every person axis. Listeners and speakers are never put together."""
+    compared = []
+    for axis in dict.fromkeys(comparison.person_axis for comparison in comparisons):
+        same_axis = [comparison for comparison in comparisons if comparison.person_axis == axis]
+        routes = sorted({row["route"] for each in same_axis for row in best_of_routes(each.rows)})
+        for two in combinations(routes, 2):
+            pairs = _pairs(same_axis, two)
+            if pairs:
+                outcomes = [_accuracy(pairs), *(_cost(pairs, name) for name in COSTS)]
+                compared.append(RouteComparison(axis, two, [outcome for outcome in outcomes if outcome]))
+    return compared
 
 
-def _meetings(here: Sequence[Comparison], pair: tuple[str, str]) -> list[_Meeting]:
-    found = []
-    for one in here:
-        best = [row for row in best_of_routes(one.rows) if row["route"] in pair]
+def _pairs(same_axis: Sequence[Comparison], routes: tuple[str, str]) -> list[_Pair]:
+    pairs = []
+    for comparison in same_axis:
+        best = [row for row in best_of_routes(comparison.rows) if row["route"] in routes]
         if len(best) == 2:
-            found.append(_Meeting(_place(one, here), *best, comparison=one))
-    return found
+            pairs.append(_Pair(_differing_setting(comparison, same_axis), *best, comparison=comparison))
+    return pairs
 
 
-def _place(one: Comparison, among: Sequence[Comparison]) -> str:
-    """What tells this comparison from the others."""
-    differing = [name for name in SETTING if len({getattr(each, name) for each in among}) > 1]
-    said = [f"K = {one.k}" if name == "k" else getattr(one, name) for name in differing]
-    return ", ".join(part for part in said if part)
+def _differing_setting(comparison: Comparison, others: Sequence[Comparison]) -> str:
+    """Name the parts of the comparison's setting in which the others differ."""
+    names = [name for name in SETTING if len({getattr(each, name) for each in others}) > 1]
+    parts = [f"K = {comparison.k}" if name == "k" else getattr(comparison, name) for name in names]
+    return ", ".join(part for part in parts if part)
 
 
-def _accuracy(meetings: Sequence[_Meeting]) -> Line:
+def _accuracy(pairs: Sequence[_Pair]) -> QuantityOutcome:
     outcomes = []
-    for one in meetings:
-        ahead, behind = one.ahead["method"], one.behind["method"]
-        difference = paired(ahead, behind, one.comparison.differences)
+    for pair in pairs:
+        ahead, behind = pair.ahead["method"], pair.behind["method"]
+        difference = paired(ahead, behind, pair.comparison.differences)
         if difference is None:
-            outcomes.append(("not paired", one.place, f"{ahead} and {behind}"))
+            outcomes.append(("not paired", pair.setting, f"{ahead} and {behind}"))
             continue
         mean, low, high = difference
         figures = f"{ahead} minus {behind}: {points(mean)} points, {points(low)} to {points(high)}"
-        outcome = f"{one.ahead['route']} is ahead" if low > 0 else "within chance"
-        outcomes.append((outcome, one.place, figures))
-    return _line("Macro-F1", outcomes)
+        outcome = f"{pair.ahead['route']} is ahead" if low > 0 else "within chance"
+        outcomes.append((outcome, pair.setting, figures))
+    return _join("Macro-F1", outcomes)
 
 
-def _cost(meetings: Sequence[_Meeting], name: str) -> Line | None:
-    heading, text = COSTS[name]
+def _cost(pairs: Sequence[_Pair], name: str) -> QuantityOutcome | None:
+    """Compare one cost; None where it was measured for no pair."""
+    quantity, text = COSTS[name]
     outcomes = []
-    for one in meetings:
+    for pair in pairs:
         costs = [
-            (one.comparison.costs.get(row["method"], {}).get(name), row) for row in (one.ahead, one.behind)
+            (pair.comparison.costs.get(row["method"], {}).get(name), row) for row in (pair.ahead, pair.behind)
         ]
         if not all(finite(value) for value, _ in costs):
             continue
-        (less, winner), (more, loser) = sorted(costs, key=lambda each: each[0])
+        (less, cheaper), (more, dearer) = sorted(costs, key=lambda cost: cost[0])
         least = LEAST_BYTES if name == "peak_bytes" else 0
-        outcome = f"{winner['route']} takes less" if more > CLEAR * max(less, least) else "alike"
-        # At several places the tables have the figures: they hardly differ.
-        figures = f"{winner['method']} {text(less)}, {loser['method']} {text(more)}" if not one.place else ""
-        outcomes.append((outcome, one.place, figures))
-    return _line(heading, outcomes) if outcomes else None
+        is_clear = more > CLEAR_FACTOR * max(less, least)
+        outcome = f"{cheaper['route']} takes less" if is_clear else "alike"
+        # With several settings the figures hardly differ, and the tables have them.
+        figures = "" if pair.setting else f"{cheaper['method']} {text(less)}, {dearer['method']} {text(more)}"
+        outcomes.append((outcome, pair.setting, figures))
+    return _join(quantity, outcomes) if outcomes else None
 
 
-def _line(quantity: str, outcomes: Sequence[tuple[str, str, str]]) -> Line:
+def _join(quantity: str, outcomes: Sequence[tuple[str, str, str]]) -> QuantityOutcome:
+    """Join (outcome, setting, figures) into one sentence, with each outcome once."""
     parts = []
     for outcome in dict.fromkeys(outcome for outcome, _, _ in outcomes):
         where = [
-            " ".join([*([f"at {place}"] if place else []), *([f"({figures})"] if figures else [])])
-            for each, place, figures in outcomes
-            if each == outcome
+            " ".join([*([f"at {setting}"] if setting else []), *([f"({figures})"] if figures else [])])
+            for same, setting, figures in outcomes
+            if same == outcome
         ]
         parts.append(f"{outcome} {', '.join(where)}")
-    return Line(quantity, f"{'; '.join(parts)}.")
+    return QuantityOutcome(quantity, f"{'; '.join(parts)}.")

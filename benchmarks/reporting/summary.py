@@ -1,4 +1,4 @@
-"""What is read out of the rows and paired differences of a results.json."""
+"""Read values out of the rows and paired differences of results.json."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import numpy as np
 Row = Mapping[str, Any]
 
 BASELINES = ("entire-zero", "prior-shift")
-"""They stand for no route: one personalizes nothing, the other counts labels and hears no speech."""
+"""Methods that count for no route: one does not personalize, the other counts labels and hears no speech."""
 
 
 @dataclass(frozen=True)
 class PersonSpread:
-    """How much one method's metric differs from person to person; all are fractions."""
+    """How much one method's metric differs from person to person; all values are fractions."""
 
     deviation: float
-    """Standard deviation over persons (of the sample)."""
+    """Sample standard deviation over persons."""
     worst_person: str
     worst: float
     best_person: str
@@ -28,18 +28,21 @@ class PersonSpread:
 
 
 def finite(value: float | None) -> bool:
-    """Whether there is a number to print."""
+    """Return whether there is a number to print."""
     return value is not None and math.isfinite(value)
 
 
 def score(row: Row) -> float | None:
-    """A row's mean macro-F1, or None where it has none."""
+    """Return a row's mean macro-F1, or None where it has none."""
     mean = row["metrics"].get("maF1", {}).get("mean")
     return mean if finite(mean) else None
 
 
 def best_of_routes(rows: Sequence[Row]) -> list[Row]:
-    """The method of each route with the highest macro-F1, best first; no trivial row, none of BASELINES."""
+    """Return the row of each route with the highest macro-F1, best first.
+
+    Trivial rows and BASELINES are left out.
+    """
     ranked = sorted(
         (
             row
@@ -57,32 +60,34 @@ def best_of_routes(rows: Sequence[Row]) -> list[Row]:
 def paired(
     a: str, b: str, differences: Sequence[Row], metric: str = "maF1"
 ) -> tuple[float, float, float] | None:
-    """Mean, low and high of method a minus method b, whichever of them was listed first; None where the two
-    were not paired."""
-    for one in differences:
-        bounds = [one.get(name) for name in ("mean", "low", "high")]
-        if one["metric"] != metric or not all(map(finite, bounds)):
+    """Return mean, low and high of method a minus method b, in whichever order the pair is listed.
+
+    None where the two were not paired.
+    """
+    for difference in differences:
+        bounds = [difference.get(name) for name in ("mean", "low", "high")]
+        if difference["metric"] != metric or not all(map(finite, bounds)):
             continue
         mean, low, high = bounds
-        if (one["a"], one["b"]) == (a, b):
+        if (difference["a"], difference["b"]) == (a, b):
             return mean, low, high
-        if (one["a"], one["b"]) == (b, a):
+        if (difference["a"], difference["b"]) == (b, a):
             return 0.0 - mean, 0.0 - high, 0.0 - low  # no negative zero
     return None
 
 
 def by_person(row: Row, metric: str = "maF1") -> dict[str, float]:
-    """Each person's mean, those without a number left out; empty where the row does not say."""
-    found = {person: metrics.get(metric) for person, metrics in row.get("by_person", {}).items()}
-    return {person: value for person, value in found.items() if finite(value)}
+    """Return each person's mean of a metric; persons without a number are left out."""
+    means = {person: metrics.get(metric) for person, metrics in row.get("by_person", {}).items()}
+    return {person: mean for person, mean in means.items() if finite(mean)}
 
 
 def person_spread(row: Row, metric: str = "maF1") -> PersonSpread | None:
-    """None with fewer than two persons."""
-    found = by_person(row, metric)
-    if len(found) < 2:
+    """Return the spread of a metric over persons; None with fewer than two persons."""
+    means = by_person(row, metric)
+    if len(means) < 2:
         return None
-    ranked = sorted(found, key=lambda person: (found[person], person))
+    ranked = sorted(means, key=lambda person: (means[person], person))
     worst, best = ranked[0], ranked[-1]
-    deviation = float(np.std(list(found.values()), ddof=1))
-    return PersonSpread(deviation, worst, found[worst], best, found[best])
+    deviation = float(np.std(list(means.values()), ddof=1))
+    return PersonSpread(deviation, worst, means[worst], best, means[best])

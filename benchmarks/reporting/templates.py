@@ -1,57 +1,49 @@
-"""The templates of what a person reads, and how they print figures."""
+"""Load the Jinja templates of reports and pages, with the filters that format figures in them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from benchmarks.reporting import formats
+from benchmarks.reporting import columns, formats
 
 HERE = Path(__file__).parent
 
 
 def environment(folder: Path = HERE) -> Environment:
-    """The templates of a folder, and those beside this file that they include; how they print figures."""
-    made = Environment(
+    """Return an environment with the templates of `folder`, and those beside this file for it to include."""
+    templates = Environment(
         loader=FileSystemLoader([folder, HERE]),
         autoescape=select_autoescape(enabled_extensions=("html.jinja",)),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {
-        "heading": formats.heading,
+    templates.filters |= {
+        "heading": columns.heading,
+        "value": columns.value_text,
+        "interval": columns.interval_text,
+        "difference": columns.difference_text,
         "percent": formats.percent,
-        "value": formats.value_text,
-        "interval": formats.interval_text,
-        "difference": formats.difference_text,
         "duration": formats.duration,
         "size": formats.size,
         "memory": formats.memory,
         "share": lambda value: f"{value:.3f}",
-        "groupby_metric": lambda differences: groupby(differences, key=lambda one: one["metric"]),
-        "plain": plain,
-        "markdown": _markdown,
+        "groupby_metric": lambda differences: groupby(differences, key=lambda row: row["metric"]),
+        "plain": formats.plain,
+        "markdown": markdown_text,
         "effect": formats.effect_text,
         "p_value": formats.p_text,
     }
-    return made
+    return templates
 
 
-def plain(value: Any) -> str:
-    """A value of `meta` in words: mappings and lists on one line."""
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {plain(one)}" for key, one in value.items()) or "none"
-    if isinstance(value, list | tuple):
-        return ", ".join(map(plain, value)) or "none"
-    return str(value)
+def markdown_text(text: str) -> str:
+    """Escape text so that Markdown shows it literally, also in a table's cell.
 
-
-def _markdown(text: str) -> str:
-    """Text as Markdown shows it literally, in a table's cell too."""
-    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(str(text).split()))
+    A `<` before a space starts no tag and stays as it is.
+    """
+    return re.sub(r"([\\`*_\[\]>|#]|<(?! ))", r"\\\1", " ".join(str(text).split()))

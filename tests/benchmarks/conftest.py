@@ -1,4 +1,4 @@
-"""Scores as a run would leave them, with figures drawn by chance."""
+"""Scores files like those of a run, with random figures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.measuring.statistics import EpisodeScores
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "neutral", "sad")
 METHODS = {
-    # name: route, macro-F1, what it gains from one label to thirty-two, seconds, trained, moved
+    # name: route, macro-F1, its gain from one label to thirty-two, seconds, parameters trained, moved
     "random": ("trivial", 0.15, 0.0, 0.0, 0, 0),
     "nothing": ("trivial", 0.0, 0.0, 0.0, 0, 0),
     "most-frequent": ("trivial", 0.1, 0.0, 0.0, 0, 0),
@@ -36,7 +36,7 @@ def _episode(rng: np.random.Generator, person: str, seed: int, level: float) -> 
 def _method(rng: np.random.Generator, name: str, persons: dict[str, float], k: int) -> MethodScores:
     route, level, gain, seconds, trained, moved = METHODS[name]
     level += gain * np.log2(k) / 5
-    # Each person's own deviation is shared by all methods, and a smaller one is the method's.
+    # Each person deviates from the mean by the same amount in all methods, plus a smaller random amount.
     own = {
         person: level + (0.0 if route == "trivial" else shared + 0.02 * rng.standard_normal())
         for person, shared in persons.items()
@@ -62,7 +62,7 @@ def _method(rng: np.random.Generator, name: str, persons: dict[str, float], k: i
 
 @pytest.fixture(scope="session")
 def make_scores() -> Callable[..., Scores]:
-    """One file of scores: every method of METHODS on two episodes of each of twelve persons."""
+    """A function that makes scores: every method of METHODS on two episodes of each person."""
 
     def make(k: int = 32, axis: str = "listener", encoder: str = "tiny-whisper", people: int = 12) -> Scores:
         rng = np.random.default_rng([k, len(axis), people])

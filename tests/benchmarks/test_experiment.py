@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.experiment import experiment
 from benchmarks.experiments.options import QUICKSTART, read_experiment
-from benchmarks.linear_probe import reference
+from benchmarks.linear_probe import linear_probe
 from benchmarks.results_page import results_page
 from benchmarks.run import METHODS, bench
 from perser.cli.main import main
@@ -165,8 +165,8 @@ def test_a_model_that_no_method_needs_may_be_missing(manifest, tmp_path):
     assert [row["method"] for row in rows] == ["random"]
 
 
-def test_the_results_page_has_the_runs_figures(finished, tmp_path):
-    reference(finished)
+def test_the_results_page_holds_the_runs_figures(finished, tmp_path):
+    linear_probe(finished)
     results_page([finished], tmp_path / "RESULTS.md")
     page = (tmp_path / "RESULTS.md").read_text()
     results = json.loads((finished / "results.json").read_text())

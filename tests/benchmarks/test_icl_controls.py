@@ -1,4 +1,4 @@
-"""The controls do what they say: what a support keeps of a person, and what comes out of one that is read."""
+"""Each condition changes the support as it says, and reading the enrollment shows in the results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import icl_controls as module
-from benchmarks.icl_controls import MADE, controlled, icl_controls
+from benchmarks.icl_controls import CONDITIONS, icl_controls, replace_supports, spread_over_orders
 from benchmarks.measuring.statistics import EpisodeScores
 from perser.episodes.episode import Support
 from perser.errors import UserError
@@ -27,14 +27,14 @@ def both(toy_corpus, toy_episodes):
     tasks = toy_episodes.tasks(toy_corpus, "test")
 
     def pair_up(name, size=8, seed=0):
-        made = controlled(toy_episodes, tasks, name, size, seed)
+        made = replace_supports(toy_episodes, tasks, name, size, seed)
         return list(zip(toy_episodes.episodes, made.episodes, strict=True))
 
     return pair_up
 
 
-@pytest.mark.parametrize("name", [*MADE, "order 1"])
-def test_queries_stay_and_a_draw_depends_on_the_seed_alone(both, name):
+@pytest.mark.parametrize("name", [*CONDITIONS, "order 1"])
+def test_queries_stay_the_same_and_a_draw_depends_only_on_the_seed(both, name):
     for before, after in both(name):
         assert (before.person, before.query_utterances, before.query_emotions) == (
             after.person,
@@ -45,11 +45,11 @@ def test_queries_stay_and_a_draw_depends_on_the_seed_alone(both, name):
     assert both(name, seed=1) == both(name, seed=1)
 
 
-def test_fewer_pairs_are_the_first_ones(both):
+def test_fewer_pairs_are_the_first_of_the_support(both):
     assert all(pairs(after.support) == pairs(before.support)[:3] for before, after in both("true", 3))
 
 
-def test_shuffled_labels_keep_clips_and_how_often_each_label_is_given(both):
+def test_shuffled_labels_keep_the_clips_and_the_count_of_each_label(both):
     moved = 0
     for before, after in both("shuffled labels"):
         assert after.support.utterances == before.support.utterances
@@ -58,45 +58,39 @@ def test_shuffled_labels_keep_clips_and_how_often_each_label_is_given(both):
     assert moved > 2
 
 
-def test_another_persons_pairs_are_all_of_one_other_person_and_none_is_asked_about(
-    both, toy_corpus, toy_episodes
-):
+def test_another_persons_pairs_are_of_one_other_person_and_hold_no_query(both, toy_corpus, toy_episodes):
     tasks = toy_episodes.tasks(toy_corpus, "test")
     labeled = {task.person: set(zip(task.utterances, task.emotions, strict=True)) for task in tasks}
     for before, after in both("another person's"):
-        given = set(pairs(after.support))
-        assert any(given <= theirs for person, theirs in labeled.items() if person != before.person)
+        shown = set(pairs(after.support))
+        assert any(shown <= theirs for person, theirs in labeled.items() if person != before.person)
         assert not set(after.support.utterances) & set(before.query_utterances)
 
 
-def test_one_person_alone_has_no_other(toy_corpus, toy_episodes):
+def test_a_single_test_person_is_refused(toy_corpus, toy_episodes):
     tasks = toy_episodes.tasks(toy_corpus, "test")
     first = toy_episodes.episodes[0].person
     with pytest.raises(UserError, match="draw episodes of more"):
-        controlled(toy_episodes, [one for one in tasks if one.person == first], "true", 8, 0)
+        replace_supports(toy_episodes, [task for task in tasks if task.person == first], "true", 8, 0)
 
 
 def test_orders_keep_the_pairs_and_differ(both):
-    one, other = both("order 1"), both("order 2")
-    for before, after in one:
+    first, second = both("order 1"), both("order 2")
+    for before, after in first:
         assert sorted(pairs(after.support)) == sorted(pairs(before.support))
-    assert [after.support for _, after in one] != [after.support for _, after in other]
+    assert [after.support for _, after in first] != [after.support for _, after in second]
 
 
 class Parrot(Personalizer):
-    """Answers with the labels of the true pairs of the person, as far as the support has them: a model that
-    reads its enrollment, whatever its order."""
+    """A method that reads its enrollment in any order: with more true pairs it gives better answers."""
 
     route: ClassVar[str] = "speech-lm"
 
     def __init__(self, episodes, emotions) -> None:
-        self.truth = {
-            pair: one
-            for one in episodes
-            for pair in zip(one.support.utterances, one.support.emotions, strict=True)
+        self.targets = {
+            episode.query_utterances: emotions.multi_hot(episode.query_emotions) for episode in episodes
         }
-        self.asked = {one.query_utterances: emotions.multi_hot(one.query_emotions) for one in episodes}
-        self.enrolled = {one.query_utterances: set(pairs(one.support)) for one in episodes}
+        self.enrolled = {episode.query_utterances: set(pairs(episode.support)) for episode in episodes}
 
     def personalize(self, support):
         return ParrotPredictor(self, support)
@@ -110,7 +104,7 @@ class ParrotPredictor:
         self.parrot, self.support = parrot, support
 
     def predict_proba(self, utterances):
-        targets = self.parrot.asked[tuple(utterances)]
+        targets = self.parrot.targets[tuple(utterances)]
         known = len(set(pairs(self.support)) & self.parrot.enrolled[tuple(utterances)]) / 8
         right = targets / targets.sum(axis=1, keepdims=True)
         probabilities = known * right + (1 - known) / targets.shape[1]
@@ -127,7 +121,7 @@ def results(toy_corpus, toy_episodes, toy_episodes_path, tmp_path, monkeypatch):
     ).read_text()
 
 
-def test_one_who_reads_gains_with_the_true_enrollment_alone_in_any_order(results):
+def test_a_model_that_reads_its_enrollment_gains_only_with_the_true_one_in_any_order(results):
     found, page = results
     score = {row["condition"]: row["metrics"]["maF1"]["mean"] for row in found["rows"]}
     assert list(score) == ["none", "true", "shuffled labels", "another person's", "order 1", "order 2"]
@@ -140,7 +134,9 @@ def test_one_who_reads_gains_with_the_true_enrollment_alone_in_any_order(results
         "std_of_an_episode": 0,
         "std_of_the_mean": 0,
     }
-    gains = {(one["condition"], one["minus"]): one for one in found["differences"] if one["metric"] == "maF1"}
+    gains = {
+        (pair["condition"], pair["minus"]): pair for pair in found["differences"] if pair["metric"] == "maF1"
+    }
     assert set(gains) == {
         ("true", "none"),
         ("shuffled labels", "none"),
@@ -156,13 +152,13 @@ def test_one_who_reads_gains_with_the_true_enrollment_alone_in_any_order(results
     assert "Simulated data" in page
 
 
-def test_the_spread_over_orders_is_theirs_alone():
+def test_the_spread_over_orders_is_a_sample_standard_deviation():
     scores = [[0.1, 0.5], [0.3, 0.5], [0.2, 0.2]]
 
     def method(values):
         return [EpisodeScores("p", str(i), {"maF1": value}) for i, value in enumerate(values)]
 
-    spread = module._spread([method(one) for one in scores], "maF1")
+    spread = spread_over_orders([method(order) for order in scores], "maF1")
     expected = (np.std([0.1, 0.3, 0.2], ddof=1) + np.std([0.5, 0.5, 0.2], ddof=1)) / 2
     assert spread["std_of_an_episode"] == pytest.approx(expected)
     assert spread["std_of_the_mean"] == pytest.approx(np.std([0.3, 0.4, 0.2], ddof=1))
@@ -186,14 +182,14 @@ def test_a_trained_model_is_measured_in_one_command(toy_corpus, toy_episodes_pat
     )
     found = json.loads((tmp_path / "out" / "controls.json").read_text())
     assert found["pairs"] == 4
-    assert [row["condition"] for row in found["rows"]] == [*MADE, "order 1"]
+    assert [row["condition"] for row in found["rows"]] == [*CONDITIONS, "order 1"]
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"), [({"orders": 0}, "orders"), ({"pairs": 9}, "k = 8"), ({"pairs": 0}, "pairs")]
+    ("wrong", "message"), [({"orders": 0}, "orders"), ({"pairs": 9}, "k = 8"), ({"pairs": 0}, "pairs")]
 )
-def test_numbers_out_of_range_are_refused(toy_corpus, toy_episodes_path, tmp_path, wrong, said):
-    with pytest.raises(UserError, match=said):
+def test_numbers_out_of_range_are_refused(toy_corpus, toy_episodes_path, tmp_path, wrong, message):
+    with pytest.raises(UserError, match=message):
         icl_controls(toy_corpus.folder, toy_episodes_path, tmp_path, tmp_path / "out", **wrong)
 
 

@@ -74,7 +74,7 @@ def test_table_1(config, encoder, root, tmp_path):
         *("entire-sim", "prior-shift", "head-few", "lora-few", "meta-perser"),
     ]
     page = (tmp_path / "paper_tables.md").read_text()
-    assert "Measured otherwise than in the paper (corpus iemocap, K = 4, Q = 8)" in page
+    assert "Measured differently than in the paper (corpus iemocap, K = 4, Q = 8)" in page
     assert f"| Upstream | {encoder} | | |" in page
     shown = re.findall(r"^\| Meta-PerSER \| ([\d.]+) \|", page, re.MULTILINE)
     assert shown == [f"{100 * results['rows'][-1]['metrics']['maF1']['mean']:.1f}"]

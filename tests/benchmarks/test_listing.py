@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import EntryPoint
 
 from benchmarks import listing
-from benchmarks.reporting.formats import METRICS
+from benchmarks.reporting.columns import METRICS
 from perser.cli.main import main
 
 

@@ -1,4 +1,4 @@
-"""Suggested and random labels are compared on the same pools, without a query in them, and honestly."""
+"""Suggested and random labels are compared on the same pools, which hold no query."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from perser.metrics import score_episode
 
 
 class BaseRates:
-    """Answers with how often the person gave each label; unadapted, evenly."""
+    """A model that answers with how often the person gave each label, and evenly before enrollment."""
 
     route = "fake"
 
@@ -29,7 +29,7 @@ class BaseRates:
         return clips
 
     def embed_clips(self, heard, names):
-        return np.array([[len(heard.waveform(one)), heard.waveform(one).std()] for one in names])
+        return np.array([[len(heard.waveform(name)), heard.waveform(name).std()] for name in names])
 
     def enroll(self, heard, support):
         self.supports.append(support)
@@ -61,14 +61,12 @@ def run(toy_corpus, toy_episodes, tmp_path):
 
 @pytest.fixture
 def model(toy_corpus, monkeypatch):
-    made = BaseRates(toy_corpus.emotions)
-    monkeypatch.setattr(
-        "benchmarks.suggestion.Recognizer.from_pretrained", lambda folder: Recognizer(made, str(folder))
-    )
-    return made
+    model = BaseRates(toy_corpus.emotions)
+    monkeypatch.setattr(Recognizer, "from_pretrained", lambda folder: Recognizer(model, str(folder)))
+    return model
 
 
-def test_both_choices_are_made_from_what_the_person_labeled_without_the_queries(
+def test_both_choices_come_from_the_persons_labels_without_the_queries(
     run, model, toy_corpus, toy_episodes, tmp_path, capsys
 ):
     suggestion(run, n=3, pool=9, draws=2, out=tmp_path / "found.json")
@@ -76,40 +74,40 @@ def test_both_choices_are_made_from_what_the_person_labeled_without_the_queries(
     scores = {"suggested": [], "random": []}
     for episode in toy_episodes.episodes:
         task = tasks[episode.person]
-        given = dict(zip(task.utterances, task.emotions, strict=True))
+        labels = dict(zip(task.utterances, task.emotions, strict=True))
         targets = toy_corpus.emotions.multi_hot(episode.query_emotions)
         drawn = [next(supports) for _ in range(3)]
         for support in drawn:
             assert len(set(support.utterances)) == 3
             assert not set(support.utterances) & set(episode.query_utterances)
-            assert [given[one] for one in support.utterances] == list(support.emotions)
-        assert len({one for support in drawn for one in support.utterances}) <= 9
+            assert [labels[utterance] for utterance in support.utterances] == list(support.emotions)
+        assert len({utterance for support in drawn for utterance in support.utterances}) <= 9
         found = [
-            score_episode(model.predictor(model.rates(one), ()).predict_proba(None, targets), targets)
-            for one in drawn
+            score_episode(model.predictor(model.rates(support), ()).predict_proba(None, targets), targets)
+            for support in drawn
         ]
         scores["suggested"].append(found[0]["maF1"])
-        scores["random"].append(np.mean([one["maF1"] for one in found[1:]]))
+        scores["random"].append(np.mean([metrics["maF1"] for metrics in found[1:]]))
     assert next(supports, None) is None
     (row,) = json.loads((tmp_path / "found.json").read_text())["rows"]
     for name, expected in scores.items():
         assert row[name]["mean"] == pytest.approx(np.mean(expected))
-    apart = np.subtract(scores["suggested"], scores["random"]).mean()
-    assert row["difference"]["mean"] == pytest.approx(apart)
+    difference = np.subtract(scores["suggested"], scores["random"]).mean()
+    assert row["difference"]["mean"] == pytest.approx(difference)
     shown = capsys.readouterr().out
     assert f"{100 * row['suggested']['mean']:.1f}" in shown
-    assert f"{100 * apart:+.1f}" in shown
+    assert f"{100 * difference:+.1f}" in shown
 
 
-def test_a_seed_gives_the_same_again_and_some_episodes_may_do(run, model, tmp_path):
-    for name in ("one.json", "two.json"):
+def test_the_same_seed_gives_the_same_figures_on_a_part_of_the_episodes(run, model, tmp_path):
+    for name in ("first.json", "second.json"):
         suggestion(run, n=2, pool=8, draws=1, limit=3, out=tmp_path / name)
-    assert (tmp_path / "one.json").read_text() == (tmp_path / "two.json").read_text()
-    (row,) = json.loads((tmp_path / "one.json").read_text())["rows"]
+    assert (tmp_path / "first.json").read_text() == (tmp_path / "second.json").read_text()
+    (row,) = json.loads((tmp_path / "first.json").read_text())["rows"]
     assert row["episodes"] == 3
 
 
-def test_what_makes_no_sense_is_a_line(run, model):
+def test_impossible_options_are_refused(run, model):
     for wrong in ({"n": 0}, {"draws": 0}, {"n": 9, "pool": 9}):
         with pytest.raises(UserError, match="pool above n"):
             suggestion(run, **wrong)

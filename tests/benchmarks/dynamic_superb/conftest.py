@@ -34,13 +34,13 @@ def speech(tmp_path_factory) -> list[SimpleNamespace]:
     listing = make_simulated(folder, speakers=2, sentences=2, listeners=1, clips_per_listener=1)
     return [
         SimpleNamespace(
-            path=folder / one.audio,
-            file=one.utterance_id,
-            speaker=one.speaker,
-            emotion=one.utterance_id.rpartition("_")[2],
-            text=one.text,
+            path=folder / utterance.audio,
+            file=utterance.utterance_id,
+            speaker=utterance.speaker,
+            emotion=utterance.utterance_id.rpartition("_")[2],
+            text=utterance.text,
         )
-        for one in listing.utterances
+        for utterance in listing.utterances
     ]
 
 
@@ -60,11 +60,11 @@ def emotion(speech, tmp_path_factory) -> Path:
     with (folder / "metadata.csv").open("w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(["file_name", "file", "instruction", "label"])
-        for one in speech:
-            name = f"data/test/{one.file}.wav"
-            (folder / name).write_bytes(one.path.read_bytes())
-            asked = f"Determine the emotion in the speech. The answer could be {LISTED}."
-            writer.writerow([name, one.file, asked, one.emotion])
+        for clip in speech:
+            name = f"data/test/{clip.file}.wav"
+            (folder / name).write_bytes(clip.path.read_bytes())
+            instruction = f"Determine the emotion in the speech. The answer could be {LISTED}."
+            writer.writerow([name, clip.file, instruction, clip.emotion])
     return folder
 
 
@@ -74,11 +74,11 @@ def same_speaker(speech, tmp_path_factory) -> Path:
     folder = write_about(tmp_path_factory.mktemp("same"), "SpeakerVerification_Simulated", ["Accuracy"])
     pairs = [(speech[number], speech[-1 - number // 2]) for number in range(len(speech))]
     rows = {
-        "audio": [{"bytes": one.path.read_bytes(), "path": one.path.name} for one, _ in pairs],
+        "audio": [{"bytes": clip.path.read_bytes(), "path": clip.path.name} for clip, _ in pairs],
         "audio2": [{"bytes": other.path.read_bytes(), "path": other.path.name} for _, other in pairs],
-        "file": [f"{one.file}-{other.file}" for one, other in pairs],
+        "file": [f"{clip.file}-{other.file}" for clip, other in pairs],
         "instruction": ["Is it the same speaker? The answer could be yes or no."] * len(pairs),
-        "label": ["yes" if one.speaker == other.speaker else "no" for one, other in pairs],
+        "label": ["yes" if clip.speaker == other.speaker else "no" for clip, other in pairs],
     }
     data = Dataset.from_dict(rows)
     for column in ("audio", "audio2"):
@@ -92,12 +92,12 @@ def same_speaker(speech, tmp_path_factory) -> Path:
 def spoken(speech, tmp_path_factory) -> Path:
     """Speech recognition: a folder that `datasets` saved, with the files' paths."""
     folder = write_about(tmp_path_factory.mktemp("spoken"), "SpeechRecognition_Simulated", ["WER"])
-    assert {one.text for one in speech} == set(SENTENCES[:2])
+    assert {clip.text for clip in speech} == set(SENTENCES[:2])
     rows = {
-        "audio": [str(one.path) for one in speech],
-        "file": [one.file for one in speech],
+        "audio": [str(clip.path) for clip in speech],
+        "file": [clip.file for clip in speech],
         "instruction": ["Write down what is said."] * len(speech),
-        "label": [one.text for one in speech],
+        "label": [clip.text for clip in speech],
     }
     DatasetDict({"test": Dataset.from_dict(rows)}).save_to_disk(folder / "data")
     return folder

@@ -1,4 +1,4 @@
-"""Instances as they are published, read with our own decoder."""
+"""Instances are read in every form that they are published in, with the toolkit's own audio decoder."""
 
 import json
 
@@ -8,39 +8,39 @@ import soundfile
 import torch
 from datasets import ClassLabel, Dataset, DatasetDict
 
-from benchmarks.dynamic_superb import rows
+from benchmarks.dynamic_superb import instance as module
 from benchmarks.dynamic_superb.instance import read_instance, waveform
 from perser.audio import BadAudio, load_audio
 from perser.corpora.readers.simulated import EMOTIONS
 from perser.errors import UserError
 
 
-def test_an_audio_folder_with_metadata(emotion, speech):
+def test_an_audio_folder_with_metadata_is_read(emotion, speech):
     instance = read_instance(emotion)
     assert (instance.name, instance.metrics) == ("EmotionRecognition_Simulated", ("accuracy",))
-    assert [one.label for one in instance.questions] == [one.emotion for one in speech]
-    assert {one.options for one in instance.questions} == {EMOTIONS.names}
+    assert [item.label for item in instance.items] == [clip.emotion for clip in speech]
+    assert {item.options for item in instance.items} == {EMOTIONS.names}
     (clip,) = instance.clips(3)
     assert torch.equal(clip, load_audio(speech[3].path))
 
 
-def test_parquet_with_two_recordings_as_bytes(same_speaker, speech):
+def test_parquet_files_with_two_recordings_as_bytes_are_read(same_speaker, speech):
     instance = read_instance(same_speaker)
     assert instance.audio == ("audio", "audio2")
-    assert {one.label for one in instance.questions} == {"yes", "no"}
-    one, other = instance.clips(5)
-    assert torch.equal(one, load_audio(speech[5].path))
-    assert torch.equal(other, load_audio(speech[-3].path))
+    assert {item.label for item in instance.items} == {"yes", "no"}
+    first, second = instance.clips(5)
+    assert torch.equal(first, load_audio(speech[5].path))
+    assert torch.equal(second, load_audio(speech[-3].path))
 
 
-def test_a_saved_folder_with_paths(spoken, speech):
+def test_a_saved_folder_with_paths_is_read(spoken, speech):
     instance = read_instance(spoken, limit=4)
-    assert [one.label for one in instance.questions] == [one.text for one in speech[:4]]
+    assert [item.label for item in instance.items] == [clip.text for clip in speech[:4]]
     assert not instance.has_options
     assert torch.equal(instance.clips(2)[0], load_audio(speech[2].path))
 
 
-def test_metadata_lines_may_name_a_second_recording(emotion, speech, tmp_path):
+def test_metadata_may_name_a_second_recording(emotion, speech, tmp_path):
     (tmp_path / "instance.json").write_text("{}")
     row = {"file_name": str(speech[0].path), "audio2_file_name": "b.wav", "text": "And this?"}
     row |= {"file": "x", "instruction": "Listen. The answer could be 1 or 2.", "label": 1}
@@ -48,7 +48,7 @@ def test_metadata_lines_may_name_a_second_recording(emotion, speech, tmp_path):
     (tmp_path / "b.wav").write_bytes(speech[1].path.read_bytes())
     instance = read_instance(tmp_path)
     assert torch.equal(instance.clips(0)[1], load_audio(speech[1].path))
-    (question,) = instance.questions
+    (question,) = instance.items
     assert (question.label, question.options) == ("1", ("1", "2"))
     assert question.instruction.endswith("\nAnd this?")
     assert instance.name == tmp_path.name
@@ -65,25 +65,25 @@ def test_class_labels_become_their_names(tmp_path, speech):
     data = Dataset.from_dict(content).cast_column("label", ClassLabel(names=["no", "yes"]))
     data.save_to_disk(tmp_path / "data")
     instance = read_instance(tmp_path)
-    assert [one.label for one in instance.questions] == ["yes", "no"]
+    assert [item.label for item in instance.items] == ["yes", "no"]
     assert instance.audio == ("audio1",)
 
 
-def test_what_is_not_beside_it_comes_from_the_hub(tmp_path, speech, monkeypatch):
-    asked = []
+def test_data_that_is_not_in_the_folder_comes_from_the_hub(tmp_path, speech, monkeypatch):
+    requested = []
 
     def hub(path, revision):
-        asked.append((path, revision))
+        requested.append((path, revision))
         row = {"audio": [str(speech[0].path)], "file": ["a"], "instruction": ["i"], "label": ["sad"]}
         return DatasetDict({"test": Dataset.from_dict(row)})
 
-    monkeypatch.setattr(rows, "load_dataset", hub)
+    monkeypatch.setattr(module, "load_dataset", hub)
     (tmp_path / "instance.json").write_text('{"path": "DynamicSuperb/Some", "version": "0123abc"}')
-    assert read_instance(tmp_path).questions[0].label == "sad"
-    assert asked == [("DynamicSuperb/Some", "0123abc")]
+    assert read_instance(tmp_path).items[0].label == "sad"
+    assert requested == [("DynamicSuperb/Some", "0123abc")]
 
 
-def test_a_recording_may_be_samples_of_another_rate(speech):
+def test_a_recording_may_be_samples_at_another_rate(speech):
     samples, rate = soundfile.read(speech[0].path, dtype="float32")
     halved = waveform({"array": samples[::2].tolist(), "sampling_rate": rate // 2})
     assert len(halved) == pytest.approx(len(samples), abs=2)
@@ -94,7 +94,7 @@ def test_a_recording_may_be_samples_of_another_rate(speech):
         waveform({"array": np.zeros((2, 9)), "sampling_rate": rate})
 
 
-def test_what_is_no_instance_is_said_in_one_line(tmp_path):
+def test_a_folder_that_is_no_instance_is_refused_in_one_line(tmp_path):
     def refused(message, about="{}", data=None, metadata=None):
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
         folder.mkdir()
@@ -121,7 +121,7 @@ def test_what_is_no_instance_is_said_in_one_line(tmp_path):
     refused("the instance has no rows", metadata="file,label\n")
 
 
-def test_labels_that_are_sound_are_refused(tmp_path):
+def test_audio_labels_are_refused(tmp_path):
     (tmp_path / "instance.json").write_text("{}")
     row = {"audio": "a.wav", "file": "a", "instruction": "Say it sadly.", "label": {"path": "b.wav"}}
     (tmp_path / "metadata.jsonl").write_text(json.dumps(row))

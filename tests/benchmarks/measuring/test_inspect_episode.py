@@ -1,4 +1,4 @@
-"""One case looked at: support, query, what each method says now and whether it said so before."""
+"""An inspected episode: its support and query, each method's answer, and whether it was the same before."""
 
 from __future__ import annotations
 
@@ -8,17 +8,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from benchmarks.measuring.cells import Case, Cell, run_cells
-from benchmarks.measuring.inspect_episode import answer_text, saved_text, show_episode
+from benchmarks.measuring.cells import Cell, run_cells
+from benchmarks.measuring.inspect_episode import answer_text, compute_answer, saved_text, show_episode
 from perser.errors import UserError
 from perser.labels import EmotionSet
-
-METHODS = ("random", "most-frequent")
-
-
-@pytest.fixture
-def case(toy_corpus, toy_episodes_path, tmp_path):
-    return Case(toy_corpus.folder, toy_episodes_path, tmp_path / "models", tmp_path / "cache", METHODS)
 
 
 @pytest.fixture
@@ -31,29 +24,27 @@ def shown(case, tmp_path):
     return show
 
 
-def test_all_of_an_episode_is_shown(case, shown):
-    episode = case.drawn.episodes[1]
+def test_every_utterance_of_an_episode_is_shown(case, shown):
+    episode = case.episode_file.episodes[1]
     text = shown(episode.episode_id)
     for utterance in (*episode.support.utterances, *episode.query_utterances):
         assert utterance in text
-    for method in METHODS:
+    for method in case.methods:
         assert f"{method}: maF1" in text
-    assert text.count("never measured before") == len(METHODS)
+    assert text.count("never measured before") == len(case.methods)
 
 
-def test_it_says_whether_the_answer_is_the_one_that_was_kept(case, shown, tmp_path):
+def test_it_says_whether_the_answer_is_the_saved_one(case, shown, tmp_path):
     run_cells(case, tmp_path / "predictions")
-    episode = case.drawn.episodes[0]
-    assert shown(episode.episode_id).count("; as measured before") == len(METHODS)
-    from benchmarks.measuring.inspect_episode import answer
-
-    now = answer(case, "random", episode)
+    episode = case.episode_file.episodes[0]
+    assert shown(episode.episode_id).count("; as measured before") == len(case.methods)
+    now = compute_answer(case, "random", episode)
     other = replace(now, probabilities=now.probabilities[::-1])
-    assert "otherwise" in saved_text(tmp_path / "predictions", "random", episode, other)
+    assert "not as measured before" in saved_text(tmp_path / "predictions", "random", episode, other)
     path = tmp_path / "predictions" / Cell("random", 0).file
     run_cells(replace(case, limit=1), tmp_path / "predictions")
     assert path.exists()
-    assert "not among" in saved_text(tmp_path / "predictions", "random", case.asked[0][-1], now)
+    assert "not among" in saved_text(tmp_path / "predictions", "random", case.episodes_by_seed[0][-1], now)
 
 
 def test_an_unknown_episode_is_refused_with_examples(shown):
@@ -61,7 +52,7 @@ def test_an_unknown_episode_is_refused_with_examples(shown):
         shown("nobody/7")
 
 
-def test_labels_are_by_the_rule_and_the_likeliest_stands_in_brackets():
+def test_decided_labels_are_shown_or_else_the_likeliest_in_brackets():
     emotions = EmotionSet(("angry", "happy"))
     assert answer_text(np.array([0.3, 0.7], dtype=np.float32), emotions) == "happy 0.70"
     assert answer_text(np.array([0.5, 0.5], dtype=np.float32), emotions) == "(angry 0.50)"

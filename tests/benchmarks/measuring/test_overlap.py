@@ -1,4 +1,4 @@
-"""Experiments that measure the same methods in the same setting: each counts once."""
+"""A method that several experiments measured in the same setting counts once."""
 
 from __future__ import annotations
 
@@ -9,40 +9,40 @@ import pytest
 
 from benchmarks.experiments.options import QUICKSTART, read_experiment
 from benchmarks.experiments.plan import check_trained_alike, make_plan
-from benchmarks.measuring.aggregate import pool
-from benchmarks.measuring.overlap import join_twins, twin_notes
+from benchmarks.measuring.aggregate import aggregate_results
+from benchmarks.measuring.overlap import merge_overlapping, overlap_notes
 from benchmarks.measuring.scores import Scores
 from perser.errors import UserError
 
-from .test_pooling import SECOND, scores
+from .test_aggregate import SECOND, scores
 
 FIRST = replace(scores({"a": 3}, 0), asked_digest="same")
 
 
-def only(methods: str, one: Scores = FIRST, **changed: object) -> Scores:
-    """With `better` renamed to each of these letters."""
-    better = one.methods[1]
-    return replace(one, methods=tuple(replace(better, method=method) for method in methods), **changed)
+def only(methods: str, original: Scores = FIRST, **changed: object) -> Scores:
+    """The scores of `better` under each of these letters as a method's name."""
+    better = original.methods[1]
+    return replace(original, methods=tuple(replace(better, method=method) for method in methods), **changed)
 
 
-def test_what_is_new_joins_and_what_is_known_counts_once():
+def test_new_methods_are_added_and_known_ones_count_once():
     later = only("yz")
-    changed = replace(later, methods=tuple(replace(one, seconds_predict=9.0) for one in later.methods))
-    (joined,) = join_twins([only("xy"), changed])
-    assert [(one.method, one.seconds_predict) for one in joined.methods] == [
+    changed = replace(later, methods=tuple(replace(method, seconds_predict=9.0) for method in later.methods))
+    (joined,) = merge_overlapping([only("xy"), changed])
+    assert [(method.method, method.seconds_predict) for method in joined.methods] == [
         ("x", 0.5),
         ("y", 0.5),
         ("z", 9.0),
     ]
 
 
-def test_turns_stay_turns():
-    assert join_twins([FIRST, SECOND]) == [FIRST, SECOND]
-    assert twin_notes([FIRST, SECOND]) == []
+def test_folds_of_other_persons_are_not_merged():
+    assert merge_overlapping([FIRST, SECOND]) == [FIRST, SECOND]
+    assert overlap_notes([FIRST, SECOND]) == []
 
 
-def test_the_same_methods_on_other_queries_do_not_count():
-    assert join_twins([only("xy"), only("y", asked_digest="other")]) == [only("xy")]
+def test_known_methods_on_other_queries_are_ignored():
+    assert merge_overlapping([only("xy"), only("y", asked_digest="other")]) == [only("xy")]
 
 
 @pytest.mark.parametrize(
@@ -55,13 +55,13 @@ def test_the_same_methods_on_other_queries_do_not_count():
     ],
     ids=["new method, other queries", "new method, unknown queries", "another training", "further persons"],
 )
-def test_what_cannot_stand_in_one_table_is_refused(later):
-    with pytest.raises(UserError, match="tested in two turns"):
-        join_twins([only("xy"), later])
+def test_scores_that_cannot_share_a_table_are_refused(later):
+    with pytest.raises(UserError, match="tested in two folds"):
+        merge_overlapping([only("xy"), later])
 
 
 def test_the_notes_say_which_figures_count():
-    results = pool([only("xy"), only("yz")], "t")
+    results = aggregate_results([only("xy"), only("yz")], "t")
     assert [row["method"] for row in results["rows"]] == ["x", "y", "z"]
     (note,) = results["meta"]["notes"]
     assert (
@@ -73,7 +73,7 @@ def plan(out: str, *options: str):
     return make_plan(**read_experiment(QUICKSTART, f"--out={Path('runs') / out}", *options))
 
 
-def test_models_trained_in_two_ways_are_not_put_in_one_table():
+def test_models_trained_in_two_ways_cannot_share_a_table():
     usual = plan("usual")
     check_trained_alike([usual, plan("again"), plan("fewer", "--bench.methods=[random, entire-zero]")])
     other = plan("other", "--pretrain.epochs=3")
@@ -87,7 +87,7 @@ def test_models_trained_in_two_ways_are_not_put_in_one_table():
         check_trained_alike([usual, plan("other", "--icl_train.steps=3")])
 
 
-def test_what_shares_no_table_may_differ():
+def test_experiments_without_a_common_table_may_be_trained_in_different_ways():
     usual = plan("usual")
     apart = [
         plan("k", "--pretrain.epochs=3", "--draw.k=33"),

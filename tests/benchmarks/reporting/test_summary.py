@@ -1,9 +1,11 @@
+"""Values read out of rows and paired differences."""
+
 import statistics
 
 import numpy as np
 import pytest
 
-from benchmarks.measuring.aggregate import pool
+from benchmarks.measuring.aggregate import aggregate_results
 from benchmarks.reporting.summary import best_of_routes, by_person, paired, person_spread
 
 
@@ -22,11 +24,11 @@ def test_the_best_of_a_route_is_neither_trivial_nor_a_baseline_nor_without_a_sco
         row("speech-lm-0", "speech-lm", float("nan")),
         {"method": "bare", "route": "third", "metrics": {}},
     ]
-    assert [one["method"] for one in best_of_routes(rows)] == ["speech-lm-8", "meta-perser"]
+    assert [best["method"] for best in best_of_routes(rows)] == ["speech-lm-8", "meta-perser"]
     assert best_of_routes([]) == []
 
 
-def test_a_pair_is_found_from_both_sides():
+def test_a_pair_is_found_in_either_order():
     listed = [
         {"a": "m", "b": "n", "metric": "miF1", "mean": 0.9, "low": 0.8, "high": 1.0},
         {"a": "m", "b": "n", "metric": "maF1", "mean": 0.1, "low": -0.1, "high": 0.4},
@@ -38,9 +40,9 @@ def test_a_pair_is_found_from_both_sides():
     assert paired("m", "n", listed) is None
 
 
-def test_the_spread_is_that_of_the_persons_means(make_scores):
+def test_the_spread_is_over_the_means_of_persons(make_scores):
     scores = make_scores()
-    for found, method in zip(pool([scores], "t")["rows"], scores.methods, strict=True):
+    for found, method in zip(aggregate_results([scores], "t")["rows"], scores.methods, strict=True):
         means = {}
         for episode in method.episodes:
             means.setdefault(episode.person, []).append(episode.metrics["maF1"])
@@ -52,7 +54,7 @@ def test_the_spread_is_that_of_the_persons_means(make_scores):
         assert means[spread.best_person] == pytest.approx(spread.best)
 
 
-def test_one_person_or_none_has_no_spread():
+def test_fewer_than_two_persons_have_no_spread():
     assert person_spread(row("m", "mine", 0.3)) is None
     several = {"a": {"maF1": 0.1}, "b": {"maF1": float("nan")}}
     assert by_person({"by_person": several}) == {"a": 0.1}

@@ -1,4 +1,4 @@
-"""A speech language model's answers: written freely, or the likeliest of the options."""
+"""Let a speech language model answer items: in its own words, or with the likeliest of the options."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from benchmarks.dynamic_superb.answers import Asked
+from benchmarks.dynamic_superb.ask import ItemWithClips
 from perser.audio import SAMPLE_RATE
 from perser.errors import UserError
 from speechlm_icl.model.audio_tokens import expand_audio_tokens
@@ -22,8 +22,11 @@ AnswerMode = Literal["generate", "score"]
 
 
 class SpeechLMAnswerer:
-    """Asks a speech language model in the form that it was trained with: the instruction, in the place of
-    the model's own, then the recordings one after the other, then the answer's place."""
+    """Asks a speech language model in the form that it was trained with.
+
+    The prompt is the item's instruction in place of the model's own, the recordings one after the other, then
+    the place of the answer.
+    """
 
     def __init__(
         self, model: SpeechLMForICL, max_new_tokens: int = 32, mode: AnswerMode = "generate"
@@ -35,48 +38,48 @@ class SpeechLMAnswerer:
         self.mode = mode
         self._turns = lru_cache(self._new_turns)
 
-    def __call__(self, asked: Sequence[Asked]) -> list[str]:
-        """One answer a question. Raises UserError for a prompt that the model's context does not hold."""
+    def __call__(self, items: Sequence[ItemWithClips]) -> list[str]:
+        """Return one answer for each item. Raises UserError for a prompt longer than the model's context."""
         if self.mode == "score":
-            return [self.likeliest(one) for one in asked]
-        return self.written(asked)
+            return [self.likeliest(item) for item in items]
+        return self.generate(items)
 
     @torch.inference_mode()
-    def written(self, asked: Sequence[Asked]) -> list[str]:
-        """What the model writes, the likeliest token each time, up to the end of its turn."""
-        prompts = [self._fitted(one, self._prompt(one), self.max_new_tokens) for one in asked]
+    def generate(self, items: Sequence[ItemWithClips]) -> list[str]:
+        """Return what the model writes by greedy decoding, up to the end of its turn."""
+        prompts = [self._expanded(item, self._prompt(item), self.max_new_tokens) for item in items]
         batch = collate(prompts).to(self.model.device)
         ids = batch.token_ids.masked_fill(batch.clips != TEXT, self.model.config.audio_token_id)
         stops = self._stops()
         written = self.model.generate(
             ids,
             batch.attention_mask,
-            **self._waveforms(asked),
+            **self._waveforms(items),
             max_new_tokens=self.max_new_tokens,
             do_sample=False,
             eos_token_id=stops,
         )
-        answers = [_before(row, stops) for row in written[:, ids.shape[1] :].tolist()]
+        answers = [_before_stop(row, stops) for row in written[:, ids.shape[1] :].tolist()]
         return [self.tokenizer.decode(answer, skip_special_tokens=True).strip() for answer in answers]
 
     @torch.inference_mode()
-    def likeliest(self, one: Asked) -> str:
-        """The option with the highest probability of being the whole answer."""
-        options = one.question.options
-        prompts = [self._prompt(one, option) for option in options]
+    def likeliest(self, item: ItemWithClips) -> str:
+        """Return the option that has the highest probability of being the whole answer."""
+        options = item.item.options
+        prompts = [self._prompt(item, option) for option in options]
         for prompt in prompts:
-            self._fitted(one, prompt)
-        heard = self.model.encode_clips(**self._waveforms([one]))
+            self._expanded(item, prompt)
+        heard = self.model.encode_clips(**self._waveforms([item]))
         several = list(heard) * len(options)
         features = torch.stack(several) if isinstance(heard, Tensor) else several
         losses = self.model.losses(self.model.batch(prompts, features), features)
         return options[int(losses.sum(dim=1).argmin())]
 
-    def _prompt(self, one: Asked, option: str | None = None) -> EncodedPrompt:
-        """The prompt with one place a clip, and an option as its answer, which is to be predicted."""
-        turns = self._turns(one.question.instruction)
-        start, clips = list(turns.start), list(range(len(one.clips)))
-        answer = [] if option is None else [*self._written_tokens(option), *turns.end]
+    def _prompt(self, item: ItemWithClips, option: str | None = None) -> EncodedPrompt:
+        """Return the prompt with one position for each clip; an option is the answer to be predicted."""
+        turns = self._turns(item.item.instruction)
+        start, clips = list(turns.start), list(range(len(item.clips)))
+        answer = [] if option is None else [*self._option_tokens(option), *turns.end]
         after = len(turns.cue) + len(answer)
         return EncodedPrompt(
             token_ids=[*start, *(0 for _ in clips), *turns.cue, *answer],
@@ -90,36 +93,39 @@ class SpeechLMAnswerer:
             return from_chat_template(self.tokenizer, instruction)
         return plain_template(self.tokenizer, f"{instruction}\n", options.separator)
 
-    def _written_tokens(self, option: str) -> list[int]:
-        tokens = token_ids(self.tokenizer, f" {option}")  # as the prompts of training write their labels
+    def _option_tokens(self, option: str) -> list[int]:
+        tokens = token_ids(self.tokenizer, f" {option}")  # as the training prompts write their labels
         if not tokens or self.tokenizer.unk_token_id in tokens:
             raise UserError(f"the language model's tokenizer cannot write the option '{option}'")
         return tokens
 
-    def _fitted(self, one: Asked, prompt: EncodedPrompt, new: int = 0) -> EncodedPrompt:
-        """With each clip's places. Raises UserError where it and `new` tokens exceed the context."""
-        expanded = expand_audio_tokens(prompt, [self.processor.num_tokens(len(clip)) for clip in one.clips])
-        length, context = len(expanded.token_ids) + new, self.model.language_model.context
+    def _expanded(self, item: ItemWithClips, prompt: EncodedPrompt, new_tokens: int = 0) -> EncodedPrompt:
+        """Return the prompt with as many positions for each clip as the clip has tokens.
+
+        Raises UserError where prompt and `new_tokens` exceed the context.
+        """
+        expanded = expand_audio_tokens(prompt, [self.processor.num_tokens(len(clip)) for clip in item.clips])
+        length, context = len(expanded.token_ids) + new_tokens, self.model.language_model.context
         if context is not None and length > context:
             raise UserError(
-                f"{one.question.file}: prompt and answer take {length} positions, but the language model's "
+                f"{item.item.file}: prompt and answer take {length} positions, but the language model's "
                 f"context has {context}"
             )
         return expanded
 
-    def _waveforms(self, asked: Sequence[Asked]) -> dict[str, Tensor]:
-        clips = [clip.numpy() for one in asked for clip in one.clips]
+    def _waveforms(self, items: Sequence[ItemWithClips]) -> dict[str, Tensor]:
+        clips = [clip.numpy() for item in items for clip in item.clips]
         padded = self.processor.feature_extractor(
             clips, sampling_rate=SAMPLE_RATE, padding=True, return_tensors="pt"
         )
         return {"input_values": padded.input_values, "audio_mask": padded.attention_mask}
 
     def _stops(self) -> list[int]:
-        """The tokens that end an answer: of the prompt, and the language model's own."""
+        """Return the tokens that end an answer: the prompt's, and the language model's own."""
         own = self.model.language_model.causal.generation_config.eos_token_id
         return [self.model.prompt.template.end[-1], *([own] if isinstance(own, int) else own or [])]
 
 
-def _before(tokens: list[int], stops: Sequence[int]) -> list[int]:
+def _before_stop(tokens: list[int], stops: Sequence[int]) -> list[int]:
     ends = [place for place, token in enumerate(tokens) if token in stops]
     return tokens[: ends[0]] if ends else tokens

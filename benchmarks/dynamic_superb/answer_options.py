@@ -1,4 +1,4 @@
-"""The options of a classification instance, which its instructions end with: "The answer could be ..."."""
+"""Read the answer options of a classification out of its instruction: "The answer could be ..."."""
 
 from __future__ import annotations
 
@@ -21,30 +21,32 @@ _QUOTES = " \t\n'\"`‘’“”"  # noqa: RUF001
 _STRIPPED = f"{_QUOTES}.,;:!?…()[]{{}}«»<>*_"
 
 
-def options_of(instruction: str) -> tuple[str, ...]:
-    """The options that an instruction names, in its order; empty where it names none.
+def parse_options(instruction: str) -> tuple[str, ...]:
+    """Return the options that an instruction names, in its order; empty where it names none.
 
-    The list is what follows the last "answer could be", to the end of its sentence: with commas or
-    semicolons, with "or" or "and" before the last, quoted or not.
+    The list is what follows the last "answer could be", up to the end of the sentence. It is separated by
+    commas or semicolons, with "or" or "and" before the last option; options may be quoted.
     """
     *_, listed = _BEFORE.split(instruction)
     if listed == instruction or not listed:
         return ()
-    # The full stops of U.S. do not end it; one before a space and a capital does.
+    # The full stops of U.S. do not end a sentence; one before a space and a capital does.
     sentence = _SENTENCE_END.split(listed.strip())[0]
     *parts, last = _COMMA.split(sentence.rstrip(" .?!"))
     options = [*parts, *_last_options(last, alone=not parts)]
-    return tuple(dict.fromkeys(option for each in options if (option := each.strip(_QUOTES))))
+    return tuple(dict.fromkeys(stripped for option in options if (stripped := option.strip(_QUOTES))))
 
 
-def bare(text: str) -> str:
-    """What two answers are compared by: lower case, single spaces, no punctuation around it. Signs that
-    tell answers apart (`-5`, `C#`) stay."""
+def normalize(text: str) -> str:
+    """Return an answer as answers are compared: lower case, single spaces, no punctuation around it.
+
+    Signs that tell answers apart (`-5`, `C#`) stay.
+    """
     return " ".join(text.split()).strip(_STRIPPED).casefold()
 
 
 def _last_options(last: str, alone: bool) -> list[str]:
-    """What the end of a list names: `or c`, `b or c`, and where there is no comma `a or b or c`."""
+    """Split the end of a list: `or c`, `b or c`, and where there is no comma (`alone`) `a or b or c`."""
     if _LAST.match(last):
         return [_LAST.sub("", last)]
     for word in (r"\s+or\s+", r"\s+and\s+"):

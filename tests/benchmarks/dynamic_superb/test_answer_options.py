@@ -1,10 +1,10 @@
-"""The options as real instructions name them."""
+"""The options are read from instructions as real instances write them."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.dynamic_superb.options import bare, options_of
+from benchmarks.dynamic_superb.answer_options import normalize, parse_options
 
 SEVEN = ("anger", "disgust", "sadness", "joy", "neutral", "surprise", "fear")
 
@@ -37,8 +37,8 @@ SEVEN = ("anger", "disgust", "sadness", "joy", "neutral", "surprise", "fear")
         ("Write down what is said.", ()),
     ],
 )  # fmt: skip
-def test_the_options_of_an_instruction(instruction, options):
-    assert options_of(instruction) == options
+def test_the_options_are_read_from_an_instruction(instruction, options):
+    assert parse_options(instruction) == options
 
 
 words = st.lists(
@@ -47,15 +47,17 @@ words = st.lists(
 
 
 @given(words, st.sampled_from([", or ", " or "]), st.booleans())
-def test_a_list_comes_back_as_it_was_written(options, last, stop):
+def test_a_written_list_is_read_back(options, last, stop):
     listed = ", ".join(options[:-1]) + last + options[-1]
-    assert options_of(f"Which? The answer could be {listed}{'.' if stop else ''}") == tuple(options)
+    assert parse_options(f"Which? The answer could be {listed}{'.' if stop else ''}") == tuple(options)
 
 
 @pytest.mark.parametrize("answer", ["happy", " Happy.", "'HAPPY'!\n", "**happy**", "“happy”"])
-def test_case_and_outer_punctuation_are_not_compared(answer):
-    assert bare(answer) == "happy"
+def test_case_and_outer_punctuation_are_ignored(answer):
+    assert normalize(answer) == "happy"
 
 
 def test_signs_that_tell_answers_apart_are_compared():
-    assert len({bare(one) for one in ("-5", "5", "C", "C#", "un happy", "unhappy", "😀", "😢")}) == 8
+    assert (
+        len({normalize(answer) for answer in ("-5", "5", "C", "C#", "un happy", "unhappy", "😀", "😢")}) == 8
+    )

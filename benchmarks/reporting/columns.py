@@ -1,0 +1,195 @@
+"""The columns of the tables that show a comparison's rows, defined once for all of these tables.
+
+The table in the terminal, the Markdown and HTML reports and the LaTeX tables print the entries of COLUMNS, in
+this order. To add a column, add an entry: `_metric(...)` for a metric, `Column(...)` for anything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from benchmarks.reporting.formats import DASH, duration, percent, plain, points
+from benchmarks.reporting.summary import Row, finite
+
+Table = Literal["terminal", "markdown", "html", "latex"]
+
+Better = Literal["higher", "lower"]
+
+ALL_TABLES: frozenset[Table] = frozenset({"terminal", "markdown", "html", "latex"})
+
+WITHOUT_TERMINAL = ALL_TABLES - {"terminal"}
+"""For columns that would make the table wider than a terminal."""
+
+REPORTS: frozenset[Table] = frozenset({"markdown", "html"})
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the tables."""
+
+    key: str
+    """The key in a row of results.json; for a metric, the key in its `metrics`."""
+    heading: str
+    text: Callable[[Row], str]
+    """Formats a row's cell."""
+    meaning: str = ""
+    """What the report's glossary says of it; empty for nothing."""
+    tables: frozenset[Table] = ALL_TABLES
+    better: Better | None = None
+    """Which values of a metric are better; None for what is no metric."""
+    interval: Callable[[Row], str] | None = None
+    """Formats the interval that stands beside the value of a metric."""
+    in_percent: bool = True
+    """Whether a metric is a fraction that is printed in percent."""
+
+
+def _metric(
+    key: str,
+    heading: str,
+    meaning: str,
+    better: Better = "higher",
+    tables: frozenset[Table] = WITHOUT_TERMINAL,
+    in_percent: bool = True,
+) -> Column:
+    """Return the column of a metric of `perser.metrics`."""
+    return Column(
+        key,
+        heading,
+        lambda row: value_text(row["metrics"].get(key), key),
+        meaning,
+        tables,
+        better,
+        lambda row: interval_text(row["metrics"].get(key), key),
+        in_percent,
+    )
+
+
+COLUMNS = (
+    Column("method", "Method", lambda row: row["method"]),
+    # The HTML report shows the route, and what the method adapts, under the method's name.
+    Column("route", "Route", lambda row: row["route"], tables=frozenset({"markdown"})),
+    _metric(
+        "maF1",
+        "maF1",
+        "macro-F1: the F1 of each emotion, averaged over the emotions; an absent emotion counts 0",
+        tables=ALL_TABLES,
+    ),
+    _metric(
+        "miF1", "miF1", "micro-F1: the F1 over all emotions of all utterances together", tables=ALL_TABLES
+    ),
+    _metric(
+        "label_accuracy",
+        "UA",
+        "label accuracy, which the Meta-PerSER paper calls UA: the share of single yes/no decisions that are "
+        "right. A method that names no emotion at all scores high on it: do not judge by it alone",
+        tables=ALL_TABLES,
+    ),
+    _metric(
+        "balanced_accuracy",
+        "Bal. acc.",
+        "balanced accuracy: the same decisions, given and not-given labels weighted alike; a guess has 50",
+        tables=ALL_TABLES,
+    ),
+    _metric(
+        "uar", "UAR", "recall of the likeliest emotion, averaged over the emotions (single-label corpora)"
+    ),
+    _metric("wa", "WA", "accuracy of the likeliest emotion (single-label corpora)"),
+    _metric(
+        "brier",
+        "Brier ↓",
+        "squared distance between the probabilities and the labels, 0 to 2; lower is better",
+        better="lower",
+        in_percent=False,
+    ),
+    _metric(
+        "ece",
+        "ECE ↓",
+        "expected calibration error: how far the stated confidence is from how often it is right; lower is "
+        "better",
+        better="lower",
+    ),
+    Column(
+        "seconds_personalize",
+        "To personalize",
+        lambda row: duration(row.get("seconds_personalize")),
+        "time to personalize to one person's support",
+    ),
+    Column(
+        "seconds_predict",
+        "Per utterance",
+        lambda row: duration(row.get("seconds_predict")),
+        "time to predict one utterance after that",
+        REPORTS,
+    ),
+    Column("persons", "Persons", lambda row: str(row.get("persons", DASH)), tables=REPORTS),
+    Column("episodes", "Episodes", lambda row: str(row.get("episodes", DASH)), tables=REPORTS),
+    Column(
+        "adapts",
+        "Adapts",
+        lambda row: plain(row["adapts"]) if row.get("adapts") else DASH,
+        tables=frozenset({"markdown"}),
+    ),
+)
+
+METRICS = {column.key: column for column in COLUMNS if column.better}
+"""The columns of the metrics, by key."""
+
+
+def columns_in(table: Table, rows: Sequence[Row]) -> list[Column]:
+    """Return the columns of a table that shows these rows.
+
+    A metric that no row has is left out, except in the terminal, where every run's table has the same
+    columns. A metric without an entry in COLUMNS comes after the other metrics, under its own name.
+    """
+    present = {name for row in rows for name in row["metrics"]}
+    metrics = [place for place, column in enumerate(COLUMNS) if column.better]
+    known = {COLUMNS[place].key for place in metrics}
+    others = [_metric(name, name, "") for name in sorted(present - known)]
+    columns = [*COLUMNS[: metrics[-1] + 1], *others, *COLUMNS[metrics[-1] + 1 :]]
+    return [
+        column
+        for column in columns
+        if table in column.tables and (not column.better or column.key in present or table == "terminal")
+    ]
+
+
+def glossary(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """Return the heading and meaning of the columns that a report of these rows shows."""
+    return [(column.heading, column.meaning) for column in columns_in("markdown", rows) if column.meaning]
+
+
+def heading(metric: str) -> str:
+    """Return the heading of a metric's column."""
+    return METRICS[metric].heading if metric in METRICS else metric
+
+
+def value_text(value: Mapping[str, float] | None, metric: str = "") -> str:
+    """Format a metric's mean: in percent with one decimal, or as it is with three."""
+    if value is None or not finite(value.get("mean")):
+        return DASH
+    return percent(value["mean"]) if _in_percent(metric) else f"{value['mean']:.3f}"
+
+
+def interval_text(value: Mapping[str, float] | None, metric: str = "") -> str:
+    """Format a metric's interval in brackets; empty where there is none."""
+    if value is None or not (finite(value.get("low")) and finite(value.get("high"))):
+        return ""
+    low, high = (value_text({"mean": value[bound]}, metric) for bound in ("low", "high"))
+    return f"({low}{DASH}{high})"
+
+
+def difference_text(difference: Row) -> str:
+    """Format a paired difference with its interval: in percentage points, or as it is."""
+    if not finite(difference.get("mean")):
+        return DASH
+    if _in_percent(difference["metric"]):
+        mean, low, high = (points(difference[name]) for name in ("mean", "low", "high"))
+    else:
+        mean, low, high = (f"{difference[name]:+.3f}" for name in ("mean", "low", "high"))
+    return f"{mean} ({low} to {high})"
+
+
+def _in_percent(metric: str) -> bool:
+    return METRICS[metric].in_percent if metric in METRICS else True

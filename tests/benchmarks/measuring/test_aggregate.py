@@ -1,0 +1,164 @@
+"""The results of pooled folds are those of one run over the episodes of all folds."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from benchmarks.measuring.aggregate import aggregate_costs, aggregate_results, single_or_distinct
+from benchmarks.measuring.scores import MethodScores, Scores
+from benchmarks.measuring.statistics import EpisodeScores
+from perser.errors import UserError
+
+METRICS = ("maF1", "miF1", "label_accuracy", "balanced_accuracy")
+
+
+def scores(persons: dict[str, int], fold: int, k: int = 4) -> Scores:
+    """Two methods on `persons`, given with the number of their episodes."""
+    rng = np.random.default_rng([fold, k])
+    methods = []
+    for method in ("random", "better"):
+        drawn = tuple(
+            EpisodeScores(person, f"{person}/{seed}", {name: rng.random() for name in METRICS})
+            for person, count in persons.items()
+            for seed in range(count)
+        )
+        route = "trivial" if method == "random" else "mine"
+        adapts, counts = {"rate": fold, "steps": 50}, {"trained": 10, "moved": 2}
+        tables = [[1.0, 0.0], [0.0, 2.0]], [[3.0, 1.5, 1.0]]
+        methods.append(
+            MethodScores(method, route, adapts, drawn, 1.0 + fold, 0.5, counts, 100 + fold, *tables)
+        )
+    meta = {
+        "corpus_fingerprint": "abc",
+        "emotions": ["angry", "sad"],
+        "q": 8,
+        "persons_left_out": {f"few-{fold}": 3},
+        "training_persons": 9,
+        "simulated": False,
+        "notes": [],
+        "versions": {"torch": "2"},
+    }
+    origin = {"commit": "abc"}
+    return Scores("toy", "seen", "listener", k, "tiny", f"split-{fold}", meta, origin, tuple(methods))
+
+
+FIRST, SECOND = scores({"a": 3}, 0), scores({"b": 1, "c": 2}, 1)
+
+
+def test_pooled_folds_give_the_same_as_one_run_over_all_their_episodes():
+    together = replace(
+        FIRST,
+        methods=tuple(
+            replace(first, episodes=first.episodes + second.episodes)
+            for first, second in zip(FIRST.methods, SECOND.methods, strict=True)
+        ),
+    )
+    pooled, single = aggregate_results([FIRST, SECOND], "pooled"), aggregate_results([together], "single")
+    assert pooled["differences"] == single["differences"]
+    for row, expected in zip(pooled["rows"], single["rows"], strict=True):
+        assert row["metrics"] == expected["metrics"]
+        assert (row["persons"], row["episodes"]) == (3, 6)
+
+
+def test_a_mean_is_over_persons_not_over_folds():
+    rows = aggregate_results([FIRST, SECOND], "t")["rows"]
+    (row,) = [row for row in rows if row["method"] == "better"]
+    per_person = {}
+    for fold in (FIRST, SECOND):
+        for episode in fold.methods[1].episodes:
+            per_person.setdefault(episode.person, []).append(episode.metrics["maF1"])
+    naive = np.mean([np.mean(values) for values in per_person.values()])
+    assert row["metrics"]["maF1"]["mean"] == pytest.approx(naive, abs=1e-12)
+
+
+def test_the_tests_of_a_metric_in_a_setting_are_corrected_together(make_scores):
+    """Compared with scipy's correction of the same p-values, tests against trivial rows apart.
+
+    Where no test was made, there is no corrected value either.
+    """
+    results = aggregate_results(
+        [make_scores(k=4), make_scores(k=32), make_scores(k=32, axis="speaker", people=5)], "t"
+    )
+    trivial = {row["method"] for row in results["rows"] if row["route"] == "trivial"}
+    for k, metric, against_trivial in itertools.product((4, 32), METRICS, (True, False)):
+        family = [
+            pair
+            for pair in results["differences"]
+            if (pair["k"], pair["person_axis"], pair["metric"]) == (k, "listener", metric)
+            and bool({pair["a"], pair["b"]} & trivial) == against_trivial
+        ]
+        assert len(family) == 21
+        expected = stats.false_discovery_control([pair["wilcoxon_p"] for pair in family])
+        assert [pair["wilcoxon_q"] for pair in family] == pytest.approx(expected.tolist(), abs=1e-15)
+    few = [pair for pair in results["differences"] if pair["person_axis"] == "speaker"]
+    assert {(pair["wilcoxon_p"], pair["wilcoxon_q"]) for pair in few} == {(None, None)}
+
+
+def test_what_each_fold_chose_and_left_out_is_in_the_results():
+    results = aggregate_results([FIRST, SECOND], "t")
+    assert results["rows"][0]["adapts"] == {"rate": [0, 1], "steps": 50}
+    assert results["rows"][0]["seconds_personalize"] == 1.5
+    meta = results["meta"]
+    assert (meta["title"], meta["folds"], meta["training_persons"]) == ("t", 2, 9)
+    assert meta["persons_left_out"] == {"few-0": 3, "few-1": 3}
+
+
+def test_differences_stay_within_one_k():
+    results = aggregate_results([FIRST, scores({"a": 3}, 0, k=8)], "t")
+    assert [(row["k"], row["method"]) for row in results["rows"]] == [
+        (k, method) for k in (4, 8) for method in ("random", "better")
+    ]
+    pairs = [(pair["k"], pair["a"], pair["b"]) for pair in results["differences"] if pair["metric"] == "maF1"]
+    assert pairs == [(4, "better", "random"), (8, "better", "random")]
+    assert results["meta"]["folds"] == 1
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (replace(FIRST, training_digest="another"), "tested in two folds"),
+        (replace(SECOND, methods=SECOND.methods[:1]), "the same methods"),
+        (replace(SECOND, meta=SECOND.meta | {"q": 9}), "differ in q"),
+    ],
+)
+def test_folds_that_do_not_go_together_are_refused(other, message):
+    with pytest.raises(UserError, match=message):
+        aggregate_results([FIRST, other], "t")
+
+
+def test_costs_are_pooled_over_all_folds():
+    rows = aggregate_costs([FIRST, SECOND])
+    assert [(row["method"], row["k"]) for row in rows] == [("random", 4), ("better", 4)]
+    for row in rows:
+        assert (row["trained"], row["moved"]) == (10, 2)
+        assert row["peak_bytes"] == 101, "the larger of the two"
+        assert row["seconds_personalize"] == 1.5, "three episodes at 1 s and three at 2 s"
+
+
+def test_unknown_memory_stays_unknown():
+    unknown = replace(FIRST, methods=tuple(replace(method, peak_bytes=None) for method in FIRST.methods))
+    assert [row["peak_bytes"] for row in aggregate_costs([unknown])] == [None, None]
+
+
+def test_different_values_are_listed_once_each():
+    assert single_or_distinct([2, 2]) == 2
+    assert single_or_distinct([2, None, 2, {"a": 1}, {"a": 1}]) == [2, None, {"a": 1}]
+
+
+def test_a_scores_file_round_trips(tmp_path):
+    FIRST.save(tmp_path / "scores.json")
+    assert Scores.load(tmp_path / "scores.json") == FIRST
+
+
+@pytest.mark.parametrize("content", [None, "not json", "[]", '{"format": "perser-scores-0"}'])
+def test_another_file_than_scores_is_refused(content, tmp_path):
+    path = tmp_path / "scores.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UserError, match="no file of scores"):
+        Scores.load(path)
