@@ -37,7 +37,7 @@ MOST_MODULES = 15
 """Of a folder, `__init__.py` not counted."""
 
 LONG_FUNCTIONS = {
-    "perser/episodes/draw.py:draw_episodes": "a quarter of it documents the options of `perser episodes`",
+    "perser/training/loop.py:fit": "the one training loop: its arguments and what they mean are half of it",
     "meta_perser/pretrain.py:pretrain": "a stage's command: its options and their help are half of it",
     "meta_perser/train.py:meta_train": "a stage's command: its options and their help are half of it",
     "speechlm_icl/train.py:icl_train": "a stage's command: its options and their help are half of it",
@@ -48,7 +48,6 @@ SHORT_FILES = {
     "perser/cli": "one file a command",
     "perser/corpora/huggingface_options.py": "`perser prepare --help` reads it without importing datasets",
     "perser/demo/limits.py": "`perser demo --help` reads it without importing gradio",
-    "perser/demo/loading.py": "the command checks the models before it imports gradio",
     "perser/encoders/weight_norm.py": "a corrected copy of one function of torch",
     "perser/io/json_files.py": "read everywhere, by code that needs nothing else of perser.io",
     "perser/training/options.py": "the --help of every training reads it without importing torch",

@@ -38,7 +38,7 @@ def saved(tmp_path, monkeypatch):
 def test_models_and_profiles_give_the_same_answers(saved, name):
     answers = json.loads(Path("answers.json").read_text())[name]
     personal = PersonalRecognizer.load(f"{name}.profile", model=f"models/{name}", device="cpu")
-    predictions = personal.predict([one["path"] for one in answers])
+    predictions = personal.predict([row["path"] for row in answers])
     for prediction, before in zip(predictions, answers, strict=True):
         for now, then in ((prediction, before), (prediction.unadapted, before["unadapted"])):
             assert list(now.probabilities) == list(then["probabilities"])

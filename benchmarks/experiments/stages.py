@@ -6,7 +6,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from perser.distributed import processes
 from perser.io.checksums import json_sha256
 from perser.io.files import write_text_atomic
 from perser.io.json_files import to_json_value
-from perser.training.earlier_versions import upgrade_options
+from perser.training.earlier_versions import downgrade_options
 from perser.training.options import RunOptions
 
 
@@ -57,11 +57,13 @@ class Stages:
         record = self._out / "stages" / f"{name}.json"
         exists = (made or Path(options["out"])).exists()
         known = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
-        if _is_same_by_earlier_names(function, known.get("options", {}), json.loads(described)):
-            described = json.dumps(known["options"], sort_keys=True)
         before = [self._keys[stage] for stage in after]
         read = [_state(options[source]) for source in sources]
-        key = json_sha256([before, name, described, read])
+        command = getattr(function, "__name__", name).replace("_", "-")
+        earlier = json.dumps(downgrade_options(command, json.loads(described)), sort_keys=True)
+        key, earlier_key = (json_sha256([before, name, text, read]) for text in (described, earlier))
+        if earlier_key in (known.get("key"), known.get("begun")):
+            key = earlier_key  # version 0.1.0 finished or started it
         self._keys[name] = key
         ended = exists and known.get("key") == key
         if resumes:
@@ -92,14 +94,6 @@ class Stages:
         for record in (self._out / "stages").glob("*.json"):
             if record.stem not in self._keys:
                 record.unlink()
-
-
-def _is_same_by_earlier_names(
-    function: Callable[..., None], earlier: Mapping[str, Any], options: Mapping[str, Any]
-) -> bool:
-    """Return whether a finished stage's options are today's options in the names of an earlier version."""
-    command = getattr(function, "__name__", "").replace("_", "-")
-    return bool(earlier) and earlier != options and upgrade_options(command, earlier) == options
 
 
 def _state(path: str | Path | None) -> str:

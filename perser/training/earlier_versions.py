@@ -1,5 +1,4 @@
-"""How earlier versions named the options of the trainings, so that what they stopped or finished still
-counts.
+"""How version 0.1.0 named the options of the trainings, so that what it finished or stopped still counts.
 
 The table also serves the command line: an old name gives one line that names the new one.
 """
@@ -9,15 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-RENAMED_OPTIONS = {
-    "outer.iterations": "outer.steps",
-    "outer.persons": "outer.batch_size",
-    "sequences_per_step": "batch_size",
-    "accumulate": "gradient_accumulation_steps",
-    "align_steps": "projector_steps",
-    "align_learning_rate": "projector_learning_rate",
+_RENAMED = {
+    "meta-train": {"outer.iterations": "outer.steps", "outer.persons": "outer.batch_size"},
+    "icl-train": {
+        "sequences_per_step": "batch_size",
+        "accumulate": "gradient_accumulation_steps",
+        "align_steps": "projector_steps",
+        "align_learning_rate": "projector_learning_rate",
+    },
 }
-"""From a name of version 0.1.0 to today's. In an experiment they follow `meta_train.` or `icl_train.`."""
+"""From a name of version 0.1.0 to today's, by command."""
+
+RENAMED_OPTIONS = {old: new for names in _RENAMED.values() for old, new in names.items()}
+"""The same for all commands. In an experiment the names follow `meta_train.` or `icl_train.`."""
 
 RENAMED_STAGES = {"align": "pretrain-projector"}
 
@@ -30,10 +33,14 @@ _DEFAULTS_SINCE = {
 
 def upgrade_options(command: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of a command of version 0.1.0 in today's names, with what it did not name."""
-    upgraded = _renamed(options)
-    if command not in _DEFAULTS_SINCE:
-        return upgraded
-    return _merge(_DEFAULTS_SINCE[command], upgraded)
+    upgraded = _renamed(options, _RENAMED.get(command, {}))
+    return _merge(_DEFAULTS_SINCE.get(command, {}), upgraded)
+
+
+def downgrade_options(command: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a command as version 0.1.0 would have written them, where it could."""
+    earlier = {new: old for old, new in _RENAMED.get(command, {}).items()}
+    return _renamed(_without(_DEFAULTS_SINCE.get(command, {}), options), earlier)
 
 
 def upgrade_training(training: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,11 +56,11 @@ def upgrade_training(training: Mapping[str, Any]) -> dict[str, Any]:
     return upgraded
 
 
-def _renamed(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _renamed(options: Mapping[str, Any], names: Mapping[str, str], prefix: str = "") -> dict[str, Any]:
     renamed: dict[str, Any] = {}
     for name, value in options.items():
-        new = RENAMED_OPTIONS.get(prefix + name, prefix + name).removeprefix(prefix)
-        renamed[new] = _renamed(value, f"{name}.") if isinstance(value, Mapping) else value
+        new = names.get(prefix + name, prefix + name).removeprefix(prefix)
+        renamed[new] = _renamed(value, names, f"{name}.") if isinstance(value, Mapping) else value
     return renamed
 
 
@@ -66,3 +73,14 @@ def _merge(defaults: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str,
         else:
             merged.setdefault(name, value)
     return merged
+
+
+def _without(defaults: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options without those that have their default."""
+    kept: dict[str, Any] = {}
+    for name, value in options.items():
+        if isinstance(value, Mapping) and isinstance(defaults.get(name), Mapping):
+            kept[name] = _without(defaults[name], value)
+        elif name not in defaults or value != defaults[name]:
+            kept[name] = value
+    return kept

@@ -67,13 +67,13 @@ def test_a_method_says_what_it_adapts(trained):
 
 
 def test_a_new_head_is_the_supports_seed_and_owes_the_saved_one_nothing(trained, toy_episodes):
-    first, second = (one.support for one in toy_episodes.episodes[:2])
+    first, second = (episode.support for episode in toy_episodes.episodes[:2])
     assert first.seed != second.seed
     method = multi_few(trained)
     with torch.no_grad():
-        starts = [method.start(one) for one in (first, second, first)]
-        for one in method.model.moving_parameters().values():
-            one.zero_()
+        starts = [method.start(support) for support in (first, second, first)]
+        for parameter in method.model.moving_parameters().values():
+            parameter.zero_()
     assert starts[0].keys() == method.model.moving_parameters().keys()
     assert all(torch.equal(starts[0][name], starts[2][name]) for name in starts[0])
     assert not any(torch.equal(starts[0][name], starts[1][name]) for name in starts[0])

@@ -59,10 +59,10 @@ def test_three_processes_share_a_list_without_overlap(count, monkeypatch):
         monkeypatch.setattr("perser.distributed.processes", lambda state=state: state)
         parts.append(own_items(items))
         shares.append(own_share_of_batch(items, cost=lambda one: 0))
-    assert sorted(one for part in parts for one in part) == items
+    assert sorted(item for part in parts for item in part) == items
     assert all(own for own, _ in shares), "a process without work would be waited for"
     assert [factor for _, factor in shares] == [3.0 if index < count else 0.0 for index in range(3)]
-    assert sorted(one for own, factor in shares if factor for one in own) == items
+    assert sorted(item for own, factor in shares if factor for item in own) == items
 
     def all_gather(into, own):
         into[:] = parts

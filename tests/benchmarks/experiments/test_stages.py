@@ -109,3 +109,34 @@ def test_a_stopped_stage_resumes_if_nothing_has_changed(tmp_path: Path):
     (tmp_path / "1").unlink()
     run_resumable(tmp_path, resumed, seed=1)
     assert resumed[4:] == [False], "its output is gone, so it begins anew"
+
+
+def icl_train(out: Path, **options: object) -> None:
+    out.write_text("made")
+
+
+EARLIER = {"sequences_per_step": 8, "accumulate": 2, "steps": 3}
+TODAY = {"batch_size": 8, "gradient_accumulation_steps": 2, "steps": 3}
+
+
+def test_a_stage_that_version_0_1_0_finished_is_finished(tmp_path: Path):
+    made = tmp_path / "model"
+    Stages(tmp_path).run("icl-train", icl_train, EARLIER | {"out": made})
+    made.write_text("kept")
+    Stages(tmp_path).run("icl-train", icl_train, TODAY | {"out": made})
+    assert made.read_text() == "kept"
+    Stages(tmp_path).run("icl-train", icl_train, TODAY | {"out": made, "batch_size": 9})
+    assert made.read_text() == "made"
+
+
+def test_a_stage_that_version_0_1_0_was_stopped_in_resumes(tmp_path: Path):
+    resumed: list[bool] = []
+
+    def icl_train(out: Path, resume: bool, **options: object) -> None:
+        resumed.append(resume)
+        raise RuntimeError("stopped")
+
+    for options in (EARLIER, TODAY, TODAY | {"steps": 4}):
+        with pytest.raises(RuntimeError):
+            Stages(tmp_path).run("icl-train", icl_train, options | {"out": tmp_path / "model"}, resumes=True)
+    assert resumed == [False, True, False]

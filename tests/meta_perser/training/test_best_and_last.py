@@ -77,8 +77,8 @@ def test_a_killed_run_leaves_its_best_and_its_last(
         assert torch.equal(MetaPerSER.from_pretrained(folder).model.classifier.weight, seen[look])
         assert extra_of(folder)["iteration"] == look
         assert extra_of(folder)["validation_maf1"] == pytest.approx(given[look])
-    assert len({one.sum().item() for one in seen}) == len(seen)  # the checkpoints can be told apart
-    assert not [one for one in tmp_path.rglob("*") if one.name.startswith(".")]
+    assert len({weights.sum().item() for weights in seen}) == len(seen)  # the checkpoints can be told apart
+    assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
 
 
 def test_one_that_is_killed_while_it_writes_leaves_the_one_before(
@@ -108,7 +108,7 @@ def test_a_finished_model_stays_until_the_next_one_is_finished(
     scores += [0.1, 0.3, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2]
     run = partial(train_head, trained, toy_corpus, toy_episodes_path, out)
     run()
-    assert [one.name for one in tmp_path.iterdir()] == ["out"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert torch.equal(MetaPerSER.from_pretrained(out).model.classifier.weight, seen[1])
     assert extra_of(out / "last")["iteration"] == 9
     scores += [0.9]

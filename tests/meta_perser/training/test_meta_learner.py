@@ -28,8 +28,8 @@ MIXED = StepSchedule((False, True, True), (0.0, 0.3, 0.2))
 def recognizer(encoder, scope):
     torch.manual_seed(0)
     model = EmotionRecognizer(SpeechEncoder.from_name(encoder), EmotionSet(("a", "b", "c")), scope, 8)
-    for one in model.moving_parameters().values():
-        one.data.add_(0.05 * torch.randn_like(one))
+    for parameter in model.moving_parameters().values():
+        parameter.data.add_(0.05 * torch.randn_like(parameter))
     return model.double()
 
 
@@ -53,7 +53,7 @@ def learner_of(model, memory="unroll", steps=3):
 
 
 def trained_parameters(learner):
-    return [one for one in learner.parameters() if one.requires_grad]
+    return [parameter for parameter in learner.parameters() if parameter.requires_grad]
 
 
 def outer_gradients(learner, plan, *sets):
@@ -82,7 +82,7 @@ def test_outer_gradients_agree_with_finite_differences(encoder, memory):
     learner, support = learner_of(model, memory), examples(model)
     plan = StepSchedule((True,) * 3, (0.0, 0.3, 0.2))
     gradients = outer_gradients(learner, plan, support)
-    direction = [torch.randn_like(one) for one in gradients]
+    direction = [torch.randn_like(gradient) for gradient in gradients]
     expected = sum((a * b).sum() for a, b in zip(gradients, direction, strict=True))
     size, values = 1e-5, []
     for sign in (1, -1):
@@ -101,7 +101,7 @@ def test_outer_gradients_are_those_of_the_library_higher(memory):
     learner = learner_of(model, memory)
     ours = outer_gradients(learner, StepSchedule.plain(3), (batch, targets))
     moving = list(model.moving_parameters().values())
-    optimizer = torch.optim.SGD([{"params": [one]} for one in moving], lr=0.1)
+    optimizer = torch.optim.SGD([{"params": [parameter]} for parameter in moving], lr=0.1)
     rates = learner.rates.rates
     with higher.innerloop_ctx(model, optimizer, copy_initial_weights=False) as (fast, steps):
         for step in range(3):
@@ -129,20 +129,24 @@ def test_under_bf16_weights_rates_and_gradients_stay_float32(memory):
     exact = outer_gradients(learner_of(model, memory), MIXED, support)
     model.float()
     batch, targets = support
-    buckets = tuple(type(one)(one.frames.float(), one.mask, one.positions) for one in batch.buckets)
+    buckets = tuple(
+        type(bucket)(bucket.frames.float(), bucket.mask, bucket.positions) for bucket in batch.buckets
+    )
     halves, fast = [], []
     model.encoder.model.layers[0].fc1.register_forward_hook(lambda _, __, out: halves.append(out.dtype))
-    model.register_forward_pre_hook(lambda module, _: fast.extend(one.dtype for one in module.parameters()))
+    model.register_forward_pre_hook(
+        lambda module, _: fast.extend(parameter.dtype for parameter in module.parameters())
+    )
     learner = learner_of(model, memory).float()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         outer = learner(MIXED, 0.5, (ClipBatch(batch.lower.float(), buckets), targets.float()))
     outer.backward()  # outside autocast, as accelerate has it
-    found = [one.grad for one in trained_parameters(learner)]
+    found = [parameter.grad for parameter in trained_parameters(learner)]
     assert set(halves) == {torch.bfloat16}
     assert set(fast) == {torch.float32}
     assert outer.dtype == torch.float32
-    assert {one.dtype for one in found} == {torch.float32}
-    together = [torch.cat([one.flatten().double() for one in some]) for some in (found, exact)]
+    assert {gradient.dtype for gradient in found} == {torch.float32}
+    together = [torch.cat([gradient.flatten().double() for gradient in some]) for some in (found, exact)]
     assert torch.cosine_similarity(*together, dim=0) > 0.99
 
 
@@ -198,4 +202,6 @@ def test_a_wrapper_sees_every_gradient():
     model = recognizer("tiny-whisper", "top_layers:1")
     wrapped = nn.ModuleList([learner_of(model)])
     wrapped[0](MIXED, 0.5, examples(model)).backward()
-    assert all(one.grad is not None and one.grad.any() for one in trained_parameters(wrapped))
+    assert all(
+        parameter.grad is not None and parameter.grad.any() for parameter in trained_parameters(wrapped)
+    )

@@ -27,13 +27,13 @@ def batch(heads):
 def test_each_head_is_a_recognizer_of_its_own(heads, batch):
     logits = heads(batch)
     assert logits.shape == (5, 3, 4)
-    for one in range(3):
+    for index in range(3):
         linears = {
-            f"{part}.{name}": value[one]
+            f"{part}.{name}": value[index]
             for part in ("projector", "classifier")
             for name, value in getattr(heads, part).items()
         }
-        torch.testing.assert_close(logits[:, one], functional_call(heads.model, linears, (batch,)))
+        torch.testing.assert_close(logits[:, index], functional_call(heads.model, linears, (batch,)))
 
 
 def test_heads_start_apart_and_the_recognizers_own_rests(heads, batch):
@@ -51,9 +51,9 @@ def test_all_that_moves_gets_a_gradient(toy_corpus, batch):
     model = EmotionRecognizer(encoder, toy_corpus.emotions, "head", 8, logit_scale=True)
     heads = MultiHead(model, 3)
     heads(batch).square().sum().backward()
-    assert all(one.grad is not None for one in heads.parameters() if one.requires_grad)
+    assert all(parameter.grad is not None for parameter in heads.parameters() if parameter.requires_grad)
 
 
 def test_the_consensus_is_the_heads_mean(heads, batch):
-    mean = torch.stack([heads(batch)[:, one].softmax(dim=-1) for one in range(3)]).mean(dim=0)
+    mean = torch.stack([heads(batch)[:, index].softmax(dim=-1) for index in range(3)]).mean(dim=0)
     torch.testing.assert_close(Consensus(heads)(batch).softmax(dim=-1), mean)

@@ -65,7 +65,7 @@ def test_every_subset_of_the_switches_runs(
     )
     moved = {name for name, one in begun.model.state_dict().items() if not torch.equal(one, before[name])}
     assert moved == set(begun.model.moving_parameters())
-    assert all(one.isfinite().all() for one in learner.parameters())
+    assert all(parameter.isfinite().all() for parameter in learner.parameters())
     if granularity != "off":
         assert (begun.rates.rates != 0.01).all()
     assert 0 <= best.score <= 1
@@ -75,10 +75,10 @@ def test_every_subset_of_the_switches_runs(
 @pytest.mark.parametrize("sign", ["free", "positive"])
 def test_every_memory_trains_the_same_model_as_unroll(memory, sign, trained, toy_corpus, toy_episodes):
     ended = []
-    for one in ("unroll", memory):
+    for kind in ("unroll", memory):
         lslr = LslrOptions(sign=sign)
         begun, source, tasks = begin(trained, toy_corpus, toy_episodes, "top_layers:1", lslr=lslr)
-        inner = InnerOptions(steps=2, support=4, adaptation_steps=2, memory=one)
+        inner = InnerOptions(steps=2, support=4, adaptation_steps=2, memory=kind)
         OuterLoop(inner, OUTER).train(
             begun, source, tasks, toy_episodes.validation_episodes[:1], start_accelerator(0)
         )
@@ -94,8 +94,8 @@ def test_bf16_trains_float32_weights_and_rates(memory, trained, toy_corpus, toy_
     _, learner = OuterLoop(inner, OUTER).train(
         begun, source, tasks, toy_episodes.validation_episodes[:1], start_accelerator(0, "bf16")
     )
-    assert {one.dtype for one in learner.parameters()} == {torch.float32}
-    assert all(one.isfinite().all() for one in learner.parameters())
+    assert {parameter.dtype for parameter in learner.parameters()} == {torch.float32}
+    assert all(parameter.isfinite().all() for parameter in learner.parameters())
 
 
 def test_patience_ends_the_training_and_the_best_comes_back(trained, toy_corpus, toy_episodes, monkeypatch):

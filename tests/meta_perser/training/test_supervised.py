@@ -49,13 +49,13 @@ def test_the_mean_over_processes_is_the_gradient_of_the_whole_batch(processes, m
 
     chosen = [3, 0, 4, 1, 2]
     shares = []
-    for one in range(processes):
-        state = SimpleNamespace(process_index=one, num_processes=processes)
+    for process in range(processes):
+        state = SimpleNamespace(process_index=process, num_processes=processes)
         monkeypatch.setattr("perser.distributed.processes", lambda state=state: state)
-        shares.append(own_share_of_batch(chosen, cost=lambda one: one))
-    mean = sum(gradient(*one) for one in shares) / processes
+        shares.append(own_share_of_batch(chosen, cost=lambda utterance: utterance))
+    mean = sum(gradient(*share) for share in shares) / processes
     torch.testing.assert_close(mean, gradient(chosen, 1.0))
-    read = [one for mine, factor in shares if factor for one in mine]
+    read = [utterance for mine, factor in shares if factor for utterance in mine]
     assert sorted(read) == sorted(chosen)
 
 

@@ -13,4 +13,4 @@ def test_what_several_processes_had_is_blamed_once(tmp_path, monkeypatch):
             "pretrain-projector", 1, math.nan, math.nan, [StepPart(("a",), finite), StepPart(("b",), True)]
         )
         wanted = ["a", "b"] if finite else ["a"]
-        assert bad.records[0]["causes"] == [{"utterances": [one]} for one in wanted]
+        assert bad.records[0]["causes"] == [{"utterances": [utterance]} for utterance in wanted]

@@ -43,7 +43,9 @@ def fit(out: Path, kill: int = 0, resume: bool = True, options: RunOptions = EVE
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.Linear(4, 1))
     model[0].bias.requires_grad_(False)
-    optimizer = torch.optim.AdamW([one for one in model.parameters() if one.requires_grad], lr=0.1)
+    optimizer = torch.optim.AdamW(
+        [parameter for parameter in model.parameters() if parameter.requires_grad], lr=0.1
+    )
     rng, best = np.random.default_rng(seed), BestWeights()
     state = TrainingState(
         model, optimizer, cosine_schedule(optimizer, STEPS), best, {"sampler": rng}, {"looks": []}
@@ -101,7 +103,7 @@ def assert_as_undisturbed(undisturbed):
         weights, lines = undisturbed
         assert all(torch.equal(found[name], one) for name, one in weights.items())
         assert logged(out) == lines
-        assert [one.name for one in out.parent.iterdir()] == [out.name]
+        assert [path.name for path in out.parent.iterdir()] == [out.name]
 
     return check
 
@@ -132,7 +134,7 @@ def test_the_two_newest_checkpoints_are_kept(tmp_path):
     out = tmp_path / "out"
     killed(out, 5)
     assert NUM_CHECKPOINTS == 2
-    assert [one.name for one in checkpoints(out)] == ["000004-step-4", "000005-step-5"]
+    assert [checkpoint.name for checkpoint in checkpoints(out)] == ["000004-step-4", "000005-step-5"]
 
 
 @pytest.mark.parametrize("file", [TENSORS, STATE, CHECKSUMS])
@@ -153,15 +155,15 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(
     told = [line for line in capsys.readouterr().err.splitlines() if "damaged" in line]
     assert len(told) == 1
     assert f"{newest} is damaged" in told[0]
-    assert [one.name for one in checkpoints(out)] == ["000005-step-5", "000006-step-6"]
+    assert [checkpoint.name for checkpoint in checkpoints(out)] == ["000005-step-5", "000006-step-6"]
     assert_as_undisturbed(fit(out), out)
 
 
 def test_where_none_is_whole_it_begins_anew(tmp_path, assert_as_undisturbed):
     out = tmp_path / "out"
     killed(out, 5)
-    for one in checkpoints(out):
-        (one / TENSORS).write_bytes(b"")
+    for checkpoint in checkpoints(out):
+        (checkpoint / TENSORS).write_bytes(b"")
     assert_as_undisturbed(fit(out), out)
 
 
@@ -170,17 +172,17 @@ def test_what_a_killed_write_left_is_removed(tmp_path, assert_as_undisturbed):
     killed(out, 5)
     shutil.copytree(checkpoints(out)[-1], running_folder(out) / "checkpoints" / ".000006-step-6-abc")
     killed(out, 6)
-    assert [one.name[0] for one in checkpoints(out)] == ["0", "0"]
+    assert [checkpoint.name[0] for checkpoint in checkpoints(out)] == ["0", "0"]
     assert_as_undisturbed(fit(out), out)
 
 
 def test_a_checkpoint_of_other_options_is_refused_and_left_alone(tmp_path, assert_as_undisturbed):
     out = tmp_path / "out"
     killed(out, 5, seed=1)
-    before = {one: one.read_bytes() for one in running_folder(out).rglob("*") if one.is_file()}
+    before = {path: path.read_bytes() for path in running_folder(out).rglob("*") if path.is_file()}
     with pytest.raises(UserError, match=r"options\.seed: 1, now 0\).*--resume false"):
         fit(out)
-    assert {one: one.read_bytes() for one in running_folder(out).rglob("*") if one.is_file()} == before
+    assert {path: path.read_bytes() for path in running_folder(out).rglob("*") if path.is_file()} == before
     assert_as_undisturbed(fit(out, resume=False), out)
 
 
@@ -212,7 +214,7 @@ def test_somebody_elses_folder_is_left_alone(tmp_path):
 def test_nothing_is_pickled(tmp_path):
     out = tmp_path / "out"
     killed(out, 2)
-    suffixes = {one.suffix for one in running_folder(out).rglob("*") if one.is_file()}
+    suffixes = {path.suffix for path in running_folder(out).rglob("*") if path.is_file()}
     assert suffixes == {".json", ".jsonl", ".safetensors", ".txt"}
 
 
@@ -252,12 +254,12 @@ def test_a_full_disk_is_one_line_and_nothing_earlier_is_lost(
     def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    kept = [one.name for one in checkpoints(out)]
+    kept = [checkpoint.name for checkpoint in checkpoints(out)]
     with monkeypatch.context() as patched:
         patched.setattr(TrainingRun, "checkpoint_is_due", lambda self: patched.setattr(where, full) or True)
         with pytest.raises(UserError, match=r"(?s)^cannot write [^\n]*No space left[^\n]*000005-step-5$"):
             fit(out)
-    assert [one.name for one in checkpoints(out)] == kept
+    assert [checkpoint.name for checkpoint in checkpoints(out)] == kept
     assert_as_undisturbed(fit(out), out)
 
 
@@ -311,7 +313,7 @@ def test_a_bad_step_is_skipped_counted_and_blamed(tmp_path):
     killed(out, 9, bad=(3, 7))
     fit(out)
     records = json.loads((out / BAD_STEPS).read_text())
-    assert [(one["step"], one["not_finite"]) for one in records] == [(3, "loss"), (7, "loss")]
+    assert [(record["step"], record["not_finite"]) for record in records] == [(3, "loss"), (7, "loss")]
     assert records[0]["causes"] == [{"person": "person 1", "utterances": ["u3-1"]}]
     lines = logged(out)
     assert [line["step"] for line in lines if line.get("skipped")] == [3, 7]
@@ -375,7 +377,7 @@ def test_two_processes_skip_together_and_both_go_on(tmp_path):
     for done, weight in ((0, 0.9), (2, 0.7)):
         found, bad = json.loads((tmp_path / f"{done}.json").read_text())
         assert found == pytest.approx([weight] * 2)
-        assert [one["step"] for one in bad] == [2]
+        assert [record["step"] for record in bad] == [2]
         assert bad[0]["causes"] == [{"person": "person 1", "utterances": ["u1"]}]
 
 
@@ -395,7 +397,7 @@ def test_every_step_has_noise_of_its_own():
         seed_step(*place)
         drawn.append(torch.rand(4))
     assert torch.equal(drawn[0], drawn[-1])
-    assert len({tuple(one.tolist()) for one in drawn}) == 4
+    assert len({tuple(noise.tolist()) for noise in drawn}) == 4
 
 
 @pytest.mark.parametrize("wrong", [{"checkpoint_seconds": -1}, {"max_bad_steps": 0}])

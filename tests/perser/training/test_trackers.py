@@ -51,9 +51,9 @@ def test_tensorboard_has_every_step_of_every_stage(tmp_path):
     train(out, RunOptions(tracker="tensorboard"))
     assert not running_folder(out).exists()
     events = EventAccumulator(str(out / "tensorboard")).Reload()
-    assert [(one.step, one.value) for one in events.Scalars("second/loss")][-1] == (6, 3.0)
+    assert [(event.step, event.value) for event in events.Scalars("second/loss")][-1] == (6, 3.0)
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    assert [one.value for one in events.Scalars("first/loss")] == pytest.approx(
+    assert [event.value for event in events.Scalars("first/loss")] == pytest.approx(
         [line["loss"] for line in lines if line["stage"] == "first"]
     )
     (hparams,) = out.glob("tensorboard/*/hparams.yml")
@@ -70,7 +70,7 @@ def test_tensorboard_shows_a_step_that_came_again_once(tmp_path):
             tracked.log("fit", {"loss": loss})
         tracked.finish()
     told = EventAccumulator(str(tmp_path / "tensorboard")).Reload().Scalars("fit/loss")
-    assert [(one.step, one.value) for one in told] == [(1, 1.0), (2, 1.0), (3, 2.0), (4, 2.0), (5, 2.0)]
+    assert [(event.step, event.value) for event in told] == [(1, 1.0), (2, 1.0), (3, 2.0), (4, 2.0), (5, 2.0)]
 
 
 @pytest.mark.parametrize("tracker", ["wandb", "trackio"])
@@ -142,7 +142,7 @@ def test_a_tracker_that_is_not_installed_is_refused_at_once(tracker, wanted, mon
 
 def test_the_runs_folder_says_with_what_it_was_made(tmp_path):
     train(tmp_path / "model", RunOptions())
-    kept = {one.name for one in (tmp_path / "model").iterdir()}
+    kept = {path.name for path in (tmp_path / "model").iterdir()}
     assert kept == {"marker", "run.json", "environment.jsonl", "log.txt", "metrics.jsonl"}
     (started,) = map(json.loads, (tmp_path / "model" / "environment.jsonl").read_text().splitlines())
     assert started["processes"] == 1

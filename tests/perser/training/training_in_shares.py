@@ -46,13 +46,17 @@ def trained(items: int, by_layer: bool, stop: int = STEPS, stopped: Any = None) 
     """Train to `stop` from where another one stopped; gives the state, and what else is to be compared."""
     net, accelerator = Net(), start_accelerator(0)
     wrapped = wrap_for_training(net, accelerator, net.layers if by_layer else ())
-    moving = [one for one in net.parameters() if one.requires_grad]
+    moving = [parameter for parameter in net.parameters() if parameter.requires_grad]
     optimizer = accelerator.prepare(torch.optim.AdamW(moving, lr=0.1))
     best, counters = BestWeights(), {"done": 0}
     state = TrainingState(net, optimizer, None, best, counters=counters)
     if stopped is not None:
         state.restore(*stopped)
-    found: dict[str, Any] = {"kept": sum(_kept(one) for one in net.parameters()), "norms": [], "looks": []}
+    found: dict[str, Any] = {
+        "kept": sum(_kept(parameter) for parameter in net.parameters()),
+        "norms": [],
+        "looks": [],
+    }
     clips = torch.randn(STEPS, items, 3, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     while counters["done"] < stop:
         own, factor = own_share_of_batch(list(clips[counters["done"]]), lambda one: 1.0)

@@ -30,7 +30,7 @@ def accuracy(model, tasks, store, pairs: int) -> float:
         classes = [model.prompt.emotions.index(words[0]) for words in task.emotions]
         support = store.stack(task.utterances[:pairs]) if pairs else None
         scores = label_log_probabilities(
-            model, support, [[one] for one in classes[:pairs]], store.stack(task.utterances[30:])
+            model, support, [[label] for label in classes[:pairs]], store.stack(task.utterances[30:])
         )
         right.append((scores.argmax(dim=1) == torch.tensor(classes[30:])).float().mean())
     return float(torch.stack(right).mean())
@@ -129,7 +129,7 @@ def test_recomputed_layers_give_the_same_gradient_and_are_left_off(build, tasks,
 
     torch.testing.assert_close(gradient(True), gradient(False))
     train(model, tasks, store, gradient_checkpointing=True)
-    assert not any(getattr(one, "gradient_checkpointing", False) for one in model.modules())
+    assert not any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
 
 
 def test_every_option_at_once_runs_on_a_chat_model(build, tasks, store, chat_folder):
@@ -157,7 +157,7 @@ def test_validation_tells_answers_apart_by_the_pairs_before_them(build, tasks, s
     model = build(tokens_per_clip=2)
     sequences = SequenceSampler(tasks, model.prompt.emotions, 3).draw_each(5, 0)
     found = validate(model, sequences, store, batch_size=2)
-    first = [PairSequence(one.utterances[:1], one.answers[:1]) for one in sequences]
+    first = [PairSequence(sequence.utterances[:1], sequence.answers[:1]) for sequence in sequences]
     expected = model.losses(*read(model, first, store)).sum().item() / 5
     assert found["loss_first"] == pytest.approx(expected, rel=1e-4)
 

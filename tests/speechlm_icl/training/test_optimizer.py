@@ -22,7 +22,7 @@ needs_bitsandbytes = pytest.mark.skipif(not find_spec("bitsandbytes"), reason="n
 def rates(model, options) -> dict[str, float]:
     names = {id(one): name for name, one in model.named_parameters()}
     groups = new_optimizer(model, options).param_groups
-    return {names[id(one)]: group["lr"] for group in groups for one in group["params"]}
+    return {names[id(parameter)]: group["lr"] for group in groups for parameter in group["params"]}
 
 
 def test_projector_and_adapter_have_rates_of_their_own(build, llama_folder):
@@ -52,7 +52,12 @@ def test_eight_bits_step_almost_as_thirty_two_do(build):
             trainer.step()
             trainer.zero_grad()
         moved.append((layer.weight.detach() - before).flatten())
-    eight = next(one for group in trainer.param_groups for one in group["params"] if one is layer.weight)
+    eight = next(
+        parameter
+        for group in trainer.param_groups
+        for parameter in group["params"]
+        if parameter is layer.weight
+    )
     assert trainer.state[eight]["state1"].dtype == torch.uint8
     assert torch.cosine_similarity(*moved, dim=0) > 0.97
 

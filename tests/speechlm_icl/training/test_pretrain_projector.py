@@ -78,9 +78,11 @@ def test_the_projector_is_left_as_it_did_best_on_validation_clips(build, tasks, 
     names = build().prompt.emotions.names
     opposite = [
         Task(
-            one.person, one.utterances, tuple((names[-1 - names.index(words[0])],) for words in one.emotions)
+            task.person,
+            task.utterances,
+            tuple((names[-1 - names.index(words[0])],) for words in task.emotions),
         )
-        for one in tasks[9:]
+        for task in tasks[9:]
     ]
     left = {}
     for every in (1, 40):
@@ -109,5 +111,7 @@ def test_the_same_seed_gives_the_same_projector(build, tasks, store):
             IclOptions(projector_steps=3, seed=5),
             TrainingRun(start_accelerator(5)),
         )
-        states.append(np.concatenate([one.detach().flatten() for one in model.projector.parameters()]))
+        states.append(
+            np.concatenate([parameter.detach().flatten() for parameter in model.projector.parameters()])
+        )
     np.testing.assert_array_equal(*states)

@@ -72,7 +72,7 @@ PLENTY = [
 
 def told(sequence) -> set[int]:
     """The classes that the enrollment has."""
-    return {one for answer in sequence.answers[:-1] for one in answer}
+    return {word for answer in sequence.answers[:-1] for word in answer}
 
 
 def test_the_number_of_pairs_is_uniform_from_none_to_the_most():
@@ -85,20 +85,20 @@ def test_the_number_of_pairs_is_uniform_from_none_to_the_most():
 def test_shares_of_sequences_lack_emotions():
     plain = SequenceSampler(PLENTY, EMOTIONS, pairs=12).draw(200, 0)
     mixed = SequenceSampler(PLENTY, EMOTIONS, pairs=12, restricted=0.25, missing=0.25).draw(200, 0)
-    assert np.mean([len(told(one)) == 3 for one in plain]) > 0.95
-    assert 0.4 < np.mean([len(told(one)) == 3 for one in mixed]) < 0.6
+    assert np.mean([len(told(sequence)) == 3 for sequence in plain]) > 0.95
+    assert 0.4 < np.mean([len(told(sequence)) == 3 for sequence in mixed]) < 0.6
     missing = SequenceSampler(PLENTY, EMOTIONS, pairs=12, missing=1.0).draw(50, 0)
-    assert not any(told(one) & set(one.answers[-1]) for one in missing)
+    assert not any(told(sequence) & set(sequence.answers[-1]) for sequence in missing)
     restricted = SequenceSampler(PLENTY, EMOTIONS, pairs=12, restricted=1.0).draw(50, 0)
-    assert all(len(told(one)) < 3 for one in restricted)
-    assert any(told(one) & set(one.answers[-1]) for one in restricted)
+    assert all(len(told(sequence)) < 3 for sequence in restricted)
+    assert any(told(sequence) & set(sequence.answers[-1]) for sequence in restricted)
 
 
 def test_an_enrollment_too_long_for_its_mode_is_halved_until_it_fits():
     """With 29 of one emotion asked for, a person has at most 20 of two."""
     sequences = SequenceSampler(PLENTY, EMOTIONS, pairs=29, missing=1.0).draw(30, 0)
-    assert {len(one.answers) - 1 for one in sequences} == {14}
-    assert not any(told(one) & set(one.answers[-1]) for one in sequences)
+    assert {len(sequence.answers) - 1 for sequence in sequences} == {14}
+    assert not any(told(sequence) & set(sequence.answers[-1]) for sequence in sequences)
 
 
 def test_a_person_of_one_emotion_is_drawn_without_a_mode():
@@ -110,11 +110,11 @@ def test_a_person_of_one_emotion_is_drawn_without_a_mode():
 def test_parts_are_of_similar_lengths_and_lose_nothing():
     sequences = [PairSequence((f"u{n}",) * n, [[0]] * n) for n in (5, 1, 4, 2, 3, 6)]
     parts = by_length(sequences, 3, lambda one: len(one.answers))
-    assert [[len(one.answers) for one in part] for part in parts] == [[1, 2], [3, 4], [5, 6]]
+    assert [[len(sequence.answers) for sequence in part] for part in parts] == [[1, 2], [3, 4], [5, 6]]
 
 
 @pytest.mark.parametrize("count", [4, 5, 6, 7])
 def test_no_part_is_empty_where_they_do_not_divide(count):
     sequences = [PairSequence(("u",), [[0]])] * count
     parts = by_length(sequences, 4, lambda one: 1)
-    assert sorted(map(len, parts)) == sorted(len(one) for one in np.array_split(range(count), 4))
+    assert sorted(map(len, parts)) == sorted(len(part) for part in np.array_split(range(count), 4))

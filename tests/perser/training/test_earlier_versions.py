@@ -1,0 +1,60 @@
+"""Options in the names of version 0.1.0 are today's options, and the other way round."""
+
+from __future__ import annotations
+
+import pytest
+
+from perser.training.earlier_versions import downgrade_options, upgrade_options, upgrade_training
+
+OPTIONS = {
+    "pretrain": (
+        {"epochs": 3, "batch_size": 4},
+        {
+            "epochs": 3,
+            "batch_size": 4,
+            "steps": None,
+            "warmup": 0.1,
+            "clip_norm": 1.0,
+            "validate_every": None,
+        },
+    ),
+    "meta-train": (
+        {"inner": {"steps": 5}, "outer": {"iterations": 7, "persons": 2}},
+        {"inner": {"steps": 5}, "outer": {"steps": 7, "batch_size": 2, "warmup": 0.1}},
+    ),
+    "icl-train": (
+        {"sequences_per_step": 8, "accumulate": 2, "align_steps": 0, "align_learning_rate": 0.1, "steps": 9},
+        {
+            "batch_size": 8,
+            "gradient_accumulation_steps": 2,
+            "projector_steps": 0,
+            "projector_learning_rate": 0.1,
+            "steps": 9,
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("command", OPTIONS)
+def test_options_of_version_0_1_0_are_upgraded_and_downgraded(command):
+    earlier, today = OPTIONS[command]
+    assert upgrade_options(command, earlier) == today
+    assert downgrade_options(command, today) == earlier
+
+
+def test_options_that_version_0_1_0_did_not_have_are_kept_where_they_are_not_its_default():
+    assert downgrade_options("meta-train", {"outer": {"warmup": 0.5}}) == {"outer": {"warmup": 0.5}}
+
+
+def test_a_run_of_version_0_1_0_is_the_same_training_whatever_the_version_of_transformers():
+    earlier, today = OPTIONS["icl-train"]
+    training = {
+        "command": "icl-train",
+        "options": earlier,
+        "model": {"width": 8, "transformers_version": "4"},
+    }
+    assert upgrade_training(training) == {
+        "command": "icl-train",
+        "options": today,
+        "model": {"width": 8},
+    }
