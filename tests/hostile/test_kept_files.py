@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.measuring.answer import Answer
+from benchmarks.measuring.answer import EpisodeAnswer
 from benchmarks.measuring.predictions import Origin, Predictions
 from perser.corpora.corpus import Corpus
 from perser.encoders.encoder import SpeechEncoder
@@ -171,7 +171,7 @@ def test_corrupted_predictions_are_the_answers_or_a_line(
     rng = np.random.default_rng(0)
     rows = [rng.dirichlet(np.ones(4), len(one.query_utterances)).astype(np.float32) for one in asked]
     origin = Origin("key", "m", "r", {}, {"trained": 1}, {}, "cpu", 1, {"torch": "2"}, None)
-    answers = [Answer(one, 0.1, 0.2) for one in rows]
+    answers = [EpisodeAnswer(one, 0.1, 0.2) for one in rows]
     kept = Predictions(origin, toy_episodes.emotions, [one.episode_id for one in asked], answers)
     kept.save(tmp_path / "a.parquet", toy_episodes, asked)
     (tmp_path / "a.parquet").write_bytes(data.draw(corrupted((tmp_path / "a.parquet").read_bytes())))
