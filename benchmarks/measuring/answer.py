@@ -21,7 +21,7 @@ from perser.personalizer import Personalizer
 
 
 @dataclass(frozen=True)
-class Answer:
+class EpisodeAnswer:
     """One method's answer to one question."""
 
     probabilities: np.ndarray
@@ -31,7 +31,7 @@ class Answer:
     """Per utterance."""
 
 
-def answer_questions(method: Personalizer, questions: Sequence[Question], title: str) -> list[Answer]:
+def answer_questions(method: Personalizer, questions: Sequence[Question], title: str) -> list[EpisodeAnswer]:
     """Personalize to each question's support and predict its utterances, and time both.
 
     `title` is shown at the progress bar.
@@ -45,7 +45,7 @@ def answer_questions(method: Personalizer, questions: Sequence[Question], title:
             probabilities = predictor.predict_proba(question.utterances)
             ended = time.perf_counter()
             answers.append(
-                Answer(
+                EpisodeAnswer(
                     np.asarray(probabilities, dtype=np.float32),
                     personalized - started,
                     (ended - personalized) / len(question.utterances),
@@ -56,7 +56,7 @@ def answer_questions(method: Personalizer, questions: Sequence[Question], title:
 
 
 def score_answers(
-    answers: Sequence[Answer], episodes: Sequence[Episode], emotions: EmotionSet
+    answers: Sequence[EpisodeAnswer], episodes: Sequence[Episode], emotions: EmotionSet
 ) -> tuple[EpisodeScores, ...]:
     """Return the metrics of each episode (`perser.metrics.score_episode`)."""
     return tuple(
@@ -69,7 +69,9 @@ def score_answers(
     )
 
 
-def confusion(answers: Sequence[Answer], episodes: Sequence[Episode], emotions: EmotionSet) -> np.ndarray:
+def confusion(
+    answers: Sequence[EpisodeAnswer], episodes: Sequence[Episode], emotions: EmotionSet
+) -> np.ndarray:
     """Count utterances by the emotion heard (rows) and the likeliest emotion (columns), float64 (C, C).
 
     An utterance with several labels is divided evenly among their rows.
@@ -82,7 +84,9 @@ def confusion(answers: Sequence[Answer], episodes: Sequence[Episode], emotions: 
     return counts
 
 
-def reliability(answers: Sequence[Answer], episodes: Sequence[Episode], emotions: EmotionSet) -> np.ndarray:
+def reliability(
+    answers: Sequence[EpisodeAnswer], episodes: Sequence[Episode], emotions: EmotionSet
+) -> np.ndarray:
     """Sum `perser.metrics.confidence_bins` over the episodes: (ECE_BINS, 3)."""
     return sum(
         confidence_bins(answer.probabilities, emotions.multi_hot(episode.query_emotions))

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from benchmarks.measuring.answer import Answer, answer_questions, score_answers
+from benchmarks.measuring.answer import EpisodeAnswer, answer_questions, score_answers
 from benchmarks.measuring.cells import Case, Cell
 from benchmarks.measuring.measure import predictions_of
 from benchmarks.measuring.predictions import Predictions
@@ -73,7 +73,7 @@ def _show(case: Case, folder: Path, episode: Episode, console: Console) -> None:
         console.print(f"{method}: {metrics}; {saved_text(folder, method, episode, now)}")
 
 
-def compute_answer(case: Case, method: str, episode: Episode) -> Answer:
+def compute_answer(case: Case, method: str, episode: Episode) -> EpisodeAnswer:
     """Compute the method's answer to the episode's question."""
     (computed,) = answer_questions(build_method(method, case.context()), [episode.question], method)
     return computed
@@ -87,7 +87,7 @@ def answer_text(probabilities: np.ndarray, emotions: EmotionSet) -> str:
     return shown or f"({emotions.names[likeliest]} {probabilities[likeliest]:.2f})"
 
 
-def saved_text(folder: Path, method: str, episode: Episode, now: Answer) -> str:
+def saved_text(folder: Path, method: str, episode: Episode, now: EpisodeAnswer) -> str:
     """Say how an answer compares with the one that is saved in the folder of predictions."""
     path = folder / Cell(method, episode.seed).file
     if not path.exists():

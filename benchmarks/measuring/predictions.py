@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.measuring.answer import Answer
+from benchmarks.measuring.answer import EpisodeAnswer
 from perser.episodes.episode import Episode
 from perser.episodes.episode_file import EpisodeFile
 from perser.errors import UserError, explain_damage
@@ -28,6 +28,20 @@ from perser.labels import Emotions
 FORMAT = "perser-predictions-1"
 
 METADATA, DIGEST = b"perser", b"perser-sha256"
+
+COLUMNS = (
+    "corpus",
+    "scenario",
+    "person_axis",
+    "k",
+    "method",
+    "seed",
+    "person",
+    "episode_id",
+    "utterance_id",
+    "heard",
+)
+"""The columns beside those of the probabilities."""
 
 PREFIX = "probability_"
 
@@ -65,7 +79,7 @@ class Predictions:
     emotions: Emotions
     episodes: Sequence[str]
     """Episode ids, in the order of `answers`."""
-    answers: Sequence[Answer]
+    answers: Sequence[EpisodeAnswer]
 
     def save(self, path: Path, episode_file: EpisodeFile, episodes: Sequence[Episode]) -> None:
         """Write the file so that it is never seen half written; `episodes` are those of the answers."""
@@ -91,7 +105,9 @@ class Predictions:
             raise UserError(f"{path} is no file of predictions of this version: write it with `perser bench`")
         with explain_damage(str(path), "delete it and run `perser bench` again"):
             table = pq.read_table(path, page_checksum_verification=True)
-            names = [name for name in table.column_names if name.startswith(PREFIX)]
+            names = [name for name in table.column_names if name not in COLUMNS]
+            if not all(name.startswith(PREFIX) for name in names):  # checksums do not cover the names
+                raise ValueError("unknown columns")
             rows = np.stack([table[name].to_numpy() for name in names], axis=1)
             if not np.isfinite(rows).all():
                 raise ValueError("probabilities that are not finite")
@@ -99,7 +115,7 @@ class Predictions:
             starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]])
             by_episode = np.split(rows, starts[1:])
             seconds = metadata.pop("seconds")
-            answers = [Answer(part, *times) for part, times in zip(by_episode, seconds, strict=True)]
+            answers = [EpisodeAnswer(part, *times) for part, times in zip(by_episode, seconds, strict=True)]
             emotions = tuple(name.removeprefix(PREFIX) for name in names)
             return cls(Origin(**metadata), emotions, ids[starts].tolist(), answers)
 

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.measuring.answer import Answer
+from benchmarks.measuring.answer import EpisodeAnswer
 from benchmarks.measuring.predictions import Origin, Predictions
 from perser.corpora.corpus import Corpus
 from perser.encoders.encoder import SpeechEncoder
@@ -174,7 +174,7 @@ def test_corrupted_predictions_give_the_same_answers_or_an_error(
         rng.dirichlet(np.ones(4), len(episode.query_utterances)).astype(np.float32) for episode in episodes
     ]
     origin = Origin("key", "m", "r", {}, {"trained": 1}, {}, "cpu", 1, {"torch": "2"}, None)
-    answers = [Answer(row, 0.1, 0.2) for row in rows]
+    answers = [EpisodeAnswer(row, 0.1, 0.2) for row in rows]
     ids = [episode.episode_id for episode in episodes]
     predictions = Predictions(origin, toy_episodes.emotions, ids, answers)
     predictions.save(tmp_path / "a.parquet", toy_episodes, episodes)

@@ -51,3 +51,11 @@ def test_another_file_than_predictions_is_refused(content, tmp_path):
     assert read_metadata(path) is None
     with pytest.raises(UserError, match="no file of predictions"):
         Predictions.load(path)
+
+
+def test_a_file_with_a_damaged_column_name_is_refused(case, tmp_path):
+    run_cells(case, tmp_path)
+    path = tmp_path / Cell("random", 0).file
+    path.write_bytes(path.read_bytes().replace(b"probability_happy", b"probabilitx_happy"))
+    with pytest.raises(UserError, match=r"seed-0.parquet is damaged .* delete it"):
+        Predictions.load(path)
