@@ -49,3 +49,8 @@ def _check_file(path: Path) -> None:
 
 def _unreadable(path: Path, error: Exception) -> UserError:
     return UserError(f"{path} cannot be read ({error}): is it the published file?")
+
+
+def parse_sentences(table: str) -> dict[str, str]:
+    """Return the sentence of each code, from a table with a line `CODE the sentence` for each."""
+    return dict(line.split(" ", 1) for line in table.strip().splitlines())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from perser.audio import audio_files
 from perser.corpora.listing import About, CorpusReader, Listing, Utterance, check_layout
+from perser.corpora.published_tables import parse_sentences
 
 RAVDESS_EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fear", "disgust", "surprise")
 """In the order of RAVDESS's codes 01 to 08."""
@@ -34,18 +35,18 @@ EMODB_EMOTIONS = ("angry", "bored", "disgust", "fear", "happy", "sad", "neutral"
 
 EMODB_LETTERS = dict(zip("WLEAFTN", EMODB_EMOTIONS, strict=True))
 
-EMODB_SENTENCES = {
-    "a01": "Der Lappen liegt auf dem Eisschrank.",
-    "a02": "Das will sie am Mittwoch abgeben.",
-    "a04": "Heute abend könnte ich es ihm sagen.",
-    "a05": "Das schwarze Stück Papier befindet sich da oben neben dem Holzstück.",
-    "a07": "In sieben Stunden wird es soweit sein.",
-    "b01": "Was sind denn das für Tüten, die da unter dem Tisch stehen?",
-    "b02": "Sie haben es gerade hochgetragen und jetzt gehen sie wieder runter.",
-    "b03": "An den Wochenenden bin ich jetzt immer nach Hause gefahren und habe Agnes besucht.",
-    "b09": "Ich will das eben wegbringen und dann mit Karl was trinken gehen.",
-    "b10": "Die wird auf dem Platz sein, wo wir sie immer hinlegen.",
-}
+EMODB_SENTENCES = parse_sentences("""
+a01 Der Lappen liegt auf dem Eisschrank.
+a02 Das will sie am Mittwoch abgeben.
+a04 Heute abend könnte ich es ihm sagen.
+a05 Das schwarze Stück Papier befindet sich da oben neben dem Holzstück.
+a07 In sieben Stunden wird es soweit sein.
+b01 Was sind denn das für Tüten, die da unter dem Tisch stehen?
+b02 Sie haben es gerade hochgetragen und jetzt gehen sie wieder runter.
+b03 An den Wochenenden bin ich jetzt immer nach Hause gefahren und habe Agnes besucht.
+b09 Ich will das eben wegbringen und dann mit Karl was trinken gehen.
+b10 Die wird auf dem Platz sein, wo wir sie immer hinlegen.
+""")
 
 EMODB_CLIP = re.compile(
     rf"(?P<speaker>\d\d)(?P<sentence>[ab]\d\d)(?P<emotion>[{''.join(EMODB_LETTERS)}])[a-z]?"

@@ -24,7 +24,7 @@ from perser.corpora.listing import (
     Utterance,
     check_layout,
 )
-from perser.corpora.published_tables import read_rows
+from perser.corpora.published_tables import parse_sentences, read_rows
 from perser.corpora.simulated_listeners import annotate, draw_listeners
 from perser.errors import UserError
 from perser.labels import EmotionSet
@@ -35,20 +35,20 @@ LETTERS = dict(zip("ADFHNS", EMOTIONS, strict=True))
 
 CODES = dict(zip(("ANG", "DIS", "FEA", "HAP", "NEU", "SAD"), EMOTIONS, strict=True))
 
-SENTENCES = {
-    "DFA": "Don't forget a jacket.",
-    "IEO": "It's eleven o'clock.",
-    "IOM": "I'm on my way to the meeting.",
-    "ITH": "I think I have a doctor's appointment.",
-    "ITS": "I think I've seen this before.",
-    "IWL": "I would like a new alarm clock.",
-    "IWW": "I wonder what this is about.",
-    "MTI": "Maybe tomorrow it will be cold.",
-    "TAI": "The airplane is almost full.",
-    "TIE": "That is exactly what happened.",
-    "TSI": "The surface is slick.",
-    "WSI": "We'll stop in a couple of minutes.",
-}
+SENTENCES = parse_sentences("""
+DFA Don't forget a jacket.
+IEO It's eleven o'clock.
+IOM I'm on my way to the meeting.
+ITH I think I have a doctor's appointment.
+ITS I think I've seen this before.
+IWL I would like a new alarm clock.
+IWW I wonder what this is about.
+MTI Maybe tomorrow it will be cold.
+TAI The airplane is almost full.
+TIE That is exactly what happened.
+TSI The surface is slick.
+WSI We'll stop in a couple of minutes.
+""")
 
 CLIP = re.compile(rf"(\d{{4}})_({'|'.join(SENTENCES)})_({'|'.join(CODES)})_[A-Z]{{1,2}}")
 

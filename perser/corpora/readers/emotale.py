@@ -25,25 +25,25 @@ from perser.corpora.listing import (
     check_layout,
     check_listeners,
 )
-from perser.corpora.published_tables import read_header, read_rows
+from perser.corpora.published_tables import parse_sentences, read_header, read_rows
 from perser.errors import UserError
 
 EMOTIONS = ("angry", "bored", "happy", "neutral", "sad")
 
 LETTERS = dict(zip("ABHNS", EMOTIONS, strict=True))
 
-SENTENCES = {
-    "DK1": "Dugen ligger på køleskabet.",
-    "DK2": "Det sorte ark papir er placeret deroppe ved siden af tømmerstykket.",
-    "DK3": "De bar det bare ovenpå og nu skal de ned igen.",
-    "DK4": "Det vil være på det sted, hvor vi altid opbevarer det.",
-    "DK5": "Om syv timer er det morgen.",
-    "EN1": "The tablecloth is lying on the fridge.",
-    "EN2": "The black sheet of paper is located up there besides the piece of timber.",
-    "EN3": "They just carried it upstairs and now they are going down again.",
-    "EN4": "It will be in the place where we always store it.",
-    "EN5": "In seven hours it will be morning.",
-}
+SENTENCES = parse_sentences("""
+DK1 Dugen ligger på køleskabet.
+DK2 Det sorte ark papir er placeret deroppe ved siden af tømmerstykket.
+DK3 De bar det bare ovenpå og nu skal de ned igen.
+DK4 Det vil være på det sted, hvor vi altid opbevarer det.
+DK5 Om syv timer er det morgen.
+EN1 The tablecloth is lying on the fridge.
+EN2 The black sheet of paper is located up there besides the piece of timber.
+EN3 They just carried it upstairs and now they are going down again.
+EN4 It will be in the place where we always store it.
+EN5 In seven hours it will be morning.
+""")
 
 CLIP = re.compile(rf"(?P<language>DK|EN)_(?P<speaker>\d+)_[{''.join(LETTERS)}]_(?P<sentence>[1-5])")
 
