@@ -350,7 +350,7 @@ def test_features_of_nan_end_a_training_and_the_error_names_them(
     for record in records:
         for cause in record["causes"]:
             assert nan_utterances & set(cause["utterances"])
-            assert ("person" in cause) == (name != "pretrain" and record["stage"] != "align")
+            assert ("person" in cause) == (name != "pretrain" and record["stage"] != "pretrain-projector")
             assert name != "pretrain" or nan_utterances >= set(cause["utterances"])
     assert str(running_folder(out) / BAD_STEPS) in str(error.value)
     assert records[-1]["causes"][0]["utterances"][0] in str(error.value)

@@ -58,7 +58,7 @@ def test_the_scores_name_the_code_that_measured_their_cells(case, tmp_path, monk
         ("second", ("random",), "first"),
         ("second", case.methods, ["first", "second"]),
     ):
-        monkeypatch.setattr(environment, "commit", lambda commit=commit: commit)
+        monkeypatch.setattr(environment, "git_commit", lambda commit=commit: commit)
         write_scores(replace(case, methods=methods), out)
         assert Scores.load(out).provenance["commit"] == expected
 
