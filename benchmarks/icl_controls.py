@@ -49,7 +49,7 @@ def icl_controls(
     orders: int = 4,
     seed: int = 0,
 ) -> None:
-    """Measure whether a speech LM reads its enrollment, and write controls.json and controls.md.
+    """Measure whether a speech language model reads its enrollment, and write controls.json and controls.md.
 
     Conditions on the same episodes: no enrollment, the true one, its labels shuffled among its clips, another
     person's, and the true one in other orders. Each is compared with no enrollment and with the true one.

@@ -1,7 +1,7 @@
 """python -m benchmarks.linear_probe --run runs/cremad_speakers
 
 Score an ordinary classifier on the same split: logistic regression on the encoder's time-averaged hidden
-states. A trained model that does not beat it has not earned its training.
+states. A trained model should score higher than it does.
 """
 
 from __future__ import annotations

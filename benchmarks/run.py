@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.experiments.plan import check_trained_alike, plan_file
 from benchmarks.experiments.run_plan import run_stages
-from benchmarks.listing import show_list
+from benchmarks.installed import show_list
 from benchmarks.measuring.cells import Case
 from benchmarks.measuring.inspect_episode import show_episode
 from benchmarks.measuring.measure import SCORES, write_scores

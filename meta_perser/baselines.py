@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from meta_perser.adaptation.loss import class_balanced_loss
+from meta_perser.adaptation.adaptation_loss import class_balanced_loss
 from meta_perser.adaptation.lslr import ConstantRate
 from meta_perser.adaptation.meta_trained import MetaPerSER
 from meta_perser.adaptation.personalizer import (
@@ -24,7 +24,7 @@ from meta_perser.adaptation.prior_shift import PriorShift
 from meta_perser.adaptation.similarity import Similarity
 from meta_perser.options import CONFIG
 from meta_perser.recognizer.batches import ClipSource
-from meta_perser.recognizer.model import EmotionRecognizer, extra_of
+from meta_perser.recognizer.model import EmotionRecognizer, saved_settings
 from perser.errors import UserError
 from perser.personalizer import Personalizer, RouteContext, refuse_pairs
 
@@ -34,7 +34,7 @@ def meta_perser(context: RouteContext, pairs: int | None = None) -> Personalizer
     refuse_pairs("meta-perser", pairs)
     folder = context.folder("meta-perser")
     trained = MetaPerSER.from_pretrained(folder)
-    context.check_model(folder, trained.model.emotions, extra_of(folder)["trained_on"])
+    context.check_model(folder, trained.model.emotions, saved_settings(folder)["trained_on"])
     trained.to(context.device).model.eval()
     return trained.personalizer(ClipSource(context.recordings, trained.model, context.cache))
 
@@ -113,11 +113,11 @@ def fine_tuning(
     extra: Mapping[str, Any],
     kind: type[GradientPersonalizer] = GradientPersonalizer,
 ) -> GradientPersonalizer:
-    """Return gradient descent on the parameters that the model moves; `extra` is what `extra_of` returns."""
+    """Return gradient descent on the model's trainable parameters; `extra` comes from `saved_settings`."""
     device = model.layer_logits.device
     class_weights = torch.tensor(extra["class_weights"], device=device)
     loss = class_balanced_loss(class_weights, extra["label_smoothing"])
-    rates = ConstantRate(list(model.moving_parameters()), rate).to(device)
+    rates = ConstantRate(list(model.trainable_parameters()), rate).to(device)
     return kind(model, source, rates, loss, extra["adaptation_steps"])
 
 
@@ -139,4 +139,4 @@ def _extra(context: RouteContext, name: str) -> dict:
         raise UserError(
             f"{folder} holds no trained model: make it with `perser pretrain --target {name} --out {folder}`"
         )
-    return extra_of(folder)
+    return saved_settings(folder)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from meta_perser.adaptation.meta_trained import RATES
+from meta_perser.adaptation.meta_trained import RATES_FILE
 from meta_perser.inference import GradientModel
 from meta_perser.modeling_hf import write_transformers_files
-from meta_perser.recognizer.model import CHECKSUMMED, CONFIG, extra_of
+from meta_perser.recognizer.model import CHECKSUMMED, CONFIG, saved_settings
 from perser.export.folder import copy_safe_files
 from perser.io.checksums import write_checksums
 from perser.route import Exported
@@ -45,15 +45,15 @@ def export_gradient_model(folder: Path, out: Path) -> Exported:
     write_transformers_files(out, emotions)
     write_checksums(out, CHECKSUMMED)
     return Exported(
-        summary=META_TRAINED if (out / RATES).is_file() else AVERAGE,
+        summary=META_TRAINED if (out / RATES_FILE).is_file() else AVERAGE,
         transformers_code=CODE,
         methods=METHODS,
-        trained_on=extra_of(folder).get("trained_on"),
+        trained_on=saved_settings(folder).get("trained_on"),
     )
 
 
 def _shorten_encoder_name(config: Path) -> None:
-    """Keep only the name of the encoder's folder: where it lies on this machine is of no use elsewhere."""
+    """Keep only the name of the encoder's folder: where it is on this machine is of no use elsewhere."""
     content = json.loads(config.read_text(encoding="utf-8"))
     encoder = content["extra"].get("encoder")
     if encoder is not None and Path(encoder["name"]).expanduser().is_dir():

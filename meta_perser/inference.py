@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from meta_perser.adaptation.meta_trained import RATES, MetaPerSER
+from meta_perser.adaptation.meta_trained import RATES_FILE, MetaPerSER
 from meta_perser.adaptation.personalizer import GradientPersonalizer
 from meta_perser.adaptation.predictor import RecognizerPredictor, embeddings
 from meta_perser.baselines import fine_tuning
 from meta_perser.recognizer.batches import ClipSource
-from meta_perser.recognizer.model import EmotionRecognizer, extra_of
+from meta_perser.recognizer.model import EmotionRecognizer, saved_settings
 from perser.episodes.episode import Support
 from perser.errors import UserError, explain_damage
 from perser.inference.clips import Waveforms
@@ -41,10 +41,10 @@ class GradientModel:
     def from_pretrained(cls, folder: Path) -> Self:
         """Load a model. Raises UserError for one without a head that could be fine-tuned (that of
         `multi-few`)."""
-        if (folder / RATES).is_file():
+        if (folder / RATES_FILE).is_file():
             trained = MetaPerSER.from_pretrained(folder)
             return cls(trained.model, trained.personalizer)
-        extra = extra_of(folder)
+        extra = saved_settings(folder)
         with explain_damage(f"the model in {folder}", "train it again"):
             chosen = extra["fine_tune"].get("head")
         if chosen is None:
@@ -78,7 +78,7 @@ class GradientModel:
         return {name: weight.detach() for name, weight in weights.items()}
 
     def predictor(self, tensors: Mapping[str, Tensor], labels: Sequence[Emotions]) -> GradientPredictor:
-        if tensors and _shapes(tensors) != _shapes(self.model.moving_parameters()):
+        if tensors and _shapes(tensors) != _shapes(self.model.trainable_parameters()):
             raise UserError("its weights are not those that the model moves")
         device = self.model.layer_logits.device
         return GradientPredictor(self.model, {name: tensor.to(device) for name, tensor in tensors.items()})

@@ -18,9 +18,9 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, Wav2Vec2FeatureExtractor
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from meta_perser.adaptation.meta_trained import RATES
+from meta_perser.adaptation.meta_trained import RATES_FILE
 from meta_perser.recognizer.batches import ClipSource
-from meta_perser.recognizer.model import EmotionRecognizer, extra_of
+from meta_perser.recognizer.model import EmotionRecognizer, saved_settings
 from perser.audio import SAMPLE_RATE
 from perser.inference.clips import Waveforms
 from perser.io.hub import trained_model_folder
@@ -47,7 +47,7 @@ class MetaPerSERForAudioClassification(PreTrainedModel):
     Args:
         config: The names of the emotions.
         recognizer: The trained recognizer.
-        extra: What is saved with it (`extra_of`).
+        extra: What is saved with it (`saved_settings`).
         rates: The learned rates by name; empty where it was not meta-trained.
     """
 
@@ -113,9 +113,9 @@ class MetaPerSERForAudioClassification(PreTrainedModel):
         hub = {key: value for key, value in options.items() if key in _HUB_OPTIONS}
         folder = trained_model_folder(str(name), **hub)
         recognizer = EmotionRecognizer.from_pretrained(folder)
-        rates = load_file(folder / RATES) if (folder / RATES).is_file() else {}
+        rates = load_file(folder / RATES_FILE) if (folder / RATES_FILE).is_file() else {}
         config = _config(recognizer.emotions) if config is None else config
-        model = cls(config, recognizer, extra_of(folder), rates)
+        model = cls(config, recognizer, saved_settings(folder), rates)
         if dtype not in (None, "auto"):
             model = model.to(getattr(torch, dtype) if isinstance(dtype, str) else dtype)
         model.name_or_path = str(name)
@@ -127,7 +127,7 @@ class MetaPerSERForAudioClassification(PreTrainedModel):
         folder = Path(save_directory)
         self.recognizer.save_pretrained(folder, **self._extra)
         if self._rates:
-            save_file(self._rates, folder / RATES)
+            save_file(self._rates, folder / RATES_FILE)
         write_transformers_files(folder, self.recognizer.emotions)
 
 

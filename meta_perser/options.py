@@ -9,14 +9,12 @@ from meta_perser.scope import lora_rank
 from perser.training.options import OptimizationOptions, check_at_least
 
 CONFIG = "meta_perser.json"
-"""The file that every folder of a recognizer has. It stands here because nothing large is imported here."""
+"""The file that every folder of a recognizer has. It is defined here because this module imports nothing
+large."""
 
 Target = Literal["ssl-e", "linear", "multi"]
 Init = Literal["ssl-e", "encoder"]
-
-# `checkpoint` (version 0.1.0) is still read, so that an old file gets an error that names its replacement.
-Memory = Literal["unroll", "adjoint", "checkpoint"]
-
+Memory = Literal["unroll", "adjoint"]
 # YAML reads a bare `off` as false: both are accepted, and stored as "off".
 Granularity = Literal["off", "tensor", "module", False]
 Annealing = Literal["off", "inner_steps", "training", False]
@@ -29,27 +27,27 @@ class PretrainOptions(OptimizationOptions):
     """How a recognizer is pretrained.
 
     Args:
-        scope: what is trained: all (trunk and head), top_layers:N, lora:R:N, head or linears; a linear
-            target's is head.
+        scope: what is trained: all (trunk and head), top_layers:N, lora:R:N, head or linears; with --target
+            linear it is always head.
         head_size: width of the first of the two linear layers.
         frame_window: how many frames (of 20 ms) are averaged before the layers that are trained, here and in
-            everything that starts from this model; those layers become about so many times cheaper. 1: every
-            frame, as in the paper.
-        logit_scale: multiply the logits by a learned scale, which moves with the head in everything that
+            everything that starts from this model; those layers become about that many times cheaper. 1:
+            every frame, as in the paper.
+        logit_scale: multiply the logits by a learned scale, which adapts with the head in everything that
             starts from this model (not in the paper): one number for how sharply a person tells emotions
             apart.
         epochs: passes over the training utterances.
         steps: optimizer steps instead of epochs; none: as many as the epochs take.
         validate_every: steps between two validations; none: one after each epoch.
-        weight_decay: of AdamW.
+        weight_decay: weight decay of AdamW.
         label_smoothing: share of every target that is spread over all emotions (EMO-SUPERB: 0.05).
         class_balanced: whether rare emotions weigh more in the loss, here and in everything that starts from
             this model (Cui et al. 2019; as in the paper); false: every utterance weighs the same.
         adaptation_steps: gradient steps of the fine-tuning baselines, whose learning rates are chosen here on
             validation episodes.
-        lora: LoRA-Few's adapters on SSL-E: lora:R of rank R, or lora:R:N on the N highest layers alone; none:
-            its learning rate is not chosen, and it cannot be measured.
-        seed: of weights and batches.
+        lora: LoRA-Few's adapters on SSL-E: lora (rank 8), lora:R (rank R) or lora:R:N (the N highest layers
+            alone); none: no learning rate is chosen for LoRA-Few, and it cannot be measured.
+        seed: seed of weights and batches.
     """
 
     scope: str = "all"
@@ -76,7 +74,7 @@ class PretrainOptions(OptimizationOptions):
         if self.frame_window > 1 and self.scope in ("all", "head", "linears"):
             raise ValueError(f"frame_window: {self.frame_window} needs scope top_layers:N or lora:R:N")
         if self.lora is not None and lora_rank(self.lora) is None:
-            raise ValueError(f"lora: '{self.lora}', give lora:R, lora:R:N or none")
+            raise ValueError(f"lora: '{self.lora}', give lora, lora:R, lora:R:N or none")
 
 
 @dataclass(frozen=True)
@@ -85,8 +83,8 @@ class InnerOptions:
 
     Args:
         steps: S, gradient steps in meta-training; each has learned rates of its own.
-        support: K, examples sampled of a listener.
-        query: Q, further examples of the listener for the outer loss, where `csmt` is false; none: as many as
+        support: K, how many examples are drawn from each listener.
+        query: Q, how many further examples the outer loss uses if `csmt` is false; none: as many as
             `support`.
         rate: initial value of every learned rate; none: the rate with which fine-tuning SSL-E does best.
         adaptation_steps: gradient steps in meta-testing; for those beyond `steps` see `lslr.beyond`.
@@ -103,10 +101,6 @@ class InnerOptions:
     memory: Memory = "unroll"
 
     def __post_init__(self) -> None:
-        if self.memory == "checkpoint":
-            raise ValueError(
-                "inner.memory: checkpoint was removed, give adjoint: the same gradients, but faster"
-            )
         for name in ("steps", "support", "query"):
             check_at_least(f"inner.{name}", getattr(self, name), 1)
         if self.rate is not None and self.rate <= 0:
@@ -123,11 +117,10 @@ class OuterOptions(OptimizationOptions):
     """The outer loop.
 
     Args:
-        rates_learning_rate: of Adam on the learned rates.
+        rates_learning_rate: Adam's learning rate for the learned rates.
         cosine: whether both learning rates warm up and then fall along a cosine; false: they stay as they
             are.
-        patience: validations in a row without a better macro-F1 after adaptation that end the training; none:
-            all steps are taken.
+        patience: stop after this many validations in a row without a better macro-F1; none: take all steps.
     """
 
     prefix: ClassVar[str] = "outer."

@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 
-from meta_perser.adaptation.loss import class_balanced_loss, training_class_weights
-from meta_perser.adaptation.meta_trained import RATES
+from meta_perser.adaptation.adaptation_loss import class_balanced_loss, training_class_weights
+from meta_perser.adaptation.meta_trained import RATES_FILE
 from meta_perser.adaptation.personalizer import NewHeadPersonalizer, Unadapted
 from meta_perser.options import CONFIG, PretrainOptions, Target
 from meta_perser.recognizer.batches import ClipSource, standardize
 from meta_perser.recognizer.model import EmotionRecognizer
-from meta_perser.scope import lowest_moving_layer
+from meta_perser.scope import lowest_trainable_layer
 from meta_perser.training.multi_head import Consensus, MultiHead
 from meta_perser.training.supervised import (
     SupervisedExamples,
@@ -58,10 +58,10 @@ def pretrain(
         out: folder for the trained recognizer.
         cache: folder of the feature cache.
         encoder: a Hub name, a local folder, or tiny-{wav2vec2,hubert,wavlm,data2vec,whisper}.
-        target: ssl-e, on labels aggregated over the listeners; linear, the same with the encoder as it comes
-            (for linear-few); multi, a head for each listener on a shared encoder (for multi-few).
+        target: ssl-e, on labels aggregated over the listeners; linear, the same on the frozen, pretrained
+            encoder (for linear-few); multi, a head for each listener on a shared encoder (for multi-few).
         resume: go on from the newest checkpoint in OUT-running, if the same training was stopped there.
-        run: how it is kept safe while it runs.
+        run: checkpoints, the limit of bad steps, and the tracker.
         **training: the fields of `PretrainOptions`.
     """
     try:
@@ -69,7 +69,7 @@ def pretrain(
     except ValueError as error:
         raise UserError(str(error)) from error
     check_output(out, CONFIG)
-    if (out / RATES).exists():
+    if (out / RATES_FILE).exists():
         raise UserError(f"out: {out} is the folder of a meta-trained model: give another one, or remove it")
     accelerator = start_accelerator(options.seed)
     torch.manual_seed(options.seed)  # the same weights in every process
@@ -135,7 +135,7 @@ def _new_recognizer(
         corpus.emotions,
         scope,
         options.head_size,
-        lowest_moving_layer(scope, speech_encoder.num_layers),
+        lowest_trainable_layer(scope, speech_encoder.num_layers),
         options.frame_window,
         options.logit_scale,
     )

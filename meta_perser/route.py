@@ -91,7 +91,7 @@ ROUTE = Route(
             "meta-perser",
             "meta_train",
             stage="meta-train",
-            stands_on=SSL_E,
+            requires=SSL_E,
             options=lambda models: {"ssl_e": models / "ssl-e"},
         ),
         TrainedModel(

@@ -12,7 +12,7 @@ DEFAULT_RANK = 8
 
 def check_scope(scope: str) -> None:
     """Raise UserError for a string that is no scope of any encoder."""
-    lowest_moving_layer(scope, num_layers=sys.maxsize)
+    lowest_trainable_layer(scope, num_layers=sys.maxsize)
 
 
 def check_window(scope: str, trained_scope: str, frame_window: int) -> None:
@@ -20,8 +20,8 @@ def check_window(scope: str, trained_scope: str, frame_window: int) -> None:
 
     Only the layers of `trained_scope` read means of `frame_window` frames.
     """
-    lowest = lowest_moving_layer(scope, num_layers=sys.maxsize)
-    lowest_trained = lowest_moving_layer(trained_scope, num_layers=sys.maxsize)
+    lowest = lowest_trainable_layer(scope, num_layers=sys.maxsize)
+    lowest_trained = lowest_trainable_layer(trained_scope, num_layers=sys.maxsize)
     refuse_below_windows(scope, lowest, lowest_trained, frame_window)
 
 
@@ -37,7 +37,7 @@ def refuse_below_windows(scope: str, lowest: int | None, first: int | None, fram
         )
 
 
-def lowest_moving_layer(scope: str, num_layers: int) -> int | None:
+def lowest_trainable_layer(scope: str, num_layers: int) -> int | None:
     """Return the index of the lowest trunk layer that a scope moves; None where the trunk's input moves too.
 
     Where no layer moves, it is `num_layers`. Scopes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from meta_perser.adaptation.meta_trained import RATES
+from meta_perser.adaptation.meta_trained import RATES_FILE
 from meta_perser.options import (
     AnnealingOptions,
     Init,
@@ -19,7 +19,7 @@ from meta_perser.options import (
     OuterOptions,
 )
 from meta_perser.recognizer.batches import ClipSource
-from meta_perser.recognizer.model import extra_of
+from meta_perser.recognizer.model import saved_settings
 from meta_perser.training.best_and_last import BestAndLast
 from meta_perser.training.initialization import initial_meta_perser
 from meta_perser.training.outer_loop import OuterLoop
@@ -53,7 +53,7 @@ def meta_train(
     resume: bool = True,
     run: RunOptions = RunOptions(),
 ) -> None:
-    """Meta-train Meta-PerSER from SSL-E, so that a few gradient steps make it one listener's.
+    """Meta-train Meta-PerSER from SSL-E, so that a few gradient steps adapt it to one listener.
 
     Args:
         corpus: a prepared corpus.
@@ -78,31 +78,31 @@ def meta_train(
             loss stay in float32, and so does all of meta-testing.
         seed: of the sampled persons and examples.
         resume: go on from the newest checkpoint in OUT-running, if the same training was stopped there.
-        run: how it is kept safe while it runs.
+        run: checkpoints, the limit of bad steps, and the tracker.
     """
     loop = OuterLoop(inner, outer, csmt, derivative_annealing, multi_step_loss, seed)
     if out.resolve() == ssl_e.resolve():
         raise UserError(f"out: {out} is the folder of SSL-E, which is still needed: give another one")
-    check_output(out, RATES)
+    check_output(out, RATES_FILE)
     accelerator = start_accelerator(seed, mixed_precision)
     prepared, drawn = Corpus.load(corpus), EpisodeFile.load(episodes)
     tasks = drawn.training_tasks(prepared)
     loop.check(tasks)
-    if extra_of(ssl_e)["trained_on"] != drawn.training_digest:
+    if saved_settings(ssl_e)["trained_on"] != drawn.training_digest:
         raise UserError(f"{ssl_e} was trained on another split than {episodes}: train it with this one")
     trained = initial_meta_perser(
         ssl_e, init, scope, inner, lslr, tasks, prepared.recordings, cache, accelerator.device
     )
     source = ClipSource(prepared.recordings, trained.model, cache)
     training = {"loop": loop, "scope": scope, "init": init, "lslr": lslr, "mixed_precision": mixed_precision}
-    training |= {"begun_from": trained.model.fingerprint(), "ssl_e": extra_of(ssl_e)}
+    training |= {"begun_from": trained.model.fingerprint(), "ssl_e": saved_settings(ssl_e)}
     training_run = open_training_run(
         "meta-train", out, prepared, episodes, accelerator, run, resume, **training
     )
     models = BestAndLast(trained, running_folder(out), drawn.training_digest)
     loop.train(trained, source, tasks, drawn.validation_episodes, accelerator, models.save, training_run)
     if accelerator.is_main_process:
-        with training_run.finished(out, RATES) as folder:
+        with training_run.finished(out, RATES_FILE) as folder:
             models.copy_to(folder)
 
 

@@ -39,7 +39,7 @@ LOUDEST_PEAK = 2.0**32
 LONGEST_SECONDS = 600.0
 """A longer recording is no utterance. It is refused by its header, so that ten hours are never decoded."""
 
-RATES = (4_000, 192_000)
+ACCEPTED_RATES = (4_000, 192_000)
 """Lowest and highest rate (samples per second) at which speech is recorded."""
 
 MISSING_SHARE = 0.1
@@ -81,8 +81,8 @@ def load_audio(
     """Decode a file, or a file's content, to float32 of shape (num_samples,): 16 kHz, channels averaged.
 
     Raises BadAudio for a recording that is missing, unreadable, empty, silent, not finite, cut short, shorter
-    than `min_seconds`, longer than `max_seconds`, or recorded at a rate outside `RATES`. However long a
-    recording is, little more than `max_seconds` of it is decoded.
+    than `min_seconds`, longer than `max_seconds`, or with a sample rate outside `ACCEPTED_RATES`. Little more
+    than `max_seconds` of a recording is decoded, however long it is.
     """
     if _size(source) == 0:
         raise BadAudio("empty")
@@ -106,7 +106,7 @@ def load_audio(
 def at_sample_rate(waveform: torch.Tensor, rate: int) -> torch.Tensor:
     """Resample (num_samples,) from `rate` samples per second to 16 kHz.
 
-    Raises BadAudio for a rate outside `RATES`.
+    Raises BadAudio for a rate outside `ACCEPTED_RATES`.
     """
     _check_rate(rate)
     if rate == SAMPLE_RATE:
@@ -144,7 +144,7 @@ def _size(source: Path | bytes) -> int:
 
 
 def _check_rate(rate: int) -> None:
-    lowest, highest = RATES
+    lowest, highest = ACCEPTED_RATES
     if not lowest <= rate <= highest:
         raise BadAudio(f"{rate} samples a second (speech has {lowest} to {highest})")
 

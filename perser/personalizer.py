@@ -71,7 +71,7 @@ class RouteContext:
     ablation: str | None = None
     """Which ablation of the models to use: with `V`, those in the subfolders `meta-perser-V` and so on."""
     options: tuple[str, ...] = ()
-    """What stands behind each `+` of the method's name, such as `orders=4`."""
+    """The text after each `+` of the method's name, such as `orders=4`."""
     device: str = "cpu"
     """Where models compute, as torch names it."""
     opened: set[str] = field(default_factory=set)

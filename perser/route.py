@@ -68,7 +68,7 @@ class RouteModel(Protocol):
         ...
 
     def to(self, device: str) -> None:
-        """Move the model to a device. Tensors passed to it may still lie on the CPU."""
+        """Move the model to a device. Tensors passed to it may still be on the CPU."""
         ...
 
     def encode_clips(self, clips: AudioSource) -> EncodedClips:
@@ -116,7 +116,7 @@ class Training:
     """A command that trains models, as `perser experiment` calls it.
 
     Args:
-        key: Where its options stand in an experiment's file.
+        key: Key of its options in an experiment's file.
         command: The command's function, or its place. It takes `out` (the folder to write), the arguments in
             `shared` and options of its own.
         shared: The experiment's own settings that are passed on: any of `corpus`, `episodes`, `cache`,
@@ -143,13 +143,13 @@ class Training:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model that methods stand on, and how `perser experiment` trains it.
+    """A model that methods need, and how `perser experiment` trains it.
 
     Args:
         folder: Its name in the folder of trained models.
         training: The `key` of the training that makes it.
         stage: Name of that stage of the run; `train FOLDER` when empty.
-        stands_on: Folders of the models that must be trained first, of this route or another.
+        requires: Folders of the models that must be trained first, of this route or another.
         options: Function of the folder of trained models that returns the options which the file cannot
             choose.
     """
@@ -157,7 +157,7 @@ class TrainedModel:
     folder: str
     training: str
     stage: str = ""
-    stands_on: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
     options: Callable[[Path], Options] = field(default=lambda models: {})
 
     @property
@@ -173,8 +173,8 @@ class Route:
         name: The route's name, by which reports color its methods (`Personalizer.route`).
         methods: By name: the function that builds the method, or its place. The first paragraph of its
             docstring describes the method in `perser bench --list`.
-        check_options: Raises UserError for a wrong option of a method: called with its name and what stands
-            behind each `+` (`speech-lm-8+orders=4`). None where no method has options.
+        check_options: Raises UserError for a wrong option of a method: called with its name and the text
+            after each `+` (`speech-lm-8+orders=4`). None where no method has options.
         load: Returns the model in a folder, or None, without importing anything large, where the folder holds
             none of this route. None where the route has no models that answer about single clips.
         facts: Returns what the files of such a folder say, or None, without loading the model.
@@ -182,7 +182,7 @@ class Route:
             an existing one, except for models on the Hub. Raises UserError where that is impossible.
         train: The trainings that the route offers to `perser experiment`.
         models: The models that these trainings make.
-        needs: By method: the folders of the models that it stands on, of this route or another.
+        needs: By method: the folders of the models that it needs, of this route or another.
         check: Raises UserError for options of the trainings that are known to fail, before anything runs:
             called with the options by `key` and the folders of the models that are going to be trained.
     """

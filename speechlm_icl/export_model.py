@@ -15,11 +15,11 @@ from perser.io.json_files import read_json
 from perser.io.model_facts import is_built_in, place_of
 from perser.route import Exported
 from speechlm_icl.model.base_model import load_base
-from speechlm_icl.model.checkpoint import CHECKSUMMED, TRAINING
 from speechlm_icl.model.configuration import SpeechLMConfig, read_config
 from speechlm_icl.model.language_model import ADAPTER_FOLDER, LANGUAGE_MODEL_FOLDER
 from speechlm_icl.model.processing import SpeechLMProcessor
 from speechlm_icl.model.revisions import check_revision, commit_of, resolve_name, revision_of
+from speechlm_icl.model.saved_model import CHECKSUMMED, TRAINING
 from speechlm_icl.model.speech_lm import SpeechLMForICL
 
 ENCODER, BASE = "encoder", "base"

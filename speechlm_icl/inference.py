@@ -22,8 +22,8 @@ from perser.errors import UserError
 from perser.inference.clips import Waveforms
 from perser.io.checksums import file_sha256
 from perser.labels import Emotions, EmotionSet
-from speechlm_icl.model.checkpoint import WEIGHTS
 from speechlm_icl.model.language_model import ADAPTER_FOLDER, LANGUAGE_MODEL_FOLDER
+from speechlm_icl.model.saved_model import WEIGHTS
 from speechlm_icl.model.speech_lm import SpeechLMForICL
 from speechlm_icl.personalizer import SpeechLMPersonalizer, SpeechLMPredictor
 from speechlm_icl.projectors.base import clips_on, read_clips

@@ -14,15 +14,15 @@ from perser.encoders.feature_cache import FeatureStore, cached_features
 from perser.episodes.episode import Support
 from perser.errors import UserError, explain_damage
 from perser.personalizer import Personalizer, RouteContext
-from speechlm_icl.model.checkpoint import TRAINING
 from speechlm_icl.model.configuration import read_config
 from speechlm_icl.model.context_length import check_fits, check_query_fits
+from speechlm_icl.model.saved_model import TRAINING
 from speechlm_icl.model.speech_lm import SpeechLMForICL
 from speechlm_icl.projectors.base import read_clips
 from speechlm_icl.prompt.demonstrations import (
     DemonstrationOptions,
     most_representative,
-    parse_options,
+    parse_demonstration_options,
     reorderings,
     similarities,
 )
@@ -136,7 +136,7 @@ def speech_lm(context: RouteContext, pairs: int | None = None) -> SpeechLMPerson
 
     It uses the model in the folder `speech-lm`; see `DemonstrationOptions` for the options.
     """
-    options = parse_options(context.options)  # before the model is loaded
+    options = parse_demonstration_options(context.options)  # before the model is loaded
     folder = context.folder(MODEL_FOLDER)
     read_config(folder)  # a missing folder is an error here; transformers would look for its name on the Hub
     model = SpeechLMForICL.from_pretrained(folder)

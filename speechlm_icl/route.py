@@ -49,9 +49,9 @@ def export(folder: Path, out: Path) -> Exported:
 
 def check_options(method: str, options: tuple[str, ...]) -> None:
     """Raise UserError for a wrong option of a method's name, such as `speech-lm-8+order=4`."""
-    from speechlm_icl.prompt.demonstrations import parse_options
+    from speechlm_icl.prompt.demonstrations import parse_demonstration_options
 
-    parse_options(options)
+    parse_demonstration_options(options)
 
 
 def check(options: Mapping[str, Options], models: Collection[str]) -> None:
@@ -82,7 +82,7 @@ ROUTE = Route(
             "speech-lm",
             "icl_train",
             stage="icl-train",
-            stands_on=("ssl-e",),
+            requires=("ssl-e",),
             options=lambda models: {"encoder": str(models / "ssl-e" / "encoder")},
         ),
     ),

@@ -24,10 +24,10 @@ from perser.training.accelerator import start_accelerator
 from perser.training.options import RunOptions
 from perser.training.run import open_training_run
 from perser.training.sharding import is_sharded
-from speechlm_icl.model.checkpoint import TRAINING, WEIGHTS
 from speechlm_icl.model.context_length import check_training_fits
 from speechlm_icl.model.language_model import LoraOptions, check_language_model
 from speechlm_icl.model.processing import SpeechLMProcessor
+from speechlm_icl.model.saved_model import TRAINING, WEIGHTS
 from speechlm_icl.model.speech_lm import SpeechLMForICL, new_model
 from speechlm_icl.projectors.base import ProjectorOptions
 from speechlm_icl.prompt.prompt import PromptOptions
@@ -65,7 +65,7 @@ def icl_train(
         prompt: how a prompt is worded.
         projector: how a clip becomes embeddings.
         resume: go on from the newest checkpoint in OUT-running, if the same training was stopped there.
-        run: how it is kept safe while it runs.
+        run: checkpoints, the limit of bad steps, and the tracker.
         **training: the fields of `IclOptions`.
     """
     try:

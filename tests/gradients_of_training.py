@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from meta_perser.adaptation.loss import class_balanced_loss
+from meta_perser.adaptation.adaptation_loss import class_balanced_loss
 from meta_perser.adaptation.lslr import make_rates
 from meta_perser.adaptation.meta_trained import MetaPerSER
 from meta_perser.options import InnerOptions, LslrOptions, OuterOptions, PretrainOptions
@@ -103,7 +103,7 @@ def meta(corpus: Corpus, drawn: EpisodeFile, cache: Path, into: Gradients) -> No
         source = DoubleSource(corpus.recordings, model, cache)
         model.double()
         lslr = LslrOptions()
-        rates = make_rates(list(model.moving_parameters()), 2, 0.05, lslr).double()
+        rates = make_rates(list(model.trainable_parameters()), 2, 0.05, lslr).double()
         trained = MetaPerSER(model, rates, lslr, 2, 2, WEIGHTS, 0.05)
         outer = OuterOptions(steps=3, batch_size=persons, validate_every=2)
         loop = OuterLoop(InnerOptions(steps=2, support=4, adaptation_steps=2, memory=memory), outer)

@@ -165,10 +165,10 @@ def test_a_training_killed_three_times_ends_as_an_undisturbed_one(
 ):
     """The steps since the last checkpoint are repeated after each kill."""
     out, taken = tmp_path / "out", []
-    original = Stage.ended
+    original = Stage.end_step
     for stage, last, saved in CASES[name]:
 
-        def ended(self, step, stage=stage, last=last, **metrics):
+        def end_step(self, step, stage=stage, last=last, **metrics):
             taken.append((self._name, step))
             original(self, step, **metrics)
             if taken[-1] == (stage, last):
@@ -177,7 +177,7 @@ def test_a_training_killed_three_times_ends_as_an_undisturbed_one(
         def due(self, stage=stage, saved=saved):
             return taken[-1] == (stage, saved)
 
-        monkeypatch.setattr(Stage, "ended", ended)
+        monkeypatch.setattr(Stage, "end_step", end_step)
         monkeypatch.setattr(TrainingRun, "checkpoint_is_due", due)
         with pytest.raises(Killed):
             training(name).run(out)
@@ -213,16 +213,16 @@ def test_patience_counts_the_validations_before_a_kill(training, tmp_path, monke
     words = ("--outer.patience", "2", "--outer.validate_every", "2")
     training("meta-train").run(tmp_path / "expected", *words)
     assert logged_lines(tmp_path / "expected")[-1]["step"] == 4
-    out, original = tmp_path / "out", Stage.ended
+    out, original = tmp_path / "out", Stage.end_step
     for last in (3, 4):
 
-        def ended(self, step, last=last, **metrics):
+        def end_step(self, step, last=last, **metrics):
             original(self, step, **metrics)
             if step == last:
                 raise Killed
 
         with monkeypatch.context() as patched:
-            patched.setattr(Stage, "ended", ended)
+            patched.setattr(Stage, "end_step", end_step)
             with pytest.raises(Killed):
                 training("meta-train").run(out, *words, "--run.checkpoint_seconds", "0")
     training("meta-train").run(out, *words)
@@ -297,13 +297,13 @@ def test_sigterm_finishes_the_step_saves_and_exits_143(training, undisturbed, tm
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_training_with_other_options_is_not_resumed(name, training, undisturbed, tmp_path, monkeypatch):
-    out, original = tmp_path / "out", Stage.ended
+    out, original = tmp_path / "out", Stage.end_step
 
-    def ended(self, step, **metrics):
+    def end_step(self, step, **metrics):
         original(self, step, **metrics)
         raise Killed
 
-    monkeypatch.setattr(Stage, "ended", ended)
+    monkeypatch.setattr(Stage, "end_step", end_step)
     with pytest.raises(Killed):
         training(name).run(out, "--seed", "7", "--run.checkpoint_seconds", "0")
     monkeypatch.undo()

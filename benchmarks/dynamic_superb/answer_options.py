@@ -21,7 +21,7 @@ _QUOTES = " \t\n'\"`‘’“”"  # noqa: RUF001
 _STRIPPED = f"{_QUOTES}.,;:!?…()[]{{}}«»<>*_"
 
 
-def parse_options(instruction: str) -> tuple[str, ...]:
+def options_in_instruction(instruction: str) -> tuple[str, ...]:
     """Return the options that an instruction names, in its order; empty where it names none.
 
     The list is what follows the last "answer could be", up to the end of the sentence. It is separated by

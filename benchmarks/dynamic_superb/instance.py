@@ -1,6 +1,6 @@
 """Read an instance of Dynamic-SUPERB: its instance.json, and rows of recordings, an instruction and a label.
 
-The rows lie in the folder of instance.json or on the Hugging Face Hub. Audio stays as it is stored (a file's
+The rows are in the folder of instance.json or on the Hugging Face Hub. Audio stays as it is stored (a file's
 bytes, its path, or samples with their rate) until a row's recordings are read.
 """
 
@@ -19,7 +19,7 @@ import torch
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, load_dataset, load_from_disk
 from torch import Tensor
 
-from benchmarks.dynamic_superb.answer_options import parse_options
+from benchmarks.dynamic_superb.answer_options import options_in_instruction
 from perser.audio import BadAudio, at_sample_rate, load_audio
 from perser.errors import UserError
 
@@ -94,7 +94,7 @@ def read_instance(folder: Path, limit: int | None = None) -> Instance:
     texts = _numbered("text", columns)
     words = {name: _texts(rows, name, folder) for name in ("file", "instruction", *texts, "label")}
     items = [
-        Item(file, "\n".join([instruction, *texts]), label.strip(), parse_options(instruction))
+        Item(file, "\n".join([instruction, *texts]), label.strip(), options_in_instruction(instruction))
         for file, instruction, *texts, label in zip(*words.values(), strict=True)
     ]
     return Instance(

@@ -59,9 +59,8 @@ class Stages:
         known = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
         before = [self._keys[stage] for stage in after]
         read = [_state(options[source]) for source in sources]
-        command = getattr(function, "__name__", name).replace("_", "-")
-        earlier = json.dumps(downgrade_options(command, json.loads(described)), sort_keys=True)
-        key, earlier_key = (json_sha256([before, name, text, read]) for text in (described, earlier))
+        key = json_sha256([before, name, described, read])
+        earlier_key = json_sha256([before, name, _as_described_earlier(function, described), read])
         if earlier_key in (known.get("key"), known.get("begun")):
             key = earlier_key  # version 0.1.0 finished or started it
         self._keys[name] = key
@@ -94,6 +93,12 @@ class Stages:
         for record in (self._out / "stages").glob("*.json"):
             if record.stem not in self._keys:
                 record.unlink()
+
+
+def _as_described_earlier(function: Callable[..., None], described: str) -> str:
+    """Return a stage's options, in JSON, as version 0.1.0 wrote them."""
+    command = getattr(function, "__name__", "").replace("_", "-")
+    return json.dumps(downgrade_options(command, json.loads(described)), sort_keys=True)
 
 
 def _state(path: str | Path | None) -> str:

@@ -1,4 +1,4 @@
-"""Train the models that the methods of an experiment stand on, each as a stage of its own.
+"""Train the models that the methods of an experiment need, each as a stage of its own.
 
 Which models those are, and how they are trained, is what the installed routes say (`perser.route.Route`).
 """
@@ -63,9 +63,9 @@ class PlannedModel:
 
 
 def planned_models(recipe: Recipe, methods: Sequence[str]) -> list[PlannedModel]:
-    """Return the models that methods of the recipe stand on, in the order in which they are trained.
+    """Return the models that methods of the recipe need, in the order in which they are trained.
 
-    A model is followed by those that stand on it. Raises UserError for a model that no installed route
+    A model is followed by those that need it. Raises UserError for a model that no installed route
     trains.
     """
     routes = installed_routes()
@@ -75,11 +75,11 @@ def planned_models(recipe: Recipe, methods: Sequence[str]) -> list[PlannedModel]
 
     def add(name: str, ablation: str | None, needed_by: str) -> None:
         if name not in models:
-            raise UserError(f"{needed_by} stands on the model '{name}', which no installed route trains")
+            raise UserError(f"{needed_by} needs the model '{name}', which no installed route trains")
         folder, model = ablation_folder(name, ablation), models[name]
         options = recipe.ablations.get(folder, recipe.options[model.training])
         needed[folder] = PlannedModel(folder, model, trainings[model.training], ablation, options)
-        for base in model.stands_on:
+        for base in model.requires:
             if base not in needed:
                 add(base, None, f"the model '{name}'")
 
@@ -100,7 +100,7 @@ def planned_models(recipe: Recipe, methods: Sequence[str]) -> list[PlannedModel]
 
 
 def trained_methods(methods: Iterable[str]) -> list[str]:
-    """Return those of the methods that stand on trained models, sorted."""
+    """Return those of the methods that need trained models, sorted."""
     parsed = {method: parse_method(method) for method in methods}
     return sorted(method for method, name in parsed.items() if name.route.needs.get(name.method))
 
@@ -120,7 +120,7 @@ def check_trainings(recipe: Recipe) -> None:
 
 
 def train(recipe: Recipe, stages: Stages, prefix: str, models: Path, shared: Options) -> tuple[str, ...]:
-    """Train what the methods stand on into the folder `models`; return the names of the stages.
+    """Train what the methods need into the folder `models`; return the names of the stages.
 
     Args:
         recipe: What is trained and how.
@@ -137,7 +137,7 @@ def train(recipe: Recipe, stages: Stages, prefix: str, models: Path, shared: Opt
             options = training.complete(options, recipe.methods)
         options = {**options, **{name: shared[name] for name in training.shared}}
         options |= {**planned.model.options(models), "out": models / planned.folder}
-        bases = tuple(trained[base] for base in planned.model.stands_on)
+        bases = tuple(trained[base] for base in planned.model.requires)
         trained[planned.folder] = f"{prefix}{planned.stage}"
         stages.run(
             trained[planned.folder],
@@ -151,21 +151,21 @@ def train(recipe: Recipe, stages: Stages, prefix: str, models: Path, shared: Opt
 
 
 def _bases_first(models: Sequence[PlannedModel]) -> list[PlannedModel]:
-    """Return the models in an order in which each is followed by those that stand on it."""
+    """Return the models in an order in which each is followed by those that need it."""
     ordered: dict[str, PlannedModel] = {}
 
     def add(planned: PlannedModel) -> None:
-        if planned.folder in ordered or not set(planned.model.stands_on) <= set(ordered):
+        if planned.folder in ordered or not set(planned.model.requires) <= set(ordered):
             return
         ordered[planned.folder] = planned
         for other in models:
-            if planned.folder in other.model.stands_on:
+            if planned.folder in other.model.requires:
                 add(other)
 
     for planned in models:
         add(planned)
     if circle := [planned.folder for planned in models if planned.folder not in ordered]:
-        raise UserError(f"the models {', '.join(circle)} stand on one another: a route is wrong about them")
+        raise UserError(f"the models {', '.join(circle)} need one another: a route is wrong about them")
     return list(ordered.values())
 
 

@@ -14,7 +14,7 @@ from benchmarks.measuring.cells import Case, run_cells
 from benchmarks.measuring.predictions import Predictions
 from benchmarks.measuring.scores import MethodScores, Scores
 from meta_perser.options import CONFIG
-from meta_perser.recognizer.model import extra_of
+from meta_perser.recognizer.model import saved_settings
 from perser.distributed import processes
 from perser.environment import package_versions
 from perser.io.checksums import weights_sha256
@@ -110,7 +110,7 @@ def _measured_with(predictions: Mapping[str, Sequence[Predictions]]) -> dict[str
 def _encoder(models: Path) -> str:
     """Return the name of the encoder that SSL-E was trained on; empty where there is no SSL-E."""
     ssl_e = models / "ssl-e"
-    return str(extra_of(ssl_e)["encoder"]["name"]) if (ssl_e / CONFIG).exists() else ""
+    return str(saved_settings(ssl_e)["encoder"]["name"]) if (ssl_e / CONFIG).exists() else ""
 
 
 def _meta(case: Case) -> dict[str, Any]:

@@ -66,7 +66,7 @@ class Origin:
     peak_bytes: int | None
     """The most memory that answering added to the loaded model; None where the system does not tell."""
     commit: str | None = None
-    """The commit of the code (`perser.environment.commit`)."""
+    """The commit of the code (`perser.environment.git_commit`)."""
     seconds_build: float = 0.0
     """Time to build the method: to load its models and prepare its features."""
 

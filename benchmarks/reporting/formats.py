@@ -59,7 +59,7 @@ def effect_text(effect: float | None) -> str:
 
 
 def plain(value: Any) -> str:
-    """Format a value of JSON in words; mappings and lists stand on one line."""
+    """Format a value of JSON in words; mappings and lists are on one line."""
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {plain(item)}" for key, item in value.items()) or "none"
     if isinstance(value, list | tuple):

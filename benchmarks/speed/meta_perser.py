@@ -21,8 +21,9 @@ CONVENTIONS = """\
 Weights are random, speech is noise, and clips are as long as IEMOCAP's. All of theirs read a padded batch
 with its mask through the whole model at every step; the front-end is frozen. The front-end has a group norm,
 which sees padding: when results are compared, and only then, theirs encodes each clip without its padding.
-Every contender runs the weight norm whose second derivative is right. A floor is the operations of matrix
-products, convolutions and attention over the rate of one large matrix product, measured in this run. Ratios
+Every contender runs the weight norm whose second derivative is right. The ideal time
+is the number of operations of matrix products, convolutions and attention, divided by the rate of one large
+matrix product, measured in this run. Ratios
 are theirs over ours, of medians over rounds in which every contender is timed once: of a training step, with
 each clip encoded once in a training run of the default length over IEMOCAP; of an adaptation, with the
 encoding of the person's clips included.
@@ -54,8 +55,8 @@ def speed_meta_perser(
     check_device(device)
     from rich.console import Console
 
-    from benchmarks.speed.maml.comparisons import MamlComparisons, print_front_end_shares
     from benchmarks.speed.maml.presets import PRESETS
+    from benchmarks.speed.maml.run_comparisons import MamlComparisons, print_front_end_shares
 
     torch.backends.cudnn.allow_tf32 = False  # float32 in convolutions, as in matrix products
     chosen = PRESETS[preset]

@@ -155,10 +155,10 @@ def trained_parameters() -> list[tuple[str, str, int]]:
     from meta_perser.options import LslrOptions
 
     model = make_case(BASE, 1, "cpu").model
-    rows = [("pretrain", "all of wav2vec2-base", count_numbers(model.moving_parameters()))]
+    rows = [("pretrain", "all of wav2vec2-base", count_numbers(model.trainable_parameters()))]
     for scope in ("all", "top_layers:2", "lora:8:2", "head"):
         model.set_scope(scope)
-        theta = model.moving_parameters()
+        theta = model.trainable_parameters()
         rates = make_rates(list(theta), INNER_STEPS, 1.0, LslrOptions())
         count = count_numbers(theta) + count_numbers(dict(rates.named_parameters()))
         rows.append(("meta-train", f"`{scope}` of wav2vec2-base, and the rates", count))

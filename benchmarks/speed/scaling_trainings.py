@@ -178,7 +178,7 @@ def pretrain(case: MamlCase, people: list[Task], sizes: ScalingPreset, seed: int
 def meta_training(case: MamlCase, people: list[Task], sizes: ScalingPreset, seed: int) -> None:
     """Train Meta-PerSER: second-order steps of everything, with learned rates."""
     options = LslrOptions()
-    rates = make_rates(list(case.model.moving_parameters()), sizes.inner_steps, 0.001, options)
+    rates = make_rates(list(case.model.trainable_parameters()), sizes.inner_steps, 0.001, options)
     weights = torch.ones(len(case.model.emotions))
     trained = MetaPerSER(case.model, rates, options, sizes.inner_steps, sizes.inner_steps, weights, 0.0)
     inner = InnerOptions(sizes.inner_steps, sizes.support, adaptation_steps=sizes.inner_steps)

@@ -17,15 +17,16 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from benchmarks.speed.speechlm.prompt_presets import PromptPreset
-    from benchmarks.speed.timing.measure import Precision
+    from benchmarks.speed.timing.rounds import Precision
 
 PromptPresetName = Literal["tiny", "quick", "full", "gpu"]
 
 CONVENTIONS = """\
 The model is a Llama of SmolLM2-135M's shapes with random weights and a LoRA adapter; the clips' pooled
 features are noise; there are nine labels of one or two tokens. Theirs have the embeddings of the prompt
-ready; ours starts at features and reads the enrollment anew. A floor is the operations of matrix products and
-attention over the rate of one large matrix product, measured in this run. Ratios are theirs over ours, of
+ready; ours starts at features and reads the enrollment again. The ideal
+time is the number of operations of matrix products and attention, divided by the rate of one large matrix
+product, measured in this run. Ratios are theirs over ours, of
 medians over rounds in which every contender is timed once.
 """
 

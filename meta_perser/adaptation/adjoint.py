@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from meta_perser.adaptation.loss import Weights, WeightsLoss
+from meta_perser.adaptation.adaptation_loss import Weights, WeightsLoss
 from meta_perser.adaptation.step_schedule import StepSchedule
 
 

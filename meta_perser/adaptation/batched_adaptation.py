@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad_and_value, vmap
 
-from meta_perser.adaptation.loss import LossFunction, Weights
+from meta_perser.adaptation.adaptation_loss import LossFunction, Weights
 from meta_perser.adaptation.lslr import Rates
 from meta_perser.recognizer.clip_batch import Bucket, ClipBatch, bucket_positions, longest_at_each_position
 from meta_perser.recognizer.model import EmotionRecognizer
@@ -143,7 +143,7 @@ def activation_bytes(model: EmotionRecognizer, lengths: Sequence[int]) -> int:
 def weight_bytes(model: EmotionRecognizer) -> int:
     """Estimate the memory of one person's weights: four copies of what moves, and for each adapted layer the
     four attention projections with the adapters merged in, which WavLM reads."""
-    moving = sum(parameter.numel() for parameter in model.moving_parameters().values())
+    moving = sum(parameter.numel() for parameter in model.trainable_parameters().values())
     projections = 4 * model.encoder.hidden_size**2
     return model.layer_logits.element_size() * (4 * moving + _moving_layers(model) * projections)
 

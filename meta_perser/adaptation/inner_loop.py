@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from meta_perser.adaptation.adaptation_loss import LossFunction, Weights, WeightsLoss, loss_on
 from meta_perser.adaptation.adjoint import adjoint_inner_loop
-from meta_perser.adaptation.loss import LossFunction, Weights, WeightsLoss, loss_on
 from meta_perser.adaptation.lslr import Rates
 from meta_perser.adaptation.step_schedule import StepSchedule
 from meta_perser.options import Memory
@@ -77,7 +77,7 @@ def adapt(
     loss stops being finite, return the last weights with a finite loss: one person's divergence must not end
     a benchmark.
     """
-    theta = _detached(model.moving_parameters() if start is None else start)
+    theta = _detached(model.trainable_parameters() if start is None else start)
     with use_attention(model, "sdpa"):  # switched once, not at every step
         return _descend(loss_on(model, loss, batch, targets, attention="sdpa"), theta, rates, steps)
 

@@ -10,16 +10,16 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from meta_perser.adaptation.loss import LossFunction, class_balanced_loss
+from meta_perser.adaptation.adaptation_loss import LossFunction, class_balanced_loss
 from meta_perser.adaptation.lslr import Rates, make_rates
 from meta_perser.adaptation.personalizer import GradientPersonalizer
 from meta_perser.options import LslrOptions
 from meta_perser.recognizer.batches import ClipSource
-from meta_perser.recognizer.model import CHECKSUMMED, EmotionRecognizer, extra_of
+from meta_perser.recognizer.model import CHECKSUMMED, EmotionRecognizer, saved_settings
 from perser.errors import UserError, explain_damage
 from perser.io.checksums import write_checksums
 
-RATES = "rates.safetensors"
+RATES_FILE = "rates.safetensors"
 
 
 @dataclass
@@ -64,7 +64,7 @@ class MetaPerSER:
     def save_pretrained(self, folder: Path, **extra: object) -> None:
         """Write the recognizer as its own `save_pretrained` does, and the rates beside it.
 
-        `extra_of` reads `extra`, among the settings above.
+        `saved_settings` reads `extra`, among the settings above.
         """
         self.model.save_pretrained(
             folder,
@@ -76,20 +76,20 @@ class MetaPerSER:
             **extra,
         )
         state = {name: tensor.detach().contiguous() for name, tensor in self.rates.state_dict().items()}
-        save_file(state, Path(folder) / RATES)
+        save_file(state, Path(folder) / RATES_FILE)
         write_checksums(Path(folder), CHECKSUMMED)
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> Self:
         """Load what `save_pretrained` wrote. Raises UserError where the folder holds no such model."""
         folder = Path(folder)
-        model, extra = EmotionRecognizer.from_pretrained(folder), extra_of(folder)
-        if not (folder / RATES).is_file() or "lslr" not in extra:
+        model, extra = EmotionRecognizer.from_pretrained(folder), saved_settings(folder)
+        if not (folder / RATES_FILE).is_file() or "lslr" not in extra:
             raise UserError(f"{folder} holds no meta-trained model: train one with `perser meta-train`")
         with explain_damage(f"the model in {folder}", "train it again"):
             lslr = LslrOptions(**extra["lslr"])
-            rates = make_rates(list(model.moving_parameters()), extra["inner_steps"], 1.0, lslr)
-            rates.load_state_dict(load_file(folder / RATES))
+            rates = make_rates(list(model.trainable_parameters()), extra["inner_steps"], 1.0, lslr)
+            rates.load_state_dict(load_file(folder / RATES_FILE))
             return cls(
                 model=model,
                 rates=rates,

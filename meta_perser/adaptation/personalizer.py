@@ -8,9 +8,9 @@ from typing import ClassVar
 import torch
 from torch import nn
 
+from meta_perser.adaptation.adaptation_loss import LossFunction, Weights
 from meta_perser.adaptation.batched_adaptation import adapt_batched, adaptation_groups
 from meta_perser.adaptation.inner_loop import adapt
-from meta_perser.adaptation.loss import LossFunction, Weights
 from meta_perser.adaptation.lslr import ConstantRate, Rates
 from meta_perser.adaptation.predictor import RecognizerPredictor
 from meta_perser.recognizer.batches import ClipSource
@@ -51,7 +51,7 @@ class GradientPersonalizer(Personalizer):
 
     def start(self, support: Support) -> Weights:
         """Return theta_0: the recognizer's own weights."""
-        return {name: parameter.detach() for name, parameter in self.model.moving_parameters().items()}
+        return {name: parameter.detach() for name, parameter in self.model.trainable_parameters().items()}
 
     def personalize(self, support: Support) -> RecognizerPredictor:
         targets = self.model.targets(support.emotions)
@@ -104,7 +104,7 @@ class GradientPersonalizer(Personalizer):
 
     def parameters(self) -> dict[str, int]:
         learned = sum(parameter.numel() for parameter in self._rates.parameters())
-        moved = sum(parameter.numel() for parameter in self.model.moving_parameters().values())
+        moved = sum(parameter.numel() for parameter in self.model.trainable_parameters().values())
         return {"trained": self.model.trained_parameters + learned, "moved": moved}
 
 

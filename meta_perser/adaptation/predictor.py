@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from meta_perser.adaptation.loss import Weights
+from meta_perser.adaptation.adaptation_loss import Weights
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.clip_batch import ClipBatch
 from meta_perser.recognizer.model import EmotionRecognizer

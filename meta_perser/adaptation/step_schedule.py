@@ -16,7 +16,7 @@ MIN_SHARE = 0.03
 
 @dataclass(frozen=True)
 class StepSchedule:
-    """The S inner steps of one outer iteration, s = 0 .. S - 1.
+    """The S inner steps of one outer step, s = 0 .. S - 1.
 
     Args:
         second_order: whether the gradient of step s is differentiated again, (S,).
@@ -43,7 +43,7 @@ class StepSchedule:
 def second_order_steps(annealing: AnnealingOptions, steps: int, progress: float) -> tuple[bool, ...]:
     """Return for each inner step whether its gradient is differentiated again, (steps,).
 
-    `progress`: share of the outer iterations that are done, 0 to 1. With `by: inner_steps`, `annealing.share`
+    `progress`: share of the outer steps that are done, 0 to 1. With `by: inner_steps`, `annealing.share`
     of the steps is rounded to a whole number.
     """
     if annealing.by == "inner_steps":

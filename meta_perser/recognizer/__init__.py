@@ -1,1 +1,1 @@
-"""The emotion recognizer: its model, which part of it moves (scope), and how clips are batched for it."""
+"""The emotion recognizer: its model, and how clips are batched for it."""

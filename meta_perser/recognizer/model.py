@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from meta_perser.options import CONFIG
 from meta_perser.recognizer.clip_batch import Bucket, ClipBatch
-from meta_perser.scope import lora_rank, lowest_moving_layer, refuse_below_windows
+from meta_perser.scope import lora_rank, lowest_trainable_layer, refuse_below_windows
 from perser.encoders.encoder import SpeechEncoder, mean_pool
 from perser.encoders.lora import is_adapter
 from perser.errors import UserError, explain_damage
@@ -39,7 +39,7 @@ class EmotionRecognizer(nn.Module):
     Args:
         encoder: the speech encoder; its front-end stays frozen.
         emotions: the classes.
-        scope: what moves (see `meta_perser.recognizer.scope`); everything else has requires_grad False.
+        scope: what moves (see `meta_perser.scope`); everything else has requires_grad False.
         head_size: width of the first linear layer (256 in s3prl).
         kept_layers: how many of the lowest layers no training changes, of this model or of those that start
             from it: their outputs are read from disk. None: training may change them all.
@@ -79,12 +79,12 @@ class EmotionRecognizer(nn.Module):
         self.set_scope(scope)
 
     def lowest_layer_of(self, scope: str) -> int | None:
-        """Return the lowest layer that a scope moves, see `lowest_moving_layer`.
+        """Return the lowest layer that a scope moves, see `lowest_trainable_layer`.
 
         Raises UserError for what is no scope of this encoder, or moves layers below those that read means of
         several frames.
         """
-        lowest = lowest_moving_layer(scope, self.encoder.num_layers)
+        lowest = lowest_trainable_layer(scope, self.encoder.num_layers)
         refuse_below_windows(scope, lowest, self.kept_layers, self.frame_window)
         return lowest
 
@@ -111,7 +111,7 @@ class EmotionRecognizer(nn.Module):
         if self.log_scale is not None:
             self.log_scale.requires_grad_(scope != "linears")
 
-    def moving_parameters(self) -> dict[str, nn.Parameter]:
+    def trainable_parameters(self) -> dict[str, nn.Parameter]:
         """Return everything that moves, theta of MAML: name to parameter, in a fixed order."""
         return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
 
@@ -152,10 +152,10 @@ class EmotionRecognizer(nn.Module):
         return torch.stack([mean_pool(hidden, bucket.mask) for hidden in moving], dim=1)
 
     def save_pretrained(self, folder: Path, **extra: object) -> None:
-        """Write the model to a folder, and `extra` with it, which `extra_of` reads.
+        """Write the model to a folder, and `extra` with it, which `saved_settings` reads.
 
         `encoder/` has transformers' layout, without adapters; the weights of head and adapters, and the
-        settings as JSON, lie beside it.
+        settings as JSON, are beside it.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.encoder.save_pretrained(folder / "encoder")
@@ -200,7 +200,9 @@ class EmotionRecognizer(nn.Module):
             missing, unexpected = model.load_state_dict(weights, strict=False)
         if unexpected or any(map(_is_own, missing)):
             raise UserError(f"{folder}: {WEIGHTS} does not fit {CONFIG}: train it again")
-        model.trained_parameters = sum(parameter.numel() for parameter in model.moving_parameters().values())
+        model.trained_parameters = sum(
+            parameter.numel() for parameter in model.trainable_parameters().values()
+        )
         return model
 
 
@@ -209,7 +211,7 @@ def _is_own(name: str) -> bool:
     return not name.startswith("encoder.") or is_adapter(name)
 
 
-def extra_of(folder: Path) -> dict:
+def saved_settings(folder: Path) -> dict:
     """Return the settings saved beside the weights: rates, steps, class weights.
 
     Raises UserError where the folder holds no recognizer.

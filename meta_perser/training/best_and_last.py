@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from meta_perser.adaptation.meta_trained import RATES, MetaPerSER
+from meta_perser.adaptation.meta_trained import RATES_FILE, MetaPerSER
 from perser.io.files import atomic_folder, explain_write_errors
 from perser.training.checkpoint import BestWeights
 from perser.training.loop import Validation
@@ -37,7 +37,7 @@ class BestAndLast:
         """
         for name in (LAST, BEST) if best.step == step else (LAST,):
             folder = self.running / name
-            with explain_write_errors(folder), atomic_folder(folder, RATES) as new:
+            with explain_write_errors(folder), atomic_folder(folder, RATES_FILE) as new:
                 self.trained.save_pretrained(
                     new, trained_on=self.trained_on, iteration=step, validation_maf1=validation.score
                 )

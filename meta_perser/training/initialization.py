@@ -11,7 +11,7 @@ from meta_perser.adaptation.lslr import make_rates
 from meta_perser.adaptation.meta_trained import MetaPerSER
 from meta_perser.options import Init, InnerOptions, LslrOptions
 from meta_perser.recognizer.batches import standardize
-from meta_perser.recognizer.model import EmotionRecognizer, extra_of
+from meta_perser.recognizer.model import EmotionRecognizer, saved_settings
 from perser.encoders.encoder import SpeechEncoder
 from perser.encoders.feature_cache import AudioSource
 from perser.episodes.episode import Task
@@ -37,7 +37,7 @@ def initial_meta_perser(
 
     Raises UserError where `ssl_e` holds another model.
     """
-    extra = extra_of(ssl_e)
+    extra = saved_settings(ssl_e)
     parts = extra.get("fine_tune", {})
     if "entire" not in parts:  # a meta-trained model, or that of Linear-Few or Multi-Few
         raise UserError(
@@ -52,7 +52,7 @@ def initial_meta_perser(
     rate = tuned.get(scope, parts["entire"]["rate"]) if inner.rate is None else inner.rate
     return MetaPerSER(
         model=model,
-        rates=make_rates(list(model.moving_parameters()), inner.steps, rate, lslr).to(device),
+        rates=make_rates(list(model.trainable_parameters()), inner.steps, rate, lslr).to(device),
         lslr=lslr,
         inner_steps=inner.steps,
         adaptation_steps=inner.adaptation_steps,

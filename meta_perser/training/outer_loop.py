@@ -13,8 +13,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from meta_perser.adaptation.adaptation_loss import LossFunction, loss_on
 from meta_perser.adaptation.inner_loop import inner_loop
-from meta_perser.adaptation.loss import LossFunction, loss_on
 from meta_perser.adaptation.lslr import Rates
 from meta_perser.adaptation.meta_trained import MetaPerSER
 from meta_perser.adaptation.step_schedule import StepSchedule, multi_step_weights, second_order_steps
@@ -61,15 +61,15 @@ class MetaLearner(nn.Module):
     ) -> Tensor:
         """Return sum_s schedule.step_loss_weights[s] * W(theta_s) + final_weight * W(theta_S).
 
-        W is the loss on the support (combined-set meta-training, 2.3.2), whose values on the way cost nothing
-        more, or on the query where there is one (classic MAML).
+        W is the loss on the support (combined-set meta-training, 2.3.2), which the inner loop has computed
+        already, or the loss on a separate query (classic MAML).
         """
         support_loss = loss_on(self.model, self._loss, *support)
         first_order_loss = loss_on(self.model, self._loss, *support, attention="sdpa")
         query_loss = None if query is None else loss_on(self.model, self._loss, *query, attention="sdpa")
         adapted, path = inner_loop(
             support_loss,
-            dict(self.model.moving_parameters()),
+            dict(self.model.trainable_parameters()),
             self.rates.table(len(schedule.step_loss_weights)),
             schedule,
             query_loss,
@@ -226,7 +226,7 @@ class OuterLoop:
 
     def _optimizer(self, learner: MetaLearner) -> torch.optim.Optimizer:
         """Return Adam, without weight decay: that would pull the rates to zero."""
-        weights = list(learner.model.moving_parameters().values())
+        weights = list(learner.model.trainable_parameters().values())
         groups = [{"params": weights, "lr": self.outer.learning_rate}]
         if rates := list(learner.rates.parameters()):
             groups.append({"params": rates, "lr": self.outer.rates_learning_rate})

@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from meta_perser.adaptation.loss import LossFunction
+from meta_perser.adaptation.adaptation_loss import LossFunction
 from meta_perser.options import PretrainOptions
 from meta_perser.recognizer.batches import ClipSource
 from perser.distributed import mean_over_processes, own_share_of_batch

@@ -1,4 +1,4 @@
-"""Choose the settings of the baselines by their macro-F1 on validation episodes, as a careful user would."""
+"""Choose the settings of the baselines by their macro-F1 on validation episodes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from meta_perser.adaptation.loss import LossFunction
+from meta_perser.adaptation.adaptation_loss import LossFunction
 from meta_perser.adaptation.lslr import ConstantRate
 from meta_perser.adaptation.personalizer import GradientPersonalizer
 from meta_perser.adaptation.prior_shift import PriorShift
@@ -58,7 +58,7 @@ class Tuner:
         trained = model.scope
         model.set_scope(scope)
         source = ClipSource(self.corpus.recordings, model, self.cache)
-        names = list(model.moving_parameters())
+        names = list(model.trainable_parameters())
         episodes = self.episodes
         if model.lowest_layer != model.encoder.num_layers:
             episodes = list({episode.person: episode for episode in reversed(episodes)}.values())

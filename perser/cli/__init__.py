@@ -1,1 +1,1 @@
-"""The `perser` program: how it finds and parses its commands, and one short file for each command."""
+"""The `perser` program: how it finds and parses its commands, and the commands of this package."""

@@ -13,7 +13,7 @@ def enroll(
     Args:
         model: a trained model of either route, such as runs/quickstart/models/speech-lm, or an exported one's
             name on the Hugging Face Hub.
-        examples: a CSV file with the columns path (relative to it) and emotions (several between ;).
+        examples: a CSV file with the columns path (relative to it) and emotions (separated by ;).
         out: the profile to write: one file, without audio.
         keep_audio: whether the profile also contains the clips themselves.
         device: where to compute, such as cuda or cpu; none: the GPU if there is one.

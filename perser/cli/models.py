@@ -37,7 +37,7 @@ def models(folder: Path = Path("runs"), json: bool = False) -> None:
         needs = ", ".join(f"{name} ({place})" for name, place in row["needs"].items())
         print(f"{row['path']} ({row['route']})")
         print(f"    emotions: {', '.join(row['emotions'])}")
-        print(f"    stands on: {needs or 'nothing else'}")
+        print(f"    needs: {needs or 'nothing else'}")
         print(f"    works without a network: {'yes' if row['works_offline'] else 'no'}")
     if not rows:
         print(f"no trained model in {folder}: `perser quickstart` trains some")

@@ -42,7 +42,9 @@ def parse_command(
 
     def add_options(parser: ArgumentParser) -> None:
         for name, action in command.switches.items():
-            parser.add_argument(f"--{name}", action="store_true", help=f"instead: {first_paragraph(action)}")
+            parser.add_argument(
+                f"--{name}", action="store_true", help=f"{first_paragraph(action)} Then exit."
+            )
         if command.add_arguments is not None:
             command.add_arguments(parser)
         else:
@@ -71,7 +73,9 @@ def parse_options(
     set_parsing_settings(import_path_denylist=["*"])  # otherwise a file could name a module to be imported
     parser = ArgumentParser(prog=program, description=description, exit_on_error=False, allow_abbrev=False)
     parser.add_argument(f"--{CONFIG}", action="config", help="a YAML file of these options")
-    parser.add_argument(f"--{BASE}", help="in such a file: another one, relative to it, that it changes")
+    parser.add_argument(
+        f"--{BASE}", help="only in a YAML file: another file, relative to it, whose options it overrides"
+    )
     add_options(parser)
     try:
         values = parser.instantiate(parser.parse_args(_spelled_out(parser, arguments, appended)))

@@ -104,7 +104,7 @@ def _print_json(emotions: Emotions, predictions: Sequence[Prediction]) -> None:
 
 
 def _print_csv(emotions: Emotions, predictions: Sequence[Prediction]) -> None:
-    """Print a row for each clip: path, labels (between `;`), confidence, and each emotion's probability.
+    """Print a row for each clip: path, labels (separated by `;`), confidence, and each emotion's probability.
 
     The same columns follow with names that begin with `unadapted_`; they are empty without an enrollment.
     """

@@ -154,7 +154,7 @@ def _check_places(corpus: str, reader: CorpusReader, root: Path | None, out: Pat
     elif not root.exists():
         raise UserError(f"--root {root} does not exist: give the folder with the files of {corpus}")
     elif root.resolve().is_relative_to(out.resolve()):
-        raise UserError(f"--root {root} lies in --out {out}, which would be replaced: give another --out")
+        raise UserError(f"--root {root} is in --out {out}, which would be replaced: give another --out")
 
 
 def _print_summary(out: Path, card: dict[str, Any]) -> None:

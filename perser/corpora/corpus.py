@@ -264,7 +264,7 @@ def _refuse_if_too_few(
         examples = "; ".join(f"{item.what}: {item.reason}" for item in bad[:3])
         raise UserError(
             f"{len(bad)} of {len(listed)} recordings are bad ({examples}{'; ...' if len(bad) > 3 else ''}): "
-            "repair them, or pass --allow-skips to leave them out"
+            "repair them, or pass --allow_skips to leave them out"
         )
 
 

@@ -1,6 +1,6 @@
 """Load the models of the page and serve it on a port of this machine.
 
-Uploaded files lie in a temporary folder, which is removed when serving ends.
+Uploaded files are in a temporary folder, which is removed when serving ends.
 """
 
 from __future__ import annotations

@@ -146,7 +146,7 @@ class Session:
             ]
             if not matching:
                 raise UserError(
-                    f"{path} is not a profile of {' or of '.join(self.models)}: label examples anew"
+                    f"{path} is not a profile of {' or of '.join(self.models)}: label the examples again"
                 )
             self._personal[matching[0]] = self.models[matching[0]].personal(path)
         except UserError as error:

@@ -26,7 +26,7 @@ def build_in_parallel(
     rename. A run that is killed leaves its finished shards for the next run with as many processes.
 
     Args:
-        folder: The folder to build. Unfinished shards lie beside it.
+        folder: The folder to build. Unfinished shards are beside it.
         write: Writes one shard. It gets the shard's number, the number of shards, and an empty folder.
         join: Writes the complete folder. It gets the shards' folders and an empty folder. A single shard is
             not joined.

@@ -1,7 +1,7 @@
 """Suggest which clips of a pool a person should label next.
 
-A good clip stands for many others, above all for those about which the answers are uncertain, and lies far
-from what is labeled already. The suggested set S maximizes
+A good clip is similar to many others, above all to those about which the answers are uncertain, and differs
+from the clips that are labeled already. The suggested set S maximizes
 
     f(S) = - sum over clips i of the pool of uncertainty(i) * distance from i to the nearest clip in S or
     labeled

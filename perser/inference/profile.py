@@ -107,15 +107,15 @@ class Profile:
         if header.get("format") != FORMAT:
             raise UserError(f"{path} is not a profile of this version: make one with `perser enroll`")
         if header.pop(DIGEST, None) != _digest(header, tensors):
-            raise UserError(f"the profile {path} is not what was saved, it is damaged: make it anew")
+            raise UserError(f"the profile {path} is not what was saved, it is damaged: enroll again")
         if not all(tensor.double().isfinite().all() for tensor in tensors.values()):
-            raise UserError(f"the profile {path} holds values that are not finite: make it anew")
+            raise UserError(f"the profile {path} holds values that are not finite: enroll again")
         try:
             enrolled = [Enrolled(str(name), _words(words)) for name, words in json.loads(header["enrolled"])]
             emotions = _words(json.loads(header["emotions"]))
             route, model, fingerprint = header["route"], header["model"], header["fingerprint"]
         except (KeyError, TypeError, ValueError, RecursionError) as error:
-            raise UserError(f"the header of the profile {path} is damaged: make it anew") from error
+            raise UserError(f"the header of the profile {path} is damaged: enroll again") from error
         own = {
             name.removeprefix(TENSOR): tensor for name, tensor in tensors.items() if name.startswith(TENSOR)
         }

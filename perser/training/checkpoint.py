@@ -1,4 +1,4 @@
-"""Everything that a training must have to go on as if it had never stopped, and how it lies on disk.
+"""Checkpoints: everything that a training needs to go on as if it had never stopped, and its files.
 
 A checkpoint is a folder that is complete or not there. Checksums tell a damaged one from a good one.
 

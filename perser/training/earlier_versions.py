@@ -1,6 +1,6 @@
-"""How version 0.1.0 named the options of the trainings, so that what it finished or stopped still counts.
+"""The option names and defaults of version 0.1.0, so that what it finished or stopped can still be used.
 
-The table also serves the command line: an old name gives one line that names the new one.
+The command line reads the names too: an old one gives an error that says the new one.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""The one training loop: every training is a step and a validation that are its own, and `fit` does the rest.
+"""The training loop. A training gives `fit` a step and a validation; `fit` does everything else.
 
-def step(number: int) -> tuple[float, list[StepPart]]: ...   # adds up the gradient, returns the loss
+def step(number: int) -> tuple[float, list[StepPart]]: ...  # adds up the gradient, returns the loss
 def validate() -> Validation: ...
 
-result = fit(training_run, "pretrain", model, optimizer, step, validate, LoopOptions(steps=1000,
-validate_every=50)) result.best.restore(model)
+options = LoopOptions(steps=1000, validate_every=50)
+result = fit(training_run, "pretrain", model, optimizer, step, validate, options)
+result.best.restore(model)
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class Display:
     """What the progress bar shows.
 
     Args:
-        title: stands before the bar.
+        title: text before the bar.
         unit: what is counted.
         units_per_step: how many of those one step has.
     """
@@ -111,8 +112,8 @@ def fit(
         training_run: where checkpoints and logs go; it also skips steps that are not finite and stops on
             SIGTERM.
         stage: name of the loop in the log and in checkpoints.
-        module: whose trained weights move, and are kept where they score best.
-        optimizer: of them, made after the module was wrapped.
+        module: the module to train; its weights with the best score are kept.
+        optimizer: of the module's weights; make it after the module was wrapped.
         step: one training step.
         validate: one validation; every process must find the same.
         options: how long, and how often to validate.
@@ -161,7 +162,7 @@ def fit(
                 if number % options.validate_every == 0 or number == options.steps:
                     found = _logged(validated(number, loss))
                     bar.set_postfix(loss=f"{loss:.3f}", best_validation=f"{best.score:.3f}")
-                current.ended(number, **found)
+                current.end_step(number, **found)
     unshard(trained)
     return FitResult(best, counters["history"])
 

@@ -12,7 +12,7 @@ Tracker = Literal["none", "tensorboard", "wandb", "trackio"]
 
 @dataclass(frozen=True)
 class OptimizationOptions:
-    """How long a training takes, and how fast it moves.
+    """How long a training takes, and how fast it learns.
 
     Args:
         steps: optimizer steps.
@@ -25,7 +25,7 @@ class OptimizationOptions:
     """
 
     prefix: ClassVar[str] = ""
-    """Stands before the names in messages, where the options stand under a key of their own."""
+    """Comes before the names in messages, where the options are below a key of their own."""
 
     steps: int = 600
     batch_size: int = 32
@@ -48,13 +48,13 @@ class OptimizationOptions:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a training is kept safe and watched while it runs. Nothing of its result depends on it.
+    """Checkpoints, the limit of bad steps, and the tracker. The result does not depend on them.
 
     Args:
         checkpoint_seconds: time between two checkpoints in OUT-running, or a hundred times what writing one
             takes where that is longer; 0: one after every step.
-        max_bad_steps: how many steps with a loss or gradient that is not finite, which are skipped, end the
-            training.
+        max_bad_steps: a step whose loss or gradient is not finite is skipped; after so many, the training
+            stops with an error.
         tracker: where its log goes besides `metrics.jsonl`: tensorboard (into the run's folder; by the extra
             `trackers`), wandb or trackio (as project perser; by the package of that name), or none.
     """

@@ -1,12 +1,12 @@
-"""A training's run: checkpoints, logs and skipped steps, so that a kill costs a minute and not a week.
+"""A training's run: checkpoints, logs and skipped steps. A killed training loses about a minute of work.
 
-training_run = open_training_run("pretrain", out, corpus, episodes, accelerator, run, resume, ...)
-with training_run.stage("fit", state, wrapped, clip_norm=1.0) as stage:
-    for step in range(stage.done + 1, steps + 1):
-        loss, parts = ...                # after the backward pass
-        stage.update(step, loss, parts)  # the optimizer's step, unless a number is not finite
-        stage.ended(step)                # logs it; a checkpoint from time to time; leaves after SIGTERM
-with training_run.finished(out, marker) as folder: ...
+    training_run = open_training_run("pretrain", out, corpus, episodes, accelerator, run, resume, ...)
+    with training_run.stage("fit", state, wrapped, clip_norm=1.0) as stage:
+        for step in range(stage.done + 1, steps + 1):
+            loss, parts = ...                # after the backward pass
+            stage.update(step, loss, parts)  # the optimizer's step, unless a number is not finite
+            stage.end_step(step)             # log; sometimes write a checkpoint; exit after SIGTERM
+    with training_run.finished(out, marker) as folder: ...
 
 `perser.training.loop.fit` is the one loop that does this.
 """
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from perser.corpora.corpus import Corpus
 
 NOTES = (RUN, ENVIRONMENT, LOG, METRICS, BAD_STEPS, TENSORBOARD, WANDB)
-"""What a training leaves in its output folder besides the model: of use to whoever trained it."""
+"""Files about the training, which its output folder keeps beside the model."""
 CHECKPOINT_SHARE = 0.01
 """Largest share of a training's time that its checkpoints take, unless one after every step is asked for."""
 
@@ -173,7 +173,7 @@ class TrainingRun:
         self.log.write(stage, step, values)
         self.tracked.log(stage, values)
 
-    def say(self, message: str) -> None:
+    def report(self, message: str) -> None:
         """Print a message on standard error and keep it in the run's folder."""
         if not self.accelerator.is_main_process:
             return
@@ -181,10 +181,10 @@ class TrainingRun:
         if self._folder is not None:
             log_message(self._folder.path, message)
 
-    def leave(self, stage: str, step: int) -> None:
+    def exit_after_signal(self, stage: str, step: int) -> None:
         """End the process with the exit status of SIGTERM."""
         resumes = "the same command goes on from there" if self._folder is not None else "nothing is kept"
-        self.say(f"stopped after step {step} of {stage}: {resumes}")
+        self.report(f"stopped after step {step} of {stage}: {resumes}")
         self.tracked.finish()
         raise SystemExit(EXIT_STATUS)
 
@@ -233,7 +233,7 @@ class Stage:
             self._state.schedule.step()
         optimizer.zero_grad()
 
-    def ended(self, step: int, **validation: float) -> None:
+    def end_step(self, step: int, **validation: float) -> None:
         """Log a step after all that it changed, with what its validation found.
 
         Raises SystemExit once SIGTERM has arrived; UserError where the log or a checkpoint cannot be written.
@@ -243,7 +243,7 @@ class Stage:
         if self._stopping or self._run.checkpoint_is_due():
             self._checkpoint()
         if self._stopping:
-            self._run.leave(self._name, step)
+            self._run.exit_after_signal(self._name, step)
 
     def close(self) -> None:
         """End the loop: save its last step, and leave if SIGTERM has arrived."""
@@ -251,7 +251,7 @@ class Stage:
             self._checkpoint()
         (stopping,) = self._run.any_process(self._run.stop.arrived)
         if stopping:
-            self._run.leave(self._name, self._last)
+            self._run.exit_after_signal(self._name, self._last)
 
     def _checkpoint(self) -> None:
         self._run.checkpoint(self._name, self._last, self._state)
@@ -264,5 +264,5 @@ class Stage:
         tensors, values = run.checkpoint_found
         self._state.restore(tensors, values)
         run.checkpoint_found = None  # frees its memory
-        run.say(f"going on after step {values['step']} of {self._name}")
+        run.report(f"going on after step {values['step']} of {self._name}")
         return values["step"]

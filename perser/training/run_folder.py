@@ -97,13 +97,13 @@ class RunFolder:
         if different := _differences(upgrade_training(self._read_training()), self.training):
             raise UserError(
                 f"{self.path} holds the checkpoints of another training ({'; '.join(different)}): go on with "
-                "that one by its own options, or begin anew with --resume false"
+                "that one by its own options, or start over with --resume false"
             )
 
     def _read_training(self) -> dict[str, Any]:
         training = read_json(self.path / RUN)
         if training is None:
-            raise UserError(f"{self.path / RUN} is damaged: begin anew with --resume false")
+            raise UserError(f"{self.path / RUN} is damaged: start over with --resume false")
         return training
 
     def _read(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -118,7 +118,7 @@ class RunFolder:
         same = [json_sha256(training, sort_keys=True) for training in (self.training, self._read_training())]
         if state["training"] not in same:
             raise UserError(
-                f"{self._checkpoints / name} is of another training: begin anew with --resume false"
+                f"{self._checkpoints / name} is of another training: start over with --resume false"
             )
         return tensors, state
 

@@ -31,7 +31,7 @@ _OUTPUT_FILES = (
 def portable_name(name: str, folder: Path) -> str:
     """Return how the model in `folder` refers to another model.
 
-    It is a relative path where the other model lies in `folder` or in the same run's folder, so that both can
+    It is a relative path where the other model is in `folder` or in the same run's folder, so that both can
     be moved together; the full path of any other local folder or file; else the name unchanged.
     """
     target = Path(name).expanduser()

@@ -34,10 +34,10 @@ from speechlm_icl.model.audio_tokens import (
     pad_left,
     with_audio_token,
 )
-from speechlm_icl.model.checkpoint import CheckpointMixin
 from speechlm_icl.model.configuration import SpeechLMConfig
 from speechlm_icl.model.language_model import LanguageModel, LoraOptions, new_language_model
 from speechlm_icl.model.revisions import check_revision, commit_of, revision_of
+from speechlm_icl.model.saved_model import CheckpointMixin
 from speechlm_icl.projectors import new_projector
 from speechlm_icl.projectors.base import Clips, ProjectorOptions, ProjectorSizes
 from speechlm_icl.prompt.prompt import (

@@ -54,7 +54,7 @@ class DemonstrationOptions:
             raise ValueError("orders must be at least 1")
 
 
-def parse_options(texts: Iterable[str]) -> DemonstrationOptions:
+def parse_demonstration_options(texts: Iterable[str]) -> DemonstrationOptions:
     """Parse the options in a method's name, such as `speech-lm-8+calibrated+orders=4`, split at the pluses.
 
     Raises UserError for an unknown option, and for an option that occurs twice.

@@ -41,7 +41,7 @@ ROOT = Path(__file__).parents[2]
 
 def save_meta_perser(folder: Path) -> None:
     model = EmotionRecognizer(SpeechEncoder.from_name("tiny-whisper"), EMOTIONS, "head", 8)
-    rates = make_rates(list(model.moving_parameters()), 2, 0.3, LslrOptions())
+    rates = make_rates(list(model.trainable_parameters()), 2, 0.3, LslrOptions())
     MetaPerSER(model, rates, LslrOptions(), 2, 4, torch.ones(3), 0.05).save_pretrained(folder)
 
 

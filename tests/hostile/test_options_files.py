@@ -81,6 +81,6 @@ def test_a_base_that_leads_in_a_circle_is_refused(tmp_path: Path):
         parse_command(episodes, ["--config", str(tmp_path / "options.yaml")])
 
 
-def test_depth_is_refused(tmp_path: Path):
+def test_deep_nesting_is_refused(tmp_path: Path):
     assert parsed(tmp_path, b"corpus: " + b"[" * 20_000) is None
     assert parsed(tmp_path, b"a: &a [*a]\ncorpus: *a\nout: x\n") is None

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from meta_perser.adaptation import inner_loop, loss
+from meta_perser.adaptation import adaptation_loss, inner_loop
 from meta_perser.adaptation.inner_loop import adapt
 from meta_perser.adaptation.lslr import ConstantRate
 from meta_perser.adaptation.predictor import RecognizerPredictor, embeddings
@@ -60,15 +60,15 @@ def examples(model, seed=1):
 
 
 def outer_gradients(model, schedule, memory, sets):
-    rates = ConstantRate(list(model.moving_parameters()), 0.05)
+    rates = ConstantRate(list(model.trainable_parameters()), 0.05)
     learner = MetaLearner(model, rates, class_balanced_cross_entropy, memory)
-    return torch.autograd.grad(learner(schedule, 0.5, *sets), list(model.moving_parameters().values()))
+    return torch.autograd.grad(learner(schedule, 0.5, *sets), list(model.trainable_parameters().values()))
 
 
 def use_only_eager(patch):
     """Make every loss use explicit attention."""
     for module in (inner_loop, outer_loop):
-        patch.setattr(module, "loss_on", lambda *args, attention="eager": loss.loss_on(*args))
+        patch.setattr(module, "loss_on", lambda *args, attention="eager": adaptation_loss.loss_on(*args))
 
 
 @pytest.mark.parametrize("with_query", [False, True])
@@ -94,7 +94,9 @@ def test_second_order_never_uses_a_fused_kernel(name, memory, with_query, monkey
 def test_a_fused_kernel_in_second_order_would_raise(memory, monkeypatch):
     """So the test above would notice one."""
     model = recognizer("tiny-wav2vec2")
-    monkeypatch.setattr(outer_loop, "loss_on", lambda *args, **_: loss.loss_on(*args, attention="sdpa"))
+    monkeypatch.setattr(
+        outer_loop, "loss_on", lambda *args, **_: adaptation_loss.loss_on(*args, attention="sdpa")
+    )
     with pytest.raises(RuntimeError, match=r"derivative for .*scaled_dot_product.* is not implemented"):
         outer_gradients(model, StepSchedule.plain(2), memory, [examples(model)])
 
@@ -122,7 +124,7 @@ def test_what_is_differentiated_only_once_uses_fused_kernels(memory, orders, for
 def test_adaptation_with_fused_kernels_gives_the_same_weights(name, monkeypatch):
     model = recognizer(name)
     batch, targets = examples(model)
-    rates = ConstantRate(list(model.moving_parameters()), 0.05)
+    rates = ConstantRate(list(model.trainable_parameters()), 0.05)
     with FusedCalls() as fused:
         adapted = adapt(model, rates, batch, targets, class_balanced_cross_entropy, 4)
     runs = LAYERS * len(batch.buckets)

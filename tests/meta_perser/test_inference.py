@@ -49,7 +49,7 @@ def test_its_answers_are_those_of_the_measured_method(folder, method, trained, t
 def test_a_profile_holds_only_the_adapted_weights(trained, toy_episodes, tmp_path):
     recognizer = Recognizer.from_pretrained(trained.models / "meta-perser")
     recognizer.enroll(examples_of(toy_episodes.episodes[0].support, trained.recordings)).save(tmp_path / "p")
-    moved = sum(weight.numel() for weight in recognizer.model.model.moving_parameters().values())
+    moved = sum(weight.numel() for weight in recognizer.model.model.trainable_parameters().values())
     files = [path for path in (trained.models / "meta-perser").rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in files)
     assert (tmp_path / "p").stat().st_size < 4 * moved + 4096 < size / 10
@@ -71,7 +71,7 @@ def test_a_model_with_other_weights_is_refused(trained, toy_episodes, tmp_path):
 
 def test_tensors_that_the_model_does_not_move_are_refused(trained):
     model = Recognizer.from_pretrained(trained.models / "meta-perser").model
-    moving = {name: weight.detach() for name, weight in model.model.moving_parameters().items()}
+    moving = {name: weight.detach() for name, weight in model.model.trainable_parameters().items()}
     name = next(iter(moving))
     for wrong in ({"other": torch.zeros(2)}, moving | {name: moving[name][:1]}):
         with pytest.raises(UserError, match="not those that the model moves"):

@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 import torch
 
+from meta_perser.adaptation.adaptation_loss import loss_on
 from meta_perser.adaptation.inner_loop import inner_loop
-from meta_perser.adaptation.loss import loss_on
 from meta_perser.adaptation.step_schedule import StepSchedule
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.clip_batch import ClipBatch
@@ -20,7 +20,7 @@ from perser.losses import class_balanced_cross_entropy
 def recognizer(encoder, corpus, scope="lora:2"):
     torch.manual_seed(0)
     model = EmotionRecognizer(SpeechEncoder.from_name(encoder), corpus.emotions, scope, head_size=8)
-    for name, parameter in model.moving_parameters().items():
+    for name, parameter in model.trainable_parameters().items():
         if ".lora_B." in name:
             torch.nn.init.normal_(parameter, std=0.1)
     return model
@@ -35,7 +35,7 @@ def test_second_order_gradients_agree_with_finite_differences(encoder, toy_corpu
     batch = as_double(source.batch(chosen))
     targets = torch.eye(4, dtype=torch.float64)[:3]
     weights = {
-        name: parameter.detach().requires_grad_() for name, parameter in model.moving_parameters().items()
+        name: parameter.detach().requires_grad_() for name, parameter in model.trainable_parameters().items()
     }
     rates = torch.full((2, len(weights)), 0.5, dtype=torch.float64)
 
@@ -81,7 +81,7 @@ def test_adapters_are_saved_separately_from_the_encoder(encoder, toy_corpus, tmp
     model = recognizer(encoder, toy_corpus)
     model.save_pretrained(tmp_path / "model")
     loaded = EmotionRecognizer.from_pretrained(tmp_path / "model")
-    assert list(loaded.moving_parameters()) == list(model.moving_parameters())
+    assert list(loaded.trainable_parameters()) == list(model.trainable_parameters())
     chosen = toy_corpus.recordings.utterance_ids[:3]
     logits = [
         each(ClipSource(toy_corpus.recordings, each, tmp_path).batch(chosen)) for each in (model, loaded)
@@ -98,7 +98,7 @@ def test_only_adapters_and_head_move(toy_corpus):
         "layer_logits",
         *(f"{layer}.{kind}" for layer in ("projector", "classifier") for kind in ("weight", "bias")),
     }
-    moving = set(model.moving_parameters())
+    moving = set(model.trainable_parameters())
     assert head < moving
     assert all(".lora_" in name for name in moving - head)
     assert model.fingerprint() != recognizer("tiny-wav2vec2", toy_corpus, "lora:3").fingerprint()

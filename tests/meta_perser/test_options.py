@@ -17,7 +17,6 @@ from perser.cli.parser import parse_command
         (lambda: InnerOptions(rate=-0.1), r"inner\.rate"),
         (lambda: OuterOptions(learning_rate=-1.0), r"outer\.learning_rate"),
         (lambda: OuterOptions(rates_learning_rate=-1.0), r"outer\.rates_learning_rate"),
-        (lambda: InnerOptions(memory="checkpoint"), r"inner\.memory.*adjoint"),
         (lambda: InnerOptions(steps=5, adaptation_steps=3), r"inner\.adaptation_steps"),
         (lambda: OuterOptions(batch_size=0), r"outer\.batch_size"),
         (lambda: OuterOptions(patience=0), r"outer\.patience"),

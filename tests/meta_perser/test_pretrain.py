@@ -6,7 +6,7 @@ import torch
 from meta_perser.baselines import entire_few, head_few, linear_few, lora_few, multi_few, prior_shift
 from meta_perser.options import PretrainOptions
 from meta_perser.pretrain import pretrain
-from meta_perser.recognizer.model import EmotionRecognizer, extra_of
+from meta_perser.recognizer.model import EmotionRecognizer, saved_settings
 from meta_perser.training.tuning import FINE_TUNE_RATES, FRESH_RATES
 from perser.encoders.encoder import SpeechEncoder
 from perser.errors import UserError
@@ -48,7 +48,9 @@ def test_the_linear_model_leaves_the_encoder_as_it_came(trained):
 
 
 def test_every_baseline_has_its_tuned_rate(trained):
-    tuned = {name: extra_of(trained.models / name)["fine_tune"] for name in ("ssl-e", "linear", "multi")}
+    tuned = {
+        name: saved_settings(trained.models / name)["fine_tune"] for name in ("ssl-e", "linear", "multi")
+    }
     assert tuned["ssl-e"].keys() == {"entire", "head", "lora"}
     assert tuned["linear"].keys() == {"head"}
     assert tuned["multi"].keys() == {"linears"}
@@ -58,23 +60,26 @@ def test_every_baseline_has_its_tuned_rate(trained):
 
 
 def test_a_method_says_what_it_adapts(trained):
-    tuned = extra_of(trained.models / "ssl-e")["fine_tune"]
+    tuned = saved_settings(trained.models / "ssl-e")["fine_tune"]
     for factory, part in ((entire_few, "entire"), (head_few, "head"), (lora_few, "lora")):
         assert factory(trained).describe() == {"steps": 6} | tuned[part]
     assert linear_few(trained).describe()["scope"] == "head"
     assert multi_few(trained).describe()["start"] == "a new head"
-    assert prior_shift(trained).describe()["strength"] == extra_of(trained.models / "ssl-e")["prior_strength"]
+    assert (
+        prior_shift(trained).describe()["strength"]
+        == saved_settings(trained.models / "ssl-e")["prior_strength"]
+    )
 
 
-def test_a_new_head_is_the_supports_seed_and_owes_the_saved_one_nothing(trained, toy_episodes):
+def test_a_new_head_depends_only_on_the_support_seed(trained, toy_episodes):
     first, second = (episode.support for episode in toy_episodes.episodes[:2])
     assert first.seed != second.seed
     method = multi_few(trained)
     with torch.no_grad():
         starts = [method.start(support) for support in (first, second, first)]
-        for parameter in method.model.moving_parameters().values():
+        for parameter in method.model.trainable_parameters().values():
             parameter.zero_()
-    assert starts[0].keys() == method.model.moving_parameters().keys()
+    assert starts[0].keys() == method.model.trainable_parameters().keys()
     assert all(torch.equal(starts[0][name], starts[2][name]) for name in starts[0])
     assert not any(torch.equal(starts[0][name], starts[1][name]) for name in starts[0])
     assert all(torch.equal(starts[0][name], one) for name, one in method.start(first).items())

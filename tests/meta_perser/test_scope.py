@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from meta_perser.scope import DEFAULT_RANK, check_window, lora_rank, lowest_moving_layer
+from meta_perser.scope import DEFAULT_RANK, check_window, lora_rank, lowest_trainable_layer
 from perser.errors import UserError
 
 
@@ -22,7 +22,7 @@ from perser.errors import UserError
     ],
 )
 def test_the_lowest_moving_layer_of_each_scope(scope, lowest):
-    assert lowest_moving_layer(scope, 4) == lowest
+    assert lowest_trainable_layer(scope, 4) == lowest
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_the_lowest_moving_layer_of_each_scope(scope, lowest):
 )
 def test_anything_else_is_refused(scope):
     with pytest.raises(UserError, match="scope"):
-        lowest_moving_layer(scope, 4)
+        lowest_trainable_layer(scope, 4)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from meta_perser.baselines import (
 )
 from meta_perser.options import InnerOptions, OuterOptions
 from meta_perser.pretrain import pretrain
-from meta_perser.recognizer.model import extra_of
+from meta_perser.recognizer.model import saved_settings
 from meta_perser.train import meta_train
 from perser.episodes.draw import draw_episodes
 from perser.errors import UserError
@@ -52,7 +52,7 @@ def test_every_method_gives_probabilities(name, trained, toy_episodes):
     assert type(build_method(name, trained)) is type(method)
 
 
-def test_ssl_e_learned_to_hear(trained, toy_episodes, toy_corpus):
+def test_ssl_e_recognizes_better_than_chance(trained, toy_episodes, toy_corpus):
     score = mean_score(entire_zero(trained), toy_episodes.episodes, toy_corpus.emotions, "balanced_accuracy")
     assert score > 0.6
 
@@ -140,7 +140,7 @@ def test_a_foreign_output_folder_is_refused_before_training(toy_corpus, toy_epis
 
 
 def test_what_a_user_asks_is_written_beside_the_weights(trained):
-    extra = extra_of(trained.models / "meta-perser")
+    extra = saved_settings(trained.models / "meta-perser")
     assert extra["inner_steps"] == 3
     assert extra["adaptation_steps"] == 6
     assert 0 <= extra["iteration"] <= 20

@@ -8,8 +8,8 @@ from benchmarks.speed.maml.padded import PaddedRecognizer, encoded_without_paddi
 from benchmarks.speed.maml.peers import fine_tune
 from benchmarks.speed.maml.presets import MamlPreset
 from benchmarks.speed.timing.comparison import Row, Timing, check_agreement
-from benchmarks.speed.timing.measure import distance, time_in_rounds
 from benchmarks.speed.timing.operations import count_operations, run_and_count
+from benchmarks.speed.timing.rounds import distance, time_in_rounds
 
 PLAIN = "plain fine-tuning"
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from benchmarks.speed.maml.noise import noise_clips, random_targets
-from benchmarks.speed.timing.measure import Precision
+from benchmarks.speed.timing.rounds import Precision
 from meta_perser.recognizer.model import EmotionRecognizer
 from perser.corpora.readers.iemocap import EMOTIONS
 from perser.encoders.encoder import SpeechEncoder
@@ -40,7 +40,7 @@ class MamlCase:
     @property
     def moving(self) -> list[Tensor]:
         """The parameters that adapt, in the model's order."""
-        return list(self.model.moving_parameters().values())
+        return list(self.model.trainable_parameters().values())
 
     @property
     def lengths(self) -> list[int]:

@@ -71,4 +71,4 @@ def adapted_weights(case: MamlCase, batch: ClipBatch, steps: int) -> list[Tensor
 
 
 def _rate(case: MamlCase) -> ConstantRate:
-    return ConstantRate(list(case.model.moving_parameters()), RATE).to(case.device)
+    return ConstantRate(list(case.model.trainable_parameters()), RATE).to(case.device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.speed.timing.measure import Precision
+from benchmarks.speed.timing.rounds import Precision
 
 
 @dataclass(frozen=True)

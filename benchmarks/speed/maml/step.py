@@ -20,8 +20,8 @@ from benchmarks.speed.maml.padded import (
 from benchmarks.speed.maml.peers import higher_gradients, plain_maml_gradients
 from benchmarks.speed.maml.presets import MamlPreset
 from benchmarks.speed.timing.comparison import Peaks, Row, Timing, check_agreement
-from benchmarks.speed.timing.measure import Precision, distance, peak_by_contender, time_in_rounds
 from benchmarks.speed.timing.operations import count_operations, run_and_count
+from benchmarks.speed.timing.rounds import Precision, distance, peak_by_contender, time_in_rounds
 from meta_perser.options import InnerOptions, OuterOptions
 from perser.peak_memory import run_with_peak
 

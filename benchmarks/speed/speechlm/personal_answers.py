@@ -11,8 +11,8 @@ from benchmarks.speed.speechlm.full_prompt import generate, score_full_prompts
 from benchmarks.speed.speechlm.prompt_case import PromptCase, make_prompt_case
 from benchmarks.speed.speechlm.prompt_presets import PromptPreset
 from benchmarks.speed.timing.comparison import Peaks, Row, Timing
-from benchmarks.speed.timing.measure import Precision, peak_by_contender, time_in_rounds
 from benchmarks.speed.timing.operations import count_operations, run_and_count
+from benchmarks.speed.timing.rounds import Precision, peak_by_contender, time_in_rounds
 from perser.peak_memory import run_with_peak
 from speechlm_icl.scoring.scoring import label_log_probabilities
 

@@ -15,7 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
 from benchmarks.speed.speechlm.prompt_presets import PromptPreset
-from benchmarks.speed.timing.measure import Precision
+from benchmarks.speed.timing.rounds import Precision
 from perser.corpora.readers.iemocap import EMOTIONS
 from perser.labels import EmotionSet
 from speechlm_icl.model.language_model import LoraOptions

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.speed.timing.measure import Precision
+from benchmarks.speed.timing.rounds import Precision
 
 SMOLLM2_135M: dict[str, Any] = {
     "vocab_size": 49_152,

@@ -8,8 +8,8 @@ from torch import Tensor
 from benchmarks.speed.speechlm.prompt_case import FEATURE_SHAPE, PromptCase
 from benchmarks.speed.speechlm.prompt_presets import PromptPreset
 from benchmarks.speed.timing.comparison import Row, Timing
-from benchmarks.speed.timing.measure import time_in_rounds
 from benchmarks.speed.timing.operations import count_operations
+from benchmarks.speed.timing.rounds import time_in_rounds
 from speechlm_icl.prompt.prompt import PromptBatch
 
 EVERY, LAST = "a loss on every label", "a loss on the last label"

@@ -9,7 +9,7 @@ from statistics import median
 import torch
 import transformers
 
-from benchmarks.speed.timing.measure import Precision, seconds
+from benchmarks.speed.timing.rounds import Precision, seconds
 from perser.errors import UserError
 
 _MATRIX_SIZE = {"cpu": 2048, "cuda": 8192}

@@ -12,14 +12,14 @@ from benchmarks.speed.timing.comparison import Peaks, Timing
 
 GIGA = 1e9
 
-HEADINGS = ("seconds", "first over it", "GFLOP", "floor, s", "over own floor", "over our floor")
+HEADINGS = ("seconds", "speedup over first", "GFLOP", "ideal, s", "over own ideal", "over our ideal")
 
 
 def print_timing(timing: Timing, rate: float, console: Console) -> None:
     """Print one comparison. `rate`: the machine's floating-point operations a second."""
     first, *_ = timing.rows
     table = Table()
-    table.add_column("who", no_wrap=True)
+    table.add_column("contender", no_wrap=True)
     for heading in HEADINGS:
         table.add_column(heading, justify="right")
     for row in timing.rows:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.dynamic_superb.answer_options import normalize, parse_options
+from benchmarks.dynamic_superb.answer_options import normalize, options_in_instruction
 
 SEVEN = ("anger", "disgust", "sadness", "joy", "neutral", "surprise", "fear")
 
@@ -38,7 +38,7 @@ SEVEN = ("anger", "disgust", "sadness", "joy", "neutral", "surprise", "fear")
     ],
 )  # fmt: skip
 def test_the_options_are_read_from_an_instruction(instruction, options):
-    assert parse_options(instruction) == options
+    assert options_in_instruction(instruction) == options
 
 
 words = st.lists(
@@ -49,7 +49,9 @@ words = st.lists(
 @given(words, st.sampled_from([", or ", " or "]), st.booleans())
 def test_a_written_list_is_read_back(options, last, stop):
     listed = ", ".join(options[:-1]) + last + options[-1]
-    assert parse_options(f"Which? The answer could be {listed}{'.' if stop else ''}") == tuple(options)
+    assert options_in_instruction(f"Which? The answer could be {listed}{'.' if stop else ''}") == tuple(
+        options
+    )
 
 
 @pytest.mark.parametrize("answer", ["happy", " Happy.", "'HAPPY'!\n", "**happy**", "“happy”"])

@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from benchmarks.speed.maml import adaptation, comparisons, ours
+from benchmarks.speed.maml import adaptation, ours, run_comparisons
 from benchmarks.speed.maml.adaptation import check_adaptation, compare_adaptations
 from benchmarks.speed.maml.case import MamlCase, make_case
 from benchmarks.speed.maml.noise import LONGEST, SHORTEST, clip_lengths
@@ -27,8 +27,8 @@ from benchmarks.speed.maml.presets import PRESETS, TINY
 from benchmarks.speed.maml.step import compare_steps, encodings_per_draw
 from benchmarks.speed.meta_perser import PresetName, speed_meta_perser
 from benchmarks.speed.timing.comparison import TOLERANCE, check_agreement, halve_until_it_fits
-from benchmarks.speed.timing.measure import distance, peak_by_contender, time_in_rounds
 from benchmarks.speed.timing.operations import count_operations
+from benchmarks.speed.timing.rounds import distance, peak_by_contender, time_in_rounds
 from perser.errors import UserError
 
 RATIOS = [
@@ -46,7 +46,7 @@ def case() -> MamlCase:
 
 
 def test_the_script_writes_finite_ratios_of_every_kind(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(comparisons, "BASE", TINY)  # wav2vec2-base itself would take long
+    monkeypatch.setattr(run_comparisons, "BASE", TINY)  # wav2vec2-base itself would take long
     speed_meta_perser(preset="tiny", json=tmp_path / "speed.json")
     figures = json.loads((tmp_path / "speed.json").read_text())
     assert list(figures["ratios"]) == RATIOS

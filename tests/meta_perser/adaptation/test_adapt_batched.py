@@ -63,7 +63,7 @@ def test_batched_adapters_are_those_of_each_person_alone(encoder, scope, toy_cor
     """With clips of all lengths, which alone would be in other buckets, and learned rates."""
     torch.manual_seed(0)
     model = EmotionRecognizer(SpeechEncoder.from_name(encoder), toy_corpus.emotions, scope, 8)
-    moving = list(model.moving_parameters())
+    moving = list(model.trainable_parameters())
     rates = LearnedRates(moving, 2, 0.05)
     torch.nn.init.uniform_(rates.rates, 0.01, 0.1)
     clips = [
@@ -72,7 +72,7 @@ def test_batched_adapters_are_those_of_each_person_alone(encoder, scope, toy_cor
     ]
     lower = torch.randn(3, 4, model.lowest_layer + 1, model.encoder.hidden_size)
     targets = torch.randn(3, 4, 4).softmax(dim=-1)
-    start = {name: parameter.detach() for name, parameter in model.moving_parameters().items()}
+    start = {name: parameter.detach() for name, parameter in model.trainable_parameters().items()}
     starts = {name: torch.stack([tensor] * 3) for name, tensor in start.items()}
     batch = ClipBatch(lower, stacked_buckets(clips))
     assert len(batch.buckets) > 1
@@ -96,7 +96,7 @@ def test_one_persons_divergence_does_not_affect_the_others(rate, toy_corpus):
     states = torch.randn(3, 6, model.encoder.num_layers + 1, model.encoder.hidden_size, dtype=torch.float64)
     states[1] *= 1e120
     targets = torch.randn(3, 6, 4, dtype=torch.float64).softmax(dim=-1)
-    start = {name: parameter.detach() for name, parameter in model.moving_parameters().items()}
+    start = {name: parameter.detach() for name, parameter in model.trainable_parameters().items()}
     rates = ConstantRate(list(start), 0.0).double()
     rates.rate.fill_(rate)
     starts = {name: torch.stack([tensor] * 3) for name, tensor in start.items()}

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
+from meta_perser.adaptation.adaptation_loss import loss_on
 from meta_perser.adaptation.inner_loop import adapt, inner_loop
-from meta_perser.adaptation.loss import loss_on
 from meta_perser.adaptation.lslr import ConstantRate, LearnedRates
 from meta_perser.adaptation.step_schedule import StepSchedule
 from perser.losses import class_balanced_cross_entropy
@@ -28,7 +28,7 @@ class Toy(nn.Module):
     def forward(self, batch):
         return self.layers(batch)
 
-    def moving_parameters(self):
+    def trainable_parameters(self):
         return dict(self.named_parameters())
 
 
@@ -61,7 +61,7 @@ def uneven_rates(steps, count):
 def outer_gradients(model, loss, schedule, outer_loss, memory):
     """Return the outer gradients of the weights and the rates."""
     rates = uneven_rates(len(schedule.second_order), len(list(model.parameters())))
-    theta = dict(model.moving_parameters())
+    theta = dict(model.trainable_parameters())
     adapted, multi_step_loss = inner_loop(loss, theta, rates, schedule, outer_loss, memory)
     outer = multi_step_loss + (outer_loss or loss)(adapted)
     return torch.autograd.grad(outer, [*model.parameters(), rates])
@@ -89,7 +89,7 @@ def test_second_order_gradients_agree_with_finite_differences_for_weights_and_ra
     model, batch, targets = toy
     loss = loss_on(model, class_balanced_cross_entropy, batch, targets)
     outer_loss = query_loss(model) if with_query else None
-    names = list(model.moving_parameters())
+    names = list(model.trainable_parameters())
     schedule = StepSchedule((True,) * 3, (0.0, 0.3, 0.2))
 
     def outer(rates, *tensors):
@@ -98,7 +98,7 @@ def test_second_order_gradients_agree_with_finite_differences_for_weights_and_ra
         return multi_step_loss + (outer_loss or loss)(adapted)
 
     tensors = [
-        parameter.detach().clone().requires_grad_() for parameter in model.moving_parameters().values()
+        parameter.detach().clone().requires_grad_() for parameter in model.trainable_parameters().values()
     ]
     inputs = (uneven_rates(3, len(names)), *tensors)
     assert torch.autograd.gradcheck(outer, inputs, eps=1e-6, atol=1e-7, rtol=1e-5)
@@ -127,7 +127,7 @@ def test_outer_gradients_are_those_of_the_library_higher(toy, memory):
 def test_a_first_order_step_treats_inner_gradients_as_constants(toy, memory):
     model, batch, targets = toy
     loss = loss_on(model, class_balanced_cross_entropy, batch, targets)
-    weights = dict(model.moving_parameters())
+    weights = dict(model.trainable_parameters())
     rates = torch.full((2, len(weights)), 0.3, dtype=torch.float64)
     adapted, _ = inner_loop(loss, weights, rates, StepSchedule.plain(2, second_order=False), memory=memory)
     first = torch.autograd.grad(loss(adapted), list(weights.values()))
@@ -149,14 +149,14 @@ def test_a_multi_step_loss_costs_forwards_only_on_a_separate_query(toy, with_que
     model.register_forward_pre_hook(lambda *_: calls.append(1))
     schedule = StepSchedule((True,) * 3, (0.0, 0.3, 0.2) if multi_step else (0.0,) * 3)
     rates = uneven_rates(3, len(list(model.parameters())))
-    adapted, _ = inner_loop(loss, dict(model.moving_parameters()), rates, schedule, outer_loss)
+    adapted, _ = inner_loop(loss, dict(model.trainable_parameters()), rates, schedule, outer_loss)
     (outer_loss or loss)(adapted)
     assert len(calls) == (forwards if multi_step else 4)
 
 
 def test_adapting_with_a_constant_rate_is_plain_gradient_descent(toy):
     model, batch, targets = toy
-    weights = {name: parameter.detach().clone() for name, parameter in model.moving_parameters().items()}
+    weights = {name: parameter.detach().clone() for name, parameter in model.trainable_parameters().items()}
     rates = ConstantRate(list(weights), 0.1).double()
     adapted = adapt(model, rates, batch, targets, class_balanced_cross_entropy, steps=7)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -178,10 +178,10 @@ def test_adapting_does_not_change_the_model(toy):
 
 def test_adapt_and_inner_loop_agree(toy):
     model, batch, targets = toy
-    rates = LearnedRates(list(model.moving_parameters()), steps=2, initial=0.2).double()
+    rates = LearnedRates(list(model.trainable_parameters()), steps=2, initial=0.2).double()
     expected, _ = inner_loop(
         loss_on(model, class_balanced_cross_entropy, batch, targets),
-        dict(model.moving_parameters()),
+        dict(model.trainable_parameters()),
         rates.table(4),
         StepSchedule.plain(4),
     )
@@ -193,7 +193,7 @@ def test_adapt_and_inner_loop_agree(toy):
 @pytest.mark.parametrize("rate", [1e30, 1e300])
 def test_a_step_that_diverges_is_not_taken(toy, rate):
     model, batch, targets = toy
-    rates = ConstantRate(list(model.moving_parameters()), 0.1).double()
+    rates = ConstantRate(list(model.trainable_parameters()), 0.1).double()
     rates.rate.fill_(rate)
     adapted = adapt(model, rates, batch, targets, class_balanced_cross_entropy, 5)
     logits = functional_call(model, adapted, (batch,))

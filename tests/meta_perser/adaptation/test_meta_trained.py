@@ -10,7 +10,7 @@ from meta_perser.adaptation.lslr import make_rates
 from meta_perser.adaptation.meta_trained import MetaPerSER
 from meta_perser.options import LslrOptions
 from meta_perser.recognizer.batches import ClipSource
-from meta_perser.recognizer.model import EmotionRecognizer, extra_of
+from meta_perser.recognizer.model import EmotionRecognizer, saved_settings
 from perser.encoders.encoder import SpeechEncoder
 from perser.errors import UserError
 
@@ -25,13 +25,13 @@ OPTIONS = [
 def test_a_loaded_model_adapts_as_the_saved_one(lslr, toy_corpus, toy_episodes, tmp_path):
     torch.manual_seed(0)
     model = EmotionRecognizer(SpeechEncoder.from_name("tiny-whisper"), toy_corpus.emotions, "head", 8)
-    rates = make_rates(list(model.moving_parameters()), 2, 0.3, lslr)
+    rates = make_rates(list(model.trainable_parameters()), 2, 0.3, lslr)
     for parameter in rates.parameters():
         parameter.data.add_(torch.rand_like(parameter))
     trained = MetaPerSER(model, rates, lslr, 2, 4, torch.tensor([0.5, 1.5, 1.0, 1.0]), 0.05)
     trained.save_pretrained(tmp_path / "model", note="kept")
     loaded = MetaPerSER.from_pretrained(tmp_path / "model")
-    assert extra_of(tmp_path / "model")["note"] == "kept"
+    assert saved_settings(tmp_path / "model")["note"] == "kept"
     episode = toy_episodes.episodes[0]
     probabilities = [
         each.personalizer(ClipSource(toy_corpus.recordings, each.model, tmp_path / "cache"))
@@ -50,7 +50,7 @@ def test_a_recognizer_without_rates_is_refused(trained):
 def test_the_last_checkpoint_lies_within_the_best(trained):
     folder = trained.models / "meta-perser"
     best, last = (MetaPerSER.from_pretrained(path) for path in (folder, folder / "last"))
-    best_extra, last_extra = extra_of(folder), extra_of(folder / "last")
+    best_extra, last_extra = saved_settings(folder), saved_settings(folder / "last")
     assert best_extra["validation_maf1"] >= last_extra["validation_maf1"]
     assert last_extra["iteration"] >= best_extra["iteration"]
     own = {"iteration", "validation_maf1"}

@@ -70,7 +70,7 @@ def test_buckets_change_neither_logits_nor_gradients(encoder, scope):
     results = []
     for batch in (ClipBatch(lower, buckets), padded):
         logits = model(batch)
-        moving = list(model.moving_parameters().values())
+        moving = list(model.trainable_parameters().values())
         results.append([logits, *torch.autograd.grad(logits.square().sum(), moving)])
     for got, wanted in zip(*results, strict=True):
         torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-11)

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from meta_perser.recognizer.batches import ClipSource
-from meta_perser.recognizer.model import WEIGHTS, EmotionRecognizer, extra_of
+from meta_perser.recognizer.model import WEIGHTS, EmotionRecognizer, saved_settings
 from perser.encoders.encoder import SpeechEncoder
 from perser.errors import UserError
 from perser.io.checksums import CHECKSUMS
@@ -40,7 +40,7 @@ def test_exactly_the_moving_parameters_get_a_gradient(encoder, scope, toy_corpus
     source = ClipSource(toy_corpus.recordings, model, tmp_path)
     model(source.batch(toy_corpus.recordings.utterance_ids[:4])).square().sum().backward()
     moved = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
-    assert moved == set(model.moving_parameters())
+    assert moved == set(model.trainable_parameters())
 
 
 def test_narrower_scopes_move_less(toy_corpus):
@@ -48,7 +48,7 @@ def test_narrower_scopes_move_less(toy_corpus):
     moving = []
     for scope in ("all", "top_layers:2", "top_layers:1", "head", "linears"):
         model.set_scope(scope)
-        moving.append(set(model.moving_parameters()))
+        moving.append(set(model.trainable_parameters()))
     assert all(inner < outer for outer, inner in itertools.pairwise(moving))
     assert moving[-2] - moving[-1] == {"layer_logits"}
     assert moving[-1] == {
@@ -80,7 +80,7 @@ def test_a_loaded_recognizer_is_the_saved_one(toy_corpus, tmp_path):
         for each in (model, loaded)
     ]
     torch.testing.assert_close(*outputs)
-    assert extra_of(tmp_path / "model") == {"note": 3}
+    assert saved_settings(tmp_path / "model") == {"note": 3}
     assert loaded.emotions == model.emotions
 
 
@@ -100,7 +100,7 @@ def test_a_logit_scale_starts_at_1_and_moves_with_the_head(toy_corpus, tmp_path)
         before = scaled(batch)
         scaled.log_scale += math.log(2)
         torch.testing.assert_close(scaled(batch), 2 * before)
-    assert "log_scale" in scaled.moving_parameters()
+    assert "log_scale" in scaled.trainable_parameters()
     scaled.save_pretrained(tmp_path / "model")
     loaded = EmotionRecognizer.from_pretrained(tmp_path / "model")
     with torch.no_grad():
@@ -113,6 +113,6 @@ def test_a_logit_scale_starts_at_1_and_moves_with_the_head(toy_corpus, tmp_path)
         EmotionRecognizer.from_pretrained(tmp_path / "model").log_scale, scaled.log_scale
     )
     scaled.set_scope("linears")
-    assert "log_scale" not in scaled.moving_parameters()
+    assert "log_scale" not in scaled.trainable_parameters()
     plain = EmotionRecognizer(encoder, toy_corpus.emotions, "head", 8)
     assert "log_scale" not in plain.state_dict()

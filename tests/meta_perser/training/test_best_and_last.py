@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from meta_perser.adaptation.meta_trained import MetaPerSER
 from meta_perser.options import InnerOptions, LslrOptions, OuterOptions
 from meta_perser.recognizer.batches import ClipSource
-from meta_perser.recognizer.model import extra_of
+from meta_perser.recognizer.model import saved_settings
 from meta_perser.train import meta_train
 from meta_perser.training.initialization import initial_meta_perser
 from meta_perser.training.outer_loop import OuterLoop
@@ -75,13 +75,13 @@ def test_a_killed_run_leaves_its_best_and_its_last(
         (running_folder(out) / "last", len(given) - 1),
     ):
         assert torch.equal(MetaPerSER.from_pretrained(folder).model.classifier.weight, seen[look])
-        assert extra_of(folder)["iteration"] == look
-        assert extra_of(folder)["validation_maf1"] == pytest.approx(given[look])
+        assert saved_settings(folder)["iteration"] == look
+        assert saved_settings(folder)["validation_maf1"] == pytest.approx(given[look])
     assert len({weights.sum().item() for weights in seen}) == len(seen)  # the checkpoints can be told apart
     assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
 
 
-def test_one_that_is_killed_while_it_writes_leaves_the_one_before(
+def test_a_run_killed_while_saving_keeps_the_previous_model(
     validations, trained, toy_corpus, toy_episodes_path, tmp_path, monkeypatch
 ):
     scores, seen = validations
@@ -110,7 +110,7 @@ def test_a_finished_model_stays_until_the_next_one_is_finished(
     run()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert torch.equal(MetaPerSER.from_pretrained(out).model.classifier.weight, seen[1])
-    assert extra_of(out / "last")["iteration"] == 9
+    assert saved_settings(out / "last")["iteration"] == 9
     scores += [0.9]
     with pytest.raises(Killed):
         run()
@@ -126,7 +126,7 @@ def test_other_models_are_not_written_over(trained, toy_corpus, toy_episodes_pat
 
 
 @pytest.mark.parametrize("main", [True, False])
-def test_the_main_process_alone_keeps(main, trained, toy_corpus, toy_episodes, monkeypatch):
+def test_only_the_main_process_saves_models(main, trained, toy_corpus, toy_episodes, monkeypatch):
     monkeypatch.setattr("meta_perser.training.outer_loop.mean_score", lambda *_: 0.5)
     tasks = toy_episodes.training_tasks(toy_corpus)
     begun = initial_meta_perser(

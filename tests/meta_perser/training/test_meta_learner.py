@@ -28,7 +28,7 @@ MIXED = StepSchedule((False, True, True), (0.0, 0.3, 0.2))
 def recognizer(encoder, scope):
     torch.manual_seed(0)
     model = EmotionRecognizer(SpeechEncoder.from_name(encoder), EmotionSet(("a", "b", "c")), scope, 8)
-    for parameter in model.moving_parameters().values():
+    for parameter in model.trainable_parameters().values():
         parameter.data.add_(0.05 * torch.randn_like(parameter))
     return model.double()
 
@@ -47,7 +47,7 @@ def examples(model, seed=1, lengths=(9, 14, 30, 12)):
 
 
 def learner_of(model, memory="unroll", steps=3):
-    rates = LearnedRates(list(model.moving_parameters()), steps, 0.05).double()
+    rates = LearnedRates(list(model.trainable_parameters()), steps, 0.05).double()
     rates.rates.data.copy_(torch.linspace(0.02, 0.08, rates.rates.numel()).view_as(rates.rates))
     return MetaLearner(model, rates, class_balanced_cross_entropy, memory)
 
@@ -100,7 +100,7 @@ def test_outer_gradients_are_those_of_the_library_higher(memory):
     batch, targets = examples(model)
     learner = learner_of(model, memory)
     ours = outer_gradients(learner, StepSchedule.plain(3), (batch, targets))
-    moving = list(model.moving_parameters().values())
+    moving = list(model.trainable_parameters().values())
     optimizer = torch.optim.SGD([{"params": [parameter]} for parameter in moving], lr=0.1)
     rates = learner.rates.rates
     with higher.innerloop_ctx(model, optimizer, copy_initial_weights=False) as (fast, steps):
@@ -114,7 +114,7 @@ def test_outer_gradients_are_those_of_the_library_higher(memory):
 
 
 @pytest.mark.parametrize("memory", MEMORIES)
-def test_nothing_acts_by_chance_in_train_mode(memory):
+def test_train_mode_adds_no_randomness(memory):
     """Dropout, layer drop and masking are off in the loop, so training mode changes nothing."""
     model = recognizer("tiny-wav2vec2", "all")
     learner, support = learner_of(model, memory), examples(model)

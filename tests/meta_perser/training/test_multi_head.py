@@ -36,7 +36,7 @@ def test_each_head_is_a_recognizer_of_its_own(heads, batch):
         torch.testing.assert_close(logits[:, index], functional_call(heads.model, linears, (batch,)))
 
 
-def test_heads_start_apart_and_the_recognizers_own_rests(heads, batch):
+def test_heads_start_different_and_the_own_head_is_not_trained(heads, batch):
     assert not torch.equal(heads.classifier["weight"][0], heads.classifier["weight"][1])
     heads(batch)[torch.arange(5), 1].square().sum().backward()
     moved = {name for name, one in heads.named_parameters() if one.grad is not None and one.grad.any()}

@@ -64,7 +64,7 @@ def test_every_subset_of_the_switches_runs(
         begun, source, tasks, toy_episodes.validation_episodes[:1], start_accelerator(0)
     )
     moved = {name for name, one in begun.model.state_dict().items() if not torch.equal(one, before[name])}
-    assert moved == set(begun.model.moving_parameters())
+    assert moved == set(begun.model.trainable_parameters())
     assert all(parameter.isfinite().all() for parameter in learner.parameters())
     if granularity != "off":
         assert (begun.rates.rates != 0.01).all()
@@ -82,7 +82,7 @@ def test_every_memory_trains_the_same_model_as_unroll(memory, sign, trained, toy
         OuterLoop(inner, OUTER).train(
             begun, source, tasks, toy_episodes.validation_episodes[:1], start_accelerator(0)
         )
-        ended.append([*begun.model.moving_parameters().values(), begun.rates.rates])
+        ended.append([*begun.model.trainable_parameters().values(), begun.rates.rates])
     for got, wanted in zip(*ended, strict=True):
         torch.testing.assert_close(got, wanted, rtol=1e-3, atol=1e-5)
 
@@ -148,7 +148,7 @@ def test_the_multi_step_loss_changes_by_the_epoch():
     assert sum(plan.step_loss_weights) + final == pytest.approx(1)
 
 
-def test_what_cannot_be_is_refused_by_key(toy_corpus, toy_episodes):
+def test_impossible_options_are_refused_by_key(toy_corpus, toy_episodes):
     tasks = toy_episodes.training_tasks(toy_corpus)
     with pytest.raises(UserError, match=r"inner\.query: with csmt"):
         OuterLoop(InnerOptions(query=4))
@@ -179,7 +179,7 @@ def test_two_processes_train_the_model_that_one_trains(trained, toy_corpus, toy_
     )
     one, two = (MetaPerSER.from_pretrained(tmp_path / name / "last") for name in ("one", "two"))
     start = EmotionRecognizer.from_pretrained(trained.models / "ssl-e")
-    for name, value in one.model.moving_parameters().items():
+    for name, value in one.model.trainable_parameters().items():
         moved = value - start.get_parameter(name)
         assert (two.model.get_parameter(name) - value).norm() < 0.02 * moved.norm(), name
     torch.testing.assert_close(one.rates.rates, two.rates.rates, rtol=0, atol=1e-5)

@@ -68,7 +68,7 @@ def test_every_model_is_printed(runs, capsys):
     main(["models", "--folder", str(runs[0])])
     shown = capsys.readouterr().out
     assert all(f"mine/{name} (" in shown for name in ("ssl-e", "speech-lm", "large"))
-    assert "stands on: openai/nowhere (to be downloaded), /gone/llama (missing)" in shown
+    assert "needs: openai/nowhere (to be downloaded), /gone/llama (missing)" in shown
     assert shown.count("works without a network: yes") == 2
 
 

@@ -106,7 +106,7 @@ def test_a_switch_is_in_the_help_and_not_among_the_values(capsys):
     assert parse_command(command, ["a"]) == {"corpus": "a"}
     with pytest.raises(SystemExit):
         parse_command(command, ["--help"])
-    assert "instead: Show what there is." in capsys.readouterr().out
+    assert "Show what there is. Then exit." in capsys.readouterr().out
 
 
 def test_a_command_may_add_its_options_itself():

@@ -66,7 +66,7 @@ def test_an_unknown_corpus_is_answered_with_the_known_ones(tmp_path: Path):
         ("huggingface", {"root": "own"}, "takes no --root"),
         ("huggingface", {}, "huggingface needs --dataset.name"),
         ("simulated", {"listeners": "simulated:8"}, "takes a number as --listeners"),
-        ("manifest", {"root": "own", "out": "."}, "lies in --out"),
+        ("manifest", {"root": "own", "out": "."}, "is in --out"),
         ("emodb", {"root": "own"}, "does not look like EmoDB"),
     ],
 )

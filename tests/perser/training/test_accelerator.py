@@ -6,7 +6,7 @@ from torch import nn
 from perser.training.accelerator import cosine_schedule, start_accelerator
 
 
-def test_the_rate_rises_then_falls_to_nothing():
+def test_the_learning_rate_rises_and_then_falls_to_zero():
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
     schedule = cosine_schedule(optimizer, 20)
     rates = []
@@ -25,7 +25,7 @@ def test_one_process_may_train_with_one_precision_after_another():
     assert start_accelerator(0, "bf16").mixed_precision == "bf16"
 
 
-def test_the_same_seed_starts_the_same_chance():
+def test_the_same_seed_gives_the_same_random_numbers():
     start_accelerator(3)
     first = torch.rand(3)
     start_accelerator(3)

@@ -24,7 +24,7 @@ def test_the_best_weights_come_back_and_only_the_trained_ones_are_kept():
     assert (best.score, best.step) == (0.5, 1)
 
 
-def test_a_score_that_is_no_number_is_never_the_best():
+def test_a_nan_score_is_never_the_best():
     model, best = nn.Linear(1, 1), BestWeights()
     assert not best.offer(math.nan, 1, model)
     assert best.offer(0.5, 2, model)

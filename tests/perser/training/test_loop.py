@@ -89,7 +89,7 @@ def test_it_may_validate_the_start_which_is_then_a_candidate():
     assert model.weight.abs().sum() == 0
 
 
-def test_killed_before_any_step_it_ends_as_it_would_have(tmp_path):
+def test_a_loop_killed_before_any_step_ends_with_the_same_weights(tmp_path):
     options = LoopOptions(steps=6, validate_every=2, clip_norm=0.5)
     model, whole, _ = fit_line([0.1, 0.3, 0.2], options)
     for kill in range(2, 7):
@@ -107,7 +107,7 @@ def test_killed_before_any_step_it_ends_as_it_would_have(tmp_path):
     assert [line["step"] for line in lines if "validation_weight" in line] == [2, 4, 6]
 
 
-def test_an_epoch_has_everything_once():
+def test_an_epoch_has_every_index_once():
     batches = ShuffledBatches(11, 4, seed=0)
     epochs = [[batches.at(epoch * 3 + step) for step in (1, 2, 3)] for epoch in range(2)]
     for epoch in epochs:

@@ -5,7 +5,7 @@ import math
 from perser.training.nonfinite import BadSteps, StepPart
 
 
-def test_what_several_processes_had_is_blamed_once(tmp_path, monkeypatch):
+def test_a_cause_read_by_several_processes_is_named_once(tmp_path, monkeypatch):
     monkeypatch.setattr("perser.training.nonfinite.gather_object", lambda parts: parts * 3)
     for finite in (False, True):
         bad = BadSteps(tmp_path, 2)

@@ -66,7 +66,7 @@ def fit(out: Path, kill: int = 0, resume: bool = True, options: RunOptions = EVE
             stage.update(step, losses.mean().item(), parts)
             state.counters["looks"].append(step)
             best.offer(-abs(step - 8), step, model)
-            stage.ended(step)
+            stage.end_step(step)
             if step == kill:
                 raise Killed
     assert state.counters["looks"] == list(range(1, STEPS + 1))
@@ -108,14 +108,14 @@ def assert_as_undisturbed(undisturbed):
     return check
 
 
-def test_killed_after_any_step_it_ends_as_it_would_have(tmp_path, assert_as_undisturbed):
+def test_a_training_killed_after_any_step_ends_with_the_same_weights(tmp_path, assert_as_undisturbed):
     out = tmp_path / "out"
     for step in range(1, STEPS + 1):
         killed(out, step)
     assert_as_undisturbed(fit(out), out)
 
 
-def test_what_came_after_the_checkpoint_is_done_and_logged_again(
+def test_steps_after_the_checkpoint_are_repeated_and_logged_once(
     tmp_path, monkeypatch, assert_as_undisturbed, capsys
 ):
     out = tmp_path / "out"
@@ -159,7 +159,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(
     assert_as_undisturbed(fit(out), out)
 
 
-def test_where_none_is_whole_it_begins_anew(tmp_path, assert_as_undisturbed):
+def test_without_an_intact_checkpoint_training_starts_over(tmp_path, assert_as_undisturbed):
     out = tmp_path / "out"
     killed(out, 5)
     for checkpoint in checkpoints(out):
@@ -167,7 +167,7 @@ def test_where_none_is_whole_it_begins_anew(tmp_path, assert_as_undisturbed):
     assert_as_undisturbed(fit(out), out)
 
 
-def test_what_a_killed_write_left_is_removed(tmp_path, assert_as_undisturbed):
+def test_leftovers_of_a_killed_write_are_removed(tmp_path, assert_as_undisturbed):
     out = tmp_path / "out"
     killed(out, 5)
     shutil.copytree(checkpoints(out)[-1], running_folder(out) / "checkpoints" / ".000006-step-6-abc")
@@ -195,16 +195,16 @@ def test_a_checkpoint_that_was_put_there_from_another_training_is_refused(tmp_pa
         fit(one)
 
 
-def test_what_is_trained_is_damaged(tmp_path):
+def test_a_damaged_run_json_is_refused(tmp_path):
     out = tmp_path / "out"
     killed(out, 2)
     (running_folder(out) / "run.json").write_bytes(b"\xff{")
-    with pytest.raises(UserError, match=r"run\.json is damaged: begin anew with --resume false"):
+    with pytest.raises(UserError, match=r"run\.json is damaged: start over with --resume false"):
         fit(out)
     fit(out, resume=False)
 
 
-def test_somebody_elses_folder_is_left_alone(tmp_path):
+def test_a_folder_of_another_kind_is_refused(tmp_path):
     running_folder(tmp_path / "out").mkdir()
     (running_folder(tmp_path / "out") / "thesis.tex").touch()
     with pytest.raises(UserError, match=r"holds no run\.json"):
@@ -245,7 +245,7 @@ def test_a_signal_ends_it_after_the_step_with_143(tmp_path, assert_as_undisturbe
 @pytest.mark.parametrize(
     "where", ["perser.training.checkpoint.save_file", "json.dumps", "perser.io.files.swap_folders"]
 )
-def test_a_full_disk_is_one_line_and_nothing_earlier_is_lost(
+def test_a_full_disk_gives_one_line_and_keeps_earlier_checkpoints(
     where, tmp_path, monkeypatch, assert_as_undisturbed
 ):
     out = tmp_path / "out"
@@ -263,7 +263,7 @@ def test_a_full_disk_is_one_line_and_nothing_earlier_is_lost(
     assert_as_undisturbed(fit(out), out)
 
 
-def test_a_disk_that_is_full_at_the_very_end_costs_nothing(tmp_path, monkeypatch, assert_as_undisturbed):
+def test_a_full_disk_at_the_end_loses_no_training(tmp_path, monkeypatch, assert_as_undisturbed):
     out = tmp_path / "out"
 
     def full(*_, **__):
@@ -277,7 +277,7 @@ def test_a_disk_that_is_full_at_the_very_end_costs_nothing(tmp_path, monkeypatch
     assert_as_undisturbed(fit(out), out)
 
 
-def test_a_file_that_may_not_grow_is_one_line(tmp_path, assert_as_undisturbed):
+def test_a_file_size_limit_gives_one_line(tmp_path, assert_as_undisturbed):
     """The system's own refusal, halfway through a write."""
     out = tmp_path / "out"
     killed(out, 5)
@@ -293,7 +293,7 @@ def test_a_file_that_may_not_grow_is_one_line(tmp_path, assert_as_undisturbed):
     assert_as_undisturbed(fit(out), out)
 
 
-def test_a_folder_that_may_not_be_written_is_one_line(tmp_path, monkeypatch):
+def test_a_read_only_folder_gives_one_line(tmp_path, monkeypatch):
     """Root may write everywhere: the system's refusal is played."""
     (tmp_path / "closed").mkdir()
     (tmp_path / "file").touch()
@@ -308,7 +308,7 @@ def test_a_folder_that_may_not_be_written_is_one_line(tmp_path, monkeypatch):
         fit(tmp_path / "closed" / "out")
 
 
-def test_a_bad_step_is_skipped_counted_and_blamed(tmp_path):
+def test_a_bad_step_is_skipped_counted_and_traced_to_its_input(tmp_path):
     out = tmp_path / "out"
     killed(out, 9, bad=(3, 7))
     fit(out)
@@ -321,7 +321,7 @@ def test_a_bad_step_is_skipped_counted_and_blamed(tmp_path):
     assert all(line["loss"] is not None for line in lines if not line.get("skipped"))
 
 
-def test_a_skipped_step_moves_nothing():
+def test_a_skipped_step_changes_no_weights():
     accelerator = start_accelerator(0)
     model = nn.Linear(2, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
@@ -337,7 +337,7 @@ def test_a_skipped_step_moves_nothing():
         assert torch.equal(model.weight, before - 1)
 
 
-def test_too_many_bad_steps_end_it_with_whom_and_what(tmp_path):
+def test_too_many_bad_steps_end_training_and_name_person_and_utterances(tmp_path):
     out, options = tmp_path / "out", RunOptions(checkpoint_seconds=0, max_bad_steps=3)
     with pytest.raises(
         UserError, match=r"^3 steps had .* at step 9 of fit the loss, on 'person 1': u9-1; all are"
@@ -364,13 +364,13 @@ def in_a_process(out: Path) -> None:
             accelerator.backward(wrapped(torch.ones(1, 1)).sum())
             finite = who == 0 or step != 2
             stage.update(step, 1.0, [StepPart((f"u{who}",), finite, f"person {who}")])
-            stage.ended(step)
+            stage.end_step(step)
     found = gather_object([model.weight.item()])
     if accelerator.is_main_process:
         (out / f"{stage.done}.json").write_text(json.dumps([found, training_run.bad.records]))
 
 
-def test_two_processes_skip_together_and_both_go_on(tmp_path):
+def test_two_processes_skip_the_same_step_and_continue(tmp_path):
     """A step takes 0.1 off the weight: of the second, neither process takes it."""
     for _ in range(2):
         debug_launcher(in_a_process, (tmp_path,), num_processes=2)

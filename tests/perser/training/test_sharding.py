@@ -14,9 +14,9 @@ import torch
 from perser.errors import UserError
 from perser.training.accelerator import start_accelerator
 from perser.training.sharding import check_launch, is_sharded
-from tests.perser.training.training_in_shares import KINDS, STOP, everything, trained
+from tests.perser.training.sharded_training import KINDS, STOP, everything, trained
 
-WORKER = Path(__file__).with_name("training_in_shares.py")
+WORKER = Path(__file__).with_name("sharded_training.py")
 FSDP = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
 
 
@@ -35,14 +35,14 @@ FSDP = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
         ),
     ],
 )
-def test_what_would_train_otherwise_than_asked_is_refused(asked, said, monkeypatch):
+def test_unsupported_launch_options_are_refused(asked, said, monkeypatch):
     for name, value in asked.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=said):
         start_accelerator(0)
 
 
-def test_one_process_has_everything_whole(monkeypatch):
+def test_one_process_holds_full_weights(monkeypatch):
     for name, value in FSDP.items():
         monkeypatch.setenv(name, value)
     check_launch()
@@ -72,7 +72,7 @@ def test_two_processes_keep_half_of_what_is_shared(name, alone, in_two_shares):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_in_shares_the_same_is_trained(name, alone, in_two_shares):
+def test_sharded_training_gives_the_same_weights(name, alone, in_two_shares):
     """Every norm and every look of it, the best weights, and all that a checkpoint holds."""
     (tensors, facts), found = alone[name]["undisturbed"]
     (shared_tensors, shared_facts), shared = in_two_shares[name]["undisturbed"]
@@ -96,7 +96,7 @@ def test_a_stopped_one_ends_bit_for_bit_as_one_that_was_not(name, in_two_shares)
         assert torch.equal(tensors[key], one), key
 
 
-def test_what_was_stopped_in_shares_goes_on_without(alone, in_two_shares):
+def test_a_sharded_run_resumes_unsharded(alone, in_two_shares):
     stopped = in_two_shares["one piece"]["stopped"]
     assert stopped[1]["counters"] == {"done": STOP}
     (tensors, _), _ = trained(3, by_layer=False, stopped=stopped)

@@ -28,7 +28,7 @@ def told(pause: float, same_signal: float) -> None:
 @pytest.mark.parametrize(
     ("pause", "same_signal", "status"), [(0.0, 60.0, 7), (0.01, 60.0, 7), (0.05, 0.01, -signal.SIGTERM)]
 )
-def test_a_second_one_ends_it_unless_it_is_the_first_passed_on(pause, same_signal, status):
+def test_a_second_sigterm_ends_the_process_unless_the_launcher_forwarded_it(pause, same_signal, status):
     """As where a cluster tells every process of a job, and their launcher tells them again."""
     process = get_context("fork").Process(target=told, args=(pause, same_signal))
     process.start()

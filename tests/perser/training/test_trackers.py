@@ -38,7 +38,7 @@ def train(out, options, steps=3):
                 loss = module(torch.ones(1, 1)).square().sum()
                 loss.backward()
                 stage.update(step, loss.item() if step < steps else float(step), [StepPart(("u",), True)])
-                stage.ended(step)
+                stage.end_step(step)
     with training_run.finished(out, "marker") as folder:
         (folder / "marker").touch()
 
@@ -74,7 +74,7 @@ def test_tensorboard_shows_a_step_that_came_again_once(tmp_path):
 
 
 @pytest.mark.parametrize("tracker", ["wandb", "trackio"])
-def test_accelerate_knows_the_others_and_tells_them(tracker, tmp_path, monkeypatch):
+def test_wandb_and_trackio_get_every_value(tracker, tmp_path, monkeypatch):
     """The package itself stood in for: what accelerate's own class calls of it."""
     told = []
     run = SimpleNamespace(
@@ -140,7 +140,7 @@ def test_a_tracker_that_is_not_installed_is_refused_at_once(tracker, wanted, mon
         parse_command(command, [f"--run.tracker={tracker}"])
 
 
-def test_the_runs_folder_says_with_what_it_was_made(tmp_path):
+def test_the_run_folder_records_the_environment(tmp_path):
     train(tmp_path / "model", RunOptions())
     kept = {path.name for path in (tmp_path / "model").iterdir()}
     assert kept == {"marker", "run.json", "environment.jsonl", "log.txt", "metrics.jsonl"}
@@ -150,5 +150,5 @@ def test_the_runs_folder_says_with_what_it_was_made(tmp_path):
     assert "started with 1 processes" in (tmp_path / "model" / "log.txt").read_text()
 
 
-def test_options_are_told_by_dotted_names():
+def test_options_are_logged_by_dotted_names():
     assert flatten({"a": {"b": 1, "c": None}, "d": [1]}) == {"a.b": 1, "a.c": "null", "d": "[1]"}

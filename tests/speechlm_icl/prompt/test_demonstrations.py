@@ -11,7 +11,7 @@ from perser.errors import UserError
 from speechlm_icl.prompt.demonstrations import (
     DemonstrationOptions,
     most_representative,
-    parse_options,
+    parse_demonstration_options,
     reorderings,
     similarities,
 )
@@ -93,8 +93,8 @@ def test_a_support_can_be_cut_to_some_of_its_pairs():
 
 
 def test_options_are_parsed_from_a_methods_name():
-    assert parse_options([]) == DemonstrationOptions()
-    options = parse_options(["calibrated", "orders=4", "chosen"])
+    assert parse_demonstration_options([]) == DemonstrationOptions()
+    options = parse_demonstration_options(["calibrated", "orders=4", "chosen"])
     assert options == DemonstrationOptions(orders=4, calibrated=True, chosen=True)
 
 
@@ -103,11 +103,11 @@ def test_options_are_parsed_from_a_methods_name():
 )
 def test_unknown_and_repeated_options_are_refused_with_the_list_of_options(wrong):
     with pytest.raises(UserError, match=r"the options are orders=N, calibrated, chosen"):
-        parse_options(wrong)
+        parse_demonstration_options(wrong)
 
 
 def test_zero_orders_are_refused():
     with pytest.raises(UserError, match="orders must be at least 1"):
-        parse_options(["orders=0"])
+        parse_demonstration_options(["orders=0"])
     with pytest.raises(ValueError, match="orders"):
         DemonstrationOptions(orders=0)

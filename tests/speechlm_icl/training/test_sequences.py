@@ -55,7 +55,7 @@ def test_permuted_labels_are_consistent_within_a_sequence_and_vary_between():
     assert meanings == {(0,), (1,), (2,)}
 
 
-def test_every_person_in_turn():
+def test_draw_each_goes_through_all_persons():
     drawn = SequenceSampler(TASKS, EMOTIONS, pairs=1).draw_each(8, 0)
     assert [sequence.utterances[0].partition("u")[0] for sequence in drawn] == ["p0", "p1", "p2", "p3"] * 2
 

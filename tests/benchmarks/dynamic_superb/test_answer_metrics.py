@@ -6,10 +6,8 @@ import pytest
 from scipy.stats import pearsonr
 from sklearn.metrics import accuracy_score, mean_absolute_error
 
-from benchmarks.dynamic_superb import metrics
-from benchmarks.dynamic_superb.ask import AnsweredItem
-from benchmarks.dynamic_superb.instance import Item
-from benchmarks.dynamic_superb.metrics import (
+from benchmarks.dynamic_superb import answer_metrics
+from benchmarks.dynamic_superb.answer_metrics import (
     check_measurable,
     kind_of,
     labels_outside,
@@ -19,6 +17,8 @@ from benchmarks.dynamic_superb.metrics import (
     resolve_kind,
     without_number,
 )
+from benchmarks.dynamic_superb.ask import AnsweredItem
+from benchmarks.dynamic_superb.instance import Item
 from perser.errors import UserError
 
 OPTIONS = ("happy", "sad", "angry")
@@ -109,7 +109,7 @@ def test_what_cannot_be_measured_is_refused(monkeypatch):
     with pytest.raises(UserError, match="no label has a word"):
         measure_answers("generation", [answered("...", "a")])
     monkeypatch.setattr(
-        metrics, "require_package", lambda *what: (_ for _ in ()).throw(UserError(" ".join(what)))
+        answer_metrics, "require_package", lambda *what: (_ for _ in ()).throw(UserError(" ".join(what)))
     )
     with pytest.raises(UserError, match="jiwer dynamic-superb word error rate"):
         check_measurable("generation", ["a"], "x")

@@ -12,9 +12,9 @@ from rich.console import Console
 from scipy.stats import pearsonr
 from sklearn.metrics import accuracy_score
 
-from benchmarks.dynamic_superb import command
+from benchmarks.dynamic_superb import bench_instances
 from benchmarks.dynamic_superb.ask import ask_instance
-from benchmarks.dynamic_superb.command import dynamic_superb, measure_instance
+from benchmarks.dynamic_superb.bench_instances import dynamic_superb, measure_instance
 from benchmarks.dynamic_superb.instance import read_instance
 from benchmarks.dynamic_superb.results_table import markdown, print_results
 from perser.cli.main import main
@@ -141,7 +141,7 @@ def test_the_terminal_shows_every_instance(run):
 
 
 def test_impossible_options_are_refused_before_a_model_is_loaded(emotion, spoken, tmp_path, monkeypatch):
-    monkeypatch.setattr(command.SpeechLMForICL, "from_pretrained", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr(bench_instances.SpeechLMForICL, "from_pretrained", lambda *_: pytest.fail("loaded"))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "diary.txt").write_text("dear")
     for message, instances, options in (

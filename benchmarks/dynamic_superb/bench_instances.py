@@ -14,9 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks.dynamic_superb.ask import AnsweredItem, Answerer, ask_instance
-from benchmarks.dynamic_superb.instance import Instance, read_instance
-from benchmarks.dynamic_superb.metrics import (
+from benchmarks.dynamic_superb.answer_metrics import (
     Kind,
     check_measurable,
     labels_outside,
@@ -25,6 +23,8 @@ from benchmarks.dynamic_superb.metrics import (
     resolve_kind,
     without_number,
 )
+from benchmarks.dynamic_superb.ask import AnsweredItem, Answerer, ask_instance
+from benchmarks.dynamic_superb.instance import Instance, read_instance
 from benchmarks.dynamic_superb.results_table import markdown, print_results
 from benchmarks.dynamic_superb.speech_lm_answerer import AnswerMode, SpeechLMAnswerer
 from perser.cli.main import run_command
@@ -47,7 +47,7 @@ def dynamic_superb(
     max_new_tokens: int = 32,
     batch_size: int = 8,
 ) -> None:
-    """Ask a speech LM the questions of Dynamic-SUPERB instances, and measure its answers.
+    """Ask a speech language model the questions of Dynamic-SUPERB instances, and measure its answers.
 
     Writes answers.csv (every answer), results.json and report.md.
 

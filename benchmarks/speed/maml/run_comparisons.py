@@ -15,8 +15,8 @@ from benchmarks.speed.maml.presets import BASE, MamlPreset
 from benchmarks.speed.maml.step import compare_peaks, compare_steps
 from benchmarks.speed.timing.comparison import Peaks, Timing, halve_until_it_fits
 from benchmarks.speed.timing.machine import matrix_rate
-from benchmarks.speed.timing.measure import Precision, time_in_rounds
 from benchmarks.speed.timing.operations import count_operations
+from benchmarks.speed.timing.rounds import Precision, time_in_rounds
 from benchmarks.speed.timing.table import print_memory, print_timing, timing_json
 
 CHECKED_CLIPS, CHECKED_STEPS = 4, 2

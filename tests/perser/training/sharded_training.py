@@ -1,7 +1,8 @@
-"""A small training in float64, stopped in the middle and gone on with: run by one process or, by torchrun, by
-two whose weights lie in shares, for tests/perser/test_sharding.py, which compares what they find.
+"""A small training in float64 that is stopped and resumed, by one process or by two with sharded weights.
 
-    python tests/perser/training/training_in_shares.py OUT
+tests/perser/training/test_sharding.py compares the results.
+
+    python tests/perser/training/sharded_training.py OUT
 """
 
 from __future__ import annotations
