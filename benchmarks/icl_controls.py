@@ -63,7 +63,7 @@ def icl_controls(
         method: the method that reads the enrollment, such as speech-lm or speech-lm+calibrated.
         pairs: how many pairs of each support it reads; none: all of them.
         orders: how many other orders of the true enrollment.
-        seed: of the shuffled labels, the other persons and the orders.
+        seed: seed of the shuffled labels, the other persons and the orders.
     """
     case = Case(corpus, episodes, models, cache, (method,))
     corpus_loaded, episode_file = case.loaded_corpus, case.episode_file
@@ -104,7 +104,7 @@ def replace_supports(
         tasks: everything that the test persons labeled.
         condition: one of CONDITIONS, or `order N`.
         pairs: how many pairs of each support are used.
-        seed: of the random changes.
+        seed: seed of the random changes.
 
     Raises UserError where there is only one test person.
     """

@@ -13,7 +13,7 @@ def quickstart(out: Path = Path("runs/quickstart"), seed: int = 0) -> None:
 
     Args:
         out: folder of everything that the run writes.
-        seed: of the simulation, the training and the episodes.
+        seed: seed of the simulation, the training and the episodes.
     """
     from benchmarks.experiment import experiment
     from benchmarks.experiments.options import QUICKSTART, read_experiment

@@ -66,7 +66,7 @@ def suggestion(
         draws: how many random choices each suggestion is compared with; their scores are averaged.
         limit: how many episodes, evenly spread; none: all.
         out: a JSON file for the figures; none: they are only printed.
-        seed: of the pools and of the random choices.
+        seed: seed of the pools and of the random choices.
     """
     if n < 1 or draws < 1 or pool <= n:
         raise UserError("n and draws must be at least 1, and pool above n")

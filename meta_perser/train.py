@@ -74,9 +74,9 @@ def meta_train(
         multi_step_loss: an outer loss after every inner step (MAML++).
         inner: the inner loop.
         outer: the outer loop.
-        mixed_precision: of the recognizer in meta-training. With bf16 its adapting weights, its rates and the
-            loss stay in float32, and so does all of meta-testing.
-        seed: of the sampled persons and examples.
+        mixed_precision: precision of the recognizer in meta-training. With bf16 its adapting weights, its
+            rates and the loss stay in float32, and so does all of meta-testing.
+        seed: seed of the sampled persons and examples.
         resume: go on from the newest checkpoint in OUT-running, if the same training was stopped there.
         run: checkpoints, the limit of bad steps, and the tracker.
     """

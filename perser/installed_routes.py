@@ -42,7 +42,10 @@ def load_routes() -> dict[str, Route | Exception]:
     routes: dict[str, Route | Exception] = {}
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
         try:
-            routes[entry.name] = entry.load()
+            route = entry.load()
+            if not isinstance(route, Route):
+                raise TypeError("it is not a perser.route.Route: was it written for version 0.1.0?")
+            routes[entry.name] = route
         except Exception as error:
             routes[entry.name] = error
     return routes

@@ -64,10 +64,16 @@ def plan_folds(
             f"folds: {numbers}, give numbers from 0 to {split.folds - 1} (draw.split.folds - 1), none twice, "
             "or all"
         )
+    names = {number: _folder_name(out, number) for number in numbers}
     return [
-        Fold(out / f"fold-{number}", replace(split, fold=number), usual, f"fold-{number} ")
-        for number in numbers
+        Fold(out / name, replace(split, fold=number), usual, f"{name} ") for number, name in names.items()
     ]
+
+
+def _folder_name(out: Path, number: int) -> str:
+    """Return the name of a fold's folder: `fold-N`, or `turn-N` if version 0.1.0 has made that one."""
+    earlier = f"turn-{number}"
+    return earlier if (out / earlier).is_dir() else f"fold-{number}"
 
 
 def plan_settings(usual: Setting, sizes: list[int], modes: list[EnrollmentMode]) -> list[Setting]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from benchmarks.experiments.train_models import fixed_options
+from benchmarks.experiments.train_models import fixed_options, loads
 from benchmarks.trivial_baselines import METHODS
 from perser.cli.parser import parse_options
 from perser.episodes.sampling import EnrollmentMode
@@ -64,7 +64,7 @@ def _add_stages(parser: ArgumentParser) -> None:
     parser.add_function_arguments(prepare, "prepare", skip={"out", "corpus"}, as_positional=False)
     parser.add_function_arguments(episodes, "draw", skip=FILLED_IN, as_positional=False)
     for route in installed_routes():
-        for training in route.train:
+        for training in filter(loads, route.train):
             skip = {"out", "resume", *training.shared, *fixed_options(training)}
             parser.add_function_arguments(training.function, training.key, skip=skip, as_positional=False)
 

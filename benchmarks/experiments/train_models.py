@@ -68,15 +68,15 @@ def planned_models(recipe: Recipe, methods: Sequence[str]) -> list[PlannedModel]
     A model is followed by those that need it. Raises UserError for a model that no installed route
     trains.
     """
-    routes = installed_routes()
-    trainings = {training.key: training for route in routes for training in route.train}
-    models = {model.folder: model for route in routes for model in route.models}
+    trainings, models = _trainings_and_models()
     needed: dict[str, PlannedModel] = {}
 
     def add(name: str, ablation: str | None, needed_by: str) -> None:
         if name not in models:
             raise UserError(f"{needed_by} needs the model '{name}', which no installed route trains")
         folder, model = ablation_folder(name, ablation), models[name]
+        if model.training not in recipe.options:
+            raise UserError(f"the training {model.training} of '{name}' does not load: reinstall its package")
         options = recipe.ablations.get(folder, recipe.options[model.training])
         needed[folder] = PlannedModel(folder, model, trainings[model.training], ablation, options)
         for base in model.requires:
@@ -97,6 +97,33 @@ def planned_models(recipe: Recipe, methods: Sequence[str]) -> list[PlannedModel]
             ),
         )
     )
+
+
+def loads(training: Training) -> bool:
+    """Return whether a training's function can be imported: a broken package must not end other trainings."""
+    try:
+        return callable(training.function)
+    except Exception:  # of another package
+        return False
+
+
+def _trainings_and_models() -> tuple[dict[str, Training], dict[str, TrainedModel]]:
+    """Return what the installed routes train, by key and by folder.
+
+    Raises UserError where two routes use the same name.
+    """
+    trainings: dict[str, Training] = {}
+    models: dict[str, TrainedModel] = {}
+    for route in installed_routes():
+        for training in route.train:
+            if training.key in trainings:
+                raise UserError(f"two installed routes have a training '{training.key}': remove one package")
+            trainings[training.key] = training
+        for model in route.models:
+            if model.folder in models:
+                raise UserError(f"two installed routes train a model '{model.folder}': remove one package")
+            models[model.folder] = model
+    return trainings, models
 
 
 def trained_methods(methods: Iterable[str]) -> list[str]:

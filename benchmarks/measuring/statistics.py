@@ -131,7 +131,7 @@ def bootstrap_item_interval(
         statistic: takes the numbers of the items (items,), which may repeat, and returns a value; resamples
             where it returns nan are left out.
         items: how many items there are.
-        seed: of the resamples.
+        seed: seed of the resamples.
         resamples: how many resamples to draw.
     """
     rng = np.random.default_rng(seed)
@@ -210,7 +210,7 @@ def _resampling_weights(counts: tuple[int, ...], resamples: int, seed: int) -> n
     Args:
         counts: how many scores each person has; the scores of a person are adjacent.
         resamples: how many resamples to draw.
-        seed: of the draws.
+        seed: seed of the draws.
 
     Returns (resamples, scores), rows sum to 1.
     """

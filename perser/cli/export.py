@@ -26,7 +26,7 @@ def export(
         run: the run that trained and measured the model, for the card; none: RUN where the model is
             RUN/models/NAME.
         name: the model's future name on the Hub, owner/name, for the card.
-        license: of the weights, as the Hub spells it, such as cc-by-4.0, for the card.
+        license: license of the weights, as the Hub spells it, such as cc-by-4.0, for the card.
         language: spoken in the recordings, such as en, or en,da, for the card.
     """
     from perser.export.folder import export_folder

@@ -120,6 +120,15 @@ class OptionNames:
         shown = f"{self._dashes}{name}"
         raise UserError(f"{shown} stands for {known.option}, which is no option here (see --help)")
 
+    def check_together(self, names: Iterable[str]) -> None:
+        """Raise UserError for names that mean one thing together in transformers, and another one here."""
+        last_parts = {self._split(name)[1] for name in names}
+        if {"per_device_train_batch_size", "gradient_accumulation_steps"} <= last_parts:
+            raise UserError(
+                f"{self._dashes}per_device_train_batch_size with gradient_accumulation_steps: give "
+                "batch_size, which counts all that a step learns from, in all processes and parts"
+            )
+
     def resolve_all(self, content: Mapping[Any, Any]) -> dict[str, Any]:
         """Return a file's options with every name resolved and all groups written out:
         `{"outer": {"max_steps": 3}}` becomes `{"outer.steps": 3}`.
@@ -127,6 +136,7 @@ class OptionNames:
         Raises UserError like `resolve`, and where an option is given by two names.
         """
         resolved: dict[str, Any] = {}
+        self.check_together(name for name, _ in self._written_out(content))
         for name, value in self._written_out(content):
             option, value = self.resolve(name, value)
             if option in resolved:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +50,14 @@ def parse_command(
         else:
             _add_parameters(parser, command)
 
-    values = parse_options(add_options, arguments, program, first_paragraph(command.function), appended)
+    values = parse_options(
+        add_options,
+        arguments,
+        program,
+        first_paragraph(command.function),
+        appended,
+        takes_words=command.positional is not None,
+    )
     for name in command.switches:
         values.pop(name)
     return values | {name: tuple(values[name]) for name in command.word_lists}
@@ -62,10 +69,20 @@ def parse_options(
     program: str = "perser",
     description: str = "",
     appended: Sequence[str] = (),
+    takes_words: bool = False,
 ) -> dict[str, Any]:
     """Return the values of the options that `add_options` adds to a parser.
 
-    `appended`: the options that may be repeated, `--name A --name B`, to give a list one value at a time.
+    Files of options come first, so that the other arguments win.
+
+    Args:
+        add_options: adds them.
+        arguments: of the command line.
+        program: name in the help.
+        description: text in the help.
+        appended: options that may be repeated, `--name A --name B`, to give a list one value at a time.
+        takes_words: whether the command takes words without a name, such as clips.
+
     Raises UserError, which names the option.
     """
     from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
@@ -78,7 +95,7 @@ def parse_options(
     )
     add_options(parser)
     try:
-        values = parser.instantiate(parser.parse_args(_spelled_out(parser, arguments, appended)))
+        values = parser.instantiate(parser.parse_args(_spelled_out(parser, arguments, appended, takes_words)))
     except (ArgumentError, ValueError, TypeError, RecursionError) as error:
         raise UserError(one_line(str(error)) or type(error).__name__) from error
     for name in (CONFIG, BASE):
@@ -127,7 +144,9 @@ def _add_parameters(parser: ArgumentParser, command: Command) -> None:
         )
 
 
-def _spelled_out(parser: ArgumentParser, arguments: Sequence[str], appended: Sequence[str]) -> list[str]:
+def _spelled_out(
+    parser: ArgumentParser, arguments: Sequence[str], appended: Sequence[str], takes_words: bool
+) -> list[str]:
     """Return the arguments as the parser takes them.
 
     A hyphen in a name becomes an underscore, an alias becomes its option, a switch without a value gets
@@ -136,25 +155,36 @@ def _spelled_out(parser: ArgumentParser, arguments: Sequence[str], appended: Seq
     defaults = dict(parser.get_defaults().items())
     names = OptionNames(defaults, dashes="--")
     end = arguments.index("--") if "--" in arguments else len(arguments)
+    configs: list[str] = []
     spelled: list[str] = []
+    given: list[str] = []
     for word, *following in _split_at_options(arguments[:end]):
         option, equals, value = word.partition("=")
         name = option.removeprefix("--").replace("-", "_").removesuffix("+")
         values = [value, *following] if equals else following
+        given.append(name)
         if not option.startswith("--"):
             spelled.append(word)
         elif name == CONFIG and values:
             sources = [_config_source(file, defaults) for file in with_bases(Path(values[0]))]
-            spelled += [*(f"--{CONFIG}={source}" for source in sources), *values[1:]]
+            configs += [f"--{CONFIG}={source}" for source in sources]
+            spelled += values[1:]
         elif name not in names and name not in PARSERS_OWN:
             name, converted = names.resolve(name, values[0] if values else "true")
             text = str(converted).lower() if isinstance(converted, bool) else str(converted)
             spelled += [f"--{name}={text}", *values[1:]]
-        elif isinstance(defaults.get(name), bool) and not (values and values[0].lower() in BOOLEANS):
+        elif isinstance(defaults.get(name), bool) and not _is_value(values, takes_words):
             spelled += [f"--{name}={value or 'true'}", *following]
         else:
-            spelled += [f"--{name}{'+' if name in appended else ''}{equals}{value}", *following]
-    return [*spelled, *arguments[end:]]
+            append = "+" if name in appended or option.endswith("+") else ""
+            spelled += [f"--{name}{append}{equals}{value}", *following]
+    names.check_together(given)
+    return [*configs, *spelled, *arguments[end:]]
+
+
+def _is_value(values: Sequence[str], takes_words: bool) -> bool:
+    """Return whether what follows a switch is its value, and not a word of the command."""
+    return bool(values) and (not takes_words or values[0].lower() in BOOLEANS)
 
 
 def _split_at_options(arguments: Sequence[str]) -> list[list[str]]:
@@ -168,10 +198,13 @@ def _split_at_options(arguments: Sequence[str]) -> list[list[str]]:
     return groups
 
 
-def _config_source(file: Path, options: Iterable[str]) -> str:
-    """Return what the parser reads for a file of options: the file itself, or JSON if it has an alias, which
-    is replaced, or is empty, which the parser would refuse."""
-    names = OptionNames(options)
+def _config_source(file: Path, defaults: Mapping[str, Any]) -> str:
+    """Return what the parser reads for a file of options: the file itself, or JSON if something is replaced.
+
+    An alias is replaced by its option, and one word by a list where the option takes a list of words. An
+    empty file is replaced because the parser would refuse it.
+    """
+    names = OptionNames(defaults)
     content = read_options(file)
     if content is None:
         return str(file)
@@ -179,4 +212,8 @@ def _config_source(file: Path, options: Iterable[str]) -> str:
         resolved = names.resolve_all(content)
     except UserError as error:
         raise UserError(f"{file}: {error}") from error
-    return str(file) if content and names.has_all(content) else json.dumps(resolved, default=str)
+    words = [name for name, value in resolved.items() if isinstance(value, str) and defaults.get(name) == []]
+    resolved |= {name: [resolved[name]] for name in words}
+    if content and names.has_all(content) and not words:
+        return str(file)
+    return json.dumps(resolved, default=str)

@@ -42,7 +42,7 @@ def prepare(
             intended; dusha, emotale: responses or intended; simulated: how many).
         emotions: the emotion set of a manifest or a Hugging Face dataset, as in "angry;happy"; none: all
             words that occur.
-        seed: of everything that is simulated.
+        seed: seed of everything that is simulated.
         dataset: the name of a Hugging Face dataset, and its columns.
         allow_skips: go on even if more than 5% of the recordings are bad.
     """

@@ -37,7 +37,7 @@ class SplitOptions:
             are validated on training utterances; none: 0 with `held_out`, otherwise 3.
         eligible: persons who may be in validation or test, the others are only trained on; none: all.
         excluded: persons whose data is not used at all; none: no one.
-        seed: of the shuffle before persons are cut into folds.
+        seed: seed of the shuffle before persons are cut into folds.
     """
 
     scenario: Scenario = "unseen"

@@ -34,6 +34,9 @@ _DEFAULTS_SINCE = {
 def upgrade_options(command: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of a command of version 0.1.0 in today's names, with what it did not name."""
     upgraded = _renamed(options, _RENAMED.get(command, {}))
+    inner = upgraded.get("inner")
+    if isinstance(inner, Mapping) and inner.get("memory") == "checkpoint":
+        upgraded["inner"] = {**inner, "memory": "adjoint"}  # the same gradients, and now the only such option
     return _merge(_DEFAULTS_SINCE.get(command, {}), upgraded)
 
 

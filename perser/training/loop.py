@@ -118,7 +118,7 @@ def fit(
         validate: one validation; every process must find the same.
         options: how long, and how often to validate.
         schedule: of the learning rates.
-        trained: the module as the accelerator wrapped it; None: `module` itself.
+        trained: the module as the accelerator wrapped it; None: `module` itself, the same in every process.
         generators: NumPy generators that `step` draws from, by name; their state is part of a checkpoint.
         after_validation: called in the main process after each validation, with the best so far, the step and
             what it measured.
@@ -126,10 +126,11 @@ def fit(
 
     Raises UserError after too many steps that are not finite; SystemExit after SIGTERM.
     """
-    trained = module if trained is None else trained
+    if trained is None:
+        trained = module
+    else:  # not the schedule: a prepared one would advance once for every process
+        optimizer = training_run.accelerator.prepare(optimizer)
     display = display or Display(stage)
-    # Not the schedule: a prepared one would advance once for every process.
-    optimizer = training_run.accelerator.prepare(optimizer)
     best, counters = BestWeights(), {}
     state = TrainingState(module, optimizer, schedule, best, generators or {}, counters)
 

@@ -73,7 +73,7 @@ class ShardedModule(nn.Module):
     Args:
         module: its parameters are replaced by their shards. Frozen parameters outside of `layers` stay in
             full, because they are needed from the first layer to the last.
-        accelerator: of the training.
+        accelerator: the training's accelerator.
         layers: parts of the module that are gathered one at a time, frozen weights too. They must run within
             the module's own forward pass, equally often in every process.
     """

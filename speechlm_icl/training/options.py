@@ -25,17 +25,17 @@ class IclOptions(OptimizationOptions):
             answer to the last clip alone.
         projector_steps: steps of a first stage, in which the projector alone learns to make clips look like
             the label words' own embeddings, without the language model; 0: no such stage.
-        projector_learning_rate: of that stage's AdamW.
+        projector_learning_rate: learning rate of that stage.
         gradient_accumulation_steps: parts into which a step's sequences are split, by length, to save memory.
         language_learning_rate: learning rate of the language model's own weights (its adapter, or all of
             tiny-llama); none: the same as the projector's.
         optimizer: adamw, or adamw8bit, which keeps its two moments in 8 bits, through bitsandbytes.
-        weight_decay: of AdamW.
+        weight_decay: weight decay of AdamW.
         gradient_checkpointing: whether the language model's layers are computed again in the backward pass:
             less memory, a third more time.
         validation_sequences: sequences of validation persons, the same ones each time.
         mixed_precision: precision of the matrix products.
-        seed: of the weights, the sequences and the noise.
+        seed: seed of the weights, the sequences and the noise.
     """
 
     pairs: int = 32

@@ -60,3 +60,11 @@ def test_a_folder_without_a_model_is_named_with_those_nearby(tmp_path):
         (model / name).write_text("{}")
     with pytest.raises(UserError, match=r"there are .*models/speech-lm"):
         load_route_model(tmp_path)
+
+
+def test_an_entry_that_is_no_route_is_named_and_hides_no_other(monkeypatch):
+    function = EntryPoint("old", "benchmarks.trivial_baselines:nothing", "perser.routes")
+    monkeypatch.setattr(installed_routes, "entry_points", lambda group: [TRIVIAL, function])
+    listed = dict(describe_methods())
+    assert "version 0.1.0" in listed["old"]
+    assert "nothing" in listed

@@ -41,3 +41,10 @@ def test_every_fold_has_its_own_folder():
     assert [fold.split.fold for fold in folds] == [0, 1, 2]
     with pytest.raises(UserError, match="folds"):
         plan_folds([3], SplitOptions(folds=3), USUAL, Path("out"))
+
+
+def test_a_fold_of_version_0_1_0_keeps_its_folder_and_stages(tmp_path):
+    (tmp_path / "turn-1").mkdir()
+    folds = plan_folds("all", SplitOptions(folds=2), USUAL, tmp_path)
+    assert [fold.folder.name for fold in folds] == ["fold-0", "turn-1"]
+    assert folds[1].stage("pretrain", USUAL) == "turn-1 pretrain"

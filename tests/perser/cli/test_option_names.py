@@ -125,7 +125,6 @@ def test_aliases_of_a_command_with_an_outer_loop(option, expected):
         ("--max_steps=7", {"steps": 7}),
         ("--warmup_ratio=0.3", {"warmup": 0.3}),
         ("--eval_steps=7", {"validate_every": 7}),
-        ("--gradient_accumulation_steps=7", {"gradient_accumulation_steps": 7}),
         ("--max_grad_norm=7", {"clip_norm": 7.0}),
         ("--lr=7", {"learning_rate": 7.0}),
     ],
@@ -231,3 +230,15 @@ def test_keys_in_an_option_that_is_a_dictionary_are_free():
     values = parse_options(add_experiment, ["--ablations", '{"turns": {"outer": 1}}'])
     assert values["ablations"] == {"turns": {"outer": 1}}
     assert OptionNames(["words"]).resolve("words.turns", 1) == ("words.turns", 1)
+
+
+def test_a_batch_size_per_device_with_accumulation_is_refused(tmp_path):
+    """Transformers multiplies the two; here accumulation divides the step."""
+    pair = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 4}
+    words = [word for name, value in pair.items() for word in (f"--{name}", str(value))]
+    with pytest.raises(UserError, match="give batch_size"):
+        parse_command(icl_train, words)
+    file = tmp_path / "run.yaml"
+    file.write_text("".join(f"{name}: {value}\n" for name, value in pair.items()))
+    with pytest.raises(UserError, match=r"run\.yaml: .*give batch_size"):
+        parse_command(icl_train, ["--config", str(file)])

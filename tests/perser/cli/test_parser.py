@@ -191,3 +191,32 @@ def test_a_misspelled_option_is_named_and_help_shows_the_lists(capsys):
     with pytest.raises(SystemExit):
         parse_command(ASK, ["--help"])
     assert "what was heard" in capsys.readouterr().out
+
+
+def test_a_plus_appends_to_a_list():
+    def measure(methods: list[str] = []) -> None:  # noqa: B006
+        """Measure."""
+
+    assert parse_command(measure, ["--methods", "[a, b]", "--methods+", "[c]"])["methods"] == ["a", "b", "c"]
+
+
+def test_arguments_win_over_a_file_wherever_the_file_is_named(tmp_path):
+    config = tmp_path / "run.yaml"
+    config.write_text("corpus: iemocap\nrate: 0.5\n")
+    values = parse_command(run, ["--rate", "0.25", "--config", str(config)])
+    assert (values["corpus"], values["rate"]) == ("iemocap", 0.25)
+
+
+def test_a_wrong_value_of_a_switch_is_named():
+    def train(fast: bool = False) -> None:
+        """Train."""
+
+    assert parse_command(train, ["--fast"]) == {"fast": True}
+    with pytest.raises(UserError, match="fast"):
+        parse_command(train, ["--fast", "1"])
+
+
+def test_one_word_in_a_file_stands_for_a_list_of_one(tmp_path):
+    config = tmp_path / "run.yaml"
+    config.write_text("clips: a.wav\n")
+    assert parse_command(ASK, ["--config", str(config)])["clips"] == ("a.wav",)

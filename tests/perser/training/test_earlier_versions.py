@@ -58,3 +58,8 @@ def test_a_run_of_version_0_1_0_is_the_same_training_whatever_the_version_of_tra
         "options": today,
         "model": {"width": 8},
     }
+
+
+def test_a_run_with_the_removed_memory_option_goes_on_with_adjoint():
+    upgraded = upgrade_options("meta-train", {"inner": {"memory": "checkpoint", "steps": 2}})
+    assert upgraded["inner"] == {"memory": "adjoint", "steps": 2}
