@@ -91,7 +91,7 @@ def test_bad_recordings_are_left_out_by_name_with_their_annotations(tmp_path: Pa
 
 def test_more_than_a_twentieth_bad_is_an_error_unless_allowed(listing: Listing, tmp_path: Path):
     soundfile.write(tmp_path / "audio" / "u01.wav", np.zeros(4000), 16_000)
-    with pytest.raises(UserError, match=r"1 of 4 recordings are bad \(u01.wav: silent\).*--allow-skips"):
+    with pytest.raises(UserError, match=r"1 of 4 recordings are bad \(u01.wav: silent\).*--allow_skips"):
         write_corpus(listing, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert len(write_corpus(listing, tmp_path / "out", allow_skips=True).utterances) == 3
