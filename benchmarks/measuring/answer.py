@@ -6,14 +6,14 @@ other functions compare answers with what the persons heard.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from benchmarks.measuring.statistics import EpisodeScores
-from perser.distributed import progress_bar
+from perser.device import clock
+from perser.distributed import processes, progress_bar
 from perser.episodes.episode import Episode, Question
 from perser.labels import EmotionSet
 from perser.metrics import confidence_bins, score_episode
@@ -34,16 +34,16 @@ class EpisodeAnswer:
 def answer_questions(method: Personalizer, questions: Sequence[Question], title: str) -> list[EpisodeAnswer]:
     """Personalize to each question's support and predict its utterances, and time both.
 
-    `title` is shown at the progress bar.
+    `title` is shown at the progress bar. The clock is read when a GPU has done its work.
     """
-    answers = []
+    answers, device = [], processes().device
     with progress_bar(len(questions), title) as bar:
         for question in questions:
-            started = time.perf_counter()
+            started = clock(device)
             predictor = method.personalize(question.support)
-            personalized = time.perf_counter()
+            personalized = clock(device)
             probabilities = predictor.predict_proba(question.utterances)
-            ended = time.perf_counter()
+            ended = clock(device)
             answers.append(
                 EpisodeAnswer(
                     np.asarray(probabilities, dtype=np.float32),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import time
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import groupby
@@ -18,6 +17,7 @@ from pathlib import Path
 from benchmarks.measuring.answer import answer_questions
 from benchmarks.measuring.predictions import Origin, Predictions, read_metadata
 from perser.corpora.corpus import Corpus
+from perser.device import clock
 from perser.distributed import processes
 from perser.environment import describe_environment
 from perser.episodes.episode import Episode
@@ -141,16 +141,14 @@ def run_cell(case: Case, cell: Cell, folder: Path) -> None:
     The method is built anew for every cell. A method that remembers its supports must not know a person's
     labels from one seed when it is asked about the same utterances in another.
     """
-    context = case.context()
-    started = time.perf_counter()
+    context, device = case.context(), processes().device
+    started = clock(device)
     personalizer = build_method(cell.method, context)
-    seconds_build = time.perf_counter() - started
+    seconds_build = clock(device) - started
     episodes = case.episodes_by_seed[cell.seed]
     questions = [episode.question for episode in episodes]
     title = f"bench {cell.method}" + (f" (seed {cell.seed})" if len(case.episodes_by_seed) > 1 else "")
-    answers, peak_bytes = run_with_peak(
-        lambda: answer_questions(personalizer, questions, title), processes().device
-    )
+    answers, peak_bytes = run_with_peak(lambda: answer_questions(personalizer, questions, title), device)
     origin = Origin(
         key=case.key(cell),
         method=cell.method,

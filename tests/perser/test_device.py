@@ -1,8 +1,17 @@
+"""What is done for a GPU, with stand-ins for it, and that a CPU is left alone."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
 import pytest
 import torch
 
+from perser.device import clock, free_bytes, set_tf32, to_device, uses_tf32
 from perser.distributed import compute_device
 from perser.errors import UserError
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
 @pytest.mark.parametrize(("there", "chosen"), [(True, "cuda"), (False, "cpu")])
@@ -16,3 +25,59 @@ def test_a_gpu_is_used_if_there_is_one(monkeypatch, there, chosen):
 def test_an_unavailable_device_is_a_user_error(name):
     with pytest.raises(UserError, match=f"device: '{name}' cannot be used here"):
         compute_device(name)
+
+
+@pytest.fixture
+def tf32_flags(monkeypatch):
+    """torch's two flags, both off; restored after the test."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = False
+    yield lambda: (matmul.allow_tf32, cudnn.allow_tf32)
+    matmul.allow_tf32, cudnn.allow_tf32 = before
+
+
+def test_the_clock_is_read_after_the_gpu_has_done_its_work(monkeypatch):
+    calls = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: calls.append(f"wait for {device}"))
+    monkeypatch.setattr("time.perf_counter", lambda: calls.append("read") or 7.0)
+    assert clock(GPU) == 7.0
+    assert calls == ["wait for cuda", "read"]
+    calls.clear()
+    clock(CPU)
+    assert calls == ["read"]
+
+
+def test_a_copy_to_a_gpu_is_pinned_and_does_not_wait():
+    calls = []
+    pinned = SimpleNamespace(to=lambda device, **options: calls.append((device, options)) or "on the GPU")
+    tensor = SimpleNamespace(device=CPU, pin_memory=lambda: pinned)
+    assert to_device(tensor, GPU) == "on the GPU"
+    assert calls == [(GPU, {"non_blocking": True})]
+
+
+@pytest.mark.parametrize(("origin", "target"), [("cpu", "cpu"), ("meta", "meta"), ("cpu", "meta")])
+def test_other_copies_are_plain(origin, target):
+    tensor = torch.ones(2, device=origin)
+    copied = to_device(tensor, torch.device(target))
+    assert copied.device.type == target
+    assert origin != target or copied is tensor
+
+
+def test_tf32_is_chosen_for_a_gpu_alone(tf32_flags):
+    set_tf32(CPU, allowed=True)
+    assert tf32_flags() == (False, False)
+    set_tf32(GPU, allowed=True)
+    assert tf32_flags() == (True, True)
+    assert uses_tf32(GPU)
+    assert not uses_tf32(CPU)
+    set_tf32(GPU, allowed=False)
+    assert tf32_flags() == (False, False)
+    assert not uses_tf32(GPU)
+
+
+def test_free_memory_counts_what_torch_holds_without_using_it(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (100, 1000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 50)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 20)
+    assert free_bytes(GPU) == 130

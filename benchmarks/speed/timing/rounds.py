@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
@@ -12,6 +11,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor
 
+from perser.device import clock
 from perser.errors import UserError
 
 Precision = Literal["float32", "bf16"]
@@ -23,11 +23,9 @@ Name = TypeVar("Name", bound=str)
 
 def seconds(run: Run, device: torch.device) -> float:
     """Return the seconds of one run. The device's queue is empty before and after."""
-    _wait(device)
-    start = time.perf_counter()
+    start = clock(device)
     run()
-    _wait(device)
-    return time.perf_counter() - start
+    return clock(device) - start
 
 
 def time_in_rounds(runs: Mapping[str, Run], rounds: int, device: torch.device) -> dict[str, list[float]]:
@@ -70,8 +68,3 @@ def distance(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> float:
     """Return |ours - theirs| / |theirs|, with all tensors taken as one vector."""
     apart = sum((a - b).double().square().sum() for a, b in zip(ours, theirs, strict=True))
     return (apart / sum(b.double().square().sum() for b in theirs)).sqrt().item()
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -1,0 +1,63 @@
+"""What a GPU needs and a CPU does not: waiting for it, copying to it, its number format, its free memory.
+
+Each function does the plain thing on any other device, so that results on a CPU do not depend on it.
+"""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from torch import Tensor
+
+
+def is_gpu(device: torch.device) -> bool:
+    """Return whether a device is one of CUDA's."""
+    return device.type == "cuda"
+
+
+def clock(device: torch.device) -> float:
+    """Return a time in seconds, read after the device has done all work that was queued on it.
+
+    A GPU runs behind the program. Without waiting for it, its work would be counted with whatever waits next.
+    """
+    if is_gpu(device):
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor on a device.
+
+    A copy to a GPU goes through pinned memory and is queued there. A plain copy would wait until the GPU has
+    done everything that was queued before. Pinned memory is not used again before the copy is done.
+    """
+    if is_gpu(device) and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def set_tf32(device: torch.device, allowed: bool) -> None:
+    """Choose how a GPU multiplies float32 numbers, in matrix products and convolutions: in TF32, or in full.
+
+    TF32 has 10 bits of fraction instead of 23, and is several times as fast. Nothing changes on a CPU. All
+    choose it here: trainings and measurements allow TF32, and the commands that answer about clips do not.
+    The environment variable NVIDIA_TF32_OVERRIDE=0 forbids it everywhere.
+    """
+    if is_gpu(device):
+        torch.backends.cuda.matmul.allow_tf32 = allowed
+        torch.backends.cudnn.allow_tf32 = allowed
+
+
+def uses_tf32(device: torch.device) -> bool:
+    """Return whether matrix products of float32 numbers may be in TF32 on this device."""
+    return is_gpu(device) and torch.backends.cuda.matmul.allow_tf32
+
+
+def free_bytes(device: torch.device) -> int:
+    """Return how much of a GPU's memory this process can still take.
+
+    That is what no process has, and what torch holds for this one but does not use.
+    """
+    free, _ = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
