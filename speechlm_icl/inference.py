@@ -38,7 +38,7 @@ class SpeechLM:
     def __init__(self, model: SpeechLMForICL, folder: Path) -> None:
         self.model = model
         self._folder = folder
-        self._encoder = model.speech_encoder  # loads it, or fails, now and not at the first clip
+        _ = model.speech_encoder  # loads it, or fails, now and not at the first clip
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> Self:
@@ -71,10 +71,9 @@ class SpeechLM:
     def to(self, device: str) -> None:
         if device != "cpu":  # quantized weights cannot be moved, not even to where they are
             self.model.to(device)
-            self._encoder.to(device)
 
     def encode_clips(self, clips: Waveforms) -> FeatureStore:
-        return cached_features(clips, self._encoder, self.level, cache=None)
+        return cached_features(clips, self.model.speech_encoder, self.level, cache=None)
 
     @torch.inference_mode()
     def embed_clips(self, encoded: FeatureStore, names: Sequence[str]) -> np.ndarray:

@@ -110,12 +110,17 @@ class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
     def get_output_embeddings(self) -> nn.Module:
         return self.language_model.causal.get_output_embeddings()
 
-    @cached_property
+    @property
     def speech_encoder(self) -> SpeechEncoder:
-        """The frozen encoder that the config names, loaded at first use. It is no submodule of the model.
+        """The frozen encoder that the config names, on the model's device; loaded at first use.
 
-        Raises UserError where the name now refers to another encoder than in training.
+        It is no submodule of the model, so that `.to` alone does not move it. Raises UserError where the name
+        now refers to another encoder than in training.
         """
+        return self._loaded_encoder.to(self.device)
+
+    @cached_property
+    def _loaded_encoder(self) -> SpeechEncoder:
         commit = commit_of(self.config.encoder_revision)
         if commit is None:
             check_revision(self.config.encoder, self.config.encoder_revision, "speech encoder")
@@ -248,8 +253,7 @@ class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
         waveforms = [values[mask.bool()] for values, mask in zip(input_values, audio_mask, strict=True)]
         if empty := [number for number, waveform in enumerate(waveforms) if not len(waveform)]:
             raise UserError(f"clip {empty[0]} is empty: leave it out, with its placeholder")
-        encoder = self.speech_encoder.to(self.device)
-        features = encode_clips(encoder, waveforms, self.projector.options.level)
+        features = encode_clips(self.speech_encoder, waveforms, self.projector.options.level)
         return torch.stack(features) if self.projector.options.level == "pooled" else features
 
     def batch(self, prompts: Sequence[EncodedPrompt], features: Clips | None) -> PromptBatch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from perser.inference.clips import Failure
 from perser.inference.recognizer import PersonalRecognizer, Recognizer
 from perser.installed_routes import build_method
 from perser.personalizer import RouteContext
+from speechlm_icl import inference, personalizer
+from speechlm_icl.inference import SpeechLM
 from speechlm_icl.model.language_model import LoraOptions
 from speechlm_icl.model.speech_lm import new_model
 from speechlm_icl.projectors.base import ProjectorOptions
@@ -62,6 +65,24 @@ def test_its_answers_are_those_of_the_measured_method(recognizer, context, toy_e
     again = PersonalRecognizer.load(tmp_path / "alice.profile")
     samples = [recordings.waveform(name).numpy() for name in queries]
     np.testing.assert_allclose(rows(again.predict(samples)), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("use", ["bench", "predict"])
+def test_clips_are_encoded_on_the_model_s_device(context, monkeypatch, use):
+    devices = []
+
+    def cached_features(recordings, encoder, level, cache):
+        devices.append(encoder.model.device.type)
+
+    if use == "bench":
+        monkeypatch.setattr(personalizer, "cached_features", cached_features)
+        build_method("speech-lm", replace(context, device="meta"))
+    else:
+        monkeypatch.setattr(inference, "cached_features", cached_features)
+        model = SpeechLM.from_pretrained(context.models / "speech-lm")
+        model.to("meta")
+        model.encode_clips(context.recordings)
+    assert devices == ["meta"]
 
 
 def test_a_clip_that_does_not_fit_does_not_affect_the_others(recognizer, context):

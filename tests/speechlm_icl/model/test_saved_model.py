@@ -118,6 +118,16 @@ def test_a_changed_encoder_is_refused(build, tmp_path):
         _ = SpeechLMForICL.from_pretrained(tmp_path / "models" / "speech-lm").speech_encoder
 
 
+def test_the_encoder_follows_the_model_to_its_device(build):
+    model = build(encoder="tiny-whisper", feature_shape=(4, 64))
+    encoder = model.speech_encoder
+    assert encoder.model.device.type == "cpu"
+    model.to("meta")
+    assert model.speech_encoder is encoder
+    assert encoder.model.device.type == "meta"
+    assert not any(name.startswith("speech_encoder") for name, _ in model.named_modules())
+
+
 def test_an_encoder_of_another_size_is_refused(build):
     with pytest.raises(UserError, match=r"gives features of shape \(4, 64\), this model reads \(3, 5\)"):
         _ = build().speech_encoder
