@@ -6,9 +6,14 @@ Each function does the plain thing on any other device, so that results on a CPU
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor
+
+_loading_device: ContextVar[str] = ContextVar("loading_device", default="cpu")
 
 
 def is_gpu(device: torch.device) -> bool:
@@ -61,3 +66,21 @@ def free_bytes(device: torch.device) -> int:
     """
     free, _ = torch.cuda.mem_get_info(device)
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
+@contextmanager
+def loading_on(device: torch.device | str) -> Iterator[None]:
+    """Say on which device a model that is loaded within the block will be used.
+
+    Most models are loaded on the CPU and moved. Quantized weights are loaded where they are used.
+    """
+    token = _loading_device.set(str(device))
+    try:
+        yield
+    finally:
+        _loading_device.reset(token)
+
+
+def loading_device() -> torch.device:
+    """Return the device of the innermost `loading_on`, or else the CPU."""
+    return torch.device(_loading_device.get())

@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from perser.device import loading_on
 from perser.encoders.feature_cache import FeatureStore, cached_features
 from perser.episodes.episode import Support
 from perser.errors import UserError, explain_damage
@@ -139,7 +140,8 @@ def speech_lm(context: RouteContext, pairs: int | None = None) -> SpeechLMPerson
     options = parse_demonstration_options(context.options)  # before the model is loaded
     folder = context.folder(MODEL_FOLDER)
     read_config(folder)  # a missing folder is an error here; transformers would look for its name on the Hub
-    model = SpeechLMForICL.from_pretrained(folder)
+    with loading_on(context.device):
+        model = SpeechLMForICL.from_pretrained(folder)
     if context.device != "cpu":  # quantized weights cannot be moved, not even to where they are
         model.to(context.device)
     record = folder / TRAINING

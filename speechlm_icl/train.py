@@ -15,6 +15,7 @@ import torch
 
 from perser.cli.main import run_command
 from perser.corpora.corpus import Corpus
+from perser.device import loading_on
 from perser.encoders.encoder import SpeechEncoder
 from perser.encoders.feature_cache import cached_features
 from perser.episodes.episode_file import EpisodeFile
@@ -95,15 +96,16 @@ def icl_train(
     speech_encoder = SpeechEncoder.from_name(encoder).to(accelerator.device)
     store = cached_features(prepared.recordings, speech_encoder, projector.level, cache)
     torch.manual_seed(options.seed)  # the same weights in every process
-    model = new_model(
-        prepared.emotions,
-        encoder=encoder,
-        feature_shape=tuple(store[prepared.recordings.utterance_ids[0]].shape[-2:]),
-        language_model=language_model,
-        lora=lora,
-        prompt=prompt,
-        projector=projector,
-    )
+    with loading_on(accelerator.device):
+        model = new_model(
+            prepared.emotions,
+            encoder=encoder,
+            feature_shape=tuple(store[prepared.recordings.utterance_ids[0]].shape[-2:]),
+            language_model=language_model,
+            lora=lora,
+            prompt=prompt,
+            projector=projector,
+        )
     training_run = open_training_run(
         "icl-train",
         out,

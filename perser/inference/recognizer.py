@@ -22,6 +22,7 @@ import numpy as np
 from torch import Tensor
 
 from perser.audio import BadAudio
+from perser.device import loading_on
 from perser.distributed import compute_device
 from perser.episodes.episode import Support
 from perser.errors import UserError
@@ -92,7 +93,8 @@ class Recognizer:
         Raises UserError where there is no such model or device.
         """
         device, folder = compute_device(device), trained_model_folder(str(name))
-        model = load_route_model(folder)
+        with loading_on(device):
+            model = load_route_model(folder)
         model.to(device)
         return cls(model, str(folder.resolve() if Path(name).expanduser().is_dir() else name))
 

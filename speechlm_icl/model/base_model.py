@@ -27,6 +27,7 @@ from transformers.cache_utils import LinearAttentionCacheLayerMixin
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from transformers.pytorch_utils import Conv1D
 
+from perser.device import is_gpu, loading_device
 from perser.encoders.loading import quiet_transformers
 from perser.errors import UserError, require_package
 from perser.io.hub import ModelSource, find_model, out_of_reach, refuse_pickles
@@ -117,7 +118,11 @@ def check_base(name: str, weights: BaseWeights, targets: Sequence[str]) -> None:
 def load_base(
     name: str, weights: BaseWeights, commit: str | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Return the frozen model and its tokenizer, on the CPU. `commit` is the Hub commit to load."""
+    """Return the frozen model and its tokenizer. `commit` is the Hub commit to load.
+
+    The model is on the CPU. If its weights are quantized, it is where `perser.device.loading_on` says:
+    bitsandbytes quantizes them there, and slowly on a CPU.
+    """
     files = find_base(name, commit)
     base_config(files)
     _check_quantized(name, weights)
@@ -160,14 +165,16 @@ def _number_format(weights: BaseWeights) -> dict[str, Any]:
     """Return the options of `from_pretrained` for this number format."""
     if weights in ("float32", "bfloat16"):
         return {"dtype": getattr(torch, weights)}
+    device = loading_device()
     quantized = BitsAndBytesConfig(
         load_in_8bit=weights == "8bit",
         load_in_4bit=weights == "4bit",
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16 if torch.cuda.is_available() else torch.float32,
+        bnb_4bit_compute_dtype=torch.bfloat16 if is_gpu(device) else torch.float32,
     )
-    return {"quantization_config": quantized, "dtype": torch.float32, "device_map": {"": "cpu"}}
+    device_map = str(device) if is_gpu(device) else {"": "cpu"}
+    return {"quantization_config": quantized, "dtype": torch.float32, "device_map": device_map}
 
 
 def _check_quantized(name: str, weights: BaseWeights) -> None:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from perser.device import clock, free_bytes, set_tf32, to_device, uses_tf32
+from perser.device import clock, free_bytes, loading_device, loading_on, set_tf32, to_device, uses_tf32
 from perser.distributed import compute_device
 from perser.errors import UserError
 
@@ -81,3 +81,14 @@ def test_free_memory_counts_what_torch_holds_without_using_it(monkeypatch):
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 50)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 20)
     assert free_bytes(GPU) == 130
+
+
+def test_the_device_of_a_model_that_is_loaded_is_that_of_the_innermost_block():
+    assert loading_device() == CPU
+    with loading_on("cuda"):
+        with loading_on("cpu"):
+            assert loading_device() == CPU
+        assert loading_device() == GPU
+    with pytest.raises(UserError), loading_on("cuda"):
+        raise UserError("the model is damaged")
+    assert loading_device() == CPU

@@ -4,8 +4,11 @@ from math import log
 
 import numpy as np
 import pytest
+import torch
 
+from perser.device import loading_device
 from perser.errors import UserError
+from perser.inference import recognizer as recognizer_module
 from perser.inference.clips import CLIPS_AT_ONCE, Failure
 from perser.inference.recognizer import PersonalRecognizer, Prediction, Recognizer
 
@@ -13,6 +16,17 @@ from perser.inference.recognizer import PersonalRecognizer, Prediction, Recogniz
 @pytest.fixture
 def recognizer(fake_model, tmp_path) -> Recognizer:
     return Recognizer.from_pretrained(tmp_path / "model")
+
+
+def test_a_model_is_loaded_for_the_device_where_it_will_be_used(fake_model, tmp_path, monkeypatch):
+    devices = []
+    monkeypatch.setattr(recognizer_module, "compute_device", lambda name: name)
+    monkeypatch.setattr(
+        recognizer_module, "load_route_model", lambda folder: devices.append(loading_device()) or fake_model
+    )
+    Recognizer.from_pretrained(tmp_path / "model", "cuda:1")
+    assert devices == [torch.device("cuda:1")]
+    assert fake_model.device == "cuda:1"
 
 
 def test_without_an_enrollment_the_model_answers_unadapted(recognizer, write_clip):

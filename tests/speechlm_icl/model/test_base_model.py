@@ -15,6 +15,7 @@ from transformers import (
 )
 
 from perser import errors
+from perser.device import loading_on
 from perser.errors import UserError
 from speechlm_icl.model.base_model import check_base, context_length, load_base
 from speechlm_icl.model.language_model import LoraOptions, load_language_model, new_language_model
@@ -166,6 +167,27 @@ def test_gradients_flow_through_quantized_weights_after_a_validation(build, llam
         model.eval().losses(batch, features)
     assert before.abs().max() > 0
     assert_close(gradient(), before)
+
+
+@needs_bitsandbytes
+@pytest.mark.parametrize(
+    ("device", "device_map", "dtype"),
+    [("cpu", {"": "cpu"}, torch.float32), ("cuda:1", "cuda:1", torch.bfloat16)],
+)
+def test_quantized_weights_are_loaded_on_the_device_where_they_are_used(
+    llama_folder, monkeypatch, device, device_map, dtype
+):
+    asked = {}
+
+    def from_pretrained(path, **options):
+        asked.update(options)
+        raise RuntimeError("seen")
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", from_pretrained)
+    with loading_on(device), pytest.raises(UserError, match="seen"):
+        load_base(str(llama_folder), "4bit")
+    assert asked["device_map"] == device_map
+    assert asked["quantization_config"].bnb_4bit_compute_dtype == dtype
 
 
 @needs_gguf
