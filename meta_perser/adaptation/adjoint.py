@@ -83,6 +83,8 @@ class _Adjoint(torch.autograd.Function):
             theta_s = [
                 tensor - rate * gradient for tensor, rate, gradient in zip(theta_s, alpha_s, g_s, strict=True)
             ]
+            # Autocast remembers its copies of leaves, and so every step's weights, until it ends.
+            torch.clear_autocast_cache()
         ctx.problem = problem
         ctx.autocast = _current_autocast(alpha.device.type)
         ctx.save_for_backward(alpha, *saved)
@@ -102,6 +104,7 @@ class _Adjoint(torch.autograd.Function):
                 outer_weight = w_s * multi_step_gradient if w_s else None
                 with torch.autocast(**ctx.autocast):
                     g_s, change = _second_order_change(problem, theta_s, alpha[s], v, outer_weight)
+                torch.clear_autocast_cache()  # as above, if this runs within autocast
             else:
                 change = (
                     [w_s * multi_step_gradient * gradient for gradient in _pop(saved, count)] if w_s else None

@@ -14,7 +14,12 @@ from meta_perser.adaptation.lslr import Rates
 from meta_perser.adaptation.step_schedule import StepSchedule
 from meta_perser.options import Memory
 from meta_perser.recognizer.clip_batch import ClipBatch
+from perser.device import is_gpu
 from perser.encoders.encoder import use_attention
+
+STEPS_PER_CHECK = 10
+"""Inner steps on a GPU between two looks at whether the loss is finite: the program waits for the GPU there,
+and the GPU then waits for the program."""
 
 
 def inner_loop(
@@ -78,17 +83,39 @@ def adapt(
     a benchmark.
     """
     theta = _detached(model.trainable_parameters() if start is None else start)
+    check_every = STEPS_PER_CHECK if is_gpu(targets.device) else 1
     with use_attention(model, "sdpa"):  # switched once, not at every step
-        return _descend(loss_on(model, loss, batch, targets, attention="sdpa"), theta, rates, steps)
+        support_loss = loss_on(model, loss, batch, targets, attention="sdpa")
+        return _descend(support_loss, theta, rates, range(steps), check_every)
 
 
-def _descend(loss: WeightsLoss, theta: Weights, rates: Rates, steps: int) -> Weights:
+def _descend(loss: WeightsLoss, theta: Weights, rates: Rates, steps: range, check_every: int) -> Weights:
+    """Return the weights after these steps, or the last ones with a finite loss.
+
+    Losses are looked at `check_every` steps at a time. Where one is not finite, the steps since the last look
+    are taken again, one by one.
+    """
+    checked_step, checked, losses = steps.start, theta, []
     previous = theta
-    for step in range(steps):
+
+    def all_finite() -> bool:
+        finite = bool(torch.stack(losses).isfinite().all())
+        losses.clear()
+        return finite
+
+    def last_finite() -> Weights:
+        if check_every == 1:
+            return _detached(previous)
+        return _descend(loss, _detached(checked), rates, range(checked_step, steps.stop), check_every=1)
+
+    for step in steps:
         leaves = {name: tensor.requires_grad_() for name, tensor in theta.items()}
         value = loss(leaves)
-        if not value.isfinite():
-            return _detached(previous)
+        losses.append(value.detach())
+        if len(losses) == check_every:
+            if not all_finite():
+                return last_finite()
+            checked_step, checked = step, leaves
         gradients = torch.autograd.grad(value, list(leaves.values()))
         alpha = rates.at(step)
         previous = leaves
@@ -98,8 +125,8 @@ def _descend(loss: WeightsLoss, theta: Weights, rates: Rates, steps: int) -> Wei
                 for (name, leaf), gradient in zip(leaves.items(), gradients, strict=True)
             }
     with torch.no_grad():
-        finite = loss(theta).isfinite()
-    return _detached(theta if finite else previous)
+        losses.append(loss(theta))
+    return _detached(theta) if all_finite() else last_finite()
 
 
 def _detached(theta: Weights) -> Weights:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import weakref
 
 import higher
 import pytest
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
+from meta_perser.adaptation import inner_loop as inner_loop_module
 from meta_perser.adaptation.adaptation_loss import loss_on
 from meta_perser.adaptation.inner_loop import adapt, inner_loop
 from meta_perser.adaptation.lslr import ConstantRate, LearnedRates
@@ -198,3 +200,49 @@ def test_a_step_that_diverges_is_not_taken(toy, rate):
     adapted = adapt(model, rates, batch, targets, class_balanced_cross_entropy, 5)
     logits = functional_call(model, adapted, (batch,))
     assert class_balanced_cross_entropy(logits, targets).isfinite()
+
+
+@pytest.mark.parametrize("steps", [0, 1, 9, 10, 11, 25])
+@pytest.mark.parametrize("bad_steps", [(), (0,), (3,), (10,), (12, 24)])
+def test_on_a_gpu_one_look_at_many_losses_gives_the_same_weights(toy, monkeypatch, steps, bad_steps):
+    model, batch, targets = toy
+    rates = LearnedRates(list(model.trainable_parameters()), steps=25, initial=0.1).double()
+    with torch.no_grad():
+        for step in bad_steps:
+            rates.rates[:, step] = 1e300
+
+    def adapted(gpu):
+        looks = []
+        all_of = torch.Tensor.all
+        monkeypatch.setattr(inner_loop_module, "is_gpu", lambda device: gpu)
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.Tensor, "all", lambda tensor: looks.append(1) or all_of(tensor))
+            weights = adapt(model, rates, batch, targets, class_balanced_cross_entropy, steps)
+        return weights, len(looks)
+
+    (expected, looks), (got, looks_on_gpu) = adapted(gpu=False), adapted(gpu=True)
+    assert all(torch.equal(got[name], tensor) for name, tensor in expected.items())
+    if not bad_steps:
+        assert (looks, looks_on_gpu) == (steps + 1, steps // 10 + 1)
+
+
+@pytest.mark.parametrize("second_order", [False, True])
+def test_under_autocast_the_adjoint_remembers_the_weights_of_no_step(second_order):
+    generator = torch.Generator().manual_seed(0)
+    clips = torch.randn(4, 8, generator=generator)
+    weight = torch.randn(8, 8, generator=generator).requires_grad_()
+    seen = []
+
+    def loss(theta):
+        seen.append(weakref.ref(theta["weight"]))
+        return torch.nn.functional.linear(clips, theta["weight"]).float().square().mean()
+
+    schedule = StepSchedule((second_order,) * 4, (0.0,) * 4)
+    rates = torch.full((4, 1), 0.1)
+    with torch.autocast("cpu", torch.bfloat16):
+        adapted, _ = inner_loop(loss, {"weight": weight}, rates, schedule, memory="adjoint")
+        assert len(seen) == 4
+        assert not any(leaf() is not None for leaf in seen)
+        adapted["weight"].sum().backward()
+        assert len(seen) == (8 if second_order else 4)
+        assert not any(leaf() is not None for leaf in seen)
