@@ -201,16 +201,20 @@ class OuterLoop:
         persons = [tasks[i] for i in rng.permutation(len(tasks))[: self.outer.batch_size]]
         drawn = [(task.person, self._draw(task, rng)) for task in persons]
         own, factor = own_share_of_batch(drawn, lambda person_and_sets: _cost(source, person_and_sets[1]))
-        total, parts = torch.zeros((), dtype=torch.float64), []
-        for place, (person, sets) in enumerate(own, start=1):
+        losses = []
+        for place, (_, sets) in enumerate(own, start=1):
             is_last = place == len(own)
             with nullcontext() if is_last else accelerator.no_sync(wrapped):
                 examples = [_read(source, model, pairs) for pairs in sets]
                 loss = wrapped(schedule, final_weight, *examples) / len(drawn) * factor
                 accelerator.backward(loss)
-            total += loss.item()
+            losses.append(loss.detach())
+        total, parts = torch.zeros((), dtype=torch.float64), []
+        # Read after all persons, because the program waits for a GPU here.
+        for value, (person, sets) in zip(torch.stack(losses).tolist(), own, strict=True):
+            total += value
             utterances = [utterance for of_set, _ in sets for utterance in of_set]
-            parts.append(StepPart(utterances, math.isfinite(loss.item()), person))
+            parts.append(StepPart(utterances, math.isfinite(value), person))
         return mean_over_processes(total), parts
 
     def _draw(self, task: Task, rng: np.random.Generator) -> list[Pairs]:

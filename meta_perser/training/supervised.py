@@ -109,8 +109,10 @@ def train_supervised(
 
     def step(number: int) -> tuple[float, list[StepPart]]:
         wrapped.train()
-        own_loss, parts = _own_loss(wrapped, examples, source, loss, batches.at(number))
+        own_loss, utterances, finite = _own_loss(wrapped, examples, source, loss, batches.at(number))
         accelerator.backward(own_loss)
+        # Read after the backward pass, because the program waits for a GPU here.
+        parts = [StepPart((name,), ok) for name, ok in zip(utterances, finite.tolist(), strict=True)]
         return mean_over_processes(own_loss.detach()), parts
 
     def validated() -> Validation:
@@ -141,15 +143,15 @@ def _own_loss(
     source: ClipSource,
     loss: LossFunction,
     chosen: list[int],
-) -> tuple[Tensor, list[StepPart]]:
-    """Return this process's share of a batch's mean loss (see `own_share_of_batch`), and what it read."""
+) -> tuple[Tensor, list[str], Tensor]:
+    """Return this process's share of a batch's mean loss (see `own_share_of_batch`), the m utterances that it
+    read, and whether the logits of each are finite (m,)."""
     mine, factor = own_share_of_batch(chosen, lambda index: source.cost(examples.utterances[index]))
     places, heads, targets = examples.pairs(mine)
     utterances = [examples.utterances[index] for index in mine]
     logits = wrapped(source.batch(utterances))
     logits = logits.view(len(mine), -1, logits.shape[-1])
-    finite = logits.detach().isfinite().flatten(1).all(dim=1).tolist()
-    parts = [StepPart((utterance,), ok) for utterance, ok in zip(utterances, finite, strict=True)]
+    finite = logits.detach().isfinite().flatten(1).all(dim=1)
     logits = logits[places, heads]
     share = examples.count(mine) / examples.count(chosen) * factor
-    return loss(logits, targets.to(logits)) * share, parts
+    return loss(logits, targets.to(logits)) * share, utterances, finite

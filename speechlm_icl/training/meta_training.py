@@ -160,21 +160,24 @@ def _add_gradients(
     num_parts = options.gradient_accumulation_steps
     sequences = sampler.draw(options.batch_size, options.seed, step)
     answers = len(sequences) if options.loss == "query" else _num_answers(sequences)
-    total, parts = torch.zeros((), dtype=torch.float64), []
 
     def length(sequence: PairSequence) -> int:
         clips = map(store.num_rows, sequence.utterances)
         return len(sequence.answers) + sum(map(model.projector.options.num_tokens_of_windows, clips))
 
     own, factor = own_share_of_batch(sequences, length)
+    computed: list[tuple[Sequence[PairSequence], Tensor, Tensor]] = []
     for part in by_length(own, num_parts, length):
         with accelerator.accumulate(trained):
             losses = trained(*read(model, part, store, options.loss))
             loss = losses.sum() / answers * factor
             # accelerate divides by the number of parts, as for a mean over them, but this is a sum.
             accelerator.backward(loss * num_parts)
-        finite = losses.detach().isfinite().all(dim=1).tolist()
-        for sequence, is_finite in zip(part, finite, strict=True):
+        computed.append((part, losses.detach().isfinite().all(dim=1), loss.detach()))
+    total, parts = torch.zeros((), dtype=torch.float64), []
+    # Read after all parts, because the program waits for a GPU here.
+    for part, finite, loss in computed:
+        for sequence, is_finite in zip(part, finite.tolist(), strict=True):
             parts.append(StepPart(sequence.utterances, is_finite, sequence.person))
         total += loss.item()
     return mean_over_processes(total), parts
