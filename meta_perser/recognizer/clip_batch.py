@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from perser.device import to_device
 from perser.encoders.encoder import pad
 
 
@@ -27,8 +28,8 @@ class Bucket:
 
     def to(self, device: torch.device) -> Bucket:
         """Return the bucket on a device."""
-        mask = None if self.mask is None else self.mask.to(device)
-        return Bucket(self.frames.to(device), mask, self.positions.to(device))
+        mask = None if self.mask is None else to_device(self.mask, device)
+        return Bucket(to_device(self.frames, device), mask, to_device(self.positions, device))
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class ClipBatch:
 
     def to(self, device: torch.device) -> ClipBatch:
         """Return the batch on a device."""
-        return ClipBatch(self.lower.to(device), tuple(bucket.to(device) for bucket in self.buckets))
+        return ClipBatch(to_device(self.lower, device), tuple(bucket.to(device) for bucket in self.buckets))
 
 
 BUCKET_COST = 100

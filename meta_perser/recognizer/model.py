@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from meta_perser.options import CONFIG
 from meta_perser.recognizer.clip_batch import Bucket, ClipBatch
 from meta_perser.scope import lora_rank, lowest_trainable_layer, refuse_below_windows
+from perser.device import to_device
 from perser.encoders.encoder import SpeechEncoder, mean_pool
 from perser.encoders.lora import is_adapter
 from perser.errors import UserError, explain_damage
@@ -123,7 +124,8 @@ class EmotionRecognizer(nn.Module):
     def targets(self, labels: Sequence[Emotions]) -> Tensor:
         """Return label distributions (num_utterances, num_emotions) on the model's device, in its dtype."""
         # Copied: the alignment of NumPy's memory would show in the last digit of matrix products.
-        return torch.tensor(self.emotions.distribution(labels)).to(self.layer_logits)
+        targets = torch.tensor(self.emotions.distribution(labels)).to(self.layer_logits.dtype)
+        return to_device(targets, self.layer_logits.device)
 
     def embed(self, batch: ClipBatch) -> Tensor:
         """Return the weighted layer sum of time means, (B, D)."""

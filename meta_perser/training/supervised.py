@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from meta_perser.adaptation.adaptation_loss import LossFunction
 from meta_perser.options import PretrainOptions
 from meta_perser.recognizer.batches import ClipSource
+from perser.device import to_device
 from perser.distributed import mean_over_processes, own_share_of_batch
 from perser.encoders.encoder import use_attention
 from perser.episodes.episode import Task, aggregated_targets
@@ -147,11 +148,11 @@ def _own_loss(
     """Return this process's share of a batch's mean loss (see `own_share_of_batch`), the m utterances that it
     read, and whether the logits of each are finite (m,)."""
     mine, factor = own_share_of_batch(chosen, lambda index: source.cost(examples.utterances[index]))
-    places, heads, targets = examples.pairs(mine)
     utterances = [examples.utterances[index] for index in mine]
     logits = wrapped(source.batch(utterances))
     logits = logits.view(len(mine), -1, logits.shape[-1])
     finite = logits.detach().isfinite().flatten(1).all(dim=1)
+    places, heads, targets = (to_device(tensor, logits.device) for tensor in examples.pairs(mine))
     logits = logits[places, heads]
     share = examples.count(mine) / examples.count(chosen) * factor
     return loss(logits, targets.to(logits)) * share, utterances, finite

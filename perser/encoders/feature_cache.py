@@ -268,10 +268,11 @@ def _encoded(
     for utterance_ids, waveforms in _decoded(recordings, batches):
         with torch.inference_mode():
             encoded = _encode(encoder, waveforms, level)
-        for utterance_id, features in zip(utterance_ids, encoded, strict=True):
+        for utterance_id, on_device in zip(utterance_ids, encoded, strict=True):
+            features = on_device.float().cpu().contiguous()
             if not torch.isfinite(features).all():
                 raise UserError(f"the encoder '{encoder.name}' gives non-finite values for '{utterance_id}'")
-            yield utterance_id, features.float().cpu().contiguous().numpy()
+            yield utterance_id, features.numpy()
 
 
 def _encode(encoder: SpeechEncoder, waveforms: list[Tensor], level: Level) -> list[Tensor] | Tensor:

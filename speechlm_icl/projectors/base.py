@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from perser.device import to_device
 from perser.encoders.feature_cache import FeatureStore, Level
 
 Clips = Tensor | Sequence[Tensor]
@@ -175,4 +176,6 @@ def read_clips(store: FeatureStore, utterances: Sequence[str]) -> Clips:
 
 def clips_on(clips: Clips, device: torch.device) -> Clips:
     """Return the clips' features on a device."""
-    return clips.to(device) if isinstance(clips, Tensor) else [clip.to(device) for clip in clips]
+    if isinstance(clips, Tensor):
+        return to_device(clips, device)
+    return [to_device(clip, device) for clip in clips]

@@ -19,6 +19,7 @@ from tokenizers.pre_tokenizers import Split
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from perser.device import to_device
 from perser.errors import UserError
 from perser.labels import EmotionSet
 from speechlm_icl.prompt.chat_template import from_chat_template, plain_template, token_ids
@@ -114,7 +115,7 @@ class PromptBatch:
     position_ids: Tensor
 
     def to(self, device: torch.device) -> PromptBatch:
-        return replace(self, **{name: tensor.to(device) for name, tensor in vars(self).items()})
+        return replace(self, **{name: to_device(tensor, device) for name, tensor in vars(self).items()})
 
 
 class PromptFormat:

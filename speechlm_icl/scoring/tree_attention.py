@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicLayer
 
+from perser.device import to_device
 from speechlm_icl.model.language_model import LanguageModel
 from speechlm_icl.prompt.prompt import positions
 from speechlm_icl.scoring.label_trie import LabelTrie
@@ -59,7 +60,7 @@ def packed_hidden_states(
     pieces = [piece for clip in frames for piece in (clip.to(node_embeddings.dtype), node_embeddings)]
     embeddings = torch.cat(pieces)[None]
     lengths = torch.tensor([len(clip) for clip in frames])
-    query, node, position = (tensor.to(device) for tensor in _layout(lengths, trie))
+    query, node, position = (to_device(tensor, device) for tensor in _layout(lengths, trie))
     mask = _tree_mask(query, node, trie, embeddings.dtype)
     mask_of_prefix = mask.new_zeros(len(query), prefix.length)
     hidden = language_model.hidden(
