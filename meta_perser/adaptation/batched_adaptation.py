@@ -22,10 +22,14 @@ from meta_perser.adaptation.adaptation_loss import LossFunction, Weights
 from meta_perser.adaptation.lslr import Rates
 from meta_perser.recognizer.clip_batch import Bucket, ClipBatch, bucket_positions, longest_at_each_position
 from meta_perser.recognizer.model import EmotionRecognizer
+from perser.device import free_bytes, is_gpu
 from perser.encoders.encoder import use_attention
 
 MAX_GROUP_BYTES = 256 * 2**20
-"""Memory that all persons of a group may take together."""
+"""Memory that all persons of a group may take together on a CPU; on a GPU, the least that they may."""
+
+GPU_SHARE = 0.5
+"""Share of a GPU's free memory that a group may take. The rest is for what the estimates leave out."""
 
 MAX_CPU_ACTIVATION_BYTES = 12 * 2**20
 """Activations of one person from which they adapt alone on a CPU."""
@@ -95,32 +99,52 @@ def adaptation_groups(model: EmotionRecognizer, lengths: Sequence[Sequence[int]]
     `lengths`: for each person, the frames of each clip, shortest first; 0 where only the head moves. Persons
     are sorted by the memory that they need alone, so that neighbors are padded little.
     """
+    device = model.layer_logits.device
+    group_bytes = max_group_bytes(device)
     alone = [activation_bytes(model, clips) for clips in lengths]
     order = sorted(range(len(lengths)), key=lambda person: (len(lengths[person]), alone[person]))
     groups: list[list[int]] = []
+    longest: list[int] = []  # clips of the last group, at each position
+    total = 0  # bytes that its persons need alone
     for person in order:
-        joined = [*groups[-1], person] if groups else [person]
-        max_bytes = MAX_PADDING * sum(alone[member] for member in joined) / len(joined)
-        if model.layer_logits.device.type == "cpu":
-            max_bytes = min(MAX_CPU_ACTIVATION_BYTES, max_bytes)
-        if len(joined) > 1 and _fit_together(model, [lengths[member] for member in joined], max_bytes):
-            groups[-1] = joined
-        else:
-            groups.append([person])
+        own = lengths[person]
+        if groups and len(own) == len(longest):
+            count = len(groups[-1]) + 1
+            together = longest_at_each_position([longest, own])
+            max_bytes = MAX_PADDING * (total + alone[person]) / count
+            if device.type == "cpu":
+                max_bytes = min(MAX_CPU_ACTIVATION_BYTES, max_bytes)
+            if _fit_together(model, together, count, max_bytes, group_bytes):
+                groups[-1].append(person)
+                longest, total = together, total + alone[person]
+                continue
+        groups.append([person])
+        longest, total = list(own), alone[person]
     return groups
 
 
-def _fit_together(model: EmotionRecognizer, lengths: Sequence[Sequence[int]], max_bytes: float) -> bool:
-    """Return whether persons have equally many pairs, need at most `max_bytes` of activations each when
-    padded to one shape, and fit into memory together."""
-    if len({len(clips) for clips in lengths}) > 1:
-        return False
-    longest = longest_at_each_position(lengths)
+def max_group_bytes(device: torch.device) -> int:
+    """Return how much memory all persons of a group may take together on this device.
+
+    On a GPU it is a power of two, so that a little more or less free memory does not change the groups: what
+    a clip is padded to changes its last digit.
+    """
+    if not is_gpu(device):
+        return MAX_GROUP_BYTES
+    share = int(GPU_SHARE * free_bytes(device))
+    return max(MAX_GROUP_BYTES, 2 ** (share.bit_length() - 1))
+
+
+def _fit_together(
+    model: EmotionRecognizer, longest: Sequence[int], count: int, max_bytes: float, group_bytes: int
+) -> bool:
+    """Return whether `count` persons whose clips are padded to `longest` need at most `max_bytes` of
+    activations each, and at most `group_bytes` of memory together."""
     padded = activation_bytes(model, longest)
     if padded > max_bytes:
         return False
     each = padded + weight_bytes(model) + state_bytes(model, len(longest))
-    return len(lengths) * each <= MAX_GROUP_BYTES
+    return count * each <= group_bytes
 
 
 def activation_bytes(model: EmotionRecognizer, lengths: Sequence[int]) -> int:

@@ -14,6 +14,7 @@ from meta_perser.adaptation.batched_adaptation import (
     MAX_PADDING,
     activation_bytes,
     adaptation_groups,
+    max_group_bytes,
     state_bytes,
     weight_bytes,
 )
@@ -71,3 +72,18 @@ def test_the_estimated_memory_grows_with_clips_and_moving_layers():
     assert activation_bytes(ADAPTERS, [10, 20]) == 3 * one_layer
     assert state_bytes(HEAD, 64) == 2 * state_bytes(HEAD, 32) < MAX_GROUP_BYTES
     assert weight_bytes(HEAD) < weight_bytes(ADAPTERS)
+
+
+@pytest.mark.parametrize(
+    ("free", "most"),
+    [(0, 2**28), (2**29, 2**28), (3 * 2**30, 2**30), (4 * 2**30 - 1, 2**30), (80 * 10**9, 2**35)],
+)
+def test_a_group_on_a_gpu_may_take_up_to_half_of_its_free_memory(monkeypatch, free, most):
+    monkeypatch.setattr(batched_adaptation, "free_bytes", lambda device: free)
+    assert max_group_bytes(torch.device("cuda")) == most
+    assert max_group_bytes(torch.device("cpu")) == MAX_GROUP_BYTES
+    lengths = [[100] * 8] * 400
+    on_cpu = adaptation_groups(HEAD, lengths)
+    monkeypatch.setattr(batched_adaptation, "is_gpu", lambda device: True)
+    on_gpu = adaptation_groups(HEAD, lengths)
+    assert max(map(len, on_gpu)) >= max(map(len, on_cpu))
