@@ -40,7 +40,7 @@ def speed_meta_perser(
 
     Args:
         preset: quick (within 3 minutes on two cores), full (a wider encoder, more clips and rounds), base
-            (shapes of wav2vec2-base, in float32 and bf16, for a GPU) or tiny (a check that it runs; its
+            (shapes of wav2vec2-base, in float32, TF32 and bf16, for a GPU) or tiny (a check that it runs; its
             figures mean nothing).
         device: where every contender computes.
         json: a file for every figure of the tables; none: print the tables only.
@@ -57,8 +57,9 @@ def speed_meta_perser(
 
     from benchmarks.speed.maml.presets import PRESETS
     from benchmarks.speed.maml.run_comparisons import MamlComparisons, print_front_end_shares
+    from perser.device import set_tf32
 
-    torch.backends.cudnn.allow_tf32 = False  # float32 in convolutions, as in matrix products
+    set_tf32(torch.device(device), allowed=False)
     chosen = PRESETS[preset]
     console = Console(width=112, highlight=False)
     console.print(CONVENTIONS)

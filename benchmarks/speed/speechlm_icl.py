@@ -41,20 +41,18 @@ def speed_speech_lm(
 
     Args:
         preset: quick (within 3 minutes on two cores; the others are timed on one query), full (on eight, more
-            rounds), gpu (on all, in float32 and bf16) or tiny (a check that it runs; its figures mean
+            rounds), gpu (on all, in float32, TF32 and bf16) or tiny (a check that it runs; its figures mean
             nothing).
         device: where every contender computes.
         json: a file for every figure of the tables; none: print the tables only.
         seed: of weights and features.
     """
-    import torch
     from rich.console import Console
 
     from benchmarks.speed.speechlm.prompt_presets import PROMPT_PRESETS
     from benchmarks.speed.timing.machine import check_device, machine_of
 
     check_device(device)
-    torch.backends.cuda.matmul.allow_tf32 = False
     chosen = PROMPT_PRESETS[preset]
     console = Console(width=112, highlight=False)
     console.print(CONVENTIONS)
@@ -84,7 +82,9 @@ def _measure(
     from benchmarks.speed.speechlm.supervised_labels import compare_labels
     from benchmarks.speed.timing.machine import matrix_rate
     from benchmarks.speed.timing.table import print_memory, print_timing, timing_json
+    from perser.device import set_tf32
 
+    set_tf32(torch.device(device), precision == "tf32")
     rate = matrix_rate(torch.device(device), precision)
     console.print(f"one large matrix product, {precision}: {rate / 1e9:.4g} GFLOP/s\n")
     with make_prompt_case(preset, device, precision, seed) as case:

@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from perser.audio import BadAudio
-from perser.device import loading_on
+from perser.device import loading_on, set_tf32
 from perser.distributed import compute_device
 from perser.episodes.episode import Support
 from perser.errors import UserError
@@ -90,9 +91,11 @@ class Recognizer:
             name: Folder or Hub name.
             device: Where it computes, as torch names it; when None, the GPU if there is one.
 
-        Raises UserError where there is no such model or device.
+        On a GPU, float32 is multiplied in full from now on, so that answers are those of a CPU to many digits
+        (`perser.device.set_tf32`). Raises UserError where there is no such model or device.
         """
         device, folder = compute_device(device), trained_model_folder(str(name))
+        set_tf32(torch.device(device), allowed=False)
         with loading_on(device):
             model = load_route_model(folder)
         model.to(device)

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import get_cosine_schedule_with_warmup
 
+from perser.device import set_tf32
 from perser.distributed import processes
 from perser.training.sharding import USE_FSDP, ShardedModule, check_launch, is_sharded
 
@@ -20,7 +21,8 @@ def start_accelerator(seed: int, mixed_precision: str = "no") -> Accelerator:
     """Return the accelerator of this process, with every random generator seeded (differently in each
     process).
 
-    One process may run several trainings one after the other, each with its own precision.
+    One process may run several trainings one after the other, each with its own precision. On a GPU, float32
+    is multiplied in TF32 (`perser.device.set_tf32`).
 
     Raises UserError as `processes` and `check_launch` do.
     """
@@ -40,6 +42,7 @@ def start_accelerator(seed: int, mixed_precision: str = "no") -> Accelerator:
     # are read in full (validation, the inner loop), and does nothing on a CPU.
     with patch_environment(**{USE_FSDP: "false"}):
         accelerator = Accelerator(mixed_precision=mixed_precision, kwargs_handlers=[ddp])
+    set_tf32(accelerator.device, allowed=True)
     set_seed(seed, device_specific=True)
     return accelerator
 

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicLayer
 
-from perser.device import to_device
+from perser.device import to_device, uses_tf32
 from speechlm_icl.model.language_model import LanguageModel
 from speechlm_icl.prompt.prompt import positions
 from speechlm_icl.scoring.label_trie import LabelTrie
@@ -36,7 +36,7 @@ _MASKABLE = ("eager", "sdpa")
 
 _TOLERANCE, _COARSE_TOLERANCE = 1e-3, 0.05
 """Largest difference of hidden states that rounding may cause, relative to their norm: in float32, and in
-number formats of lower precision."""
+TF32 or number formats of lower precision."""
 
 _can_pack: WeakKeyDictionary[LanguageModel, bool] = WeakKeyDictionary()
 """Results of `_packing_agrees`, by language model."""
@@ -161,5 +161,6 @@ def _packing_agrees(language_model: LanguageModel) -> bool:
         packed = packed_hidden_states(language_model, prefix, frames, trie)
     except (RuntimeError, ValueError, TypeError, IndexError):
         return False
-    tolerance = _TOLERANCE if batched.dtype == torch.float32 else _COARSE_TOLERANCE
+    fine = batched.dtype == torch.float32 and not uses_tf32(device)
+    tolerance = _TOLERANCE if fine else _COARSE_TOLERANCE
     return bool((packed - batched).float().norm() <= tolerance * batched.float().norm())

@@ -80,5 +80,5 @@ PRESETS = {
     ),
     "quick": MamlPreset(NARROWER, step_clips=4, memory_clips=2, timed_steps=1, repeats=3),
     "full": MamlPreset(NARROW, step_clips=8, memory_clips=4, timed_steps=5),
-    "base": MamlPreset(BASE, precisions=("float32", "bf16")),
+    "base": MamlPreset(BASE, precisions=("float32", "tf32", "bf16")),
 }

@@ -18,6 +18,7 @@ from benchmarks.speed.timing.machine import matrix_rate
 from benchmarks.speed.timing.operations import count_operations
 from benchmarks.speed.timing.rounds import Precision, time_in_rounds
 from benchmarks.speed.timing.table import print_memory, print_timing, timing_json
+from perser.device import set_tf32
 
 CHECKED_CLIPS, CHECKED_STEPS = 4, 2
 """Support and steps on which adapted weights are compared."""
@@ -37,6 +38,7 @@ class MamlComparisons:
 
     def run(self) -> dict[str, Any]:
         """Return the ratios, and all that they are computed from."""
+        set_tf32(torch.device(self.device), self.precision == "tf32")
         rate = matrix_rate(torch.device(self.device), self.precision)
         self.console.print(f"one large matrix product, {self.precision}: {rate / 1e9:.4g} GFLOP/s\n")
         step = halve_until_it_fits(self.preset.step_clips, self._step)

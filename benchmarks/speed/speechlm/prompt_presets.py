@@ -58,5 +58,7 @@ PROMPT_PRESETS = {
     ),
     "quick": PromptPreset(SMOLLM2_135M, timed_queries=1, sequences=1, repeats=3),
     "full": PromptPreset(SMOLLM2_135M),
-    "gpu": PromptPreset(SMOLLM2_135M, timed_queries=128, sequences=32, precisions=("float32", "bf16")),
+    "gpu": PromptPreset(
+        SMOLLM2_135M, timed_queries=128, sequences=32, precisions=("float32", "tf32", "bf16")
+    ),
 }

@@ -14,7 +14,8 @@ from torch import Tensor
 from perser.device import clock
 from perser.errors import UserError
 
-Precision = Literal["float32", "bf16"]
+Precision = Literal["float32", "tf32", "bf16"]
+"""How numbers are multiplied: float32 in full, float32 in TF32 (on a GPU), or bf16 under autocast."""
 
 Run = Callable[[], object]
 

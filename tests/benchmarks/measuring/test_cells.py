@@ -38,6 +38,14 @@ def measured(monkeypatch):
     return cells
 
 
+def test_cells_are_measured_in_tf32_where_there_is_a_gpu(case, monkeypatch, tmp_path):
+    chosen = []
+    monkeypatch.setattr(module, "set_tf32", lambda device, allowed: chosen.append((device.type, allowed)))
+    monkeypatch.setattr(module, "run_cell", lambda case, cell, folder: chosen.append(cell))
+    run_cells(case, tmp_path / "predictions")
+    assert chosen == [("cpu", True), *case.cells]
+
+
 def test_a_cell_is_a_method_on_a_seed_and_is_measured_once(case, measured, tmp_path):
     run_cells(case, tmp_path / "predictions")
     assert measured == [Cell(method, seed) for method in case.methods for seed in (0, 1)]

@@ -19,13 +19,15 @@ def recognizer(fake_model, tmp_path) -> Recognizer:
 
 
 def test_a_model_is_loaded_for_the_device_where_it_will_be_used(fake_model, tmp_path, monkeypatch):
-    devices = []
+    devices, tf32 = [], []
     monkeypatch.setattr(recognizer_module, "compute_device", lambda name: name)
+    monkeypatch.setattr(recognizer_module, "set_tf32", lambda device, allowed: tf32.append((device, allowed)))
     monkeypatch.setattr(
         recognizer_module, "load_route_model", lambda folder: devices.append(loading_device()) or fake_model
     )
     Recognizer.from_pretrained(tmp_path / "model", "cuda:1")
     assert devices == [torch.device("cuda:1")]
+    assert tf32 == [(torch.device("cuda:1"), False)], "answers are computed in full float32"
     assert fake_model.device == "cuda:1"
 
 

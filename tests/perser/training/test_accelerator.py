@@ -3,6 +3,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from perser.training import accelerator as module
 from perser.training.accelerator import cosine_schedule, start_accelerator
 
 
@@ -23,6 +24,13 @@ def test_the_learning_rate_rises_and_then_falls_to_zero():
 def test_one_process_may_train_with_one_precision_after_another():
     assert start_accelerator(0, "no").mixed_precision == "no"
     assert start_accelerator(0, "bf16").mixed_precision == "bf16"
+
+
+def test_a_training_allows_tf32_on_its_device(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(module, "set_tf32", lambda device, allowed: chosen.append((device, allowed)))
+    accelerator = start_accelerator(0)
+    assert chosen == [(accelerator.device, True)]
 
 
 def test_the_same_seed_gives_the_same_random_numbers():

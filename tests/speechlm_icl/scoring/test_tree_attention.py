@@ -8,7 +8,7 @@ from transformers import MistralForCausalLM as Mistral
 
 from speechlm_icl.model.language_model import LanguageModel
 from speechlm_icl.prompt.prompt import word_tokenizer
-from speechlm_icl.scoring import scoring
+from speechlm_icl.scoring import scoring, tree_attention
 from speechlm_icl.scoring.label_trie import LabelTrie
 from speechlm_icl.scoring.prefix_cache import PrefixCache, build_prefix_cache
 from speechlm_icl.scoring.scoring import score_queries
@@ -41,6 +41,19 @@ def prefix_of(model: LanguageModel, length: int) -> PrefixCache:
     mask = torch.ones(1, length, dtype=torch.int64)
     model.hidden(model.embed(torch.arange(length)[None] % 10), mask, mask.cumsum(dim=1) - 1, cache)
     return PrefixCache(cache, length)
+
+
+@pytest.mark.parametrize(("tf32", "packs"), [(False, False), (True, True)])
+def test_rounding_in_tf32_does_not_forbid_packing(monkeypatch, tf32, packs):
+    exact = packed_hidden_states
+
+    def rounded(*arguments):
+        hidden = exact(*arguments)
+        return hidden * (1 + 0.003)
+
+    monkeypatch.setattr(tree_attention, "packed_hidden_states", rounded)
+    monkeypatch.setattr(tree_attention, "uses_tf32", lambda device: tf32)
+    assert can_pack(mistral(None)) == packs
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
