@@ -28,6 +28,8 @@ from benchmarks.dynamic_superb.instance import Instance, read_instance
 from benchmarks.dynamic_superb.results_table import markdown, print_results
 from benchmarks.dynamic_superb.speech_lm_answerer import AnswerMode, SpeechLMAnswerer
 from perser.cli.main import run_command
+from perser.device import loading_on
+from perser.distributed import compute_device
 from perser.errors import UserError
 from perser.io.files import atomic_folder, check_replaceable, write_text_atomic
 from speechlm_icl.model.speech_lm import SpeechLMForICL
@@ -49,7 +51,8 @@ def dynamic_superb(
 ) -> None:
     """Ask a speech language model the questions of Dynamic-SUPERB instances, and measure its answers.
 
-    Writes answers.csv (every answer), results.json and report.md.
+    Writes answers.csv (every answer), results.json and report.md. The model computes on the GPU if there is
+    one.
 
     Args:
         model: a model's folder or its name on the Hugging Face Hub.
@@ -70,7 +73,7 @@ def dynamic_superb(
     names = [each.name for each in instances]
     if repeated := [name for name in names if names.count(name) > 1]:
         raise UserError(f"two instances have the name '{repeated[0]}'")
-    answerer = SpeechLMAnswerer(SpeechLMForICL.from_pretrained(model), max_new_tokens, answer)
+    answerer = SpeechLMAnswerer(load_model(model, compute_device()), max_new_tokens, answer)
     measured = [
         measure_instance(each, its_kind, answerer, batch_size)
         for each, its_kind in zip(instances, kinds, strict=True)
@@ -82,6 +85,13 @@ def dynamic_superb(
         write_text_atomic(folder / "results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
         write_text_atomic(folder / "report.md", markdown(results))
     print_results(results)
+
+
+def load_model(name: str, device: str) -> SpeechLMForICL:
+    """Return a speech language model on a device."""
+    with loading_on(device):
+        model = SpeechLMForICL.from_pretrained(name)
+    return model if device == "cpu" else model.to(device)
 
 
 def checked_kind(instance: Instance, kind: Kind | Literal["auto"], answer: AnswerMode) -> Kind:

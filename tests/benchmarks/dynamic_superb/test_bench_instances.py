@@ -14,7 +14,7 @@ from sklearn.metrics import accuracy_score
 
 from benchmarks.dynamic_superb import bench_instances
 from benchmarks.dynamic_superb.ask import ask_instance
-from benchmarks.dynamic_superb.bench_instances import dynamic_superb, measure_instance
+from benchmarks.dynamic_superb.bench_instances import dynamic_superb, load_model, measure_instance
 from benchmarks.dynamic_superb.instance import read_instance
 from benchmarks.dynamic_superb.results_table import markdown, print_results
 from perser.cli.main import main
@@ -155,3 +155,8 @@ def test_impossible_options_are_refused_before_a_model_is_loaded(emotion, spoken
         with pytest.raises(UserError, match=message):
             dynamic_superb("m", instances, **({"out": tmp_path / "out"} | options))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_the_model_is_loaded_for_the_device_where_it_computes(model_folder, device):
+    assert load_model(str(model_folder), device).device.type == device
