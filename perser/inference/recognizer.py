@@ -7,7 +7,8 @@
     personal.save("alice.profile")
     personal = PersonalRecognizer.load("alice.profile")
 
-The answers are those that the same method gives in `perser bench` after the same pairs.
+The answers are those that the same method gives in `perser bench` after the same pairs (on a GPU, up to the
+rounding of TF32, which `perser bench` uses).
 """
 
 from __future__ import annotations
