@@ -46,6 +46,8 @@ class LearnedRates(nn.Module):
         start = 0.0 if options.sign == "positive" else float(initial)
         self.rates = nn.Parameter(torch.full((len(self.layers), steps), start))
         self.register_buffer("initial", torch.tensor(float(initial)))
+        # On the rates' device: a list as an index would be copied to a GPU at every call, which waits for it.
+        self.register_buffer("_layer_index", torch.tensor(self._layer_of_name), persistent=False)
 
     def at(self, step: int) -> dict[str, Tensor]:
         """Return alpha of inner step `step` (from 0): tensor name to scalar."""
@@ -54,7 +56,7 @@ class LearnedRates(nn.Module):
 
     def table(self, steps: int) -> Tensor:
         """Return alpha of the first `steps` steps, (steps, num_names)."""
-        return torch.stack([self._of_layers(step) for step in range(steps)])[:, self._layer_of_name]
+        return torch.stack([self._of_layers(step) for step in range(steps)])[:, self._layer_index]
 
     def _of_layers(self, step: int) -> Tensor:
         """Return alpha of every layer (num_layers,) at a step, from 0."""

@@ -10,6 +10,8 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from meta_perser.adaptation import inner_loop as inner_loop_module
 from meta_perser.adaptation.adaptation_loss import class_balanced_loss
@@ -38,6 +40,20 @@ def no_autocast(monkeypatch):
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda device_type: False)
 
 
+class TensorsElsewhere(TorchDispatchMode):
+    """Notes operations that read a tensor on the CPU, which would be copied to a GPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        read = [value for value in tree_leaves((args, kwargs)) if isinstance(value, torch.Tensor)]
+        if any(tensor.device.type == "cpu" for tensor in read):
+            self.operations.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
 def recognizer(encoder: str, scope: str) -> EmotionRecognizer:
     return EmotionRecognizer(SpeechEncoder.from_name(encoder), EmotionSet(("a", "b")), scope, 8).to(DEVICE)
 
@@ -60,8 +76,10 @@ def test_a_persons_part_of_a_meta_training_step_reads_no_value(encoder, memory, 
     model = recognizer(encoder, "all")
     rates = make_rates(list(model.trainable_parameters()), 2, 0.1, LslrOptions()).to(DEVICE)
     learner = MetaLearner(model, rates, LOSS, memory)
-    loss = learner(StepSchedule.plain(2, second_order), 1.0, (support(model), model.targets(LABELS)))
-    loss.backward()
+    examples = support(model), model.targets(LABELS)
+    with TensorsElsewhere() as elsewhere:
+        learner(StepSchedule.plain(2, second_order), 1.0, examples).backward()
+    assert elsewhere.operations == []
     assert all(weight.grad is not None for weight in learner.parameters() if weight.requires_grad)
 
 
