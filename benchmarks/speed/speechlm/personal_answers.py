@@ -23,7 +23,7 @@ PEERS: dict[str, Callable[[PromptCase, int], Tensor]] = {FULL_PROMPT: score_full
 
 RATIOS = {FULL_PROMPT: "score_vs_full_prompt", GENERATE: "score_vs_generate"}
 
-NATS = {"float32": 1e-4, "bf16": 0.1}
+NATS = {"float32": 1e-4, "tf32": 0.05, "bf16": 0.1}
 """Largest allowed difference of two log-probabilities; bf16 moves each by about 0.01."""
 
 

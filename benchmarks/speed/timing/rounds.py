@@ -14,7 +14,8 @@ from torch import Tensor
 
 from perser.errors import UserError
 
-Precision = Literal["float32", "bf16"]
+Precision = Literal["float32", "tf32", "bf16"]
+"""tf32 is float32 whose products a GPU may round to TF32; who measures in it has to allow that."""
 
 Run = Callable[[], object]
 
