@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -44,9 +45,22 @@ def launch(name: str, settings: Settings) -> Seen:
         launch_command(name, out), env=launch_environment(settings), capture_output=True, text=True, cwd=ROOT
     )
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
-        return Seen(f"exit status {done.returncode}: {last}", passed=False)
+        return Seen(f"exit status {done.returncode}: {reason_in(done.stderr)}", passed=False)
     return seen_of(name, json.loads(out.read_text(encoding="utf-8")), settings)
+
+
+def reason_in(errors: str) -> str:
+    """Return why a launched process failed: its own last error, which stands before the launcher's report.
+
+    Raises ModuleNotFoundError if it lacks a package.
+    """
+    if missing := re.search(
+        r"^(?:\[\w+\]: ?)?ModuleNotFoundError: No module named '([\w.]+)'", errors, re.MULTILINE
+    ):
+        raise ModuleNotFoundError(missing[0], name=missing[1])
+    lines = errors.strip().splitlines() or ["it printed nothing"]
+    own = [line for line in lines if re.match(r"(?:\[\w+\]: ?)?[\w.]*Error: |perser: error", line)]
+    return [*lines[-1:], *own[:1]][-1]
 
 
 def launch_command(name: str, out: Path) -> list[str]:

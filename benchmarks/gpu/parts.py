@@ -6,6 +6,7 @@ Findings are in gpu.json as soon as they are made, so that a run that is cut off
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -18,6 +19,8 @@ from importlib import import_module
 from json import dumps
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from benchmarks.gpu.findings import Finding, Seen, Settings, read_findings, run_check, write_finding
 from perser.io.files import write_text_atomic
@@ -70,6 +73,14 @@ def run_part(name: str, settings: Settings) -> None:
         return
     for check, function in modules[0].checks(replace(settings, folder=settings.folder / "work" / name)):
         write_finding(file, run_check(name, check, function))
+        _free_memory(settings)
+
+
+def _free_memory(settings: Settings) -> None:
+    """Free the models of the last check: large ones fit onto a GPU one at a time."""
+    gc.collect()
+    if settings.has_gpu:
+        torch.cuda.empty_cache()
 
 
 def run_parts(

@@ -7,7 +7,7 @@ from accelerate.commands.launch import _validate_launch_command, launch_command_
 
 from benchmarks.gpu import launches
 from benchmarks.gpu.findings import NotHere
-from benchmarks.gpu.launches import FILES, launch, launch_command, launch_environment, seen_of
+from benchmarks.gpu.launches import FILES, launch, launch_command, launch_environment, reason_in, seen_of
 
 
 def test_a_launch_starts_a_process_with_a_group_and_shards(on_cpu):
@@ -54,6 +54,15 @@ def test_a_launch_that_fails_says_why(on_cpu, monkeypatch):
     monkeypatch.setattr(launches, "launch_command", lambda name, out: command)
     seen = launch("ddp", on_cpu)
     assert (seen.passed, seen.text) == (False, "exit status 1: no port")
+
+
+def test_the_reason_is_the_launched_processs_own_error():
+    errors = "Traceback:\n[rank0]: ValueError: no loss\nCalledProcessError: Command failed\n======"
+    assert reason_in(errors) == "[rank0]: ValueError: no loss"
+    assert reason_in("") == "it printed nothing"
+    with pytest.raises(ModuleNotFoundError) as error:
+        reason_in("x\nModuleNotFoundError: No module named 'soundfile'\nCalledProcessError: Command failed")
+    assert error.value.name == "soundfile"
 
 
 def test_without_the_files_a_launch_is_skipped(on_cpu, monkeypatch, tmp_path):
