@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, Wav2Vec2Config, Wav2Vec2Model
@@ -10,9 +12,14 @@ from benchmarks.gpu import language_models, precisions, shapes
 from benchmarks.gpu.findings import run_check
 from benchmarks.gpu.language_models import SEVEN_BILLION
 from benchmarks.gpu.precisions import products_in, seen_in
+from benchmarks.speed.maml import ours
+from benchmarks.speed.maml.case import make_case
+from benchmarks.speed.maml.presets import TINY
 from benchmarks.speed.speechlm.prompt_case import llama_config
 from benchmarks.speed.speechlm.prompt_presets import SMOLLM2_135M
 from benchmarks.speed.timing.comparison import Row, Timing
+from meta_perser.adaptation import adjoint
+from meta_perser.recognizer.clip_batch import ClipBatch, bucketed
 
 
 @pytest.mark.parametrize("part", [shapes, language_models])
@@ -64,6 +71,29 @@ def test_on_a_gpu_language_models_have_their_sizes(sizes, billions, on_gpu):
         model = AutoModelForCausalLM.from_config(llama_config(preset))
     assert model.num_parameters() / 1e9 == pytest.approx(billions, rel=0.01)
     assert (preset.pairs, preset.queries) == (32, 128)
+
+
+class ReadyBatch:
+    """A ClipSource whose clips are encoded already."""
+
+    def __init__(self, batch: ClipBatch) -> None:
+        self._batch = batch
+
+    def batch(self, utterances) -> ClipBatch:
+        return self._batch
+
+
+@pytest.mark.parametrize("memory", ["unroll", "adjoint"])
+def test_a_step_beside_the_cpu_mixes_no_devices(memory, monkeypatch):
+    """On the device `meta`, which has shapes alone, and where a tensor of the CPU would be an error."""
+    monkeypatch.setattr(torch, "autocast", lambda *arguments, **options: nullcontext())  # meta has none
+    monkeypatch.setattr(adjoint, "_current_autocast", lambda device_type: {})
+    case = make_case(TINY, clips=3, device="meta")
+    frames = bucketed([torch.zeros(rows, *TINY["conv_dim"][-1:]) for rows in (20, 20, 200)])
+    batch = ClipBatch(torch.zeros(3, 0, TINY["hidden_size"]), frames).to(torch.device("meta"))
+    gradients = ours.outer_gradients(case, ReadyBatch(batch), 2, memory)
+    assert {gradient.device.type for gradient in gradients} == {"meta"}
+    assert [gradient.shape for gradient in gradients] == [weight.shape for weight in case.moving]
 
 
 def test_on_a_gpu_bf16_is_measured_first(on_gpu):
