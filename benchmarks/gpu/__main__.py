@@ -45,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.part is not None:
         run_part(options.part, settings)
         return 0
+    if device == "cpu":  # more threads than cores that are free would make tiny models several times slower
+        environment.setdefault("OMP_NUM_THREADS", "1")
     findings = run_parts(settings, print_finding, environment=environment)
     print_results(out / RESULTS)
     write_page(out / RESULTS, out / "gpu.md")

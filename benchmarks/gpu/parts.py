@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -71,7 +72,9 @@ def run_part(name: str, settings: Settings) -> None:
     if loaded.status != "passed":
         write_finding(file, loaded)
         return
-    for check, function in modules[0].checks(replace(settings, folder=settings.folder / "work" / name)):
+    work = settings.folder / "work" / name
+    shutil.rmtree(work, ignore_errors=True)  # of an earlier run
+    for check, function in modules[0].checks(replace(settings, folder=work)):
         write_finding(file, run_check(name, check, function))
         _free_memory(settings)
 
