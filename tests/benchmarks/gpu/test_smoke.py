@@ -7,17 +7,16 @@ import json
 
 import pytest
 
-from benchmarks.gpu import smoke
+from benchmarks.gpu import findings, smoke
 from benchmarks.gpu.findings import run_check
 from benchmarks.gpu.smoke import Workplace, checks
 from perser.training.run_log import ENVIRONMENT, METRICS
 
 
 def test_every_check_passes(on_cpu):
-    findings = [run_check("smoke", name, check) for name, check in checks(on_cpu)]
-    wrong = {finding.check: finding.text for finding in findings if finding.status == "failed"}
-    assert wrong == {}
-    skipped = {finding.check for finding in findings if finding.status == "skipped"}
+    made = [run_check("smoke", name, check) for name, check in checks(on_cpu)]
+    assert {finding.check: finding.text for finding in made if finding.status == "failed"} == {}
+    skipped = {finding.check for finding in made if finding.status == "skipped"}
     assert skipped <= {"icl-train, LoRA, 4-bit"}  # where bitsandbytes is missing
 
 
@@ -50,11 +49,8 @@ def test_a_training_beside_the_gpu_does_not_pass(trained, tmp_path, monkeypatch)
 
 @pytest.mark.parametrize(("package", "check"), [("jsonargparse", "predict"), ("bitsandbytes", "4bit")])
 def test_a_check_without_its_package_is_skipped(package, check, tmp_path, monkeypatch):
-    found = importlib.util.find_spec
-    monkeypatch.setattr(smoke, "require", smoke.require)
-    monkeypatch.setattr(
-        "benchmarks.gpu.findings.find_spec", lambda name: None if name == package else found(name)
-    )
+    find = importlib.util.find_spec
+    monkeypatch.setattr(findings, "find_spec", lambda name: None if name == package else find(name))
     place = Workplace(tmp_path, "cpu")
     make = place.predict if check == "predict" else lambda: place.icl_train_lora("4bit")
     finding = run_check("smoke", check, make)
