@@ -122,7 +122,8 @@ def scaling_trainings(out: Path, preset: ScalingPresetName = "quick", seed: int 
         seed: of weights, speech and batches.
     """
     sizes = PRESETS[preset]
-    case = make_case(sizes.encoder, sizes.clips, "cpu", seed=seed)
+    device = str(start_accelerator(seed).device)
+    case = make_case(sizes.encoder, sizes.clips, device, seed=seed)
     people = make_tasks(case, seed)
     trainings: dict[str, tuple[int, Callable[[], None]]] = {
         "pretrain": (sizes.batch, lambda: pretrain(case, people, sizes, seed)),
@@ -180,7 +181,9 @@ def meta_training(case: MamlCase, people: list[Task], sizes: ScalingPreset, seed
     options = LslrOptions()
     rates = make_rates(list(case.model.trainable_parameters()), sizes.inner_steps, 0.001, options)
     weights = torch.ones(len(case.model.emotions))
-    trained = MetaPerSER(case.model, rates, options, sizes.inner_steps, sizes.inner_steps, weights, 0.0)
+    trained = MetaPerSER(case.model, rates, options, sizes.inner_steps, sizes.inner_steps, weights, 0.0).to(
+        case.device
+    )
     inner = InnerOptions(sizes.inner_steps, sizes.support, adaptation_steps=sizes.inner_steps)
     outer = OuterOptions(
         steps=sizes.steps, batch_size=sizes.persons, learning_rate=1e-5, validate_every=sizes.steps

@@ -136,7 +136,7 @@ def load_base(
         )
     if files.gguf_file is not None:
         _clear_quantization_flags(model)
-    _disable_cpu_repacking(model)
+    disable_cpu_repacking(model)
     model.requires_grad_(False)
     _check_head(model, name)
     return model, base_tokenizer(files)
@@ -187,7 +187,7 @@ def _check_quantized(name: str, weights: BaseWeights) -> None:
             )
 
 
-def _disable_cpu_repacking(model: PreTrainedModel) -> None:
+def disable_cpu_repacking(model: PreTrainedModel) -> None:
     """Stop bitsandbytes from repacking 4-bit weights.
 
     On some CPUs it repacks them at the first pass without gradients. From then on, silently, no gradient

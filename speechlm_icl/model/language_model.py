@@ -186,7 +186,7 @@ def new_language_model(name: str, texts: Sequence[str], lora: LoraOptions) -> La
         tokenizer = word_tokenizer(texts)
         return LanguageModel(LlamaForCausalLM(_tiny_config(len(tokenizer))), tokenizer, name)
     base, tokenizer = load_base(name, lora.base_weights)
-    return LanguageModel(_with_adapter(base, name, lora), tokenizer, name, lora.base_weights)
+    return LanguageModel(with_adapter(base, name, lora), tokenizer, name, lora.base_weights)
 
 
 def load_language_model(
@@ -225,7 +225,7 @@ def _check_adapter(folder: Path) -> None:
         raise UserError(f"{folder} holds no plain LoRA adapter (adapter_config.json): train the model again")
 
 
-def _with_adapter(base: PreTrainedModel, name: str, lora: LoraOptions) -> PeftModel:
+def with_adapter(base: PreTrainedModel, name: str, lora: LoraOptions) -> PeftModel:
     """Return the base model with a new LoRA adapter in it."""
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 

@@ -40,8 +40,8 @@ class WaveformsInMemory:
         return self._waveforms[int(utterance_id)]
 
 
-def encode(case: MamlCase, cache: Path) -> ClipSource:
-    """Encode the support, up to the layers that adapt, into the cache."""
+def encode(case: MamlCase, cache: Path | None) -> ClipSource:
+    """Encode the support, up to the layers that adapt, into the cache; None: into memory."""
     with redirect_stderr(StringIO()):  # no progress bar among the tables
         return ClipSource(WaveformsInMemory(case.waveforms), case.model, cache)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -79,7 +79,7 @@ def make_prompt_case(
     with TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         emotions = EmotionSet(EMOTIONS)
-        _write_language_model(preset, emotions, Path(folder))
+        write_language_model(preset, PROMPT.texts(emotions), Path(folder))
         model = new_model(
             emotions,
             encoder="tiny-whisper",
@@ -96,10 +96,15 @@ def make_prompt_case(
         yield PromptCase(model.to(device), enrollment.to(device), answers, queries.to(device), precision)
 
 
-def _write_language_model(preset: PromptPreset, emotions: EmotionSet, folder: Path) -> None:
-    """Save a random Llama and its tokenizer as a folder of the kind that the Hub gives."""
-    word_tokenizer(PROMPT.texts(emotions)).save_pretrained(folder)
-    config = LlamaConfig(
+def write_language_model(preset: PromptPreset, texts: Sequence[str], folder: Path) -> None:
+    """Save a random Llama, and a tokenizer of the words in `texts`, as a folder of the kind that the Hub
+    gives."""
+    word_tokenizer(texts).save_pretrained(folder)
+    LlamaForCausalLM(llama_config(preset)).save_pretrained(folder)
+
+
+def llama_config(preset: PromptPreset) -> LlamaConfig:
+    """Return the configuration of a preset's Llama."""
+    return LlamaConfig(
         **preset.language_model, tie_word_embeddings=True, max_position_embeddings=8192, pad_token_id=0
     )
-    LlamaForCausalLM(config).save_pretrained(folder)

@@ -43,11 +43,11 @@ def compare_labels(case: PromptCase, preset: PromptPreset) -> Timing:
 def sequences(case: PromptCase, preset: PromptPreset, first_target: int = 0) -> tuple[PromptBatch, Tensor]:
     """Return training prompts and their clips' features (num_clips, L+1, D).
 
-    The answers from `first_target` on are the targets.
+    The answers from `first_target` on are the targets. The features do not depend on the device.
     """
     answers = [*case.answers, [0]]
     prompts = [case.model.prompt.encode(answers, first_target) for _ in range(preset.sequences)]
-    features = torch.randn(preset.sequences * len(answers), *FEATURE_SHAPE, device=case.device)
+    features = torch.randn(preset.sequences * len(answers), *FEATURE_SHAPE).to(case.device)
     return case.model.batch(prompts, features), features
 
 
