@@ -6,7 +6,6 @@ less about the person than the true one, or nothing.
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -30,6 +29,7 @@ from perser.episodes.episode_file import EpisodeFile
 from perser.errors import UserError
 from perser.installed_routes import build_method, check_method
 from perser.io.files import write_text_atomic
+from perser.io.json_files import write_json
 
 CONTROLS = "controls.json"
 
@@ -89,7 +89,7 @@ def icl_controls(
     results |= {"simulated": corpus_loaded.simulated, "corpus": corpus_loaded.name}
     results |= compare_conditions(scores)
     out.mkdir(parents=True, exist_ok=True)
-    write_text_atomic(out / CONTROLS, json.dumps(results, indent=1) + "\n")
+    write_json(out / CONTROLS, results)
     page = environment().get_template("controls.md.jinja").render(results)
     write_text_atomic(out / "controls.md", page)
 

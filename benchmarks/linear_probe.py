@@ -6,7 +6,6 @@ states. A trained model should score higher than it does.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from perser.encoders.encoder import SpeechEncoder
 from perser.encoders.feature_cache import cached_features
 from perser.episodes.episode import Task, aggregated_targets
 from perser.episodes.episode_file import EpisodeFile
-from perser.io.files import write_text_atomic
+from perser.io.json_files import write_json
 from perser.labels import EmotionSet
 
 REFERENCE = "reference.json"
@@ -51,7 +50,7 @@ def linear_probe(run: Path, cache: Path | None = None, regularization: float = 0
         "labels": "the emotion with the largest share over the test "
         + ("listeners" if episode_file.person_axis == "listener" else "speakers' own annotations"),
     }
-    write_text_atomic(run / REFERENCE, json.dumps(content, indent=1) + "\n")
+    write_json(run / REFERENCE, content)
     print(f"UAR {content['uar']:.3f}, macro-F1 {content['macro_f1']:.3f} on {len(test)} utterances")
 
 

@@ -11,7 +11,7 @@ from benchmarks.measuring.aggregate import COSTS, aggregate_costs, aggregate_res
 from benchmarks.measuring.scores import Scores
 from benchmarks.paper.write_tables import write_paper_tables
 from benchmarks.reporting.report import print_tables, write_report
-from perser.io.files import write_text_atomic
+from perser.io.json_files import write_json
 
 RESULTS = "results.json"
 
@@ -26,7 +26,7 @@ def write_results(scores: Sequence[Path], out: Path, title: str) -> None:
     results, costs = aggregate_results(loaded, title), aggregate_costs(loaded)
     provenance = {str(path): part.provenance for path, part in zip(scores, loaded, strict=True)}
     for name, content in ((RESULTS, results), (COSTS, costs), ("provenance.json", provenance)):
-        write_text_atomic(out / name, json.dumps(content, indent=1) + "\n")
+        write_json(out / name, content)
     write_report(results, out, costs, provenance)
     write_paper_tables(results, out)
 

@@ -6,7 +6,6 @@ after N suggested labels and after N random ones, from the same pool, on a run's
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,7 +31,7 @@ from perser.errors import UserError
 from perser.inference.active_learning import Views, choose
 from perser.inference.clips import Waveforms
 from perser.inference.recognizer import Recognizer
-from perser.io.files import write_text_atomic
+from perser.io.json_files import write_json
 from perser.metrics import score_episode
 
 MODELS = ("meta-perser", "speech-lm")
@@ -86,7 +85,7 @@ def suggestion(
     results |= {"simulated": corpus.simulated, "metric": METRIC}
     _print(results)
     if out is not None:
-        write_text_atomic(out, json.dumps(results, indent=1) + "\n")
+        write_json(out, results)
 
 
 def _label_pools(

@@ -13,7 +13,7 @@ from typing import Any
 from perser.distributed import processes
 from perser.io.checksums import json_sha256
 from perser.io.files import write_text_atomic
-from perser.io.json_files import to_json_value
+from perser.io.json_files import to_json_value, write_json
 from perser.training.earlier_versions import downgrade_options
 from perser.training.options import RunOptions
 
@@ -83,7 +83,7 @@ class Stages:
         seconds = round(time.perf_counter() - started, 1)
         if launched.is_main_process:
             finished = {"key": key, "seconds": seconds, "options": json.loads(described)}
-            write_text_atomic(record, json.dumps(finished, indent=1) + "\n")
+            write_json(record, finished)
         launched.print(f"{name}: {seconds:.0f} s", file=sys.stderr)
 
     def forget_others(self) -> None:

@@ -17,14 +17,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
-from json import dumps
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.gpu.findings import Finding, Seen, Settings, read_findings, run_check, write_finding
-from perser.io.files import write_text_atomic
+from perser.io.json_files import write_json
 
 RESULTS = "gpu.json"
 
@@ -181,4 +180,4 @@ def save_results(settings: Settings, findings: Sequence[Finding], seconds: Mappi
         "findings": [asdict(finding) for finding in findings],
     }
     settings.folder.mkdir(parents=True, exist_ok=True)
-    write_text_atomic(settings.folder / RESULTS, dumps(content, indent=1) + "\n")
+    write_json(settings.folder / RESULTS, content)

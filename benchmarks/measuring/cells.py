@@ -6,8 +6,6 @@ killed goes on where it stopped and loses one cell at most. Several processes di
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -23,7 +21,7 @@ from perser.environment import describe_environment
 from perser.episodes.episode import Episode
 from perser.episodes.episode_file import EpisodeFile
 from perser.installed_routes import build_method, check_method
-from perser.io.checksums import file_sha256
+from perser.io.checksums import file_sha256, json_sha256
 from perser.peak_memory import existing_objects_frozen, run_with_peak
 from perser.personalizer import RouteContext
 
@@ -82,7 +80,7 @@ class Case:
     def episodes_digest(self) -> str:
         """A digest of the episodes to measure: their supports, queries and labels."""
         episodes = [asdict(episode) for same in self.episodes_by_seed.values() for episode in same]
-        return hashlib.sha256(json.dumps(episodes).encode()).hexdigest()
+        return json_sha256(episodes)
 
     def context(self) -> RouteContext:
         """Return what methods are built from. It holds no label of a query."""
@@ -108,7 +106,7 @@ class Case:
         episodes = [asdict(episode) for episode in self.episodes_by_seed[cell.seed]]
         drawn = self.episode_file
         content = [cell.method, drawn.corpus_fingerprint, drawn.training_digest, episodes]
-        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+        return json_sha256(content)
 
 
 def run_cells(case: Case, folder: Path, resume: bool = True) -> None:
@@ -170,4 +168,4 @@ def model_digest(folder: Path) -> str:
     """Return a digest of the names and contents of all files of a model; empty where the folder has none."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     parts = [[path.relative_to(folder).as_posix(), file_sha256(path)] for path in files]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest() if parts else ""
+    return json_sha256(parts) if parts else ""

@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.measuring.statistics import EpisodeScores
 from perser.errors import UserError
-from perser.io.files import write_text_atomic
+from perser.io.json_files import write_json
 
 FORMAT = "perser-scores-2"
 
@@ -74,7 +74,7 @@ class Scores:
 
     def save(self, path: Path) -> None:
         """Write the file."""
-        write_text_atomic(path, json.dumps({"format": FORMAT} | asdict(self), indent=1) + "\n")
+        write_json(path, {"format": FORMAT} | asdict(self))
 
     @classmethod
     def load(cls, path: Path) -> Scores:

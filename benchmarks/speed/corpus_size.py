@@ -21,7 +21,7 @@ import soundfile
 
 from perser.cli.main import run_command
 from perser.errors import UserError
-from perser.io.files import write_text_atomic
+from perser.io.json_files import write_json
 
 SMALL = 3_000
 """Utterances of the small corpus."""
@@ -71,7 +71,7 @@ def corpus_size(
     if json is not None:
         figures = {"ratios": {"episode_large_vs_small": ratio}, "large": large, "small": small}
         figures |= {"utterances": utterances, "annotations": annotations, "bounds": BOUNDS}
-        write_text_atomic(json, dumps(figures, indent=1) + "\n")
+        write_json(json, figures)
 
 
 def _measure(place: Path, utterances: int, annotations: int) -> dict[str, float]:

@@ -5,7 +5,6 @@ Measure how long a person waits for a first answer, over how long it takes to im
 
 from __future__ import annotations
 
-import json as json_format
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ from statistics import median
 
 from perser.cli.main import run_command
 from perser.errors import UserError
-from perser.io.files import write_text_atomic
+from perser.io.json_files import write_json
 from perser.labels import Emotions
 
 IMPORTS = "import torch, peft; from transformers import LlamaForCausalLM, Wav2Vec2Model"
@@ -57,7 +56,7 @@ def speed_first_answer(
         print(f"{name}: {medians[name]:.2f} s, {ratios[f'{name}_vs_imports']:.2f} times the imports")
     if json is not None:
         figures = {"ratios": ratios, "seconds": medians, "rounds": seconds}
-        write_text_atomic(json, json_format.dumps(figures, indent=1) + "\n")
+        write_json(json, figures)
 
 
 def first_episode_clips(run: Path, pairs: int, queries: int) -> tuple[list[Labeled], list[Path]]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import tempfile
 import time
-from json import dumps, loads
+from json import loads
 from pathlib import Path
 
 from perser.cli.main import run_command
 from perser.errors import UserError
-from perser.io.files import write_text_atomic
+from perser.io.json_files import write_json
 
 
 def harness(run: Path, json: Path | None = None) -> None:
@@ -66,7 +66,7 @@ def harness(run: Path, json: Path | None = None) -> None:
         console.print(f"{name}: {seconds:.1f} s")
     console.print(f"harness_vs_run: {figures['ratios']['harness_vs_run']:.4f}")
     if json is not None:
-        write_text_atomic(json, dumps(figures, indent=1) + "\n")
+        write_json(json, figures)
 
 
 if __name__ == "__main__":

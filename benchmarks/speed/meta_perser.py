@@ -7,13 +7,12 @@ plain MAML loop and a plain transformers fine-tuning loop, on one model and the 
 from __future__ import annotations
 
 import importlib.util
-from json import dumps
 from pathlib import Path
 from typing import Literal
 
 from perser.cli.main import run_command
 from perser.errors import UserError
-from perser.io.files import write_text_atomic
+from perser.io.json_files import write_json
 
 PresetName = Literal["tiny", "quick", "full", "base"]
 
@@ -77,7 +76,7 @@ def speed_meta_perser(
         json.parent.mkdir(parents=True, exist_ok=True)
         content = {"ratios": ratios, "preset": preset, "seed": seed, "machine": machine}
         content |= {"front_end_share": shares, "by_precision": by_precision}
-        write_text_atomic(json, dumps(content, indent=1) + "\n")
+        write_json(json, content)
 
 
 if __name__ == "__main__":

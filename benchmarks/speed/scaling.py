@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks.speed.scaling_trainings import ScalingPresetName
 from perser.cli.main import run_command
 from perser.errors import UserError
-from perser.io.files import write_text_atomic
+from perser.io.json_files import write_json
 
 RATIO_OF = "meta-train"
 """The training whose ratio, in persons a second, stands for all."""
@@ -63,7 +63,7 @@ def scaling(
     console.print(f"two_processes_vs_one: {ratio:.2f}")
     if json is not None:
         figures = {"ratios": {"two_processes_vs_one": ratio}, "preset": preset, "trainings": trainings}
-        write_text_atomic(json, json_format.dumps(figures, indent=1) + "\n")
+        write_json(json, figures)
 
 
 def _table(trainings: dict[str, dict[str, Any]]) -> Any:

@@ -6,7 +6,6 @@ from the moment that a file is chosen until the bars are shown.
 
 from __future__ import annotations
 
-import json as json_format
 import shutil
 import time
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from typing import Any
 from benchmarks.speed.first_answer import Labeled, first_episode_clips
 from perser.cli.main import run_command
 from perser.errors import UserError, require_package
-from perser.io.files import write_text_atomic
+from perser.io.json_files import write_json
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 """Programs that playwright can drive, in the order in which they are looked for."""
@@ -58,7 +57,7 @@ def speed_second_query(
         figures[case] = {"first": first, "later": later, "median": middle, "longest": longest}
         print(f"{case}: {middle:.3f} s, at most {longest:.3f} s ({queries} queries after the first)")
     if json is not None:
-        write_text_atomic(json, json_format.dumps(figures, indent=1) + "\n")
+        write_json(json, figures)
 
 
 def find_browser() -> str | None:

@@ -6,12 +6,11 @@ its training loss on every label with a loss on the query's label.
 
 from __future__ import annotations
 
-from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from perser.cli.main import run_command
-from perser.io.files import write_text_atomic
+from perser.io.json_files import write_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -68,7 +67,7 @@ def speed_speech_lm(
         json.parent.mkdir(parents=True, exist_ok=True)
         content = {"ratios": ratios, "preset": preset, "seed": seed, "machine": machine}
         content |= {"queries": chosen.queries, "timed_queries_of_theirs": chosen.timed_queries}
-        write_text_atomic(json, dumps(content | {"by_precision": by_precision}, indent=1) + "\n")
+        write_json(json, content | {"by_precision": by_precision})
 
 
 def _measure(
