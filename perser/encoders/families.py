@@ -35,6 +35,7 @@ from transformers.feature_extraction_sequence_utils import SequenceFeatureExtrac
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from perser.audio import SAMPLE_RATE
+from perser.encoders.grouped_convolution import grouped_convolution
 
 # transformers' own call for WavLM gives this warning for each padded batch. The result is right.
 warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask")
@@ -183,7 +184,9 @@ class Wav2Vec2Family(Family):
         return _run_plain(list(model.encoder.layers)[start:stop], hidden, mask)
 
     def _positions(self, model: PreTrainedModel, hidden: Tensor, mask: Tensor | None) -> Tensor:
-        return model.encoder.pos_conv_embed(hidden)
+        module = model.encoder.pos_conv_embed
+        positions = module.padding(grouped_convolution(module.conv, hidden.transpose(1, 2)))
+        return module.activation(positions).transpose(1, 2)
 
     @staticmethod
     def _normalizes_last(model: PreTrainedModel) -> bool:
@@ -199,13 +202,11 @@ class HubertFamily(Wav2Vec2Family):
     trunk_fields = (*Wav2Vec2Family.trunk_fields, "feat_proj_layer_norm", "conv_pos_batch_norm")
 
     def _positions(self, model: PreTrainedModel, hidden: Tensor, mask: Tensor | None) -> Tensor:
-        module = model.encoder.pos_conv_embed
-        if module.batch_norm is None:
-            return module(hidden)
-        # The batch norm shifts padding away from zero, so it is zeroed again before the convolution.
-        normed = _zero_padding(module.batch_norm(hidden.transpose(1, 2)).transpose(1, 2), mask)
-        positions = module.padding(module.conv(normed.transpose(1, 2)))
-        return module.activation(positions).transpose(1, 2)
+        batch_norm = model.encoder.pos_conv_embed.batch_norm
+        if batch_norm is not None:
+            # The batch norm shifts padding away from zero, so it is zeroed again before the convolution.
+            hidden = _zero_padding(batch_norm(hidden.transpose(1, 2)).transpose(1, 2), mask)
+        return super()._positions(model, hidden, mask)
 
 
 class WavLMFamily(Wav2Vec2Family):
@@ -253,7 +254,8 @@ class Data2VecFamily(Wav2Vec2Family):
         positions = hidden
         for layer in model.encoder.pos_conv_embed.layers:
             # Each convolution writes into the padding, and the next one would read that.
-            positions = layer(_zero_padding(positions, mask).transpose(1, 2)).transpose(1, 2)
+            padded = grouped_convolution(layer.conv, _zero_padding(positions, mask).transpose(1, 2))
+            positions = layer.activation(layer.layer_norm(layer.padding(padded).transpose(1, 2)))
         return positions
 
 
