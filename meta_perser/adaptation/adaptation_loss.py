@@ -10,10 +10,10 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from meta_perser.recognizer.clip_batch import ClipBatch
-from perser.encoders.encoder import Attention, use_attention
+from meta_perser.recognizer.functional import FunctionalModel, moving_parameters
+from perser.encoders.encoder import Attention
 from perser.episodes.episode import Task
 from perser.labels import EmotionSet
 from perser.losses import class_balanced_cross_entropy, class_balanced_weights
@@ -52,9 +52,10 @@ def loss_on(
     runs in lower precision: loss, weights and rates do not.
     """
 
+    functional = FunctionalModel(model, moving_parameters(model), attention)
+
     def loss_of(theta: Weights) -> Tensor:
-        with use_attention(model, attention):
-            logits = functional_call(model, theta, (batch,))
+        logits = functional(theta, batch)
         with torch.autocast(logits.device.type, enabled=False):
             return loss(logits.to(torch.promote_types(logits.dtype, torch.float32)), targets)
 

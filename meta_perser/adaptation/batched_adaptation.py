@@ -16,14 +16,20 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, grad_and_value, vmap
+from torch.func import grad_and_value, vmap
 
 from meta_perser.adaptation.adaptation_loss import LossFunction, Weights
 from meta_perser.adaptation.lslr import Rates
-from meta_perser.recognizer.clip_batch import Bucket, ClipBatch, bucket_positions, longest_at_each_position
+from meta_perser.recognizer.clip_batch import (
+    Bucket,
+    ClipBatch,
+    bucket_cost,
+    bucket_positions,
+    longest_at_each_position,
+)
+from meta_perser.recognizer.functional import FunctionalModel
 from meta_perser.recognizer.model import EmotionRecognizer
 from perser.device import free_bytes, is_gpu
-from perser.encoders.encoder import use_attention
 
 MAX_GROUP_BYTES = 256 * 2**20
 """Memory that all persons of a group may take together on a CPU; on a GPU, the least that they may."""
@@ -58,6 +64,8 @@ def adapt_batched(
         targets: their target distributions, (P, K, C).
     """
     clips = [(bucket.frames, bucket.mask) for bucket in batch.buckets]
+    # Eager, because vmap has no batching rule for fused kernels.
+    functional = FunctionalModel(model, starts, attention="eager")
 
     def loss_of_person(
         theta: Weights, lower: Tensor, own_clips: list[tuple[Tensor, Tensor]], own_targets: Tensor
@@ -66,9 +74,7 @@ def adapt_batched(
             Bucket(frames, mask, bucket.positions)
             for (frames, mask), bucket in zip(own_clips, batch.buckets, strict=True)
         )
-        with use_attention(model, "eager"):  # vmap has no batching rule for fused kernels
-            logits = functional_call(model, theta, (ClipBatch(lower, buckets),))
-        return loss(logits, own_targets)
+        return loss(functional(theta, ClipBatch(lower, buckets)), own_targets)
 
     gradients_and_losses = vmap(grad_and_value(loss_of_person))
     theta = previous = starts
@@ -157,7 +163,8 @@ def activation_bytes(model: EmotionRecognizer, lengths: Sequence[int]) -> int:
     layers = _moving_layers(model)
     if not layers:
         return 0
-    buckets = [(len(positions), lengths[positions[-1]]) for positions in bucket_positions(lengths)]
+    cost = bucket_cost(model.layer_logits.device)
+    buckets = [(len(positions), lengths[positions[-1]]) for positions in bucket_positions(lengths, cost)]
     frames = sum(clips * longest for clips, longest in buckets)
     pairs = sum(clips * longest**2 for clips, longest in buckets)
     numbers = layers * (36 * frames * model.encoder.hidden_size + 6 * pairs * model.encoder.num_heads)

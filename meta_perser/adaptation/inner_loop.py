@@ -5,17 +5,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
 from meta_perser.adaptation.adaptation_loss import LossFunction, Weights, WeightsLoss, loss_on
 from meta_perser.adaptation.adjoint import adjoint_inner_loop
+from meta_perser.adaptation.flat_weights import WeightLayout
 from meta_perser.adaptation.lslr import Rates
 from meta_perser.adaptation.step_schedule import StepSchedule
 from meta_perser.options import Memory
 from meta_perser.recognizer.clip_batch import ClipBatch
 from perser.device import is_gpu
-from perser.encoders.encoder import use_attention
 
 STEPS_PER_CHECK = 10
 """Inner steps on a GPU between two looks at whether the loss is finite: the program waits for the GPU there,
@@ -49,22 +52,20 @@ def inner_loop(
     first_order_loss = first_order_loss or loss
     if memory == "adjoint":
         return adjoint_inner_loop(loss, first_order_loss, theta, alpha, schedule, outer_loss)
+    layout = WeightLayout(theta)
+    theta_s = layout.flatten(theta)
     multi_step_loss = alpha.new_zeros(())
     for second_order, w_s, alpha_s in zip(
         schedule.second_order, schedule.step_loss_weights, alpha, strict=True
     ):
-        value = (loss if second_order else first_order_loss)(theta)
+        weights = layout.weights(theta_s)
+        value = (loss if second_order else first_order_loss)(weights)
         graph_is_needed = second_order or bool(w_s)
-        g_s = torch.autograd.grad(
-            value, list(theta.values()), create_graph=second_order, retain_graph=graph_is_needed
-        )
+        (g_s,) = torch.autograd.grad(value, theta_s, create_graph=second_order, retain_graph=graph_is_needed)
         if w_s:
-            multi_step_loss = multi_step_loss + w_s * (value if outer_loss is None else outer_loss(theta))
-        theta = {
-            name: tensor - rate * gradient
-            for (name, tensor), rate, gradient in zip(theta.items(), alpha_s, g_s, strict=True)
-        }
-    return theta, multi_step_loss
+            multi_step_loss = multi_step_loss + w_s * (value if outer_loss is None else outer_loss(weights))
+        theta_s = layout.step(theta_s, alpha_s, g_s)
+    return layout.weights(theta_s), multi_step_loss
 
 
 def adapt(
@@ -82,52 +83,51 @@ def adapt(
     loss stops being finite, return the last weights with a finite loss: one person's divergence must not end
     a benchmark.
     """
-    theta = _detached(model.trainable_parameters() if start is None else start)
+    start = dict(model.trainable_parameters()) if start is None else start
+    layout = WeightLayout(start)
+    support_loss = loss_on(model, loss, batch, targets, attention="sdpa")
+    descent = _Descent(lambda theta: support_loss(layout.weights(theta)), layout, rates)
     check_every = STEPS_PER_CHECK if is_gpu(targets.device) else 1
-    with use_attention(model, "sdpa"):  # switched once, not at every step
-        support_loss = loss_on(model, loss, batch, targets, attention="sdpa")
-        return _descend(support_loss, theta, rates, range(steps), check_every)
+    return layout.weights(descent.run(layout.flatten(start).detach(), range(steps), check_every))
 
 
-def _descend(loss: WeightsLoss, theta: Weights, rates: Rates, steps: range, check_every: int) -> Weights:
-    """Return the weights after these steps, or the last ones with a finite loss.
+@dataclass(frozen=True)
+class _Descent:
+    """Gradient steps on one loss, of the weights as a vector."""
 
-    Losses are looked at `check_every` steps at a time. Where one is not finite, the steps since the last look
-    are taken again, one by one.
-    """
-    checked_step, checked, losses = steps.start, theta, []
-    previous = theta
+    loss: Callable[[Tensor], Tensor]
+    layout: WeightLayout
+    rates: Rates
 
-    def all_finite() -> bool:
-        finite = bool(torch.stack(losses).isfinite().all())
-        losses.clear()
-        return finite
+    def run(self, theta: Tensor, steps: range, check_every: int) -> Tensor:
+        """Return the weights after these steps, or the last ones with a finite loss.
 
-    def last_finite() -> Weights:
-        if check_every == 1:
-            return _detached(previous)
-        return _descend(loss, _detached(checked), rates, range(checked_step, steps.stop), check_every=1)
+        Losses are looked at `check_every` steps at a time. Where one is not finite, the steps since the last
+        look are taken again, one by one.
+        """
+        checked_step, checked, losses = steps.start, theta, []
+        previous = theta
 
-    for step in steps:
-        leaves = {name: tensor.requires_grad_() for name, tensor in theta.items()}
-        value = loss(leaves)
-        losses.append(value.detach())
-        if len(losses) == check_every:
-            if not all_finite():
-                return last_finite()
-            checked_step, checked = step, leaves
-        gradients = torch.autograd.grad(value, list(leaves.values()))
-        alpha = rates.at(step)
-        previous = leaves
+        def all_finite() -> bool:
+            finite = bool(torch.stack(losses).isfinite().all())
+            losses.clear()
+            return finite
+
+        def last_finite() -> Tensor:
+            return previous if check_every == 1 else self.run(checked, range(checked_step, steps.stop), 1)
+
+        for step in steps:
+            leaf = theta.detach().requires_grad_()
+            value = self.loss(leaf)
+            losses.append(value.detach())
+            if len(losses) == check_every:
+                if not all_finite():
+                    return last_finite()
+                checked_step, checked = step, theta
+            (gradient,) = torch.autograd.grad(value, leaf)
+            previous = theta
+            with torch.no_grad():
+                theta = self.layout.step(theta, self.rates.of_tensors(step), gradient)
         with torch.no_grad():
-            theta = {
-                name: leaf - alpha[name] * gradient
-                for (name, leaf), gradient in zip(leaves.items(), gradients, strict=True)
-            }
-    with torch.no_grad():
-        losses.append(loss(theta))
-    return _detached(theta) if all_finite() else last_finite()
-
-
-def _detached(theta: Weights) -> Weights:
-    return {name: tensor.detach() for name, tensor in theta.items()}
+            losses.append(self.loss(theta))
+        return theta if all_finite() else last_finite()

@@ -58,6 +58,10 @@ class LearnedRates(nn.Module):
         """Return alpha of the first `steps` steps, (steps, num_names)."""
         return torch.stack([self._of_layers(step) for step in range(steps)])[:, self._layer_index]
 
+    def of_tensors(self, step: int) -> Tensor:
+        """Return alpha of inner step `step` (from 0), (num_names,)."""
+        return self._of_layers(step)[self._layer_index]
+
     def _of_layers(self, step: int) -> Tensor:
         """Return alpha of every layer (num_layers,) at a step, from 0."""
         alpha = self.initial * self.rates.exp() if self.options.sign == "positive" else self.rates
@@ -83,6 +87,10 @@ class ConstantRate(nn.Module):
     def table(self, steps: int) -> Tensor:
         """Return alpha of the first `steps` steps, (steps, num_names)."""
         return self.rate.expand(steps, len(self.names))
+
+    def of_tensors(self, step: int) -> Tensor:
+        """Return alpha, the same at every step, (num_names,)."""
+        return self.rate.expand(len(self.names))
 
 
 Rates = LearnedRates | ConstantRate

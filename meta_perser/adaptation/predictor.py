@@ -7,13 +7,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from meta_perser.adaptation.adaptation_loss import Weights
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.clip_batch import ClipBatch
+from meta_perser.recognizer.functional import FunctionalModel, moving_parameters
 from meta_perser.recognizer.model import EmotionRecognizer
-from perser.encoders.encoder import use_attention
 
 QUERY_BATCH = 64
 
@@ -35,13 +34,9 @@ class RecognizerPredictor:
     @torch.no_grad()
     def logits(self, utterances: Sequence[str]) -> Tensor:
         """Return logits (num_utterances, num_emotions)."""
-        with use_attention(self.model, "sdpa"):
-            logits = torch.cat(
-                [
-                    functional_call(self.model, self.weights, (batch,))
-                    for batch in query_batches(self.source, utterances)
-                ]
-            )
+        model = FunctionalModel(self.model, {**moving_parameters(self.model), **self.weights}, "sdpa")
+        batches = query_batches(self.source, utterances)
+        logits = torch.cat([model(self.weights, batch) for batch in batches])
         return logits if self.logit_bias is None else logits + self.logit_bias
 
     def predict_proba(self, utterances: Sequence[str]) -> np.ndarray:
@@ -52,8 +47,8 @@ class RecognizerPredictor:
 @torch.no_grad()
 def embeddings(model: EmotionRecognizer, source: ClipSource, utterances: Sequence[str]) -> Tensor:
     """Return the embeddings that the classifier reads, (num_utterances, D)."""
-    with use_attention(model, "sdpa"):
-        return torch.cat([model.embed(batch) for batch in query_batches(source, utterances)])
+    own = FunctionalModel(model, moving_parameters(model), "sdpa").module
+    return torch.cat([own.embed(batch) for batch in query_batches(source, utterances)])
 
 
 def query_batches(source: ClipSource, utterances: Sequence[str]) -> Iterator[ClipBatch]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from meta_perser.recognizer.clip_batch import Bucket, ClipBatch, bucketed, stacked_buckets
+from meta_perser.recognizer.clip_batch import Bucket, ClipBatch, bucket_cost, bucketed, stacked_buckets
 from meta_perser.recognizer.model import EmotionRecognizer
 from perser.encoders.encoder import mean_pool, window_means
 from perser.encoders.feature_cache import FeatureStore, cached_features
@@ -40,6 +40,7 @@ class ClipSource:
         self._moves_layers = model.lowest_layer != model.encoder.num_layers
         self._window = model.frame_window
         self._device = model.layer_logits.device
+        self._bucket_cost = bucket_cost(self._device)
         self._disk_layer: int | None = model.lowest_layer
         """The layer whose input is read from disk: the lowest that moves here, or that training moved."""
         if model.lowest_layer is not None and model.kept_layers is not None:
@@ -61,7 +62,7 @@ class ClipSource:
         lower = self._lower(utterances)
         if not self._moves_layers:
             return ClipBatch(lower).to(self._device)
-        return ClipBatch(lower, bucketed(self._clips(utterances))).to(self._device)
+        return ClipBatch(lower, bucketed(self._clips(utterances), self._bucket_cost)).to(self._device)
 
     def stacked_batch(self, persons: Sequence[Sequence[str]]) -> ClipBatch:
         """Return the utterances of P persons, equally many each and shortest first, as one batch.
@@ -72,7 +73,7 @@ class ClipSource:
         if not self._moves_layers:
             return ClipBatch(lower).to(self._device)
         clips = [self._clips(utterances) for utterances in persons]
-        return ClipBatch(lower, stacked_buckets(clips)).to(self._device)
+        return ClipBatch(lower, stacked_buckets(clips, self._bucket_cost)).to(self._device)
 
     def num_frames(self, utterance: str) -> int:
         """Return how many frames of an utterance enter the moving layers; 0 where only the head moves."""
@@ -119,16 +120,14 @@ class ClipSource:
         at_once = 1 if self._device.type == "cpu" else CLIPS_AT_ONCE
         for first in range(0, len(missing), at_once):
             names = missing[first : first + at_once]
-            for bucket in bucketed(self._windows(names)):
+            for bucket in bucketed(self._windows(names), self._bucket_cost):
                 self._compute_bucket(names, bucket)
 
     def _compute_bucket(self, names: Sequence[str], bucket: Bucket) -> None:
         """Run those layers for one bucket of the utterances `names`."""
         on_device = bucket.to(self._device)
-        with self._encoder.without_adapters():
-            states = self._encoder.run_layers(
-                on_device.frames, on_device.mask, self._disk_layer, self._lowest_layer
-            )
+        encoder = self._encoder.without_adapters()
+        states = encoder.run_layers(on_device.frames, on_device.mask, self._disk_layer, self._lowest_layer)
         means = torch.stack([mean_pool(state, on_device.mask) for state in states], dim=1).cpu()
         for row, position in enumerate(bucket.positions.tolist()):
             self._means[names[position]] = means[row]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from perser.device import to_device
+from perser.device import is_gpu, to_device
 from perser.encoders.encoder import pad
 
 
@@ -50,19 +50,27 @@ class ClipBatch:
 
 
 BUCKET_COST = 100
-"""Fixed cost of a bucket, in padded frames (2 s of speech)."""
+"""Fixed cost of a bucket on a CPU, in padded frames (2 s of speech)."""
+
+GPU_BUCKET_COST = 5_000
+"""The same on a GPU: the time to start a thousand kernels, in which wav2vec2-base reads 100 s of speech."""
 
 
-def bucketed(clips: Sequence[Tensor]) -> tuple[Bucket, ...]:
+def bucket_cost(device: torch.device) -> int:
+    """Return the fixed cost of a bucket on a device, in padded frames."""
+    return GPU_BUCKET_COST if is_gpu(device) else BUCKET_COST
+
+
+def bucketed(clips: Sequence[Tensor], cost: int = BUCKET_COST) -> tuple[Bucket, ...]:
     """Return the clips' frames (T_i, F) in the buckets of `bucket_positions`, each padded to its longest."""
     buckets = []
-    for positions in bucket_positions([len(clip) for clip in clips]):
+    for positions in bucket_positions([len(clip) for clip in clips], cost):
         frames, mask = pad([clips[position] for position in positions])
         buckets.append(Bucket(frames, None if mask.all() else mask, torch.tensor(positions)))
     return tuple(buckets)
 
 
-def stacked_buckets(persons: Sequence[Sequence[Tensor]]) -> tuple[Bucket, ...]:
+def stacked_buckets(persons: Sequence[Sequence[Tensor]], cost: int = BUCKET_COST) -> tuple[Bucket, ...]:
     """Return the clips of P persons, equally many each and shortest first, in buckets of one shape for all.
 
     `frames` are (P, b, T, F), `mask` (P, b, T), and `positions` (b,), which all persons share. Every position
@@ -70,7 +78,7 @@ def stacked_buckets(persons: Sequence[Sequence[Tensor]]) -> tuple[Bucket, ...]:
     """
     buckets = []
     longest = longest_at_each_position([[len(clip) for clip in clips] for clips in persons])
-    for positions in bucket_positions(longest):
+    for positions in bucket_positions(longest, cost):
         frames, mask = pad([clips[position] for clips in persons for position in positions])
         shape = (len(persons), len(positions))
         buckets.append(Bucket(frames.unflatten(0, shape), mask.unflatten(0, shape), torch.tensor(positions)))
@@ -82,17 +90,17 @@ def longest_at_each_position(persons: Sequence[Sequence[int]]) -> list[int]:
     return [max(lengths) for lengths in zip(*persons, strict=True)]
 
 
-def bucket_positions(lengths: Sequence[int]) -> list[list[int]]:
+def bucket_positions(lengths: Sequence[int], cost: int = BUCKET_COST) -> list[list[int]]:
     """Return the positions of the clips in each bucket, shortest clips first.
 
     Of all ways to cut the clips, sorted by length, into buckets, this is the one with the smallest sum over
-    buckets of clips * longest + BUCKET_COST, found by dynamic programming over the first 1, 2, ... clips.
+    buckets of clips * longest + cost, found by dynamic programming over the first 1, 2, ... clips.
     """
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
     cheapest, cuts = [0], [0]
     for end in range(1, len(order) + 1):
         longest = lengths[order[end - 1]]
-        costs = [cheapest[start] + (end - start) * longest + BUCKET_COST for start in range(end)]
+        costs = [cheapest[start] + (end - start) * longest + cost for start in range(end)]
         cheapest.append(min(costs))
         cuts.append(costs.index(cheapest[-1]))
     buckets: list[list[int]] = []

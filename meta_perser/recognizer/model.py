@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from meta_perser.options import CONFIG
 from meta_perser.recognizer.clip_batch import Bucket, ClipBatch
+from meta_perser.recognizer.functional import moving_parameters
 from meta_perser.scope import lora_rank, lowest_trainable_layer, refuse_below_windows
 from perser.device import to_device
 from perser.encoders.encoder import SpeechEncoder, mean_pool
@@ -114,7 +115,7 @@ class EmotionRecognizer(nn.Module):
 
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
         """Return everything that moves, theta of MAML: name to parameter, in a fixed order."""
-        return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+        return moving_parameters(self)
 
     def standardize(self, pooled: Tensor) -> None:
         """Fit the standardization of hidden states to `pooled` (num_utterances, L + 1, D)."""

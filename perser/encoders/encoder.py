@@ -10,8 +10,9 @@ Shapes: B utterances, T frames of 20 ms, F front-end channels, D hidden channels
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from typing import Literal, Self
 
@@ -25,14 +26,15 @@ from perser.encoders.families import Family, WavLMFamily
 from perser.encoders.loading import load_encoder, quiet_transformers
 from perser.encoders.lora import (
     LAYER,
+    adapted_layers,
     adapter_shape,
     base_name,
     base_state,
     inject,
     is_adapter,
     merge,
-    switched_off,
 )
+from perser.encoders.structure_copy import structure_copy
 from perser.encoders.weight_norm import use_exact_weight_norm
 from perser.io.checksums import tensors_sha256
 
@@ -109,6 +111,23 @@ class SpeechEncoder(nn.Module):
         if not isinstance(self._family, WavLMFamily):
             self.model.set_attn_implementation(attention)
 
+    def set_attention_of_copies(self, attention: Attention, shared: Collection[int]) -> None:
+        """Choose the attention of this copy (see `structure_copy`) alone.
+
+        `shared`: the ids of modules that are no copies and stay as they are.
+        """
+        if self.attention == attention:
+            return
+        self.attention = attention
+        if isinstance(self._family, WavLMFamily):
+            return
+        before = self.model.config
+        config = copy(before)
+        config._attn_implementation = attention
+        for module in self.model.modules():
+            if id(module) not in shared and getattr(module, "config", None) is before:
+                module.config = config
+
     def set_adapters(self, rank: int | None, start: int = 0, seed: int = 0) -> None:
         """Add LoRA adapters to the attention projections of layers `start` and above; rank None removes them.
 
@@ -125,9 +144,16 @@ class SpeechEncoder(nn.Module):
         """Return the parameters of the adapters, in the model's order; none without adapters."""
         return [parameter for name, parameter in self.model.named_parameters() if is_adapter(name)]
 
-    def without_adapters(self) -> AbstractContextManager[None]:
-        """Make the encoder compute as if it had no adapters, within the block."""
-        return switched_off(self.model)
+    def without_adapters(self) -> SpeechEncoder:
+        """Return this encoder as if it had no adapters. It shares all weights; this one is not changed."""
+        adapted = adapted_layers(self.model)
+        if not adapted:
+            return self
+        encoder = structure_copy(self, [f"model.{path}" for path in adapted])
+        for path, layer in adapted.items():
+            parent, _, child = path.rpartition(".")
+            encoder.model.get_submodule(parent)._modules[child] = layer.get_base_layer()
+        return encoder
 
     def train(self, mode: bool = True) -> Self:
         """Set the training mode of this module, but keep the transformers model in evaluation mode."""
@@ -166,7 +192,7 @@ class SpeechEncoder(nn.Module):
         return [embedded, *self.run_layers(embedded, mask)]
 
     def forward(self, frames: Tensor, mask: Tensor | None) -> list[Tensor]:
-        """Return `hidden_states`. Wrappers and torch.func.functional_call need this name."""
+        """Return `hidden_states`. Wrappers need this name."""
         return self.hidden_states(frames, mask)
 
     def trunk_parameters(self, start: int | None = None) -> list[nn.Parameter]:
@@ -229,7 +255,8 @@ class SpeechEncoder(nn.Module):
 def use_attention(module: nn.Module, attention: Attention) -> Iterator[None]:
     """Make every speech encoder in `module` compute attention this way, within the block.
 
-    See `SpeechEncoder.set_attention`. What is computed within the block may be differentiated after it.
+    For a training, which has the module for itself. What is computed within the block may be differentiated
+    after it. See `SpeechEncoder.set_attention`.
     """
     encoders = [submodule for submodule in module.modules() if isinstance(submodule, SpeechEncoder)]
     switched = [(encoder, encoder.attention) for encoder in encoders if encoder.attention != attention]

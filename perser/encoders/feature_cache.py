@@ -159,18 +159,17 @@ def cached_features(
     Raises UserError for an unknown level, or for an utterance whose features are not finite.
     """
     _check_level(level, encoder.num_layers)
+    encoder = encoder.without_adapters()
     if cache is None:
-        with encoder.without_adapters():
-            return FeatureStore.of(
-                level, dict(_encoded(recordings, encoder, level, _batches(recordings, encoder)))
-            )
+        return FeatureStore.of(
+            level, dict(_encoded(recordings, encoder, level, _batches(recordings, encoder)))
+        )
     folder = cache / f"{level.replace(':', '-')}-{_key(recordings, encoder, level)}"
     if not folder.is_dir():
         cache.mkdir(parents=True, exist_ok=True)
 
         def write(number: int, count: int, shard: Path) -> None:
-            with encoder.without_adapters():
-                _write(recordings, encoder, level, shard, slice(number, None, count))
+            _write(recordings, encoder, level, shard, slice(number, None, count))
 
         build_in_parallel(folder, write, _join)
     store = FeatureStore.open(folder)

@@ -1,9 +1,9 @@
 """The positional convolutions of wav2vec 2.0 and its relatives, by Fourier transforms.
 
-They have 16 groups and kernels of 128 frames. cuDNN has no fast kernel for such a shape in bf16, and none for its
-second derivative: a convolution took nine tenths of an adaptation step. By the convolution theorem a transform,
-one small product for each frequency and group, and the inverse transform give the same, at least five times faster
-on a GPU and up to twice as fast on a CPU, and can be differentiated any number of times.
+They have 16 groups and kernels of 128 frames. cuDNN has no fast kernel for such a shape in bf16, and none for
+its second derivative: a convolution took nine tenths of an adaptation step. By the convolution theorem a
+transform, one small product for each frequency and group, and the inverse transform give the same, at least
+five times faster on a GPU and up to twice as fast on a CPU, and can be differentiated any number of times.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def grouped_convolution(convolution: nn.Conv1d, inputs: Tensor) -> Tensor:
 def fft_convolution(inputs: Tensor, weight: Tensor, bias: Tensor | None, padding: int, groups: int) -> Tensor:
     """Return `torch.nn.functional.conv1d(inputs, weight, bias, padding=padding, groups=groups)`.
 
-    It is computed in float32 at least, also under autocast, and returned in the dtype that the convolution would
-    have.
+    It is computed in float32 at least, also under autocast, and returned in the dtype that the convolution
+    would have.
 
     Args:
         inputs: (B, channels, T).
@@ -56,11 +56,13 @@ def fft_convolution(inputs: Tensor, weight: Tensor, bias: Tensor | None, padding
 
 
 def _correlate(signal: Tensor, weight: Tensor, groups: int) -> Tensor:
-    """Return sum_j weight[:, :, j] signal[:, :, t + j] for each t at which the kernel lies within the signal."""
+    """Return sum_j weight[:, :, j] signal[:, :, t + j] for every t at which the kernel is in the signal."""
     samples, kernel = signal.shape[-1], weight.shape[-1]
     length = _fast_length(samples)
     spectrum = torch.fft.rfft(signal, length).unflatten(1, (groups, -1))  # (B, groups, in, frequencies)
-    response = torch.fft.rfft(weight, length).unflatten(0, (groups, -1)).conj()  # (groups, out, in, frequencies)
+    response = (
+        torch.fft.rfft(weight, length).unflatten(0, (groups, -1)).conj()
+    )  # (groups, out, in, frequencies)
     product = spectrum.permute(1, 3, 0, 2) @ response.permute(0, 3, 2, 1)  # (groups, frequencies, B, out)
     output = torch.fft.irfft(product.permute(2, 0, 3, 1).contiguous(), length)
     # What wraps around at the end of the circle is cut off.

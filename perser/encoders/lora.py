@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from functools import cache
 
 import torch
@@ -44,7 +43,7 @@ def inject(model: nn.Module, rank: int, layers: Iterable[int], seed: int) -> Non
 
 def merge(model: nn.Module) -> None:
     """Add what the adapters learned to the weights, and remove them. Outputs stay the same."""
-    for name, module in _adapted(model).items():
+    for name, module in adapted_layers(model).items():
         base = module.get_base_layer()
         with torch.no_grad():
             base.weight += module.get_delta_weight(NAME)
@@ -54,32 +53,14 @@ def merge(model: nn.Module) -> None:
 
 def adapter_shape(model: nn.Module) -> tuple[int, int] | None:
     """Return the rank of the adapters and the lowest layer that has one; None if the model has none."""
-    adapted = _adapted(model)
+    adapted = adapted_layers(model)
     if not adapted:
         return None
     layers = [int(match[1]) for name in adapted if (match := LAYER.search(name))]
     return next(iter(adapted.values())).r[NAME], min(layers)
 
 
-@contextmanager
-def switched_off(model: nn.Module) -> Iterator[None]:
-    """Make the model compute as if it had no adapters, within the block."""
-    layers = list(_adapted(model).values())
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    for layer in layers:
-        layer.enable_adapters(False)
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer.enable_adapters(True)
-        # peft switched `requires_grad` together with the adapters: restore it.
-        model.requires_grad_(False)
-        for parameter in trainable:
-            parameter.requires_grad_(True)
-
-
-def _adapted(model: nn.Module) -> dict[str, nn.Module]:
+def adapted_layers(model: nn.Module) -> dict[str, nn.Module]:
     """Return the layers with an adapter, by name: those that `inject` made."""
     return {name: module for name, module in model.named_modules() if hasattr(module, "lora_A")}
 

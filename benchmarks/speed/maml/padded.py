@@ -49,12 +49,16 @@ class HookFreeRecognizer(PaddedRecognizer):
     """The same recognizer for the library `higher`.
 
     `higher` copies a module without its forward hooks, with which transformers collects hidden states. So
-    this one calls the model's parts one after the other.
+    this one calls the model's own parts one after the other.
     """
 
     def _hidden_states(self, waveforms: Tensor, real: Tensor) -> Sequence[Tensor]:
-        frames = self.encoder.model.feature_extractor(waveforms).transpose(1, 2)
-        return self.encoder.hidden_states(frames, self._real_frames(frames.shape[1], real))
+        model = self.encoder.model
+        frames = model.feature_extractor(waveforms).transpose(1, 2)
+        mask = self._real_frames(frames.shape[1], real)
+        hidden = model.feature_projection(frames)[0].masked_fill(~mask.unsqueeze(-1), 0.0)
+        hidden = model.encoder.layer_norm(hidden + model.encoder.pos_conv_embed(hidden))
+        return [hidden, *self.encoder.run_layers(hidden, mask)]
 
 
 def padded_batch(case: MamlCase) -> PaddedBatch:

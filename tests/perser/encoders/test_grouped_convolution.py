@@ -1,4 +1,4 @@
-"""Compare the convolution by Fourier transforms with torch's own, and its derivatives with those of torch's."""
+"""Compare the convolution by Fourier transforms, and its derivatives, with torch's own."""
 
 from __future__ import annotations
 
