@@ -28,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--out", type=Path, default=Path("runs/gpu"), help="folder for gpu.json, gpu.md and the parts' logs"
     )
+    parser.add_argument("--parts", nargs="+", metavar="PART", help="run these parts alone")
     parser.add_argument("--part", help="run this part alone, in this process (for the command itself)")
     options = parser.parse_args(arguments)
     out = options.out.resolve()
@@ -37,9 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import torch  # may come from a folder that `use` has just added, as may what follows
 
     from benchmarks.gpu.findings import Settings
-    from benchmarks.gpu.parts import RESULTS, run_part, run_parts
+    from benchmarks.gpu.parts import PARTS, RESULTS, run_part, run_parts
     from benchmarks.gpu.table import print_finding, print_results, write_page
 
+    if unknown := sorted(set(options.parts or ()) - set(PARTS)):
+        parser.error(f"--parts: no part is called {unknown[0]}; the parts are {', '.join(PARTS)}")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     settings = Settings(device, options.quick or device == "cpu", out)
     if options.part is not None:
@@ -47,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if device == "cpu":  # more threads than cores that are free would make tiny models several times slower
         environment.setdefault("OMP_NUM_THREADS", "1")
-    findings = run_parts(settings, print_finding, environment=environment)
+    parts = {name: part for name, part in PARTS.items() if name in (options.parts or PARTS)}
+    findings = run_parts(settings, print_finding, parts, environment)
     print_results(out / RESULTS)
     write_page(out / RESULTS, out / "gpu.md")
     return int(any(finding.status == "failed" for finding in findings))

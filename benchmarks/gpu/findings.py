@@ -85,7 +85,11 @@ def run_check(part: str, check: str, function: Callable[[], Seen]) -> Finding:
     except NotHere as reason:
         status, text, figures = "skipped", str(reason), {}
     except ModuleNotFoundError as error:
-        status, text, figures = "skipped", f"needs {error.name}, not installed here", {}
+        status, text, figures = (
+            "skipped",
+            f"needs {error.name or one_line(str(error))}, not installed here",
+            {},
+        )
     except (Exception, SystemExit) as error:  # whatever it is, the checks after this one are still made
         status, text, figures = "failed", one_line(f"{type(error).__name__}: {error}"), {}
     return Finding(part, check, status, text, time.perf_counter() - started, figures)

@@ -47,12 +47,12 @@ class Part:
 
 
 PARTS = {
-    "environment": Part("benchmarks.gpu.environment", 30),
-    "agreement": Part("benchmarks.gpu.agreement", 65),
-    "smoke": Part("benchmarks.gpu.smoke", 110),
-    "shapes": Part("benchmarks.gpu.shapes", 110),
-    "language-models": Part("benchmarks.gpu.language_models", 90),
-    "launches": Part("benchmarks.gpu.launches", 70),
+    "environment": Part("benchmarks.gpu.environment", 25),
+    "agreement": Part("benchmarks.gpu.agreement", 55),
+    "smoke": Part("benchmarks.gpu.smoke", 70),
+    "shapes": Part("benchmarks.gpu.shapes", 160),
+    "language-models": Part("benchmarks.gpu.language_models", 75),
+    "launches": Part("benchmarks.gpu.launches", 90),
 }
 
 Show = Callable[[Finding], object]

@@ -35,7 +35,7 @@ MEMORY_RATIO = 5.0
 LONG_STEPS = 50
 """S of meta-training where every step of an adaptation has learned rates of its own."""
 
-PEERS_CLIPS, PEERS_MEMORY_CLIPS = 8, 2
+PEERS_CLIPS, PEERS_MEMORY_CLIPS = 16, 2
 """K of the comparisons with `higher`, whose graph of every step does not fit at K = 32. It is halved where
 even this does not fit."""
 
