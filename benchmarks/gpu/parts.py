@@ -48,11 +48,11 @@ class Part:
 
 PARTS = {
     "environment": Part("benchmarks.gpu.environment", 25),
-    "agreement": Part("benchmarks.gpu.agreement", 55),
-    "smoke": Part("benchmarks.gpu.smoke", 70),
-    "shapes": Part("benchmarks.gpu.shapes", 160),
+    "agreement": Part("benchmarks.gpu.agreement", 50),
+    "smoke": Part("benchmarks.gpu.smoke", 65),
+    "shapes": Part("benchmarks.gpu.shapes", 155),
     "language-models": Part("benchmarks.gpu.language_models", 75),
-    "launches": Part("benchmarks.gpu.launches", 90),
+    "launches": Part("benchmarks.gpu.launches", 105),
 }
 
 Show = Callable[[Finding], object]

@@ -6,17 +6,18 @@ fine-tuning. Without a GPU a tiny encoder takes their place: the contenders stil
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
 from torch import Tensor
 
 from benchmarks.gpu.findings import Check, NotHere, Seen, Settings, require
+from benchmarks.gpu.kernels import kernel_times
 from benchmarks.gpu.precisions import products_in, seen_in
 from benchmarks.speed.maml import ours
 from benchmarks.speed.maml.adaptation import SCOPES, check_adaptation, compare_adaptations
-from benchmarks.speed.maml.case import make_case
+from benchmarks.speed.maml.case import MamlCase, make_case
 from benchmarks.speed.maml.presets import PRESETS, MamlPreset
 from benchmarks.speed.maml.run_comparisons import CHECKED_CLIPS, CHECKED_STEPS
 from benchmarks.speed.maml.step import compare_peaks, compare_steps
@@ -35,7 +36,7 @@ MEMORY_RATIO = 5.0
 LONG_STEPS = 50
 """S of meta-training where every step of an adaptation has learned rates of its own."""
 
-PEERS_CLIPS, PEERS_MEMORY_CLIPS = 16, 2
+PEERS_CLIPS, PEERS_MEMORY_CLIPS = 16, 8
 """K of the comparisons with `higher`, whose graph of every step does not fit at K = 32. It is halved where
 even this does not fit."""
 
@@ -53,6 +54,14 @@ def checks(settings: Settings) -> Iterator[Check]:
             yield f"our step alone, S = {steps}, {precision}", check
         if precision == "bf16" or not settings.has_gpu:
             yield f"peak memory, {precision}", partial(peak_memory, settings, preset, precision)
+            yield (
+                f"kernels of a second-order step, {precision}",
+                partial(step_kernels, settings, preset, precision),
+            )
+            yield (
+                f"kernels of an adaptation, {precision}",
+                partial(adaptation_kernels, settings, preset, precision),
+            )
 
 
 def precisions_of(settings: Settings) -> tuple[Precision, ...]:
@@ -132,3 +141,26 @@ def peak_memory(settings: Settings, preset: MamlPreset, precision: Precision) ->
     sizes = ", ".join(f"{name} {size / 2**30:.3g} GiB" for name, size in peaks.peaks.items())
     text = f"{peaks.title}: {sizes}; {peaks.ratio:.3g} times less (at least {MEMORY_RATIO:g})"
     return Seen(text, {"peak_memory_vs_higher": peaks.ratio}, peaks.ratio >= MEMORY_RATIO)
+
+
+def step_kernels(settings: Settings, preset: MamlPreset, precision: Precision) -> Seen:
+    """Profile one second-order step of one inner step."""
+    with products_in(precision):
+        case = make_case(preset.encoder, preset.step_clips, settings.device, precision)
+        source = ours.encode(case, None)
+        return _kernels(lambda: ours.outer_gradients(case, source, 1), case)
+
+
+def adaptation_kernels(settings: Settings, preset: MamlPreset, precision: Precision) -> Seen:
+    """Profile two steps of an adaptation."""
+    with products_in(precision):
+        case = make_case(preset.encoder, preset.adapt_clips, settings.device, precision)
+        batch = ours.encode_anew(case)
+        return _kernels(lambda: ours.adapted_weights(case, batch, 2), case)
+
+
+def _kernels(run: Callable[[], object], case: MamlCase) -> Seen:
+    if case.device.type != "cuda":
+        run()
+        return Seen("runs; its figures need a GPU")
+    return kernel_times(run, case.device)

@@ -38,6 +38,9 @@ class FunctionalModel:
             name: (self.module.get_submodule(owner)._parameters, name.rpartition(".")[2])
             for name, owner in owners.items()
         }
+        for name, (parameters, last) in self._slots.items():
+            if last not in parameters:
+                raise KeyError(f"{name} is no parameter of {type(module).__name__}")
         self._own = {name: parameters[last] for name, (parameters, last) in self._slots.items()}
         self._linear = [
             name for name, owner in owners.items() if isinstance(module.get_submodule(owner), nn.Linear)
