@@ -63,6 +63,12 @@ _LARGEST_KERNEL = 1 << 20
 _UNKNOWN_SIZE = 0x7FFF_0000
 """A header with this size or more was written by a program that did not know the size: a stream."""
 
+_LOOKED_AT = 512
+"""Bytes at the beginning of a file that show whether it is text: sound has control characters among them."""
+
+_PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"[playlist]", b"<?xml", b"<MPD", b"v=0")
+"""How files begin that make FFmpeg open others, whatever follows."""
+
 _ANNOUNCED = re.compile(r"^ *(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
 """libsndfile's note that a chunk is shorter than its header says: announced bytes, then real bytes."""
 
@@ -260,16 +266,17 @@ def _decode_with_torchcodec(
 
 
 def _is_text(source: Path | bytes) -> bool:
-    """Return whether the first 512 bytes are plain text: a web page, a playlist, a git-lfs pointer."""
+    """Return whether a file begins like text: a web page, a playlist in any language, a git-lfs pointer."""
     if isinstance(source, bytes):
-        start = source[:512]
+        start = source[:_LOOKED_AT]
     else:
         try:
             with source.open("rb") as stream:
-                start = stream.read(512)
+                start = stream.read(_LOOKED_AT)
         except OSError:  # decoding it will fail too, with the reason
             return False
-    return not re.search(rb"[^\t\n\r\x20-\x7e]", start.removeprefix(b"\xef\xbb\xbf"))
+    start = start.removeprefix(b"\xef\xbb\xbf").lstrip()
+    return start.startswith(_PLAYLISTS) or not re.search(rb"[\x00-\x08\x0e-\x1f\x7f]", start)
 
 
 def _short_reason(error: Exception) -> str:

@@ -146,6 +146,8 @@ def test_samples_that_are_not_finite_or_too_large_are_refused(worst: float, reas
         "ffconcat version 1.0\nfile '/etc/passwd'\n",
         "version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 12\n",
         "<html>404</html>",
+        "\n\ufeff#EXTM3U\n# chansons d'\u00e9t\u00e9\n/etc/passwd\n",
+        "#EXTM3U\n#\0\n/etc/passwd\n",
     ],
 )
 def test_a_text_file_is_never_given_to_ffmpeg(text, tmp_path, monkeypatch):
@@ -155,7 +157,7 @@ def test_a_text_file_is_never_given_to_ffmpeg(text, tmp_path, monkeypatch):
         pytest.fail("the text was opened")
 
     monkeypatch.setitem(sys.modules, "torchcodec.decoders", type("Decoders", (), {"AudioDecoder": decoder}))
-    (tmp_path / "a.wav").write_text(text)
+    (tmp_path / "a.wav").write_bytes(text.encode())
     for source in (tmp_path / "a.wav", text.encode()):
         with pytest.raises(BadAudio, match=r"^unreadable: .*\(it holds text\)"):
             load_audio(source)

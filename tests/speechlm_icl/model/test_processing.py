@@ -48,6 +48,17 @@ def test_recordings_may_be_arrays_tensors_lists_or_files(processor, tmp_path):
         np.testing.assert_allclose(inputs.input_values[0], clip, atol=1e-6)
 
 
+def test_recordings_are_scaled_resampled_and_mixed(processor):
+    clip = CLIPS[1].clamp(-1, 1).numpy()
+    whole = np.round(clip * 32767).astype(np.int16)
+    stereo = {"array": np.stack([whole, 0 * whole]), "sampling_rate": 16_000}
+    for audio in (whole, torch.from_numpy(whole), stereo, (16_000, whole)):
+        inputs = processor(text="<|audio|> sad", audio=audio, return_tensors="pt")
+        np.testing.assert_allclose(inputs.input_values[0], clip, atol=1e-4)
+    (slow,) = processor(text="<|audio|>", audio={"array": clip, "sampling_rate": 8_000}).input_values
+    assert len(slow) == 2 * len(clip)
+
+
 def test_a_prompt_may_have_no_audio(processor):
     assert "input_values" not in processor(text="sad", return_tensors="pt")
 
