@@ -20,16 +20,12 @@ AVERAGE = """A speech emotion recognizer trained on the labels of many listeners
 its head is fine-tuned on a few clips that a person labeled."""
 
 CODE = """\
-from pathlib import Path
-
 import meta_perser.auto  # registers it with the Auto classes
-from perser.audio import load_audio
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
 extractor = AutoFeatureExtractor.from_pretrained("MODEL")
 model = AutoModelForAudioClassification.from_pretrained("MODEL")  # not personalized
-samples = load_audio(Path("clip.wav")).numpy()  # 16 kHz
-logits = model(**extractor(samples, sampling_rate=16_000, return_tensors="pt")).logits
+logits = model(**extractor("clip.wav", return_tensors="pt")).logits
 print(model.config.id2label[int(logits[0].argmax())], logits.softmax(dim=-1).tolist())"""
 
 METHODS = {"meta-perser": ("meta-perser",), "ssl-e": ("entire-zero", "head-few"), "linear": ("linear-few",)}

@@ -8,6 +8,7 @@ logits = model(input_values, attention_mask).logits
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,14 +16,14 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import PreTrainedConfig, PreTrainedModel, Wav2Vec2FeatureExtractor
+from transformers import BatchFeature, PreTrainedConfig, PreTrainedModel, Wav2Vec2FeatureExtractor
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from meta_perser.adaptation.meta_trained import RATES_FILE
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.model import EmotionRecognizer, saved_settings
 from perser.audio import SAMPLE_RATE
-from perser.inference.clips import Waveforms
+from perser.inference.clips import Clip, Waveforms, waveforms_of
 from perser.io.hub import trained_model_folder
 from perser.labels import EmotionSet
 
@@ -39,6 +40,25 @@ class MetaPerSERConfig(PreTrainedConfig):
     """Names the emotions (`id2label`); the recognizer's other settings are in its own file."""
 
     model_type = "meta-perser"
+
+
+class MetaPerSERFeatureExtractor(Wav2Vec2FeatureExtractor):
+    """Reads recordings in any form and pads them; the model does the encoder's own feature extraction."""
+
+    def __call__(
+        self, raw_speech: Clip | Iterable[Clip], *, sampling_rate: int = SAMPLE_RATE, **options: Any
+    ) -> BatchFeature:
+        """Return `input_values` and `attention_mask`, as the feature extractors of transformers do.
+
+        Args:
+            raw_speech: One recording or several, in any form that `perser.audio.load_audio` takes.
+            sampling_rate: 16,000. Samples at another rate are given together with it.
+            **options: Those of every feature extractor: `padding`, `return_tensors="pt"`, ...
+
+        Raises UserError for a recording that cannot be used.
+        """
+        samples = [waveform.numpy() for waveform in waveforms_of(raw_speech)]
+        return super().__call__(samples, sampling_rate=sampling_rate, **options)
 
 
 class MetaPerSERForAudioClassification(PreTrainedModel):
@@ -81,13 +101,13 @@ class MetaPerSERForAudioClassification(PreTrainedModel):
             input_values: Waveforms at 16 kHz (B, num_samples).
             attention_mask: (B, num_samples), 1 on real samples, 0 on padding; no padding when None.
             labels: Classes (B,), or shares of each class (B, C).
+
+        Raises UserError for a waveform that cannot be used.
         """
         if attention_mask is None:
             attention_mask = torch.ones_like(input_values)
-        clips = {
-            str(row): values[mask.bool()].cpu()
-            for row, (values, mask) in enumerate(zip(input_values, attention_mask, strict=True))
-        }
+        rows = [values[mask.bool()] for values, mask in zip(input_values, attention_mask, strict=True)]
+        clips = {str(row): clip for row, clip in enumerate(waveforms_of(rows, min_seconds=0.0))}
         source = ClipSource(Waveforms(clips), self.recognizer, cache=None)
         logits = self.recognizer(source.batch(list(clips)))
         loss = None if labels is None else F.cross_entropy(logits, labels.to(logits.device))
@@ -136,7 +156,7 @@ def write_transformers_files(folder: Path, emotions: EmotionSet) -> None:
     config = _config(emotions)
     config.architectures = [MetaPerSERForAudioClassification.__name__]
     config.save_pretrained(folder)
-    extractor = Wav2Vec2FeatureExtractor(  # only pads: the model does the encoder's own feature extraction
+    extractor = MetaPerSERFeatureExtractor(
         sampling_rate=SAMPLE_RATE, do_normalize=False, return_attention_mask=True
     )
     extractor.save_pretrained(folder)

@@ -1,23 +1,33 @@
-"""Find recordings in a folder and decode them to 16 kHz mono, or say why a file cannot be used."""
+"""Find recordings in a folder; make 16 kHz mono of a recording in any form, or say why it cannot be used."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import soundfile
+
+from perser.errors import BadAudio
+from perser.samples import (
+    BLOCK,
+    SAMPLE_RATE,
+    SILENCE_LEVEL,
+    Samples,
+    find_samples,
+    first_line,
+    mix,
+    read_decoder,
+)
 
 # torch is imported where it is used: `perser prepare --help` needs the walk over folders, not half a second
 # of it.
 if TYPE_CHECKING:
     import torch
-
-SAMPLE_RATE = 16_000
-"""Samples per second that every speech encoder here expects."""
 
 # fmt: off
 AUDIO_SUFFIXES = frozenset((
@@ -30,11 +40,12 @@ AUDIO_SUFFIXES = frozenset((
 MACOS_FOLDER = "__MACOSX"
 """macOS puts this folder into zip files. It holds attributes of the files (`._x.wav`), not the files."""
 
-SILENCE_PEAK = 1e-4
-"""A recording that never rises above this (-80 dBFS, three steps of 16 bits) is silent."""
+LOUDEST_PEAK = 16.0
+"""Full scale is 1, and a recording that was mixed too loud exceeds it a little. Floats that reach further (by
+24 dB) were made from whole numbers without scaling them."""
 
-LOUDEST_PEAK = 2.0**32
-"""Samples above this are not sound. Floats that were scaled as 32-bit integers stay below."""
+SHORTEST_SECONDS = 0.1
+"""A shorter recording is no utterance."""
 
 LONGEST_SECONDS = 600.0
 """A longer recording is no utterance. It is refused by its header, so that ten hours are never decoded."""
@@ -46,21 +57,20 @@ MISSING_SHARE = 0.1
 """A file that lacks more than this share of the samples that its header announces was cut short. Less is
 accepted, because some headers are a little off."""
 
-_BLOCK = 1 << 20
-"""Values, over all channels, that are decoded at a time."""
-
 _LARGEST_KERNEL = 1 << 20
 """With more values in torchaudio's kernel, scipy resamples instead (44,101 Hz: 700 million)."""
 
 _UNKNOWN_SIZE = 0x7FFF_0000
 """A header with this size or more was written by a program that did not know the size: a stream."""
 
+_LOOKED_AT = 512
+"""Bytes at the beginning of a file that show whether it is text: sound has control characters among them."""
+
+_PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"[playlist]", b"<?xml", b"<MPD", b"v=0")
+"""How files begin that make FFmpeg open others, whatever follows."""
+
 _ANNOUNCED = re.compile(r"^ *(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
 """libsndfile's note that a chunk is shorter than its header says: announced bytes, then real bytes."""
-
-
-class BadAudio(Exception):
-    """A recording that cannot be used. The message is the reason, such as "empty" or "too short (0.03 s)"."""
 
 
 def audio_files(folder: Path, pattern: str = "*") -> Iterator[Path]:
@@ -76,17 +86,31 @@ def audio_files(folder: Path, pattern: str = "*") -> Iterator[Path]:
 
 
 def load_audio(
-    source: Path | bytes, min_seconds: float = 0.1, max_seconds: float = LONGEST_SECONDS
+    source: Any, min_seconds: float = SHORTEST_SECONDS, max_seconds: float = LONGEST_SECONDS
 ) -> torch.Tensor:
-    """Decode a file, or a file's content, to float32 of shape (num_samples,): 16 kHz, channels averaged.
+    """Return a recording as float32 of shape (num_samples,): 16 kHz, channels mixed (`perser.samples.mix`).
 
-    Raises BadAudio for a recording that is missing, unreadable, empty, silent, not finite, cut short, shorter
-    than `min_seconds`, longer than `max_seconds`, or with a sample rate outside `ACCEPTED_RATES`. Little more
-    than `max_seconds` of a recording is decoded, however long it is.
+    All audio comes in here, so that the same recording gives the same samples in every form.
+
+    Args:
+        source: A file by its path, its content (bytes), or an open binary file, which is read from its
+            beginning; samples at 16 kHz as an array, tensor or list; an array or tensor of several channels,
+            (num_channels, num_samples) or transposed; `(samples, rate)` or `(rate, samples)`;
+            `{"array": samples, "sampling_rate": rate}`, `{"bytes": content}` or `{"path": path}`; a decoder
+            of torchcodec or datasets. Whole numbers are scaled by their type; floats are in [-1, 1].
+        min_seconds: A shorter recording is refused.
+        max_seconds: A longer recording is refused. Little more of it is decoded.
+
+    Raises BadAudio for a recording that is missing, unreadable, empty, silent, not finite, cut short, too
+    short, too long, far beyond full scale, or with a sample rate outside `ACCEPTED_RATES`.
     """
-    if _size(source) == 0:
+    found = find_samples(source, max_seconds)
+    if isinstance(found, Samples):
+        waveform, rate = _mixed(found, max_seconds), found.rate
+    elif _size(found) == 0:
         raise BadAudio("empty")
-    waveform, rate = _decode(source, max_seconds)
+    else:
+        waveform, rate = _decode(found, max_seconds)
     if waveform.numel() == 0:
         raise BadAudio("empty")
     seconds = len(waveform) / rate
@@ -96,10 +120,10 @@ def load_audio(
         raise BadAudio("not finite")
     peak = waveform.abs().max()
     if peak > LOUDEST_PEAK:
-        raise BadAudio(f"no sound: its samples reach {peak:.0e}")
+        raise BadAudio(f"no sound between -1 and 1: it reaches {peak:.0e}, scale it (16 bits: by 1/32768)")
     waveform = at_sample_rate(waveform, rate)
-    if waveform.abs().max() < SILENCE_PEAK:
-        raise BadAudio("silent")
+    if (waveform.max() - waveform.min()) / 2 < SILENCE_LEVEL:
+        raise BadAudio("silent" + (found.hint if isinstance(found, Samples) else ""))
     return waveform
 
 
@@ -154,20 +178,27 @@ def _check_length(seconds: float, max_seconds: float) -> None:
         raise BadAudio(f"longer than {max_seconds:g} s")
 
 
+def _mixed(samples: Samples, max_seconds: float) -> torch.Tensor:
+    import torch
+
+    _check_rate(samples.rate)
+    _check_length(len(samples.values) / samples.rate, max_seconds)
+    return torch.from_numpy(mix(samples.blocks))
+
+
 def _decode(source: Path | bytes, max_seconds: float) -> tuple[torch.Tensor, int]:
-    """Return the mean of the channels, float32 (num_samples,), and the sample rate.
+    """Return the mix of the channels, float32 (num_samples,), and the sample rate.
 
     soundfile decodes; torchcodec decodes what soundfile cannot. A broken file can make a decoder raise any
-    exception (TypeError for a `.raw` without header), and one file must not stop a run over thousands. Hence
-    the two broad `except` clauses.
+    exception, and one file must not stop a run over thousands. Hence the broad `except` clause.
     """
     import torch
 
     try:
-        with soundfile.SoundFile(source if isinstance(source, Path) else _Content(source)) as file:
+        with _opened(source) as stream, soundfile.SoundFile(stream, closefd=False) as file:
             _check_rate(file.samplerate)
             _check_length(file.frames / file.samplerate, max_seconds)
-            waveform = _read_mono(file, max_seconds)
+            waveform = mix(lambda: _blocks(file, max_seconds))
             _check_complete(file, len(waveform))
             return torch.from_numpy(waveform), file.samplerate
     except BadAudio:
@@ -176,18 +207,32 @@ def _decode(source: Path | bytes, max_seconds: float) -> tuple[torch.Tensor, int
         return _decode_with_torchcodec(source, max_seconds, first_error=error)
 
 
-def _read_mono(file: soundfile.SoundFile, max_seconds: float) -> np.ndarray:
-    """Return (num_samples,), averaged block by block, so that 64 channels take no more memory than one.
+@contextmanager
+def _opened(source: Path | bytes) -> Iterator[BinaryIO | int]:
+    """Give soundfile an open file without a name: it would take `a.raw` for one without a header."""
+    if isinstance(source, bytes):
+        yield _Content(source)
+    else:
+        try:
+            stream = source.open("rb")
+        except OSError as error:
+            raise BadAudio(f"cannot be opened: {error.strerror}") from error
+        with stream:
+            yield stream.fileno()
+
+
+def _blocks(file: soundfile.SoundFile, max_seconds: float) -> Iterator[np.ndarray]:
+    """Yield the samples (num_samples, num_channels) from the beginning, piece by piece.
 
     Raises BadAudio once more than `max_seconds` are read: a header may announce less than the file holds.
     """
-    blocks, num_read, size = [], 0, max(1, _BLOCK // file.channels)
+    num_read, size = 0, max(1, BLOCK // file.channels)
+    if file.tell():
+        file.seek(0)
     while len(block := file.read(size, dtype="float32", always_2d=True)):
-        with np.errstate(over="ignore"):  # an overflow gives infinity, which is refused later
-            blocks.append(block[:, 0].copy() if file.channels == 1 else block.mean(axis=1))
+        yield block
         num_read += len(block)
         _check_length(num_read / file.samplerate, max_seconds)
-    return np.concatenate(blocks) if blocks else np.zeros(0, dtype=np.float32)
 
 
 def _check_complete(file: soundfile.SoundFile, num_read: int) -> None:
@@ -213,30 +258,27 @@ def _decode_with_torchcodec(
         reason = _short_reason(first_error)
         raise BadAudio(f"unreadable: {reason} (torchcodec was no help: FFmpeg not found)") from first_error
     try:
-        # A little more than the limit, so that a recording that is too long is noticed.
-        decoded = AudioDecoder(source).get_samples_played_in_range(stop_seconds=max_seconds + 0.1)
-        waveform, rate = decoded.data.float().mean(dim=0), int(decoded.sample_rate)
+        decoder = AudioDecoder(source)
     except Exception as error:
         raise BadAudio(f"unreadable: {_short_reason(error)}") from error
-    _check_rate(rate)
-    _check_length(len(waveform) / rate, max_seconds)
-    return waveform, rate
+    samples = read_decoder(decoder, max_seconds)
+    return _mixed(samples, max_seconds), samples.rate
 
 
 def _is_text(source: Path | bytes) -> bool:
-    """Return whether the first 512 bytes are plain text: a web page, a playlist, a git-lfs pointer."""
+    """Return whether a file begins like text: a web page, a playlist in any language, a git-lfs pointer."""
     if isinstance(source, bytes):
-        start = source[:512]
+        start = source[:_LOOKED_AT]
     else:
         try:
             with source.open("rb") as stream:
-                start = stream.read(512)
+                start = stream.read(_LOOKED_AT)
         except OSError:  # decoding it will fail too, with the reason
             return False
-    return not re.search(rb"[^\t\n\r\x20-\x7e]", start.removeprefix(b"\xef\xbb\xbf"))
+    start = start.removeprefix(b"\xef\xbb\xbf").lstrip()
+    return start.startswith(_PLAYLISTS) or not re.search(rb"[\x00-\x08\x0e-\x1f\x7f]", start)
 
 
 def _short_reason(error: Exception) -> str:
-    first_line, *_ = str(error).strip().splitlines() or [type(error).__name__]
     # soundfile's message begins with the whole path, which the user's message names already.
-    return first_line.rpartition(": ")[2].rstrip(".")
+    return first_line(error).rpartition(": ")[2].rstrip(".")

@@ -1,4 +1,4 @@
-"""`UserError`, which users read, and helpers that raise it for damaged files and missing packages."""
+"""`UserError`, which users read, `BadAudio`, and helpers for damaged files and missing packages."""
 
 from __future__ import annotations
 
@@ -23,6 +23,10 @@ class UserError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(one_line(message))
+
+
+class BadAudio(Exception):
+    """A recording that cannot be used. The message is the reason, such as "empty" or "too short (0.03 s)"."""
 
 
 def one_line(text: str) -> str:

@@ -179,7 +179,7 @@ def needless_imports() -> Callable[[Path, Path], set[str]]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator:
     """A real browser without a window (playwright's `Browser`). Its microphone plays a beep."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import Error, sync_playwright
 
     program = find_browser()
     if program is None:
@@ -187,6 +187,9 @@ def browser() -> Iterator:
     beep = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
     with sync_playwright() as driver:
         flags = ["--no-sandbox", "--disable-gpu", *beep]
-        launched = driver.chromium.launch(executable_path=program, args=flags)
+        try:
+            launched = driver.chromium.launch(executable_path=program, args=flags)
+        except Error as error:  # some systems have a program of that name that only says how to install it
+            pytest.skip(f"{program} does not start: {str(error).splitlines()[0]}")
         yield launched
         launched.close()

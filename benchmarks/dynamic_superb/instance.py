@@ -9,18 +9,16 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
-import torch
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, load_dataset, load_from_disk
 from torch import Tensor
 
 from benchmarks.dynamic_superb.answer_options import options_in_instruction
-from perser.audio import BadAudio, at_sample_rate, load_audio
+from perser.audio import load_audio
 from perser.errors import UserError
 
 Rows = Dataset | list[dict[str, Any]]
@@ -75,7 +73,7 @@ class Instance:
         Raises BadAudio for a recording that cannot be used.
         """
         row = self.rows[number]
-        return [waveform(row[column]) for column in self.audio]
+        return [load_audio(row[column], min_seconds=0.0) for column in self.audio]
 
 
 def read_instance(folder: Path, limit: int | None = None) -> Instance:
@@ -140,28 +138,6 @@ def read_rows(folder: Path, path: str, version: str | None) -> Rows:
     except Exception as error:  # for a broken file, datasets and its HTTP libraries may raise anything
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(f"{folder}: cannot read the instance's data: {reason[0]}") from error
-
-
-def waveform(stored: Any) -> Tensor:
-    """Return a stored recording as float32 (num_samples,) at 16 kHz.
-
-    `stored` is a path, or a recording as `datasets` stores it (bytes, path, or samples with their rate).
-
-    Raises BadAudio for a recording that cannot be used.
-    """
-    if isinstance(stored, str):
-        return load_audio(Path(stored), min_seconds=0.0)
-    if not isinstance(stored, Mapping):
-        raise BadAudio("missing")
-    if stored.get("array") is not None:
-        samples = torch.as_tensor(stored["array"], dtype=torch.float32)
-        if samples.ndim != 1 or not len(samples) or not samples.isfinite().all():
-            raise BadAudio(f"not usable: samples of shape {tuple(samples.shape)}, or not finite")
-        return at_sample_rate(samples, int(stored["sampling_rate"]))
-    content = stored.get("bytes")
-    if content is None and not stored.get("path"):
-        raise BadAudio("missing")
-    return load_audio(Path(stored["path"]) if content is None else content, min_seconds=0.0)
 
 
 def _read_about(folder: Path) -> dict[str, Any]:

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from itertools import islice
 from os import PathLike
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from perser.audio import SAMPLE_RATE, BadAudio, audio_files, load_audio
+from perser.audio import SAMPLE_RATE, SHORTEST_SECONDS, BadAudio, audio_files, load_audio
 from perser.errors import UserError
 from perser.labels import Emotions, parse_emotions
+from perser.samples import is_single
 
 LIST_SUFFIXES = (".txt", ".lst")
 """Files that list clips, one path a line."""
@@ -27,8 +27,10 @@ LIST_SUFFIXES = (".txt", ".lst")
 CLIPS_AT_ONCE = 32
 """How many clips are read and encoded together."""
 
-Clip = str | PathLike[str] | np.ndarray | Tensor
-"""A file of any kind that `perser.audio` reads, or samples at 16 kHz (num_samples,)."""
+Clip = (
+    str | PathLike[str] | bytes | BinaryIO | np.ndarray | Tensor | Sequence[float] | Mapping[str, Any] | tuple
+)
+"""A recording in a form that `perser.audio.load_audio` takes: a file, its content, samples, a decoder."""
 
 Result = TypeVar("Result")
 
@@ -113,35 +115,41 @@ def parse_example(text: str) -> tuple[Path, Emotions]:
 
 
 def name_of(clip: Clip, number: int) -> str:
-    """Return the name of a clip: its path as it was given, or `clip 3`, counted from 1, for samples."""
-    return f"clip {number}" if isinstance(clip, np.ndarray | Tensor) else str(clip)
+    """Return the name of a clip: its path as it was given, or `clip 3`, counted from 1, for another form."""
+    return str(clip) if isinstance(clip, str | PathLike) else f"clip {number}"
 
 
-def waveform_of(clip: Clip) -> Tensor:
-    """Return a clip's samples, float32 (num_samples,) at 16 kHz. Raises BadAudio, with the reason, for a
-    clip that cannot be used."""
-    if not isinstance(clip, np.ndarray | Tensor):
-        return load_audio(Path(clip))
-    samples = torch.as_tensor(clip).detach().cpu().float()
-    if samples.ndim != 1 or not len(samples):
-        raise BadAudio(f"samples of shape {tuple(samples.shape)}, give (num_samples,) at 16 kHz")
-    if not samples.isfinite().all():
-        raise BadAudio("not finite")
-    return samples
+def clips_in(audio: Clip | Iterable[Clip]) -> Iterable[Clip]:
+    """Return several clips as they are, and a single one in a list."""
+    return [audio] if is_single(audio) else audio
+
+
+def waveforms_of(audio: Clip | Iterable[Clip], min_seconds: float = SHORTEST_SECONDS) -> list[Tensor]:
+    """Return the samples of one clip or several, each float32 (num_samples,) at 16 kHz.
+
+    Raises UserError, which names the clip, for one that cannot be used.
+    """
+    waveforms = []
+    for number, clip in enumerate(clips_in(audio), start=1):
+        try:
+            waveforms.append(load_audio(clip, min_seconds))
+        except BadAudio as error:
+            raise UserError(f"cannot use {name_of(clip, number)}: {error}") from error
+    return waveforms
 
 
 def stream_clips(
-    clips: Sequence[Clip], use: Callable[[dict[str, Tensor]], Sequence[Result]]
+    clips: Clip | Iterable[Clip], use: Callable[[dict[str, Tensor]], Sequence[Result]]
 ) -> Iterator[Result | Failure]:
     """Yield one result for each clip, in order, as soon as it is ready.
 
     Args:
-        clips: The clips, of which `CLIPS_AT_ONCE` are read at a time.
+        clips: The clips (or a single one), of which `CLIPS_AT_ONCE` are read at a time.
         use: Function of waveforms (num_samples,) by name that returns a result for each, in their order.
             Where it raises UserError (for a clip that is too long, for example), each clip of the batch is
             tried alone.
     """
-    named = ((name_of(clip, number), clip) for number, clip in enumerate(clips, start=1))
+    named = ((name_of(clip, number), clip) for number, clip in enumerate(clips_in(clips), start=1))
     while batch := list(islice(named, CLIPS_AT_ONCE)):
         waveforms, failures = _read(batch)
         results = failures | _use(waveforms, use)
@@ -152,7 +160,7 @@ def _read(batch: list[tuple[str, Clip]]) -> tuple[dict[str, Tensor], dict[str, R
     waveforms, failures = {}, {}
     for name, clip in batch:
         try:
-            waveforms[name] = waveform_of(clip)
+            waveforms[name] = load_audio(clip)
         except BadAudio as error:
             failures[name] = Failure(name, str(error))
     return waveforms, failures

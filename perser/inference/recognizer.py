@@ -13,7 +13,7 @@ rounding of TF32, which `perser bench` uses).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -23,12 +23,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from perser.audio import BadAudio
+from perser.audio import BadAudio, load_audio
 from perser.device import loading_on, set_tf32
 from perser.distributed import compute_device
 from perser.episodes.episode import Support
 from perser.errors import UserError
-from perser.inference.clips import Clip, Failure, Waveforms, name_of, stream_clips, waveform_of
+from perser.inference.clips import Clip, Failure, Waveforms, name_of, stream_clips
 from perser.inference.profile import Enrolled, Profile
 from perser.installed_routes import load_route_model
 from perser.io.hub import is_hub_name, trained_model_folder
@@ -61,7 +61,7 @@ class Prediction(Classification):
     """The answer about one clip.
 
     Args:
-        path: The clip's path as it was given, or `clip 3`, counted from 1, for samples.
+        path: The clip's path as it was given, or `clip 3`, counted from 1, for another form.
         unadapted: What the same model answers without an enrollment; None where there was no enrollment.
     """
 
@@ -112,22 +112,23 @@ class Recognizer:
         """Personalize to the person who labeled these clips.
 
         Args:
-            examples: The clips with their emotions.
+            examples: The clips, in any form that `perser.audio.load_audio` takes, with their emotions.
             names: A different name for each clip; those of `name_of` when None.
 
         Raises UserError for no clips, a clip that cannot be used, an emotion that the model does not know,
         or more clips than it can read.
         """
+        examples = list(examples)
         if not examples:
             raise UserError("nothing to enroll: give at least one clip with its emotions")
-        labels = tuple(_parse_labels(emotions) for _, emotions in examples)
+        labels = tuple(_labels_in(example, number) for number, example in enumerate(examples, start=1))
         self.emotions.multi_hot(labels)  # refuses an unknown emotion before anything is encoded
         if names is None:
             names = [name_of(clip, number) for number, (clip, _) in enumerate(examples, start=1)]
         waveforms: dict[str, Tensor] = {}
         for name, (clip, _) in zip(names, examples, strict=True):
             try:
-                waveforms[name] = waveform_of(clip)
+                waveforms[name] = load_audio(clip)
             except BadAudio as error:
                 raise UserError(f"cannot enroll {name}: {error}") from error
         encoded = self.model.encode_clips(Waveforms(waveforms))
@@ -147,18 +148,23 @@ class Recognizer:
         except UserError as error:
             raise UserError(f"the profile {path} is damaged ({error}): enroll again") from error
 
-    def predict(self, clips: Sequence[Clip]) -> list[Prediction]:
+    def predict(self, clips: Clip | Iterable[Clip]) -> list[Prediction]:
         """Return a prediction for each clip, in order. Raises UserError that names the first clip that
-        cannot be used."""
+        cannot be used.
+
+        Args:
+            clips: Clips, or a single one, in any form that `perser.audio.load_audio` takes. The rows of an
+                array are clips of their own.
+        """
         return _without_failures(self.stream(clips))
 
-    def stream(self, clips: Sequence[Clip]) -> Iterator[Prediction | Failure]:
+    def stream(self, clips: Clip | Iterable[Clip]) -> Iterator[Prediction | Failure]:
         """Yield the predictions one after the other, as they are ready; a clip that cannot be used gives a
         `Failure`."""
         return self.answers(clips, None)
 
     def answers(
-        self, clips: Sequence[Clip], personal: RoutePredictor | None
+        self, clips: Clip | Iterable[Clip], personal: RoutePredictor | None
     ) -> Iterator[Prediction | Failure]:
         """Yield the predictions of a personal predictor, each with the unadapted one, or the unadapted ones
         where there is no personal predictor. Clips are encoded once for both."""
@@ -222,12 +228,12 @@ class PersonalRecognizer:
     def model(self) -> RouteModel:
         return self.recognizer.model
 
-    def predict(self, clips: Sequence[Clip]) -> list[Prediction]:
+    def predict(self, clips: Clip | Iterable[Clip]) -> list[Prediction]:
         """Return what `Recognizer.predict` does, each with what the answer would be without the
         enrollment."""
         return _without_failures(self.stream(clips))
 
-    def stream(self, clips: Sequence[Clip]) -> Iterator[Prediction | Failure]:
+    def stream(self, clips: Clip | Iterable[Clip]) -> Iterator[Prediction | Failure]:
         """Yield what `Recognizer.stream` does, each with what the answer would be without the enrollment."""
         return self.recognizer.answers(clips, self.predictor)
 
@@ -270,10 +276,13 @@ class PersonalRecognizer:
         return Recognizer.from_pretrained(name, device).personal(path)
 
 
-def _parse_labels(emotions: str | Sequence[str]) -> Emotions:
-    """Return the emotions of a clip without repetitions."""
-    texts = [emotions] if isinstance(emotions, str) else emotions
-    return tuple(dict.fromkeys(word for text in texts for word in parse_emotions(text)))
+def _labels_in(example: LabeledClip, number: int) -> Emotions:
+    """Return the emotions of a labeled clip without repetitions. Raises UserError for something else."""
+    if isinstance(example, tuple | list) and len(example) == 2:
+        texts = [example[1]] if isinstance(example[1], str) else example[1]
+        if isinstance(texts, Iterable) and all(isinstance(text, str) for text in texts):
+            return tuple(dict.fromkeys(word for text in texts for word in parse_emotions(text)))
+    raise UserError(f"cannot enroll example {number}: give a pair of a clip and its emotions")
 
 
 def _without_failures(answers: Iterator[Prediction | Failure]) -> list[Prediction]:

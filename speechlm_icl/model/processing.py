@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from torch import Tensor
 from transformers import (
     BatchFeature,
     PreTrainedTokenizerBase,
@@ -18,16 +16,15 @@ from transformers import (
     Wav2Vec2FeatureExtractor,
 )
 
-from perser.audio import SAMPLE_RATE, BadAudio, load_audio
+from perser.audio import SAMPLE_RATE
 from perser.encoders.families import FrameCount
 from perser.errors import UserError
+from perser.inference.clips import Clip, waveforms_of
 from speechlm_icl.model.audio_tokens import AUDIO_TOKEN, with_audio_token
 from speechlm_icl.projectors.base import ProjectorOptions
 
 if TYPE_CHECKING:
     from speechlm_icl.model.speech_lm import SpeechLMForICL
-
-Recording = np.ndarray | Tensor | Sequence[float] | str | Path
 
 
 class SpeechLMProcessor(ProcessorMixin):
@@ -78,23 +75,21 @@ class SpeechLMProcessor(ProcessorMixin):
     def __call__(
         self,
         text: str | Sequence[str],
-        audio: Recording | Sequence[Recording] | None = None,
+        audio: Clip | Iterable[Clip] | None = None,
         **options: Any,
     ) -> BatchFeature:
         """Return token ids with each clip's placeholder expanded, waveforms, and their masks.
 
         Args:
             text: One prompt or several.
-            audio: Recordings in the order of their placeholders, prompt by prompt, in one list: samples
-                (num_samples,) at 16 kHz, or files. A single recording need not be in a list.
+            audio: Recordings in the order of their placeholders, prompt by prompt, in one list, in any form
+                that `perser.audio.load_audio` takes. A single recording need not be in a list.
             **options: Those of every processor: `return_tensors="pt"`, `padding`, `sampling_rate`, ...
 
-        Raises UserError where clips and placeholders differ in number, and for a clip that is empty, not
-        finite, of integers (they would be taken for samples in [-1, 1]), or that cannot be read.
+        Raises UserError where clips and placeholders differ in number, and for a clip that cannot be used.
         """
         texts = [text] if isinstance(text, str) else list(text)
-        recordings = [] if audio is None else _as_list(audio)
-        clips = [_samples(recording, number) for number, recording in enumerate(recordings)]
+        clips = [] if audio is None else [waveform.numpy() for waveform in waveforms_of(audio)]
         placeholders = sum(prompt.count(self.audio_token) for prompt in texts)
         if placeholders != len(clips):
             raise UserError(
@@ -113,46 +108,3 @@ class SpeechLMProcessor(ProcessorMixin):
         padded = self.feature_extractor(audio, **(options | {"padding": True}))
         inputs = {"input_values": padded.input_values, "audio_mask": padded.attention_mask}
         return inputs, [self.audio_token * self.num_tokens(len(clip)) for clip in audio]
-
-
-def _as_list(audio: Recording | Sequence[Recording]) -> Sequence[Recording]:
-    """Return recordings as they are, and a single recording in a list."""
-    if isinstance(audio, str | Path | Mapping) or (
-        isinstance(audio, np.ndarray | Tensor) and audio.ndim == 1
-    ):
-        return [audio]
-    if isinstance(audio, Sequence) and len(audio) and isinstance(audio[0], int | float):
-        return [audio]
-    return audio
-
-
-def _samples(recording: Recording, number: int) -> np.ndarray:
-    """Return a recording's samples, float32 (num_samples,).
-
-    Raises UserError, which names the file or the clip's number, where it is no usable recording.
-    """
-    if isinstance(recording, str | Path):
-        try:
-            return load_audio(Path(recording), min_seconds=0.0).numpy()
-        except BadAudio as error:
-            raise UserError(f"cannot read the clip {recording}: {error}") from error
-    if isinstance(recording, Tensor):
-        recording = recording.detach().cpu()
-    try:
-        if isinstance(recording, np.ndarray | Tensor) and "int" in str(recording.dtype):
-            raise UserError(
-                f"clip {number} holds integers ({recording.dtype}): scale it to floats in [-1, 1]"
-            )
-        samples = np.asarray(recording, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise UserError(
-            f"clip {number} is no recording: give samples (num_samples,) at 16 kHz or a file, and the clips "
-            "of all prompts in one flat list"
-        ) from error
-    if samples.ndim != 1:
-        raise UserError(f"clip {number} has shape {samples.shape}: give one channel, (num_samples,)")
-    if not samples.size:
-        raise UserError(f"clip {number} is empty: leave it out, with its placeholder")
-    if not np.isfinite(samples).all():
-        raise UserError(f"clip {number} holds values that are not finite")
-    return samples

@@ -26,6 +26,7 @@ from transformers.utils import ModelOutput
 from perser.encoders.encoder import SpeechEncoder
 from perser.encoders.feature_cache import encode_clips
 from perser.errors import UserError
+from perser.inference.clips import waveforms_of
 from perser.labels import EmotionSet
 from speechlm_icl.model.audio_tokens import (
     clip_at_each_position,
@@ -246,13 +247,12 @@ class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
     def encode_clips(self, input_values: Tensor, audio_mask: Tensor | None = None) -> Clips:
         """Map waveforms (num_clips, num_samples) to the features that the projector reads.
 
-        Raises UserError for an empty clip.
+        Raises UserError for a clip that cannot be used.
         """
         if audio_mask is None:
             audio_mask = torch.ones_like(input_values)
-        waveforms = [values[mask.bool()] for values, mask in zip(input_values, audio_mask, strict=True)]
-        if empty := [number for number, waveform in enumerate(waveforms) if not len(waveform)]:
-            raise UserError(f"clip {empty[0]} is empty: leave it out, with its placeholder")
+        clips = [values[mask.bool()] for values, mask in zip(input_values, audio_mask, strict=True)]
+        waveforms = waveforms_of(clips, min_seconds=0.0)
         features = encode_clips(self.speech_encoder, waveforms, self.projector.options.level)
         return torch.stack(features) if self.projector.options.level == "pooled" else features
 

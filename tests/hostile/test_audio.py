@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 
 from perser import audio
 from perser.audio import LONGEST_SECONDS, BadAudio, at_sample_rate, load_audio
-from perser.inference.recognizer import waveform_of
 
 from .corruption import Trap, corrupted, examples, result_or_error, untouched
 
@@ -63,15 +62,11 @@ def test_a_streamed_wav_without_a_length_is_read():
     assert len(load_audio(bytes(content))) == 6400
 
 
-@pytest.mark.parametrize("suffix", ["txt", "raw", "mp3", "", "json"])
+@pytest.mark.parametrize("suffix", ["txt", "raw", "mp3", "gsm", "vox", "", "json"])
 def test_a_wrong_extension_does_not_matter(suffix: str, tmp_path: Path):
     path = tmp_path / f"clip.{suffix}"
     path.write_bytes(INTACT["FLAC"])
-    if suffix == "raw":  # soundfile takes such a file for headerless
-        with pytest.raises(BadAudio):
-            load_audio(path)
-    else:
-        assert len(load_audio(path)) == 6400
+    assert torch.equal(load_audio(path), load_audio(INTACT["FLAC"]))
 
 
 def test_ten_hours_are_refused_by_the_header_in_little_memory(tmp_path: Path):
@@ -122,7 +117,7 @@ def test_both_resamplers_agree(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_64_channels_are_averaged():
-    levels = np.linspace(0, 1, 64)
+    levels = np.linspace(0.1, 1, 64)
     waveform = load_audio(encoded("WAV", tone()[:, None] * levels, subtype="FLOAT"))
     torch.testing.assert_close(waveform, torch.from_numpy(tone() * levels.mean()).float(), atol=1e-6, rtol=0)
 
@@ -130,7 +125,7 @@ def test_64_channels_are_averaged():
 def test_many_channels_are_read_block_by_block(monkeypatch: pytest.MonkeyPatch):
     content = encoded("WAV", np.random.default_rng(0).uniform(-1, 1, (5000, 5)), subtype="FLOAT")
     at_once = load_audio(content)
-    monkeypatch.setattr(audio, "_BLOCK", 999)
+    monkeypatch.setattr(audio, "BLOCK", 999)
     torch.testing.assert_close(load_audio(content), at_once, atol=0, rtol=0)
 
 
@@ -151,6 +146,8 @@ def test_samples_that_are_not_finite_or_too_large_are_refused(worst: float, reas
         "ffconcat version 1.0\nfile '/etc/passwd'\n",
         "version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 12\n",
         "<html>404</html>",
+        "\n\ufeff#EXTM3U\n# chansons d'\u00e9t\u00e9\n/etc/passwd\n",
+        "#EXTM3U\n#\0\n/etc/passwd\n",
     ],
 )
 def test_a_text_file_is_never_given_to_ffmpeg(text, tmp_path, monkeypatch):
@@ -160,7 +157,7 @@ def test_a_text_file_is_never_given_to_ffmpeg(text, tmp_path, monkeypatch):
         pytest.fail("the text was opened")
 
     monkeypatch.setitem(sys.modules, "torchcodec.decoders", type("Decoders", (), {"AudioDecoder": decoder}))
-    (tmp_path / "a.wav").write_text(text)
+    (tmp_path / "a.wav").write_bytes(text.encode())
     for source in (tmp_path / "a.wav", text.encode()):
         with pytest.raises(BadAudio, match=r"^unreadable: .*\(it holds text\)"):
             load_audio(source)
@@ -194,7 +191,7 @@ def test_paths_that_are_no_readable_files_are_refused(tmp_path: Path):
         with pytest.raises(BadAudio, match=r"missing|cannot be opened"):
             load_audio(path)
     with pytest.raises(BadAudio, match="cannot be opened: File name too long"):
-        waveform_of("x" * 5000)
+        load_audio("x" * 5000)
 
 
 def test_a_pickle_named_wav_is_refused_and_runs_no_code(tmp_path: Path):

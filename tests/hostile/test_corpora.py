@@ -176,10 +176,10 @@ def test_a_dusha_path_outside_the_corpus_is_left_out_by_name(tmp_path: Path):
 
 
 def test_iemocap_lines_of_many_spaces_are_parsed_fast():
-    started = time.perf_counter()
+    started = time.process_time()
     for filler in (" ", "\t", " \t", "(", "; "):
         parse_evaluation("[1.0 - 2.0]\ta_F000\tneu\t[2]\nC-E1:" + filler * 200_000 + "\tx", "1", "x.txt")
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 @pytest.fixture(scope="module")

@@ -69,10 +69,10 @@ def test_a_class_that_a_file_names_is_not_imported(split: str, tmp_path: Path, m
 
 def test_references_that_come_to_a_thousand_million_values_are_refused_at_once(tmp_path: Path):
     (tmp_path / "options.yaml").write_text(BOMB + "corpus: *i\nout: x\n")
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(UserError, match="comes to more than"):
         parse_command(episodes, ["--config", str(tmp_path / "options.yaml")])
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_a_base_that_leads_in_a_circle_is_refused(tmp_path: Path):

@@ -9,11 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModel,
+    AutoModelForAudioClassification,
+    pipeline,
+)
 
 import meta_perser.auto  # noqa: F401
 from meta_perser.modeling_hf import MetaPerSERForAudioClassification
 from perser.cli.main import main
+from perser.errors import UserError
 from perser.inference.recognizer import PersonalRecognizer, Recognizer
 
 
@@ -99,6 +106,42 @@ def test_the_auto_classes_give_the_unadapted_answers(trained, samples, tmp_path)
             np.testing.assert_allclose(model(**inputs).logits.softmax(dim=-1), expected, atol=1e-5)
     names = AutoConfig.from_pretrained(tmp_path).id2label
     assert tuple(names.values()) == tuple(trained.emotions.names)
+
+
+def test_its_feature_extractor_takes_recordings_in_any_form(trained, samples, tmp_path):
+    export(trained.models / "ssl-e", tmp_path)
+    extractor = AutoFeatureExtractor.from_pretrained(tmp_path)
+    whole = np.round(samples[0] * 32767).astype(np.int16)
+    path = trained.recordings.path(trained.recordings.utterance_ids[0])
+    forms = [whole, torch.from_numpy(whole), (whole, 16_000), path, path.read_bytes()]
+    forms.append({"array": np.stack([whole, 0 * whole]), "sampling_rate": 16_000})
+    for form in forms:
+        for given in (form, [form]):
+            inputs = extractor(given, return_tensors="pt")
+            np.testing.assert_allclose(inputs.input_values, samples[0][None], atol=1e-4)
+    for wrong, reason in ((whole[:320], "too short"), (0 * whole, "silent"), (whole * 1.0, "no sound")):
+        with pytest.raises(UserError, match=f"^cannot use clip 2: {reason}"):
+            extractor([samples[0], wrong])
+    with pytest.raises(ValueError, match="sampling rate"):
+        extractor(samples[0], sampling_rate=8_000)
+    classify = pipeline("audio-classification", model=str(tmp_path))
+    expected = {answer["label"]: answer["score"] for answer in classify(samples[0])}
+    assert {answer["label"]: answer["score"] for answer in classify(whole)} == pytest.approx(
+        expected, abs=1e-2
+    )
+
+
+def test_the_model_checks_waveforms_that_no_extractor_of_it_has_read(trained, samples, tmp_path):
+    """An export of version 0.1.0 names transformers' own extractor, which does not scale whole numbers."""
+    export(trained.models / "ssl-e", tmp_path)
+    model = AutoModelForAudioClassification.from_pretrained(tmp_path)
+    values = torch.from_numpy(samples[0])[None]
+    whole = (values * 32767).round().to(torch.int16)
+    with torch.no_grad():
+        torch.testing.assert_close(model(whole).logits, model(values).logits, atol=1e-2, rtol=0)
+    for wrong, reason in ((whole.float(), "no sound"), (0 * values, "silent"), (values / 0, "not finite")):
+        with pytest.raises(UserError, match=f"^cannot use clip 1: {reason}"):
+            model(wrong)
 
 
 def test_it_can_be_trained_on_and_saved(trained, samples, tmp_path):

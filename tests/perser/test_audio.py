@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import importlib
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -121,6 +123,52 @@ def test_torchcodec_decodes_what_soundfile_does_not(tmp_path: Path, monkeypatch:
     assert len(load_audio(tmp_path / "a.m4a", max_seconds=0.2)) == 3200
     with pytest.raises(BadAudio, match=r"longer than 0\.15 s"):
         load_audio(tmp_path / "a.m4a", max_seconds=0.15)
+
+
+@pytest.fixture(scope="module")
+def has_ffmpeg() -> bool:
+    """Whether torchcodec finds FFmpeg's libraries here."""
+    try:
+        importlib.import_module("torchcodec.decoders")
+    except (ImportError, OSError, RuntimeError):
+        return False
+    return True
+
+
+def test_ffmpeg_is_here_or_not_as_the_run_was_told(has_ffmpeg: bool):
+    """`.ci/audio_tests` runs these tests with FFmpeg and without."""
+    told = os.environ.get("PERSER_TEST_FFMPEG")
+    if told is None:
+        pytest.skip("the variable PERSER_TEST_FFMPEG says neither 'with' nor 'without'")
+    assert told == ("with" if has_ffmpeg else "without")
+
+
+@pytest.mark.parametrize(("suffix", "kind"), [("m4a", "mp4"), ("aac", "adts"), ("raw", "mp4")])
+def test_what_only_ffmpeg_decodes_is_read_or_refused(
+    suffix: str, kind: str, tmp_path: Path, has_ffmpeg: bool
+):
+    path = tmp_path / f"a.{suffix}"
+    if not has_ffmpeg:
+        path.write_bytes(b"\x00\x00\x00\x1cftypM4A \x00\x00\x02\x00" * 50)
+        with pytest.raises(BadAudio, match="FFmpeg not found"):
+            load_audio(path)
+        return
+    from datasets.features._torchcodec import AudioDecoder as DatasetsDecoder
+    from torchcodec.decoders import AudioDecoder
+    from torchcodec.encoders import AudioEncoder
+
+    left = torch.from_numpy(tone(500, 1, 48_000)).float()
+    encoder = AudioEncoder(torch.stack([left, torch.zeros_like(left)]), sample_rate=48_000)
+    path.write_bytes(encoder.to_tensor(kind).numpy().tobytes())
+    waveform = load_audio(path)
+    assert len(waveform) == pytest.approx(16_000, abs=1200)
+    assert loudest(waveform) == pytest.approx(500, abs=4)
+    assert waveform.square().mean().sqrt().item() == pytest.approx(0.5 / 2**0.5, rel=0.05)
+    for source in (path.read_bytes(), AudioDecoder(path), DatasetsDecoder(str(path))):
+        torch.testing.assert_close(load_audio(source), waveform)
+    torch.testing.assert_close(load_audio(AudioDecoder(path).get_all_samples()), waveform)
+    with pytest.raises(BadAudio, match=r"longer than 0\.5 s"):
+        load_audio(AudioDecoder(path), max_seconds=0.5)
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg"])

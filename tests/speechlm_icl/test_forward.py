@@ -134,7 +134,7 @@ def test_placeholders_that_are_not_expanded_are_refused(audio_model, processor):
 def test_an_empty_clip_is_refused(audio_model, processor):
     inputs = processor(text=TEXTS[0], audio=CLIPS_OF_TEXT[0], return_tensors="pt")
     inputs["audio_mask"][1] = 0
-    with pytest.raises(UserError, match="clip 1 is empty"):
+    with pytest.raises(UserError, match="cannot use clip 2: empty"):
         audio_model(**inputs)
 
 

@@ -1,8 +1,8 @@
 """perser prepare huggingface --dataset.name amu-cai/nEMO --dataset.speaker speaker_id --out corpora/nemo
 
 Any dataset of the Hugging Face Hub, or a local folder of the same kind. The user names its columns.
-Recordings in the dataset's tables are written to files in the prepared corpus, byte for byte. Recordings that
-are files stay where they are.
+Recordings in the dataset's tables are written to files in the prepared corpus, byte for byte; samples with
+their rate become WAV files at 16 kHz. Recordings that are files stay where they are.
 """
 
 from __future__ import annotations
@@ -10,10 +10,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perser.audio import AUDIO_SUFFIXES
+import numpy as np
+import soundfile
+
+from perser.audio import AUDIO_SUFFIXES, SAMPLE_RATE, BadAudio, load_audio
 from perser.corpora.huggingface_options import HuggingFaceDataset
 from perser.corpora.listing import (
     INTENDED,
@@ -66,7 +70,7 @@ def read_huggingface(
     about = replace(ABOUT, source=_source(dataset), license=table.info.license or ABOUT.license)
     listing = about.new_listing(Path(dataset.name).name, (), audio_out)
     words_in, class_names = _label_parser(table, dataset.emotions)
-    recordings = _Recordings(audio_out, dataset, listing)
+    recordings = _Recordings(audio_out, dataset, listing, _sample_type(table.features[dataset.audio]))
     responses: list[tuple[str, str, Emotions]] = []
     with explain_damage(f"--dataset.name {dataset.name}", "get it again"):  # rows are read one by one
         for number, row in enumerate(table):
@@ -93,9 +97,15 @@ class _BadRow(Exception):
 
 
 class _Recordings:
-    """Adds the utterances of rows to a listing and writes each recording once."""
+    """Adds the utterances of rows to a listing and writes each recording once.
 
-    def __init__(self, audio_out: Path, dataset: HuggingFaceDataset, listing: Listing) -> None:
+    `dtype` is the type of samples that the dataset's tables hold, if they do.
+    """
+
+    def __init__(
+        self, audio_out: Path, dataset: HuggingFaceDataset, listing: Listing, dtype: str | None
+    ) -> None:
+        self._dtype = dtype
         self._audio_out = audio_out
         self._dataset = dataset
         self._listing = listing
@@ -132,6 +142,13 @@ class _Recordings:
         """Return a recording's bytes and its path; either is empty if the table does not have it."""
         if isinstance(cell, str) and cell:
             return b"", cell
+        if isinstance(cell, bytes) and cell:
+            return cell, ""
+        if isinstance(cell, dict) and cell.get("array"):
+            typed = np.asarray(
+                cell["array"], dtype=self._dtype
+            )  # a list does not say the type of its numbers
+            return _encoded(cell | {"array": typed}), cell.get("path") or ""
         if isinstance(cell, dict) and (cell.get("bytes") or cell.get("path")):
             return cell.get("bytes") or b"", cell.get("path") or ""
         raise _BadRow("no recording")
@@ -150,6 +167,23 @@ class _Recordings:
         self._audio_out.mkdir(parents=True, exist_ok=True)
         (self._audio_out / audio).write_bytes(content)
         return audio
+
+
+def _sample_type(feature: Any) -> str | None:
+    """Return the type of the numbers in a column's field `array`; None where it has none."""
+    samples = feature.get("array") if isinstance(feature, dict) else None
+    return getattr(getattr(samples, "feature", None), "dtype", None)
+
+
+def _encoded(samples: dict[str, Any]) -> bytes:
+    """Return samples with their rate as a file's content. Raises _BadRow for those that cannot be used."""
+    try:
+        waveform = load_audio(samples, min_seconds=0.0)
+    except BadAudio as error:
+        raise _BadRow(str(error)) from error
+    stream = BytesIO()
+    soundfile.write(stream, waveform.numpy(), SAMPLE_RATE, format="WAV", subtype="FLOAT")
+    return stream.getvalue()
 
 
 def _load(dataset: HuggingFaceDataset) -> Dataset:

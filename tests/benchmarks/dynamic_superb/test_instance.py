@@ -9,7 +9,7 @@ import torch
 from datasets import ClassLabel, Dataset, DatasetDict
 
 from benchmarks.dynamic_superb import instance as module
-from benchmarks.dynamic_superb.instance import read_instance, waveform
+from benchmarks.dynamic_superb.instance import Instance, read_instance
 from perser.audio import BadAudio, load_audio
 from perser.corpora.readers.simulated import EMOTIONS
 from perser.errors import UserError
@@ -83,15 +83,20 @@ def test_data_that_is_not_in_the_folder_comes_from_the_hub(tmp_path, speech, mon
     assert requested == [("DynamicSuperb/Some", "0123abc")]
 
 
+def clip_of(stored):
+    return Instance("", (), "", (), [{"audio": stored}], ("audio",)).clips(0)[0]
+
+
 def test_a_recording_may_be_samples_at_another_rate(speech):
     samples, rate = soundfile.read(speech[0].path, dtype="float32")
-    halved = waveform({"array": samples[::2].tolist(), "sampling_rate": rate // 2})
+    halved = clip_of({"array": samples[::2].tolist(), "sampling_rate": rate // 2})
     assert len(halved) == pytest.approx(len(samples), abs=2)
     for wrong in (None, {"bytes": None, "path": None}, {"bytes": b"no sound", "path": "a"}, "gone.wav"):
         with pytest.raises(BadAudio):
-            waveform(wrong)
-    with pytest.raises(BadAudio, match="not usable"):
-        waveform({"array": np.zeros((2, 9)), "sampling_rate": rate})
+            clip_of(wrong)
+    for array, reason in ((np.zeros((2, 9)), "silent"), (np.ones((9, 9)), r"shape \(9, 9\)")):
+        with pytest.raises(BadAudio, match=reason):
+            clip_of({"array": array, "sampling_rate": rate})
 
 
 def test_a_folder_that_is_no_instance_is_refused_in_one_line(tmp_path):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from importlib.metadata import EntryPoint, entry_points
 
 import pytest
@@ -74,11 +73,14 @@ def test_debug_shows_where_an_error_came_from():
 
 def test_the_overview_names_every_command_and_loads_nothing_heavy():
     """Within a second on an idle machine; what makes that so is that torch stays unloaded."""
-    code = "import sys; from perser.cli.main import main; main(['--help']); print('torch' in sys.modules)"
-    started = time.perf_counter()
+    code = (
+        "import sys, time; from perser.cli.main import main; main(['--help']); print('torch' in sys.modules)"
+    )
+    code += "; print(time.process_time())"  # on a busy machine it would wait for its turn
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert time.perf_counter() - started < 30
-    assert done.stdout.rstrip().endswith("False")
+    *_, torch_is_loaded, seconds = done.stdout.split()
+    assert float(seconds) < 10
+    assert torch_is_loaded == "False"
     for name in ("prepare", "episodes", "pretrain", "meta-train", "icl-train", "bench", "quickstart"):
         assert f"  {name} " in done.stdout
 

@@ -49,7 +49,7 @@ class Visitor:
             viewport={"width": width, "height": 800}, color_scheme=scheme, permissions=["microphone"]
         )
         self.page = self.context.new_page()
-        self.page.set_default_timeout(15_000)
+        self.page.set_default_timeout(60_000)
         self.errors, self.requested = [], []
         self.page.on("console", self._note_console)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
@@ -212,7 +212,7 @@ def test_clicks_while_a_model_is_enrolled_count(visit, models, clips, monkeypatc
     monkeypatch.setattr(fake, "enroll", slowly)
     visitor.label(1, "angry", "happy", "sad")
     wanted = expected_answers(models, "first", clips, [("angry", "angry;happy;sad")], "sad")
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while visitor.answers("first", "with 1 example") != wanted:
         assert time.monotonic() < until
         visitor.page.wait_for_timeout(100)
@@ -231,7 +231,7 @@ def test_closing_the_page_removes_its_files(visit, clips, folder):
     download.value.path()
     assert len(files()) == 3, "the example, the clip, the profile"
     visitor.page.close()
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while files() and time.monotonic() < until:
         time.sleep(0.1)
     assert files() == []

@@ -112,7 +112,8 @@ def test_suggestions_are_far_from_labeled_clips(recognizer, write_clip):
 
 def test_bad_clips_do_not_affect_the_others(recognizer, write_clip, tmp_path):
     (tmp_path / "text.wav").write_text("no sound")
-    pool = [write_clip("a.wav", 0), tmp_path / "text.wav", write_clip("long.wav", 1, 1.5), np.full(3200, 0.5)]
+    samples = 0.5 + 0.01 * np.sin(np.arange(3200))
+    pool = [write_clip("a.wav", 0), tmp_path / "text.wav", write_clip("long.wav", 1, 1.5), samples]
     found, failures = suggest([recognizer, recognizer], pool, 4)
     assert {suggestion.path for suggestion in found} == {str(pool[0]), "clip 4"}
     assert {failure.path for failure in failures} == {str(pool[1]), str(pool[2])}

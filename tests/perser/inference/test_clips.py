@@ -1,20 +1,23 @@
 from __future__ import annotations
 
+from array import array
+from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from perser.audio import BadAudio
 from perser.errors import UserError
 from perser.inference.clips import (
     Waveforms,
     clip_paths,
+    clips_in,
     name_of,
     parse_example,
     read_examples,
-    waveform_of,
+    waveforms_of,
 )
 
 
@@ -68,29 +71,30 @@ def test_a_labeled_clip_is_parsed_from_an_argument():
             parse_example(wrong)
 
 
-def test_samples_of_any_kind_become_a_waveform():
-    samples = np.linspace(-1, 1, 7)
-    for array in (samples, samples.astype(np.float32), torch.from_numpy(samples).requires_grad_()):
-        found = waveform_of(array)
-        assert found.dtype == torch.float32
-        assert not found.requires_grad
-        np.testing.assert_allclose(found, samples, rtol=1e-6)
+def test_several_clips_stay_as_they_are_and_a_single_one_gets_a_list():
+    samples = np.linspace(-1, 1, 4000)
+    for several in ([samples], np.stack([samples, samples]), ["a.wav", b"content"], np.array(["a", "b"]), []):
+        assert clips_in(several) is several
+    decoder = SimpleNamespace(get_samples_played_in_range=None)
+    for single in (
+        *(samples, torch.from_numpy(samples), samples.tolist(), array("h", [1, 2]), (samples, 8000)),
+        *("a.wav", Path("a.wav"), b"content", BytesIO(), {"path": "a.wav"}, decoder, None, 3),
+    ):
+        (found,) = clips_in(single)
+        assert found is single
 
 
-def test_a_file_is_read_at_16_khz(write_clip):
-    assert len(waveform_of(str(write_clip("a.wav", 1, 0.2)))) == 3200
-
-
-@pytest.mark.parametrize(
-    ("samples", "reason"),
-    [(np.zeros((2, 100)), r"shape \(2, 100\)"), (np.zeros(0), "shape"), (np.full(9, np.nan), "not finite")],
-)
-def test_samples_that_are_no_waveform_are_refused(samples, reason):
-    with pytest.raises(BadAudio, match=reason):
-        waveform_of(samples)
+def test_an_unusable_clip_is_named():
+    tone = np.sin(np.arange(3200))
+    assert [len(waveform) for waveform in waveforms_of([tone, (tone[::2], 8000)])] == [3200, 3200]
+    with pytest.raises(UserError, match=r"^cannot use clip 2: silent$"):
+        waveforms_of([tone, 0 * tone])
+    with pytest.raises(UserError, match=r"^cannot use gone\.wav: missing$"):
+        waveforms_of("gone.wav")
 
 
 def test_clips_have_names_and_lengths():
-    assert [name_of("x/a.wav", 1), name_of(np.zeros(3), 2)] == ["x/a.wav", "clip 2"]
+    named = [name_of(clip, 2) for clip in ("x/a.wav", Path("a.wav"), np.zeros(3), {"path": "a.wav"})]
+    assert named == ["x/a.wav", "a.wav", "clip 2", "clip 2"]
     clips = Waveforms({"a": torch.zeros(8000)})
     assert (clips.utterance_ids, clips.duration("a")) == (["a"], 0.5)

@@ -4,6 +4,7 @@ from math import log
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from perser.device import loading_device
@@ -11,6 +12,11 @@ from perser.errors import UserError
 from perser.inference import recognizer as recognizer_module
 from perser.inference.clips import CLIPS_AT_ONCE, Failure
 from perser.inference.recognizer import PersonalRecognizer, Prediction, Recognizer
+
+
+def samples(level: float = 0.0) -> np.ndarray:
+    """Return 0.1 s with this mean, by which the fake model decides."""
+    return level + 0.01 * np.sin(np.arange(1600))
 
 
 @pytest.fixture
@@ -43,7 +49,7 @@ def test_without_an_enrollment_the_model_answers_unadapted(recognizer, write_cli
 
 
 def test_confidence_is_one_minus_the_normalized_entropy(recognizer):
-    (prediction,) = recognizer.predict([np.full(3200, 0.1)])
+    (prediction,) = recognizer.predict([samples(0.1)])
     p = list(prediction.probabilities.values())
     assert prediction.confidence == pytest.approx(1 + sum(q * log(q) for q in p) / log(3), abs=1e-6)
 
@@ -60,7 +66,7 @@ def test_an_enrollment_changes_the_answer_and_the_unadapted_one_is_given_too(rec
 
 
 def test_clips_are_encoded_once_in_batches(recognizer, fake_model):
-    clips = [np.full(160, i % 3 / 4) for i in range(2 * CLIPS_AT_ONCE + 5)]
+    clips = [samples(i % 3 / 4) for i in range(2 * CLIPS_AT_ONCE + 5)]
     personal = recognizer.enroll([(clips[0], "sad")])
     fake_model.encoded.clear()
     predictions = personal.predict(clips)
@@ -101,10 +107,35 @@ def test_a_wrong_enrollment_is_refused(recognizer, write_clip):
         recognizer.enroll([("nowhere", "sad")])
 
 
+@pytest.mark.parametrize("wrong", [["a.wav", "sad"], ["ab"], [("a.wav", 3)], [("a.wav", "sad", 1)], [3]])
+def test_an_example_that_is_no_pair_is_refused(wrong, recognizer):
+    with pytest.raises(UserError, match=r"^cannot enroll example 1: give a pair of a clip and its emotions$"):
+        recognizer.enroll(wrong)
+
+
+def test_clips_in_memory_get_the_answer_and_the_errors_of_files(recognizer, write_clip):
+    path = write_clip("a.wav", 1)
+    floats, rate = soundfile.read(path)
+    stored = (32768 * floats).astype(np.int16)
+    forms = [path, path.read_bytes(), stored, (rate, np.stack([stored, stored], axis=1)), stored / 32768]
+    forms += [{"array": stored, "sampling_rate": rate}, {"bytes": path.read_bytes(), "path": None}]
+    personal = recognizer.enroll([(forms[3], "sad"), (forms[1], "angry")])
+    for form, prediction in zip(forms, personal.predict(forms), strict=True):
+        assert list(prediction.probabilities.values()) == pytest.approx(
+            list(personal.predict(path)[0].probabilities.values()), abs=1e-4
+        )
+        assert personal.predict(form)[0].probabilities == prediction.probabilities
+    for wrong, reason in ((stored[:320], "too short"), (0 * stored, "silent"), (stored * 1.0, "no sound")):
+        with pytest.raises(UserError, match=f"^clip 1: {reason}"):
+            personal.predict(wrong)
+        with pytest.raises(UserError, match=f"^cannot enroll clip 2: {reason}"):
+            recognizer.enroll([(path, "sad"), (wrong, "sad")])
+
+
 @pytest.mark.parametrize("keep_audio", [False, True])
 def test_a_saved_profile_gives_the_same_answers(keep_audio, recognizer, write_clip, tmp_path):
     clip = write_clip("sub/a.wav", 0)
-    personal = recognizer.enroll([(clip, "sad"), (np.full(160, 0.5), ("angry", "sad"))])
+    personal = recognizer.enroll([(clip, "sad"), (samples(0.5), ("angry", "sad"))])
     personal.save(tmp_path / "alice.profile", keep_audio)
     again = PersonalRecognizer.load(tmp_path / "alice.profile")
     assert again.predict([clip]) == personal.predict([clip])
@@ -116,7 +147,7 @@ def test_a_saved_profile_gives_the_same_answers(keep_audio, recognizer, write_cl
 
 
 def test_clips_can_be_named_and_a_loaded_model_reads_profiles(recognizer, tmp_path):
-    clip = np.full(160, 0.1)
+    clip = samples(0.1)
     personal = recognizer.enroll([(clip, "sad"), (clip + 0.5, "angry")], ["first", "second"])
     assert [clip.name for clip in personal.enrolled] == ["first", "second"]
     personal.save(tmp_path / "p")
@@ -128,7 +159,7 @@ def test_clips_can_be_named_and_a_loaded_model_reads_profiles(recognizer, tmp_pa
 
 
 def test_a_profile_of_another_model_is_refused(recognizer, fake_model, tmp_path):
-    recognizer.enroll([(np.zeros(160), "sad")]).save(tmp_path / "p")
+    recognizer.enroll([(samples(), "sad")]).save(tmp_path / "p")
     fake_model.content = "4567"
     with pytest.raises(UserError, match=r"p is of another model .its weights differ"):
         PersonalRecognizer.load(tmp_path / "p")
@@ -138,18 +169,18 @@ def test_a_profile_of_another_model_is_refused(recognizer, fake_model, tmp_path)
 
 
 def test_the_place_of_a_moved_model_has_to_be_given(recognizer, tmp_path):
-    recognizer.enroll([(np.zeros(160), "sad")]).save(tmp_path / "p")
+    recognizer.enroll([(samples(), "sad")]).save(tmp_path / "p")
     (tmp_path / "model").rename(tmp_path / "moved")
     with pytest.raises(UserError, match=r"no longer in .*model: say where"):
         PersonalRecognizer.load(tmp_path / "p")
-    assert PersonalRecognizer.load(tmp_path / "p", tmp_path / "moved").predict([np.zeros(160)])
+    assert PersonalRecognizer.load(tmp_path / "p", tmp_path / "moved").predict([samples()])
 
 
 def test_it_computes_on_the_chosen_device(fake_model, tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     recognizer = Recognizer.from_pretrained(tmp_path / "model")
     assert fake_model.device == "cpu"
-    recognizer.enroll([(np.zeros(160), "sad")]).save(tmp_path / "p")
+    recognizer.enroll([(samples(), "sad")]).save(tmp_path / "p")
     PersonalRecognizer.load(tmp_path / "p", device="cpu:0")
     assert fake_model.device == "cpu:0"
     with pytest.raises(UserError, match="device: 'nowhere'"):
@@ -158,8 +189,8 @@ def test_it_computes_on_the_chosen_device(fake_model, tmp_path, monkeypatch):
 
 def test_a_profile_finds_its_model_on_the_hub_again(fake_model, downloaded, tmp_path):
     downloaded("somebody/mine", tmp_path / "model")
-    personal = Recognizer.from_pretrained("somebody/mine").enroll([(np.zeros(160), "sad")])
+    personal = Recognizer.from_pretrained("somebody/mine").enroll([(samples(), "sad")])
     personal.save(tmp_path / "p")
     again = PersonalRecognizer.load(tmp_path / "p")
     assert again.recognizer.name == "somebody/mine"
-    assert again.predict([np.zeros(160)]) == personal.predict([np.zeros(160)])
+    assert again.predict([samples()]) == personal.predict([samples()])

@@ -48,6 +48,17 @@ def test_recordings_may_be_arrays_tensors_lists_or_files(processor, tmp_path):
         np.testing.assert_allclose(inputs.input_values[0], clip, atol=1e-6)
 
 
+def test_recordings_are_scaled_resampled_and_mixed(processor):
+    clip = CLIPS[1].clamp(-1, 1).numpy()
+    whole = np.round(clip * 32767).astype(np.int16)
+    stereo = {"array": np.stack([whole, 0 * whole]), "sampling_rate": 16_000}
+    for audio in (whole, torch.from_numpy(whole), stereo, (16_000, whole)):
+        inputs = processor(text="<|audio|> sad", audio=audio, return_tensors="pt")
+        np.testing.assert_allclose(inputs.input_values[0], clip, atol=1e-4)
+    (slow,) = processor(text="<|audio|>", audio={"array": clip, "sampling_rate": 8_000}).input_values
+    assert len(slow) == 2 * len(clip)
+
+
 def test_a_prompt_may_have_no_audio(processor):
     assert "input_values" not in processor(text="sad", return_tensors="pt")
 
@@ -63,16 +74,18 @@ def test_an_unusable_clip_is_named_with_the_reason(processor, tmp_path):
     (tmp_path / "empty.wav").write_bytes(b"")
     text = "<|audio|> <|audio|>"
     for wrong, message in (
-        (np.zeros(0, dtype=np.float32), "clip 1 is empty"),
-        (np.array([0.1, np.nan]), "clip 1 holds values that are not finite"),
-        (np.zeros((2, 800)), r"clip 1 has shape \(2, 800\)"),
-        (np.ones(800, dtype=np.int16), r"clip 1 holds integers \(int16\): scale it"),
-        (torch.ones(800, dtype=torch.int16), r"clip 1 holds integers \(torch.int16\)"),
-        ({"array": np.zeros(800), "sampling_rate": 8_000}, "clip 1 is no recording: give samples"),
-        ([np.zeros(800), np.zeros(900)], "clip 1 is no recording: .* in one flat list"),
-        (str(tmp_path / "broken.wav"), r"cannot read the clip .*broken.wav: unreadable"),
-        (tmp_path / "empty.wav", r"cannot read the clip .*empty.wav: empty"),
-        (tmp_path / "gone.wav", r"cannot read the clip .*gone.wav: missing"),
+        (np.zeros(0, dtype=np.float32), "cannot use clip 2: empty"),
+        (np.full(3200, np.nan), "cannot use clip 2: not finite"),
+        (np.zeros((2, 3200)), "cannot use clip 2: silent"),
+        (np.zeros((2, 3, 800)), r"cannot use clip 2: samples of shape \(2, 3, 800\)"),
+        (np.ones(100), r"cannot use clip 2: too short \(0.01 s\)"),
+        (torch.full((3200,), 2e4), "cannot use clip 2: no sound between -1 and 1"),
+        ({"array": CLIPS[0]}, "cannot use clip 2: samples without their rate"),
+        ([np.zeros(800), np.zeros(900)], "cannot use clip 2: no recording"),
+        ([np.zeros(800), np.zeros(800)], r"cannot use clip 2: samples of shape \(2, 800\)"),
+        (str(tmp_path / "broken.wav"), r"cannot use .*broken.wav: unreadable"),
+        (tmp_path / "empty.wav", r"cannot use .*empty.wav: empty"),
+        (tmp_path / "gone.wav", r"cannot use .*gone.wav: missing"),
     ):
         with pytest.raises(UserError, match=message):
             processor(text=text, audio=[CLIPS[0], wrong])
@@ -94,8 +107,8 @@ def test_a_saved_processor_gives_the_same_inputs(processor, tmp_path):
 
 
 def test_a_single_recording_is_checked_and_may_require_gradients(processor):
-    with pytest.raises(UserError, match="clip 0 is no recording"):
-        processor(text="<|audio|>", audio={"array": CLIPS[0], "sampling_rate": 16_000})
+    with pytest.raises(UserError, match="clip 1: silent"):
+        processor(text="<|audio|>", audio={"array": 0 * CLIPS[0], "sampling_rate": 16_000})
     traced = CLIPS[0].clone().requires_grad_()
     inputs = processor(text="<|audio|>", audio=traced, return_tensors="pt")
     assert torch.equal(inputs.input_values[0], CLIPS[0])

@@ -4,10 +4,12 @@ import io
 from pathlib import Path
 
 import datasets
+import numpy as np
 import pytest
 import soundfile
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, List, Value
 
+from perser.audio import load_audio
 from perser.corpora.corpus import Corpus, write_corpus
 from perser.corpora.huggingface_options import HuggingFaceDataset
 from perser.corpora.readers.huggingface import read_huggingface
@@ -74,6 +76,38 @@ def test_recordings_in_tables_with_class_labels_are_read(tmp_path: Path):
     assert [path.read_bytes() for path in written] == content
     assert [path.suffix for path in written] == [".wav", ".flac", ".wav"]
     assert corpus.card["left_out"] == [["row 3", "no emotion"], ["d.wav", "nobody annotated it"]]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int16"])
+def test_samples_in_tables_become_files_at_16_khz(dtype: str, tmp_path: Path):
+    samples = tone(200, rate=8_000)
+    array = samples if dtype == "float32" else np.round(samples * 32767).astype(dtype)
+    rows = [
+        {"array": array, "sampling_rate": 8_000, "path": "a.mp3"},
+        {"array": 0 * array, "sampling_rate": 8_000, "path": "b.mp3"},
+        {"array": array, "sampling_rate": None, "path": "c.mp3"},
+    ]
+    kinds = {"array": List(Value(dtype)), "sampling_rate": Value("int64"), "path": TEXT}
+    table = Dataset.from_dict(
+        {"audio": rows, "emotion": ["sad; angry"] * 3}, features=Features({"audio": kinds, "emotion": TEXT})
+    )
+    table.save_to_disk(tmp_path / "set")
+    dataset = HuggingFaceDataset(str(tmp_path / "set"), emotions="emotion")
+    corpus = prepare(tmp_path, dataset)
+    expected = load_audio({"array": samples, "sampling_rate": 8_000})
+    np.testing.assert_allclose(corpus.recordings.waveform("a.mp3"), expected, atol=1e-4)
+    reasons = dict(corpus.card["left_out"])
+    assert reasons["row 1"] == "silent"
+    assert reasons["row 2"].startswith("samples without their rate")
+
+
+def test_content_in_a_column_of_bytes_is_read(tmp_path: Path):
+    kinds = Features({"audio": Value("binary"), "emotion": TEXT})
+    Dataset.from_dict({"audio": [encoded(200)], "emotion": ["sad; angry"]}, features=kinds).save_to_disk(
+        tmp_path / "set"
+    )
+    corpus = prepare(tmp_path, HuggingFaceDataset(str(tmp_path / "set"), emotions="emotion"))
+    assert corpus.recordings.path("000000").read_bytes() == encoded(200)
 
 
 def test_each_listener_has_a_row(tmp_path: Path):
