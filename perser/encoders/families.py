@@ -154,7 +154,7 @@ class Wav2Vec2Family(Family):
     ) -> Tensor:
         waveform = _at_least(waveform, _receptive_field(model.config))
         values = extractor(
-            waveform.cpu().numpy(), sampling_rate=SAMPLE_RATE, return_tensors="pt"
+            waveform.float().cpu().numpy(), sampling_rate=SAMPLE_RATE, return_tensors="pt"
         ).input_values
         return model.feature_extractor(values.to(model.device, model.dtype))[0].T
 
@@ -307,7 +307,7 @@ class WhisperFamily(Family):
     def _window(model: PreTrainedModel, extractor: SequenceFeatureExtractor, waveform: Tensor) -> Tensor:
         waveform = _at_least(waveform, extractor.n_fft)
         mel = extractor(
-            waveform.cpu().numpy(),
+            waveform.float().cpu().numpy(),
             sampling_rate=SAMPLE_RATE,
             padding="longest",  # the clip's own length instead of 30 s
             truncation=False,

@@ -8,10 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 
 import torch
 from torch import Tensor, nn
+
+from perser.device import seeded
 
 PROJECTIONS = r"(.*\.)?layers\.({layers})\.(self_attn|attention)\.(q|k|v|out)_proj"
 """The attention projections of some layers, as all families of `perser.encoders.families` name them."""
@@ -21,6 +24,9 @@ LAYER = re.compile(r"\blayers\.(\d+)\.")
 
 NAME = "default"
 """peft's name of the adapters."""
+
+_switched_off: ContextVar[frozenset[int]] = ContextVar("switched_off", default=frozenset())
+"""Ids of the layers whose adapters this thread leaves out at the moment."""
 
 
 def inject(model: nn.Module, rank: int, layers: Iterable[int], seed: int) -> None:
@@ -35,9 +41,7 @@ def inject(model: nn.Module, rank: int, layers: Iterable[int], seed: int) -> Non
     targets = PROJECTIONS.format(layers="|".join(map(str, layers)))
     config = LoraConfig(r=rank, lora_alpha=rank, target_modules=targets, lora_dropout=0.0)
     config._register_custom_module({nn.Linear: _visible_lora()})
-    # peft draws from the CPU's generator. It is restored, so that the caller's random numbers do not change.
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with seeded(seed):
         inject_adapter_in_model(config, model, adapter_name=NAME)
     del model.peft_config  # transformers takes this for adapters of its own
 
@@ -63,20 +67,16 @@ def adapter_shape(model: nn.Module) -> tuple[int, int] | None:
 
 @contextmanager
 def switched_off(model: nn.Module) -> Iterator[None]:
-    """Make the model compute as if it had no adapters, within the block."""
-    layers = list(_adapted(model).values())
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    for layer in layers:
-        layer.enable_adapters(False)
+    """Make the model compute as if it had no adapters, in this thread and within the block.
+
+    Nothing of the model is changed, so that other threads can use it meanwhile, with its adapters.
+    """
+    layers = frozenset(id(layer) for layer in _adapted(model).values())
+    token = _switched_off.set(_switched_off.get() | layers)
     try:
         yield
     finally:
-        for layer in layers:
-            layer.enable_adapters(True)
-        # peft switched `requires_grad` together with the adapters: restore it.
-        model.requires_grad_(False)
-        for parameter in trainable:
-            parameter.requires_grad_(True)
+        _switched_off.reset(token)
 
 
 def _adapted(model: nn.Module) -> dict[str, nn.Module]:
@@ -105,12 +105,16 @@ def _visible_lora() -> type:
     """Return the adapter layer: peft's linear layer with LoRA, but with `weight` being W + B A.
 
     WavLM reads the weights of its projections instead of calling them. peft's own layer would give it W, and
-    the adapters would have no effect, without any error.
+    the adapters would have no effect, without any error. It is switched off for one thread, not for all.
     """
     # Imported here, because peft takes as long to import as torch, and most encoders have no adapters.
     from peft.tuners.lora import Linear
 
     class VisibleLora(Linear):
+        @property
+        def disable_adapters(self) -> bool:
+            return id(self) in _switched_off.get()
+
         @property
         def weight(self) -> Tensor:
             base = self.get_base_layer().weight

@@ -11,6 +11,7 @@ words = model.generate(**inputs, max_new_tokens=4)[:, inputs.input_ids.shape[1] 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -49,6 +50,9 @@ from speechlm_icl.prompt.prompt import (
     collate,
     positions,
 )
+
+_placing_encoder = threading.RLock()
+"""Held while a model's speech encoder is loaded or moved. All models share it: locks cannot be copied."""
 
 
 class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
@@ -117,7 +121,14 @@ class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
         It is no submodule of the model, so that `.to` alone does not move it. Raises UserError where the name
         now refers to another encoder than in training.
         """
-        return self._loaded_encoder.to(self.device)
+        encoder = vars(self).get("_loaded_encoder")
+        if encoder is None or encoder.model.device != self.device:
+            with _placing_encoder:
+                encoder = self._loaded_encoder
+                # An encoder that is in place is left alone: `.to` would write to it while others compute.
+                if encoder.model.device != self.device:
+                    encoder.to(self.device)
+        return encoder
 
     @cached_property
     def _loaded_encoder(self) -> SpeechEncoder:
