@@ -6,6 +6,7 @@ transformers (see `base_model`), frozen, with a LoRA adapter of peft.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,9 @@ from speechlm_icl.prompt.prompt import word_tokenizer
 
 if TYPE_CHECKING:
     from peft import PeftModel
+
+# peft asks every model that it loads or wraps for this, by a name that transformers has replaced.
+warnings.filterwarnings("ignore", message="`(is_)?gradient_checkpointing", category=FutureWarning)
 
 LANGUAGE_MODEL_FOLDER, ADAPTER_FOLDER = "language_model", "adapter"
 """Subfolders of a model folder: the language model if it was trained in full, or else its adapter."""

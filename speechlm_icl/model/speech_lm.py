@@ -11,7 +11,6 @@ words = model.generate(**inputs, max_new_tokens=4)[:, inputs.input_ids.shape[1] 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -24,6 +23,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils import ModelOutput
 
+from perser.device import MAKING_A_MODEL
 from perser.encoders.encoder import SpeechEncoder
 from perser.encoders.feature_cache import encode_clips
 from perser.errors import UserError
@@ -50,9 +50,6 @@ from speechlm_icl.prompt.prompt import (
     collate,
     positions,
 )
-
-_placing_encoder = threading.RLock()
-"""Held while a model's speech encoder is loaded or moved. All models share it: locks cannot be copied."""
 
 
 class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
@@ -123,7 +120,7 @@ class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
         """
         encoder = vars(self).get("_loaded_encoder")
         if encoder is None or encoder.model.device != self.device:
-            with _placing_encoder:
+            with MAKING_A_MODEL:
                 encoder = self._loaded_encoder
                 # An encoder that is in place is left alone: `.to` would write to it while others compute.
                 if encoder.model.device != self.device:
