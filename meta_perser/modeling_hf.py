@@ -33,7 +33,7 @@ from perser.io.loading_options import LoadingOptions
 from perser.labels import EmotionSet
 
 _ATTENTION = (None, "eager", "sdpa")
-"""Attention functions that may be asked for. Their answers are the same, and each pass takes what suits it."""
+"""Attention functions that may be asked for. Their answers are the same; each pass takes the one it needs."""
 
 
 class MetaPerSERConfig(PreTrainedConfig):
