@@ -7,8 +7,10 @@ logits = model(input_values, attention_mask).logits
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,19 +23,18 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from meta_perser.adaptation.meta_trained import RATES_FILE
 from meta_perser.recognizer.batches import ClipSource
+from meta_perser.recognizer.clip_batch import ClipBatch
 from meta_perser.recognizer.model import EmotionRecognizer, saved_settings
 from perser.audio import SAMPLE_RATE
+from perser.device import MAKING_A_MODEL
+from perser.errors import UserError
 from perser.inference.clips import Clip, Waveforms, waveforms_of
 from perser.io.hub import trained_model_folder
+from perser.io.loading_options import LoadingOptions
 from perser.labels import EmotionSet
 
-_HUB_OPTIONS = {"revision", "token", "cache_dir", "local_files_only"}
-
-# Options that transformers' Auto classes pass on and that have no effect here.
-_AUTO_OPTIONS = {
-    *("trust_remote_code", "adapter_kwargs", "_from_auto"),
-    *("force_download", "proxies", "subfolder"),
-}
+_ATTENTION = (None, "eager", "sdpa")
+"""Attention functions that may be asked for. Their answers are the same; each pass takes the one it needs."""
 
 
 class MetaPerSERConfig(PreTrainedConfig):
@@ -109,7 +110,7 @@ class MetaPerSERForAudioClassification(PreTrainedModel):
         rows = [values[mask.bool()] for values, mask in zip(input_values, attention_mask, strict=True)]
         clips = {str(row): clip for row, clip in enumerate(waveforms_of(rows, min_seconds=0.0))}
         source = ClipSource(Waveforms(clips), self.recognizer, cache=None)
-        logits = self.recognizer(source.batch(list(clips)))
+        logits = self.recognizer(_in_format(source.batch(list(clips)), self.recognizer.layer_logits.dtype))
         loss = None if labels is None else F.cross_entropy(logits, labels.to(logits.device))
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
@@ -122,22 +123,26 @@ class MetaPerSERForAudioClassification(PreTrainedModel):
         Args:
             name: Folder or Hub name.
             config: Replaces the folder's own.
-            **options: For the Hub, as everywhere in transformers (`revision`, `token`, `cache_dir`,
-                `local_files_only`), and `dtype`, as saved by default; any other is a TypeError.
+            **options: Those of transformers (`perser.io.loading_options.LoadingOptions`); any other is a
+                TypeError.
 
-        Raises UserError where there is no such model.
+        Raises UserError where there is no such model, or an option cannot be used.
         """
-        dtype = options.pop("dtype", None)
-        if unknown := set(options) - _HUB_OPTIONS - _AUTO_OPTIONS:
-            raise TypeError(f"from_pretrained takes no {', '.join(sorted(unknown))}")
-        hub = {key: value for key, value in options.items() if key in _HUB_OPTIONS}
-        folder = trained_model_folder(str(name), **hub)
-        recognizer = EmotionRecognizer.from_pretrained(folder)
-        rates = load_file(folder / RATES_FILE) if (folder / RATES_FILE).is_file() else {}
-        config = _config(recognizer.emotions) if config is None else config
-        model = cls(config, recognizer, saved_settings(folder), rates)
-        if dtype not in (None, "auto"):
-            model = model.to(getattr(torch, dtype) if isinstance(dtype, str) else dtype)
+        loading = LoadingOptions.of(options)
+        folder = trained_model_folder(str(name), **loading.hub)
+        with MAKING_A_MODEL:
+            recognizer = EmotionRecognizer.from_pretrained(folder)
+            rates = load_file(folder / RATES_FILE) if (folder / RATES_FILE).is_file() else {}
+            config = _config(recognizer.emotions) if config is None else copy.deepcopy(config)
+            # The Auto classes pass it in the config.
+            attention = loading.attention or config._attn_implementation_internal
+            if attention not in _ATTENTION:
+                raise UserError(
+                    f"attn_implementation: '{attention}' is not supported by Meta-PerSER: give eager or sdpa"
+                )
+            config._attn_implementation_internal = None
+            model = cls(config, recognizer, saved_settings(folder), rates)
+        loading.place(model)
         model.name_or_path = str(name)
         return model.eval()
 
@@ -160,6 +165,12 @@ def write_transformers_files(folder: Path, emotions: EmotionSet) -> None:
         sampling_rate=SAMPLE_RATE, do_normalize=False, return_attention_mask=True
     )
     extractor.save_pretrained(folder)
+
+
+def _in_format(batch: ClipBatch, dtype: torch.dtype) -> ClipBatch:
+    """Return a batch with its numbers in the format of a recognizer's weights."""
+    buckets = tuple(replace(bucket, frames=bucket.frames.to(dtype)) for bucket in batch.buckets)
+    return replace(batch, lower=batch.lower.to(dtype), buckets=buckets)
 
 
 def _config(emotions: EmotionSet) -> MetaPerSERConfig:

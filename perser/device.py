@@ -5,6 +5,7 @@ Each function does the plain thing on any other device, so that results on a CPU
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,10 @@ import torch
 from torch import Tensor
 
 _loading_device: ContextVar[str] = ContextVar("loading_device", default="cpu")
+
+MAKING_A_MODEL = threading.RLock()
+"""Held by the thread that makes or loads a model: it draws random numbers, and transformers switches torch's
+default type and how weights start. All threads share these."""
 
 
 def is_gpu(device: torch.device) -> bool:
@@ -84,3 +89,15 @@ def loading_on(device: torch.device | str) -> Iterator[None]:
 def loading_device() -> torch.device:
     """Return the device of the innermost `loading_on`, or else the CPU."""
     return torch.device(_loading_device.get())
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw torch's random numbers on the CPU from a seed, within the block. Those after it do not change.
+
+    The GPUs' generators are left alone, which torch.manual_seed would seed too. One thread at a time is in
+    such a block (`MAKING_A_MODEL`).
+    """
+    with MAKING_A_MODEL, torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield

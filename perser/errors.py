@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,19 +39,69 @@ def one_line(text: str) -> str:
     return line.encode("utf-8", "backslashreplace").decode()
 
 
+_SYSTEM = frozenset(
+    (
+        errno.EACCES,
+        errno.EPERM,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+        errno.ENOSPC,
+        errno.EROFS,
+        errno.EIO,
+    )
+)
+"""Numbers of the errors of a system that cannot read a file, whatever is in it."""
+
+_MEMORY = re.compile(r"out of memory|not enough memory|(can't|unable to) allocate", re.IGNORECASE)
+
+_DEVICE = re.compile(r"\b(CUDA|cuDNN|cuBLAS|NVIDIA|HIP|MPS)\b|same device")
+
+
 @contextmanager
-def explain_damage(what: str, remedy: str) -> Iterator[None]:
+def explain_damage(what: str, remedy: str, intact: bool = False) -> Iterator[None]:
     """Turn any error that a damaged file causes in a library into a UserError.
 
-    The message says that `what` is damaged, and the `remedy`.
+    The message says that `what` is damaged, and the `remedy`. Where something else is to blame (a package,
+    memory, the device, the system), it says that instead.
+
+    Args:
+        what: What is read.
+        remedy: What to do if it is damaged.
+        intact: Whether it is known to be what was saved, so that it is not to blame for any error.
     """
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        reason, *_ = str(error).strip().splitlines() or [type(error).__name__]
+        reason, advice = first_line(error), advice_without_damage(error)
+        if advice is None and intact:
+            advice = f"its files are what was saved; install the packages of constraints.txt, or {remedy}"
+        if advice is not None:
+            raise UserError(f"cannot read {what} ({reason}): {advice}") from error
         raise UserError(f"{what} is damaged ({reason}): {remedy}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its type's name where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def advice_without_damage(error: Exception) -> str | None:
+    """Return what to do about an error that no file's content causes; None where a file may be to blame."""
+    text = str(error)
+    if isinstance(error, ImportError):
+        return f"install {error.name}" if error.name else "install what it names"
+    if isinstance(error, MemoryError) or _MEMORY.search(text):
+        return "free some memory, or use a smaller model or another device"
+    if _DEVICE.search(text):
+        return "use another device, such as cpu"
+    if isinstance(error, ConnectionError | TimeoutError):
+        return "check the network, and try again"
+    if isinstance(error, OSError) and error.errno in _SYSTEM:
+        return "let this program read it, and see that the disk and the system work"
+    return None
 
 
 def require_package(package: str, extra: str | None, what: str) -> None:

@@ -37,7 +37,7 @@ CLEAN_UP_SECONDS, MAX_AGE_SECONDS = 60, 300
 """How often gradio looks for old files, and the age at which it deletes one; all were read long before."""
 
 ALONE = {"concurrency_id": "models", "concurrency_limit": 1}
-"""One event at a time on all pages together, because they share the models."""
+"""One event at a time on all pages together: the answers of a page appear in the order of its events."""
 
 QUIETLY = {"show_progress": "hidden", "api_visibility": "private", **ALONE}
 

@@ -71,7 +71,9 @@ class Session:
         self._clip: Tensor | None = None
         self._uploads: set[Path] = set()  # the browser may play or read them again until the page is closed
         self._profiles: TemporaryDirectory[str] | None = None
-        self._personal: dict[str, PersonalRecognizer] = {}  # by model's name, until an example changes
+        # By model's name. It is replaced when an example changes: an enrollment that is under way in another
+        # thread then ends in the old one, which nobody reads any more.
+        self._personal: dict[str, PersonalRecognizer] = {}
 
     def __deepcopy__(self, memo: dict[int, object]) -> Session:
         """Return a new session on the same models: gradio copies the first one for every page that is
@@ -86,7 +88,7 @@ class Session:
     @property
     def labeled(self) -> dict[str, Example]:
         """The examples that are labeled, in the order in which they were added."""
-        return {key: example for key, example in self.examples.items() if example.emotions}
+        return {key: example for key, example in self.examples.copy().items() if example.emotions}
 
     def add(self, path: Path) -> str:
         """Add a recording as an example without labels and return its key. Raises UserError for a recording
@@ -103,13 +105,13 @@ class Session:
         before = self.examples.get(key)
         if before is not None and before.emotions != tuple(emotions):
             self.examples[key] = replace(before, emotions=tuple(emotions))
-            self._personal.clear()
+            self._personal = {}
 
     def remove(self, key: str) -> None:
         """Remove an example, if it is still there."""
         removed = self.examples.pop(key, None)
         if removed is not None and removed.emotions:
-            self._personal.clear()
+            self._personal = {}
 
     def choose(self, path: Path | None) -> None:
         """Set the clip to answer about, or none. Raises UserError for a clip that cannot be used."""
@@ -120,7 +122,8 @@ class Session:
     def replies(self) -> list[Reply]:
         """Return every model's answer about the chosen clip; nothing where none is chosen. A model is
         enrolled again only after an example changed."""
-        return [] if self._clip is None else [self._reply(name, self._clip) for name in self.models]
+        clip = self._clip
+        return [] if clip is None else [self._reply(name, clip) for name in self.models]
 
     def save_profile(self, name: str) -> Path:
         """Write the profile for the model of that name and return its file. Raises UserError where no
@@ -157,7 +160,7 @@ class Session:
     def close(self) -> None:
         """Clear the session and remove every file that was uploaded or written."""
         self.examples.clear()
-        self._personal.clear()
+        self._personal = {}
         self._clip = None
         for path in self._uploads:
             path.unlink(missing_ok=True)
@@ -181,10 +184,11 @@ class Session:
     def _enrolled(self, name: str) -> PersonalRecognizer | None:
         """Return the model enrolled on the labeled examples, None where there are none. Raises UserError
         where enrolling fails."""
-        if name not in self._personal and self.labeled:
-            pairs = [(example.waveform, example.emotions) for example in self.labeled.values()]
-            self._personal[name] = self.models[name].enroll(pairs, [*self.labeled])
-        return self._personal.get(name)
+        personal, labeled = self._personal, self.labeled
+        if name not in personal and labeled:
+            pairs = [(example.waveform, example.emotions) for example in labeled.values()]
+            personal[name] = self.models[name].enroll(pairs, [*labeled])
+        return personal.get(name)
 
     def _read(self, path: Path) -> Tensor:
         """Return the samples (num_samples,) at 16 kHz. Raises UserError, which names the file without its

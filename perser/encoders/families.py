@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from transformers import (
     Data2VecAudioConfig,
     Data2VecAudioModel,
@@ -155,7 +156,7 @@ class Wav2Vec2Family(Family):
     ) -> Tensor:
         waveform = _at_least(waveform, _receptive_field(model.config))
         values = extractor(
-            waveform.cpu().numpy(), sampling_rate=SAMPLE_RATE, return_tensors="pt"
+            waveform.float().cpu().numpy(), sampling_rate=SAMPLE_RATE, return_tensors="pt"
         ).input_values
         return model.feature_extractor(values.to(model.device, model.dtype))[0].T
 
@@ -308,13 +309,14 @@ class WhisperFamily(Family):
     @staticmethod
     def _window(model: PreTrainedModel, extractor: SequenceFeatureExtractor, waveform: Tensor) -> Tensor:
         waveform = _at_least(waveform, extractor.n_fft)
-        mel = extractor(
-            waveform.cpu().numpy(),
-            sampling_rate=SAMPLE_RATE,
-            padding="longest",  # the clip's own length instead of 30 s
-            truncation=False,
-            return_tensors="pt",
-        ).input_features.to(model.device, model.dtype)
+        with _Float32Windows():
+            mel = extractor(
+                waveform.float().cpu().numpy(),
+                sampling_rate=SAMPLE_RATE,
+                padding="longest",  # the clip's own length instead of 30 s
+                truncation=False,
+                return_tensors="pt",
+            ).input_features.to(model.device, model.dtype)
         return F.gelu(model.conv2(F.gelu(model.conv1(mel))))[0].T
 
     def embed(self, model: PreTrainedModel, frames: Tensor, mask: Tensor | None) -> Tensor:
@@ -341,6 +343,19 @@ class WhisperFamily(Family):
         if states and stop == len(model.layers):
             states[-1] = model.layer_norm(states[-1])
         return states
+
+
+class _Float32Windows(TorchFunctionMode):
+    """Makes the window of a log-mel in float32, in this thread, whatever torch's default type is.
+
+    It is another one while some thread loads a model in bfloat16.
+    """
+
+    def __torch_function__(
+        self, func: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        forced = {"dtype": torch.float32} if func is torch.hann_window else {}
+        return func(*args, **forced, **(kwargs or {}))
 
 
 FAMILIES: dict[str, Family] = {

@@ -127,10 +127,13 @@ class FeatureStore:
         """
         start, rows = self._spans[utterance_id]
         features = np.array(self._rows[start : start + rows])
-        checksum = self._unchecked.pop(utterance_id, None)
+        checksum = self._unchecked.get(utterance_id)
         if checksum is not None and zlib.crc32(features) != checksum:
             where = getattr(self._rows, "filename", "")
             raise UserError(f"the feature cache {where} is damaged ('{utterance_id}'): delete it")
+        self._unchecked.pop(
+            utterance_id, None
+        )  # after the check, so that damaged rows are refused every time
         return torch.from_numpy(features)
 
     def num_rows(self, utterance_id: str) -> int:

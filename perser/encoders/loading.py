@@ -13,6 +13,7 @@ from transformers.feature_extraction_sequence_utils import SequenceFeatureExtrac
 from transformers.utils import logging as transformers_logging
 
 from perser.audio import SAMPLE_RATE
+from perser.device import MAKING_A_MODEL, seeded
 from perser.encoders.families import FAMILIES, Family
 from perser.errors import UserError
 from perser.io.hub import ModelSource, find_model, out_of_reach, refuse_pickles
@@ -76,26 +77,26 @@ def _find(name: str) -> ModelSource:
 def quiet_transformers(progress: bool = False) -> Iterator[None]:
     """Silence transformers' report on weights that are left out on purpose (heads, decoders).
 
-    Its progress bars are hidden too, unless `progress` is set.
+    Its progress bars are hidden too, unless `progress` is set. One thread at a time is in such a block
+    (`MAKING_A_MODEL`): these settings are the same for all threads.
     """
-    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    if not progress:
-        transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bars:
-            transformers_logging.enable_progress_bar()
+    with MAKING_A_MODEL:
+        verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+        transformers_logging.set_verbosity_error()
+        if not progress:
+            transformers_logging.disable_progress_bar()
+        try:
+            yield
+        finally:
+            transformers_logging.set_verbosity(verbosity)
+            if bars:
+                transformers_logging.enable_progress_bar()
 
 
 def _tiny(name: str, seed: int) -> LoadedEncoder:
     family = FAMILIES[TINY_NAMES[name]]
     config = _without_randomness(family.config_class(**family.tiny_config))
-    # Only the CPU's generator is seeded and restored. torch.manual_seed would reseed the GPUs' too.
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with seeded(seed):
         model = family.model_class(config)
     return model, family.default_extractor(config), family
 

@@ -12,6 +12,8 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
+from perser.device import seeded
+
 PROJECTIONS = r"(.*\.)?layers\.({layers})\.(self_attn|attention)\.(q|k|v|out)_proj"
 """The attention projections of some layers, as all families of `perser.encoders.families` name them."""
 
@@ -34,9 +36,7 @@ def inject(model: nn.Module, rank: int, layers: Iterable[int], seed: int) -> Non
     targets = PROJECTIONS.format(layers="|".join(map(str, layers)))
     config = LoraConfig(r=rank, lora_alpha=rank, target_modules=targets, lora_dropout=0.0)
     config._register_custom_module({nn.Linear: _visible_lora()})
-    # peft draws from the CPU's generator. It is restored, so that the caller's random numbers do not change.
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with seeded(seed):
         inject_adapter_in_model(config, model, adapter_name=NAME)
     del model.peft_config  # transformers takes this for adapters of its own
 

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from perser.errors import UserError
+from perser.errors import UserError, advice_without_damage, first_line
 from perser.io.checksums import tensors_sha256
 from perser.labels import Emotions
 from perser.route import RouteModel
@@ -103,6 +103,8 @@ class Profile:
         except FileNotFoundError:
             raise UserError(f"no profile {path}: make one with `perser enroll`") from None
         except Exception as error:  # safetensors and torch raise many kinds for a damaged file
+            if advice := advice_without_damage(error):
+                raise UserError(f"cannot read the profile {path} ({first_line(error)}): {advice}") from error
             raise UserError(f"{path} is not a profile, or a damaged one: {error}") from error
         if header.get("format") != FORMAT:
             raise UserError(f"{path} is not a profile of this version: make one with `perser enroll`")

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from perser.audio import BadAudio, load_audio
-from perser.device import loading_on, set_tf32
+from perser.device import MAKING_A_MODEL, loading_on, set_tf32
 from perser.distributed import compute_device
 from perser.episodes.episode import Support
 from perser.errors import UserError
@@ -97,7 +97,7 @@ class Recognizer:
         """
         device, folder = compute_device(device), trained_model_folder(str(name))
         set_tf32(torch.device(device), allowed=False)
-        with loading_on(device):
+        with MAKING_A_MODEL, loading_on(device):
             model = load_route_model(folder)
         model.to(device)
         return cls(model, str(folder.resolve() if Path(name).expanduser().is_dir() else name))

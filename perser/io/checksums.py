@@ -12,8 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perser.errors import UserError
-from perser.io.json_files import read_json, write_json
+from perser.errors import UserError, explain_damage
+from perser.io.json_files import write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,25 +29,30 @@ def write_checksums(folder: Path, patterns: Iterable[str]) -> None:
     write_json(folder / CHECKSUMS, digests)
 
 
-def verify_checksums(folder: Path, remedy: str = "get the model again, or train it again") -> None:
+def verify_checksums(folder: Path, remedy: str = "get the model again, or train it again") -> bool:
     """Raise UserError if a file that `checksums.json` names is missing or has changed.
 
-    `remedy` is what the message tells the user to do. A folder without `checksums.json` passes.
+    `remedy` is what the message tells the user to do. Returns False, unchecked, for a folder without
+    `checksums.json`.
     """
     if not (folder / CHECKSUMS).is_file():
-        return
-    digests = read_json(folder / CHECKSUMS)
-    if digests is None:
-        raise UserError(f"{folder / CHECKSUMS} is damaged: {remedy}")
+        return False
+    with explain_damage(str(folder / CHECKSUMS), remedy):
+        digests = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
+        if not isinstance(digests, dict):
+            raise ValueError("it lists no files")
     for name, digest in digests.items():
         file = folder / name
         if Path(name).is_absolute() or ".." in Path(name).parts or not file.is_file():
             raise UserError(f"{folder} is damaged, the file {name} is missing: {remedy}")
-        if file_sha256(file) != digest:
+        with explain_damage(str(file), remedy):
+            found = file_sha256(file)
+        if found != digest:
             raise UserError(
                 f"{file} is damaged, it is not what was saved: {remedy} "
                 f"(if you changed the file on purpose, delete {CHECKSUMS})"
             )
+    return True
 
 
 def file_sha256(file: Path) -> str:

@@ -21,7 +21,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
-from perser.errors import UserError
+from perser.errors import UserError, explain_damage
 
 SAFE_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "LICENSE*")
 """The files of a model, its model card aside. None of them can run code when it is opened."""
@@ -174,7 +174,5 @@ def _hub_answers(name: str, not_found: str, token: str | bool | None = None) -> 
 
 
 def _files_in_index(index: Path) -> set[str]:
-    try:
+    with explain_damage(str(index), "get the model again"):
         return {str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"{index} is damaged ({error}): get the model again") from error

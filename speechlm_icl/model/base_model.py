@@ -6,8 +6,10 @@ before anything slow runs.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -137,6 +139,7 @@ def load_base(
     if files.gguf_file is not None:
         _clear_quantization_flags(model)
     disable_cpu_repacking(model)
+    keep_positions_private(model)
     model.requires_grad_(False)
     _check_head(model, name)
     return model, base_tokenizer(files)
@@ -196,6 +199,33 @@ def disable_cpu_repacking(model: PreTrainedModel) -> None:
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
+
+
+def keep_positions_private(model: PreTrainedModel) -> None:
+    """Stop position embeddings from changing the model while it answers.
+
+    Those of some models (Phi-3's long context, dynamic scaling) have other frequencies for long prompts than
+    for short ones, and transformers writes them into the module at each pass. A prompt that another thread
+    reads meanwhile, or that comes later, would get the wrong ones.
+    """
+    for module in model.modules():
+        kind = getattr(module, "rope_type", None)
+        kinds = kind.values() if isinstance(kind, dict) else [kind]
+        if any(name == "longrope" or "dynamic" in (name or "") for name in kinds):
+            module.__class__ = _private_positions(type(module))
+
+
+@cache
+def _private_positions(positions: type[nn.Module]) -> type[nn.Module]:
+    """Return a class of position embeddings that computes each pass on a copy of itself."""
+
+    class PrivatePositions(positions):
+        def forward(self, *inputs: Any, **options: Any) -> Any:
+            own = copy.copy(self)
+            own._buffers = {name: buffer.clone() for name, buffer in self._buffers.items()}
+            return positions.forward(own, *inputs, **options)
+
+    return PrivatePositions
 
 
 def _clear_quantization_flags(model: PreTrainedModel) -> None:

@@ -53,12 +53,10 @@ def read_config(folder: Path) -> SpeechLMConfig:
     Raises UserError where it is missing, damaged, or of another kind or format.
     """
     path = folder / CONFIG
-    try:
+    with explain_damage(str(path), "train the model again"):
+        if not path.exists():
+            raise UserError(f"no speech-LM model in {folder}: train one with `perser icl-train`")
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"no speech-LM model in {folder}: train one with `perser icl-train`") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} is damaged ({error}): train the model again") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(f"{path} is not of format '{FORMAT}': train the model with this version of perser")
     with explain_damage(str(path), "train the model again"):

@@ -6,6 +6,7 @@ transformers (see `base_model`), frozen, with a LoRA adapter of peft.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,9 @@ from speechlm_icl.prompt.prompt import word_tokenizer
 
 if TYPE_CHECKING:
     from peft import PeftModel
+
+# peft asks every model that it loads or wraps for this, by a name that transformers has replaced.
+warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
 
 LANGUAGE_MODEL_FOLDER, ADAPTER_FOLDER = "language_model", "adapter"
 """Subfolders of a model folder: the language model if it was trained in full, or else its adapter."""
@@ -160,10 +164,12 @@ class LanguageModel(nn.Module):
         """
         if on and not self.causal.supports_gradient_checkpointing:
             raise UserError(f"gradient_checkpointing: language model '{self.name}' does not support it")
+        # transformers 5.23 renamed the methods, and warns of the older names.
+        kind = "activation" if hasattr(self.causal, "activation_checkpointing_enable") else "gradient"
         if on:
-            self.causal.gradient_checkpointing_enable({"use_reentrant": False})
-        elif self.causal.is_gradient_checkpointing:
-            self.causal.gradient_checkpointing_disable()
+            getattr(self.causal, f"{kind}_checkpointing_enable")({"use_reentrant": False})
+        elif getattr(self.causal, f"is_{kind}_checkpointing"):
+            getattr(self.causal, f"{kind}_checkpointing_disable")()
 
     def save(self, folder: Path) -> None:
         """Write what was trained into a model folder: the language model, or its adapter in peft's format."""

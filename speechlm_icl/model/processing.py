@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -25,6 +26,10 @@ from speechlm_icl.projectors.base import ProjectorOptions
 
 if TYPE_CHECKING:
     from speechlm_icl.model.speech_lm import SpeechLMForICL
+
+_tokenizing = threading.Lock()
+"""Held while a tokenizer encodes. It stores how it pads and cuts texts, and other threads may ask for another
+way."""
 
 
 class SpeechLMProcessor(ProcessorMixin):
@@ -96,7 +101,8 @@ class SpeechLMProcessor(ProcessorMixin):
                 f"the text has placeholders for {placeholders} clips ({self.audio_token}), "
                 f"but {len(clips)} were given"
             )
-        return super().__call__(text=texts, audio=clips or None, **options)
+        with _tokenizing:
+            return super().__call__(text=texts, audio=clips or None, **options)
 
     def num_tokens(self, num_samples: int) -> int:
         """Return how many positions of the prompt a clip of `num_samples` samples takes."""

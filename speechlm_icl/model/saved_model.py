@@ -13,12 +13,14 @@ import os
 from pathlib import Path
 from typing import Any, Self
 
-import torch
 from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel
 
-from perser.errors import explain_damage
+from perser.device import MAKING_A_MODEL, loading_device, loading_on
+from perser.errors import UserError, explain_damage, first_line
 from perser.io.checksums import verify_checksums, write_checksums
 from perser.io.hub import trained_model_folder
+from perser.io.loading_options import LoadingOptions
 from speechlm_icl.model.configuration import CONFIG, SpeechLMConfig, read_config
 from speechlm_icl.model.language_model import (
     ADAPTER_FOLDER,
@@ -37,16 +39,7 @@ CHECKSUMMED = (CONFIG, WEIGHTS, f"{LANGUAGE_MODEL_FOLDER}/*", f"{ADAPTER_FOLDER}
 TRAINING = "training.json"
 """Record of the training: the training persons, the options and the validation losses."""
 
-# Options that transformers' Auto classes and its Trainer pass, and that are ignored here.
-_AUTO_CLASS_OPTIONS = {
-    "trust_remote_code",
-    "adapter_kwargs",
-    "_from_auto",
-    "force_download",
-    "proxies",
-    "subfolder",
-}
-
+# Options of transformers' Trainer that are ignored here.
 _TRAINER_OPTIONS = {"state_dict", "is_main_process", "save_function", "safe_serialization", "max_shard_size"}
 
 
@@ -89,54 +82,53 @@ class CheckpointMixin:
         name: str | os.PathLike[str],
         *,
         config: SpeechLMConfig | None = None,
-        revision: str | None = None,
-        token: str | bool | None = None,
-        cache_dir: str | os.PathLike[str] | None = None,
-        local_files_only: bool = False,
-        dtype: torch.dtype | str | None = None,
-        attn_implementation: str | None = None,
-        **auto: Any,
+        **options: Any,
     ) -> Self:
         """Load a model that `save_pretrained` wrote, in evaluation mode.
 
         Args:
             name: Folder or Hub name.
             config: Replaces the folder's config.
-            revision, token, cache_dir, local_files_only: Options for the Hub, as in transformers.
-            dtype: Number format of all weights (`float32`, ...); as saved when None or `auto`.
-            attn_implementation: Attention function of the language model (`eager`, `sdpa`, ...); transformers
-                chooses when None.
-            **auto: What the Auto classes pass; ignored. Any other option is a TypeError.
+            **options: Those of transformers (`perser.io.loading_options.LoadingOptions`); any other is a
+                TypeError.
 
-        Raises UserError where there is no such model, it is damaged, or a base model has changed since.
+        Raises UserError where there is no such model, it is damaged, a base model has changed since, or an
+        option cannot be used.
         """
-        if unknown := set(auto) - _AUTO_CLASS_OPTIONS:
-            raise TypeError(f"from_pretrained takes no {', '.join(sorted(unknown))}")
-        folder = trained_model_folder(
-            str(name),
-            kind="speech-LM model",
-            revision=revision,
-            token=token,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
-        )
+        loading = LoadingOptions.of(options)
+        folder = trained_model_folder(str(name), kind="speech-LM model", **loading.hub)
         config = copy.deepcopy(config) if config is not None else read_config(folder)
         config.encoder = resolve_name(config.encoder, folder)
         config.language_model = resolve_name(config.language_model, folder)
-        verify_checksums(folder)
-        # The Auto classes pass it in the config.
-        attn_implementation = attn_implementation or config._attn_implementation_internal
+        intact = verify_checksums(folder)
+        # The Auto classes pass it in the config. It is used at the end: it is no property of the folder.
+        attention = loading.attention or config._attn_implementation_internal
+        config._attn_implementation_internal = None
         commit = commit_of(config.language_model_revision)
         if commit is None:
             check_revision(config.language_model, config.language_model_revision, "language model")
-        with explain_damage(f"the speech-LM model in {folder}", "train it again"):
+        with (
+            MAKING_A_MODEL,
+            loading_on(loading.device or loading_device()),
+            explain_damage(f"the speech-LM model in {folder}", "train it again", intact),
+        ):
             weights = LoraOptions(**config.lora).base_weights
             language_model = load_language_model(folder, config.language_model, weights, commit)
             model = cls(config, language_model)
             model.projector.load_state_dict(load_file(folder / WEIGHTS))
-        if attn_implementation is not None:
-            model.set_attn_implementation(attn_implementation)
-        if dtype not in (None, "auto"):
-            model = model.to(getattr(torch, dtype) if isinstance(dtype, str) else dtype)
+        if attention is not None:
+            _choose_attention(model, attention)
+        loading.place(model)
         model.name_or_path = str(name)
         return model.eval()
+
+
+def _choose_attention(model: PreTrainedModel, attention: str) -> None:
+    """Set the attention function of a model's language model. Raises UserError where it cannot be used."""
+    try:
+        model.set_attn_implementation(attention)
+    except (ImportError, ValueError, RuntimeError, OSError) as error:
+        raise UserError(
+            f"attn_implementation: '{attention}' cannot be used here ({first_line(error)}): "
+            "give sdpa or eager, or install what it needs"
+        ) from error

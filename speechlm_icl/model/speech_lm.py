@@ -23,6 +23,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils import ModelOutput
 
+from perser.device import MAKING_A_MODEL
 from perser.encoders.encoder import SpeechEncoder
 from perser.encoders.feature_cache import encode_clips
 from perser.errors import UserError
@@ -118,7 +119,14 @@ class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
         It is no submodule of the model, so that `.to` alone does not move it. Raises UserError where the name
         now refers to another encoder than in training.
         """
-        return self._loaded_encoder.to(self.device)
+        encoder = vars(self).get("_loaded_encoder")
+        if encoder is None or encoder.model.device != self.device:
+            with MAKING_A_MODEL:
+                encoder = self._loaded_encoder
+                # An encoder that is in place is left alone: `.to` would write to it while others compute.
+                if encoder.model.device != self.device:
+                    encoder.to(self.device)
+        return encoder
 
     @cached_property
     def _loaded_encoder(self) -> SpeechEncoder:

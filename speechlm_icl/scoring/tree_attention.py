@@ -136,7 +136,10 @@ def _tree_mask(query: Tensor, node: Tensor, trie: LabelTrie, dtype: torch.dtype)
     same_query = query[:, None] == query
     ancestors = trie.ancestors.to(node.device)[node[:, None], node]
     attended = torch.ones_like(same_query).tril() & same_query & ancestors
-    return torch.where(attended, 0.0, torch.finfo(dtype).min).to(dtype)
+    # The type is given at once: torch's default one is another while some thread loads a model in bfloat16.
+    return torch.zeros(attended.shape, dtype=dtype, device=attended.device).masked_fill_(
+        ~attended, torch.finfo(dtype).min
+    )
 
 
 def _keeps_every_position(language_model: LanguageModel) -> bool:
