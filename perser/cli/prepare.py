@@ -82,7 +82,7 @@ def list_corpora() -> None:
 
 
 def check_prepared(out: Path) -> None:
-    """Check that the recordings of the prepared corpus FOLDER (`--check FOLDER`) are those that were prepared.
+    """Check that the recordings of a prepared corpus (`--check FOLDER`) are those that were prepared.
 
     Every file is read. Other commands compare sizes and modification times, and read a file where they
     differ.
