@@ -322,6 +322,7 @@ def _card(
         "emotions": list(listing.emotions),
         "source": listing.source,
         "license": listing.license,
+        "namespace": listing.namespace,
         "simulated": listing.simulated,
         "notes": listing.notes,
         "audio_root": (audio_root.relative_to(folder.absolute()) if inside else audio_root).as_posix(),
