@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 
-from perser.corpora.content import TRAINED_ON, Content, load_contents
+from perser.corpora.content import TRAINED_ON, Content
 from perser.episodes.episode import Episode, Support
+from perser.episodes.trained_on import contents_of_training
 from perser.errors import UserError
 from perser.labels import EmotionSet
 
@@ -107,7 +108,7 @@ class RouteContext:
         if self.trained_on is None or trained_on == self.trained_on:
             return
         other = f"the model in {folder} was trained on another split than that of these episodes"
-        trainings = load_contents(folder)
+        trainings = contents_of_training(folder, trained_on)
         if trainings is None or self.content is None:
             raise UserError(
                 f"{other}, and has no {TRAINED_ON} that says which recordings it has met: "

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from perser.corpora.listing import INTENDED, UNKNOWN_SPEAKER
 from perser.errors import UserError, explain_damage
+from perser.io.checksums import json_sha256
 from perser.io.files import write_text_atomic
 
 if TYPE_CHECKING:
@@ -98,7 +99,8 @@ def without_repeats(contents: Iterable[Content]) -> list[Content]:
 def save_contents(contents: Sequence[Content], folder: Path) -> None:
     """Write what a model was trained on into its folder: digests without names."""
     parts = list(map(_to_json, contents))
-    write_text_atomic(folder / TRAINED_ON, json.dumps({"format": FORMAT, "parts": parts}) + "\n")
+    saved = {"format": FORMAT, "sha256": json_sha256(parts), "parts": parts}
+    write_text_atomic(folder / TRAINED_ON, json.dumps(saved) + "\n")
 
 
 def load_contents(model: str | Path) -> tuple[Content, ...] | None:
@@ -118,6 +120,8 @@ def load_contents(model: str | Path) -> tuple[Content, ...] | None:
         saved = json.loads(file.read_text(encoding="utf-8"))
         if saved["format"] != FORMAT:
             raise ValueError("it is of another version")
+        if json_sha256(saved["parts"]) != saved["sha256"]:
+            raise ValueError("it is not what was saved")
         return tuple(_content(part) for part in saved["parts"])
 
 
@@ -127,10 +131,6 @@ def _to_json(content: Content) -> dict[str, Any]:
 
 
 def _content(part: Mapping[str, Any]) -> Content:
-    if not all(isinstance(name, str) for name in (part["corpus"], part["namespace"])):
-        raise ValueError("a name is no text")
-    if not all(isinstance(digest, str) for kind in KINDS for digest in part[kind]):
-        raise ValueError("a digest is no text")
     return Content(part["corpus"], part["namespace"], *(dict.fromkeys(part[kind], "") for kind in KINDS))
 
 
