@@ -16,10 +16,11 @@ from benchmarks.measuring.cells import Case
 from benchmarks.measuring.inspect_episode import show_episode
 from benchmarks.measuring.measure import SCORES, write_scores
 from benchmarks.results import show, write_results
-from benchmarks.trivial_baselines import METHODS
+from benchmarks.trivial_baselines import METHODS, for_supports_of
 from perser.cli.command import Command
 from perser.cli.main import run_command
 from perser.distributed import processes
+from perser.episodes.episode_file import EpisodeFile
 from perser.errors import UserError
 
 
@@ -64,9 +65,9 @@ def bench(
     if not plans and (missing := [option for option, value in inputs.items() if not value]):
         raise UserError(f"no {', '.join(missing)}: say what to measure, or give --experiments")
     files = [episodes] if isinstance(episodes, Path) else episodes or []
-    named = tuple(methods or METHODS)
     trained = [
-        (Case(corpus, file, models, cache, named, limit), out / _scores_name(file, files)) for file in files
+        (Case(corpus, file, models, cache, _names(methods, file), limit), out / _scores_name(file, files))
+        for file in files
     ]
     measured = trained + [pair for plan in plans for pair in plan.measured]
     if rerun_one:
@@ -83,6 +84,11 @@ def bench(
 
 
 COMMAND = Command(bench, switches={"list": show_list})
+
+
+def _names(methods: Sequence[str] | None, episodes: Path) -> tuple[str, ...]:
+    """Return the methods to measure on a file of episodes: those given, or the usual ones."""
+    return tuple(methods) if methods else for_supports_of(EpisodeFile.load(episodes).k, METHODS)
 
 
 def _scores_name(episodes: Path, files: Sequence[Path]) -> str:

@@ -93,3 +93,12 @@ METHODS = (
     "speech-lm-8",
     "speech-lm-32",
 )
+
+
+def for_supports_of(k: int, methods: Sequence[str]) -> tuple[str, ...]:
+    """Return methods for supports of `k` pairs: those that read more pairs read `k` instead."""
+    names = []
+    for name in methods:
+        method, _, pairs = name.rpartition("-")
+        names.append(f"{method}-{k}" if pairs.isdecimal() and int(pairs) > k else name)
+    return tuple(dict.fromkeys(names))

@@ -87,7 +87,10 @@ def pretrain(
         learner = MultiHead(model, len(tasks)).to(accelerator.device)
         average = Consensus(learner)
     trained = {"target": target, "options": options, "encoder": encoder, "begun_from": model.fingerprint()}
-    training_run = open_training_run("pretrain", out, prepared, episodes, accelerator, run, resume, **trained)
+    trained_on = drawn.trained_on(prepared, [encoder])
+    training_run = open_training_run(
+        "pretrain", out, prepared, episodes, accelerator, run, resume, trained_on, **trained
+    )
 
     def validate() -> float:
         return mean_score(Unadapted(average, source), drawn.validation_episodes, emotions)

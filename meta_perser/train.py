@@ -96,8 +96,9 @@ def meta_train(
     source = ClipSource(prepared.recordings, trained.model, cache)
     training = {"loop": loop, "scope": scope, "init": init, "lslr": lslr, "mixed_precision": mixed_precision}
     training |= {"begun_from": trained.model.fingerprint(), "ssl_e": saved_settings(ssl_e)}
+    trained_on = drawn.trained_on(prepared, [ssl_e])
     training_run = open_training_run(
-        "meta-train", out, prepared, episodes, accelerator, run, resume, **training
+        "meta-train", out, prepared, episodes, accelerator, run, resume, trained_on, **training
     )
     models = BestAndLast(trained, running_folder(out), drawn.training_digest)
     loop.train(trained, source, tasks, drawn.validation_episodes, accelerator, models.save, training_run)

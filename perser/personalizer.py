@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 
+from perser.corpora.content import TRAINED_ON, Content
 from perser.episodes.episode import Episode, Support
+from perser.episodes.trained_on import contents_of_training
 from perser.errors import UserError
 from perser.labels import EmotionSet
 
@@ -76,6 +78,11 @@ class RouteContext:
     """Where models compute, as torch names it."""
     opened: set[str] = field(default_factory=set)
     """Names of the subfolders that methods have asked for so far."""
+    content: Callable[[], Content] | None = None
+    """Returns the content of the corpus, with which that of a model's training is compared."""
+    other_corpora: dict[str, str] = field(default_factory=dict)
+    """The models that were trained on other corpora and have met nothing of this one: the name of the
+    subfolder, and that of the corpora."""
 
     def folder(self, model: str) -> Path:
         """Return the folder of a trained model."""
@@ -84,20 +91,37 @@ class RouteContext:
         return self.models / name
 
     def check_model(self, folder: Path, emotions: EmotionSet, trained_on: str | None) -> None:
-        """Raise UserError if a model has other emotions or was trained on another split.
+        """Raise UserError if a model has other emotions, or may have met what it is measured on.
 
-        After training on another split, it may have seen the persons or utterances that it is measured on.
+        After training on another split, it may have met the persons or utterances of these episodes. A model
+        that has met no recording, speaker or listener of this corpus is measured: for it, the corpus is a
+        test set.
         """
         if emotions != self.emotions:
+            remedy = "train one on this corpus"
+            if set(self.emotions.names) <= set(emotions.names):
+                remedy = f"prepare the corpus with --emotions '{';'.join(emotions.names)}', or {remedy}"
             raise UserError(
                 f"the model in {folder} knows the emotions {', '.join(emotions.names)}, "
-                f"the corpus has {', '.join(self.emotions.names)}: train one on this corpus"
+                f"the corpus has {', '.join(self.emotions.names)}: {remedy}"
             )
-        if self.trained_on is not None and trained_on != self.trained_on:
+        if self.trained_on is None or trained_on == self.trained_on:
+            return
+        other = f"the model in {folder} was trained on another split than that of these episodes"
+        trainings = contents_of_training(folder, trained_on)
+        if trainings is None or self.content is None:
             raise UserError(
-                f"the model in {folder} was trained on another split than that of these episodes: "
-                "train it with this episodes file"
+                f"{other}, and has no {TRAINED_ON} that says which recordings it has met: "
+                "train it with this episodes file, or train it again to measure it on another corpus"
             )
+        content = self.content()
+        if shared := next(filter(None, map(content.shared_with, trainings)), None):
+            raise UserError(
+                f"{other}, and has met {shared}: train it with this episodes file, or measure it on a corpus "
+                "that has nothing of its training"
+            )
+        corpora = dict.fromkeys(training.corpus for training in trainings)
+        self.other_corpora[folder.name] = ", ".join(corpora)
 
 
 def ablation_folder(model: str, ablation: str | None) -> str:

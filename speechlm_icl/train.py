@@ -114,6 +114,7 @@ def icl_train(
         accelerator,
         run,
         resume,
+        drawn.trained_on(prepared, [encoder, language_model]),
         options=options,
         model=_identity(model),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.experiments.stages import Stages
@@ -19,7 +20,14 @@ def run_stages(plan: Plan, again: bool = False) -> Stages:
 
     fix_threads(plan.threads)
     stages = Stages(plan.out)
-    stages.run("prepare", prepare, plan.prepare, sources=("root",), alone=True)
+    stages.run(
+        "prepare",
+        prepare,
+        plan.prepare,
+        sources=("root",),
+        alone=True,
+        outdated=partial(changed_recordings, plan.corpus),
+    )
     for (
         fold
     ) in plan.folds:  # all of them before any training, so that a fold that cannot be drawn fails early
@@ -27,6 +35,18 @@ def run_stages(plan: Plan, again: bool = False) -> Stages:
     for fold in plan.folds:
         run_fold(stages, plan, fold, again)
     return stages
+
+
+def changed_recordings(corpus: Path) -> str:
+    """Return which recordings of a prepared corpus have changed since; empty where none has."""
+    from perser.corpora.corpus import Corpus
+
+    recordings = Corpus.load(corpus, check_files=False).recordings
+    try:
+        recordings.check_files()
+    except UserError as error:
+        return str(error).partition(": put the files back")[0]
+    return ""
 
 
 def draw_fold(stages: Stages, plan: Plan, fold: Fold) -> None:

@@ -36,6 +36,7 @@ class Stages:
         alone: bool = False,
         again: bool = False,
         resumes: bool = False,
+        outdated: Callable[[], str] | None = None,
     ) -> None:
         """Run a stage, unless its output exists and was made with the same options, after the same stages.
 
@@ -51,6 +52,8 @@ class Stages:
             again: run it even if it was finished.
             resumes: the function takes `resume`: whether it may go on from where it was stopped, which it may
                 if it was begun with these options, after the same stages.
+            outdated: asked where the stage was finished: why its output no longer counts, and all stages run
+                again; empty where it does.
         """
         chosen = {key: value for key, value in options.items() if not isinstance(value, RunOptions)}
         described = json.dumps(to_json_value(chosen), sort_keys=True)
@@ -65,11 +68,15 @@ class Stages:
             key = earlier_key  # version 0.1.0 finished or started it
         self._keys[name] = key
         ended = exists and known.get("key") == key
+        reason = outdated() if ended and outdated is not None else ""
         if resumes:
             options = options | {"resume": known.get("begun") == key}
         launched = processes()
         launched.wait_for_everyone()  # until all have read the record, which the main process replaces below
-        if ended and not again:
+        if reason:
+            launched.print(f"{name}: {reason}; everything is run again", file=sys.stderr)
+            self._forget(kept=set())
+        elif ended and not again:
             launched.print(f"{name}: finished before, skipped", file=sys.stderr)
             return
         launched.print(f"{name}: started", file=sys.stderr)
@@ -88,10 +95,13 @@ class Stages:
 
     def forget_others(self) -> None:
         """Remove the records of stages that this run does not have."""
+        self._forget(kept=set(self._keys))
+
+    def _forget(self, kept: set[str]) -> None:
         if not processes().is_main_process:
             return
         for record in (self._out / "stages").glob("*.json"):
-            if record.stem not in self._keys:
+            if record.stem not in kept:
                 record.unlink()
 
 

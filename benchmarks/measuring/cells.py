@@ -14,6 +14,7 @@ from pathlib import Path
 
 from benchmarks.measuring.answer import answer_questions
 from benchmarks.measuring.predictions import Origin, Predictions, read_metadata
+from perser.corpora.content import Content
 from perser.corpora.corpus import Corpus
 from perser.device import clock, set_tf32
 from perser.distributed import processes
@@ -82,6 +83,11 @@ class Case:
         episodes = [asdict(episode) for same in self.episodes_by_seed.values() for episode in same]
         return json_sha256(episodes)
 
+    @cached_property
+    def content(self) -> Content:
+        """The recordings and persons of the corpus."""
+        return Content.of_all(self.loaded_corpus)
+
     def context(self) -> RouteContext:
         """Return what methods are built from. It holds no label of a query."""
         corpus = self.loaded_corpus
@@ -92,6 +98,7 @@ class Case:
             Path(self.cache),
             self.episode_file.training_digest,
             device=str(processes().device),
+            content=lambda: self.content,
         )
 
     @cached_property
@@ -155,6 +162,7 @@ def run_cell(case: Case, cell: Cell, folder: Path) -> None:
         adapts=personalizer.describe(),
         parameters=personalizer.parameters(),
         models={name: model_digest(case.models / name) for name in sorted(context.opened)},
+        other_corpora=context.other_corpora,
         peak_bytes=peak_bytes,
         seconds_build=seconds_build,
         **describe_environment(),

@@ -68,7 +68,7 @@ def _scores(case: Case, folder: Path) -> Scores:
         encoder=_encoder(case.models),
         k=episode_file.k,
         training_digest=episode_file.training_digest,
-        meta=_meta(case),
+        meta=_meta(case, predictions),
         provenance={"weights": weights_digests(case.models)} | _measured_with(predictions),
         methods=tuple(_method_scores(case, cells) for cells in predictions.values()),
         asked_digest=case.episodes_digest,
@@ -113,12 +113,25 @@ def _encoder(models: Path) -> str:
     return str(saved_settings(ssl_e)["encoder"]["name"]) if (ssl_e / CONFIG).exists() else ""
 
 
-def _meta(case: Case) -> dict[str, Any]:
+def _test_set_notes(predictions: Mapping[str, Sequence[Predictions]]) -> list[str]:
+    """Return a note on the models that were trained on other corpora, if there are any."""
+    others: dict[str, set[str]] = {}
+    for cells in predictions.values():
+        for model, corpora in (pair for cell in cells for pair in cell.origin.other_corpora.items()):
+            others.setdefault(corpora, set()).add(model)
+    return [
+        f"trained on another corpus ({corpora}): {', '.join(sorted(models))}; for them this corpus is a test "
+        "set, as they have met no recording, speaker or listener of it"
+        for corpora, models in sorted(others.items())
+    ]
+
+
+def _meta(case: Case, predictions: Mapping[str, Sequence[Predictions]]) -> dict[str, Any]:
     corpus, episode_file = case.loaded_corpus, case.episode_file
     return {
         "corpus": corpus.name,
         "simulated": corpus.simulated,
-        "notes": corpus.card["notes"],
+        "notes": corpus.card["notes"] + _test_set_notes(predictions),
         "emotions": list(corpus.emotions.names),
         "q": episode_file.q,
         "seeds": sorted(case.episodes_by_seed),

@@ -11,7 +11,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,9 @@ class Origin:
     """The commit of the code (`perser.environment.git_commit`)."""
     seconds_build: float = 0.0
     """Time to build the method: to load its models and prepare its features."""
+    other_corpora: Mapping[str, str] = field(default_factory=dict)
+    """The models that were trained on other corpora and have met nothing of this one
+    (`RouteContext.other_corpora`)."""
 
 
 @dataclass(frozen=True)

@@ -19,14 +19,15 @@ class Command:
 
     Args:
         function: does what the command is for.
-        switches: options without a value that do something else instead, such as `prepare --list`.
+        switches: options without a value that do something else instead, such as `prepare --list`. Where
+            that has parameters, they are its own options: `prepare --check FOLDER`.
         positional: the parameter (`tuple[str, ...]`) that takes words without a name: `predict a.wav b.wav`.
         lists: further parameters (`tuple[str, ...]`) that take several words each: `--enroll A B`.
         add_arguments: adds the options to a parser, where they are not the function's own parameters.
     """
 
     function: Callable[..., None]
-    switches: Mapping[str, Callable[[], None]] = field(default_factory=dict)
+    switches: Mapping[str, Callable[..., None]] = field(default_factory=dict)
     positional: str | None = None
     lists: Sequence[str] = ()
     add_arguments: Callable[[ArgumentParser], None] | None = None
@@ -41,7 +42,7 @@ class Command:
         """The function's parameters that are options; none where `add_arguments` adds the options."""
         return {} if self.add_arguments else inspect.signature(self.function).parameters
 
-    def requested_switch(self, arguments: Sequence[str]) -> Callable[[], None] | None:
+    def requested_switch(self, arguments: Sequence[str]) -> Callable[..., None] | None:
         """Return what the first switch among the arguments does; None where there is no switch."""
         requested = (action for name, action in self.switches.items() if f"--{name}" in arguments)
         return next(requested, None)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from perser.episodes.sampling import EnrollmentMode
+from perser.episodes.fitting import USUAL, Choice, Fitting
+from perser.episodes.sampling import MODES, EnrollmentMode
 from perser.episodes.splits import SplitOptions
 
 
@@ -20,6 +21,9 @@ def episodes(
     mode: EnrollmentMode = "any",
 ) -> None:
     """Split a prepared corpus and draw the episodes that every method is measured on.
+
+    Where nothing is said about split, k and q, and the usual ones do not fit a small corpus, smaller ones are
+    chosen, or all are tested by models that were trained on another corpus.
 
     Args:
         corpus: a prepared corpus (see `perser prepare`).
@@ -38,9 +42,28 @@ def episodes(
     from perser.corpora.corpus import Corpus
     from perser.episodes.draw import draw_episodes
 
-    drawn = draw_episodes(Corpus.load(corpus), split, k, q, seeds, largest_k, validation_seeds, mode)
+    loaded, chosen, notes = Corpus.load(corpus), Choice(split, k, q), []
+    if chosen == USUAL and largest_k is None and mode in MODES:  # several files with one largest K must agree
+        fitting = Fitting(loaded, mode)
+        chosen = fitting.default() or USUAL
+        notes = _notes(chosen, fitting)
+    drawn = draw_episodes(loaded, chosen.split, chosen.k, chosen.q, seeds, largest_k, validation_seeds, mode)
     drawn.save(out)
     tested = {episode.person for episode in drawn.episodes}
-    print(f"{out}: {len(drawn.episodes)} episodes of {len(tested)} {drawn.person_axis}s, K={k}, Q={q}")
+    print(f"{out}: {len(drawn.episodes)} episodes of {len(tested)} {drawn.person_axis}s, ", end="")
+    print(f"K={drawn.k}, Q={drawn.q}", *notes, sep="\n  ")
+    needed = (largest_k or drawn.k) + drawn.q
     for person, count in drawn.left_out.items():
-        print(f"  left out: {person} has {count} annotations, too few for K + Q = {(largest_k or k) + q}")
+        print(f"  left out: {person} has {count} annotations, too few for K + Q = {needed}")
+
+
+def _notes(chosen: Choice, fitting: Fitting) -> list[str]:
+    """Return what to say about options that were chosen for the user; nothing about the usual ones."""
+    if chosen == USUAL:
+        return []
+    notes = [f"a small corpus: drawn with {chosen.options_unlike(USUAL)} (give your own to change that)"]
+    if chosen.split.is_test_set:
+        notes.append("everyone is tested and no one is trained on: for models trained on another corpus")
+        if (other := fitting.to_train()) is not None:
+            notes.append(f"to train on it as well: {other.options_unlike(USUAL)}")
+    return notes

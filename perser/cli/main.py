@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import EntryPoint, entry_points
+from inspect import signature
 from pathlib import Path
 
 from perser.cli.command import Command, as_command
@@ -41,11 +42,12 @@ def _run(load: Callable[[], Command | Callable[..., None]], arguments: Sequence[
     debug = "--debug" in arguments
     try:
         command = as_command(load())
+        options = [word for word in arguments if word != "--debug"]
         if switch := command.requested_switch(arguments):
-            switch()
-        else:
-            options = [word for word in arguments if word != "--debug"]
-            command.function(**parse_command(command, options, program))
+            words = {f"--{name}" for name in command.switches}
+            options = [word for word in options if word not in words] if signature(switch).parameters else []
+            command = Command(switch)
+        command.function(**parse_command(command, options, program))
         sys.stdout.flush()
     except BrokenPipeError as error:  # the program that reads our output, such as `head`, has ended
         if debug:

@@ -1,5 +1,5 @@
 """perser prepare cremad --root DIR --out DIR: turn a corpus in its published layout into the tables that
-everything else reads."""
+everything else reads. perser prepare --check DIR: compare these with the recordings again."""
 
 from __future__ import annotations
 
@@ -81,7 +81,22 @@ def list_corpora() -> None:
         print("\n".join([name, *_description(entry)]))
 
 
-COMMAND = Command(prepare, switches={"list": list_corpora})
+def check_prepared(out: Path) -> None:
+    """Check that the recordings of a prepared corpus (`--check FOLDER`) are those that were prepared.
+
+    Every file is read. Other commands compare sizes and modification times, and read a file where they
+    differ.
+
+    Args:
+        out: the folder of the prepared corpus.
+    """
+    from perser.corpora.corpus import Corpus
+
+    recordings = Corpus.load(out, check_files=False).recordings
+    print(f"{out}: all {recordings.files.check_all()} recordings are what was prepared")
+
+
+COMMAND = Command(prepare, switches={"list": list_corpora, "check": check_prepared})
 
 
 def _description(entry: EntryPoint) -> list[str]:

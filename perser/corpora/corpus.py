@@ -1,30 +1,37 @@
 """A prepared corpus: write it from a reader's listing, and load it. It is a folder of two tables and a card:
 
-utterances/    utterance_id, audio, speaker, session, duration (seconds), text
-annotations/   utterance_id, listener, emotions (list of words)
-corpus.json    the card: emotion set, source, license, counts, what was left out, fingerprints
+utterances/          utterance_id, audio, speaker, session, duration (seconds), text
+annotations/         utterance_id, listener, emotions (list of words)
+recordings.parquet   the state of each audio file, by which a changed one is noticed
+corpus.json          the card: emotion set, source, license, counts, what was left out, fingerprints
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from perser.audio import SAMPLE_RATE, BadAudio, load_audio
 from perser.corpora.listing import Annotation, LeftOut, Listing, Utterance
 from perser.corpora.prepared_tables import read_annotations, read_utterances, write_tables
+from perser.corpora.recording_files import (
+    RecordingFile,
+    RecordingFiles,
+    audio_fingerprint,
+    digest_file,
+    map_files,
+    samples_sha256,
+    write_recording_files,
+)
 from perser.errors import UserError, explain_damage, one_line
-from perser.io.checksums import json_sha256, verify_checksums, write_checksums
+from perser.io.checksums import verify_checksums, write_checksums
 from perser.io.files import atomic_folder
 from perser.labels import EmotionSet
 
@@ -43,27 +50,47 @@ CARD_FIELDS = {
 MAX_LEFT_OUT = 0.05
 """A corpus with more than this share of bad recordings is taken for damaged."""
 
-CHECKED_AT_ONCE = 4096
-"""Recordings that are given to the threads at a time."""
-
 ROWS_AT_ONCE = 10_000
 """Rows that are digested at a time."""
 
 
 class Recordings:
-    """The audio of a corpus, without labels, so that code which gets it cannot read a label."""
+    """The audio of a corpus, without labels, so that code which gets it cannot read a label.
+
+    Args:
+        folder: The prepared corpus.
+        audio_root: What the names of the audio files are relative to.
+        audio: The audio file of each utterance, by id.
+        durations: Seconds, by id.
+        fingerprint: Digest of all audio files when they were prepared.
+    """
 
     def __init__(
-        self, audio_root: Path, audio: dict[str, str], durations: dict[str, float], fingerprint: str
+        self,
+        folder: Path,
+        audio_root: Path,
+        audio: dict[str, str],
+        durations: dict[str, float],
+        fingerprint: str,
     ) -> None:
-        self.fingerprint = fingerprint
+        self.files = RecordingFiles(folder, audio_root, audio, fingerprint)
         self.utterance_ids = list(audio)
+        self.fingerprint = fingerprint
         self._audio_root = audio_root
         self._audio = audio
         self._durations = durations
 
     def __len__(self) -> int:
         return len(self.utterance_ids)
+
+    def check_files(self) -> None:
+        """Raise UserError if an audio file has changed since the corpus was prepared."""
+        self.files.check()
+
+    def contents(self) -> dict[str, str]:
+        """Return a digest of each utterance's samples, by id; empty for a file that cannot be read."""
+        digests = self.files.contents()
+        return {utterance_id: digests[audio] for utterance_id, audio in self._audio.items()}
 
     def path(self, utterance_id: str) -> Path:
         return self._audio_root / self._audio[utterance_id]
@@ -73,8 +100,12 @@ class Recordings:
         return self._durations[utterance_id]
 
     def waveform(self, utterance_id: str) -> torch.Tensor:
-        """Return 16 kHz mono, float32 (num_samples,). Raises UserError if the file is now missing or bad."""
+        """Return 16 kHz mono, float32 (num_samples,).
+
+        Raises UserError if the file is now missing, bad, or not what was prepared.
+        """
         path = self.path(utterance_id)
+        self.files.check(self._audio[utterance_id])
         try:
             return load_audio(path, min_seconds=0.0)
         except BadAudio as error:
@@ -107,8 +138,12 @@ class Corpus:
         return self.card["fingerprint"]
 
     @classmethod
-    def load(cls, folder: Path) -> Corpus:
-        """Load a prepared corpus. Raises UserError if it is damaged, or not prepared by this version."""
+    def load(cls, folder: Path, *, check_files: bool = True) -> Corpus:
+        """Load a prepared corpus. Raises UserError if it is damaged, or not prepared by this version.
+
+        Also, with `check_files`, if a recording has changed since it was prepared: features, models and
+        results of the old one would be taken for those of the new one.
+        """
         folder = Path(folder)
         card = _read_card(folder)
         verify_checksums(folder, "run `perser prepare` again")
@@ -119,12 +154,15 @@ class Corpus:
             if len(utterances) != len(rows) or len(annotations) != card["counts"]["annotations"]:
                 raise ValueError("its tables are not those that its card counts")
             recordings = Recordings(
+                folder,
                 folder / card["audio_root"],
                 {row.utterance_id: row.audio for row in rows},
                 dict(zip(utterances, seconds, strict=True)),
                 card["audio_fingerprint"],
             )
             emotions = EmotionSet(tuple(card["emotions"]))
+        if check_files:
+            recordings.check_files()
         return cls(folder, card, emotions, recordings, utterances, annotations)
 
 
@@ -171,6 +209,8 @@ def fill_corpus(
     write_tables(folder, ((row, recording.seconds) for row, recording in good.values()), annotations)
     write_checksums(folder, ("utterances/*", "annotations/*"))
     card = _card(listing, folder, good, annotations, left_out, dropped)
+    files = {row.audio: recording.file for row, recording in good.values()}
+    write_recording_files(folder, files, card["audio_fingerprint"])
     text = json.dumps(card, indent=1, ensure_ascii=False) + "\n"
     # Names of files may be invalid Unicode. What UTF-8 cannot encode is written as JSON's own escape
     # sequence.
@@ -179,10 +219,10 @@ def fill_corpus(
 
 @dataclass(frozen=True)
 class _Recording:
-    """The duration and the sha256 of a good file."""
+    """The duration of a good file, and its state."""
 
     seconds: float
-    digest: str
+    file: RecordingFile
 
 
 def _utterances_by_id(utterances: Iterable[Utterance], left_out: list[LeftOut]) -> dict[str, Utterance]:
@@ -231,22 +271,13 @@ def _check_recordings(
         path = root / audio
         try:
             waveform = load_audio(path, min_seconds)
-            return _Recording(len(waveform) / SAMPLE_RATE, hashlib.sha256(path.read_bytes()).hexdigest())
+            file = replace(digest_file(path), content=samples_sha256(waveform))
+            return _Recording(len(waveform) / SAMPLE_RATE, file)
         except (BadAudio, OSError) as error:
             return LeftOut(audio, str(error))
 
     files = list(dict.fromkeys(row.audio for row in utterances))
-    results: dict[str, _Recording | LeftOut] = {}
-    pool = ThreadPoolExecutor(os.cpu_count())  # threads suffice: decoding releases the interpreter's lock
-    try:
-        with tqdm(total=len(files), desc="checking audio", unit="file", disable=None) as progress:
-            for start in range(0, len(files), CHECKED_AT_ONCE):  # the pool holds an object for each task
-                chunk = files[start : start + CHECKED_AT_ONCE]
-                for audio, result in zip(chunk, pool.map(check, chunk), strict=True):
-                    results[audio] = result
-                    progress.update()
-    finally:
-        pool.shutdown(cancel_futures=True)  # otherwise Ctrl-C would wait for every file
+    results = dict(zip(files, map_files(check, files, "checking audio", len(files)), strict=True))
     return [results[row.audio] for row in utterances]
 
 
@@ -279,9 +310,9 @@ def _card(
     utterances = [row for row, _ in good.values()]
     audio_root = listing.audio_root.absolute()
     inside = audio_root.is_relative_to(folder.absolute())
-    audio_fingerprint = json_sha256([[name, recording.digest] for name, (_, recording) in good.items()])
+    digest = audio_fingerprint((name, recording.file.sha256) for name, (_, recording) in good.items())
     fingerprint = _rows_sha256(
-        [audio_fingerprint, listing.emotions],
+        [digest, listing.emotions],
         ([row.utterance_id, row.speaker, row.session, row.text] for row in utterances),
         ([row.utterance_id, row.listener, row.emotions] for row in annotations),
     )
@@ -291,6 +322,7 @@ def _card(
         "emotions": list(listing.emotions),
         "source": listing.source,
         "license": listing.license,
+        "namespace": listing.namespace,
         "simulated": listing.simulated,
         "notes": listing.notes,
         "audio_root": (audio_root.relative_to(folder.absolute()) if inside else audio_root).as_posix(),
@@ -305,7 +337,7 @@ def _card(
         "hours": round(sum(recording.seconds for _, recording in good.values()) / 3600, 4),
         "left_out": [[item.what, item.reason] for item in left_out],
         "dropped": dropped,
-        "audio_fingerprint": audio_fingerprint,
+        "audio_fingerprint": digest,
         "fingerprint": fingerprint,
     }
 

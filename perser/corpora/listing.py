@@ -65,6 +65,9 @@ class Listing:
     source: str
     """Where the corpus is published."""
     license: str
+    namespace: str = ""
+    """Where names of persons are unique: corpora with two different namespaces have different persons. Empty
+    where that is not known, as the user names them."""
     simulated: bool = False
     """Whether the speech or the listeners are simulated; `notes` says which."""
     notes: list[str] = field(default_factory=list)
@@ -106,8 +109,8 @@ class About:
     how_to_get: str
 
     def new_listing(self, name: str, emotions: Emotions, audio_root: Path) -> Listing:
-        """Return an empty listing with this source and license."""
-        return Listing(name, emotions, audio_root, [], [], self.source, self.license)
+        """Return an empty listing with this source and license, whose persons no other corpus has."""
+        return Listing(name, emotions, audio_root, [], [], self.source, self.license, namespace=name)
 
 
 @dataclass(frozen=True)

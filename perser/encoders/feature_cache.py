@@ -27,7 +27,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 from pathlib import Path
-from typing import BinaryIO, Protocol, Self
+from typing import BinaryIO, Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
@@ -61,6 +61,15 @@ class AudioSource(Protocol):
     def utterance_ids(self) -> Sequence[str]: ...
     def duration(self, utterance_id: str) -> float: ...  # seconds
     def waveform(self, utterance_id: str) -> Tensor: ...  # (num_samples,) at 16 kHz
+
+
+@runtime_checkable
+class FileSource(Protocol):
+    """An audio source that reads files, which may change after it was made."""
+
+    def check_files(self) -> None:
+        """Raise UserError if the files are no longer those of its fingerprint."""
+        ...
 
 
 class FeatureStore:
@@ -159,9 +168,12 @@ def cached_features(
     killed run leaves none that is incomplete. With `cache` None, it is in memory only. The encoder's adapters
     are not used.
 
-    Raises UserError for an unknown level, or for an utterance whose features are not finite.
+    Raises UserError for an unknown level, for an utterance whose features are not finite, or for recordings
+    whose files have changed.
     """
     _check_level(level, encoder.num_layers)
+    if isinstance(recordings, FileSource):
+        recordings.check_files()
     encoder = encoder.without_adapters()
     if cache is None:
         return FeatureStore.of(

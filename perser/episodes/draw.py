@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from perser.episodes.episode import Episode, Support, Task, restrict, tasks_of
+from perser.episodes.episode import Episode, Support, Task, tasks_of
 from perser.episodes.episode_file import EpisodeFile
+from perser.episodes.fitting import Choice, Fitting, divide_tasks, has_enough
 from perser.episodes.sampling import MODES, EnrollmentMode, draw_pairs
-from perser.episodes.splits import Split, SplitOptions, Subset, split_corpus
+from perser.episodes.splits import SplitOptions, Subset
 from perser.errors import UserError
 
 if TYPE_CHECKING:
@@ -45,11 +46,6 @@ def draw_episode(
     )
 
 
-def has_enough(task: Task, k: int, q: int, mode: EnrollmentMode) -> bool:
-    """Return whether episodes of K and Q can be drawn from the task. It does not depend on the seed."""
-    return draw_pairs(task.emotions, k, q, mode, np.random.default_rng(0)) is not None
-
-
 def check_counts(counts: Mapping[str, int]) -> None:
     """Raise UserError if one of these counts is below 1, with its name."""
     for name, count in counts.items():
@@ -79,7 +75,8 @@ def draw_episodes(
         validation_seeds: Episodes of each validation person.
         mode: Which emotions supports may lack.
 
-    Raises UserError if a count is below 1, the mode is unknown, or no person is left.
+    Raises UserError if a count is below 1, the mode is unknown, or no person is left. Where the corpus is
+    too small for these options, the message says which ones work.
     """
     check_counts({"k": k, "q": q, "seeds": seeds, "validation_seeds": validation_seeds})
     if mode not in MODES:
@@ -87,15 +84,22 @@ def draw_episodes(
     most = k if largest_k is None else largest_k
     if most < k:
         raise UserError(f"largest_k: {most} is below k = {k}")
-    tasks = tasks_of(corpus, split.person_axis)
-    divided, left_out = _divide(corpus, split, tasks), {}
+    left_out: dict[str, int] = {}
     drawn: dict[Subset, tuple[Episode, ...]] = {}
+    try:
+        divided, tasks = divide_tasks(corpus, split, tasks_of(corpus, split.person_axis))
+        for subset, own in tasks.items():
+            if own and not any(has_enough(task, most, q, mode) for task in own):
+                raise _too_many_pairs(own, f"{subset} {split.person_axis}", most, q, mode)
+    except UserError as error:
+        wanted = Choice(split, k, q)
+        works = Fitting(corpus, mode, largest_k).nearest(wanted)
+        raise UserError(
+            f"{error}; this works: {works.options_unlike(wanted)}" if works else str(error)
+        ) from None
     for subset, draws in (("test", seeds), ("validation", validation_seeds)):
-        allowed = set(divided.utterances[subset])
-        own = [restrict(tasks[person], allowed) for person in divided.persons[subset]]
+        own = tasks[subset]
         too_small = {task.person for task in own if not has_enough(task, most, q, mode)}
-        if len(too_small) == len(own):
-            raise _too_many_pairs(own, f"{subset} {split.person_axis}", most, q, mode)
         left_out |= {task.person: len(task.utterances) for task in own if task.person in too_small}
         drawn[subset] = tuple(
             draw_episode(task, k, q, seed, most, mode)
@@ -116,16 +120,6 @@ def draw_episodes(
         validation_episodes=drawn["validation"],
         left_out=left_out,
         mode=mode,
-    )
-
-
-def _divide(corpus: Corpus, split: SplitOptions, persons: Iterable[str]) -> Split:
-    rows = corpus.utterances
-    return split_corpus(
-        split,
-        persons,
-        {name: getattr(row, split.held_out_by) for name, row in rows.items()},
-        {name: row.speaker for name, row in rows.items()},
     )
 
 

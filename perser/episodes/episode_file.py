@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from perser.corpora.content import Content, load_contents, without_repeats
 from perser.corpora.listing import PersonAxis
 from perser.episodes.episode import Episode, Support, Task, restrict, tasks_of
 from perser.episodes.sampling import MODES, EnrollmentMode
@@ -93,7 +94,33 @@ class EpisodeFile:
         return [task for task in restricted if task.utterances]
 
     def training_tasks(self, corpus: Corpus) -> list[Task]:
-        return self.tasks(corpus, "train")
+        """Return the tasks to train on. Raises UserError as `tasks` does, or if there are none."""
+        if not (tasks := self.tasks(corpus, "train")):
+            raise UserError(
+                "these episodes are a test set, with no one to train on: draw others with "
+                "`perser episodes --split.scenario unseen`, seen or speaker"
+            )
+        return tasks
+
+    def trained_on(self, corpus: Corpus, models: Iterable[str | Path] = ()) -> list[Content] | None:
+        """Return what a model has met that is trained and validated by this file.
+
+        Args:
+            corpus: The corpus that the file was drawn from.
+            models: Trained models that the training starts from; their own trainings are added.
+
+        Returns None where that is not known, as the recordings cannot be read.
+        """
+        tasks = [*self.tasks(corpus, "train"), *self.tasks(corpus, "validation")]
+        utterances = {name for task in tasks for name in task.utterances}
+        listeners = {task.person for task in tasks}
+        if self.person_axis == "speaker":  # its labels are of all who labeled these utterances
+            listeners = {row.listener for row in corpus.annotations if row.utterance_id in utterances}
+        try:
+            content = Content.of(corpus, utterances, listeners)
+        except UserError:
+            return None
+        return without_repeats([content, *(part for model in models for part in load_contents(model) or ())])
 
     def validation_tasks(self, corpus: Corpus) -> list[Task]:
         return self.tasks(corpus, "validation")

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from perser.corpora.listing import PersonAxis
 from perser.errors import UserError
 
-Scenario = Literal["seen", "unseen", "speaker"]
+Scenario = Literal["seen", "unseen", "speaker", "test-listeners", "test-speakers"]
 
 Subset = Literal["train", "validation", "test"]
 
@@ -26,7 +26,8 @@ class SplitOptions:
     Args:
         scenario: `seen`: test listeners are new, their utterances may be in training (Meta-PerSER 3.2.1).
             `unseen`: test utterances are new too (3.2.2). `speaker`: the person is the speaker, so a new
-            person brings new utterances.
+            person brings new utterances. `test-listeners`, `test-speakers`: a test set for models that were
+            trained on another corpus: all listeners, or speakers, are tested, and no one is trained on.
         folds: number of folds. The persons are cut into this many groups, and each fold tests one group.
         fold: which fold this is, from 0.
         validation_persons: how many persons of the next group choose checkpoints and learning rates.
@@ -67,7 +68,12 @@ class SplitOptions:
 
     @property
     def person_axis(self) -> PersonAxis:
-        return "speaker" if self.scenario == "speaker" else "listener"
+        return "speaker" if self.scenario in ("speaker", "test-speakers") else "listener"
+
+    @property
+    def is_test_set(self) -> bool:
+        """Whether everyone is tested and no one is trained on."""
+        return self.scenario in ("test-listeners", "test-speakers")
 
 
 @dataclass(frozen=True)
@@ -98,8 +104,10 @@ def split_corpus(
     test, validation, train = _split_persons(options, sorted(set(persons)))
     chosen: dict[Subset, list[str]] = {"train": train, "validation": validation, "test": test}
     everything = sorted(utterance_groups)
-    if options.scenario == "seen":
-        utterances: dict[Subset, list[str]] = dict.fromkeys(SUBSETS, everything)
+    if options.is_test_set:
+        utterances: dict[Subset, list[str]] = {"train": [], "validation": [], "test": everything}
+    elif options.scenario == "seen":
+        utterances = dict.fromkeys(SUBSETS, everything)
     elif options.scenario == "speaker":
         speakers_of = {subset: set(names) for subset, names in chosen.items()}
         utterances = {
@@ -119,6 +127,10 @@ def _split_persons(options: SplitOptions, persons: list[str]) -> tuple[list[str]
     excluded = set(options.excluded or ())
     persons = [person for person in persons if person not in excluded]
     candidates = persons if options.eligible is None else sorted(options.eligible)
+    if options.is_test_set:
+        if not candidates:
+            raise UserError(f"no {options.person_axis} is left to test")
+        return candidates, [], []
     groups = _shuffled_groups(candidates, options, what=f"{options.person_axis}s")
     test = groups[options.fold]
     validation = groups[(options.fold + 1) % options.folds][: options.validation_persons]

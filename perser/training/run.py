@@ -26,6 +26,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from perser.corpora.content import TRAINED_ON, Content, save_contents
 from perser.distributed import sum_over_processes
 from perser.io.checksums import file_sha256
 from perser.io.files import atomic_folder, explain_write_errors
@@ -56,11 +57,13 @@ def open_training_run(
     accelerator: Accelerator,
     run: RunOptions,
     resume: bool,
+    trained_on: Sequence[Content] | None = None,
     **training: Any,
 ) -> TrainingRun:
     """Open the run of a command that trains on a corpus by an episodes file and writes `out`.
 
-    `training` names what else its checkpoints depend on.
+    `training` names what else its checkpoints depend on. The recordings and persons in `trained_on`
+    (`EpisodeFile.trained_on`) are saved with the model, so that it can be measured on another corpus.
 
     Raises UserError where OUT-running is not a run's folder, holds checkpoints of another training (and
     `resume` is true), or cannot be written.
@@ -70,7 +73,11 @@ def open_training_run(
         "corpus": corpus.fingerprint,
         "episodes": file_sha256(episodes),
     } | training
-    return TrainingRun(accelerator, run, RunFolder(out, training, resume, accelerator))
+    folder = RunFolder(out, training, resume, accelerator)
+    if trained_on is not None and accelerator.is_main_process:
+        with explain_write_errors(folder.path):
+            save_contents(trained_on, folder.path)
+    return TrainingRun(accelerator, run, folder)
 
 
 class TrainingRun:
@@ -133,7 +140,7 @@ class TrainingRun:
         advice = "make room, and the same command goes on from its last checkpoint"
         with explain_write_errors(out, advice), atomic_folder(out, marker) as folder:
             yield folder
-            for name in NOTES:
+            for name in (*NOTES, TRAINED_ON):
                 source = self._folder and self._folder.path / name
                 if source and source.is_dir():
                     shutil.copytree(source, folder / name, symlinks=True)

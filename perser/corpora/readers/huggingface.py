@@ -69,6 +69,7 @@ def read_huggingface(
     table = _load(dataset)
     about = replace(ABOUT, source=_source(dataset), license=table.info.license or ABOUT.license)
     listing = about.new_listing(Path(dataset.name).name, (), audio_out)
+    listing.namespace = ""  # it may be any corpus, or a part of one
     words_in, class_names = _label_parser(table, dataset.emotions)
     recordings = _Recordings(audio_out, dataset, listing, _sample_type(table.features[dataset.audio]))
     responses: list[tuple[str, str, Emotions]] = []

@@ -111,6 +111,7 @@ def make_simulated(
         annotations=annotations,
         source=f"{ABOUT.source}, seed {seed}",
         license=ABOUT.license,
+        namespace=f"simulated, seed {seed}",
         simulated=True,
         notes=[
             f"simulated speech: {speakers} eSpeak NG voices; an emotion is pitch, range, rate and loudness",

@@ -140,3 +140,27 @@ def test_a_stage_that_version_0_1_0_was_stopped_in_resumes(tmp_path: Path):
         with pytest.raises(RuntimeError):
             Stages(tmp_path).run("icl-train", icl_train, options | {"out": tmp_path / "model"}, resumes=True)
     assert resumed == [False, True, False]
+
+
+def test_a_stage_whose_output_is_outdated_runs_again_with_all_others(tmp_path: Path, capsys):
+    names: list[str] = []
+
+    def run(reason: str) -> None:
+        stages = Stages(tmp_path)
+        for name, after in (("first", ()), ("second", ("first",)), ("third", ("second",))):
+            made = tmp_path / f"{name}.out"
+            stages.run(
+                name,
+                lambda out, name=name: names.append(name) or out.write_text("made"),
+                {"out": made},
+                after=after,
+                outdated=(lambda: reason) if name == "first" else None,
+            )
+
+    run("it is not asked where nothing was finished")
+    assert names == ["first", "second", "third"]
+    run("")
+    assert names == ["first", "second", "third"]
+    run("a recording changed")
+    assert names == ["first", "second", "third"] * 2
+    assert "first: a recording changed; everything is run again" in capsys.readouterr().err
