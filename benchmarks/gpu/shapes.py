@@ -13,8 +13,7 @@ from functools import partial
 from torch import Tensor
 
 from benchmarks.gpu.findings import Check, NotHere, Seen, Settings, require
-from benchmarks.gpu.kernels import kernel_times
-from benchmarks.gpu.precisions import products_in, seen_in
+from benchmarks.gpu.precisions import kernel_times, products_in, seen_in
 from benchmarks.speed.maml import ours
 from benchmarks.speed.maml.adaptation import SCOPES, check_adaptation, compare_adaptations
 from benchmarks.speed.maml.case import MamlCase, make_case
