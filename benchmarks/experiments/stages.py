@@ -79,6 +79,19 @@ class Stages:
         elif ended and not again:
             launched.print(f"{name}: finished before, skipped", file=sys.stderr)
             return
+        self._make(name, function, options, key, described, alone)
+
+    def _make(
+        self,
+        name: str,
+        function: Callable[..., None],
+        options: dict[str, Any],
+        key: str,
+        described: str,
+        alone: bool,
+    ) -> None:
+        """Run the function, and record that it was begun and then that it was finished."""
+        record, launched = self._out / "stages" / f"{name}.json", processes()
         launched.print(f"{name}: started", file=sys.stderr)
         started = time.perf_counter()
         if launched.is_main_process:

@@ -2,7 +2,7 @@
 
 utterances/          utterance_id, audio, speaker, session, duration (seconds), text
 annotations/         utterance_id, listener, emotions (list of words)
-recordings.parquet   the state of each audio file, by which a changed one is noticed
+recordings.arrow     the state of each audio file, by which a changed one is noticed
 corpus.json          the card: emotion set, source, license, counts, what was left out, fingerprints
 """
 

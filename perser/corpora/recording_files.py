@@ -1,6 +1,6 @@
 """The audio files of a prepared corpus as they were prepared, by which files that changed are noticed.
 
-recordings.parquet    one row a file: audio, size (bytes), modified (ns), sha256, content (`samples_sha256`)
+recordings.arrow    one row a file: audio, size (bytes), modified (ns), sha256, content (`samples_sha256`)
 
 Size and modification time are compared at each use. Only a file in which they differ is read and digested.
 """
@@ -18,14 +18,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from perser.audio import BadAudio, load_audio
-from perser.errors import UserError
+from perser.errors import UserError, explain_damage
 from perser.io.checksums import json_sha256
 
-TABLE = "recordings.parquet"
+TABLE = "recordings.arrow"
 
 READ_AT_ONCE = 4096
 """Recordings that are given to the threads at a time."""
@@ -35,7 +34,7 @@ NAMED = 3
 
 AGAIN = "put the files back, or run `perser prepare` again, then draw episodes and train again"
 
-_FINGERPRINT = b"audio_fingerprint"
+_FINGERPRINT, _DIGEST = b"audio_fingerprint", b"sha256"
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -96,13 +95,49 @@ def write_recording_files(folder: Path, files: Mapping[str, RecordingFile], fing
         "sha256": pa.array([bytes.fromhex(file.sha256) for file in files.values()], pa.binary()),
         "content": pa.array([bytes.fromhex(file.content) for file in files.values()], pa.binary()),
     }
-    table = pa.table(columns).replace_schema_metadata({_FINGERPRINT: fingerprint.encode()})
+    metadata = {_FINGERPRINT: fingerprint.encode(), _DIGEST: _digest_of(files).encode()}
+    table = pa.table(columns).replace_schema_metadata(metadata)
     written = folder / f".{TABLE}-{os.getpid()}"
     try:
-        pq.write_table(table, written, write_page_checksum=True)
+        with pa.ipc.new_file(written, table.schema) as writer:
+            writer.write_table(table)
         written.replace(folder / TABLE)
     finally:
         written.unlink(missing_ok=True)
+
+
+def read_recording_files(folder: Path, fingerprint: str) -> dict[str, RecordingFile] | None:
+    """Return what the table of a prepared corpus says, by the file's name; None where there is no table.
+
+    Raises UserError where it is damaged, or of other recordings.
+    """
+    if not (folder / TABLE).is_file():
+        return None
+    with explain_damage(str(folder / TABLE), "run `perser prepare` again"):
+        with pa.ipc.open_file(pa.BufferReader((folder / TABLE).read_bytes())) as reader:
+            table = reader.read_all()
+        table.validate(full=True)  # otherwise a damaged offset lets Arrow read beyond its memory
+        names, *columns = (
+            table[name].to_pylist() for name in ("audio", "size", "modified", "sha256", "content")
+        )
+        files = {
+            name: RecordingFile(size, modified, sha256.hex(), content.hex())
+            for name, size, modified, sha256, content in zip(names, *columns, strict=True)
+        }
+        metadata = table.schema.metadata or {}
+        if (metadata.get(_FINGERPRINT), metadata.get(_DIGEST)) != (
+            fingerprint.encode(),
+            _digest_of(files).encode(),
+        ):
+            raise ValueError("it is not what was saved")
+    return files
+
+
+def _digest_of(files: Mapping[str, RecordingFile]) -> str:
+    rows = (
+        f"{name}\0{file.size} {file.modified} {file.sha256} {file.content}\n" for name, file in files.items()
+    )
+    return hashlib.sha256("".join(rows).encode()).hexdigest()
 
 
 class RecordingFiles:
@@ -174,29 +209,11 @@ class RecordingFiles:
 
     def _known(self) -> dict[str, RecordingFile]:
         if self._files is None:
-            self._files = self._read_table()
+            self._files = read_recording_files(self._folder, self._fingerprint)
         if self._files is None:
             self._files = self._first_digests()
             self._save()
         return self._files
-
-    def _read_table(self) -> dict[str, RecordingFile] | None:
-        """Return what the table says, None where it is missing, damaged or of other recordings."""
-        try:
-            table = pq.read_table(self._folder / TABLE, page_checksum_verification=True)
-            if (table.schema.metadata or {}).get(_FINGERPRINT) != self._fingerprint.encode():
-                return None
-            names, *columns = (
-                table[name].to_pylist() for name in ("audio", "size", "modified", "sha256", "content")
-            )
-            files = [
-                RecordingFile(size, modified, sha256.hex(), content.hex())
-                for size, modified, sha256, content in zip(*columns, strict=True)
-            ]
-        except (OSError, KeyError, ValueError, AttributeError, pa.ArrowException):
-            return None
-        found = dict(zip(names, files, strict=True))
-        return found if found.keys() == set(self._audio.values()) else None
 
     def _first_digests(self) -> dict[str, RecordingFile]:
         """Digest the files of a corpus without a table, as version 0.1.0 prepared it.
@@ -212,7 +229,7 @@ class RecordingFiles:
         if audio_fingerprint(digests) != self._fingerprint:
             raise UserError(
                 f"the recordings of {self._folder} are not those that were prepared "
-                f"(which of them changed is not known: it has no good {TABLE}): {AGAIN}"
+                f"(which of them changed is not known: version 0.1.0 kept no {TABLE}): {AGAIN}"
             )
         return read
 

@@ -12,7 +12,7 @@ from perser.episodes.episode import Episode, Support, Task, tasks_of
 from perser.episodes.episode_file import EpisodeFile
 from perser.episodes.fitting import Choice, Fitting, divide_tasks, has_enough
 from perser.episodes.sampling import MODES, EnrollmentMode, draw_pairs
-from perser.episodes.splits import SplitOptions, Subset
+from perser.episodes.splits import Split, SplitOptions, Subset
 from perser.errors import UserError
 
 if TYPE_CHECKING:
@@ -86,17 +86,7 @@ def draw_episodes(
         raise UserError(f"largest_k: {most} is below k = {k}")
     left_out: dict[str, int] = {}
     drawn: dict[Subset, tuple[Episode, ...]] = {}
-    try:
-        divided, tasks = divide_tasks(corpus, split, tasks_of(corpus, split.person_axis))
-        for subset, own in tasks.items():
-            if own and not any(has_enough(task, most, q, mode) for task in own):
-                raise _too_many_pairs(own, f"{subset} {split.person_axis}", most, q, mode)
-    except UserError as error:
-        wanted = Choice(split, k, q)
-        works = Fitting(corpus, mode, largest_k).nearest(wanted)
-        raise UserError(
-            f"{error}; this works: {works.options_unlike(wanted)}" if works else str(error)
-        ) from None
+    divided, tasks = _divided(corpus, Choice(split, k, q), largest_k, mode)
     for subset, draws in (("test", seeds), ("validation", validation_seeds)):
         own = tasks[subset]
         too_small = {task.person for task in own if not has_enough(task, most, q, mode)}
@@ -121,6 +111,24 @@ def draw_episodes(
         left_out=left_out,
         mode=mode,
     )
+
+
+def _divided(
+    corpus: Corpus, wanted: Choice, largest_k: int | None, mode: EnrollmentMode
+) -> tuple[Split, dict[Subset, list[Task]]]:
+    """Return what `divide_tasks` does. Raises UserError, which says what works, where the corpus is too
+    small."""
+    axis, most = wanted.split.person_axis, largest_k or wanted.k
+    try:
+        divided, tasks = divide_tasks(corpus, wanted.split, tasks_of(corpus, axis))
+        for subset, own in tasks.items():
+            if own and not any(has_enough(task, most, wanted.q, mode) for task in own):
+                raise _too_many_pairs(own, f"{subset} {axis}", most, wanted.q, mode)
+    except UserError as error:
+        works = Fitting(corpus, mode, largest_k).nearest(wanted)
+        suggestion = f"; this works: {works.options_unlike(wanted)}" if works else ""
+        raise UserError(f"{error}{suggestion}") from None
+    return divided, tasks
 
 
 def _too_many_pairs(tasks: Sequence[Task], kind: str, k: int, q: int, mode: EnrollmentMode) -> UserError:
