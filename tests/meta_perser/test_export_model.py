@@ -180,6 +180,39 @@ def test_an_option_without_effect_is_refused(trained, tmp_path):
     assert {weight.dtype for weight in halved.recognizer.projector.parameters()} == {torch.bfloat16}
 
 
+@pytest.mark.parametrize("name", ["ssl-e", "meta-perser"])
+@pytest.mark.parametrize("options", [{}, {"torch_dtype": torch.bfloat16, "device_map": "auto"}])
+def test_it_takes_inputs_and_weights_in_another_number_format(
+    trained, samples, tmp_path, monkeypatch, name, options
+):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    export(trained.models / name, tmp_path)
+    inputs = AutoFeatureExtractor.from_pretrained(tmp_path)(
+        samples, sampling_rate=16_000, padding=True, return_tensors="pt"
+    )
+    with torch.no_grad():
+        expected = AutoModelForAudioClassification.from_pretrained(tmp_path)(**inputs).logits
+        model = AutoModelForAudioClassification.from_pretrained(tmp_path, low_cpu_mem_usage=True, **options)
+        for dtype in (torch.bfloat16, torch.float16):
+            logits = model(**inputs.to(dtype)).logits
+            assert logits.dtype == model.dtype == options.get("torch_dtype", torch.float32)
+            torch.testing.assert_close(logits.float(), expected, atol=0.2, rtol=0.1)
+
+
+def test_attention_may_be_asked_for_if_it_is_supported(trained, samples, tmp_path):
+    export(trained.models / "ssl-e", tmp_path)
+    inputs = torch.from_numpy(samples[0])[None]
+    expected = AutoModelForAudioClassification.from_pretrained(tmp_path)(inputs).logits
+    for attention in ("eager", "sdpa"):
+        model = AutoModelForAudioClassification.from_pretrained(tmp_path, attn_implementation=attention)
+        torch.testing.assert_close(model(inputs).logits, expected)
+    for load in (AutoModelForAudioClassification, MetaPerSERForAudioClassification):
+        with pytest.raises(
+            UserError, match="'flash_attention_2' is not supported by Meta-PerSER: give eager"
+        ):
+            load.from_pretrained(tmp_path, attn_implementation="flash_attention_2")
+
+
 def test_the_code_of_its_card_runs(trained, write_example_clips, run_card, tmp_path, monkeypatch, capsys):
     export(trained.models / "meta-perser", tmp_path / "mine")
     monkeypatch.chdir(tmp_path / "mine")

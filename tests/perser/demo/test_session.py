@@ -77,6 +77,24 @@ def test_models_are_enrolled_again_only_after_examples_change(labeled, fake_mode
     assert fake_model.encoded == [1, 2, 1]
 
 
+def test_an_example_that_changes_while_a_model_is_enrolled_counts(
+    labeled, fake_model, write_clip, monkeypatch
+):
+    encode = fake_model.encode_clips
+
+    def change_meanwhile(clips):
+        if len(clips.utterance_ids) == 2:
+            labeled.label("example 1", ["sad"])  # as another thread may
+        return encode(clips)
+
+    monkeypatch.setattr(fake_model, "encode_clips", change_meanwhile)
+    labeled.replies()
+    monkeypatch.undo()
+    (reply,) = labeled.replies()
+    wanted = expected(labeled, write_clip, (0, "sad"), (1, "happy;sad"))
+    assert reply.prediction.probabilities == wanted.probabilities
+
+
 def test_there_is_no_answer_without_a_clip(session, write_clip):
     assert session.replies() == []
     session.choose(write_clip("a.wav", 0))

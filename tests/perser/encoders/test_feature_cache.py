@@ -272,6 +272,19 @@ def test_a_damaged_store_is_refused(encoder, tmp_path):
         cached_features(FakeRecordings(), encoder, "frontend", tmp_path)
 
 
+def test_damaged_features_are_refused_at_every_read(encoder, tmp_path):
+    store = cached_features(FakeRecordings(), encoder, "frontend", tmp_path)
+    (file,) = tmp_path.glob("*/features.npy")
+    content = bytearray(file.read_bytes())
+    content[-4 * encoder.front_size :] = bytes(4 * encoder.front_size)
+    file.write_bytes(content)
+    damaged = list(store._spans)[-1]
+    store = cached_features(FakeRecordings(), encoder, "frontend", tmp_path)
+    for _ in range(2):
+        with pytest.raises(UserError, match="is damaged"):
+            store[damaged]
+
+
 def test_the_files_are_plain_npy_and_json(encoder, tmp_path):
     cached_features(FakeRecordings(), encoder, "layer:2", tmp_path)
     (folder,) = tmp_path.iterdir()

@@ -1,5 +1,6 @@
 """Base models of every format, and the checks before one is loaded."""
 
+import copy
 import json
 import shutil
 from importlib.util import find_spec
@@ -10,6 +11,8 @@ from torch.testing import assert_close
 from transformers import (
     AutoModelForCausalLM,
     MambaConfig,
+    Phi3Config,
+    Phi3ForCausalLM,
     Qwen3NextConfig,
     WhisperConfig,
 )
@@ -20,6 +23,7 @@ from perser.errors import UserError
 from speechlm_icl.model.base_model import check_base, context_length, load_base
 from speechlm_icl.model.language_model import LoraOptions, load_language_model, new_language_model
 from speechlm_icl.model.speech_lm import SpeechLMForICL
+from speechlm_icl.prompt.prompt import word_tokenizer
 from speechlm_icl.scoring.scoring import label_log_probabilities
 
 TARGETS = ("q_proj", "v_proj")
@@ -33,6 +37,36 @@ def check_single_line(error: pytest.ExceptionInfo) -> None:
 
 def test_a_model_folder_passes_the_check(llama_folder):
     check_base(str(llama_folder), "float32", TARGETS)
+
+
+def test_a_long_prompt_does_not_change_what_a_short_one_gets(tmp_path):
+    """Position embeddings with a long context have other frequencies for long prompts."""
+    tokenizer = word_tokenizer(["angry happy sad"])
+    scaling = {"long_factor": [4.0] * 8, "short_factor": [1.0] * 8, "original_max_position_embeddings": 16}
+    config = Phi3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        initializer_range=0.3,
+        max_position_embeddings=256,
+        rope_parameters={"rope_type": "longrope", "rope_theta": 10_000.0, **scaling},
+        pad_token_id=0,
+    )
+    torch.manual_seed(0)
+    plain = Phi3ForCausalLM(config).eval()
+    plain.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    model, _ = load_base(str(tmp_path), "float32")
+    short, long = torch.tensor([[2, 3, 4]]), torch.tensor([[2, 3, 4] * 10])
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    with torch.inference_mode():
+        for prompt in (short, long, short):
+            assert_close(model(prompt).logits, plain(prompt).logits)
+            assert all(torch.equal(buffer, before[name]) for name, buffer in model.named_buffers())
+    again = copy.deepcopy(model)
+    assert_close(again(long).logits, plain(long).logits)
 
 
 def test_a_target_without_a_layer_is_named_even_if_another_target_matches(llama_folder):

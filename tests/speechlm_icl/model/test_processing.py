@@ -33,6 +33,18 @@ def test_a_placeholder_takes_as_many_positions_as_its_clip_has_embeddings(proces
         )
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_model_takes_inputs_in_another_number_format(processor, audio_model, dtype):
+    inputs = processor(text=TEXTS, audio=CLIPS, return_tensors="pt")
+    with torch.no_grad():
+        expected = audio_model(**inputs).logits
+        logits = audio_model(**inputs.to(dtype)).logits
+        written = audio_model.generate(**inputs, max_new_tokens=2, do_sample=False)
+    assert logits.dtype == expected.dtype
+    torch.testing.assert_close(logits, expected, atol=0.05 * float(expected.abs().max()), rtol=0)
+    assert written.shape == (2, inputs.input_ids.shape[1] + 2)
+
+
 def test_padding_is_on_the_left_by_default(processor):
     assert processor(text=TEXTS, audio=CLIPS, return_tensors="pt").attention_mask[:, -1].all()
     right = processor(text=TEXTS, audio=CLIPS, return_tensors="pt", padding_side="right")

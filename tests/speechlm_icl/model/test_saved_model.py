@@ -1,5 +1,8 @@
 import json
 import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -177,6 +180,44 @@ def test_weights_can_be_loaded_in_another_number_format(build, tmp_path):
     build().save_pretrained(tmp_path)
     loaded = SpeechLMForICL.from_pretrained(tmp_path, dtype="bfloat16")
     assert {parameter.dtype for parameter in loaded.parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("options", [{"device_map": "auto"}, {"torch_dtype": "float32"}, {"dtype": "auto"}])
+def test_it_is_loaded_with_the_options_of_transformers(build, store, tmp_path, monkeypatch, options):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    model = build()
+    model.save_pretrained(tmp_path)
+    for load in (SpeechLMForICL.from_pretrained, AutoModelForCausalLM.from_pretrained):
+        loaded = load(tmp_path, low_cpu_mem_usage=True, **options)
+        assert_close(scores(loaded, store), scores(model, store))
+
+
+@pytest.mark.parametrize("attention", ["flash_attention_2", "nonsense"])
+def test_an_attention_function_that_cannot_be_used_is_not_called_damage(build, tmp_path, attention):
+    if find_spec("flash_attn") and attention != "nonsense":
+        pytest.skip("flash-attention is installed")
+    build().save_pretrained(tmp_path)
+    for load in (SpeechLMForICL.from_pretrained, AutoModelForCausalLM.from_pretrained):
+        with pytest.raises(UserError, match=f"^attn_implementation: '{attention}' cannot be used here"):
+            load(tmp_path, attn_implementation=attention)
+
+
+def test_a_missing_package_is_not_called_damage(build, tmp_path, llama_folder, monkeypatch):
+    build(str(llama_folder)).save_pretrained(tmp_path / "speech-lm")
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(UserError, match=r"^cannot read the speech-LM model .*: install peft"):
+        SpeechLMForICL.from_pretrained(tmp_path / "speech-lm")
+
+
+def test_loading_an_adapter_warns_of_nothing(build, tmp_path, llama_folder):
+    build(str(llama_folder)).save_pretrained(tmp_path / "speech-lm")
+    code = (
+        "import sys; from speechlm_icl.model.speech_lm import SpeechLMForICL;"
+        "SpeechLMForICL.from_pretrained(sys.argv[1])"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "speech-lm")]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "Warning" not in result.stderr
 
 
 @pytest.mark.parametrize("name", ["tiny-llama", "adapter"])

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from perser.errors import UserError
+from perser.io.loading_options import LoadingOptions
+
+
+@pytest.mark.parametrize("name", ["dtype", "torch_dtype"])
+@pytest.mark.parametrize("value", [torch.bfloat16, "bfloat16", "torch.bfloat16"])
+def test_a_number_format_may_be_written_as_transformers_accepts_it(name, value):
+    assert LoadingOptions.of({name: value}).dtype is torch.bfloat16
+
+
+def test_without_a_number_format_weights_stay_as_saved():
+    for options in ({}, {"dtype": None}, {"dtype": "auto"}, {"torch_dtype": "auto"}):
+        assert LoadingOptions.of(options).dtype is None
+
+
+@pytest.mark.parametrize("value", ["bf16", "int8", torch.int64, 16])
+def test_what_is_no_number_format_is_refused(value):
+    with pytest.raises(UserError, match=f"dtype: '{value}' is no number format of weights: give float32"):
+        LoadingOptions.of({"dtype": value})
+
+
+@pytest.mark.parametrize(("gpu", "found"), [(True, "cuda"), (False, "cpu")])
+@pytest.mark.parametrize("value", ["auto", "balanced", "sequential", {"": "auto"}])
+def test_a_device_map_that_leaves_the_choice_gives_the_gpu_if_there_is_one(value, gpu, found, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    assert LoadingOptions.of({"device_map": value}).device == found
+
+
+@pytest.mark.parametrize(
+    "value", ["cpu", torch.device("cpu"), {"": "cpu"}, {"encoder": "cpu", "head": "cpu"}]
+)
+def test_a_device_map_may_name_one_device(value):
+    assert LoadingOptions.of({"device_map": value}).device == "cpu"
+
+
+def test_a_device_map_of_several_devices_or_of_a_missing_one_is_refused():
+    with pytest.raises(UserError, match="device_map: it names cpu and cuda:0, but the whole model"):
+        LoadingOptions.of({"device_map": {"encoder": 0, "head": "cpu"}})
+    with pytest.raises(UserError, match="device_map: it names no device"):
+        LoadingOptions.of({"device_map": {}})
+    with pytest.raises(UserError, match="device: 'disk' cannot be used here"):
+        LoadingOptions.of({"device_map": "disk"})
+
+
+def test_options_that_ask_for_what_is_always_done_are_accepted_and_others_are_not():
+    options = LoadingOptions.of({"low_cpu_mem_usage": True, "use_safetensors": True, "token": "x"})
+    assert options == LoadingOptions({"token": "x"})
+    with pytest.raises(TypeError, match="takes no max_memory, quantization_config"):
+        LoadingOptions.of({"quantization_config": {}, "max_memory": {}})
