@@ -33,6 +33,12 @@ EMOTIONS = ("angry", "happy", "neutral", "sad")
 PITCH = dict(zip(EMOTIONS, (440.0, 330.0, 220.0, 150.0), strict=True))
 
 
+def pytest_configure() -> None:
+    """Forget what the terminal is like, so that the same is printed everywhere."""
+    for name in ("FORCE_COLOR", "NO_COLOR", "COLUMNS", "LINES"):
+        os.environ.pop(name, None)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """Run the whole suite in two processes, each test file in one of them, unless `-n` says otherwise."""
