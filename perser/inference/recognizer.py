@@ -28,7 +28,15 @@ from perser.device import loading_on, set_tf32
 from perser.distributed import compute_device
 from perser.episodes.episode import Support
 from perser.errors import UserError
-from perser.inference.clips import Clip, Failure, Waveforms, name_of, stream_clips, waveform_of
+from perser.inference.clips import (
+    Clip,
+    Failure,
+    Waveforms,
+    check_repeats,
+    name_of,
+    stream_clips,
+    waveform_of,
+)
 from perser.inference.profile import Enrolled, Profile
 from perser.installed_routes import load_route_model
 from perser.io.hub import is_hub_name, trained_model_folder
@@ -115,13 +123,14 @@ class Recognizer:
             examples: The clips with their emotions.
             names: A different name for each clip; those of `name_of` when None.
 
-        Raises UserError for no clips, a clip that cannot be used, an emotion that the model does not know,
-        or more clips than it can read.
+        Raises UserError for no clips, a clip that cannot be used or is there twice, an emotion that the
+        model does not know, or more clips than it can read.
         """
         if not examples:
             raise UserError("nothing to enroll: give at least one clip with its emotions")
         labels = tuple(_parse_labels(emotions) for _, emotions in examples)
         self.emotions.multi_hot(labels)  # refuses an unknown emotion before anything is encoded
+        check_repeats([(clip, words) for (clip, _), words in zip(examples, labels, strict=True)])
         if names is None:
             names = [name_of(clip, number) for number, (clip, _) in enumerate(examples, start=1)]
         waveforms: dict[str, Tensor] = {}
