@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soundfile
 
+from perser.errors import is_unicode
+
 # torch is imported where it is used: `perser prepare --help` needs the walk over folders, not half a second
 # of it.
 if TYPE_CHECKING:
@@ -163,6 +165,8 @@ def _decode(source: Path | bytes, max_seconds: float) -> tuple[torch.Tensor, int
     """
     import torch
 
+    if isinstance(source, Path) and not is_unicode(str(source)):
+        source = source.read_bytes()  # the decoders open only files with a name in UTF-8
     try:
         with soundfile.SoundFile(source if isinstance(source, Path) else _Content(source)) as file:
             _check_rate(file.samplerate)

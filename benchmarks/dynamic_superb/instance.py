@@ -219,7 +219,7 @@ def _read_metadata(file: Path) -> list[dict[str, Any]]:
     rows = list(read_table(file))
     for row in rows:
         for name in [name for name in row.cells if name == "file_name" or name.endswith("_file_name")]:
-            recording = file.parent / listed_path(file.parent, row.text(name))
+            recording = file.parent / listed_path(file, row.text(name))
             row.cells[name.removesuffix("file_name").rstrip("_") or "audio"] = str(recording)
             del row.cells[name]
     return [row.cells for row in rows]

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from perser.audio import SAMPLE_RATE, BadAudio, load_audio
 from perser.corpora.listing import Annotation, LeftOut, Listing, Utterance
 from perser.corpora.prepared_tables import read_annotations, read_utterances, write_tables
-from perser.errors import UserError, explain_damage, one_line
+from perser.errors import UserError, explain_damage, is_unicode, one_line
 from perser.io.checksums import json_sha256, verify_checksums, write_checksums
 from perser.io.files import atomic_folder
 from perser.labels import EmotionSet
@@ -189,18 +189,13 @@ def _utterances_by_id(utterances: Iterable[Utterance], left_out: list[LeftOut]) 
     """Return the utterances by id, sorted. If two have the same id, the second is left out."""
     by_id: dict[str, Utterance] = {}
     for row in utterances:
-        if not all(map(_is_unicode, (getattr(row, name) for name in row.__slots__))):
+        if not all(map(is_unicode, (getattr(row, name) for name in row.__slots__))):
             left_out.append(LeftOut(row.audio, "its name or text is not Unicode: rename it"))
             continue
         first = by_id.setdefault(row.utterance_id, row)
         if first is not row:
             left_out.append(LeftOut(row.audio, f"its id {row.utterance_id} is that of {first.audio}"))
     return dict(sorted(by_id.items()))
-
-
-def _is_unicode(text: str) -> bool:
-    """Return whether a table can hold the text: file names that are not UTF-8 have lone surrogates."""
-    return text.isascii() or text.isprintable() or not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _matching(

@@ -88,19 +88,21 @@ def read_examples(path: Path) -> list[tuple[Path, Emotions]]:
     `perser.io.tables` describes. Raises UserError that names the file and the line."""
     rows = list(read_table(path, required=("path", "emotions"), optional=()))
     examples = [(path.parent / row.path(), row.emotions()) for row in rows]
-    check_repeats(examples, [f"{path}, line {row.line}" for row in rows])
+    check_repeats(examples, path, [row.line for row in rows])
     return examples
 
 
-def check_repeats(examples: Sequence[tuple[Clip, Emotions]], places: Sequence[str] = ()) -> None:
-    """Raise UserError if a file is labeled twice. `places`, if given, says for the message where each is."""
+def check_repeats(
+    examples: Sequence[tuple[Clip, Emotions]], table: Path | None = None, lines: Sequence[int] = ()
+) -> None:
+    """Raise UserError if a file is labeled twice. The message names the table and the lines, if given."""
     first: dict[str, int] = {}
     for number, (clip, emotions) in enumerate(examples):
         if isinstance(clip, str | PathLike):
             earlier = first.setdefault(os.path.realpath(clip), number)
             if earlier != number:
                 words, others = (", ".join(labels) for labels in (emotions, examples[earlier][1]))
-                where = f"{places[earlier]} and {places[number].rpartition(', ')[2]}: " if places else ""
+                where = f"{table}, lines {lines[earlier]} and {lines[number]}: " if table else ""
                 raise UserError(
                     f"{where}{clip} is labeled twice, as {others} and as {words}: keep one of the two"
                 )

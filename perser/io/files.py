@@ -73,10 +73,13 @@ def swap_folders(new: Path, out: Path) -> None:
 
 
 def write_text_atomic(path: Path, text: str) -> None:
-    """Write a UTF-8 file by way of a temporary file and a rename."""
+    """Write a UTF-8 file by way of a temporary file and a rename.
+
+    Parts of the names of files that are not Unicode become escape sequences.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+    with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as stream:
         stream.write(text)
     Path(temporary).chmod(0o644)
     Path(temporary).replace(path)
@@ -84,7 +87,10 @@ def write_text_atomic(path: Path, text: str) -> None:
 
 def append_line(file: Path, line: str) -> None:
     """Append one line to a file. Raises UserError if that fails."""
-    with explain_write_errors(file), file.open("a", encoding="utf-8") as stream:
+    with (
+        explain_write_errors(file),
+        file.open("a", encoding="utf-8", errors="backslashreplace") as stream,
+    ):
         stream.write(line + "\n")
 
 

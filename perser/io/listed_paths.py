@@ -12,14 +12,15 @@ COMMENT = "#"
 """A line that begins with it is a comment, unless a file of that name is there."""
 
 
-def listed_path(folder: Path, text: str) -> str:
-    """Return a path in the one form that its file has in tables, relative to `folder` or absolute.
+def listed_path(table: Path, text: str) -> str:
+    """Return a path in the one form that its file has in tables and lists, relative to this one or absolute.
 
     `./a.wav`, `x/../a.wav` and `a.wav` are one file. So are a name with backslashes and one with slashes, and
     the Unicode forms NFC and NFD of a name, unless there are really two files.
     """
     if text.isascii() and not any(part in text for part in ("\\", "./", "//")):
         return text
+    folder = table.parent
     plain = _without_detours(folder, text)
     composed = unicodedata.normalize("NFC", plain)
     if composed != plain and _same_file(folder / composed, folder / plain):
@@ -44,23 +45,23 @@ def read_list(file: Path) -> list[Path]:
     if b"\0" in content:
         raise UserError(f"{file} is not UTF-8: save it as a text in UTF-8")
     lines = content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape").split("\n")
-    names = [name for line in lines if (name := _listed_name(file.parent, line.strip()))]
+    names = [name for line in lines if (name := _listed_name(file, line.strip()))]
     if not names:
         raise UserError(f"{file} lists no recordings: write the name of a file on each line")
     return [file.parent / name for name in names]
 
 
-def is_comment(folder: Path, text: str) -> bool:
+def is_comment(table: Path, text: str) -> bool:
     """Return whether a line is a comment: it begins with `#`, and is not the name of a file."""
-    return text.startswith(COMMENT) and not _exists(folder / text)
+    return text.startswith(COMMENT) and not _exists(table.parent / text)
 
 
-def _listed_name(folder: Path, text: str) -> str:
+def _listed_name(file: Path, text: str) -> str:
     """Return the path on a line of a list; empty for a comment or an empty line."""
-    if not text or is_comment(folder, text):
+    if not text or is_comment(file, text):
         return ""
     is_quoted = len(text) > 2 and text[0] == text[-1] and text[0] in "\"'"
-    return listed_path(folder, text[1:-1] if is_quoted and not _exists(folder / text) else text)
+    return listed_path(file, text[1:-1] if is_quoted and not _exists(file.parent / text) else text)
 
 
 def _without_detours(folder: Path, text: str) -> str:

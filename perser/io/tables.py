@@ -18,11 +18,12 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
-from perser.errors import UserError
+from perser.errors import UserError, is_unicode
 from perser.io.listed_paths import is_comment, listed_path
 from perser.labels import Emotions, parse_emotions
 
@@ -52,17 +53,21 @@ class Row:
 
     def text(self, column: str) -> str:
         """Return a cell's text, empty where there is none. Raises UserError for a list or an object."""
-        return self._text(column, self.cells.get(column))
+        value = self.cells.get(column)
+        if type(value) is str and value.isascii():  # nearly every cell, and there may be millions
+            return value.strip()
+        return self._text(column, value)
 
     def emotions(self) -> Emotions:
         """Return the words in the cell of emotions: a text, or a list of texts in JSON."""
         cell = self.cells.get(EMOTIONS)
-        words = cell if isinstance(cell, list) else [cell]
-        return parse_emotions(";".join(self._text(EMOTIONS, word) for word in words))
+        if not isinstance(cell, list):
+            return parse_emotions(self.text(EMOTIONS))
+        return parse_emotions(";".join(self._text(EMOTIONS, word) for word in cell))
 
     def path(self) -> str:
         """Return the file that the row is about, relative to the table, in one form for each file."""
-        return listed_path(self.file.parent, self.text(PATH))
+        return listed_path(self.file, self.text(PATH))
 
     def error(self, problem: str, remedy: str) -> UserError:
         """Return an error about this row."""
@@ -170,14 +175,14 @@ def _csv_rows(
             cells = next(reader, None)
             if cells is None:
                 return
-            if not any(map(as_text, cells)) or _is_comment_row(file.parent, header, cells):
+            if not any(map(as_text, cells)) or _is_comment_row(file, header, cells):
                 continue
             row = Row(file, number, dict(zip(header, chain(cells, repeat(None)), strict=False)))
             _check_width(row, header, cells, delimiter, required)
             row.cells.pop("", None)
             yield row
     except csv.Error as error:
-        advice = 'close the quotation mark of each cell, and write one inside a cell as ""'
+        advice = 'end each cell in quotes with its quotation mark, and write one inside a cell as ""'
         raise UserError(f"{file}, line {number}: {error}: {advice}") from None
 
 
@@ -213,9 +218,10 @@ def _check_header(
 ) -> None:
     missing = [column for column in required if column not in header]
     if missing and header:
+        near = get_close_matches(missing[0], header, n=1)
+        there = f"rename {near[0]}" if near else f"the line has {', '.join(filter(None, header))}"
         raise UserError(
-            f"{file} has no column {', '.join(missing)} (line {number}): that line must name the columns, "
-            f"and names {', '.join(filter(None, header))}"
+            f"{file} has no column {', '.join(missing)} (line {number}): name the columns there ({there})"
         )
     twice = [name for name, count in Counter(header).items() if name and count > 1]
     for name in twice:
@@ -228,25 +234,28 @@ def _check_width(
 ) -> None:
     """Raise UserError for a cell in no column, or a row that another delimiter separates."""
     separator = DELIMITERS.get(delimiter, repr(delimiter))
-    if any(map(as_text, cells[len(header) :])):
+    if len(cells) > len(header) and any(map(as_text, cells[len(header) :])):
         other = ", or separate emotions by " + ("commas" if delimiter == ";" else ";")
         raise row.error(
             f"more cells than the {len(header)} columns",
             f"put a cell with {separator} in quotes{other if EMOTIONS in header else ''}",
         )
-    for index, (name, cell) in enumerate(zip(header, cells, strict=False)):
+    for index in [index for index, name in enumerate(header) if not name] if "" in header else ():
+        cell = as_text(cells[index]) if index < len(cells) else ""
         # pandas writes the numbers of the rows in a first column without a name.
-        if not name and as_text(cell) and not (index == 0 and as_text(cell).isdigit()):
-            raise row.error(f"'{as_text(cell)}' is in a column without a name", "name it on the first line")
+        if cell and not (index == 0 and cell.isdigit()):
+            raise row.error(f"'{cell}' is in a column without a name", "name it on the first line")
     if len(cells) == 1 and len(required) > 1:
         raise row.error(f"only one cell, '{as_text(cells[0])}'", f"separate the cells by {separator}")
 
 
-def _is_comment_row(folder: Path, header: list[str], cells: list[str]) -> bool:
+def _is_comment_row(file: Path, header: list[str], cells: list[str]) -> bool:
     """Return whether a row is a comment: of one cell, or where a path should be."""
-    first = as_text(cells[0])
+    first = cells[0].strip()
+    if not first.startswith("#"):
+        return False
     alone = not any(map(as_text, cells[1:]))
-    return first.startswith("#") and (alone or header[:1] == [PATH]) and is_comment(folder, first)
+    return (alone or header[:1] == [PATH]) and is_comment(file, as_text(first))
 
 
 def _json_rows(file: Path, number: int, lines: Iterator[str]) -> Iterator[Row]:
@@ -286,7 +295,7 @@ def _object(file: Path, line: int, text: str, start: int) -> tuple[Row, int]:
     row = Row(file, line, content if isinstance(content, dict) else {})
     if not isinstance(content, dict):
         raise row.error("not a JSON object", "give one object for each recording")
-    if "\\ud" in text[start:end].lower() and not _is_unicode(content):
+    if "\\ud" in text[start:end].lower() and not is_unicode(json.dumps(content, ensure_ascii=False)):
         raise row.error("half of a character (\\ud800 ...)", "mend the line")
     return row, end
 
@@ -299,13 +308,6 @@ def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = Counter(_column(name) for name, _ in pairs)
         raise ValueError(f"it has {names.most_common(1)[0][0]} twice")
     return cells
-
-
-def _is_unicode(cells: dict[str, Any]) -> bool:
-    try:
-        return bool(json.dumps(cells, ensure_ascii=False).encode())
-    except UnicodeEncodeError:
-        return False
 
 
 _BETWEEN_OBJECTS = re.compile(r"[\s,]*")
