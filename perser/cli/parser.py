@@ -232,4 +232,4 @@ def _config_source(file: Path, defaults: Mapping[str, Any]) -> str:
     resolved |= {name: [resolved[name]] for name in words}
     if content and names.has_all(content) and not words:
         return str(file)
-    return json.dumps(resolved, default=str)
+    return json.dumps(resolved, default=str, ensure_ascii=False)  # YAML lacks JSON's escapes of emoji

@@ -25,7 +25,7 @@ from perser.corpora.listing import Annotation, LeftOut, Listing, Utterance
 from perser.corpora.prepared_tables import read_annotations, read_utterances, write_tables
 from perser.errors import UserError, explain_damage, is_unicode, one_line
 from perser.io.checksums import json_sha256, verify_checksums, write_checksums
-from perser.io.files import atomic_folder
+from perser.io.files import atomic_folder, check_name
 from perser.labels import EmotionSet
 
 CARD = "corpus.json"
@@ -320,6 +320,7 @@ def _rows_sha256(head: Sequence[object], *tables: Iterable[Sequence[object]]) ->
 
 
 def _read_card(folder: Path) -> dict[str, Any]:
+    check_name(folder)
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
     except OSError:

@@ -121,17 +121,18 @@ class Recognizer:
 
         Args:
             examples: The clips with their emotions.
-            names: A different name for each clip; those of `name_of` when None.
+            names: A different name for each clip; those of `name_of` when None. Then no file may be there
+                twice.
 
-        Raises UserError for no clips, a clip that cannot be used or is there twice, an emotion that the
-        model does not know, or more clips than it can read.
+        Raises UserError for no clips, a clip that cannot be used, an emotion that the model does not know,
+        or more clips than it can read.
         """
         if not examples:
             raise UserError("nothing to enroll: give at least one clip with its emotions")
         labels = tuple(_parse_labels(emotions) for _, emotions in examples)
         self.emotions.multi_hot(labels)  # refuses an unknown emotion before anything is encoded
-        check_repeats([(clip, words) for (clip, _), words in zip(examples, labels, strict=True)])
         if names is None:
+            check_repeats([(clip, words) for (clip, _), words in zip(examples, labels, strict=True)])
             names = [name_of(clip, number) for number, (clip, _) in enumerate(examples, start=1)]
         waveforms: dict[str, Tensor] = {}
         for name, (clip, _) in zip(names, examples, strict=True):

@@ -11,7 +11,16 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from perser.errors import UserError
+from perser.errors import UserError, is_unicode
+
+
+def check_name(path: Path) -> None:
+    """Raise UserError for a file or folder whose path is not UTF-8: safetensors and Arrow cannot open it."""
+    place = os.path.normpath(path.absolute())  # without `..`
+    if not is_unicode(place):
+        raise UserError(
+            f"{place}: its name is not UTF-8, and only recordings and tables can have such names: rename it"
+        )
 
 
 def check_replaceable(out: Path, marker: str) -> None:
@@ -20,6 +29,7 @@ def check_replaceable(out: Path, marker: str) -> None:
     Every folder of one kind holds the same marker, so a folder without it may be the user's own. Commands
     call this before hours of work, not after.
     """
+    check_name(out)
     if out.exists() and not (out / marker).exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and holds no {marker}: give another output folder, or remove it")
 

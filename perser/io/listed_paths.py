@@ -25,7 +25,7 @@ def listed_path(table: Path, text: str) -> str:
     composed = unicodedata.normalize("NFC", plain)
     if composed != plain and _same_file(folder / composed, folder / plain):
         return composed  # as on macOS, where both forms find the file
-    slashes = plain.replace("\\", "/")
+    slashes = _without_detours(folder, plain.replace("\\", "/"))
     forms = [unicodedata.normalize(form, name) for name in (plain, slashes) for form in ("NFC", "NFD")]
     there = (form for form in (plain, slashes, *forms) if _exists(folder / form))
     return next(there, unicodedata.normalize("NFC", slashes))

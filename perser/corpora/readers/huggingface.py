@@ -25,6 +25,7 @@ from perser.corpora.listing import (
     Utterance,
 )
 from perser.errors import UserError, explain_damage
+from perser.io.files import check_name
 from perser.io.tables import as_text
 from perser.labels import Emotions, parse_emotions
 
@@ -163,6 +164,7 @@ def _load(dataset: HuggingFaceDataset) -> Dataset:
     if not dataset.name:
         raise UserError("huggingface needs --dataset.name: a name on the Hub, or a local folder")
     folder = Path(dataset.name)
+    check_name(folder)
     try:
         if any((folder / name).is_file() for name in SAVED):
             loaded = datasets.load_from_disk(dataset.name)
