@@ -44,7 +44,7 @@ _EXCEL_DELIMITER = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class InputRow:
     """A row of a table: its cells by the names of their columns, and its line for messages."""
 
     file: Path
@@ -104,7 +104,7 @@ def as_text(value: object) -> str:
 
 def read_table(
     file: Path, required: Sequence[str] = (), optional: Sequence[str] | None = None
-) -> Iterator[Row]:
+) -> Iterator[InputRow]:
     """Yield the rows of a table.
 
     Args:
@@ -151,7 +151,7 @@ def _decoded(file: Path, stream: Iterator[bytes]) -> Iterator[str]:
             yield text
 
 
-def _check_cells(row: Row, required: Sequence[str]) -> None:
+def _check_cells(row: InputRow, required: Sequence[str]) -> None:
     empty = [name for name in required if not (row.emotions() if name == EMOTIONS else row.text(name))]
     if empty:
         raise row.error(f"no {', '.join(empty)}", "fill it in or remove the line")
@@ -159,7 +159,7 @@ def _check_cells(row: Row, required: Sequence[str]) -> None:
 
 def _csv_rows(
     file: Path, number: int, lines: Iterator[str], required: Sequence[str], used: Sequence[str] | None
-) -> Iterator[Row]:
+) -> Iterator[InputRow]:
     """Yield the rows of a CSV file; `number` is the number of the first of its lines."""
     number, head, delimiter = _header_line(number, lines, required)
     # Strict, because otherwise a quotation mark that is never closed would swallow all rows after it.
@@ -177,7 +177,7 @@ def _csv_rows(
                 return
             if not any(map(as_text, cells)) or _is_comment_row(file, header, cells):
                 continue
-            row = Row(file, number, dict(zip(header, chain(cells, repeat(None)), strict=False)))
+            row = InputRow(file, number, dict(zip(header, chain(cells, repeat(None)), strict=False)))
             _check_width(row, header, cells, delimiter, required)
             row.cells.pop("", None)
             yield row
@@ -230,7 +230,7 @@ def _check_header(
 
 
 def _check_width(
-    row: Row, header: list[str], cells: list[str], delimiter: str, required: Sequence[str]
+    row: InputRow, header: list[str], cells: list[str], delimiter: str, required: Sequence[str]
 ) -> None:
     """Raise UserError for a cell in no column, or a row that another delimiter separates."""
     separator = DELIMITERS.get(delimiter, repr(delimiter))
@@ -258,7 +258,7 @@ def _is_comment_row(file: Path, header: list[str], cells: list[str]) -> bool:
     return (alone or header[:1] == [PATH]) and is_comment(file, as_text(first))
 
 
-def _json_rows(file: Path, number: int, lines: Iterator[str]) -> Iterator[Row]:
+def _json_rows(file: Path, number: int, lines: Iterator[str]) -> Iterator[InputRow]:
     """Yield the objects of a JSON list, or of lines with one object each."""
     first = next(lines)
     if first.lstrip().startswith("["):
@@ -272,7 +272,7 @@ def _json_rows(file: Path, number: int, lines: Iterator[str]) -> Iterator[Row]:
             yield row
 
 
-def _listed_objects(file: Path, line: int, text: str) -> Iterator[Row]:
+def _listed_objects(file: Path, line: int, text: str) -> Iterator[InputRow]:
     """Yield the objects of a list in JSON, whose text begins on a line of the file."""
     place = text.index("[") + 1
     while True:
@@ -285,14 +285,14 @@ def _listed_objects(file: Path, line: int, text: str) -> Iterator[Row]:
         line, place = line + text.count("\n", place, end), end
 
 
-def _object(file: Path, line: int, text: str, start: int) -> tuple[Row, int]:
+def _object(file: Path, line: int, text: str, start: int) -> tuple[InputRow, int]:
     """Return the JSON object at a place of a text, and where it ends."""
     try:
         content, end = _DECODER.raw_decode(text, start)
     except (ValueError, RecursionError) as error:  # numbers of 5,000 digits, lists 10,000 deep
         reason = getattr(error, "msg", error)
         raise UserError(f"{file}, line {line}: not JSON ({reason}): mend the line") from None
-    row = Row(file, line, content if isinstance(content, dict) else {})
+    row = InputRow(file, line, content if isinstance(content, dict) else {})
     if not isinstance(content, dict):
         raise row.error("not a JSON object", "give one object for each recording")
     if "\\ud" in text[start:end].lower() and not is_unicode(json.dumps(content, ensure_ascii=False)):

@@ -15,7 +15,7 @@ import numpy as np
 
 from perser.corpora.listing import About, Annotation, CorpusReader, Listing, Utterance
 from perser.errors import UserError
-from perser.io.tables import SUFFIXES, Row, read_table
+from perser.io.tables import SUFFIXES, InputRow, read_table
 from perser.labels import Emotions, parse_emotions
 
 REQUIRED = ("path", "speaker", "listener", "emotions")
@@ -78,7 +78,7 @@ class _Rows:
         self._listeners: dict[str, str] = {}
         self._lines = array("q")
 
-    def add(self, row: Row) -> None:
+    def add(self, row: InputRow) -> None:
         """Add a row.
 
         Raises UserError for a row with an unknown emotion, or one that contradicts an earlier row on the same
@@ -98,7 +98,7 @@ class _Rows:
         self.annotations.append(Annotation(first.utterance_id, listener, self._labels(row)))
         self._lines.append(row.line)
 
-    def _labels(self, row: Row) -> Emotions:
+    def _labels(self, row: InputRow) -> Emotions:
         labels = row.emotions()
         if labels not in self.labels:
             for word in labels if self._known else ():
@@ -129,7 +129,7 @@ class _Rows:
             )
 
 
-def _utterance(row: Row) -> Utterance:
+def _utterance(row: InputRow) -> Utterance:
     path = row.path()
     return Utterance(
         utterance_id=row.text("utterance_id") or path,
