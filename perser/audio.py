@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 import soundfile
 
-from perser.errors import BadAudio
+from perser.errors import BadAudio, is_unicode
 from perser.samples import (
     BLOCK,
     SAMPLE_RATE,
@@ -194,6 +194,8 @@ def _decode(source: Path | bytes, max_seconds: float) -> tuple[torch.Tensor, int
     """
     import torch
 
+    if isinstance(source, Path) and not is_unicode(str(source)):
+        source = source.read_bytes()  # the decoders open only files with a name in UTF-8
     try:
         with _opened(source) as stream, soundfile.SoundFile(stream, closefd=False) as file:
             _check_rate(file.samplerate)

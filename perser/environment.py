@@ -59,7 +59,7 @@ def device_name(device: torch.device) -> str:
 def _cpu_name() -> str:
     listed = Path("/proc/cpuinfo")
     if listed.exists():
-        for line in listed.read_text().splitlines():
+        for line in listed.read_text("utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

@@ -112,3 +112,12 @@ def require_package(package: str, extra: str | None, what: str) -> None:
     if find_spec(package) is None:
         wanted = package if extra is None else f"'perser[{extra}]'"
         raise UserError(f"{what} needs the package {package}: pip install {wanted}")
+
+
+def is_unicode(text: str) -> bool:
+    """Return whether UTF-8 can hold a text. File names that are not UTF-8 have lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

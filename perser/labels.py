@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -62,13 +64,15 @@ class EmotionSet:
         return tuple(name for name, on in zip(self.names, multi_hot, strict=True) if on)
 
 
+@lru_cache(maxsize=4096)
 def parse_emotions(text: str) -> Emotions:
     """Return the words in a user's text such as "Happy; excited".
 
-    Words are separated by `;`. Case and extra spaces do not matter, repeats are dropped, order is kept. An
-    empty text gives an empty tuple.
+    Words are separated by `;` or `,`. Case, extra spaces and the Unicode form do not matter, repeats are
+    dropped, order is kept. An empty text gives an empty tuple.
     """
-    words = (re.sub(r"\s+", " ", word).strip().lower() for word in text.split(";"))
+    composed = unicodedata.normalize("NFC", text)
+    words = (re.sub(r"\s+", " ", word).strip().lower() for word in re.split("[;,]", composed))
     return tuple(dict.fromkeys(word for word in words if word))
 
 

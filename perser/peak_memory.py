@@ -41,7 +41,7 @@ def peak_bytes(run: Run, device: torch.device) -> int:
         run()
         return torch.cuda.max_memory_allocated(device) - before
     _release_free_memory()
-    CLEAR_REFS.write_text(_RESET_HIGH_WATER_MARK)
+    CLEAR_REFS.write_text(_RESET_HIGH_WATER_MARK, "utf-8")
     before = _status_bytes("VmRSS")
     run()
     return _status_bytes("VmHWM") - before
@@ -79,5 +79,5 @@ def _release_free_memory() -> None:
 
 def _status_bytes(name: str) -> int:
     """Return one entry of this process's status, in bytes."""
-    (line,) = [line for line in STATUS.read_text().splitlines() if line.startswith(f"{name}:")]
+    (line,) = [line for line in STATUS.read_text("utf-8").splitlines() if line.startswith(f"{name}:")]
     return int(line.split()[1]) * 1024

@@ -125,7 +125,7 @@ def icl_train(
         model.save_pretrained(folder)
         SpeechLMProcessor.of(model).save_pretrained(folder)
         record = {"trained_on": drawn.training_digest, "options": asdict(options), "history": history}
-        (folder / TRAINING).write_text(json.dumps(record, indent=2) + "\n")
+        (folder / TRAINING).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 def check_shardable(options: IclOptions, lora: LoraOptions) -> None:

@@ -274,6 +274,31 @@ def test_no_placeholder_is_left():
     assert [file for file, text in texts.items() if "TODO" in text or "REORG" in text] == []
 
 
+def test_every_text_file_is_opened_with_an_encoding():
+    """Without one, it is that of the machine, and files written on one machine cannot be read on another."""
+    assert [
+        f"{name_of(file)}:{node.lineno}"
+        for file in python_files()
+        for node in ast.walk(tree_of(file))
+        if isinstance(node, ast.Call) and opens_text(node) and not names_encoding(node)
+    ] == []
+
+
+def opens_text(call: ast.Call) -> bool:
+    name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+    if name == "open":
+        words = [argument.value for argument in call.args if isinstance(argument, ast.Constant)]
+        modes = [word for word in words if isinstance(word, str) and set(word) <= set("rwaxbt+")]
+        return "b" not in "".join(modes) and bool(modes or not call.args)
+    return name in ("read_text", "write_text", "fdopen")
+
+
+def names_encoding(call: ast.Call) -> bool:
+    named = {keyword.arg for keyword in call.keywords}
+    words = [argument.value for argument in call.args if isinstance(argument, ast.Constant)]
+    return "encoding" in named or "utf-8" in words
+
+
 def test_no_class_name_is_used_twice():
     places = defaultdict(list)
     for file in python_files():

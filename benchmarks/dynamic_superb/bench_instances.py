@@ -124,7 +124,7 @@ def measure_instance(
 
 def write_answers(path: Path, answers: dict[str, Sequence[AnsweredItem]]) -> None:
     """Write a line for each item; `within_options` is empty for an item without options."""
-    with path.open("w", encoding="utf-8", newline="") as stream:
+    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(COLUMNS)
         for instance, answered in answers.items():

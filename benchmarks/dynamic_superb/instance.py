@@ -6,7 +6,6 @@ bytes, its path, or samples with their rate) until a row's recordings are read.
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from dataclasses import dataclass
@@ -20,6 +19,8 @@ from torch import Tensor
 from benchmarks.dynamic_superb.answer_options import options_in_instruction
 from perser.audio import load_audio
 from perser.errors import UserError
+from perser.io.listed_paths import listed_path
+from perser.io.tables import read_table
 
 Rows = Dataset | list[dict[str, Any]]
 
@@ -191,12 +192,10 @@ def _undecoded(data: Dataset) -> Dataset:
 
 def _read_metadata(file: Path) -> list[dict[str, Any]]:
     """Read a metadata file, in which `file_name` and `audio2_file_name` are paths relative to it."""
-    with file.open(encoding="utf-8-sig", newline="") as stream:
-        rows: list[dict[str, Any]]
-        rows = (
-            list(csv.DictReader(stream)) if file.suffix == ".csv" else [json.loads(line) for line in stream]
-        )
+    rows = list(read_table(file))
     for row in rows:
-        for name in [name for name in row if name == "file_name" or name.endswith("_file_name")]:
-            row[name.removesuffix("file_name").rstrip("_") or "audio"] = str(file.parent / row.pop(name))
-    return rows
+        for name in [name for name in row.cells if name == "file_name" or name.endswith("_file_name")]:
+            recording = file.parent / listed_path(file, row.text(name))
+            row.cells[name.removesuffix("file_name").rstrip("_") or "audio"] = str(recording)
+            del row.cells[name]
+    return [row.cells for row in rows]

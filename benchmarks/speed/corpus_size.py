@@ -170,7 +170,7 @@ def _peak_gigabytes() -> float:
     status = Path("/proc/self/status")
     if not status.exists():
         raise UserError(f"peak memory is read from {status}, which this system lacks")
-    (line,) = [line for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
+    (line,) = [line for line in status.read_text("utf-8").splitlines() if line.startswith("VmHWM:")]
     return int(line.split()[1]) * 1024 / 1e9
 
 

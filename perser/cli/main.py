@@ -16,6 +16,7 @@ from pathlib import Path
 from perser.cli.command import Command, as_command
 from perser.cli.parser import parse_command
 from perser.errors import UserError, one_line
+from perser.io.terminal import accept_any_text
 
 USAGE = "usage: perser COMMAND [--help] [--debug] [--config FILE.yaml] [options]"
 
@@ -39,6 +40,7 @@ def run_command(command: Command | Callable[..., None]) -> None:
 
 
 def _run(load: Callable[[], Command | Callable[..., None]], arguments: Sequence[str], program: str) -> None:
+    accept_any_text()
     debug = "--debug" in arguments
     try:
         command = as_command(load())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from perser.errors import UserError
+from perser.io.terminal import print_json
 
 
 def models(folder: Path = Path("runs"), json: bool = False) -> None:
@@ -29,9 +30,7 @@ def models(folder: Path = Path("runs"), json: bool = False) -> None:
         for path, facts in find_models(folder)
     ]
     if json:
-        from json import dumps
-
-        print(dumps(rows, indent=1, ensure_ascii=False))
+        print_json(rows)
         return
     for row in rows:
         needs = ", ".join(f"{name} ({place})" for name, place in row["needs"].items())

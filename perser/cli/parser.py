@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from perser.cli.command import Command, as_command, first_paragraph
 from perser.cli.option_names import OptionNames
 from perser.cli.options_file import read_options, with_bases
-from perser.errors import UserError, one_line
+from perser.errors import UserError, is_unicode, one_line
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -93,6 +93,7 @@ def parse_options(
     parser.add_argument(
         f"--{BASE}", help="only in a YAML file: another file, relative to it, whose options it overrides"
     )
+    parser.parser_mode = _register_loader()
     add_options(parser)
     try:
         values = parser.instantiate(parser.parse_args(_spelled_out(parser, arguments, appended, takes_words)))
@@ -101,6 +102,21 @@ def parse_options(
     for name in (CONFIG, BASE):
         values.pop(name, None)
     return dict(values.as_dict() if hasattr(values, "as_dict") else values)
+
+
+def _register_loader() -> str:
+    """Teach the parser to read values as YAML, except for the names of files that are not UTF-8, which are no
+    YAML and stay as they are. Return the name by which the parser knows this."""
+    import yaml
+    from jsonargparse import get_loader, set_loader
+
+    read_yaml = get_loader("yaml")
+
+    def read_value(text: str) -> Any:
+        return read_yaml(text) if is_unicode(text) else text
+
+    set_loader("yaml or name", read_value, exceptions=(yaml.YAMLError,))
+    return "yaml or name"
 
 
 def _name_first(command: Command, arguments: list[str]) -> list[str]:
@@ -216,4 +232,4 @@ def _config_source(file: Path, defaults: Mapping[str, Any]) -> str:
     resolved |= {name: [resolved[name]] for name in words}
     if content and names.has_all(content) and not words:
         return str(file)
-    return json.dumps(resolved, default=str)
+    return json.dumps(resolved, default=str, ensure_ascii=False)  # YAML lacks JSON's escapes of emoji

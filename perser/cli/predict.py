@@ -6,7 +6,6 @@ Without a profile: perser predict --model DIR --enroll a.wav=angry b.wav=happy,e
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from perser.cli.command import Command
 from perser.errors import UserError
+from perser.io.terminal import print_json
 
 if TYPE_CHECKING:
     from perser.inference.recognizer import Classification, PersonalRecognizer, Prediction, Recognizer
@@ -100,7 +100,7 @@ def _answer(
 
 def _print_json(emotions: Emotions, predictions: Sequence[Prediction]) -> None:
     """Print a list with an object for each clip: the fields of `Prediction`."""
-    print(json.dumps([asdict(prediction) for prediction in predictions], indent=1, ensure_ascii=False))
+    print_json([asdict(prediction) for prediction in predictions])
 
 
 def _print_csv(emotions: Emotions, predictions: Sequence[Prediction]) -> None:

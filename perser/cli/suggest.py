@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perser.errors import UserError
+from perser.io.terminal import print_json
 
 if TYPE_CHECKING:
     from perser.inference.active_learning import Judge, Suggestion
@@ -78,9 +79,8 @@ def _judges(
 def _print_json(suggestions: list[Suggestion]) -> None:
     """Print a list with an object for each clip: the fields of `Suggestion`."""
     from dataclasses import asdict
-    from json import dumps
 
-    print(dumps([asdict(suggestion) for suggestion in suggestions], indent=1, ensure_ascii=False))
+    print_json([asdict(suggestion) for suggestion in suggestions])
 
 
 def _print_table(suggestions: list[Suggestion]) -> None:

@@ -30,9 +30,9 @@ from perser.corpora.recording_files import (
     samples_sha256,
     write_recording_files,
 )
-from perser.errors import UserError, explain_damage, one_line
+from perser.errors import UserError, explain_damage, is_unicode, one_line
 from perser.io.checksums import verify_checksums, write_checksums
-from perser.io.files import atomic_folder
+from perser.io.files import atomic_folder, check_name
 from perser.labels import EmotionSet
 
 CARD = "corpus.json"
@@ -229,18 +229,13 @@ def _utterances_by_id(utterances: Iterable[Utterance], left_out: list[LeftOut]) 
     """Return the utterances by id, sorted. If two have the same id, the second is left out."""
     by_id: dict[str, Utterance] = {}
     for row in utterances:
-        if not all(map(_is_unicode, (getattr(row, name) for name in row.__slots__))):
+        if not all(map(is_unicode, (getattr(row, name) for name in row.__slots__))):
             left_out.append(LeftOut(row.audio, "its name or text is not Unicode: rename it"))
             continue
         first = by_id.setdefault(row.utterance_id, row)
         if first is not row:
             left_out.append(LeftOut(row.audio, f"its id {row.utterance_id} is that of {first.audio}"))
     return dict(sorted(by_id.items()))
-
-
-def _is_unicode(text: str) -> bool:
-    """Return whether a table can hold the text: file names that are not UTF-8 have lone surrogates."""
-    return text.isascii() or text.isprintable() or not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _matching(
@@ -357,6 +352,7 @@ def _rows_sha256(head: Sequence[object], *tables: Iterable[Sequence[object]]) ->
 
 
 def _read_card(folder: Path) -> dict[str, Any]:
+    check_name(folder)
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
     except OSError:

@@ -88,7 +88,8 @@ def read_annotations(folder: Path, utterances: Iterable[str]) -> Annotations:
 
 
 def _read(folder: Path, features: Features) -> pa.Table:
-    table = Dataset.load_from_disk(folder).data.table
+    # Resolved, because datasets puts the working folder before it, and Arrow takes only names in UTF-8.
+    table = Dataset.load_from_disk(folder.resolve()).data.table
     table.validate(full=True)  # otherwise a damaged offset lets Arrow read beyond its memory
     expected = {field.name: field.type for field in features.arrow_schema}
     if {field.name: field.type for field in table.schema} != expected:

@@ -5,7 +5,7 @@ A clip that cannot be used becomes a `Failure` and does not affect the others.
 
 from __future__ import annotations
 
-import csv
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -18,6 +18,8 @@ from torch import Tensor
 
 from perser.audio import SAMPLE_RATE, SHORTEST_SECONDS, BadAudio, audio_files, load_audio
 from perser.errors import UserError
+from perser.io.listed_paths import read_list
+from perser.io.tables import read_table
 from perser.labels import Emotions, parse_emotions
 from perser.samples import is_single
 
@@ -77,38 +79,41 @@ def clip_paths(arguments: Iterable[str | Path]) -> list[Path]:
                 raise UserError(f"{path} is a folder without recordings: give another one, or files")
             clips += inside
         elif path.suffix.lower() in LIST_SUFFIXES:
-            lines = (line.strip() for line in _read_text(path).splitlines())
-            clips += [path.parent / line for line in lines if line]
+            clips += read_list(path)
         else:
             clips.append(path)
     return clips
 
 
 def read_examples(path: Path) -> list[tuple[Path, Emotions]]:
-    """Read labeled clips from a CSV file with the columns `path` (relative to the file) and `emotions`
-    (several are separated by `;`). Raises UserError that names the file and the line."""
-    lines = csv.DictReader(_read_text(path).splitlines())
-    examples = []
-    try:
-        missing = {"path", "emotions"} - set(lines.fieldnames or ())
-        if missing:
-            raise UserError(
-                f"{path} has no column {' and '.join(sorted(missing))}: its first line must name them"
-            )
-        for row in lines:
-            emotions = parse_emotions(row["emotions"] or "")
-            if not row["path"] or not emotions:
-                raise UserError(f"{path}, line {lines.line_num}: the row lacks a path or an emotion")
-            examples.append((path.parent / row["path"].strip(), emotions))
-    except csv.Error as error:
-        raise UserError(f"{path}, line {lines.line_num}: {error}: correct the line") from error
+    """Read labeled clips from a table with the columns `path` (relative to the file) and `emotions`, which
+    `perser.io.tables` describes. Raises UserError that names the file and the line."""
+    rows = list(read_table(path, required=("path", "emotions"), optional=()))
+    examples = [(path.parent / row.path(), row.emotions()) for row in rows]
+    check_repeats(examples, path, [row.line for row in rows])
     return examples
+
+
+def check_repeats(
+    examples: Sequence[tuple[Clip, Emotions]], table: Path | None = None, lines: Sequence[int] = ()
+) -> None:
+    """Raise UserError if a file is labeled twice. The message names the table and the lines, if given."""
+    first: dict[str, int] = {}
+    for number, (clip, emotions) in enumerate(examples):
+        if isinstance(clip, str | PathLike):
+            earlier = first.setdefault(os.path.realpath(clip), number)
+            if earlier != number:
+                words, others = (", ".join(labels) for labels in (emotions, examples[earlier][1]))
+                where = f"{table}, lines {lines[earlier]} and {lines[number]}: " if table else ""
+                raise UserError(
+                    f"{where}{clip} is labeled twice, as {others} and as {words}: keep one of the two"
+                )
 
 
 def parse_example(text: str) -> tuple[Path, Emotions]:
     """Parse a labeled clip such as `a.wav=happy,excited`. Raises UserError for a text of another form."""
     path, equals, words = text.rpartition("=")
-    emotions = parse_emotions(words.replace(",", ";"))
+    emotions = parse_emotions(words)
     if not equals or not path or not emotions:
         raise UserError(f"enroll: '{text}' is not of the form clip.wav=emotion or clip.wav=emotion,emotion")
     return Path(path), emotions
@@ -188,10 +193,3 @@ def _is_folder(path: Path) -> bool:
         return path.is_dir()
     except OSError:  # the name is too long: opening the file fails with the reason
         return False
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error

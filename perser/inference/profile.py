@@ -18,6 +18,7 @@ from torch import Tensor
 
 from perser.errors import UserError, advice_without_damage, first_line
 from perser.io.checksums import tensors_sha256
+from perser.io.files import check_name
 from perser.labels import Emotions
 from perser.route import RouteModel
 
@@ -70,6 +71,7 @@ class Profile:
 
     def save(self, path: Path) -> None:
         """Write the profile. Raises UserError where that fails, or the file holds something else."""
+        check_name(Path(path))
         tensors = {f"{TENSOR}{name}": tensor for name, tensor in self.tensors.items()}
         tensors |= {f"{AUDIO}{number}": waveform for number, waveform in enumerate(self.audio)}
         header = {
@@ -96,6 +98,7 @@ class Profile:
     @classmethod
     def load(cls, path: Path) -> Profile:
         """Read a profile. Raises UserError for a file that is no profile, or a damaged one."""
+        check_name(path)
         try:
             with safe_open(path, framework="pt") as file:
                 header = file.metadata() or {}

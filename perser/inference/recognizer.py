@@ -28,7 +28,7 @@ from perser.device import MAKING_A_MODEL, loading_on, set_tf32
 from perser.distributed import compute_device
 from perser.episodes.episode import Support
 from perser.errors import UserError
-from perser.inference.clips import Clip, Failure, Waveforms, name_of, stream_clips
+from perser.inference.clips import Clip, Failure, Waveforms, check_repeats, name_of, stream_clips
 from perser.inference.profile import Enrolled, Profile
 from perser.installed_routes import load_route_model
 from perser.io.hub import is_hub_name, trained_model_folder
@@ -113,7 +113,8 @@ class Recognizer:
 
         Args:
             examples: The clips, in any form that `perser.audio.load_audio` takes, with their emotions.
-            names: A different name for each clip; those of `name_of` when None.
+            names: A different name for each clip; those of `name_of` when None. Then no file may be there
+                twice.
 
         Raises UserError for no clips, a clip that cannot be used, an emotion that the model does not know,
         or more clips than it can read.
@@ -124,6 +125,7 @@ class Recognizer:
         labels = tuple(_labels_in(example, number) for number, example in enumerate(examples, start=1))
         self.emotions.multi_hot(labels)  # refuses an unknown emotion before anything is encoded
         if names is None:
+            check_repeats([(clip, words) for (clip, _), words in zip(examples, labels, strict=True)])
             names = [name_of(clip, number) for number, (clip, _) in enumerate(examples, start=1)]
         waveforms: dict[str, Tensor] = {}
         for name, (clip, _) in zip(names, examples, strict=True):

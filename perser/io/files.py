@@ -11,7 +11,16 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from perser.errors import UserError
+from perser.errors import UserError, is_unicode
+
+
+def check_name(path: Path) -> None:
+    """Raise UserError for a file or folder whose path is not UTF-8: safetensors and Arrow cannot open it."""
+    place = os.path.normpath(path.absolute())  # without `..`
+    if not is_unicode(place):
+        raise UserError(
+            f"{place}: its name is not UTF-8, and only recordings and tables can have such names: rename it"
+        )
 
 
 def check_replaceable(out: Path, marker: str) -> None:
@@ -20,6 +29,7 @@ def check_replaceable(out: Path, marker: str) -> None:
     Every folder of one kind holds the same marker, so a folder without it may be the user's own. Commands
     call this before hours of work, not after.
     """
+    check_name(out)
     if out.exists() and not (out / marker).exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and holds no {marker}: give another output folder, or remove it")
 
@@ -73,10 +83,13 @@ def swap_folders(new: Path, out: Path) -> None:
 
 
 def write_text_atomic(path: Path, text: str) -> None:
-    """Write a UTF-8 file by way of a temporary file and a rename."""
+    """Write a UTF-8 file by way of a temporary file and a rename.
+
+    Parts of the names of files that are not Unicode become escape sequences.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+    with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as stream:
         stream.write(text)
     Path(temporary).chmod(0o644)
     Path(temporary).replace(path)
@@ -84,7 +97,10 @@ def write_text_atomic(path: Path, text: str) -> None:
 
 def append_line(file: Path, line: str) -> None:
     """Append one line to a file. Raises UserError if that fails."""
-    with explain_write_errors(file), file.open("a", encoding="utf-8") as stream:
+    with (
+        explain_write_errors(file),
+        file.open("a", encoding="utf-8", errors="backslashreplace") as stream,
+    ):
         stream.write(line + "\n")
 
 

@@ -22,6 +22,7 @@ from huggingface_hub.errors import (
 )
 
 from perser.errors import UserError, explain_damage
+from perser.io.files import check_name
 
 SAFE_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "LICENSE*")
 """The files of a model, its model card aside. None of them can run code when it is opened."""
@@ -67,6 +68,7 @@ def find_model(name: str, kind: str, built_in: str) -> ModelSource:
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
+        check_name(folder)
         if not (folder / "config.json").is_file():
             raise UserError(f"'{name}' is not a model folder: it has no config.json")
         return ModelSource(str(folder), offline=True)
@@ -109,6 +111,7 @@ def trained_model_folder(
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
+        check_name(folder)
         return folder
     if not is_hub_name(name):
         raise UserError(f"no {kind} '{name}': there is no such folder")

@@ -29,6 +29,8 @@ from perser.corpora.listing import (
     Utterance,
 )
 from perser.errors import UserError, explain_damage
+from perser.io.files import check_name
+from perser.io.tables import as_text
 from perser.labels import Emotions, parse_emotions
 
 if TYPE_CHECKING:
@@ -39,6 +41,9 @@ SAVED = ("state.json", "dataset_dict.json")
 
 COLUMNS = ("audio", "emotions", "listener", "speaker", "session", "text", "id")
 """The options of `HuggingFaceDataset` that name a column."""
+
+TEXTS = ("string", "large_string", "string_view")
+"""The types of texts: pandas writes any of them."""
 
 LONGEST_REASON = 300
 """Characters that are quoted of the library's message when it cannot load a dataset."""
@@ -194,6 +199,7 @@ def _load(dataset: HuggingFaceDataset) -> Dataset:
     if not dataset.name:
         raise UserError("huggingface needs --dataset.name: a name on the Hub, or a local folder")
     folder = Path(dataset.name)
+    check_name(folder)
     try:
         if any((folder / name).is_file() for name in SAVED):
             loaded = datasets.load_from_disk(dataset.name)
@@ -225,14 +231,14 @@ def _source(dataset: HuggingFaceDataset) -> str:
 
 def _label_parser(table: Dataset, column: str) -> tuple[Callable[[Any], Emotions], Emotions]:
     """Return a function from a cell of labels to words, and the class labels (none for words)."""
-    from datasets import ClassLabel, List
+    from datasets import ClassLabel, LargeList, List
 
     feature = table.features[column]
-    inner = feature.feature if isinstance(feature, List) else feature
+    inner = feature.feature if isinstance(feature, List | LargeList) else feature
     names = (
         tuple(" ".join(parse_emotions(name)) for name in inner.names) if isinstance(inner, ClassLabel) else ()
     )
-    if not names and getattr(inner, "dtype", None) != "string":
+    if not names and getattr(inner, "dtype", None) not in TEXTS:
         raise UserError(f"the column {column!r} holds {feature}, neither words nor class labels")
 
     def words_in(cell: Any) -> Emotions:
@@ -266,8 +272,10 @@ def _add_response(utterance: str, listener: str, labels: Emotions, listing: List
 
 
 def _cell(row: dict[str, Any], column: str | None, default: str) -> str:
-    value = row[column] if column else None
-    return str(value).strip() if value is not None and str(value).strip() else default
+    try:
+        return as_text(row[column] if column else None) or default
+    except TypeError as error:
+        raise UserError(f"the column {column!r} holds {error}, not a text: name another one") from None
 
 
 HUGGINGFACE = CorpusReader(read_huggingface, ABOUT)

@@ -1,28 +1,28 @@
-"""Your own recordings, listed in a CSV or JSONL manifest with one annotation per row.
+"""Your own recordings, listed in a manifest (CSV, TSV or JSON) with one annotation per row.
 
-path,speaker,listener,emotions            # optional: utterance_id, session, text
+path,speaker,listener,emotions
 clips/hello.wav,anna,me,happy;excited
+
+Further columns may be utterance_id, session and text. `perser/io/tables.py` says what a table may look like.
 """
 
 from __future__ import annotations
 
-import csv
-import json
 from array import array
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from perser.corpora.listing import About, Annotation, CorpusReader, Listing, Utterance
 from perser.errors import UserError
+from perser.io.tables import SUFFIXES, InputRow, read_table
 from perser.labels import Emotions, parse_emotions
 
 REQUIRED = ("path", "speaker", "listener", "emotions")
 
 OPTIONAL = ("utterance_id", "session", "text")
 
-NAMES = ("manifest.csv", "manifest.jsonl")
+NAMES = ("manifest.csv", "manifest.jsonl", "manifest.tsv", "manifest.json")
 
 ABOUT = About(
     what="your own recordings, labeled by whom you name",
@@ -45,14 +45,12 @@ def read_manifest(root: Path, emotions: str | None = None) -> Listing:
     file = _manifest_file(root)
     emotion_set = parse_emotions(emotions) if emotions else None
     rows = _Rows(file, emotion_set)
-    for line, cells in _lines(file):
-        rows.add(line, cells)
-    if not rows.annotations:
-        raise UserError(f"{file} has no rows: list at least one recording")
+    for row in read_table(file, REQUIRED, OPTIONAL):
+        rows.add(row)
     rows.check_repeats()
     return Listing(
         name="manifest",
-        emotions=emotion_set or tuple(sorted({word for labels in rows.labels.values() for word in labels})),
+        emotions=emotion_set or tuple(sorted({word for labels in rows.labels for word in labels})),
         audio_root=file.parent,
         utterances=rows.utterances,
         annotations=rows.annotations,
@@ -72,68 +70,41 @@ class _Rows:
     def __init__(self, file: Path, known: Emotions | None) -> None:
         self.utterances: list[Utterance] = []
         self.annotations: list[Annotation] = []
-        self.labels: dict[str, Emotions] = {}
-        """The label set of each text in the column `emotions`."""
+        self.labels: dict[Emotions, Emotions] = {}
+        """The different label sets."""
         self._file = file
         self._known = known
         self._first: dict[str, tuple[int, Utterance]] = {}
         self._listeners: dict[str, str] = {}
         self._lines = array("q")
 
-    def add(self, line: int, cells: dict[str, object]) -> None:
+    def add(self, row: InputRow) -> None:
         """Add a row.
 
-        Raises UserError for a row with an empty cell or an unknown emotion, or one that contradicts an
-        earlier row on the same recording.
+        Raises UserError for a row with an unknown emotion, or one that contradicts an earlier row on the same
+        recording.
         """
-        utterance, listener, labels = self._parse(line, cells)
-        first_line, first = self._first.setdefault(utterance.utterance_id, (line, utterance))
+        utterance = _utterance(row)
+        first_line, first = self._first.setdefault(utterance.utterance_id, (row.line, utterance))
         if first is utterance:
             self.utterances.append(utterance)
         elif first != utterance:
             raise UserError(
-                f"{self._file}, lines {first_line} and {line}: {first.utterance_id} differs in path, "
+                f"{self._file}, lines {first_line} and {row.line}: {first.utterance_id} differs in path, "
                 "speaker, session or text: make them agree, or give different utterance_ids"
             )
+        listener = row.text("listener")
         listener = self._listeners.setdefault(listener, listener)
-        self.annotations.append(Annotation(first.utterance_id, listener, labels))
-        self._lines.append(line)
+        self.annotations.append(Annotation(first.utterance_id, listener, self._labels(row)))
+        self._lines.append(row.line)
 
-    def _parse(self, line: int, cells: dict[str, object]) -> tuple[Utterance, str, Emotions]:
-        def cell(name: str, default: str = "") -> str:
-            text = "" if (value := cells.get(name)) is None else str(value).strip()
-            return text or default
-
-        words = cells.get("emotions")
-        labels = self._labels(
-            line, ";".join(map(str, words)) if isinstance(words, list) else cell("emotions")
-        )
-        empty = [name for name in REQUIRED[:3] if not cell(name)] + ([] if labels else ["emotions"])
-        if empty:
-            raise UserError(
-                f"{self._file}, line {line}: no {', '.join(empty)}: fill it in or remove the line"
-            )
-        path = cell("path")
-        utterance = Utterance(
-            utterance_id=cell("utterance_id", default=path),
-            audio=path,
-            speaker=cell("speaker"),
-            session=cell("session", default="1"),
-            text=cell("text"),
-        )
-        return utterance, cell("listener"), labels
-
-    def _labels(self, line: int, text: str) -> Emotions:
-        if text not in self.labels:
-            labels = parse_emotions(text)
+    def _labels(self, row: InputRow) -> Emotions:
+        labels = row.emotions()
+        if labels not in self.labels:
             for word in labels if self._known else ():
                 if word not in self._known:
-                    raise UserError(
-                        f"{self._file}, line {line}: unknown emotion '{word}': the set given is "
-                        f"{', '.join(self._known)}"
-                    )
-            self.labels[text] = labels
-        return self.labels[text]
+                    raise row.error(f"unknown emotion '{word}'", f"the set given is {', '.join(self._known)}")
+        return self.labels.setdefault(labels, labels)
 
     def check_repeats(self) -> None:
         """Raise UserError if a listener labels a recording twice."""
@@ -158,6 +129,17 @@ class _Rows:
             )
 
 
+def _utterance(row: InputRow) -> Utterance:
+    path = row.path()
+    return Utterance(
+        utterance_id=row.text("utterance_id") or path,
+        audio=path,
+        speaker=row.text("speaker"),
+        session=row.text("session") or "1",
+        text=row.text("text"),
+    )
+
+
 def _manifest_file(root: Path) -> Path:
     if root.is_dir():
         files = [root / name for name in NAMES if (root / name).is_file()]
@@ -167,76 +149,9 @@ def _manifest_file(root: Path) -> Path:
         return files[0]
     if not root.is_file():
         raise UserError(f"--root {root} is not there: give the manifest (CSV or JSONL) or its folder")
-    if root.suffix.lower() not in (".csv", ".jsonl"):
-        raise UserError(f"{root} is neither .csv nor .jsonl: save the manifest as one of these")
+    if root.suffix.lower() not in SUFFIXES:
+        raise UserError(f"{root} is neither .csv nor .jsonl, .tsv or .json: save it as one of these")
     return root
-
-
-def _lines(file: Path) -> Iterator[tuple[int, dict[str, object]]]:
-    """Yield the rows with their line numbers. A byte-order mark and Windows line ends are accepted."""
-    read = _csv_lines if file.suffix.lower() == ".csv" else _jsonl_lines
-    try:
-        yield from read(file)
-    except UnicodeDecodeError:
-        raise UserError(f"{file} is not UTF-8: save it as UTF-8") from None
-    except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror}") from error
-
-
-def _csv_lines(file: Path) -> Iterator[tuple[int, dict[str, object]]]:
-    with file.open(encoding="utf-8-sig", newline="") as stream:
-        # strict, because otherwise a quotation mark that is never closed would swallow all rows after it.
-        reader = csv.DictReader(stream, skipinitialspace=True, strict=True)
-        try:
-            header = [(name or "").strip() for name in reader.fieldnames or ()]
-            reader.fieldnames = header
-            _check_header(file, header)
-            for row in reader:
-                _check_cells(file, reader.line_num, row, len(header))
-                yield reader.line_num, row
-        except csv.Error as error:
-            raise UserError(f"{file}, line {reader.line_num}: {error}: mend the line") from error
-
-
-def _check_header(file: Path, header: list[str]) -> None:
-    missing = [column for column in REQUIRED if column not in header]
-    if missing and header:
-        raise UserError(f"{file} has no column {', '.join(missing)} (line 1): name the columns as required")
-    twice = [column for column in (*REQUIRED, *OPTIONAL) if header.count(column) > 1]
-    if twice:
-        raise UserError(f"{file} has the column {twice[0]} twice (line 1): keep one")
-
-
-def _check_cells(file: Path, line: int, row: dict[str | None, object], columns: int) -> None:
-    """Raise UserError if a row has more cells than the header, as with a comma in a text without quotes."""
-    if any(cell.strip() for cell in row.pop(None, ())):
-        raise UserError(
-            f"{file}, line {line}: more cells than the {columns} columns: put a cell with commas in quotes"
-        )
-
-
-def _jsonl_lines(file: Path) -> Iterator[tuple[int, dict[str, object]]]:
-    with file.open(encoding="utf-8-sig") as stream:
-        for number, line in enumerate(stream, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:  # numbers of 5,000 digits, lists 10,000 deep
-                reason = getattr(error, "msg", error)
-                raise UserError(f"{file}, line {number}: not JSON ({reason}): mend the line") from None
-            if not isinstance(row, dict):
-                raise UserError(f"{file}, line {number}: not a JSON object: give one object a line")
-            if "\\ud" in line.lower() and not _is_unicode(row):
-                raise UserError(f"{file}, line {number}: half of a character (\\ud800 ...): mend the line")
-            yield number, row
-
-
-def _is_unicode(row: dict[str, object]) -> bool:
-    try:
-        return bool(json.dumps(row, ensure_ascii=False).encode())
-    except UnicodeEncodeError:
-        return False
 
 
 MANIFEST = CorpusReader(read_manifest, ABOUT)

@@ -54,6 +54,23 @@ def test_metadata_may_name_a_second_recording(emotion, speech, tmp_path):
     assert instance.name == tmp_path.name
 
 
+def test_metadata_is_read_like_every_table_that_people_write(tmp_path, speech):
+    (tmp_path / "instance.json").write_text("{}")
+    recording = tmp_path / "clips" / "a.wav"
+    recording.parent.mkdir()
+    recording.write_bytes(speech[0].path.read_bytes())
+    rows = ["File_Name;File;Instruction;Label;;", "clips\\a.wav;x;Say it, sadly.;sad;;", ";;;;;"]
+    (tmp_path / "metadata.csv").write_text("\n".join(rows), encoding="utf-8-sig")
+    instance = read_instance(tmp_path)
+    assert [(item.file, item.instruction, item.label) for item in instance.items] == [
+        ("x", "Say it, sadly.", "sad")
+    ]
+    assert torch.equal(instance.clips(0)[0], load_audio(recording))
+    (tmp_path / "metadata.csv").write_text("file_name,file,instruction,label\na.wav,x,Say it, sadly.,sad")
+    with pytest.raises(UserError, match=r"metadata\.csv, line 2: more cells than the 4 columns"):
+        read_instance(tmp_path)
+
+
 def test_class_labels_become_their_names(tmp_path, speech):
     (tmp_path / "instance.json").write_text("{}")
     content = {

@@ -30,7 +30,8 @@ def labeled(session, write_clip) -> Session:
 def expected(session, write_clip, *pairs):
     """The recognizer's own answer about that clip after these pairs."""
     recognizer = session.models["model"]
-    personal = recognizer.enroll([(write_clip("p.wav", place), words) for place, words in pairs])
+    clips = [write_clip(f"p{number}.wav", place) for number, (place, _) in enumerate(pairs)]
+    personal = recognizer.enroll([(clip, words) for clip, (_, words) in zip(clips, pairs, strict=True)])
     return personal.predict([write_clip("q.wav", 2)])[0]
 
 

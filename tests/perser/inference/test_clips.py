@@ -52,7 +52,7 @@ def test_examples_are_read_relative_to_their_file(tmp_path):
     ("text", "message"),
     [
         ("file,emotions\na,sad\n", "no column path"),
-        ("", "no column emotions and path"),
+        ("", "has no rows"),
         ("path,emotions\na.wav,sad\nb.wav,\n", "line 3"),
         ("path,emotions\na.wav\n", "line 2"),
         (",emotions\n", "no column path"),

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import datasets
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 import soundfile
-from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, List, Value
+from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, LargeList, List, Value
 
 from perser.audio import load_audio
 from perser.corpora.corpus import Corpus, write_corpus
@@ -190,6 +192,72 @@ def test_two_recordings_with_one_name_need_a_column_of_ids(tmp_path: Path):
         read_huggingface(tmp_path / "audio", HuggingFaceDataset(name))
     corpus = prepare(tmp_path, HuggingFaceDataset(name, id="key"))
     assert list(corpus.utterances) == ["0", "1"]
+
+
+NULLABLE = ["happy", "sad; very calm", None]
+LISTS = [["happy"], ["sad", "very calm"], None]
+OF_PANDAS = {
+    "objects": (NULLABLE, None),
+    "strings": (NULLABLE, "string"),
+    "strings in Arrow": (NULLABLE, "string[pyarrow]"),
+    "categories": (NULLABLE, "category"),
+    "string": (NULLABLE, pa.string()),
+    "large_string": (NULLABLE, pa.large_string()),
+    "string_view": (NULLABLE, pa.string_view()),
+    "dictionary": (NULLABLE, pa.dictionary(pa.int8(), pa.large_string())),
+    "lists": (LISTS, None),
+    "tuples": ([("happy",), ("sad", "very calm"), None], None),
+    "list": (LISTS, pa.list_(pa.large_string())),
+    "large_list": (LISTS, pa.large_list(pa.large_string())),
+    "large_list of string": (LISTS, pa.large_list(pa.string())),
+    "list of dictionary": (LISTS, pa.list_(pa.dictionary(pa.int32(), pa.string()))),
+}
+
+
+@pytest.mark.parametrize("stored", ["save_to_disk", "parquet"])
+@pytest.mark.parametrize("kind", OF_PANDAS)
+def test_labels_as_pandas_writes_them_are_read(
+    kind: str, stored: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    labels, dtype = OF_PANDAS[kind]
+    for number in range(3):
+        write_tone(tmp_path / "set" / f"{number}.wav", pitch=200 + 50 * number)
+    frame = pd.DataFrame({"audio": [str(tmp_path / "set" / f"{number}.wav") for number in range(3)]})
+    frame["emotion"] = pd.Series(
+        labels, dtype=pd.ArrowDtype(dtype) if isinstance(dtype, pa.DataType) else dtype
+    )
+    frame["who"] = pd.Series([7, None, 8])  # a column of whole numbers that lacks one: 7.0
+    if stored == "parquet":
+        (tmp_path / "set" / "data").mkdir()
+        frame.to_parquet(tmp_path / "set" / "data" / "train.parquet")
+    else:
+        Dataset.from_pandas(frame).save_to_disk(tmp_path / "set")
+    corpus = prepare(tmp_path, HuggingFaceDataset(str(tmp_path / "set"), speaker="who"))
+    assert labels_of(corpus) == [
+        ("0.wav", "intended", ("happy",)),
+        ("1.wav", "intended", ("sad", "very calm")),
+    ]
+    assert [row.speaker for row in corpus.utterances.values()] == ["7", "unknown"]
+    assert corpus.card["left_out"][0] == ["row 2", "no emotion"]
+
+
+@pytest.mark.parametrize("list_of", [List, LargeList])
+def test_lists_of_class_labels_are_read(list_of: type, tmp_path: Path):
+    rows = [
+        {"audio": {"bytes": encoded(200 + 50 * number), "path": None}, "emotion": labels}
+        for number, labels in enumerate([[1], [0, 1], [], None])
+    ]
+    name = save(tmp_path / "set", rows, emotion=list_of(ClassLabel(names=["Sad", "Happy"])))
+    corpus = prepare(tmp_path, HuggingFaceDataset(name))
+    assert [annotation.emotions for annotation in corpus.annotations] == [("happy",), ("sad", "happy")]
+
+
+def test_a_column_that_is_no_text_is_refused(tmp_path: Path):
+    rows = [{"audio": {"bytes": encoded(200), "path": "a.wav"}, "emotion": "sad", "who": ["a", "b"]}]
+    name = save(tmp_path / "set", rows, emotion=TEXT, who=List(TEXT))
+    with pytest.raises(UserError, match="the column 'who' holds a list"):
+        read_huggingface(tmp_path / "audio", HuggingFaceDataset(name, speaker="who"))
 
 
 def test_a_wrong_dataset_or_column_is_a_user_error(tmp_path: Path):

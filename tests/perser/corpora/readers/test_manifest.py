@@ -5,6 +5,7 @@ import io
 import json
 import tempfile
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 from hypothesis import given
@@ -50,7 +51,7 @@ def test_csv_becomes_a_prepared_corpus(tmp_path: Path):
 
 
 CELL = st.text(st.characters(categories=["L", "N"], include_characters=' ,"_-'), min_size=1, max_size=8).map(
-    lambda text: "x" + text.strip()
+    lambda text: normalize("NFC", "x" + text.strip())
 )
 WORDS = st.lists(st.sampled_from(["angry", "happy", "sad", "very calm"]), min_size=1, max_size=3, unique=True)
 ROWS = st.dictionaries(st.tuples(CELL, CELL), WORDS, min_size=1, max_size=6)

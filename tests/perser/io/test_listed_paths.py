@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from unicodedata import normalize
+
+import pytest
+
+from perser.errors import UserError
+from perser.io.listed_paths import listed_path, read_list
+
+NFC, NFD = "é.wav", normalize("NFD", "é.wav")
+
+
+def test_one_file_has_one_path(tmp_path: Path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / NFD).touch()
+    written = [f"in/{NFC}", f"in/{NFD}", f"in\\{NFC}", f".\\in\\{NFD}", f"./in//{NFC}", f"in/../in/{NFD}"]
+    assert {listed_path(tmp_path / "list.txt", text) for text in written} == {f"in/{NFD}"}
+
+
+def test_two_files_whose_names_look_the_same_stay_two(tmp_path: Path):
+    for name in (NFC, NFD, "a\\b.wav"):
+        (tmp_path / name).touch()
+    for name in (NFC, NFD, "a\\b.wav"):
+        assert listed_path(tmp_path / "list.txt", name) == name
+
+
+def test_two_forms_of_a_name_that_find_one_file_become_one(tmp_path: Path):
+    """As on macOS, where the disk does not distinguish them."""
+    (tmp_path / NFC).touch()
+    (tmp_path / NFD).hardlink_to(tmp_path / NFC)
+    assert listed_path(tmp_path / "list.txt", NFD) == NFC
+
+
+def test_a_detour_through_a_link_is_kept(tmp_path: Path):
+    (tmp_path / "other" / "in").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "other" / "in")
+    (tmp_path / "other" / "a.wav").touch()
+    assert listed_path(tmp_path / "list.txt", "link/../a.wav") == "link/../a.wav"
+
+
+def test_a_list_has_comments_quotes_and_any_name(tmp_path: Path):
+    for name in (b"#1.wav", b"a b.wav", b"'q'.wav", b"caf\xe9.wav", "😀.wav".encode()):
+        (tmp_path / os.fsdecode(name)).touch()
+    lines = (
+        b"\xef\xbb\xbf# mine\r\n#1.wav\r\n\r\n \"a b.wav\" \r\n'q'.wav\r\ncaf\xe9.wav\r\n"
+        + "😀.wav\r\nin\\gone.wav".encode()
+    )
+    (tmp_path / "list.txt").write_bytes(lines)
+    names = ["#1.wav", "a b.wav", "'q'.wav", "caf\udce9.wav", "😀.wav", "in/gone.wav"]
+    assert read_list(tmp_path / "list.txt") == [tmp_path / name for name in names]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "lists no recordings"), (b"# a\n\n", "lists no recordings"), ("a".encode("utf-16"), "not UTF-8")],
+)
+def test_a_list_of_nothing_is_refused(content: bytes, message: str, tmp_path: Path):
+    (tmp_path / "list.txt").write_bytes(content)
+    with pytest.raises(UserError, match=rf"list\.txt {message}|list\.txt is {message}"):
+        read_list(tmp_path / "list.txt")
