@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
@@ -57,9 +58,15 @@ class MetaPerSER:
         return self
 
     def personalizer(self, source: ClipSource) -> GradientPersonalizer:
-        """Return the personalizer that adapts the recognizer, on its present device, to clips of `source`."""
-        self.to(self.model.layer_logits.device)
-        return GradientPersonalizer(self.model, source, self.rates, self.loss, self.adaptation_steps)
+        """Return the personalizer that adapts the recognizer, on its present device, to clips of `source`.
+
+        Rates on another device are copied there, because other threads may be using them.
+        """
+        device = self.model.layer_logits.device
+        is_there = all(tensor.device == device for tensor in self.rates.state_dict().values())
+        rates = self.rates if is_there else deepcopy(self.rates).to(device)
+        loss = class_balanced_loss(self.class_weights.to(device), self.label_smoothing)
+        return GradientPersonalizer(self.model, source, rates, loss, self.adaptation_steps)
 
     def save_pretrained(self, folder: Path, **extra: object) -> None:
         """Write the recognizer as its own `save_pretrained` does, and the rates beside it.

@@ -16,6 +16,7 @@ from meta_perser.adaptation.predictor import RecognizerPredictor
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.model import EmotionRecognizer
 from meta_perser.scope import lora_rank
+from perser.device import seeded
 from perser.episodes.episode import Support
 from perser.personalizer import Personalizer, Predictor
 
@@ -113,8 +114,7 @@ class NewHeadPersonalizer(GradientPersonalizer):
 
     def start(self, support: Support) -> Weights:
         """Return fresh weights of the two linear layers, drawn as torch initializes them."""
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(support.seed)
+        with seeded(support.seed):
             fresh = {
                 layer: nn.Linear(own.in_features, own.out_features)
                 for layer, own in (("projector", self.model.projector), ("classifier", self.model.classifier))

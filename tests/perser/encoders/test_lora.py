@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -106,16 +105,6 @@ def test_switching_adapters_off_does_not_change_what_is_trainable(encoder):
     torch.testing.assert_close(output(encoder.without_adapters()), before)
     torch.testing.assert_close(output(encoder), learned)
     assert [parameter.requires_grad for parameter in encoder.parameters()] == wanted
-
-
-def test_adapters_are_switched_off_for_one_thread_alone(encoder):
-    before = output(encoder)
-    encoder.set_adapters(RANK)
-    fill(encoder)
-    learned = output(encoder)
-    with ThreadPoolExecutor(1) as other, encoder.without_adapters():
-        torch.testing.assert_close(other.submit(output, encoder).result(), learned)
-        torch.testing.assert_close(output(encoder), before)
 
 
 def test_adapters_depend_on_the_seed_alone():
