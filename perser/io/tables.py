@@ -39,7 +39,7 @@ EMOTIONS, PATH = "emotions", "path"
 INVISIBLE = "\ufeff\u200b\u2060"
 """Characters that editors leave at the ends of cells and that nobody sees."""
 
-_EXCEL_DELIMITER = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+_EXCEL_DELIMITER = re.compile(r'"?sep=([,;|\t])"?\s*', re.IGNORECASE)
 """A line above the header by which Excel is told the delimiter."""
 
 
