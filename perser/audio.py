@@ -1,9 +1,8 @@
-"""Find recordings in a folder and decode them to 16 kHz mono, or say why a file cannot be used."""
+"""Decode recordings to 16 kHz mono, or say why a file cannot be used."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soundfile
 
-# torch is imported where it is used: `perser prepare --help` needs the walk over folders, not half a second
-# of it.
+# torch is imported where it is used: `perser prepare --help` needs the suffixes, not half a second of it.
 if TYPE_CHECKING:
     import torch
 
@@ -26,9 +24,6 @@ AUDIO_SUFFIXES = frozenset((
 ))
 # fmt: on
 """Files in a folder are recordings if they have one of these. A file that the user names may have any."""
-
-MACOS_FOLDER = "__MACOSX"
-"""macOS puts this folder into zip files. It holds attributes of the files (`._x.wav`), not the files."""
 
 SILENCE_PEAK = 1e-4
 """A recording that never rises above this (-80 dBFS, three steps of 16 bits) is silent."""
@@ -61,18 +56,6 @@ _ANNOUNCED = re.compile(r"^ *(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", re.MU
 
 class BadAudio(Exception):
     """A recording that cannot be used. The message is the reason, such as "empty" or "too short (0.03 s)"."""
-
-
-def audio_files(folder: Path, pattern: str = "*") -> Iterator[Path]:
-    """Yield the recordings in a folder that match a glob pattern, sorted by path.
-
-    Hidden files and folders (macOS's `._x.wav`) and `__MACOSX` folders are skipped.
-    """
-    for path in sorted(folder.glob(pattern)):
-        if path.suffix.lower() in AUDIO_SUFFIXES and not any(
-            name.startswith(".") or name == MACOS_FOLDER for name in path.relative_to(folder).parts
-        ):
-            yield path
 
 
 def load_audio(

@@ -9,6 +9,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from perser.errors import UserError
+from perser.io.folders import walk
 from perser.io.model_facts import ModelFacts
 from perser.personalizer import Personalizer, RouteContext
 from perser.route import Route, RouteModel
@@ -122,7 +123,7 @@ def check_method(name: str, k: int) -> None:
 def find_models(folder: Path) -> Iterator[tuple[Path, ModelFacts]]:
     """Yield the trained models of installed routes at any depth of a folder, sorted by path."""
     readers = [route.facts for route in installed_routes() if route.facts is not None]
-    for inside in sorted({file.parent for file in folder.rglob("*.safetensors")}):
+    for inside in sorted({file.parent for file in walk(folder, "**/*.safetensors")}):
         if (facts := next(filter(None, (read(inside) for read in readers)), None)) is not None:
             yield inside, facts
 

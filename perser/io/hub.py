@@ -65,6 +65,7 @@ def find_model(name: str, kind: str, built_in: str) -> ModelSource:
 
     Raises UserError for a folder that holds no model, or a name that is not on the Hub.
     """
+    _refuse_empty(name, kind)
     folder = Path(name).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
@@ -107,6 +108,7 @@ def trained_model_folder(
 
     Raises UserError if there is neither such a folder nor such a model on the Hub.
     """
+    _refuse_empty(name, kind)
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder
@@ -154,6 +156,12 @@ def refuse_pickles(folder: Path, kind: str) -> None:
                 raise UserError(
                     f"{folder / INDEX} names '{name}', which is no safetensors file of its folder"
                 )
+
+
+def _refuse_empty(name: str, kind: str) -> None:
+    """Raise UserError for an empty name, because `Path("")` is the working folder."""
+    if not name.strip():
+        raise UserError(f"the {kind}'s name is empty: give a folder, or a name on the Hugging Face Hub")
 
 
 def _hub_answers(name: str, not_found: str, token: str | bool | None = None) -> bool:
