@@ -21,6 +21,7 @@ from perser.cli.command import Command
 from perser.cli.main import run_command
 from perser.distributed import processes
 from perser.errors import UserError
+from perser.installed_routes import parse_method
 
 
 def bench(
@@ -64,7 +65,7 @@ def bench(
     if not plans and (missing := [option for option, value in inputs.items() if not value]):
         raise UserError(f"no {', '.join(missing)}: say what to measure, or give --experiments")
     files = [episodes] if isinstance(episodes, Path) else episodes or []
-    named = tuple(methods or METHODS)
+    named = _known(methods or METHODS)
     trained = [
         (Case(corpus, file, models, cache, named, limit), out / _scores_name(file, files)) for file in files
     ]
@@ -72,6 +73,8 @@ def bench(
     if rerun_one:
         show_episode(rerun_one, measured)
         return
+    for case, _ in trained:
+        case.check_models()
     check_trained_alike(plans)
     for plan in plans:
         run_stages(plan, again=not resume)
@@ -83,6 +86,13 @@ def bench(
 
 
 COMMAND = Command(bench, switches={"list": show_list})
+
+
+def _known(methods: Sequence[str]) -> tuple[str, ...]:
+    """Return the methods' names. Raises UserError for an unknown one, before a corpus is loaded."""
+    for name in methods:
+        parse_method(name)
+    return tuple(methods)
 
 
 def _scores_name(episodes: Path, files: Sequence[Path]) -> str:

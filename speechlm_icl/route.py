@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from perser.route import Exported
     from speechlm_icl.inference import SpeechLM
 
-CONFIG, WEIGHTS = "config.json", "projector.safetensors"
-"""As in `model.configuration` and `model.checkpoint`, which import transformers and are not imported here."""
+CONFIG, WEIGHTS, TRAINING = "config.json", "projector.safetensors", "training.json"
+"""As in `model.configuration` and `model.saved_model`, which import transformers; this module does not."""
 
 
 def load(folder: Path) -> SpeechLM | None:
@@ -37,7 +37,8 @@ def facts(folder: Path) -> ModelFacts | None:
         resolve_name(str(config.get(base)), folder): _commit(config.get(f"{base}_revision"))
         for base in ("encoder", "language_model")
     }
-    return ModelFacts("speech-lm", emotions_in(config), needs)
+    trained_on = (read_json(folder / TRAINING) or {}).get("trained_on")
+    return ModelFacts("speech-lm", emotions_in(config), needs, trained_on)
 
 
 def export(folder: Path, out: Path) -> Exported:
@@ -88,4 +89,5 @@ ROUTE = Route(
     ),
     needs={"speech-lm": ("speech-lm",)},
     check=check,
+    numbered=("speech-lm",),
 )

@@ -14,7 +14,7 @@ from transformers.utils import logging as transformers_logging
 
 from perser.audio import SAMPLE_RATE
 from perser.encoders.families import FAMILIES, Family
-from perser.errors import UserError
+from perser.errors import UserError, unknown
 from perser.io.hub import ModelSource, find_model, out_of_reach, refuse_pickles
 from perser.io.model_facts import is_built_in
 
@@ -64,7 +64,7 @@ def check_encoder(name: str) -> None:
 
 def _known_tiny(name: str) -> str:
     if name not in TINY_NAMES:
-        raise UserError(f"unknown tiny encoder '{name}': there are {', '.join(TINY_NAMES)}")
+        raise unknown("tiny encoder", name, TINY_NAMES)
     return name
 
 

@@ -9,7 +9,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from perser.audio import AUDIO_SUFFIXES
-from perser.errors import UserError
+from perser.errors import UserError, nearest
 
 MACOS_FOLDER = "__MACOSX"
 """macOS puts this folder into zip files. It holds attributes of the files (`._x.wav`), not the files."""
@@ -43,6 +43,27 @@ def walk(folder: Path, pattern: str = "**/*") -> list[Path]:
     depth = None if ANY_DEPTH in parts else len(parts)
     found = _files(folder, depth) if folder.is_dir() else []
     return sorted(path for path in found if _matches(path.relative_to(folder).parts, parts))
+
+
+def did_you_mean(missing: Path) -> str:
+    """Return ` (did you mean X?)` for a path that is not there where something has a name like it.
+
+    Return nothing for a path that is there, or where no name is like it.
+    """
+    for parent in () if missing.exists() else missing.parents:
+        if not parent.is_dir():
+            continue
+        name, *rest = missing.relative_to(parent).parts
+        try:
+            names = [path.name for path in parent.iterdir() if not is_left_out(path.name)]
+        except OSError:
+            return ""
+        found = nearest(name, names)
+        if found is None:
+            return ""
+        whole = parent.joinpath(found, *rest)
+        return f" (did you mean {whole if whole.exists() else parent / found}?)"
+    return ""
 
 
 def _files(folder: Path, depth: int | None) -> Iterator[Path]:

@@ -21,7 +21,8 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
-from perser.errors import UserError
+from perser.errors import UserError, nearest
+from perser.io.folders import did_you_mean
 
 SAFE_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "LICENSE*")
 """The files of a model, its model card aside. None of them can run code when it is opened."""
@@ -72,6 +73,7 @@ def find_model(name: str, kind: str, built_in: str) -> ModelSource:
             raise UserError(f"'{name}' is not a model folder: it has no config.json")
         return ModelSource(str(folder), offline=True)
     not_found = f"no {kind} '{name}': not a local folder, not on the Hub and not one of {built_in}"
+    not_found += _hint(name, built_in)
     return ModelSource(name, offline=not _hub_answers(name, not_found))
 
 
@@ -79,7 +81,7 @@ def out_of_reach(name: str, kind: str, built_in: str) -> UserError:
     """Return the error for a model that is not in the local cache while the Hub cannot be reached."""
     return UserError(
         f"cannot reach the Hugging Face Hub for the {kind} '{name}', and it is not in the local cache: "
-        f"give a model folder, or one of {built_in}"
+        f"give a model folder, or one of {built_in}{_hint(name, built_in)}"
     )
 
 
@@ -113,8 +115,9 @@ def trained_model_folder(
     if folder.is_dir():
         return folder
     if not is_hub_name(name):
-        raise UserError(f"no {kind} '{name}': there is no such folder")
-    not_found = f"no {kind} '{name}': no such folder, and not on the Hugging Face Hub"
+        raise UserError(f"no {kind} '{name}': there is no such folder{did_you_mean(folder)}")
+    hint = did_you_mean(folder)
+    not_found = f"no {kind} '{name}': no such folder, and not on the Hugging Face Hub{hint}"
     offline = local_files_only or not _hub_answers(name, not_found, token)
     try:
         return Path(
@@ -125,7 +128,7 @@ def trained_model_folder(
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         reason = str(error) or type(error).__name__
         if offline:
-            reason = "the Hub cannot be reached, and its local cache does not have the model"
+            reason = f"the Hub cannot be reached, and its local cache does not have the model{hint}"
         raise UserError(
             f"no {kind} '{name}': no such folder, and it cannot be downloaded from the Hugging Face Hub "
             f"({reason.splitlines()[0]})"
@@ -156,6 +159,12 @@ def refuse_pickles(folder: Path, kind: str) -> None:
                 raise UserError(
                     f"{folder / INDEX} names '{name}', which is no safetensors file of its folder"
                 )
+
+
+def _hint(name: str, built_in: str) -> str:
+    """Return ` (did you mean X?)`, with a built-in model or a folder of a name like this one, or nothing."""
+    closest = nearest(name, built_in.split(", "))
+    return did_you_mean(Path(name).expanduser()) if closest is None else f" (did you mean {closest}?)"
 
 
 def _refuse_empty(name: str, kind: str) -> None:
