@@ -15,6 +15,8 @@ from perser.route import Options, Route, TrainedModel, Training, check_fields
 
 if TYPE_CHECKING:
     from meta_perser.inference import GradientModel
+    from perser.corpora.corpus import Corpus
+    from perser.episodes.episode_file import EpisodeFile
     from perser.route import Exported
 
 SSL_E = ("ssl-e",)
@@ -37,6 +39,15 @@ def facts(folder: Path) -> ModelFacts | None:
     extra = config.get("extra")
     trained_on = extra.get("trained_on") if isinstance(extra, dict) else None
     return ModelFacts("meta-perser", emotions_in(config), {}, trained_on)
+
+
+def check_episodes(folder: str, options: Options, corpus: Corpus, episodes: EpisodeFile) -> None:
+    """Raise UserError where a training person of meta-training has too few examples."""
+    if folder == "meta-perser":
+        from meta_perser.training.outer_loop import OuterLoop
+
+        switches = ("inner", "outer", "csmt", "derivative_annealing", "multi_step_loss")
+        OuterLoop(**{switch: options[switch] for switch in switches}).check(episodes.training_tasks(corpus))
 
 
 def check_models(method: str, models: Path, ablation: str | None) -> None:
@@ -124,6 +135,7 @@ ROUTE = Route(
         "meta-perser": ("meta-perser",),
     },
     check=check,
+    check_episodes=check_episodes,
     check_models=check_models,
     numbered=(),
 )

@@ -78,7 +78,7 @@ def icl_train(
     check_output(out, WEIGHTS)
     check_encoder(encoder)
     check_language_model(language_model, lora)
-    check_optimizer(options)
+    check_optimizer(options.optimizer)
     accelerator = start_accelerator(options.seed, options.mixed_precision)
     check_batch_size(options, accelerator.num_processes)
     if is_sharded():

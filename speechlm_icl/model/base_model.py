@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,6 +39,10 @@ TINY_LLAMA = "tiny-llama"
 KIND = "language model"
 
 GGUF = ".gguf"
+
+CACHE_TOLERANCE = 0.1
+"""How far, in relation to their length, hidden states may be from those read in one part. Weights of 4 bits
+come to some hundredths."""
 
 BaseWeights = Literal["float32", "bfloat16", "8bit", "4bit"]
 """Number format of the frozen weights. 8bit and 4bit (NF4, as in QLoRA) need bitsandbytes."""
@@ -112,7 +117,10 @@ def check_base(name: str, weights: BaseWeights, targets: Sequence[str]) -> None:
     config = base_config(find_base(name))
     _check_quantized(name, weights)
     with torch.device("meta"):
-        check_targets(AutoModelForCausalLM.from_config(config), name, targets)
+        model = AutoModelForCausalLM.from_config(config)
+    if "past_key_values" not in signature(model.get_decoder().forward).parameters:
+        raise _ignores_cache(name, config)
+    check_targets(model, name, targets)
 
 
 def load_base(
@@ -138,6 +146,7 @@ def load_base(
         _clear_quantization_flags(model)
     disable_cpu_repacking(model)
     model.requires_grad_(False)
+    _check_cache(model, name)
     _check_head(model, name)
     return model, base_tokenizer(files)
 
@@ -221,6 +230,41 @@ def _check_attention_only(config: PretrainedConfig, name: str) -> None:
             f"{KIND} '{name}' has recurrent layers (model type '{config.model_type}'), which cannot cache an "
             "enrollment for several queries: use a model that has only attention layers"
         )
+
+
+def _ignores_cache(name: str, config: PretrainedConfig) -> UserError:
+    return UserError(
+        f"{KIND} '{name}' (model type '{config.model_type}') does not read on from a key/value cache, which "
+        "an enrollment needs: use another one"
+    )
+
+
+@torch.no_grad()
+def _check_cache(model: PreTrainedModel, name: str) -> None:
+    """Raise UserError for a model that does not give the same when it reads a prompt in two parts.
+
+    Such a model ignores the cache, or each position also reads those after it.
+    """
+    decoder, vocabulary, length, first = model.get_decoder(), model.get_input_embeddings(), 8, 4
+    places = torch.arange(length, device=model.device)[None]
+    embeddings = vocabulary(places % vocabulary.num_embeddings)
+    mask, cache = torch.ones_like(places), DynamicCache(config=model.config)
+    parts = ((slice(0, first), first), (slice(first, length), length))
+    try:
+        whole = decoder(inputs_embeds=embeddings, attention_mask=mask, position_ids=places).last_hidden_state
+        for part, seen in parts:
+            last = decoder(
+                inputs_embeds=embeddings[:, part],
+                attention_mask=mask[:, :seen],
+                position_ids=places[:, part],
+                past_key_values=cache,
+                use_cache=True,
+            ).last_hidden_state
+    except Exception as error:  # a model that takes no cache may fail in any way
+        raise _ignores_cache(name, model.config) from error
+    difference = (last - whole[:, first:]).float().norm() / whole[:, first:].float().norm()
+    if not difference < CACHE_TOLERANCE:
+        raise _ignores_cache(name, model.config)
 
 
 @torch.no_grad()

@@ -9,7 +9,9 @@ import torch
 from torch.testing import assert_close
 from transformers import (
     AutoModelForCausalLM,
+    BertConfig,
     MambaConfig,
+    OpenAIGPTConfig,
     Qwen3NextConfig,
     WhisperConfig,
 )
@@ -67,6 +69,33 @@ def test_a_model_with_recurrent_layers_is_refused(tmp_path, config):
     config.save_pretrained(tmp_path)
     with pytest.raises(UserError, match=rf"recurrent layers \(model type '{config.model_type}'\)") as error:
         check_base(str(tmp_path), "float32", TARGETS)
+    check_single_line(error)
+
+
+def save_with_tokenizer(model, folder, llama_folder):
+    model.save_pretrained(folder)
+    for file in llama_folder.glob("tokenizer*"):
+        shutil.copy(file, folder)
+
+
+def test_a_model_that_takes_no_cache_is_refused_before_its_weights_are_loaded(tmp_path, llama_folder):
+    config = OpenAIGPTConfig(vocab_size=300, n_embd=16, n_layer=1, n_head=2, n_positions=64)
+    save_with_tokenizer(AutoModelForCausalLM.from_config(config), tmp_path, llama_folder)
+    with pytest.raises(UserError, match=r"'openai-gpt'\) does not read on from a key/value cache") as error:
+        check_base(str(tmp_path), "float32", ("c_attn",))
+    check_single_line(error)
+
+
+def test_a_model_whose_answers_change_with_a_cache_is_refused_when_it_is_loaded(tmp_path, llama_folder):
+    """BERT takes a cache, but each of its positions also reads those after it."""
+    size = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    model = AutoModelForCausalLM.from_config(BertConfig(vocab_size=300, **size))
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.normal_()
+    save_with_tokenizer(model, tmp_path, llama_folder)
+    with pytest.raises(UserError, match=r"'bert'\) does not read on from a key/value cache") as error:
+        load_base(str(tmp_path), "float32")
     check_single_line(error)
 
 
