@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from perser.audio import SAMPLE_RATE, BadAudio, load_audio
 from perser.corpora.listing import Annotation, LeftOut, Listing, Utterance
@@ -28,6 +27,7 @@ from perser.io.checksums import json_sha256, verify_checksums, write_checksums
 from perser.io.files import atomic_folder
 from perser.io.folders import did_you_mean
 from perser.labels import EmotionSet
+from perser.progress import progress_bar
 
 CARD = "corpus.json"
 
@@ -240,7 +240,7 @@ def _check_recordings(
     results: dict[str, _Recording | LeftOut] = {}
     pool = ThreadPoolExecutor(os.cpu_count())  # threads suffice: decoding releases the interpreter's lock
     try:
-        with tqdm(total=len(files), desc="checking audio", unit="file", disable=None) as progress:
+        with progress_bar(len(files), "checking audio", unit="file") as progress:
             for start in range(0, len(files), CHECKED_AT_ONCE):  # the pool holds an object for each task
                 chunk = files[start : start + CHECKED_AT_ONCE]
                 for audio, result in zip(chunk, pool.map(check, chunk), strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,11 +77,11 @@ def _find(name: str) -> ModelSource:
 def quiet_transformers(progress: bool = False) -> Iterator[None]:
     """Silence transformers' report on weights that are left out on purpose (heads, decoders).
 
-    Its progress bars are hidden too, unless `progress` is set.
+    Its progress bars are hidden too, unless `progress` is set and there is a terminal.
     """
     verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
-    if not progress:
+    if not (progress and sys.stderr.isatty()):
         transformers_logging.disable_progress_bar()
     try:
         yield

@@ -40,9 +40,10 @@ KIND = "language model"
 
 GGUF = ".gguf"
 
-CACHE_TOLERANCE = 0.1
-"""How far, in relation to their length, hidden states may be from those read in one part. Weights of 4 bits
-come to some hundredths."""
+CACHE_TOLERANCES = {torch.float32: 1e-3}
+OTHER_CACHE_TOLERANCE = 0.1
+"""How far, in relation to their length, hidden states may be from those read in one part, by the number
+format of the weights. In bfloat16 and with quantized weights, rounding comes to some hundredths."""
 
 BaseWeights = Literal["float32", "bfloat16", "8bit", "4bit"]
 """Number format of the frozen weights. 8bit and 4bit (NF4, as in QLoRA) need bitsandbytes."""
@@ -263,7 +264,8 @@ def _check_cache(model: PreTrainedModel, name: str) -> None:
     except Exception as error:  # a model that takes no cache may fail in any way
         raise _ignores_cache(name, model.config) from error
     difference = (last - whole[:, first:]).float().norm() / whole[:, first:].float().norm()
-    if not difference < CACHE_TOLERANCE:
+    number_format = None if getattr(model, "is_quantized", False) else model.dtype
+    if not difference < CACHE_TOLERANCES.get(number_format, OTHER_CACHE_TOLERANCE):
         raise _ignores_cache(name, model.config)
 
 

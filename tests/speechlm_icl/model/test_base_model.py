@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from importlib.util import find_spec
 
 import pytest
@@ -177,6 +179,20 @@ def test_an_adapter_on_quantized_weights_learns_and_can_be_saved_and_loaded(
     assert loaded.language_model.base_weights == weights
     with torch.no_grad():
         assert_close(loaded.losses(batch, features), model.losses(batch, features), atol=1e-3, rtol=1e-3)
+
+
+@needs_bitsandbytes
+@pytest.mark.parametrize("weights", ["8bit", "4bit"])
+def test_loading_and_using_quantized_weights_prints_nothing(llama_folder, weights):
+    code = f"""
+import torch
+from speechlm_icl.model.base_model import load_base
+model, _ = load_base({str(llama_folder)!r}, {weights!r})
+embeddings = model.get_input_embeddings()(torch.arange(4)[None]).requires_grad_()
+model(inputs_embeds=embeddings).logits.sum().backward()
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @needs_bitsandbytes
