@@ -22,6 +22,7 @@ from perser.cli.main import run_command
 from perser.distributed import processes
 from perser.episodes.episode_file import EpisodeFile
 from perser.errors import UserError
+from perser.installed_routes import parse_method
 
 
 def bench(
@@ -65,14 +66,17 @@ def bench(
     if not plans and (missing := [option for option, value in inputs.items() if not value]):
         raise UserError(f"no {', '.join(missing)}: say what to measure, or give --experiments")
     files = [episodes] if isinstance(episodes, Path) else episodes or []
+    named = None if methods is None else _known(methods)
     trained = [
-        (Case(corpus, file, models, cache, _names(methods, file), limit), out / _scores_name(file, files))
+        (Case(corpus, file, models, cache, _names(named, file), limit), out / _scores_name(file, files))
         for file in files
     ]
     measured = trained + [pair for plan in plans for pair in plan.measured]
     if rerun_one:
         show_episode(rerun_one, measured)
         return
+    for case, _ in trained:
+        case.check_models()
     check_trained_alike(plans)
     for plan in plans:
         run_stages(plan, again=not resume)
@@ -89,6 +93,13 @@ COMMAND = Command(bench, switches={"list": show_list})
 def _names(methods: Sequence[str] | None, episodes: Path) -> tuple[str, ...]:
     """Return the methods to measure on a file of episodes: those given, or the usual ones."""
     return tuple(methods) if methods else for_supports_of(EpisodeFile.load(episodes).k, METHODS)
+
+
+def _known(methods: Sequence[str]) -> tuple[str, ...]:
+    """Return the methods' names. Raises UserError for an unknown one, before a corpus is loaded."""
+    for name in methods:
+        parse_method(name)
+    return tuple(methods)
 
 
 def _scores_name(episodes: Path, files: Sequence[Path]) -> str:

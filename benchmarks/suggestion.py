@@ -24,7 +24,6 @@ from benchmarks.measuring.statistics import (
 )
 from perser.cli.main import run_command
 from perser.corpora.corpus import Corpus
-from perser.distributed import progress_bar
 from perser.episodes.episode import Episode, Support, Task
 from perser.episodes.episode_file import EpisodeFile
 from perser.errors import UserError
@@ -33,6 +32,7 @@ from perser.inference.clips import Waveforms
 from perser.inference.recognizer import Recognizer
 from perser.io.json_files import write_json
 from perser.metrics import score_episode
+from perser.progress import progress_bar
 
 MODELS = ("meta-perser", "speech-lm")
 

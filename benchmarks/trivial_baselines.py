@@ -78,7 +78,11 @@ def _most_frequent(support: Support, emotions: EmotionSet) -> np.ndarray:
     return np.eye(len(emotions))[counts.argmax()]
 
 
-ROUTE = Route("trivial", methods={"random": random, "nothing": nothing, "most-frequent": most_frequent})
+ROUTE = Route(
+    "trivial",
+    methods={"random": random, "nothing": nothing, "most-frequent": most_frequent},
+    numbered=(),
+)
 
 METHODS = (
     "random",

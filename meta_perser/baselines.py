@@ -7,7 +7,9 @@ adapts, clips are read as cached means over time.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -96,14 +98,22 @@ def _fine_tuned(
     context: RouteContext, name: str, part: str, kind: type[GradientPersonalizer] = GradientPersonalizer
 ) -> Personalizer:
     """Return gradient descent with the rate that was best on validation episodes."""
-    chosen = _extra(context, name)["fine_tune"].get(part)
-    if chosen is None:  # only LoRA-Few's rate is optional
-        raise UserError(
-            f"no rate was chosen for LoRA-Few on {context.folder(name)}: train it again with "
-            "`perser pretrain --lora lora`"
-        )
+    chosen = tuned_part(context.folder(name), part)
     model, source, extra = _trained(context, name, chosen["scope"])
     return fine_tuning(model, source, chosen["rate"], extra, kind)
+
+
+def tuned_part(folder: Path, part: str) -> dict[str, Any]:
+    """Return the scope and the learning rate that were chosen for fine-tuning a part of a model.
+
+    Raises UserError where there is no such model, or no rate was chosen.
+    """
+    chosen = _extra(folder)["fine_tune"].get(part)
+    if chosen is None:  # only LoRA-Few's rate is optional
+        raise UserError(
+            f"no rate was chosen for LoRA-Few on {folder}: train it again with `perser pretrain --lora lora`"
+        )
+    return chosen
 
 
 def fine_tuning(
@@ -124,7 +134,8 @@ def fine_tuning(
 def _trained(context: RouteContext, name: str, scope: str) -> tuple[EmotionRecognizer, ClipSource, dict]:
     """Return a trained recognizer, the clips encoded up to what the scope moves, and what was saved with
     it."""
-    folder, extra = context.folder(name), _extra(context, name)
+    folder = context.folder(name)
+    extra = _extra(folder)
     model = EmotionRecognizer.from_pretrained(folder)
     context.check_model(folder, model.emotions, extra["trained_on"])
     model.set_scope(scope)
@@ -132,11 +143,11 @@ def _trained(context: RouteContext, name: str, scope: str) -> tuple[EmotionRecog
     return model, ClipSource(context.recordings, model, context.cache), extra
 
 
-def _extra(context: RouteContext, name: str) -> dict:
+def _extra(folder: Path) -> dict[str, Any]:
     """Return what was saved with a model's weights. Raises UserError where there is no such model."""
-    folder = context.folder(name)
     if not (folder / CONFIG).exists():
         raise UserError(
-            f"{folder} holds no trained model: make it with `perser pretrain --target {name} --out {folder}`"
+            f"{folder} holds no trained model: make it with "
+            f"`perser pretrain --target {folder.name} --out {shlex.quote(str(folder))}`"
         )
     return saved_settings(folder)

@@ -17,7 +17,7 @@ from meta_perser.adaptation.personalizer import NewHeadPersonalizer, Unadapted
 from meta_perser.options import CONFIG, PretrainOptions, Target
 from meta_perser.recognizer.batches import ClipSource, standardize
 from meta_perser.recognizer.model import EmotionRecognizer
-from meta_perser.scope import lowest_trainable_layer
+from meta_perser.scope import check_scope, lowest_trainable_layer
 from meta_perser.training.multi_head import Consensus, MultiHead
 from meta_perser.training.supervised import (
     SupervisedExamples,
@@ -29,6 +29,7 @@ from meta_perser.training.tuning import FRESH_RATES, Tuner
 from perser.cli.main import run_command
 from perser.corpora.corpus import Corpus
 from perser.encoders.encoder import SpeechEncoder
+from perser.encoders.loading import check_encoder
 from perser.episodes.episode_file import EpisodeFile
 from perser.errors import UserError
 from perser.io.files import check_output
@@ -68,6 +69,8 @@ def pretrain(
         options = PretrainOptions(**training)
     except ValueError as error:
         raise UserError(str(error)) from error
+    check_scope(options.scope)
+    check_encoder(encoder)
     check_output(out, CONFIG)
     if (out / RATES_FILE).exists():
         raise UserError(f"out: {out} is the folder of a meta-trained model: give another one, or remove it")

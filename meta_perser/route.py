@@ -10,10 +10,13 @@ from meta_perser.options import CONFIG, PretrainOptions
 from meta_perser.scope import check_scope, check_window
 from perser.io.json_files import read_json
 from perser.io.model_facts import ModelFacts, emotions_in
+from perser.personalizer import ablation_folder
 from perser.route import Options, Route, TrainedModel, Training, check_fields
 
 if TYPE_CHECKING:
     from meta_perser.inference import GradientModel
+    from perser.corpora.corpus import Corpus
+    from perser.episodes.episode_file import EpisodeFile
     from perser.route import Exported
 
 SSL_E = ("ssl-e",)
@@ -31,7 +34,28 @@ def load(folder: Path) -> GradientModel | None:
 def facts(folder: Path) -> ModelFacts | None:
     """Return what the files of such a folder say; it holds its own encoder."""
     config = read_json(folder / CONFIG)
-    return None if config is None else ModelFacts("meta-perser", emotions_in(config), {})
+    if config is None:
+        return None
+    extra = config.get("extra")
+    trained_on = extra.get("trained_on") if isinstance(extra, dict) else None
+    return ModelFacts("meta-perser", emotions_in(config), {}, trained_on)
+
+
+def check_episodes(folder: str, options: Options, corpus: Corpus, episodes: EpisodeFile) -> None:
+    """Raise UserError where a training person of meta-training has too few examples."""
+    if folder == "meta-perser":
+        from meta_perser.training.outer_loop import OuterLoop
+
+        switches = ("inner", "outer", "csmt", "derivative_annealing", "multi_step_loss")
+        OuterLoop(**{switch: options[switch] for switch in switches}).check(episodes.training_tasks(corpus))
+
+
+def check_models(method: str, models: Path, ablation: str | None) -> None:
+    """Raise UserError where the rate of LoRA-Few was not chosen when SSL-E was trained."""
+    if method == "lora-few":
+        from meta_perser.baselines import tuned_part
+
+        tuned_part(models / ablation_folder("ssl-e", ablation), "lora")
 
 
 def export(folder: Path, out: Path) -> Exported:
@@ -111,4 +135,7 @@ ROUTE = Route(
         "meta-perser": ("meta-perser",),
     },
     check=check,
+    check_episodes=check_episodes,
+    check_models=check_models,
+    numbered=(),
 )

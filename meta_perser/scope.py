@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 import sys
 
-from perser.errors import UserError
+from perser.errors import UserError, nearest
 
 DEFAULT_RANK = 8
+
+SCOPES = ("all", "top_layers:N", "lora", "lora:R", "lora:R:N", "head", "linears")
+"""How a scope is spelled; N and R are numbers."""
 
 
 def check_scope(scope: str) -> None:
@@ -62,7 +65,9 @@ def lowest_trainable_layer(scope: str, num_layers: int) -> int | None:
         if 1 <= count <= num_layers:
             return num_layers - count
         raise UserError(f"scope: {scope}, but this encoder has {num_layers} layers")
-    raise UserError(f"scope: '{scope}' is none of all, top_layers:N, lora, lora:R, lora:R:N, head, linears")
+    closest = nearest(scope, SCOPES)
+    hint = "" if closest is None else f" (did you mean {closest}?)"
+    raise UserError(f"scope: '{scope}' is none of {', '.join(SCOPES)}{hint}")
 
 
 def lora_rank(scope: str) -> int | None:

@@ -7,11 +7,24 @@ Both are loaded on first use, so that `import perser` does not wait for torch.
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from perser.inference.recognizer import PersonalRecognizer, Recognizer
+
+NEEDLESS_MESSAGES = {
+    "bitsandbytes.autograd._functions": "MatMul8bitLt: inputs will be cast",
+    "bitsandbytes.backends.cpu.ops": "Failed to load CPU gemm_4bit_forward",
+}
+"""Beginnings of warnings of bitsandbytes, by its logger: one that it repeats for every layer of a model in 8
+bits, and one about a faster kernel that it prints when it is imported, whether 4 bits are used or not."""
+
+for _logger, _beginning in NEEDLESS_MESSAGES.items():
+    logging.getLogger(_logger).addFilter(
+        lambda record, beginning=_beginning: not str(record.msg).startswith(beginning)
+    )
 
 __all__ = ["PersonalRecognizer", "Recognizer"]
 

@@ -1,4 +1,4 @@
-"""Find recordings in a folder; make 16 kHz mono of a recording in any form, or say why it cannot be used."""
+"""Make 16 kHz mono of a recording in any form, or say why it cannot be used."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ from perser.samples import (
     read_decoder,
 )
 
-# torch is imported where it is used: `perser prepare --help` needs the walk over folders, not half a second
-# of it.
+# torch is imported where it is used: `perser prepare --help` needs the suffixes, not half a second of it.
 if TYPE_CHECKING:
     import torch
 
@@ -36,9 +35,6 @@ AUDIO_SUFFIXES = frozenset((
 ))
 # fmt: on
 """Files in a folder are recordings if they have one of these. A file that the user names may have any."""
-
-MACOS_FOLDER = "__MACOSX"
-"""macOS puts this folder into zip files. It holds attributes of the files (`._x.wav`), not the files."""
 
 LOUDEST_PEAK = 16.0
 """Full scale is 1, and a recording that was mixed too loud exceeds it a little. Floats that reach further (by
@@ -71,18 +67,6 @@ _PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"[playlist]", b"<?xml", b"<MPD", b"v=0")
 
 _ANNOUNCED = re.compile(r"^ *(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
 """libsndfile's note that a chunk is shorter than its header says: announced bytes, then real bytes."""
-
-
-def audio_files(folder: Path, pattern: str = "*") -> Iterator[Path]:
-    """Yield the recordings in a folder that match a glob pattern, sorted by path.
-
-    Hidden files and folders (macOS's `._x.wav`) and `__MACOSX` folders are skipped.
-    """
-    for path in sorted(folder.glob(pattern)):
-        if path.suffix.lower() in AUDIO_SUFFIXES and not any(
-            name.startswith(".") or name == MACOS_FOLDER for name in path.relative_to(folder).parts
-        ):
-            yield path
 
 
 def load_audio(

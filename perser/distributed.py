@@ -12,7 +12,6 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 from torch import Tensor
-from tqdm import tqdm
 
 from perser.errors import UserError
 
@@ -157,26 +156,3 @@ def compute_device(name: str | None = None) -> str:
         reason = str(error).partition("\n")[0]
         raise UserError(f"device: '{name}' cannot be used here ({reason}): give cpu or cuda") from error
     return name
-
-
-def progress_bar(
-    total: int, description: str, done: int = 0, unit: str = "it", units_per_step: int = 1
-) -> tqdm:
-    """Return a progress bar with the time left and units a second, shown by the main process alone.
-
-    Args:
-        total: steps.
-        description: stands before the bar.
-        done: steps that an earlier start has taken.
-        unit: what is counted.
-        units_per_step: how many of those one step has.
-    """
-    return tqdm(
-        total=total,
-        desc=description,
-        initial=done,
-        unit=unit,
-        unit_scale=units_per_step if units_per_step > 1 else False,
-        dynamic_ncols=True,
-        disable=not processes().is_local_main_process,
-    )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from importlib.util import find_spec
 
 LONGEST = 2_000
@@ -56,6 +57,21 @@ _SYSTEM = frozenset(
 _MEMORY = re.compile(r"out of memory|not enough memory|(can't|unable to) allocate", re.IGNORECASE)
 
 _DEVICE = re.compile(r"\b(CUDA|cuDNN|cuBLAS|NVIDIA|HIP|MPS)\b|same device")
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word that a word is most like, in capitals or not; None where it is like none."""
+    by_lower = {each.lower(): each for each in known}
+    found = get_close_matches(word.lower(), by_lower, n=1)
+    return by_lower[found[0]] if found else None
+
+
+def unknown(kind: str, word: str, known: Iterable[str]) -> UserError:
+    """Return the error for a word that is none of the known ones of its kind; it names the nearest one."""
+    known = list(known)
+    closest = nearest(word, known)
+    hint = "" if closest is None else f"; did you mean '{closest}'?"
+    return UserError(f"unknown {kind} '{word}': one of {', '.join(known)}{hint}")
 
 
 @contextmanager

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from perser.errors import UserError
+from perser.errors import UserError, unknown
+from perser.io.folders import did_you_mean, walk
 from perser.io.model_facts import ModelFacts
-from perser.personalizer import Personalizer, RouteContext
+from perser.labels import EmotionSet
+from perser.personalizer import Personalizer, RouteContext, ablation_folder, refuse_pairs
 from perser.route import Route, RouteModel
 
 GROUP = "perser.routes"
 """The entry-point group whose entries are `Route` objects."""
+
+TRIVIAL = "trivial"
+"""The name of the route of methods without a model."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ def parse_method(name: str) -> MethodName:
     if method not in routes:
         numbered = re.fullmatch(r"(.+)-(\d+)", method)
         if numbered is None or numbered[1] not in routes:
-            raise UserError(f"unknown method '{name}': installed are {', '.join(routes)}{_broken_packages()}")
+            raise UserError(f"{unknown('method', name, routes)}{_broken_packages()}")
         method, number = numbered[1], int(numbered[2])
     return MethodName(routes[method], method, number, ablation or None, tuple(options))
 
@@ -104,10 +109,8 @@ def build_method(name: str, context: RouteContext) -> Personalizer:
     _check_options(parsed)
     build = parsed.route.factory(parsed.method)
     personalizer = build(replace(context, ablation=parsed.ablation, options=parsed.options), parsed.pairs)
-    if parsed.ablation is not None and personalizer.route == "trivial":
-        raise UserError(
-            f"'{name}': {parsed.method} has no model, and so no ablations: leave ':{parsed.ablation}' out"
-        )
+    if parsed.ablation is not None and personalizer.route == TRIVIAL:
+        raise _no_ablations(name, parsed)
     return personalizer
 
 
@@ -115,15 +118,51 @@ def check_method(name: str, k: int) -> None:
     """Raise UserError for an unknown method or option, or for more pairs than a support of `k` has."""
     parsed = parse_method(name)
     _check_options(parsed)
+    if parsed.route.numbered is not None and parsed.method not in parsed.route.numbered:
+        refuse_pairs(parsed.method, parsed.pairs)
+    if parsed.ablation is not None and parsed.route.name == TRIVIAL:
+        raise _no_ablations(name, parsed)
     if parsed.pairs is not None and parsed.pairs > k:
         raise UserError(f"'{name}' reads {parsed.pairs} enrollment pairs, but a support has k = {k}: raise k")
 
 
+def check_models(methods: Sequence[str], context: RouteContext) -> None:
+    """Raise UserError where methods cannot be measured with the trained models, by their small files alone.
+
+    The models may be missing, have other emotions, or be trained on another split.
+    """
+    lacking: dict[Path, list[str]] = {}
+    for method in methods:
+        parsed = parse_method(method)
+        for name in parsed.route.needs.get(parsed.method, ()):
+            folder = context.models / ablation_folder(name, parsed.ablation)
+            facts = read_facts(folder)
+            if facts is not None:
+                trained_on = facts.trained_on or context.trained_on
+                context.check_model(folder, EmotionSet(facts.emotions), trained_on)
+            elif parsed.route.facts is not None or not folder.is_dir():
+                lacking.setdefault(folder, []).append(method)
+    if lacking:
+        named = "; ".join(f"{folder} (for {', '.join(needing)})" for folder, needing in lacking.items())
+        without = [method for method in methods if not any(method in needing for needing in lacking.values())]
+        remedy = f"give --methods {' '.join(without)}" if without else "give another --models"
+        raise UserError(f"there is no trained model in {named}: train it, or {remedy}")
+    for method in methods:
+        parsed = parse_method(method)
+        if parsed.route.check_models is not None:
+            parsed.route.check_models(parsed.method, context.models, parsed.ablation)
+
+
+def read_facts(folder: Path) -> ModelFacts | None:
+    """Return what the files of a trained model say, of whichever installed route; None for no model."""
+    readers = [route.facts for route in installed_routes() if route.facts is not None]
+    return next(filter(None, (read(folder) for read in readers)), None)
+
+
 def find_models(folder: Path) -> Iterator[tuple[Path, ModelFacts]]:
     """Yield the trained models of installed routes at any depth of a folder, sorted by path."""
-    readers = [route.facts for route in installed_routes() if route.facts is not None]
-    for inside in sorted({file.parent for file in folder.rglob("*.safetensors")}):
-        if (facts := next(filter(None, (read(inside) for read in readers)), None)) is not None:
+    for inside in sorted({file.parent for file in walk(folder, "**/*.safetensors")}):
+        if (facts := read_facts(inside)) is not None:
             yield inside, facts
 
 
@@ -133,7 +172,7 @@ def load_route_model(folder: Path) -> RouteModel:
     Raise UserError, which names models nearby, where there is none.
     """
     if not folder.is_dir():
-        raise UserError(f"no model in {folder}: there is no such folder")
+        raise UserError(f"no model in {folder}: there is no such folder{did_you_mean(folder)}")
     for route in installed_routes():
         if route.load is not None and (model := route.load(folder)) is not None:
             return model
@@ -152,6 +191,12 @@ def _check_options(parsed: MethodName) -> None:
             f"{parsed.method} has no options: leave '+{'+'.join(parsed.options)}' out of the method's name"
         )
     parsed.route.check_options(parsed.method, parsed.options)
+
+
+def _no_ablations(name: str, parsed: MethodName) -> UserError:
+    return UserError(
+        f"'{name}': {parsed.method} has no model, and so no ablations: leave ':{parsed.ablation}' out"
+    )
 
 
 def _broken_packages() -> str:

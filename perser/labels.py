@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from perser.errors import UserError
+from perser.errors import UserError, unknown
 
 Emotions = tuple[str, ...]
 """The emotions that one listener gave to one utterance: one or more words, without repeats."""
@@ -36,7 +36,7 @@ class EmotionSet:
         try:
             return self.names.index(emotion)
         except ValueError:
-            raise UserError(f"unknown emotion '{emotion}': this set has {', '.join(self.names)}") from None
+            raise unknown("emotion", emotion, self.names) from None
 
     def multi_hot(self, labels: Sequence[Emotions]) -> np.ndarray:
         """Return label sets as 0/1, float32 of shape (num_utterances, num_emotions).

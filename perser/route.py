@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from perser.corpora.corpus import Corpus
     from perser.encoders.feature_cache import AudioSource
     from perser.episodes.episode import Support
+    from perser.episodes.episode_file import EpisodeFile
     from perser.labels import Emotions, EmotionSet
 
 MethodFactory = Callable[[RouteContext, int | None], Personalizer]
@@ -185,6 +187,13 @@ class Route:
         needs: By method: the folders of the models that it needs, of this route or another.
         check: Raises UserError for options of the trainings that are known to fail, before anything runs:
             called with the options by `key` and the folders of the models that are going to be trained.
+        check_episodes: Raises UserError for options of a training that are known to fail on the corpus, once
+            its episodes are drawn and before the first training: called for each model that is going to be
+            trained, with its folder (`TrainedModel.folder`), the options of its training, the corpus and the
+            episodes.
+        check_models: Raises UserError for a method that the trained models are known not to allow, by their
+            small files alone: called with the method, the folder of the trained models and the ablation.
+        numbered: Methods whose names may end in a number of enrollment pairs; None: all.
     """
 
     name: str
@@ -197,6 +206,9 @@ class Route:
     models: tuple[TrainedModel, ...] = ()
     needs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     check: Callable[[Mapping[str, Options], Collection[str]], None] | None = None
+    check_episodes: Callable[[str, Options, Corpus, EpisodeFile], None] | None = None
+    check_models: Callable[[str, Path, str | None], None] | None = None
+    numbered: Collection[str] | None = None
 
     def factory(self, method: str) -> MethodFactory:
         """Return the function that builds a method, imported now if it was given by its place."""

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from perser.encoders.loading import quiet_transformers
 from perser.errors import UserError
 from perser.export.folder import copy_safe_files
 from perser.io.checksums import write_checksums
@@ -96,8 +97,9 @@ def _copy_base(name: str, into: Path) -> None:
         copy_safe_files(source, into)
         return
     model, tokenizer = load_base(name, "float32")
-    model.save_pretrained(into)
-    tokenizer.save_pretrained(into)
+    with quiet_transformers():
+        model.save_pretrained(into)
+        tokenizer.save_pretrained(into)
 
 
 def _rename_base(path: Path, base: str) -> None:

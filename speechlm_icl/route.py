@@ -12,11 +12,13 @@ from perser.route import Options, Route, TrainedModel, Training, check_fields
 from speechlm_icl.model.revisions import commit_of, resolve_name
 
 if TYPE_CHECKING:
+    from perser.corpora.corpus import Corpus
+    from perser.episodes.episode_file import EpisodeFile
     from perser.route import Exported
     from speechlm_icl.inference import SpeechLM
 
-CONFIG, WEIGHTS = "config.json", "projector.safetensors"
-"""As in `model.configuration` and `model.checkpoint`, which import transformers and are not imported here."""
+CONFIG, WEIGHTS, TRAINING = "config.json", "projector.safetensors", "training.json"
+"""As in `model.configuration` and `model.saved_model`, which import transformers; this module does not."""
 
 
 def load(folder: Path) -> SpeechLM | None:
@@ -37,7 +39,8 @@ def facts(folder: Path) -> ModelFacts | None:
         resolve_name(str(config.get(base)), folder): _commit(config.get(f"{base}_revision"))
         for base in ("encoder", "language_model")
     }
-    return ModelFacts("speech-lm", emotions_in(config), needs)
+    trained_on = (read_json(folder / TRAINING) or {}).get("trained_on")
+    return ModelFacts("speech-lm", emotions_in(config), needs, trained_on)
 
 
 def export(folder: Path, out: Path) -> Exported:
@@ -57,12 +60,30 @@ def check_options(method: str, options: tuple[str, ...]) -> None:
 def check(options: Mapping[str, Options], models: Collection[str]) -> None:
     """Raise UserError for options of `icl_train` that are known to fail."""
     from speechlm_icl.model.language_model import check_language_model
+    from speechlm_icl.training.optimizer import check_optimizer
     from speechlm_icl.training.options import IclOptions
 
     training = options["icl_train"]
     check_fields(IclOptions, "icl_train", training)
     if "speech-lm" in models:
+        check_optimizer(training["optimizer"])
         check_language_model(training["language_model"], training["lora"])
+
+
+def check_episodes(folder: str, options: Options, corpus: Corpus, episodes: EpisodeFile) -> None:
+    """Raise UserError where a training prompt exceeds the language model's context."""
+    if folder == "speech-lm":
+        from speechlm_icl.model.context_length import check_training_fits
+
+        check_training_fits(
+            options["language_model"],
+            options["prompt"],
+            corpus.emotions,
+            [*episodes.training_tasks(corpus), *episodes.validation_tasks(corpus)],
+            options["pairs"],
+            options["projector"],
+            corpus.recordings.duration,
+        )
 
 
 def _commit(revision: object) -> str | None:
@@ -88,4 +109,6 @@ ROUTE = Route(
     ),
     needs={"speech-lm": ("speech-lm",)},
     check=check,
+    check_episodes=check_episodes,
+    numbered=("speech-lm",),
 )

@@ -18,6 +18,7 @@ from perser.corpora.corpus import Corpus
 from perser.device import loading_on
 from perser.encoders.encoder import SpeechEncoder
 from perser.encoders.feature_cache import cached_features
+from perser.encoders.loading import check_encoder
 from perser.episodes.episode_file import EpisodeFile
 from perser.errors import UserError
 from perser.io.files import check_output
@@ -75,8 +76,9 @@ def icl_train(
         raise UserError(str(error)) from error
     # Before the corpus is encoded, not after.
     check_output(out, WEIGHTS)
+    check_encoder(encoder)
     check_language_model(language_model, lora)
-    check_optimizer(options)
+    check_optimizer(options.optimizer)
     accelerator = start_accelerator(options.seed, options.mixed_precision)
     check_batch_size(options, accelerator.num_processes)
     if is_sharded():

@@ -16,7 +16,7 @@ from .worked_example import WorkedExample
 
 EXAMPLE = WorkedExample.of("adding_a_corpus.md")
 PLAIN_READER = """
-from perser.audio import audio_files
+from perser.io.folders import audio_files
 from perser.corpora.listing import Listing, Utterance
 
 

@@ -36,6 +36,9 @@ MOST_FUNCTION_LINES = 60
 MOST_MODULES = 15
 """Of a folder, `__init__.py` not counted."""
 
+POSIX_ONLY = ("fcntl", "grp", "posix", "pty", "pwd", "resource", "spwd", "syslog", "termios", "tty")
+"""Modules of Python that are missing on Windows."""
+
 LONG_FUNCTIONS = {
     "perser/training/loop.py:fit": "the one training loop: its arguments and what they mean are half of it",
     "meta_perser/pretrain.py:pretrain": "a stage's command: its options and their help are half of it",
@@ -203,14 +206,21 @@ def test_a_circle_is_found_however_it_is_written(statement, tmp_path):
     assert set(found) == {"toy.a", "toy.b"}
 
 
-def test_no_module_imports_fcntl():
-    """It is missing on Windows."""
-    importers = [
+def importers_of(*packages: str) -> set[str]:
+    return {
         name_of(file)
         for file in python_files()
-        if any(name.split(".")[0] == "fcntl" for name in imported_names(tree_of(file), ""))
-    ]
-    assert importers == []
+        if any(name.split(".")[0] in packages for name in imported_names(tree_of(file), ""))
+    }
+
+
+def test_no_module_imports_what_is_missing_on_windows():
+    assert importers_of(*POSIX_ONLY) == set()
+
+
+def test_one_module_draws_progress_bars():
+    """All others call `progress_bar`, which keeps to a line a minute where there is no terminal."""
+    assert importers_of("tqdm") == {"perser/progress.py"}
 
 
 # Files, folders and functions.

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
-from tqdm import tqdm
 
 from benchmarks.dynamic_superb.answer_options import normalize
 from benchmarks.dynamic_superb.instance import Instance, Item
 from perser.audio import BadAudio
 from perser.errors import UserError
+from perser.progress import progress_bar
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def ask_instance(
     answered: list[AnsweredItem] = []
     left_out: dict[str, str] = {}
     items = instance.items
-    with tqdm(total=len(items), desc=instance.name, unit="item", disable=None) as bar:
+    with progress_bar(len(items), instance.name, unit="item") as bar:
         for first in range(0, len(items), batch_size):
             numbers = range(first, min(first + batch_size, len(items)))
             batch = []

@@ -12,7 +12,8 @@ from typing import Any
 from meta_perser.scope import check_scope
 from meta_perser.training.outer_loop import OuterLoop
 from perser.cli.option_names import OptionNames
-from perser.errors import UserError, one_line
+from perser.cli.option_types import explain
+from perser.errors import UserError
 
 PLAIN = "meta-perser"
 
@@ -59,7 +60,7 @@ def _changed(meta_train: Mapping[str, Any], name: str, changes: Any) -> dict[str
     try:
         return dict(parser.instantiate(parser.parse_object(merged)).as_dict())
     except (ArgumentError, ValueError, TypeError) as error:
-        raise UserError(f"ablations.{name}: {one_line(str(error))}") from error
+        raise UserError(f"ablations.{name}.{explain(error, parser, {}).removeprefix('--')}") from error
 
 
 def _merge(meta_train: Mapping[str, Any], changes: Any, where: str) -> dict[str, Any]:

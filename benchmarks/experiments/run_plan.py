@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 def run_stages(plan: Plan, again: bool = False) -> Stages:
     """Run the stages that are not finished; with `again`, measure every cell anew. Return the stages."""
+    from benchmarks.experiments.train_models import check_on_episodes
     from perser.cli.prepare import prepare
+    from perser.corpora.corpus import Corpus
+    from perser.episodes.episode_file import EpisodeFile
 
     fix_threads(plan.threads)
     stages = Stages(plan.out)
@@ -32,6 +35,9 @@ def run_stages(plan: Plan, again: bool = False) -> Stages:
         fold
     ) in plan.folds:  # all of them before any training, so that a fold that cannot be drawn fails early
         draw_fold(stages, plan, fold)
+    corpus = Corpus.load(plan.corpus)
+    for fold in plan.folds:
+        check_on_episodes(plan.recipe, corpus, EpisodeFile.load(fold.episodes(fold.usual)))
     for fold in plan.folds:
         run_fold(stages, plan, fold, again)
     return stages

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.experiments.stages import Stages
+from perser.corpora.corpus import Corpus
+from perser.episodes.episode_file import EpisodeFile
 from perser.errors import UserError
 from perser.installed_routes import installed_routes, parse_method
 from perser.personalizer import ablation_folder
@@ -144,6 +146,14 @@ def check_trainings(recipe: Recipe) -> None:
         for model in planned:
             if model.ablation is not None and model.model in route.models:
                 route.check(options | {model.training.key: model.options}, folders)
+
+
+def check_on_episodes(recipe: Recipe, corpus: Corpus, episodes: EpisodeFile) -> None:
+    """Raise UserError for options of trainings that a route knows to fail on this corpus."""
+    for planned in planned_models(recipe, recipe.methods):
+        for route in installed_routes():
+            if route.check_episodes is not None and planned.model in route.models:
+                route.check_episodes(planned.model.folder, planned.options, corpus, episodes)
 
 
 def train(recipe: Recipe, stages: Stages, prefix: str, models: Path, shared: Options) -> tuple[str, ...]:

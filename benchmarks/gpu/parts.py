@@ -160,9 +160,12 @@ def part_command(name: str, settings: Settings) -> list[str]:
 
 
 def _end(process: subprocess.Popen) -> None:
-    """End a part's process, and every process that it has started."""
+    """End a part's process, and every process that it has started; on Windows, the part's alone."""
     with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+        if os.name == "posix":
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
     process.wait()
 
 

@@ -13,11 +13,12 @@ import numpy as np
 
 from benchmarks.measuring.statistics import EpisodeScores
 from perser.device import clock
-from perser.distributed import processes, progress_bar
+from perser.distributed import processes
 from perser.episodes.episode import Episode, Question
 from perser.labels import EmotionSet
 from perser.metrics import confidence_bins, score_episode
 from perser.personalizer import Personalizer
+from perser.progress import progress_bar
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from perser.distributed import processes
 from perser.environment import describe_environment
 from perser.episodes.episode import Episode
 from perser.episodes.episode_file import EpisodeFile
-from perser.installed_routes import build_method, check_method
+from perser.installed_routes import build_method, check_method, check_models
 from perser.io.checksums import file_sha256, json_sha256
 from perser.peak_memory import existing_objects_frozen, run_with_peak
 from perser.personalizer import RouteContext
@@ -100,6 +100,12 @@ class Case:
             device=str(processes().device),
             content=lambda: self.content,
         )
+
+    def check_models(self) -> None:
+        """Raise UserError for a method that cannot be measured with these episodes and models."""
+        for name in self.methods:
+            check_method(name, self.episode_file.k)
+        check_models(self.methods, self.context())
 
     @cached_property
     def cells(self) -> list[Cell]:

@@ -24,6 +24,7 @@ from perser.encoders.encoder import SpeechEncoder, mean_pool
 from perser.encoders.lora import is_adapter
 from perser.errors import UserError, explain_damage
 from perser.io.checksums import tensors_sha256, verify_checksums, write_checksums
+from perser.io.folders import did_you_mean
 from perser.io.json_files import read_json
 from perser.labels import Emotions, EmotionSet
 
@@ -229,7 +230,8 @@ def _read_config(folder: Path) -> dict:
     path = Path(folder) / CONFIG
     if not path.exists():
         raise UserError(
-            f"{folder} holds no {CONFIG}: train a model there with `perser pretrain` or `perser meta-train`"
+            f"{folder} holds no {CONFIG}{did_you_mean(Path(folder))}: train a model there with "
+            "`perser pretrain` or `perser meta-train`"
         )
     config = read_json(path)
     if missing := [name for name in _FIELDS if name not in (config or ())]:

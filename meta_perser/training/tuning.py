@@ -13,9 +13,9 @@ from meta_perser.adaptation.prior_shift import PriorShift
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.model import EmotionRecognizer
 from perser.corpora.corpus import Corpus
-from perser.distributed import progress_bar
 from perser.episodes.episode import Episode
 from perser.personalizer import mean_score
+from perser.progress import progress_bar
 
 FINE_TUNE_RATES = (0.0003, 0.001, 0.003, 0.01, 0.03)
 

@@ -22,6 +22,8 @@ class Command:
         switches: options without a value that do something else instead, such as `prepare --list`. Where
             that has parameters, they are its own options: `prepare --check FOLDER`.
         positional: the parameter (`tuple[str, ...]`) that takes words without a name: `predict a.wav b.wav`.
+        first: the parameter that a first word without a name stands for, such as `models FOLDER`; where none
+            is given, the function's first one if it is required.
         lists: further parameters (`tuple[str, ...]`) that take several words each: `--enroll A B`.
         add_arguments: adds the options to a parser, where they are not the function's own parameters.
     """
@@ -29,6 +31,7 @@ class Command:
     function: Callable[..., None]
     switches: Mapping[str, Callable[..., None]] = field(default_factory=dict)
     positional: str | None = None
+    first: str | None = None
     lists: Sequence[str] = ()
     add_arguments: Callable[[ArgumentParser], None] | None = None
 
@@ -41,6 +44,14 @@ class Command:
     def parameters(self) -> Mapping[str, inspect.Parameter]:
         """The function's parameters that are options; none where `add_arguments` adds the options."""
         return {} if self.add_arguments else inspect.signature(self.function).parameters
+
+    @property
+    def unnamed(self) -> str | None:
+        """The parameter that a first word without a name stands for; None where every option has a name."""
+        if named := self.positional or self.first:
+            return named
+        first = next(iter(self.parameters.values()), None)
+        return first.name if first is not None and first.default is first.empty else None
 
     def requested_switch(self, arguments: Sequence[str]) -> Callable[..., None] | None:
         """Return what the first switch among the arguments does; None where there is no switch."""

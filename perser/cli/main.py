@@ -9,13 +9,13 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, entry_points, version
 from inspect import signature
 from pathlib import Path
 
 from perser.cli.command import Command, as_command
 from perser.cli.parser import parse_command
-from perser.errors import UserError, one_line
+from perser.errors import UserError, one_line, unknown
 from perser.io.terminal import accept_any_text
 
 USAGE = "usage: perser COMMAND [--help] [--debug] [--config FILE.yaml] [options]"
@@ -25,12 +25,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the `perser` program. Exits with 2 and one line on bad input."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     commands = {entry.name: entry for entry in entry_points(group="perser.commands")}
+    if arguments[:1] == ["help"]:  # `help predict` means `predict --help`
+        arguments = [*arguments[1:2], "--help"]
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_overview(commands))
         return
+    if arguments[0] in ("-V", "--version"):
+        print(f"perser {version('perser')}")
+        return
     name, *rest = arguments
     if name not in commands:
-        _fail(f"unknown command '{name}': one of {', '.join(sorted(commands))}")
+        _fail(str(unknown("command", name, sorted(commands))))
     _run(lambda: commands[name].load(), rest, f"perser {name}")
 
 

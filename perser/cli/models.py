@@ -1,9 +1,10 @@
-"""perser models [--folder runs]: list the trained models on this machine, and what each needs."""
+"""perser models [FOLDER]: list the trained models on this machine, and what each needs."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from perser.cli.command import Command
 from perser.errors import UserError
 from perser.io.terminal import print_json
 
@@ -12,13 +13,16 @@ def models(folder: Path = Path("runs"), json: bool = False) -> None:
     """List the trained models on this machine, what each needs, and which of them work without a network.
 
     Args:
-        folder: where to look, at any depth.
+        folder: where to look, at any depth; --folder may be left out before it.
         json: whether to print JSON instead of text.
     """
     from perser.installed_routes import find_models
+    from perser.io.folders import did_you_mean
 
     if not folder.is_dir():
-        raise UserError(f"folder: {folder} is not there: give a folder with trained models")
+        raise UserError(
+            f"folder: {folder} is not there{did_you_mean(folder)}: give a folder with trained models"
+        )
     rows = [
         {
             "path": str(path),
@@ -40,3 +44,6 @@ def models(folder: Path = Path("runs"), json: bool = False) -> None:
         print(f"    works without a network: {'yes' if row['works_offline'] else 'no'}")
     if not rows:
         print(f"no trained model in {folder}: `perser quickstart` trains some")
+
+
+COMMAND = Command(models, first="folder")

@@ -153,8 +153,20 @@ class OptionNames:
             name = f"{prefix}{key}"
             if name in self._groups and isinstance(value, Mapping):
                 yield from self._written_out(value, f"{name}.")
+            elif name in self._groups and not isinstance(value, str):
+                raise self.group_error(name, value)
             else:
                 yield name, value
+
+    def is_group(self, name: str) -> bool:
+        """Return whether it is the name of a group of options, such as `outer`."""
+        return name in self._groups
+
+    def group_error(self, name: str, value: Any) -> UserError:
+        """Return the error for a group of options that is given a value as if it were an option."""
+        inside = [option for option in sorted(self._options) if option.startswith(f"{name}.")]
+        shown = ", ".join(f"{self._dashes}{option}" for option in inside[:3])
+        return UserError(f"{self._dashes}{name}: '{value}', but it is a group of options: give {shown}, ...")
 
     def _refuse_old(self, name: str) -> None:
         for old, new in OLD_NAMES.items():

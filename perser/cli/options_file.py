@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from perser.errors import UserError
+
+if TYPE_CHECKING:
+    from yaml import MappingNode, SafeLoader
 
 MOST_VALUES = 100_000
 """A file of options with more values than this is refused."""
@@ -17,7 +21,7 @@ def with_bases(file: Path) -> list[Path]:
     Raises UserError where a base does not exist, or is based on the file itself.
     """
     files = [file]
-    while (named := (read_options(files[0]) or {}).get("base")) is not None:
+    while (named := read_options(files[0]).get("base")) is not None:
         base = files[0].parent / str(named)
         if not base.is_file():
             raise UserError(f"{files[0]}: its base {base} is not there")
@@ -27,24 +31,55 @@ def with_bases(file: Path) -> list[Path]:
     return files
 
 
-def read_options(file: Path) -> dict[Any, Any] | None:
-    """Return what a file of options says; None if it cannot be read as one, which the parser reports.
+def read_options(file: Path) -> dict[Any, Any]:
+    """Return what a file of options says.
 
-    Raises UserError for a file that is nested too deep or comes to too many values.
+    Raises UserError for a file that cannot be read, is no YAML, gives a key twice, is nested too deep, or
+    comes to too many values.
     """
     import yaml
 
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        return None
+        content = yaml.load(file.read_text(encoding="utf-8-sig"), Loader=_loader())
+    except FileNotFoundError:
+        raise UserError(f"{file} is not there: give a YAML file of options") from None
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror or error}") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = "" if mark is None else f", line {mark.line + 1}"
+        raise UserError(f"{file}{line}: {error.problem or error}: correct the YAML") from error
+    except (ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{file} is no YAML file of options: {error}") from error
     except RecursionError:
         raise UserError(f"{file} is nested too deep: is it a file of options?") from None
     if _count(content, {}) > MOST_VALUES:
         raise UserError(f"{file} comes to more than {MOST_VALUES} values: is it a file of options?")
     if content is None:  # an empty file
         return {}
-    return content if isinstance(content, dict) else None
+    if not isinstance(content, dict):
+        raise UserError(f"{file} is no file of options: each of its lines gives one, as in `name: value`")
+    return content
+
+
+@cache
+def _loader() -> type[SafeLoader]:
+    """Return YAML's safe loader, which here also refuses a key that is given twice: the last would win."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: MappingNode, deep: bool = False) -> dict[Any, Any]:
+            first: dict[str, int] = {}
+            for key, _ in node.value:
+                if not isinstance(key, yaml.ScalarNode) or key.value == "<<":
+                    continue
+                if key.value in first:
+                    problem = f"{key.value} is given twice, first in line {first[key.value]}"
+                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                first[key.value] = key.start_mark.line + 1
+            return super().construct_mapping(node, deep)
+
+    return Loader
 
 
 def _count(content: object, counted: dict[int, int]) -> int:

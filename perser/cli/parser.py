@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from perser.cli.command import Command, as_command, first_paragraph
 from perser.cli.option_names import OptionNames
+from perser.cli.option_types import as_list, explain, is_list_item, is_nothing, option_types, refuse_nothing
 from perser.cli.options_file import read_options, with_bases
-from perser.errors import UserError, is_unicode, one_line
+from perser.errors import UserError, is_unicode
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -86,8 +87,10 @@ def parse_options(
     Raises UserError, which names the option.
     """
     from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
+    from jsonargparse.typing import register_type
 
     set_parsing_settings(import_path_denylist=["*"])  # otherwise a file could name a module to be imported
+    register_type(Path, str, _path, type_check=isinstance, fail_already_registered=False)
     parser = ArgumentParser(prog=program, description=description, exit_on_error=False, allow_abbrev=False)
     parser.add_argument(f"--{CONFIG}", action="config", help="a YAML file of these options")
     parser.add_argument(
@@ -95,10 +98,13 @@ def parse_options(
     )
     parser.parser_mode = _register_loader()
     add_options(parser)
+    spelled, files = _spelled_out(parser, arguments, appended, takes_words)
     try:
-        values = parser.instantiate(parser.parse_args(_spelled_out(parser, arguments, appended, takes_words)))
+        parsed = parser.parse_args(spelled)
+        refuse_nothing(dict(parsed.items()), parser, files)
+        values = parser.instantiate(parsed)
     except (ArgumentError, ValueError, TypeError, RecursionError) as error:
-        raise UserError(one_line(str(error)) or type(error).__name__) from error
+        raise UserError(explain(error, parser, files)) from error
     for name in (CONFIG, BASE):
         values.pop(name, None)
     return dict(values.as_dict() if hasattr(values, "as_dict") else values)
@@ -119,17 +125,21 @@ def _register_loader() -> str:
     return "yaml or name"
 
 
+def _path(text: str) -> Path:
+    """Return a path. An empty text is refused, because its path would be the working folder."""
+    if not str(text).strip():
+        raise ValueError("Got value: ")  # as the parser says it
+    return Path(text)
+
+
 def _name_first(command: Command, arguments: list[str]) -> list[str]:
     """Put a name before a first word that has none: `prepare cremad`, `predict a.wav`, `bench FILE.yaml`."""
     if not arguments or arguments[0].startswith("-"):
         return arguments
     if arguments[0].endswith((".yaml", ".yml")):
         return [f"--{CONFIG}", *arguments]
-    if command.positional is not None:
-        return [f"--{command.positional}", *arguments]
-    first = next(iter(command.parameters.values()), None)
-    if first is not None and first.default is first.empty:
-        return [f"--{first.name}", *arguments]
+    if command.unnamed is not None:
+        return [f"--{command.unnamed}", *arguments]
     raise UserError(f"'{arguments[0]}' is no option: every option has a name (see --help)")
 
 
@@ -162,18 +172,20 @@ def _add_parameters(parser: ArgumentParser, command: Command) -> None:
 
 def _spelled_out(
     parser: ArgumentParser, arguments: Sequence[str], appended: Sequence[str], takes_words: bool
-) -> list[str]:
-    """Return the arguments as the parser takes them.
+) -> tuple[list[str], dict[str, Path]]:
+    """Return the arguments as the parser takes them, and the file that gives an option its value, by option.
 
     A hyphen in a name becomes an underscore, an alias becomes its option, a switch without a value gets
-    `true`, and a `--config` file is preceded by its bases. What follows `--` is left as it is.
+    `true`, words become a list where the option takes one, and a `--config` file is preceded by its bases.
+    What follows `--` is left as it is.
     """
-    defaults = dict(parser.get_defaults().items())
+    defaults, types = dict(parser.get_defaults().items()), option_types(parser)
     names = OptionNames(defaults, dashes="--")
     end = arguments.index("--") if "--" in arguments else len(arguments)
     configs: list[str] = []
     spelled: list[str] = []
     given: list[str] = []
+    files: dict[str, Path] = {}
     for word, *following in _split_at_options(arguments[:end]):
         option, equals, value = word.partition("=")
         name = option.removeprefix("--").replace("-", "_").removesuffix("+")
@@ -182,20 +194,30 @@ def _spelled_out(
         if not option.startswith("--"):
             spelled.append(word)
         elif name == CONFIG and values:
-            sources = [_config_source(file, defaults) for file in with_bases(Path(values[0]))]
-            configs += [f"--{CONFIG}={source}" for source in sources]
+            for file in with_bases(Path(values[0])):
+                options, source = _config_source(file, defaults, types)
+                configs.append(f"--{CONFIG}={source}")
+                files |= dict.fromkeys(options, file)
             spelled += values[1:]
         elif name not in names and name not in PARSERS_OWN:
             name, converted = names.resolve(name, values[0] if values else "true")
             text = str(converted).lower() if isinstance(converted, bool) else str(converted)
             spelled += [f"--{name}={text}", *values[1:]]
+            given.append(name)
         elif isinstance(defaults.get(name), bool) and not _is_value(values, takes_words):
             spelled += [f"--{name}={value or 'true'}", *following]
         else:
+            if values and names.is_group(name):
+                _check_group(names, name, values[0])
+            if len(values) == 1 and is_nothing(values[0], types.get(name)):
+                equals, value, following = "=", "null", []
+            elif values and name not in appended and is_list_item(values[0], types.get(name)):
+                equals, value, following = "=", as_list(values, types[name]), []
             append = "+" if name in appended or option.endswith("+") else ""
             spelled += [f"--{name}{append}{equals}{value}", *following]
     names.check_together(given)
-    return [*configs, *spelled, *arguments[end:]]
+    files = {name: file for name, file in files.items() if name not in given}
+    return [*configs, *spelled, *arguments[end:]], files
 
 
 def _is_value(values: Sequence[str], takes_words: bool) -> bool:
@@ -214,22 +236,48 @@ def _split_at_options(arguments: Sequence[str]) -> list[list[str]]:
     return groups
 
 
-def _config_source(file: Path, defaults: Mapping[str, Any]) -> str:
-    """Return what the parser reads for a file of options: the file itself, or JSON if something is replaced.
+def _check_group(names: OptionNames, name: str, value: str) -> None:
+    """Raise UserError for a value of a group of options, which is neither a file of them nor a mapping."""
+    if Path(value).is_file():
+        read_options(Path(value))
+    elif not value.startswith("{"):
+        raise names.group_error(name, value)
 
-    An alias is replaced by its option, and one word by a list where the option takes a list of words. An
-    empty file is replaced because the parser would refuse it.
+
+def _config_source(
+    file: Path, defaults: Mapping[str, Any], types: Mapping[str, Any]
+) -> tuple[list[str], str]:
+    """Return which options a file gives, and what the parser reads for it: the file itself, or JSON if
+    something is replaced.
+
+    An alias is replaced by its option, and values as `_replaced_values` says. An empty file is replaced
+    because the parser would refuse it.
     """
     names = OptionNames(defaults)
     content = read_options(file)
-    if content is None:
-        return str(file)
     try:
         resolved = names.resolve_all(content)
     except UserError as error:
         raise UserError(f"{file}: {error}") from error
-    words = [name for name, value in resolved.items() if isinstance(value, str) and defaults.get(name) == []]
-    resolved |= {name: [resolved[name]] for name in words}
-    if content and names.has_all(content) and not words:
-        return str(file)
-    return json.dumps(resolved, default=str, ensure_ascii=False)  # YAML lacks JSON's escapes of emoji
+    replaced = _replaced_values(resolved, defaults, types)
+    if content and names.has_all(content) and not replaced:
+        return list(resolved), str(file)
+    return list(resolved), json.dumps(
+        resolved | replaced, default=str, ensure_ascii=False
+    )  # YAML lacks JSON's escapes of emoji
+
+
+def _replaced_values(
+    options: Mapping[str, Any], defaults: Mapping[str, Any], types: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the values of a file that the parser would not take as they are meant: `none`, and one value
+    where an option takes a list."""
+    replaced: dict[str, Any] = {}
+    for name, value in options.items():
+        if not isinstance(value, str | int | float):
+            continue
+        if is_nothing(value, types.get(name)):
+            replaced[name] = None
+        elif defaults.get(name) == [] or is_list_item(value, types.get(name)):
+            replaced[name] = [value]
+    return replaced

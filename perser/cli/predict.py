@@ -83,12 +83,14 @@ def _answer(
     print_predictions: Callable[[Emotions, Sequence[Prediction]], None],
 ) -> None:
     """Print the predictions, with a progress bar if there are many clips; then name the clips that failed."""
-    from tqdm import tqdm
-
     from perser.inference.clips import CLIPS_AT_ONCE, Failure
+    from perser.progress import progress_bar
 
-    hidden = True if len(paths) <= CLIPS_AT_ONCE else None  # None: tqdm shows the bar on terminals only
-    results = list(tqdm(recognizer.stream(paths), total=len(paths), unit="clip", disable=hidden))
+    results = []
+    with progress_bar(len(paths), unit="clip", hidden=len(paths) <= CLIPS_AT_ONCE) as bar:
+        for result in recognizer.stream(paths):
+            results.append(result)
+            bar.update()
     failures = [result for result in results if isinstance(result, Failure)]
     predictions = [result for result in results if not isinstance(result, Failure)]
     print_predictions(recognizer.emotions.names, predictions)

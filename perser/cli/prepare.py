@@ -13,8 +13,9 @@ from typing import Any
 from perser.cli.command import Command
 from perser.corpora.huggingface_options import HuggingFaceDataset
 from perser.corpora.listing import CorpusReader
-from perser.errors import UserError
+from perser.errors import UserError, unknown
 from perser.io.files import atomic_folder
+from perser.io.folders import did_you_mean
 
 SHOWN = 3
 """How many reasons for leaving recordings out are printed, and how many recordings for each."""
@@ -134,7 +135,7 @@ def _readers() -> dict[str, EntryPoint]:
 def _reader(corpus: str) -> CorpusReader:
     readers = _readers()
     if corpus not in readers:
-        raise UserError(f"unknown corpus '{corpus}': one of {', '.join(sorted(readers))}")
+        raise unknown("corpus", corpus, sorted(readers))
     return CorpusReader.of(readers[corpus].load())
 
 
@@ -167,7 +168,8 @@ def _check_places(corpus: str, reader: CorpusReader, root: Path | None, out: Pat
     elif root is None:
         raise UserError(f"{corpus} needs --root: the folder that holds its published files")
     elif not root.exists():
-        raise UserError(f"--root {root} does not exist: give the folder with the files of {corpus}")
+        hint = did_you_mean(root)
+        raise UserError(f"--root {root} does not exist{hint}: give the folder with the files of {corpus}")
     elif root.resolve().is_relative_to(out.resolve()):
         raise UserError(f"--root {root} is in --out {out}, which would be replaced: give another --out")
 

@@ -33,6 +33,7 @@ from perser.corpora.recording_files import (
 from perser.errors import UserError, explain_damage, is_unicode, one_line
 from perser.io.checksums import verify_checksums, write_checksums
 from perser.io.files import atomic_folder, check_name
+from perser.io.folders import did_you_mean
 from perser.labels import EmotionSet
 
 CARD = "corpus.json"
@@ -356,7 +357,8 @@ def _read_card(folder: Path) -> dict[str, Any]:
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
     except OSError:
-        raise UserError(f"{folder} is not a prepared corpus (no {CARD}): run `perser prepare`") from None
+        lacking = f"(no {CARD}){did_you_mean(folder)}"
+        raise UserError(f"{folder} is not a prepared corpus {lacking}: run `perser prepare`") from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{folder / CARD} is damaged ({error}): run `perser prepare` again") from error
     if not isinstance(card, dict) or card.get("format") != FORMAT:

@@ -18,11 +18,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
-from tqdm import tqdm
 
 from perser.audio import BadAudio, load_audio
 from perser.errors import UserError, explain_damage
 from perser.io.checksums import json_sha256
+from perser.progress import progress_bar
 
 TABLE = "recordings.arrow"
 
@@ -71,7 +71,7 @@ def map_files(
     rest, results = iter(items), []
     pool = ThreadPoolExecutor(os.cpu_count())  # threads suffice: reading releases the interpreter's lock
     try:
-        with tqdm(total=total, desc=title, unit="file", disable=None) as progress:
+        with progress_bar(total, title, unit="file") as progress:
             while chunk := list(islice(rest, READ_AT_ONCE)):  # the pool holds an object for each task
                 for result in pool.map(function, chunk):
                     results.append(result)

@@ -18,6 +18,7 @@ from perser.demo.limits import Limits
 from perser.errors import UserError
 from perser.inference.profile import Profile
 from perser.inference.recognizer import PersonalRecognizer, Prediction, Recognizer
+from perser.io.folders import is_left_out
 from perser.labels import Emotions
 
 
@@ -93,6 +94,9 @@ class Session:
     def add(self, path: Path) -> str:
         """Add a recording as an example without labels and return its key. Raises UserError for a recording
         that cannot be used, or one more than the page can hold."""
+        if is_left_out(path.name):  # chosen with everything else in a folder
+            self._uploads.add(path)
+            raise UserError(f"{path.name}: left out, because it is a hidden file")
         if len(self.examples) >= self.limits.examples:
             raise UserError(f"{path.name}: there are {len(self.examples)} examples, remove one first")
         key = next(self._keys)

@@ -32,12 +32,12 @@ from typing import BinaryIO, Protocol, Self, runtime_checkable
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from perser.encoders.encoder import SpeechEncoder, mean_pool, pad, window_means
 from perser.encoders.parallel_build import build_in_parallel
 from perser.errors import UserError, explain_damage
 from perser.io.checksums import json_sha256
+from perser.progress import progress_bar
 
 Level = str
 """`frontend`, `pooled`, `pooled:<n>`, `layer:<n>` or `windows:<n>`."""
@@ -239,7 +239,7 @@ def _write(
     row = 0
     with (
         (folder / "features.npy").open("wb") as file,
-        tqdm(total=sum(map(len, batches)), desc=f"encoding ({level})", unit="utt") as progress,
+        progress_bar(sum(map(len, batches)), f"encoding ({level})", unit="utt") as progress,
     ):
         _write_header(file, (row, *row_shape))
         for utterance_id, features in _encoded(recordings, encoder, level, batches):

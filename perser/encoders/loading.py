@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from transformers.utils import logging as transformers_logging
 from perser.audio import SAMPLE_RATE
 from perser.device import MAKING_A_MODEL, seeded
 from perser.encoders.families import FAMILIES, Family
-from perser.errors import UserError
+from perser.errors import UserError, unknown
 from perser.io.hub import ModelSource, find_model, out_of_reach, refuse_pickles
 from perser.io.model_facts import is_built_in
 
@@ -65,7 +66,7 @@ def check_encoder(name: str) -> None:
 
 def _known_tiny(name: str) -> str:
     if name not in TINY_NAMES:
-        raise UserError(f"unknown tiny encoder '{name}': there are {', '.join(TINY_NAMES)}")
+        raise unknown("tiny encoder", name, TINY_NAMES)
     return name
 
 
@@ -77,13 +78,13 @@ def _find(name: str) -> ModelSource:
 def quiet_transformers(progress: bool = False) -> Iterator[None]:
     """Silence transformers' report on weights that are left out on purpose (heads, decoders).
 
-    Its progress bars are hidden too, unless `progress` is set. One thread at a time is in such a block
-    (`MAKING_A_MODEL`): these settings are the same for all threads.
+    Its progress bars are hidden too, unless `progress` is set and there is a terminal. One thread at a time
+    is in such a block (`MAKING_A_MODEL`): these settings are the same for all threads.
     """
     with MAKING_A_MODEL:
         verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
         transformers_logging.set_verbosity_error()
-        if not progress:
+        if not (progress and sys.stderr.isatty()):
             transformers_logging.disable_progress_bar()
         try:
             yield

@@ -15,6 +15,7 @@ from perser.episodes.sampling import MODES, EnrollmentMode
 from perser.episodes.splits import SUBSETS, Scenario, Split, Subset
 from perser.errors import UserError, explain_damage
 from perser.io.checksums import json_sha256
+from perser.io.folders import did_you_mean
 from perser.io.json_files import write_json
 from perser.labels import Emotions
 
@@ -65,7 +66,8 @@ class EpisodeFile:
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise UserError(f"{path} is not there: draw episodes with `perser episodes`") from None
+            hint = did_you_mean(Path(path))
+            raise UserError(f"{path} is not there{hint}: draw episodes with `perser episodes`") from None
         except (ValueError, OSError, RecursionError) as error:
             raise UserError(f"{path} is not an episodes file: {error}") from error
         if not isinstance(content, dict) or content.pop("format", None) != FORMAT:

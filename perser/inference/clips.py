@@ -16,8 +16,9 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 from torch import Tensor
 
-from perser.audio import SAMPLE_RATE, SHORTEST_SECONDS, BadAudio, audio_files, load_audio
+from perser.audio import SAMPLE_RATE, SHORTEST_SECONDS, BadAudio, load_audio
 from perser.errors import UserError
+from perser.io.folders import audio_files
 from perser.io.listed_paths import read_list
 from perser.io.tables import read_table
 from perser.labels import Emotions, parse_emotions
@@ -67,12 +68,15 @@ class Waveforms:
 def clip_paths(arguments: Iterable[str | Path]) -> list[Path]:
     """Return the clips that files, folders and lists stand for.
 
-    A folder stands for its recordings at any depth, sorted; a list (`.txt` or `.lst`) for the paths on its
-    lines, which are relative to the list; any other file for itself. Raises UserError for a folder without
-    recordings.
+    A folder stands for its recordings at any depth, sorted (`perser.io.folders.audio_files`); a list (`.txt`
+    or `.lst`) for the paths on its lines, which are relative to the list; any other file for itself. Raises
+    UserError for a folder without recordings and for an empty name.
     """
     clips: list[Path] = []
-    for path in map(Path, arguments):
+    for argument in arguments:
+        if not str(argument).strip():  # `Path("")` is the working folder
+            raise UserError("a clip's name is empty: give a file, a folder or a list (. is this folder)")
+        path = Path(argument)
         if _is_folder(path):
             inside = list(audio_files(path, "**/*"))
             if not inside:

@@ -19,6 +19,7 @@ from torch import Tensor
 from perser.errors import UserError, advice_without_damage, first_line
 from perser.io.checksums import tensors_sha256
 from perser.io.files import check_name
+from perser.io.folders import did_you_mean
 from perser.labels import Emotions
 from perser.route import RouteModel
 
@@ -104,7 +105,8 @@ class Profile:
                 header = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         except FileNotFoundError:
-            raise UserError(f"no profile {path}: make one with `perser enroll`") from None
+            hint = did_you_mean(Path(path))
+            raise UserError(f"no profile {path}{hint}: make one with `perser enroll`") from None
         except Exception as error:  # safetensors and torch raise many kinds for a damaged file
             if advice := advice_without_damage(error):
                 raise UserError(f"cannot read the profile {path} ({first_line(error)}): {advice}") from error

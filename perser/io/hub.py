@@ -21,8 +21,9 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
-from perser.errors import UserError, explain_damage
+from perser.errors import UserError, explain_damage, nearest
 from perser.io.files import check_name
+from perser.io.folders import did_you_mean
 
 SAFE_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "LICENSE*")
 """The files of a model, its model card aside. None of them can run code when it is opened."""
@@ -66,6 +67,7 @@ def find_model(name: str, kind: str, built_in: str) -> ModelSource:
 
     Raises UserError for a folder that holds no model, or a name that is not on the Hub.
     """
+    _refuse_empty(name, kind)
     folder = Path(name).expanduser()
     if folder.is_dir():
         check_name(folder)
@@ -73,6 +75,7 @@ def find_model(name: str, kind: str, built_in: str) -> ModelSource:
             raise UserError(f"'{name}' is not a model folder: it has no config.json")
         return ModelSource(str(folder), offline=True)
     not_found = f"no {kind} '{name}': not a local folder, not on the Hub and not one of {built_in}"
+    not_found += _hint(name, built_in)
     return ModelSource(name, offline=not _hub_answers(name, not_found))
 
 
@@ -80,7 +83,7 @@ def out_of_reach(name: str, kind: str, built_in: str) -> UserError:
     """Return the error for a model that is not in the local cache while the Hub cannot be reached."""
     return UserError(
         f"cannot reach the Hugging Face Hub for the {kind} '{name}', and it is not in the local cache: "
-        f"give a model folder, or one of {built_in}"
+        f"give a model folder, or one of {built_in}{_hint(name, built_in)}"
     )
 
 
@@ -109,13 +112,15 @@ def trained_model_folder(
 
     Raises UserError if there is neither such a folder nor such a model on the Hub.
     """
+    _refuse_empty(name, kind)
     folder = Path(name).expanduser()
     if folder.is_dir():
         check_name(folder)
         return folder
     if not is_hub_name(name):
-        raise UserError(f"no {kind} '{name}': there is no such folder")
-    not_found = f"no {kind} '{name}': no such folder, and not on the Hugging Face Hub"
+        raise UserError(f"no {kind} '{name}': there is no such folder{did_you_mean(folder)}")
+    hint = did_you_mean(folder)
+    not_found = f"no {kind} '{name}': no such folder, and not on the Hugging Face Hub{hint}"
     offline = local_files_only or not _hub_answers(name, not_found, token)
     try:
         return Path(
@@ -126,7 +131,7 @@ def trained_model_folder(
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         reason = str(error) or type(error).__name__
         if offline:
-            reason = "the Hub cannot be reached, and its local cache does not have the model"
+            reason = f"the Hub cannot be reached, and its local cache does not have the model{hint}"
         raise UserError(
             f"no {kind} '{name}': no such folder, and it cannot be downloaded from the Hugging Face Hub "
             f"({reason.splitlines()[0]})"
@@ -157,6 +162,18 @@ def refuse_pickles(folder: Path, kind: str) -> None:
                 raise UserError(
                     f"{folder / INDEX} names '{name}', which is no safetensors file of its folder"
                 )
+
+
+def _hint(name: str, built_in: str) -> str:
+    """Return ` (did you mean X?)`, with a built-in model or a folder of a name like this one, or nothing."""
+    closest = nearest(name, built_in.split(", "))
+    return did_you_mean(Path(name).expanduser()) if closest is None else f" (did you mean {closest}?)"
+
+
+def _refuse_empty(name: str, kind: str) -> None:
+    """Raise UserError for an empty name, because `Path("")` is the working folder."""
+    if not name.strip():
+        raise UserError(f"the {kind}'s name is empty: give a folder, or a name on the Hugging Face Hub")
 
 
 def _hub_answers(name: str, not_found: str, token: str | bool | None = None) -> bool:

@@ -23,11 +23,13 @@ class ModelFacts:
         emotions: The emotions that it distinguishes.
         needs: The models that it uses but does not contain, as folders, files or Hub names. For a Hub model,
             the value is the commit if it is known.
+        trained_on: Digest of the training part that it was trained on; None where unknown.
     """
 
     route: str
     emotions: Emotions
     needs: Mapping[str, str | None]
+    trained_on: str | None = None
 
     @property
     def places(self) -> dict[str, Place]:

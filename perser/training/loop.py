@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from perser.distributed import progress_bar
+from perser.progress import progress_bar
 from perser.training.checkpoint import BestWeights, TrainingState
 from perser.training.nonfinite import StepPart
 from perser.training.run import TrainingRun
@@ -110,7 +110,7 @@ def fit(
 
     Args:
         training_run: where checkpoints and logs go; it also skips steps that are not finite and stops on
-            SIGTERM.
+            SIGTERM and Ctrl-C.
         stage: name of the loop in the log and in checkpoints.
         module: the module to train; its weights with the best score are kept.
         optimizer: of the module's weights; make it after the module was wrapped.
@@ -124,7 +124,7 @@ def fit(
             what it measured.
         display: of the progress bar.
 
-    Raises UserError after too many steps that are not finite; SystemExit after SIGTERM.
+    Raises UserError after too many steps that are not finite; SystemExit after SIGTERM or Ctrl-C.
     """
     if trained is None:
         trained = module

@@ -5,7 +5,7 @@
         for step in range(stage.done + 1, steps + 1):
             loss, parts = ...                # after the backward pass
             stage.update(step, loss, parts)  # the optimizer's step, unless a number is not finite
-            stage.end_step(step)             # log; sometimes write a checkpoint; exit after SIGTERM
+            stage.end_step(step)             # log; sometimes write a checkpoint; exit after a signal
     with training_run.finished(out, marker) as folder: ...
 
 `perser.training.loop.fit` is the one loop that does this.
@@ -37,7 +37,7 @@ from perser.training.options import RunOptions
 from perser.training.run_folder import RUN, RunFolder
 from perser.training.run_log import ENVIRONMENT, LOG, METRICS, MetricsLog, log_message, log_start
 from perser.training.sharding import full_tensor, is_sharded
-from perser.training.stop_signal import EXIT_STATUS, StopSignal
+from perser.training.stop_signal import StopSignal
 from perser.training.trackers import TENSORBOARD, WANDB, TrackedRun
 
 if TYPE_CHECKING:
@@ -189,11 +189,11 @@ class TrainingRun:
             log_message(self._folder.path, message)
 
     def exit_after_signal(self, stage: str, step: int) -> None:
-        """End the process with the exit status of SIGTERM."""
+        """End the process with the exit status of the signal that stopped it."""
         resumes = "the same command goes on from there" if self._folder is not None else "nothing is kept"
         self.report(f"stopped after step {step} of {stage}: {resumes}")
         self.tracked.finish()
-        raise SystemExit(EXIT_STATUS)
+        raise SystemExit(self.stop.exit_status)
 
 
 class Stage:
@@ -243,7 +243,8 @@ class Stage:
     def end_step(self, step: int, **validation: float) -> None:
         """Log a step after all that it changed, with what its validation found.
 
-        Raises SystemExit once SIGTERM has arrived; UserError where the log or a checkpoint cannot be written.
+        Raises SystemExit once SIGTERM or Ctrl-C has arrived; UserError where the log or a checkpoint cannot
+        be written.
         """
         self._run.record(self._name, step, self._values | validation)
         self._last = step
@@ -253,7 +254,7 @@ class Stage:
             self._run.exit_after_signal(self._name, step)
 
     def close(self) -> None:
-        """End the loop: save its last step, and leave if SIGTERM has arrived."""
+        """End the loop: save its last step, and leave if SIGTERM or Ctrl-C has arrived."""
         if self._saved < self._last:
             self._checkpoint()
         (stopping,) = self._run.any_process(self._run.stop.arrived)

@@ -1,9 +1,11 @@
-"""SIGTERM, which a cluster sends before it takes a machine away: the current step is finished first."""
+"""SIGTERM, which a cluster sends before it takes a machine away, and Ctrl-C: the current step is finished
+first."""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,30 +18,58 @@ the launcher of several processes, which gets it too, passes it on to them."""
 
 
 class StopSignal:
-    """Whether SIGTERM has arrived. A second one, after `SAME_SIGNAL_SECONDS`, ends the process at once."""
+    """Whether SIGTERM or Ctrl-C has arrived. A second one, after `SAME_SIGNAL_SECONDS`, ends the process at
+    once."""
 
     def __init__(self) -> None:
         self._first: float | None = None
+        self._number = signal.SIGTERM
 
     @property
     def arrived(self) -> bool:
         return self._first is not None
 
+    @property
+    def exit_status(self) -> int:
+        """The status of a program that the signal ends: 130 for Ctrl-C, and 143 for SIGTERM, also where only
+        another process got it."""
+        return 128 + self._number
+
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Within it, the signal is noticed. Python allows that in the main thread alone."""
+        """Within it, the signals are noticed. Python allows that in the main thread alone."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = signal.signal(signal.SIGTERM, self._notice)
+        numbers = [signal.SIGTERM]
+        if (
+            signal.getsignal(signal.SIGINT) != signal.SIG_IGN
+        ):  # a shell ignores it for a job in the background
+            numbers.append(signal.SIGINT)
+        before = {number: signal.signal(number, self._notice) for number in numbers}
         try:
             yield
         finally:
-            signal.signal(signal.SIGTERM, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def _notice(self, number: int, frame: object) -> None:
         if self._first is None:
             self._first = time.monotonic()
+            self._number = signal.Signals(number)
+            if number == signal.SIGINT:
+                wait = f"{SAME_SIGNAL_SECONDS:.0f} seconds"
+                _say(f"perser: stopping after this step; Ctrl-C again after {wait} stops at once")
         elif time.monotonic() - self._first > SAME_SIGNAL_SECONDS:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            os.kill(os.getpid(), signal.SIGTERM)
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+
+def _say(message: str) -> None:
+    """Write a line on standard error, also where a signal arrives while something else is written to it."""
+    try:
+        os.write(sys.stderr.fileno(), f"\n{message}\n".encode())
+    except (OSError, ValueError, AttributeError):  # it is closed, or not a file
+        return

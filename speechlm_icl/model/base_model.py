@@ -10,6 +10,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,6 +41,11 @@ TINY_LLAMA = "tiny-llama"
 KIND = "language model"
 
 GGUF = ".gguf"
+
+CACHE_TOLERANCES = {torch.float32: 1e-3}
+OTHER_CACHE_TOLERANCE = 0.1
+"""How far, in relation to their length, hidden states may be from those read in one part, by the number
+format of the weights. In bfloat16 and with quantized weights, rounding comes to some hundredths."""
 
 BaseWeights = Literal["float32", "bfloat16", "8bit", "4bit"]
 """Number format of the frozen weights. 8bit and 4bit (NF4, as in QLoRA) need bitsandbytes."""
@@ -114,7 +120,10 @@ def check_base(name: str, weights: BaseWeights, targets: Sequence[str]) -> None:
     config = base_config(find_base(name))
     _check_quantized(name, weights)
     with torch.device("meta"):
-        check_targets(AutoModelForCausalLM.from_config(config), name, targets)
+        model = AutoModelForCausalLM.from_config(config)
+    if "past_key_values" not in signature(model.get_decoder().forward).parameters:
+        raise _ignores_cache(name, config)
+    check_targets(model, name, targets)
 
 
 def load_base(
@@ -141,6 +150,7 @@ def load_base(
     disable_cpu_repacking(model)
     keep_positions_private(model)
     model.requires_grad_(False)
+    _check_cache(model, name)
     _check_head(model, name)
     return model, base_tokenizer(files)
 
@@ -251,6 +261,42 @@ def _check_attention_only(config: PretrainedConfig, name: str) -> None:
             f"{KIND} '{name}' has recurrent layers (model type '{config.model_type}'), which cannot cache an "
             "enrollment for several queries: use a model that has only attention layers"
         )
+
+
+def _ignores_cache(name: str, config: PretrainedConfig) -> UserError:
+    return UserError(
+        f"{KIND} '{name}' (model type '{config.model_type}') does not read on from a key/value cache, which "
+        "an enrollment needs: use another one"
+    )
+
+
+@torch.no_grad()
+def _check_cache(model: PreTrainedModel, name: str) -> None:
+    """Raise UserError for a model that does not give the same when it reads a prompt in two parts.
+
+    Such a model ignores the cache, or each position also reads those after it.
+    """
+    decoder, vocabulary, length, first = model.get_decoder(), model.get_input_embeddings(), 8, 4
+    places = torch.arange(length, device=model.device)[None]
+    embeddings = vocabulary(places % vocabulary.num_embeddings)
+    mask, cache = torch.ones_like(places), DynamicCache(config=model.config)
+    parts = ((slice(0, first), first), (slice(first, length), length))
+    try:
+        whole = decoder(inputs_embeds=embeddings, attention_mask=mask, position_ids=places).last_hidden_state
+        for part, seen in parts:
+            last = decoder(
+                inputs_embeds=embeddings[:, part],
+                attention_mask=mask[:, :seen],
+                position_ids=places[:, part],
+                past_key_values=cache,
+                use_cache=True,
+            ).last_hidden_state
+    except Exception as error:  # a model that takes no cache may fail in any way
+        raise _ignores_cache(name, model.config) from error
+    difference = (last - whole[:, first:]).float().norm() / whole[:, first:].float().norm()
+    number_format = None if getattr(model, "is_quantized", False) else model.dtype
+    if not difference < CACHE_TOLERANCES.get(number_format, OTHER_CACHE_TOLERANCE):
+        raise _ignores_cache(name, model.config)
 
 
 @torch.no_grad()

@@ -173,11 +173,12 @@ class LanguageModel(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Write what was trained into a model folder: the language model, or its adapter in peft's format."""
-        if self.has_adapter:
-            self.model.save_pretrained(folder / ADAPTER_FOLDER, save_embedding_layers=False)
-        else:
-            self.model.save_pretrained(folder / LANGUAGE_MODEL_FOLDER)
-            self.tokenizer.save_pretrained(folder / LANGUAGE_MODEL_FOLDER)
+        with quiet_transformers():
+            if self.has_adapter:
+                self.model.save_pretrained(folder / ADAPTER_FOLDER, save_embedding_layers=False)
+            else:
+                self.model.save_pretrained(folder / LANGUAGE_MODEL_FOLDER)
+                self.tokenizer.save_pretrained(folder / LANGUAGE_MODEL_FOLDER)
 
 
 def new_language_model(name: str, texts: Sequence[str], lora: LoraOptions) -> LanguageModel:

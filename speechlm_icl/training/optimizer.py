@@ -9,9 +9,9 @@ from speechlm_icl.model.speech_lm import SpeechLMForICL
 from speechlm_icl.training.options import IclOptions
 
 
-def check_optimizer(options: IclOptions) -> None:
+def check_optimizer(name: str) -> None:
     """Raise UserError where the optimizer's library is not installed."""
-    if options.optimizer == "adamw8bit":
+    if name == "adamw8bit":
         require_package("bitsandbytes", "quantized", "optimizer: adamw8bit")
 
 

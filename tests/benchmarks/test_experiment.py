@@ -97,6 +97,24 @@ def test_the_report_loads_nothing_from_elsewhere(finished):
     assert list((finished / "plots").glob("*.png"))
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("meta_train.inner.query", "2000", r"inner\.query: .* examples a listener are more than"),
+        ("icl_train.prompt.instruction", "listen " * 5000, "but the language model's context has"),
+    ],
+)
+def test_options_that_the_corpus_is_too_small_for_are_refused_before_the_first_training(
+    option, value, message, manifest, tmp_path, capsys
+):
+    with pytest.raises(UserError, match=message):
+        run_small(manifest, tmp_path / "run", f"--{option}", value)
+    messages = capsys.readouterr().err
+    assert "episodes: started" in messages
+    assert "train: started" not in messages
+    assert not (tmp_path / "run" / "models").exists()
+
+
 def test_finished_stages_are_skipped_and_changed_ones_run_again(finished, manifest, capsys):
     before = (finished / "results.json").read_bytes()
     run_small(manifest, finished)

@@ -11,9 +11,7 @@ import pytest
 import soundfile
 import torch
 
-from perser.audio import AUDIO_SUFFIXES, SAMPLE_RATE, BadAudio, audio_files, load_audio
-from perser.corpora.readers.cremad import read_cremad
-from perser.inference.clips import clip_paths
+from perser.audio import SAMPLE_RATE, BadAudio, load_audio
 
 
 def tone(pitch: float, seconds: float, rate: int) -> np.ndarray:
@@ -198,26 +196,3 @@ def test_the_content_of_a_file_is_decoded_like_the_file(suffix: str, tmp_path: P
         load_audio(b"")
     with pytest.raises(BadAudio, match="unreadable"):
         load_audio(b"no sound")
-
-
-def test_hidden_files_and_folders_of_macos_are_skipped(tmp_path: Path):
-    names = ("b.wav", "a/c.FLAC", "a/._c.flac", "__MACOSX/a/d.wav", ".hidden/e.wav", "notes.txt", "a/wav")
-    for name in names:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    found = [path.relative_to(tmp_path).as_posix() for path in audio_files(tmp_path, "**/*")]
-    assert found == ["a/c.FLAC", "b.wav"]
-    assert list(audio_files(tmp_path)) == [tmp_path / "b.wav"]
-
-
-def test_prepare_and_predict_take_the_same_files(tmp_path: Path):
-    folder = tmp_path / "AudioWAV"
-    folder.mkdir()
-    sentences = ("DFA", "IEO", "IOM", "ITH", "ITS", "IWL", "IWW", "MTI", "TAI", "TIE", "TSI", "WSI")
-    names = [f"1001_{sentence}_{emotion}_XX" for emotion in ("ANG", "HAP") for sentence in sentences]
-    for name, suffix in zip(names, [*sorted(AUDIO_SUFFIXES), ".txt", ".csv"], strict=False):
-        (folder / f"{name}{suffix}").touch()
-    (folder / f"._{names[0]}.wav").touch()
-    prepared = [folder / utterance.audio for utterance in read_cremad(tmp_path, "intended").utterances]
-    assert prepared == clip_paths([folder])
-    assert {path.suffix for path in prepared} == AUDIO_SUFFIXES

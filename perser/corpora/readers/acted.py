@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from perser.audio import audio_files
 from perser.corpora.listing import About, CorpusReader, Listing, Utterance, check_layout
 from perser.corpora.published_tables import parse_sentences
+from perser.io.folders import audio_files
 
 RAVDESS_EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fear", "disgust", "surprise")
 """In the order of RAVDESS's codes 01 to 08."""

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from perser.audio import audio_files
 from perser.corpora.listing import (
     INTENDED,
     About,
@@ -27,6 +26,7 @@ from perser.corpora.listing import (
 from perser.corpora.published_tables import parse_sentences, read_rows
 from perser.corpora.simulated_listeners import annotate, draw_listeners
 from perser.errors import UserError
+from perser.io.folders import audio_files
 from perser.labels import EmotionSet
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "neutral", "sad")

@@ -14,7 +14,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from perser.audio import audio_files
 from perser.corpora.listing import (
     INTENDED,
     About,
@@ -27,6 +26,7 @@ from perser.corpora.listing import (
 )
 from perser.corpora.published_tables import parse_sentences, read_header, read_rows
 from perser.errors import UserError
+from perser.io.folders import audio_files
 
 EMOTIONS = ("angry", "bored", "happy", "neutral", "sad")
 

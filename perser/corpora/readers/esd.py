@@ -15,8 +15,8 @@ import codecs
 import re
 from pathlib import Path
 
-from perser.audio import audio_files
 from perser.corpora.listing import About, CorpusReader, Listing, Utterance, check_layout
+from perser.io.folders import audio_files
 
 FOLDERS = {"Angry": "angry", "Happy": "happy", "Neutral": "neutral", "Sad": "sad", "Surprise": "surprise"}
 

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from perser.audio import audio_files
 from perser.corpora.listing import About, Annotation, CorpusReader, LeftOut, Listing, Utterance, check_layout
+from perser.io.folders import audio_files
 from perser.labels import Emotions, parse_emotions
 
 WORDS = {

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from tqdm import tqdm
 
 from perser.audio import SAMPLE_RATE
 from perser.corpora.espeak import Delivery, Espeak
@@ -22,6 +21,7 @@ from perser.corpora.simulated_listeners import annotate, draw_listeners
 from perser.corpora.simulated_speakers import PROTOTYPES, draw_expressions, draw_speaker, vote_shares
 from perser.errors import UserError
 from perser.labels import EmotionSet
+from perser.progress import progress_bar
 
 EMOTIONS = EmotionSet(tuple(PROTOTYPES))
 
@@ -89,11 +89,12 @@ def make_simulated(
     _check(speakers, sentences, listeners, clips_per_listener)
     speaker_rng, style_rng, label_rng = np.random.default_rng(seed).spawn(3)
     clips = draw_clips(speakers, sentences, speaker_rng)
-    with Espeak() as espeak:
-        for clip in tqdm(clips, desc="Simulating speech", unit="clip", disable=None):
+    with Espeak() as espeak, progress_bar(len(clips), "Simulating speech", unit="clip") as progress:
+        for clip in clips:
             path = audio_out / clip.utterance.audio
             path.parent.mkdir(parents=True, exist_ok=True)
             soundfile.write(path, espeak.say(clip.utterance.text, clip.delivery), SAMPLE_RATE, "PCM_16")
+            progress.update()
     annotations: list[Annotation] = []
     styles = draw_listeners(listeners, len(EMOTIONS), style_rng)
     for style, rng in zip(styles, label_rng.spawn(listeners), strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, entry_points, version
 
 import pytest
 
@@ -33,6 +33,62 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, message, capsys):
     assert error.startswith("perser: error: ")
     assert message in error
     assert error.count("\n") == 1
+
+
+TRAINING = "--corpus a --episodes b --out c"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("predit", "did you mean 'predict'?"),
+        ("prepare CREMA-D --out x", "did you mean 'cremad'?"),
+        ("bench --methods entire-fw --corpus a --episodes b --models c", "did you mean 'entire-few'?"),
+        ("experiment --prepare.corpus simulated --bench.methods metaperser", "did you mean 'meta-perser'?"),
+        (f"meta-train --scope al --ssl_e d {TRAINING}", "did you mean all?"),
+        (f"pretrain --scope top_layer:2 {TRAINING}", "did you mean top_layers:N?"),
+        (f"pretrain --encoder tiny-wav2vec {TRAINING}", "did you mean 'tiny-wav2vec2'?"),
+        (f"icl-train --encoder tiny-wisper {TRAINING}", "did you mean 'tiny-whisper'?"),
+        (f"icl-train --language_model tiny-lama {TRAINING}", "did you mean tiny-llama?"),
+        ("predict a.wav --model runs/modells/ssl-e", "did you mean runs/models/ssl-e?"),
+        ("episodes --corpus corpora/cremat --out e.json", "did you mean corpora/cremad?"),
+        ("predict a.wav --profile alic.profile", "did you mean alice.profile?"),
+    ],
+)
+def test_the_nearest_right_word_is_named(line, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("runs/models/ssl-e", "corpora/cremad"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "alice.profile").touch()
+    with pytest.raises(SystemExit) as caught:
+        main(line.split())
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("option", ["--version", "-V"])
+def test_the_version_is_printed(option, capsys):
+    main([option])
+    assert capsys.readouterr().out == f"perser {version('perser')}\n"
+
+
+def test_help_is_a_command_too(capsys):
+    main(["--help"])
+    overview = capsys.readouterr().out
+    main(["help"])
+    assert capsys.readouterr().out == overview
+    helped = []
+    for words in (["episodes", "--help"], ["help", "episodes"]):
+        with pytest.raises(SystemExit) as caught:
+            main(words)
+        assert caught.value.code == 0
+        helped.append(capsys.readouterr().out)
+    assert helped[0] == helped[1]
+    with pytest.raises(SystemExit):
+        main(["help", "predit"])
+    assert "did you mean 'predict'?" in capsys.readouterr().err
 
 
 def test_a_switch_does_something_else_instead(monkeypatch, capsys):

@@ -64,6 +64,16 @@ def test_models_are_listed_with_what_they_need(runs, capsys):
     assert not listed["large"]["works_offline"]
 
 
+def test_the_folder_needs_no_name(runs, capsys):
+    main(["models", "--folder", str(runs[0]), "--json"])
+    named = capsys.readouterr().out
+    main(["models", str(runs[0]), "--json"])
+    assert capsys.readouterr().out == named
+    with pytest.raises(SystemExit):
+        main(["models", str(runs[0] / "mnie")])
+    assert f"(did you mean {runs[0] / 'mine'}?)" in capsys.readouterr().err
+
+
 def test_every_model_is_printed(runs, capsys):
     main(["models", "--folder", str(runs[0])])
     shown = capsys.readouterr().out

@@ -43,6 +43,15 @@ def test_the_answer_is_that_of_the_recognizer(labeled, write_clip):
     assert reply.prediction.unadapted == wanted.unadapted
 
 
+def test_hidden_files_that_were_uploaded_with_a_folder_are_left_out_by_name(session, write_clip):
+    hidden = write_clip("._a.wav", 0)
+    with pytest.raises(UserError, match=r"\._a\.wav: left out, because it is a hidden file"):
+        session.add(hidden)
+    assert session.examples == {}
+    session.close()
+    assert not hidden.exists()
+
+
 def test_adding_changing_or_removing_an_example_changes_the_answer(labeled, write_clip):
     def now():
         return labeled.replies()[0].prediction.probabilities

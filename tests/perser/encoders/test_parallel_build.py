@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
-import subprocess
-import sys
 import time
 from types import SimpleNamespace
 
@@ -17,14 +15,6 @@ from perser.encoders import parallel_build
 from perser.encoders.parallel_build import build_in_parallel
 
 COUNT = 4
-
-IMPORT_ALL = """
-import importlib, pkgutil, sys
-sys.modules["fcntl"] = None  # as on Windows: importing it fails
-import perser
-for module in pkgutil.walk_packages(perser.__path__, "perser."):
-    importlib.import_module(module.name)
-"""
 
 
 def join(shards, folder):
@@ -103,8 +93,3 @@ def test_a_file_system_without_locks_still_works(error, tmp_path, monkeypatch):
     work(tmp_path / "folder", 1, monkeypatch)
     assert (tmp_path / "built-0").read_text() == "1"
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
-
-
-def test_everything_imports_without_fcntl():
-    done = subprocess.run([sys.executable, "-c", IMPORT_ALL], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr

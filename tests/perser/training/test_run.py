@@ -218,22 +218,25 @@ def test_nothing_is_pickled(tmp_path):
     assert suffixes == {".json", ".jsonl", ".safetensors", ".txt"}
 
 
-def test_a_signal_ends_it_after_the_step_with_143(tmp_path, assert_as_undisturbed, monkeypatch, capsys):
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_it_after_the_step_and_saves(
+    number, status, tmp_path, assert_as_undisturbed, monkeypatch, capsys
+):
     out = tmp_path / "out"
     looks = BestWeights.offer
 
     def signaled(self, score, step, module):
         if step == 5:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
         return looks(self, score, step, module)
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(number)
     monkeypatch.setattr(BestWeights, "offer", signaled)
     with pytest.raises(SystemExit) as left:
         fit(out, options=RunOptions(checkpoint_seconds=1000))
     monkeypatch.undo()
-    assert left.value.code == 143
-    assert signal.getsignal(signal.SIGTERM) == before
+    assert left.value.code == status
+    assert signal.getsignal(number) == before
     told = capsys.readouterr().err
     step = logged(running_folder(out))[-1]["step"]
     assert step in (5, 6)

@@ -3,6 +3,8 @@
 import copy
 import json
 import shutil
+import subprocess
+import sys
 from importlib.util import find_spec
 
 import pytest
@@ -10,7 +12,9 @@ import torch
 from torch.testing import assert_close
 from transformers import (
     AutoModelForCausalLM,
+    BertConfig,
     MambaConfig,
+    OpenAIGPTConfig,
     Phi3Config,
     Phi3ForCausalLM,
     Qwen3NextConfig,
@@ -104,6 +108,33 @@ def test_a_model_with_recurrent_layers_is_refused(tmp_path, config):
     check_single_line(error)
 
 
+def save_with_tokenizer(model, folder, llama_folder):
+    model.save_pretrained(folder)
+    for file in llama_folder.glob("tokenizer*"):
+        shutil.copy(file, folder)
+
+
+def test_a_model_that_takes_no_cache_is_refused_before_its_weights_are_loaded(tmp_path, llama_folder):
+    config = OpenAIGPTConfig(vocab_size=300, n_embd=16, n_layer=1, n_head=2, n_positions=64)
+    save_with_tokenizer(AutoModelForCausalLM.from_config(config), tmp_path, llama_folder)
+    with pytest.raises(UserError, match=r"'openai-gpt'\) does not read on from a key/value cache") as error:
+        check_base(str(tmp_path), "float32", ("c_attn",))
+    check_single_line(error)
+
+
+def test_a_model_whose_answers_change_with_a_cache_is_refused_when_it_is_loaded(tmp_path, llama_folder):
+    """BERT takes a cache, but each of its positions also reads those after it."""
+    size = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    model = AutoModelForCausalLM.from_config(BertConfig(vocab_size=300, **size))
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.normal_()
+    save_with_tokenizer(model, tmp_path, llama_folder)
+    with pytest.raises(UserError, match=r"'bert'\) does not read on from a key/value cache") as error:
+        load_base(str(tmp_path), "float32")
+    check_single_line(error)
+
+
 def test_a_folder_without_weights_is_refused(tmp_path, llama_folder):
     (tmp_path / "config.json").write_bytes((llama_folder / "config.json").read_bytes())
     with pytest.raises(UserError, match="it has no weights"):
@@ -182,6 +213,20 @@ def test_an_adapter_on_quantized_weights_learns_and_can_be_saved_and_loaded(
     assert loaded.language_model.base_weights == weights
     with torch.no_grad():
         assert_close(loaded.losses(batch, features), model.losses(batch, features), atol=1e-3, rtol=1e-3)
+
+
+@needs_bitsandbytes
+@pytest.mark.parametrize("weights", ["8bit", "4bit"])
+def test_loading_and_using_quantized_weights_prints_nothing(llama_folder, weights):
+    code = f"""
+import torch
+from speechlm_icl.model.base_model import load_base
+model, _ = load_base({str(llama_folder)!r}, {weights!r})
+embeddings = model.get_input_embeddings()(torch.arange(4)[None]).requires_grad_()
+model(inputs_embeds=embeddings).logits.sum().backward()
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @needs_bitsandbytes

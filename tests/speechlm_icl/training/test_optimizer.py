@@ -92,6 +92,6 @@ def test_an_optimizer_goes_on_from_what_was_kept_of_it(kind, build, tmp_path):
 
 def test_a_missing_library_is_named_with_its_extra(monkeypatch):
     monkeypatch.setattr(extras, "find_spec", lambda package: None)
-    check_optimizer(IclOptions())
+    check_optimizer("adamw")
     with pytest.raises(UserError, match=r"bitsandbytes: pip install 'perser\[quantized\]'"):
-        check_optimizer(IclOptions(optimizer="adamw8bit"))
+        check_optimizer("adamw8bit")
