@@ -19,15 +19,16 @@ class LineLog:
     A bar that ends within a minute writes nothing.
     """
 
-    _last: ClassVar[float] = time.monotonic()
+    _last: ClassVar[float] = -SECONDS_BETWEEN_LINES
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._started = time.monotonic()
 
     def write(self, text: str) -> None:
         line = text.strip()
         now = time.monotonic()
-        if line and now - LineLog._last >= SECONDS_BETWEEN_LINES:
+        if line and now - max(LineLog._last, self._started) >= SECONDS_BETWEEN_LINES:
             LineLog._last = now
             self._stream.write(f"{line}\n")
             self._stream.flush()
