@@ -108,6 +108,13 @@ def _add_own(parser: ArgumentParser) -> None:
         "--threads", type=int | None, default=None, help="CPU threads; none: as many as the machine offers"
     )
     parser.add_argument(
+        "--helpers",
+        type=int,
+        default=0,
+        help="further processes, each with as many threads, that train models and measure methods at the "
+        "same time; fewer where the machine has no cores for them, none on a GPU; the figures stay the same",
+    )
+    parser.add_argument(
         "--folds",
         type=list[int] | Literal["all"] | None,
         default=None,
