@@ -12,8 +12,8 @@ from benchmarks.experiments.ablations import with_ablations
 from benchmarks.experiments.folds import Fold, Setting, plan_folds, plan_settings
 from benchmarks.experiments.options import CONFIGS, read_experiment
 from benchmarks.experiments.train_models import Recipe, check_trainings, planned_models, trained_methods
-from benchmarks.helpers import useful_helpers
 from benchmarks.measuring.cells import Case
+from benchmarks.task_sharing import useful_helpers
 from perser.episodes.sampling import EnrollmentMode
 from perser.errors import UserError
 from perser.installed_routes import check_method

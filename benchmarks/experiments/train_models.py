@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.experiments.stages import Stages
-from benchmarks.helpers import run_with_helpers
+from benchmarks.task_sharing import run_with_helpers
 from perser.errors import UserError
 from perser.installed_routes import installed_routes, parse_method
 from perser.personalizer import ablation_folder

@@ -14,9 +14,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from benchmarks.helpers import run_with_helpers
 from benchmarks.measuring.answer import answer_questions
 from benchmarks.measuring.predictions import Origin, Predictions, read_metadata
+from benchmarks.task_sharing import run_with_helpers
 from perser.corpora.corpus import Corpus
 from perser.device import clock, set_tf32
 from perser.distributed import processes

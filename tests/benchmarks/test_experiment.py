@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from benchmarks import helpers
+from benchmarks import task_sharing
 from benchmarks.experiment import experiment
 from benchmarks.experiments.options import QUICKSTART, read_experiment
 from benchmarks.linear_probe import linear_probe
@@ -147,9 +147,9 @@ def test_the_same_seed_gives_the_same_results_except_for_times(finished, manifes
 
 def test_a_helper_trains_and_measures_the_same(finished, manifest, tmp_path, monkeypatch, capsys):
     """This process waits until the helper has taken a model, and later a cell."""
-    monkeypatch.setattr(helpers, "_cores", lambda: 2)
+    monkeypatch.setattr(task_sharing, "_cores", lambda: 2)
     out, waited = tmp_path / "shared", []
-    take_tasks = helpers._take_tasks
+    take_tasks = task_sharing._take_tasks
 
     def take_tasks_after_helper(task, taken, done):
         deadline = time.monotonic() + 120
@@ -159,7 +159,7 @@ def test_a_helper_trains_and_measures_the_same(finished, manifest, tmp_path, mon
         waited.append(len(done))
         take_tasks(task, taken, done)
 
-    monkeypatch.setattr(helpers, "_take_tasks", take_tasks_after_helper)
+    monkeypatch.setattr(task_sharing, "_take_tasks", take_tasks_after_helper)
     run_small(manifest, out, "--helpers", "1")
     assert waited == [2, 2 * len(METHODS)], "two models on SSL-E, and every method on two seeds"
     assert "meta-train: started" not in capsys.readouterr().err, "the helper shows nothing"

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import helpers as module
-from benchmarks.helpers import run_with_helpers, useful_helpers
+from benchmarks import task_sharing as module
+from benchmarks.task_sharing import run_with_helpers, useful_helpers
 from perser.errors import UserError
 
-from . import helper_tasks
+from . import shared_tasks
 
 TITLES = ["first", "second", "third"]
 
@@ -34,7 +34,7 @@ def ran_by(folder):
 
 
 def test_a_helper_takes_a_task_and_each_is_done_once(tmp_path, capsys):
-    run_with_helpers(partial(helper_tasks.note, tmp_path), TITLES, helpers=1)
+    run_with_helpers(partial(shared_tasks.note, tmp_path), TITLES, helpers=1)
     ran = ran_by(tmp_path)
     assert sorted(ran) == ["0", "1", "2"]
     assert all(len(lines) == 1 for lines in ran.values())
@@ -54,7 +54,7 @@ def test_without_helpers_all_is_done_here_in_order():
 
 
 def test_the_tasks_of_a_helper_that_dies_are_done_here(tmp_path):
-    run_with_helpers(partial(helper_tasks.fail_in_helper, tmp_path, os.getpid()), TITLES, helpers=1)
+    run_with_helpers(partial(shared_tasks.fail_in_helper, tmp_path, os.getpid()), TITLES, helpers=1)
     ran = ran_by(tmp_path)
     assert [line.split()[0] == str(os.getpid()) for line in ran["1"]] == [False, True]
     assert len(ran["0"]) == len(ran["2"]) == 1
@@ -62,7 +62,7 @@ def test_the_tasks_of_a_helper_that_dies_are_done_here(tmp_path):
 
 def test_an_error_in_a_helper_is_shown_as_one_here(tmp_path):
     with pytest.raises(UserError, match="the second one is wrong"):
-        run_with_helpers(partial(helper_tasks.refuse, tmp_path), TITLES[:2], helpers=1)
+        run_with_helpers(partial(shared_tasks.refuse, tmp_path), TITLES[:2], helpers=1)
 
 
 def test_a_task_that_cannot_be_sent_is_done_here():
@@ -73,7 +73,7 @@ def test_a_task_that_cannot_be_sent_is_done_here():
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
 def test_a_helper_ends_with_the_process_that_started_it(sent, tmp_path):
-    command = [sys.executable, "-m", "tests.benchmarks.helper_tasks", str(tmp_path)]
+    command = [sys.executable, "-m", "tests.benchmarks.shared_tasks", str(tmp_path)]
     run = subprocess.Popen(command, cwd=Path(__file__).parents[2])
     try:
         wait_until(lambda: all((tmp_path / f"pid-{number}").exists() for number in (0, 1)))
@@ -103,7 +103,7 @@ def is_running(pid):
     ("wanted", "threads", "cores", "expected"),
     [(1, 1, 2, 1), (1, 1, 1, 0), (1, 2, 2, 0), (3, 2, 8, 3), (9, 2, 8, 3), (1, None, 64, 0), (0, 1, 64, 0)],
 )
-def test_helpers_get_cores_of_their_own(wanted, threads, cores, expected, monkeypatch):
+def test_task_sharing_get_cores_of_their_own(wanted, threads, cores, expected, monkeypatch):
     monkeypatch.setattr(module, "_cores", lambda: cores)
     assert useful_helpers(wanted, threads) == expected
 

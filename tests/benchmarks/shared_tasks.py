@@ -1,4 +1,4 @@
-"""Tasks for `tests/benchmarks/test_helpers.py`, in a module that another process can import."""
+"""Tasks for `tests/benchmarks/test_task_sharing.py`, in a module that another process can import."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.helpers import run_with_helpers
+from benchmarks.task_sharing import run_with_helpers
 from perser.errors import UserError
 
 
