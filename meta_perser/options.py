@@ -44,7 +44,7 @@ class PretrainOptions(OptimizationOptions):
         class_balanced: whether rare emotions weigh more in the loss, here and in everything that starts from
             this model (Cui et al. 2019; as in the paper); false: every utterance weighs the same.
         adaptation_steps: gradient steps of the fine-tuning baselines, whose learning rates are chosen here on
-            validation episodes.
+            validation episodes; where layers of the encoder adapt, by successive halving on one of each.
         lora: LoRA-Few's adapters on SSL-E: lora (rank 8), lora:R (rank R) or lora:R:N (the N highest layers
             alone); none: no learning rate is chosen for LoRA-Few, and it cannot be measured.
         seed: seed of weights and batches.

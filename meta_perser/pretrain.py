@@ -13,17 +13,17 @@ import torch
 
 from meta_perser.adaptation.adaptation_loss import class_balanced_loss, training_class_weights
 from meta_perser.adaptation.meta_trained import RATES_FILE
-from meta_perser.adaptation.personalizer import NewHeadPersonalizer, Unadapted
+from meta_perser.adaptation.personalizer import NewHeadPersonalizer
 from meta_perser.options import CONFIG, PretrainOptions, Target
 from meta_perser.recognizer.batches import ClipSource, standardize
 from meta_perser.recognizer.model import EmotionRecognizer
 from meta_perser.scope import check_scope, lowest_trainable_layer
 from meta_perser.training.multi_head import Consensus, MultiHead
 from meta_perser.training.supervised import (
-    SupervisedExamples,
     aggregated_examples,
     examples_by_listener,
     train_supervised,
+    unadapted_score,
 )
 from meta_perser.training.tuning import FRESH_RATES, Tuner
 from perser.cli.main import run_command
@@ -33,7 +33,7 @@ from perser.encoders.loading import check_encoder
 from perser.episodes.episode_file import EpisodeFile
 from perser.errors import UserError
 from perser.io.files import check_output
-from perser.personalizer import mean_score
+from perser.labels import EmotionSet
 from perser.training.accelerator import start_accelerator
 from perser.training.options import RunOptions
 from perser.training.run import open_training_run
@@ -83,8 +83,10 @@ def pretrain(
         class_weights = training_class_weights(tasks, emotions)
     loss = class_balanced_loss(class_weights, options.label_smoothing)
     examples = (examples_by_listener if target == "multi" else aggregated_examples)(tasks, emotions)
-    model = _new_recognizer(target, encoder, prepared, cache, examples, options, accelerator.device)
+    model = _new_recognizer(target, encoder, prepared.emotions, options).to(accelerator.device)
+    # First what the training reads: where that is the front-end's frames, the rest is computed from them.
     source = ClipSource(prepared.recordings, model, cache)
+    standardize(model, examples.utterances, prepared.recordings, cache)
     learner, average = model, model
     if target == "multi":
         learner = MultiHead(model, len(tasks)).to(accelerator.device)
@@ -96,7 +98,7 @@ def pretrain(
     )
 
     def validate() -> float:
-        return mean_score(Unadapted(average, source), drawn.validation_episodes, emotions)
+        return unadapted_score(average, source, drawn.validation_episodes, emotions)
 
     title = f"pretrain {target}"
     best = train_supervised(
@@ -121,24 +123,14 @@ def pretrain(
 
 
 def _new_recognizer(
-    target: Target,
-    encoder: str,
-    corpus: Corpus,
-    cache: Path,
-    examples: SupervisedExamples,
-    options: PretrainOptions,
-    device: torch.device,
+    target: Target, encoder: str, emotions: EmotionSet, options: PretrainOptions
 ) -> EmotionRecognizer:
-    """Return an untrained recognizer on the device, with hidden states standardized on the training
-    utterances.
-
-    The corpus is encoded for that, on the same device.
-    """
+    """Return an untrained recognizer."""
     speech_encoder = SpeechEncoder.from_name(encoder, seed=options.seed)
     scope = "head" if target == "linear" else options.scope
     model = EmotionRecognizer(
         speech_encoder,
-        corpus.emotions,
+        emotions,
         scope,
         options.head_size,
         lowest_trainable_layer(scope, speech_encoder.num_layers),
@@ -147,8 +139,6 @@ def _new_recognizer(
     )
     if options.lora is not None:
         model.lowest_layer_of(options.lora)  # refuses it now, not after hours of training
-    model.to(device)
-    standardize(model, examples.utterances, corpus.recordings, cache)
     return model
 
 

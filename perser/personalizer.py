@@ -150,6 +150,15 @@ def episode_scores(
     ]
 
 
+def all_scores(
+    personalizer: Personalizer, episodes: Sequence[Episode], emotions: EmotionSet
+) -> list[dict[str, float]]:
+    """Return `episode_scores`, to which several processes contribute: all of them have to call it."""
+    from perser.distributed import gather_in_order, own_items
+
+    return gather_in_order(episode_scores(personalizer, own_items(episodes), emotions))
+
+
 def mean_score(
     personalizer: Personalizer, episodes: Sequence[Episode], emotions: EmotionSet, metric: str = "maF1"
 ) -> float:
@@ -157,7 +166,4 @@ def mean_score(
 
     Several processes share the episodes, and all of them have to call it.
     """
-    from perser.distributed import gather_in_order, own_items
-
-    own = episode_scores(personalizer, own_items(episodes), emotions)
-    return float(np.mean([scores[metric] for scores in gather_in_order(own)]))
+    return float(np.mean([scores[metric] for scores in all_scores(personalizer, episodes, emotions)]))

@@ -170,7 +170,8 @@ def test_the_sweep_has_every_k_of_figure_2(name):
 QUICKSTART_CHANGES = {
     "title": "Quickstart on simulated speech",
     "out": Path("runs/quickstart"),
-    "threads": 2,
+    "threads": 1,
+    "helpers": 1,
     "prepare.corpus": "simulated",
     "draw.q": 64,
     "draw.seeds": 2,

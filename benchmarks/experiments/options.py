@@ -49,6 +49,7 @@ def read_experiment(file: Path, *arguments: str) -> dict[str, Any]:
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the options of an experiment to a parser."""
     _add_own(parser)
+    _add_sharing(parser)
     _add_stages(parser)
     _add_bench(parser)
 
@@ -105,9 +106,6 @@ def _add_own(parser: ArgumentParser) -> None:
         "draw.split.seed and draw.seeds",
     )
     parser.add_argument(
-        "--threads", type=int | None, default=None, help="CPU threads; none: as many as the machine offers"
-    )
-    parser.add_argument(
         "--folds",
         type=list[int] | Literal["all"] | None,
         default=None,
@@ -138,4 +136,17 @@ def _add_own(parser: ArgumentParser) -> None:
         default={},
         help="ablations of meta-training: name to what differs from meta_train; each is trained too, and "
         "measured as the method meta-perser:NAME",
+    )
+
+
+def _add_sharing(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--threads", type=int | None, default=None, help="CPU threads; none: as many as the machine offers"
+    )
+    parser.add_argument(
+        "--helpers",
+        type=int,
+        default=0,
+        help="further processes, each with as many threads, that train models and measure methods at the "
+        "same time; fewer where the machine has no cores for them, none on a GPU; the figures stay the same",
     )

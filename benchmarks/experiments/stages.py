@@ -106,6 +106,10 @@ class Stages:
             write_json(record, finished)
         launched.print(f"{name}: {seconds:.0f} s", file=sys.stderr)
 
+    def knows(self, name: str) -> bool:
+        """Return whether this process has run the stage, or found it finished."""
+        return name in self._keys
+
     def forget_others(self) -> None:
         """Remove the records of stages that this run does not have."""
         self._forget(kept=set(self._keys))

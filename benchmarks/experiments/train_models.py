@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from benchmarks.experiments.stages import Stages
+from benchmarks.task_sharing import run_with_helpers
 from perser.corpora.corpus import Corpus
 from perser.episodes.episode_file import EpisodeFile
 from perser.errors import UserError
@@ -156,7 +159,9 @@ def check_on_episodes(recipe: Recipe, corpus: Corpus, episodes: EpisodeFile) -> 
                 route.check_episodes(planned.model.folder, planned.options, corpus, episodes)
 
 
-def train(recipe: Recipe, stages: Stages, prefix: str, models: Path, shared: Options) -> tuple[str, ...]:
+def train(
+    recipe: Recipe, stages: Stages, prefix: str, models: Path, shared: Options, helpers: int = 0
+) -> tuple[str, ...]:
     """Train what the methods need into the folder `models`; return the names of the stages.
 
     Args:
@@ -165,26 +170,51 @@ def train(recipe: Recipe, stages: Stages, prefix: str, models: Path, shared: Opt
         prefix: What the names of the stages begin with.
         models: Folder of the trained models.
         shared: The settings that trainings share: corpus, episodes, cache, seed.
+        helpers: How many models may be trained at the same time as another (`run_with_helpers`).
     """
-    trained: dict[str, str] = {}
+    planned = planned_models(recipe, recipe.methods)
+    names = {model.folder: f"{prefix}{model.stage}" for model in planned}
     shared = {**shared, "encoder": recipe.encoder}
-    for planned in planned_models(recipe, recipe.methods):
-        training, options = planned.training, planned.options
+    calls: dict[str, dict[str, Any]] = {}
+    for model in planned:
+        training, options = model.training, model.options
         if training.complete is not None:
             options = training.complete(options, recipe.methods)
         options = {**options, **{name: shared[name] for name in training.shared}}
-        options |= {**planned.model.options(models), "out": models / planned.folder}
-        bases = tuple(trained[base] for base in planned.model.requires)
-        trained[planned.folder] = f"{prefix}{planned.stage}"
-        stages.run(
-            trained[planned.folder],
-            training.function,
-            options,
-            after=bases or ("prepare", f"{prefix}episodes"),
-            sources=training.sources,
-            resumes=training.resumes,
+        options |= {**model.model.options(models), "out": models / model.folder}
+        calls[model.folder] = {
+            "name": names[model.folder],
+            "function": training.function,
+            "options": options,
+            "after": tuple(names[base] for base in model.model.requires) or ("prepare", f"{prefix}episodes"),
+            "sources": training.sources,
+            "resumes": training.resumes,
+        }
+    for level in _levels(planned):
+        together = [calls[model.folder] for model in level]
+        run_with_helpers(
+            partial(_run_stage, stages, together), [str(call["name"]) for call in together], helpers
         )
-    return tuple(trained.values())
+        for call in together:
+            if not stages.knows(call["name"]):  # a helper ran it, and wrote its record
+                stages.run(**call)
+    return tuple(names.values())
+
+
+def _run_stage(stages: Stages, calls: Sequence[Mapping[str, Any]], number: int) -> None:
+    stages.run(**calls[number])
+
+
+def _levels(planned: Sequence[PlannedModel]) -> list[list[PlannedModel]]:
+    """Return the models in groups: those of a group need only models of the groups before it."""
+    levels: list[list[PlannedModel]] = []
+    level_of: dict[str, int] = {}
+    for model in planned:
+        level = 1 + max((level_of[base] for base in model.model.requires), default=-1)
+        level_of[model.folder] = level
+        levels.extend([[]] * (level + 1 - len(levels)))
+        levels[level] = [*levels[level], model]
+    return levels
 
 
 def _bases_first(models: Sequence[PlannedModel]) -> list[PlannedModel]:

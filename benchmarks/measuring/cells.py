@@ -7,13 +7,16 @@ killed goes on where it stopped and loses one cell at most. Several processes di
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from benchmarks.measuring.answer import answer_questions
 from benchmarks.measuring.predictions import Origin, Predictions, read_metadata
+from benchmarks.task_sharing import run_with_helpers
 from perser.corpora.content import Content
 from perser.corpora.corpus import Corpus
 from perser.device import clock, set_tf32
@@ -60,6 +63,10 @@ class Case:
     methods: tuple[str, ...]
     limit: int | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is sent to another process: the fields, and nothing that was loaded."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
     @cached_property
     def loaded_corpus(self) -> Corpus:
         return Corpus.load(self.corpus)
@@ -76,6 +83,10 @@ class Case:
         """The episodes to measure."""
         ordered = sorted(self.episode_file.episodes, key=lambda episode: episode.seed)[: self.limit]
         return {seed: list(same) for seed, same in groupby(ordered, key=lambda episode: episode.seed)}
+
+    def load(self) -> None:
+        """Load the corpus and the episodes now."""
+        _ = self.loaded_corpus, self.episodes_by_seed
 
     @property
     def episodes_digest(self) -> str:
@@ -122,19 +133,25 @@ class Case:
         return json_sha256(content)
 
 
-def run_cells(case: Case, folder: Path, resume: bool = True) -> None:
+def run_cells(case: Case, folder: Path, resume: bool = True, helpers: int = 0) -> None:
     """Measure this process's share of the cells into `folder`, then wait for the other processes.
 
-    With `resume`, cells that are finished are skipped. On a GPU, float32 is multiplied in TF32.
+    With `resume`, cells that are finished are skipped. On a GPU, float32 is multiplied in TF32. `helpers`:
+    see `run_with_helpers`.
     """
     state = processes()
     set_tf32(state.device, allowed=True)
     share = case.cells[state.process_index :: state.num_processes]
-    with existing_objects_frozen():
-        for cell in share:
-            if not (resume and is_finished(case, cell, folder)):
-                run_cell(case, cell, folder)
+    cells = [cell for cell in share if not (resume and is_finished(case, cell, folder))]
+    titles = [f"bench {cell.method} (seed {cell.seed})" for cell in cells]
+    run_with_helpers(partial(_run_numbered, case, cells, folder), titles, helpers)
     state.wait_for_everyone()
+
+
+def _run_numbered(case: Case, cells: Sequence[Cell], folder: Path, number: int) -> None:
+    case.load()
+    with existing_objects_frozen():
+        run_cell(case, cells[number], folder)
 
 
 def is_finished(case: Case, cell: Cell, folder: Path) -> bool:

@@ -22,14 +22,14 @@ from perser.io.checksums import weights_sha256
 SCORES = "scores.json"
 
 
-def write_scores(case: Case, out: Path, resume: bool = True) -> None:
+def write_scores(case: Case, out: Path, resume: bool = True, helpers: int = 0) -> None:
     """Measure a case, and write what each method scored on each episode (`Scores`) to the file `out`.
 
     The predictions are written to a folder beside it. If several processes run, each measures its share of
-    the cells, and the main process writes the scores.
+    the cells, and the main process writes the scores. `helpers`: see `run_with_helpers`.
     """
     folder = predictions_of(out, case.limit)
-    run_cells(case, folder, resume)
+    run_cells(case, folder, resume, helpers)
     if processes().is_main_process:
         _scores(case, folder).save(out)
     processes().wait_for_everyone()

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
 from meta_perser.adaptation.adaptation_loss import LossFunction
+from meta_perser.adaptation.predictor import RecognizerPredictor
 from meta_perser.options import PretrainOptions
 from meta_perser.recognizer.batches import ClipSource
 from perser.device import to_device
 from perser.distributed import mean_over_processes, own_share_of_batch
 from perser.encoders.encoder import use_attention
-from perser.episodes.episode import Task, aggregated_targets
+from perser.episodes.episode import Episode, Support, Task, aggregated_targets
 from perser.labels import EmotionSet
+from perser.personalizer import Personalizer, mean_score
 from perser.training.accelerator import cosine_schedule, wrap_for_training
 from perser.training.checkpoint import BestWeights
 from perser.training.loop import Display, LoopOptions, ShuffledBatches, Validation, fit
@@ -75,6 +79,36 @@ def examples_by_listener(tasks: Sequence[Task], emotions: EmotionSet) -> Supervi
         [torch.tensor([head for head, _ in by_utterance[utterance]]) for utterance in utterances],
         [torch.stack([row for _, row in by_utterance[utterance]]) for utterance in utterances],
     )
+
+
+class _AnswersOnce(Personalizer):
+    """A recognizer as it is, which reads each utterance once, however many queries it is in.
+
+    For as long as the recognizer does not change.
+    """
+
+    route: ClassVar[str] = "meta-perser"
+
+    def __init__(self, model: nn.Module, source: ClipSource) -> None:
+        self._predictor = RecognizerPredictor(model, source, {})
+        self._answers: dict[str, np.ndarray] = {}
+
+    def personalize(self, support: Support) -> _AnswersOnce:
+        return self
+
+    def predict_proba(self, utterances: Sequence[str]) -> np.ndarray:
+        """Return probabilities: float32 (num_utterances, num_emotions), rows sum to 1."""
+        new = [name for name in dict.fromkeys(utterances) if name not in self._answers]
+        if new:
+            self._answers |= zip(new, self._predictor.predict_proba(new), strict=True)
+        return np.stack([self._answers[name] for name in utterances])
+
+
+def unadapted_score(
+    model: nn.Module, source: ClipSource, episodes: Sequence[Episode], emotions: EmotionSet
+) -> float:
+    """Return the mean macro-F1 of a recognizer as it is (Entire-Zero) over episodes; see `mean_score`."""
+    return mean_score(_AnswersOnce(model, source), episodes, emotions)
 
 
 def train_supervised(

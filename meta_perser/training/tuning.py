@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +12,10 @@ from meta_perser.adaptation.personalizer import GradientPersonalizer
 from meta_perser.adaptation.prior_shift import PriorShift
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.model import EmotionRecognizer
+from meta_perser.training.halving import successive_halving
 from perser.corpora.corpus import Corpus
 from perser.episodes.episode import Episode
-from perser.personalizer import mean_score
+from perser.personalizer import Personalizer, all_scores, mean_score
 from perser.progress import progress_bar
 
 FINE_TUNE_RATES = (0.0003, 0.001, 0.003, 0.01, 0.03)
@@ -34,8 +35,9 @@ class Tuner:
         cache: folder of the feature cache.
         loss: of the inner loop.
         steps: gradient steps on a support.
-        episodes: of the validation persons. All are tried, except where the trunk adapts: that takes seconds
-            an episode, so only the first one of each person is tried.
+        episodes: of the validation persons. Where the trunk adapts, which takes seconds an episode, only the
+            first one of each person is used, and rates that do badly are not tried on all of them
+            (`successive_halving`). Elsewhere every rate is tried on every episode.
     """
 
     corpus: Corpus
@@ -59,18 +61,14 @@ class Tuner:
         model.set_scope(scope)
         source = ClipSource(self.corpus.recordings, model, self.cache)
         names = list(model.trainable_parameters())
-        episodes = self.episodes
+
+        def personalizer(rate: float) -> Personalizer:
+            return kind(model, source, ConstantRate(names, rate), self.loss, self.steps)
+
+        choose = self._choose_by_all
         if model.lowest_layer != model.encoder.num_layers:
-            episodes = list({episode.person: episode for episode in reversed(episodes)}.values())
-        with progress_bar(len(rates), f"choosing a rate ({scope})") as bar:
-
-            def score(rate: float) -> float:
-                tuned = kind(model, source, ConstantRate(names, rate), self.loss, self.steps)
-                found = mean_score(tuned, episodes, model.emotions)
-                bar.update()
-                return found
-
-            best = max(rates, key=score)
+            choose = self._choose_by_halving
+        best = choose(rates, personalizer, model, f"choosing a rate ({scope})")
         model.set_scope(trained)
         return {"scope": scope, "rate": best}
 
@@ -79,11 +77,49 @@ class Tuner:
         trained = model.scope
         model.set_scope("head")
         source = ClipSource(self.corpus.recordings, model, self.cache)
-        best = max(
+        best = self._choose_by_all(
             PRIOR_STRENGTHS,
-            key=lambda strength: mean_score(
-                PriorShift(model, source, strength), self.episodes, model.emotions
-            ),
+            lambda strength: PriorShift(model, source, strength),
+            model,
+            "choosing a strength (prior-shift)",
         )
         model.set_scope(trained)
         return best
+
+    def _choose_by_all(
+        self,
+        values: Sequence[float],
+        personalizer: Callable[[float], Personalizer],
+        model: EmotionRecognizer,
+        title: str,
+    ) -> float:
+        """Return the value with the best mean over all episodes; of equal ones the first."""
+        with progress_bar(len(values), title) as bar:
+
+            def score(value: float) -> float:
+                found = mean_score(personalizer(value), self.episodes, model.emotions)
+                bar.update()
+                return found
+
+            return max(values, key=score)
+
+    def _choose_by_halving(
+        self,
+        values: Sequence[float],
+        personalizer: Callable[[float], Personalizer],
+        model: EmotionRecognizer,
+        title: str,
+    ) -> float:
+        """Return the value that `successive_halving` finds on the first episode of each person."""
+        first = {episode.person: episode for episode in reversed(self.episodes)}
+        episodes = list(first.values())
+        with progress_bar(len(values) * len(episodes), title, unit="episode") as bar:
+
+            def scores(value: float, start: int, stop: int) -> list[float]:
+                found = all_scores(personalizer(value), episodes[start:stop], model.emotions)
+                bar.update(stop - start)
+                return [metrics["maF1"] for metrics in found]
+
+            best = successive_halving(values, scores, len(episodes))
+            bar.total = bar.n
+            return best

@@ -24,6 +24,7 @@ USAGE = "usage: perser COMMAND [--help] [--debug] [--config FILE.yaml] [options]
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the `perser` program. Exits with 2 and one line on bad input."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    _let_waiting_threads_sleep()
     commands = {entry.name: entry for entry in entry_points(group="perser.commands")}
     if arguments[:1] == ["help"]:  # `help predict` means `predict --help`
         arguments = [*arguments[1:2], "--help"]
@@ -75,6 +76,15 @@ def _run(load: Callable[[], Command | Callable[..., None]], arguments: Sequence[
         if _lost_other_process(detail):
             _fail("another process of this launch has ended: look at its output", status=1)
         _fail(f"{type(error).__name__}: {detail} (a bug in perser? --debug shows where)", status=1)
+
+
+def _let_waiting_threads_sleep() -> None:
+    """Tell OpenMP that a thread which waits for the others sleeps, unless the environment says otherwise.
+
+    By default it keeps its core busy. On a machine with other work, the threads then take each other's time,
+    and everything takes several times as long. OpenMP reads this when torch is imported, which is later.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _lost_other_process(detail: str) -> bool:

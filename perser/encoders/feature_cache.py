@@ -5,7 +5,8 @@
     store.stack(utterance_ids)     # (n, L + 1, D)
 
 Levels, all float32 (a second of speech is 50 frames):
-    frontend     frames of the frozen front-end (T, F), read by adapting trunks; 100 kB/s for F = 512
+    frontend     frames of the frozen front-end (T, F), read by adapting trunks and by whatever computes the
+                 other levels; 100 kB/s for F = 512
     pooled       the mean over time of every hidden state (L + 1, D)
     pooled:<n>   the same for hidden states 0 to n (n + 1, D)
     layer:<n>    hidden state n, frame by frame (T, D); 0 is the input of layer 0, L the model's output
@@ -166,7 +167,8 @@ def cached_features(
 
     The processes of a launch divide the utterances among themselves. A store appears by one rename, so a
     killed run leaves none that is incomplete. With `cache` None, it is in memory only. The encoder's adapters
-    are not used.
+    are not used. If the cache has the front-end's frames (level `frontend`), the other levels are computed
+    from them, and no audio is read.
 
     Raises UserError for an unknown level, for an utterance whose features are not finite, or for recordings
     whose files have changed.
@@ -179,18 +181,18 @@ def cached_features(
         return FeatureStore.of(
             level, dict(_encoded(recordings, encoder, level, _batches(recordings, encoder)))
         )
-    folder = cache / f"{level.replace(':', '-')}-{_key(recordings, encoder, level)}"
+    folder = _folder(recordings, encoder, level, cache)
     if not folder.is_dir():
         cache.mkdir(parents=True, exist_ok=True)
 
+        front = _folder(recordings, encoder, "frontend", cache)
+        frames = _open(front, "frontend", recordings) if front.is_dir() else None
+
         def write(number: int, count: int, shard: Path) -> None:
-            _write(recordings, encoder, level, shard, slice(number, None, count))
+            _write(recordings, encoder, level, shard, slice(number, None, count), frames)
 
         build_in_parallel(folder, write, _join)
-    store = FeatureStore.open(folder)
-    if store.level != level or any(name not in store for name in recordings.utterance_ids):
-        raise UserError(f"the feature cache {folder} is damaged (utterances are missing): delete it")
-    return store
+    return _open(folder, level, recordings)
 
 
 def encode_clips(encoder: SpeechEncoder, waveforms: Sequence[Tensor], level: Level) -> list[Tensor]:
@@ -200,7 +202,7 @@ def encode_clips(encoder: SpeechEncoder, waveforms: Sequence[Tensor], level: Lev
     """
     _check_level(level, encoder.num_layers)
     with torch.no_grad():
-        return list(_encode(encoder, list(waveforms), level))
+        return list(_from_frames(encoder, encoder.frontend(list(waveforms)), level))
 
 
 def _check_level(level: Level, num_layers: int) -> None:
@@ -218,6 +220,18 @@ def _check_level(level: Level, num_layers: int) -> None:
         )
 
 
+def _open(folder: Path, level: Level, recordings: AudioSource) -> FeatureStore:
+    """Open a store on disk. Raises UserError where it lacks utterances."""
+    store = FeatureStore.open(folder)
+    if store.level != level or any(name not in store for name in recordings.utterance_ids):
+        raise UserError(f"the feature cache {folder} is damaged (utterances are missing): delete it")
+    return store
+
+
+def _folder(recordings: AudioSource, encoder: SpeechEncoder, level: Level, cache: Path) -> Path:
+    return cache / f"{level.replace(':', '-')}-{_key(recordings, encoder, level)}"
+
+
 def _key(recordings: AudioSource, encoder: SpeechEncoder, level: Level) -> str:
     kind, _, number = level.partition(":")
     part = "frontend" if kind == "frontend" else "all"
@@ -227,9 +241,17 @@ def _key(recordings: AudioSource, encoder: SpeechEncoder, level: Level) -> str:
 
 
 def _write(
-    recordings: AudioSource, encoder: SpeechEncoder, level: Level, folder: Path, chosen: slice
+    recordings: AudioSource,
+    encoder: SpeechEncoder,
+    level: Level,
+    folder: Path,
+    chosen: slice,
+    frames: FeatureStore | None,
 ) -> None:
-    """Encode the utterances of the chosen batches and write the two files of a store into the folder."""
+    """Encode the utterances of the chosen batches and write the two files of a store into the folder.
+
+    `frames`: what the front-end gave for them; None where that is not known.
+    """
     row_shape: tuple[int, ...] = (encoder.front_size if level == "frontend" else encoder.hidden_size,)
     if level.startswith("windows:"):
         row_shape = (encoder.num_layers + 1, *row_shape)
@@ -242,7 +264,7 @@ def _write(
         progress_bar(sum(map(len, batches)), f"encoding ({level})", unit="utt") as progress,
     ):
         _write_header(file, (row, *row_shape))
-        for utterance_id, features in _encoded(recordings, encoder, level, batches):
+        for utterance_id, features in _encoded(recordings, encoder, level, batches, frames):
             file.write(features.data)
             spans.append((utterance_id, row, len(features)))
             checksums.append(zlib.crc32(features))
@@ -276,12 +298,16 @@ def _join(shards: Sequence[Path], folder: Path) -> None:
 
 
 def _encoded(
-    recordings: AudioSource, encoder: SpeechEncoder, level: Level, batches: list[list[str]]
+    recordings: AudioSource,
+    encoder: SpeechEncoder,
+    level: Level,
+    batches: list[list[str]],
+    frames: FeatureStore | None = None,
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield each utterance's id and features, float32 and contiguous."""
-    for utterance_ids, waveforms in _decoded(recordings, batches):
+    """Yield each utterance's id and features, float32 and contiguous; `frames` as in `_write`."""
+    for utterance_ids, clips in _front_ends(recordings, encoder, batches, frames):
         with torch.inference_mode():
-            encoded = _encode(encoder, waveforms, level)
+            encoded = _from_frames(encoder, clips, level)
         for utterance_id, on_device in zip(utterance_ids, encoded, strict=True):
             features = on_device.float().cpu().contiguous()
             if not torch.isfinite(features).all():
@@ -289,9 +315,23 @@ def _encoded(
             yield utterance_id, features.numpy()
 
 
-def _encode(encoder: SpeechEncoder, waveforms: list[Tensor], level: Level) -> list[Tensor] | Tensor:
-    """Return the features of a batch, one tensor (rows, ...) per utterance."""
-    clips = encoder.frontend(waveforms)
+def _front_ends(
+    recordings: AudioSource, encoder: SpeechEncoder, batches: list[list[str]], frames: FeatureStore | None
+) -> Iterator[tuple[list[str], list[Tensor]]]:
+    """Yield each batch with the front-end's frames (T, F) of its utterances, on the encoder's device."""
+    if frames is None:
+        for batch, waveforms in _decoded(recordings, batches):
+            with torch.inference_mode():
+                clips = encoder.frontend(waveforms)
+            yield batch, clips
+        return
+    device, dtype = encoder.model.device, encoder.model.dtype
+    for batch in batches:
+        yield batch, [frames[utterance_id].to(device, dtype) for utterance_id in batch]
+
+
+def _from_frames(encoder: SpeechEncoder, clips: list[Tensor], level: Level) -> list[Tensor] | Tensor:
+    """Return the features of a batch of front-end frames (T, F), one tensor (rows, ...) per utterance."""
     if level == "frontend":
         return clips
     frames, mask = pad(clips)

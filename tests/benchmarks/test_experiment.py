@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import time
 
 import pytest
 
+from benchmarks import task_sharing
 from benchmarks.experiment import experiment
 from benchmarks.experiments.options import QUICKSTART, read_experiment
 from benchmarks.linear_probe import linear_probe
@@ -17,6 +19,7 @@ from perser.cli.main import main
 from perser.errors import UserError
 
 SMALL = {
+    "helpers": 0,  # starting one takes longer than what it could do here
     "draw.k": 32,
     "draw.q": 8,
     "draw.seeds": 2,
@@ -154,6 +157,31 @@ def test_a_quick_look_leaves_what_was_trained_and_measured(finished, manifest, t
 def test_the_same_seed_gives_the_same_results_except_for_times(finished, manifest, tmp_path):
     run_small(manifest, tmp_path / "again")
     contents = [json.loads((run / "results.json").read_text()) for run in (finished, tmp_path / "again")]
+    for content in contents:
+        for row in content["rows"]:
+            del row["seconds_personalize"], row["seconds_predict"]
+    assert contents[0] == contents[1]
+
+
+def test_a_helper_trains_and_measures_the_same(finished, manifest, tmp_path, monkeypatch, capsys):
+    """This process waits until the helper has taken a model, and later a cell."""
+    monkeypatch.setattr(task_sharing, "_cores", lambda: 2)
+    out, waited = tmp_path / "shared", []
+    take_tasks = task_sharing._take_tasks
+
+    def take_tasks_after_helper(task, taken, done):
+        deadline = time.monotonic() + 120
+        while not taken.value:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        waited.append(len(done))
+        take_tasks(task, taken, done)
+
+    monkeypatch.setattr(task_sharing, "_take_tasks", take_tasks_after_helper)
+    run_small(manifest, out, "--helpers", "1")
+    assert waited == [2, 2 * len(METHODS)], "two models on SSL-E, and every method on two seeds"
+    assert "meta-train: started" not in capsys.readouterr().err, "the helper shows nothing"
+    contents = [json.loads((run / "results.json").read_text()) for run in (finished, out)]
     for content in contents:
         for row in content["rows"]:
             del row["seconds_personalize"], row["seconds_predict"]

@@ -3,13 +3,17 @@ from __future__ import annotations
 import pytest
 import torch
 
+from meta_perser.adaptation.personalizer import Unadapted
 from meta_perser.baselines import entire_few, head_few, linear_few, lora_few, multi_few, prior_shift
 from meta_perser.options import PretrainOptions
 from meta_perser.pretrain import pretrain
+from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.model import EmotionRecognizer, saved_settings
+from meta_perser.training.supervised import unadapted_score
 from meta_perser.training.tuning import FINE_TUNE_RATES, FRESH_RATES
 from perser.encoders.encoder import SpeechEncoder
 from perser.errors import UserError
+from perser.personalizer import mean_score
 
 
 @pytest.mark.parametrize(
@@ -69,6 +73,42 @@ def test_a_method_says_what_it_adapts(trained):
         prior_shift(trained).describe()["strength"]
         == saved_settings(trained.models / "ssl-e")["prior_strength"]
     )
+
+
+def test_every_recording_is_read_and_goes_through_the_front_end_once(
+    toy_corpus, toy_episodes_path, tmp_path, monkeypatch
+):
+    front_end, read = SpeechEncoder.frontend, []
+
+    def counted(encoder, waveforms):
+        read.extend(waveforms)
+        return front_end(encoder, waveforms)
+
+    monkeypatch.setattr(SpeechEncoder, "frontend", counted)
+    pretrain(
+        corpus=toy_corpus.folder,
+        episodes=toy_episodes_path,
+        out=tmp_path / "ssl-e",
+        cache=tmp_path / "cache",
+        epochs=1,
+        head_size=4,
+        adaptation_steps=1,
+    )
+    assert len(read) == len(toy_corpus.recordings)
+
+
+def test_a_validation_encodes_each_utterance_once_and_scores_as_entire_zero(trained, toy_episodes):
+    model = EmotionRecognizer.from_pretrained(trained.models / "ssl-e")
+    source = ClipSource(trained.recordings, model, trained.cache)
+    emotions, episodes = trained.emotions, toy_episodes.validation_episodes
+    encoded: list[int] = []
+    model.register_forward_hook(lambda _model, _inputs, logits: encoded.append(len(logits)))
+    expected = mean_score(Unadapted(model, source), episodes, emotions)
+    asked = [utterance for episode in episodes for utterance in episode.query_utterances]
+    assert sum(encoded) == len(asked)
+    encoded.clear()
+    assert unadapted_score(model, source, episodes, emotions) == pytest.approx(expected)
+    assert sum(encoded) == len(set(asked)) < len(asked)
 
 
 def test_a_new_head_depends_only_on_the_support_seed(trained, toy_episodes):

@@ -176,3 +176,22 @@ def test_a_lost_process_is_named_as_the_cause_by_those_that_waited_for_it(
         run_command(wait)
     assert ended.value.code == 1
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("chosen", "found"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_waiting_threads_sleep_unless_the_environment_says_otherwise(chosen, found, monkeypatch, capsys):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if chosen is not None:
+        monkeypatch.setenv("OMP_WAIT_POLICY", chosen)
+    main(["--help"])
+    assert os.environ["OMP_WAIT_POLICY"] == found
+
+
+def test_openmp_is_told_so_before_torch_is_imported():
+    """OpenMP reads its variables once, when it is loaded."""
+    code = (
+        "import os, sys; from perser.cli.main import main; main(['--help']);"
+        "assert 'torch' not in sys.modules and os.environ['OMP_WAIT_POLICY'] == 'PASSIVE'"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True).returncode == 0

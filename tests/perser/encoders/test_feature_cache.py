@@ -126,6 +126,19 @@ def test_a_second_call_computes_nothing(encoder, tmp_path):
     assert torch.equal(first["clip2"], second["clip2"])
 
 
+@pytest.mark.parametrize("level", [level for level in LEVELS if level != "frontend"])
+def test_every_level_is_computed_from_the_front_end_s_frames_where_the_cache_has_them(
+    encoder, level, tmp_path
+):
+    recordings = FakeRecordings()
+    from_audio = cached_features(recordings, encoder, level, tmp_path / "audio")
+    cached_features(recordings, encoder, "frontend", tmp_path / "frames")
+    reads = recordings.reads
+    from_frames = cached_features(recordings, encoder, level, tmp_path / "frames")
+    assert recordings.reads == reads
+    assert all(torch.equal(from_frames[name], from_audio[name]) for name in recordings.utterance_ids)
+
+
 def test_a_changed_trunk_shares_the_front_end_only(tmp_path):
     encoder, recordings = SpeechEncoder.from_name("tiny-hubert"), FakeRecordings()
     before = {
