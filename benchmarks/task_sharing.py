@@ -1,4 +1,4 @@
-"""Share independent tasks with helpers: further processes on the same CPU, with as many threads as this one.
+"""Share independent tasks with workers: further processes on the same CPU, with as many threads as this one.
 
 Many of our computations are too small for two threads to be much faster than one. Two processes are twice as
 fast, and one of them does not wait for the other where other programs keep a core busy.
@@ -34,19 +34,19 @@ Task = Callable[[int], None]
 """Does the task of a number, from 0. What it makes is in files, and is the same whoever makes it."""
 
 
-def run_with_helpers(task: Task, titles: Sequence[str], helpers: int) -> None:
-    """Run `task(0)` to `task(len(titles) - 1)`, here and in at most so many helpers.
+def run_with_workers(task: Task, titles: Sequence[str], workers: int) -> None:
+    """Run `task(0)` to `task(len(titles) - 1)`, here and in at most so many workers.
 
-    Whoever is free takes the next one. A helper that fails leaves its task to this process, which then meets
-    the same error. If this process ends, its helpers get SIGTERM, at which a training writes a checkpoint.
-    The helpers show nothing.
+    Whoever is free takes the next one. A worker that fails leaves its task to this process, which then meets
+    the same error. If this process ends, its workers get SIGTERM, at which a training writes a checkpoint.
+    The workers show nothing.
 
     Args:
         task: does one task; no task needs another one's result.
         titles: of the tasks, for the message that names those that this process waits for.
-        helpers: how many. None are started on a GPU, or beside other processes of a launch.
+        workers: how many. None are started on a GPU, or beside other processes of a launch.
     """
-    count = min(helpers, len(titles) - 1) if _is_alone_on_cpu() else 0
+    count = min(workers, len(titles) - 1) if _is_alone_on_cpu() else 0
     if count <= 0:
         for number in range(len(titles)):
             task(number)
@@ -58,22 +58,22 @@ def run_with_helpers(task: Task, titles: Sequence[str], helpers: int) -> None:
         _take_tasks(task, taken, done)
         _wait_for(started, titles, done)
     finally:
-        for helper in started:
-            helper.terminate()
-            helper.join()
+        for worker in started:
+            worker.terminate()
+            worker.join()
     for number, is_done in enumerate(done):
         if not is_done:
             task(number)
 
 
-def useful_helpers(wanted: int, threads: int | None) -> int:
-    """Return how many helpers of these that are wanted have cores of their own for their threads.
+def useful_workers(wanted: int, threads: int | None) -> int:
+    """Return how many workers of these that are wanted have cores of their own for their threads.
 
-    `threads`: of each process; None: one for each core, which leaves none for helpers. Raises UserError for a
+    `threads`: of each process; None: one for each core, which leaves none for workers. Raises UserError for a
     negative number.
     """
     if wanted < 0:
-        raise UserError(f"helpers: {wanted}, give 0 or more")
+        raise UserError(f"workers: {wanted}, give 0 or more")
     if threads is None:
         return 0
     return min(wanted, max(0, _cores() // max(threads, 1) - 1))
@@ -91,17 +91,17 @@ def _is_alone_on_cpu() -> bool:
 
 
 def _start(context: SpawnContext, task: Task, taken: Counter, done: Marks) -> SpawnProcess:
-    """Start a helper. One that cannot be sent the task, because it cannot import it, ends at once."""
+    """Start a worker. One that cannot be sent the task, because it cannot import it, ends at once."""
     import torch
 
     receiver, sender = context.Pipe(duplex=False)
     arguments = (receiver, taken, done, torch.get_num_threads())
-    helper = context.Process(target=_help, args=arguments, daemon=True)
-    helper.start()
+    worker = context.Process(target=_work, args=arguments, daemon=True)
+    worker.start()
     with sender, suppress(pickle.PicklingError, AttributeError, TypeError, BrokenPipeError):
         sender.send(task)
     receiver.close()
-    return helper
+    return worker
 
 
 def _take_tasks(task: Task, taken: Counter, done: Marks) -> None:
@@ -116,17 +116,17 @@ def _take_tasks(task: Task, taken: Counter, done: Marks) -> None:
         done[number] = True
 
 
-def _wait_for(helpers: Sequence[SpawnProcess], titles: Sequence[str], done: Marks) -> None:
-    """Wait until the tasks that helpers have taken are done, or the helpers have ended."""
+def _wait_for(workers: Sequence[SpawnProcess], titles: Sequence[str], done: Marks) -> None:
+    """Wait until the tasks that workers have taken are done, or the workers have ended."""
     missing = [title for title, is_done in zip(titles, done, strict=True) if not is_done]
     if missing:
         print(f"{', '.join(missing)}: still running in another process", file=sys.stderr)
-    while not all(done) and any(helper.is_alive() for helper in helpers):
-        wait([helper.sentinel for helper in helpers], timeout=0.1)
+    while not all(done) and any(worker.is_alive() for worker in workers):
+        wait([worker.sentinel for worker in workers], timeout=0.1)
 
 
-def _help(receiver: Connection, taken: Counter, done: Marks, threads: int) -> None:
-    """Be a helper: take tasks until there are none, and end with the process that started this one."""
+def _work(receiver: Connection, taken: Counter, done: Marks, threads: int) -> None:
+    """Work: take tasks until there are none, and end with the process that started this one."""
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, sys.stdout.fileno())
     os.dup2(silence, sys.stderr.fileno())

@@ -171,7 +171,7 @@ QUICKSTART_CHANGES = {
     "title": "Quickstart on simulated speech",
     "out": Path("runs/quickstart"),
     "threads": 1,
-    "helpers": 1,
+    "workers": 1,
     "prepare.corpus": "simulated",
     "draw.q": 64,
     "draw.seeds": 2,

@@ -144,7 +144,7 @@ def _add_sharing(parser: ArgumentParser) -> None:
         "--threads", type=int | None, default=None, help="CPU threads; none: as many as the machine offers"
     )
     parser.add_argument(
-        "--helpers",
+        "--workers",
         type=int,
         default=0,
         help="further processes, each with as many threads, that train models and measure methods at the "

@@ -13,7 +13,7 @@ from benchmarks.experiments.folds import Fold, Setting, plan_folds, plan_setting
 from benchmarks.experiments.options import CONFIGS, read_experiment
 from benchmarks.experiments.train_models import Recipe, check_trainings, planned_models, trained_methods
 from benchmarks.measuring.cells import Case
-from benchmarks.task_sharing import useful_helpers
+from benchmarks.task_sharing import useful_workers
 from perser.episodes.sampling import EnrollmentMode
 from perser.errors import UserError
 from perser.installed_routes import check_method
@@ -53,7 +53,7 @@ class Plan:
     cache: Path
     seed: int
     threads: int | None
-    helpers: int
+    workers: int
     prepare: Mapping[str, Any]
     draw: Mapping[str, Any]
     recipe: Recipe
@@ -96,7 +96,7 @@ def make_plan(
     cache: Path | None,
     seed: int,
     threads: int | None,
-    helpers: int,
+    workers: int,
     folds: list[int] | Literal["all"] | None,
     sweep_k: list[int],
     modes: list[EnrollmentMode],
@@ -128,7 +128,7 @@ def make_plan(
         cache=cache or out / "cache",
         seed=seed,
         threads=threads,
-        helpers=useful_helpers(helpers, threads),
+        workers=useful_workers(workers, threads),
         prepare=prepare | {"out": out / "corpus"},
         draw=draw,
         recipe=Recipe(methods, encoder, trainings, meta_trainings),

@@ -79,11 +79,11 @@ def run_fold(stages: Stages, plan: Plan, fold: Fold, again: bool) -> None:
 
     shared = {"corpus": plan.corpus, "cache": plan.cache, "seed": plan.seed}
     shared |= {"episodes": fold.episodes(fold.usual)}
-    trained = train(plan.recipe, stages, fold.prefix, fold.folder / "models", shared, plan.helpers)
+    trained = train(plan.recipe, stages, fold.prefix, fold.folder / "models", shared, plan.workers)
     for setting in plan.settings:
         stages.run(
             fold.stage("bench", setting),
-            partial(write_scores, resume=not again, helpers=plan.helpers),
+            partial(write_scores, resume=not again, workers=plan.workers),
             {"case": plan.case(fold, setting), "out": fold.scores(setting)},
             after=(fold.stage("episodes", setting), *trained),
             again=again,

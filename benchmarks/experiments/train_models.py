@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.experiments.stages import Stages
-from benchmarks.task_sharing import run_with_helpers
+from benchmarks.task_sharing import run_with_workers
 from perser.corpora.corpus import Corpus
 from perser.episodes.episode_file import EpisodeFile
 from perser.errors import UserError
@@ -160,7 +160,7 @@ def check_on_episodes(recipe: Recipe, corpus: Corpus, episodes: EpisodeFile) -> 
 
 
 def train(
-    recipe: Recipe, stages: Stages, prefix: str, models: Path, shared: Options, helpers: int = 0
+    recipe: Recipe, stages: Stages, prefix: str, models: Path, shared: Options, workers: int = 0
 ) -> tuple[str, ...]:
     """Train what the methods need into the folder `models`; return the names of the stages.
 
@@ -170,7 +170,7 @@ def train(
         prefix: What the names of the stages begin with.
         models: Folder of the trained models.
         shared: The settings that trainings share: corpus, episodes, cache, seed.
-        helpers: How many models may be trained at the same time as another (`run_with_helpers`).
+        workers: How many models may be trained at the same time as another (`run_with_workers`).
     """
     planned = planned_models(recipe, recipe.methods)
     names = {model.folder: f"{prefix}{model.stage}" for model in planned}
@@ -192,11 +192,11 @@ def train(
         }
     for level in _levels(planned):
         together = [calls[model.folder] for model in level]
-        run_with_helpers(
-            partial(_run_stage, stages, together), [str(call["name"]) for call in together], helpers
+        run_with_workers(
+            partial(_run_stage, stages, together), [str(call["name"]) for call in together], workers
         )
         for call in together:
-            if not stages.knows(call["name"]):  # a helper ran it, and wrote its record
+            if not stages.knows(call["name"]):  # a worker ran it, and wrote its record
                 stages.run(**call)
     return tuple(names.values())
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.measuring.answer import answer_questions
 from benchmarks.measuring.predictions import Origin, Predictions, read_metadata
-from benchmarks.task_sharing import run_with_helpers
+from benchmarks.task_sharing import run_with_workers
 from perser.corpora.content import Content
 from perser.corpora.corpus import Corpus
 from perser.device import clock, set_tf32
@@ -133,18 +133,18 @@ class Case:
         return json_sha256(content)
 
 
-def run_cells(case: Case, folder: Path, resume: bool = True, helpers: int = 0) -> None:
+def run_cells(case: Case, folder: Path, resume: bool = True, workers: int = 0) -> None:
     """Measure this process's share of the cells into `folder`, then wait for the other processes.
 
-    With `resume`, cells that are finished are skipped. On a GPU, float32 is multiplied in TF32. `helpers`:
-    see `run_with_helpers`.
+    With `resume`, cells that are finished are skipped. On a GPU, float32 is multiplied in TF32. `workers`:
+    see `run_with_workers`.
     """
     state = processes()
     set_tf32(state.device, allowed=True)
     share = case.cells[state.process_index :: state.num_processes]
     cells = [cell for cell in share if not (resume and is_finished(case, cell, folder))]
     titles = [f"bench {cell.method} (seed {cell.seed})" for cell in cells]
-    run_with_helpers(partial(_run_numbered, case, cells, folder), titles, helpers)
+    run_with_workers(partial(_run_numbered, case, cells, folder), titles, workers)
     state.wait_for_everyone()
 
 

@@ -22,14 +22,14 @@ from perser.io.checksums import weights_sha256
 SCORES = "scores.json"
 
 
-def write_scores(case: Case, out: Path, resume: bool = True, helpers: int = 0) -> None:
+def write_scores(case: Case, out: Path, resume: bool = True, workers: int = 0) -> None:
     """Measure a case, and write what each method scored on each episode (`Scores`) to the file `out`.
 
     The predictions are written to a folder beside it. If several processes run, each measures its share of
-    the cells, and the main process writes the scores. `helpers`: see `run_with_helpers`.
+    the cells, and the main process writes the scores. `workers`: see `run_with_workers`.
     """
     folder = predictions_of(out, case.limit)
-    run_cells(case, folder, resume, helpers)
+    run_cells(case, folder, resume, workers)
     if processes().is_main_process:
         _scores(case, folder).save(out)
     processes().wait_for_everyone()

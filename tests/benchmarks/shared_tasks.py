@@ -10,12 +10,12 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.task_sharing import run_with_helpers
+from benchmarks.task_sharing import run_with_workers
 from perser.errors import UserError
 
 
 def note(folder: Path, number: int) -> None:
-    """Write which process ran the task, with how many threads; take long enough for a helper to get one."""
+    """Write which process ran the task, with how many threads; take long enough for a worker to get one."""
     with (folder / str(number)).open("a") as file:
         file.write(f"{os.getpid()} {torch.get_num_threads()}\n")
     deadline = time.monotonic() + 60
@@ -23,8 +23,8 @@ def note(folder: Path, number: int) -> None:
         time.sleep(0.01)
 
 
-def fail_in_helper(folder: Path, parent: int, number: int) -> None:
-    """End the helper in the way that its task's number says; run elsewhere."""
+def fail_in_worker(folder: Path, parent: int, number: int) -> None:
+    """End the worker in the way that its task's number says; run elsewhere."""
     note(folder, number)
     if os.getpid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -44,7 +44,7 @@ def wait_forever(folder: Path, number: int) -> None:
 def start_two(folder: Path) -> None:
     from functools import partial
 
-    run_with_helpers(partial(wait_forever, folder), ["first", "second"], helpers=1)
+    run_with_workers(partial(wait_forever, folder), ["first", "second"], workers=1)
 
 
 if __name__ == "__main__":

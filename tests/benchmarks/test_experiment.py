@@ -19,7 +19,7 @@ from perser.cli.main import main
 from perser.errors import UserError
 
 SMALL = {
-    "helpers": 0,  # starting one takes longer than what it could do here
+    "workers": 0,  # starting one takes longer than what it could do here
     "draw.k": 32,
     "draw.q": 8,
     "draw.seeds": 2,
@@ -163,13 +163,13 @@ def test_the_same_seed_gives_the_same_results_except_for_times(finished, manifes
     assert contents[0] == contents[1]
 
 
-def test_a_helper_trains_and_measures_the_same(finished, manifest, tmp_path, monkeypatch, capsys):
-    """This process waits until the helper has taken a model, and later a cell."""
+def test_a_worker_trains_and_measures_the_same(finished, manifest, tmp_path, monkeypatch, capsys):
+    """This process waits until the worker has taken a model, and later a cell."""
     monkeypatch.setattr(task_sharing, "_cores", lambda: 2)
     out, waited = tmp_path / "shared", []
     take_tasks = task_sharing._take_tasks
 
-    def take_tasks_after_helper(task, taken, done):
+    def take_tasks_after_worker(task, taken, done):
         deadline = time.monotonic() + 120
         while not taken.value:
             assert time.monotonic() < deadline
@@ -177,10 +177,10 @@ def test_a_helper_trains_and_measures_the_same(finished, manifest, tmp_path, mon
         waited.append(len(done))
         take_tasks(task, taken, done)
 
-    monkeypatch.setattr(task_sharing, "_take_tasks", take_tasks_after_helper)
-    run_small(manifest, out, "--helpers", "1")
+    monkeypatch.setattr(task_sharing, "_take_tasks", take_tasks_after_worker)
+    run_small(manifest, out, "--workers", "1")
     assert waited == [2, 2 * len(METHODS)], "two models on SSL-E, and every method on two seeds"
-    assert "meta-train: started" not in capsys.readouterr().err, "the helper shows nothing"
+    assert "meta-train: started" not in capsys.readouterr().err, "the worker shows nothing"
     contents = [json.loads((run / "results.json").read_text()) for run in (finished, out)]
     for content in contents:
         for row in content["rows"]:
