@@ -161,9 +161,9 @@ class LanguageModel(nn.Module):
         if on and not self.causal.supports_gradient_checkpointing:
             raise UserError(f"gradient_checkpointing: language model '{self.name}' does not support it")
         if on:
-            self.causal.gradient_checkpointing_enable({"use_reentrant": False})
-        elif self.causal.is_gradient_checkpointing:
-            self.causal.gradient_checkpointing_disable()
+            self.causal.activation_checkpointing_enable({"use_reentrant": False})
+        elif self.causal.is_activation_checkpointing:
+            self.causal.activation_checkpointing_disable()
 
     def save(self, folder: Path) -> None:
         """Write what was trained into a model folder: the language model, or its adapter in peft's format."""
