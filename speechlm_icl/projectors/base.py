@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from perser.device import to_device
 from perser.encoders.feature_cache import FeatureStore, Level
+from speechlm_icl.projectors.blocks import RMSNorm
 
 Clips = Tensor | Sequence[Tensor]
 """Features of several clips: pooled (n, L+1, D), or one tensor (num_windows, L+1, D) a clip."""
@@ -117,7 +118,7 @@ class Projector(nn.Module, ABC):
         self.register_buffer("mean", torch.zeros(sizes.num_layers, sizes.feature_size))
         self.register_buffer("std", torch.ones(sizes.num_layers, sizes.feature_size))
         self.layer_weights = nn.Parameter(torch.zeros(sizes.num_layers))
-        self.out_norm = nn.RMSNorm(sizes.hidden_size, eps=1e-6)
+        self.out_norm = RMSNorm(sizes.hidden_size, eps=1e-6)
         nn.init.constant_(self.out_norm.weight, sizes.embedding_scale)
 
     @abstractmethod

@@ -1,9 +1,19 @@
-"""Layers that several projectors share: a gated MLP and cross-attention."""
+"""Layers that several projectors share: a norm, a gated MLP and cross-attention."""
 
 from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+class RMSNorm(nn.RMSNorm):
+    """RMSNorm of torch, computed in its weight's precision.
+
+    Under autocast its input is bf16. With a float32 weight, torch has no fused kernel for that, and warns.
+    """
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return super().forward(inputs.to(self.weight.dtype)).to(inputs.dtype)
 
 
 class SwiGLU(nn.Module):

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from perser.encoders.encoder import pad
 from speechlm_icl.projectors.base import Clips, Projector, ProjectorOptions, ProjectorSizes
+from speechlm_icl.projectors.blocks import RMSNorm
 
 
 class ConvolutionProjector(Projector):
@@ -19,7 +20,7 @@ class ConvolutionProjector(Projector):
     def __init__(self, sizes: ProjectorSizes, options: ProjectorOptions) -> None:
         super().__init__(sizes, options)
         stride = options.windows_per_token
-        self.norm = nn.RMSNorm(sizes.feature_size, eps=1e-6)
+        self.norm = RMSNorm(sizes.feature_size, eps=1e-6)
         self.convolution = nn.Conv1d(
             sizes.feature_size, options.width, 2 * stride + 1, stride, padding=stride
         )

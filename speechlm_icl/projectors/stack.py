@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from speechlm_icl.projectors.base import Clips, Projector, ProjectorOptions, ProjectorSizes
-from speechlm_icl.projectors.blocks import SwiGLU
+from speechlm_icl.projectors.blocks import RMSNorm, SwiGLU
 
 
 class StackProjector(Projector):
@@ -15,7 +15,7 @@ class StackProjector(Projector):
 
     def __init__(self, sizes: ProjectorSizes, options: ProjectorOptions) -> None:
         super().__init__(sizes, options)
-        self.norm = nn.RMSNorm(sizes.feature_size * options.windows_per_token, eps=1e-6)
+        self.norm = RMSNorm(sizes.feature_size * options.windows_per_token, eps=1e-6)
         self.mlp = SwiGLU(
             sizes.feature_size * options.windows_per_token, options.width, sizes.hidden_size, options.dropout
         )
