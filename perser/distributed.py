@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from itertools import zip_longest
@@ -16,6 +17,9 @@ from torch import Tensor
 from perser.errors import UserError
 
 T = TypeVar("T")
+
+LONGEST_REASON = 150
+"""Characters of an error of torch's that a message shows."""
 
 LONGEST_WAIT = timedelta(days=30)
 """How long a process may wait for another. Torch's half hour is too short for the longest stages."""
@@ -150,9 +154,25 @@ def compute_device(name: str | None = None) -> str:
     """
     if name is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
+    known = _devices()
+    try:
+        there = str(torch.device(name)).removesuffix(":0") in known
+    except RuntimeError:  # it is no device's name at all
+        there = False
+    if not there:
+        raise UserError(f"device: '{name}' cannot be used here: give {' or '.join(known)}")
     try:
         torch.zeros(1, device=name).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"device: '{name}' cannot be used here ({reason}): give cpu or cuda") from error
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # such as a GPU without free memory
+        reason = re.split(r"\n|\. ", str(error), maxsplit=1)[0][:LONGEST_REASON]
+        raise UserError(f"device: '{name}' cannot be used here ({reason}): give another one") from error
     return name
+
+
+def _devices() -> list[str]:
+    """Return the names of this machine's devices."""
+    devices = ["cpu"]
+    if torch.cuda.is_available():
+        devices += ["cuda", *(f"cuda:{number}" for number in range(1, torch.cuda.device_count()))]
+    devices += [name for name in ("mps", "xpu") if getattr(torch, name).is_available()]
+    return devices

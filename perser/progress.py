@@ -13,10 +13,14 @@ SECONDS_BETWEEN_LINES = 60.0
 """Time between two lines of progress where there is no terminal, over all bars together."""
 
 
+SECONDS_BEFORE_FIRST_LINE = 10.0
+"""How long a bar has to run before it writes a line where there is no terminal."""
+
+
 class LineLog:
     """What a bar writes to where there is no terminal: a stream that gets its text as lines, a minute apart.
 
-    A bar that ends within a minute writes nothing.
+    A bar that ends within `SECONDS_BEFORE_FIRST_LINE` writes nothing.
     """
 
     _last: ClassVar[float] = -SECONDS_BETWEEN_LINES
@@ -28,7 +32,9 @@ class LineLog:
     def write(self, text: str) -> None:
         line = text.strip()
         now = time.monotonic()
-        if line and now - max(LineLog._last, self._started) >= SECONDS_BETWEEN_LINES:
+        if now - self._started < SECONDS_BEFORE_FIRST_LINE:
+            return
+        if line and now - LineLog._last >= SECONDS_BETWEEN_LINES:
             LineLog._last = now
             self._stream.write(f"{line}\n")
             self._stream.flush()

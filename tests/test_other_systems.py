@@ -9,7 +9,7 @@ import pytest
 
 from .test_contracts import PACKAGES, POSIX_ONLY
 
-NEEDED_BY_LIBRARIES = ("posix", "resource", "termios", "tty")
+NEEDED_BY_LIBRARIES = ("posix", "pwd", "resource", "termios", "tty")
 """What libraries and Python itself import on Linux, in place of something else on Windows."""
 
 IMPORT_ALL = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 
@@ -26,4 +27,5 @@ def enroll(
     pairs = read_examples(examples)
     personal = Recognizer.from_pretrained(model, device).enroll(pairs)
     personal.save(out, keep_audio=keep_audio)
-    print(f"{out}: {len(personal.enrolled)} enrolled; now `perser predict --profile {out} CLIP`")
+    command = shlex.join(["perser", "predict", "--profile", str(out)])
+    print(f"{out}: {len(personal.enrolled)} enrolled; now `{command} CLIP`")

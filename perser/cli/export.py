@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from perser.errors import UserError
@@ -39,4 +40,4 @@ def export(
             f"{out} is a Git repository, which would be lost: export to another folder, then copy the files"
         )
     export_folder(folder, out, run, name=name, license=license, languages=languages)
-    print(f"{out}: read its README.md, then `hf upload {name or 'OWNER/NAME'} {out}`")
+    print(f"{out}: read its README.md, then `{shlex.join(['hf', 'upload', name or 'OWNER/NAME', str(out)])}`")

@@ -213,6 +213,9 @@ def _spelled_out(
                 equals, value, following = "=", "null", []
             elif values and name not in appended and is_list_item(values[0], types.get(name)):
                 equals, value, following = "=", as_list(values, types[name]), []
+            if name in appended and len(values) > 1 and not values[0].startswith("["):
+                spelled += [f"--{name}+={value}" for value in values]
+                continue
             append = "+" if name in appended or option.endswith("+") else ""
             spelled += [f"--{name}{append}{equals}{value}", *following]
     names.check_together(given)

@@ -6,6 +6,7 @@ Without a profile: perser predict --model DIR --enroll a.wav=angry b.wav=happy,e
 from __future__ import annotations
 
 import csv
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -46,7 +47,7 @@ def predict(
         csv: whether to print CSV instead of a table.
     """
     if not clips:
-        raise UserError("clips: none given: name recordings, folders or lists, behind -- if --enroll is used")
+        raise _no_clips(enroll)
     if profile is None and model is None:
         raise UserError("give --profile FILE (of `perser enroll`), or --model DIR, with --enroll or without")
     if profile is not None and enroll:
@@ -61,6 +62,19 @@ def predict(
 
 
 COMMAND = Command(predict, positional="clips", lists=("enroll",))
+
+
+def _no_clips(enroll: Sequence[str]) -> UserError:
+    """Return the error for a command without clips; it says where --enroll has taken them."""
+    strays = [word for word in enroll if "=" not in word]
+    if strays:
+        before = " ".join(shlex.quote(word) for word in enroll if word not in strays)
+        after = " ".join(map(shlex.quote, strays))
+        return UserError(
+            f"clips: none given, because --enroll takes all words up to the next option, also {after}: "
+            f"end its list with --, as in `--enroll {before or 'CLIP=EMOTION'} -- {after}`"
+        )
+    return UserError("clips: none given: name recordings, folders or lists, behind -- if --enroll is used")
 
 
 def _recognizer(

@@ -12,7 +12,7 @@ from perser.export.model_card import model_card
 from perser.export.run_record import RunRecord, record_of
 from perser.installed_routes import installed_routes
 from perser.io.files import atomic_folder
-from perser.io.hub import SAFE_FILES
+from perser.io.hub import SAFE_FILES, check_hub_name
 from perser.io.model_facts import ModelFacts
 from perser.route import Exported
 from perser.training.run import NOTES
@@ -40,9 +40,11 @@ def export_folder(
         run: The run that trained and measured the model; when None, RUN where the model is RUN/models/NAME.
         name, license, languages: For the card.
 
-    Raises UserError where the folder holds no model, a model that it needs is gone, or `out` holds other
-    files.
+    Raises UserError for a name that the Hub does not allow, and where the folder holds no model, a model that
+    it needs is gone, or `out` holds other files.
     """
+    if name is not None:
+        check_hub_name(name)
     with atomic_folder(out, marker=MARKER) as written:
         facts, exported = export_files(folder, written)
         is_in_a_run = run is not None or folder.resolve().parent.name == "models"

@@ -20,6 +20,7 @@ from huggingface_hub.errors import (
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
 )
+from huggingface_hub.utils import validate_repo_id
 
 from perser.errors import UserError, explain_damage, nearest
 from perser.io.files import check_name
@@ -90,6 +91,18 @@ def out_of_reach(name: str, kind: str, built_in: str) -> UserError:
 def is_hub_name(name: str) -> bool:
     """Return whether the name has the form `owner/name`."""
     return _HUB_NAME.fullmatch(name) is not None
+
+
+def check_hub_name(name: str) -> None:
+    """Raise UserError for a name that a model cannot have on the Hub."""
+    rule = "give OWNER/NAME, of letters, digits, '-', '_' and '.'"
+    if not is_hub_name(name):
+        raise UserError(f"name: '{name}' is no name on the Hugging Face Hub: {rule}")
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        reason = str(error).partition(":")[0]
+        raise UserError(f"name: '{name}' is no name on the Hugging Face Hub ({reason}): {rule}") from error
 
 
 def trained_model_folder(

@@ -21,10 +21,30 @@ def test_a_gpu_is_used_if_there_is_one(monkeypatch, there, chosen):
     assert compute_device("cpu") == "cpu"
 
 
-@pytest.mark.parametrize("name", ["cuda:99", "graphics", "meta", ""])
-def test_an_unavailable_device_is_a_user_error(name):
-    with pytest.raises(UserError, match=f"device: '{name}' cannot be used here"):
+@pytest.mark.parametrize(
+    "name",
+    ["cuda:99", "cuda:7", "mps:3", "xpu:9", "graphics", "gpu", "cpu:5", "0", "meta", "hpu", "vulkan", ""],
+)
+def test_an_unavailable_device_is_a_short_line_with_those_that_are_there(name):
+    with pytest.raises(UserError, match=f"device: '{name}' cannot be used here: give cpu") as caught:
         compute_device(name)
+    assert len(str(caught.value)) < 120
+
+
+def test_a_device_that_fails_is_named_with_a_short_reason(monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("CUDA error: out of memory\n" + "more and more words. " * 100)
+
+    monkeypatch.setattr(torch, "zeros", fail)
+    with pytest.raises(UserError, match=r"here \(CUDA error: out of memory\): give another one"):
+        compute_device("cpu")
+
+
+def test_all_gpus_of_a_machine_are_named(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UserError, match=r"'cuda:7' cannot be used here: give cpu or cuda or cuda:1$"):
+        compute_device("cuda:7")
 
 
 @pytest.fixture

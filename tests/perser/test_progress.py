@@ -57,7 +57,18 @@ def test_bars_together_write_a_line_a_minute_where_there_is_no_terminal(clock, m
     assert "\r" not in log.getvalue()
 
 
-def test_bars_that_end_within_a_minute_write_nothing_to_a_log():
+def test_a_bar_of_a_few_seconds_writes_nothing_to_a_log(clock, monkeypatch):
+    log = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", log)
+    with progress_bar(9) as bar:
+        for _ in range(9):
+            clock.now += 1.0
+            bar.refresh()
+            bar.update()
+    assert log.getvalue() == ""
+
+
+def test_many_short_bars_write_nothing_to_a_log():
     done = subprocess.run([sys.executable, "-c", MANY_BARS], capture_output=True, check=True)
     assert (done.stdout, done.stderr) == (b"", b"")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 
 import pytest
@@ -41,6 +43,26 @@ def test_the_folder_is_named_and_replaced_by_a_later_export(model, tmp_path, cap
     assert '"somebody/mine"' in card.text
     main(command)
     assert ModelCard.load(tmp_path / "mine" / "README.md").data.license is None
+
+
+BAD_NAMES = ("bad name", "mine", "some body/mine", "some/mi--ne", "a/b/c", f"somebody/{'m' * 100}", "/a", "")
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_a_name_that_the_hub_does_not_allow_is_refused_and_nothing_written(name, model, tmp_path, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["export", "--model", str(model), "--out", str(tmp_path / "mine"), "--name", name])
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"perser: error: name: '{name}' is no name on the Hugging Face Hub")
+    assert error.count("\n") == 1
+    assert not (tmp_path / "mine").exists()
+
+
+def test_suggested_commands_can_be_pasted(model, tmp_path, capsys):
+    main(["export", "--model", str(model), "--out", str(tmp_path / "my model's")])
+    (command,) = re.findall("`(hf .*)`", capsys.readouterr().out)
+    assert shlex.split(command) == ["hf", "upload", "OWNER/NAME", str(tmp_path / "my model's")]
 
 
 @pytest.mark.parametrize("foreign", ["README.md", ".git/config"])

@@ -131,7 +131,13 @@ def collect(places: list[Path], names: list[str] = ["one"]) -> None:  # noqa: B0
 
 
 def test_a_required_list_may_be_given_one_value_at_a_time():
-    for options in (["--places", "a", "--places", "b"], ["--places=a", "--places=b"], ["--places", "[a, b]"]):
+    for options in (
+        ["--places", "a", "--places", "b"],
+        ["--places=a", "--places=b"],
+        ["--places", "[a, b]"],
+        ["--places", "a", "b"],
+        ["a", "b"],
+    ):
         assert parse_command(collect, options)["places"] == [Path("a"), Path("b")]
     assert parse_command(collect, ["a", "--names", "[two]"]) == {"places": [Path("a")], "names": ["two"]}
 

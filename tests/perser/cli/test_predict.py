@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -56,6 +58,14 @@ def test_a_profile_and_enrolling_at_once_give_the_same_answers(clips, capsys):
         assert answer["unadapted"]["probabilities"] == prediction.unadapted.probabilities
 
 
+def test_the_command_that_enroll_suggests_can_be_pasted(clips, capsys):
+    Path("my alice.csv").write_text("path,emotions\nangry.wav,angry\n")
+    main(["enroll", "--model", "model", "--examples", "my alice.csv", "--out", "my alice's.profile"])
+    (command,) = re.findall("`(perser .*) CLIP`", capsys.readouterr().out)
+    main([*shlex.split(command)[1:], "angry.wav", "--json"])
+    assert json.loads(capsys.readouterr().out)[0]["path"] == "angry.wav"
+
+
 def test_csv_has_a_row_for_each_clip(clips, capsys):
     main(["predict", "angry.wav", "in/sad.wav", "--model", "model", "--csv"])
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
@@ -103,6 +113,9 @@ def test_many_clips_show_a_progress_bar_on_a_terminal(clips, capsys, monkeypatch
     ("line", "message"),
     [
         ("predict --model model", "clips: none given"),
+        ("predict --model model --enroll b.wav=sad a.wav", "as in `--enroll b.wav=sad -- a.wav`"),
+        ("predict --model model --enroll a.wav in", "as in `--enroll CLIP=EMOTION -- a.wav in`"),
+        ("predict --model model --enroll b.wav=sad", "behind -- if --enroll is used"),
         ("predict a.wav", "give --profile FILE"),
         ("predict a.wav --profile p --enroll b.wav=sad", "not both"),
         ("predict a.wav --model model --json --csv", "not both"),
