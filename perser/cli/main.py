@@ -8,7 +8,8 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points, version
 from inspect import signature
 from pathlib import Path
@@ -28,11 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commands = {entry.name: entry for entry in entry_points(group="perser.commands")}
     if arguments[:1] == ["help"]:  # `help predict` means `predict --help`
         arguments = [*arguments[1:2], "--help"]
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(_overview(commands))
-        return
-    if arguments[0] in ("-V", "--version"):
-        print(f"perser {version('perser')}")
+    if not arguments or arguments[0] in ("-h", "--help", "-V", "--version"):
+        with _errors_in_one_line(debug=False):
+            is_version = arguments[:1] in (["-V"], ["--version"])
+            print(f"perser {version('perser')}" if is_version else _overview(commands))
         return
     name, *rest = arguments
     if name not in commands:
@@ -47,8 +47,7 @@ def run_command(command: Command | Callable[..., None]) -> None:
 
 def _run(load: Callable[[], Command | Callable[..., None]], arguments: Sequence[str], program: str) -> None:
     accept_any_text()
-    debug = "--debug" in arguments
-    try:
+    with _errors_in_one_line(debug="--debug" in arguments):
         command = as_command(load())
         options = [word for word in arguments if word != "--debug"]
         if switch := command.requested_switch(arguments):
@@ -56,6 +55,13 @@ def _run(load: Callable[[], Command | Callable[..., None]], arguments: Sequence[
             options = [word for word in options if word not in words] if signature(switch).parameters else []
             command = Command(switch)
         command.function(**parse_command(command, options, program))
+
+
+@contextmanager
+def _errors_in_one_line(debug: bool) -> Iterator[None]:
+    """Print an error of the block as one line and exit with its status; with `debug`, let it through."""
+    try:
+        yield
         sys.stdout.flush()
     except BrokenPipeError as error:  # the program that reads our output, such as `head`, has ended
         if debug:

@@ -148,11 +148,20 @@ def test_a_closed_pipe_ends_the_program_quietly(lines):
         f"def many(lines: int = {lines}) -> None:\n    print('a line of some length\\n' * lines)\n"
         "run_command(many)"
     )
+    assert _run_with_closed_pipe(program) == (141, b"")
+
+
+@pytest.mark.parametrize("word", ["--help", "help", "--version"])
+def test_a_closed_pipe_ends_the_overview_quietly(word):
+    assert _run_with_closed_pipe(f"from perser.cli.main import main\nmain([{word!r}])") == (141, b"")
+
+
+def _run_with_closed_pipe(program):
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "wb") as closed:
         done = subprocess.run([sys.executable, "-c", program], stdout=closed, stderr=subprocess.PIPE)
-    assert (done.returncode, done.stderr) == (141, b"")
+    return done.returncode, done.stderr
 
 
 @pytest.mark.parametrize(
