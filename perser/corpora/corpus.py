@@ -2,6 +2,7 @@
 
 utterances/    utterance_id, audio, speaker, session, duration (seconds), text
 annotations/   utterance_id, listener, emotions (list of words)
+truth.json     what simulated listeners are like; not there for real ones
 corpus.json    the card: emotion set, source, license, counts, what was left out, fingerprints
 """
 
@@ -21,6 +22,7 @@ import torch
 from tqdm import tqdm
 
 from perser.audio import SAMPLE_RATE, BadAudio, load_audio
+from perser.corpora.listeners.truth import TRUTH
 from perser.corpora.listing import Annotation, LeftOut, Listing, Utterance
 from perser.corpora.prepared_tables import read_annotations, read_utterances, write_tables
 from perser.errors import UserError, explain_damage, one_line
@@ -169,7 +171,9 @@ def fill_corpus(
     }
     annotations = [annotation for annotation in annotations if annotation.utterance_id in good]
     write_tables(folder, ((row, recording.seconds) for row, recording in good.values()), annotations)
-    write_checksums(folder, ("utterances/*", "annotations/*"))
+    if listing.truth is not None:
+        listing.truth.save(folder)
+    write_checksums(folder, ("utterances/*", "annotations/*", TRUTH))
     card = _card(listing, folder, good, annotations, left_out, dropped)
     text = json.dumps(card, indent=1, ensure_ascii=False) + "\n"
     # Names of files may be invalid Unicode. What UTF-8 cannot encode is written as JSON's own escape
