@@ -18,7 +18,7 @@ from perser.labels import EmotionSet
 LABELS = 32
 """How many labels a listener gives before the others are predicted."""
 
-CLIPS, LISTENERS, CANDIDATES, COMPANIONS = 120, 300, 3000, 16
+CLIPS, LISTENERS, CANDIDATES, COMPANIONS = 100, 300, 2000, 64
 """Sizes of the simulation: clips, listeners to learn of, candidates for what they are like, and draws of the
 rest of a listener whose bias is known."""
 
@@ -93,9 +93,9 @@ def describe(
     """Return the sentences about these listeners that the corpus card and every report show."""
     rng = np.random.default_rng(0)
     panel = shares[rng.permutation(len(shares))[:CLIPS]]
-    variance = variance_shares(listeners[:CLIPS], panel)
     sentences = []
     if len(listeners) > 1:
+        variance = variance_shares(listeners[:CLIPS], panel)
         parts = ", ".join(f"{name} {share:.0%}" for name, share in variance.parts.items() if share >= SHOWN)
         sentences.append(
             f"variance of the answers of the {kind.name} simulated listeners: {variance.utterance:.1%} the "

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from perser.corpora.simulated_listeners import ListenerStyle, annotate, draw_listeners
+from perser.corpora.listeners.kinds import QUICKSTART, STRONG
+from perser.corpora.listeners.listener import Listener, annotate, mean_distribution, response_distribution
+from perser.labels import EmotionSet
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -21,8 +23,9 @@ def vote_tables(draw):
     return counts / counts.sum(axis=1, keepdims=True)
 
 
-def draw_listener(num_emotions: int, seed: int) -> ListenerStyle:
-    return draw_listeners(1, num_emotions, np.random.default_rng(seed))[0]
+def draw_listener(num_emotions: int, seed: int) -> Listener:
+    emotions = EmotionSet(tuple("abcdefgh"[:num_emotions]))
+    return QUICKSTART.listeners(1, emotions, np.eye(num_emotions), np.random.default_rng(seed))[0]
 
 
 @given(vote_tables(), seeds)
@@ -56,7 +59,7 @@ def test_bias_raises_the_rate_of_its_label(votes, seed, push):
 
 @given(vote_tables(), seeds, st.floats(0, 2), st.floats(0, 2))
 def test_sharpness_raises_agreement_with_the_votes(votes, seed, sharpness, more):
-    plain = ListenerStyle("plain", (0.0,) * votes.shape[1], sharpness, breadth=0.0)
+    plain = Listener("plain", (0.0,) * votes.shape[1], sharpness, breadth=0.0)
     agreement = [
         np.take_along_axis(
             annotate(style, votes, np.random.default_rng(seed)), votes.argmax(axis=1)[:, None], axis=1
@@ -66,25 +69,54 @@ def test_sharpness_raises_agreement_with_the_votes(votes, seed, sharpness, more)
     assert agreement[0] <= agreement[1]
 
 
-@given(st.integers(0, 6), st.integers(0, 6), seeds)
-def test_drawing_more_listeners_keeps_the_first(few, extra, seed):
-    first = draw_listeners(few, 6, np.random.default_rng(seed))
-    assert draw_listeners(few + extra, 6, np.random.default_rng(seed))[:few] == first
+@given(vote_tables(), seeds)
+def test_a_listener_without_a_mind_for_the_clip_answers_all_alike(votes, seed):
+    listener = replace(draw_listener(votes.shape[1], seed), lapse=1.0)
+    answers = response_distribution(listener, votes)
+    np.testing.assert_allclose(answers, 1 / votes.shape[1], atol=1e-12)
 
 
-def test_listeners_differ_and_give_somewhat_more_than_one_label():
-    rng = np.random.default_rng(0)
-    votes = rng.dirichlet(np.full(6, 0.5), size=500)
-    styles = draw_listeners(60, 6, rng)
-    assert len({style.name for style in styles}) == len(set(styles)) == 60
-    labels_a_response = np.array([annotate(style, votes, rng).sum(axis=1).mean() for style in styles])
-    assert 1.1 < labels_a_response.mean() < 1.35
-    assert labels_a_response.std() > 0.1
+def test_a_confusion_renames_what_is_perceived():
+    swapped = ((0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0))
+    plain = Listener("plain", (0.0,) * 3, sharpness=1.0)
+    votes = np.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]])
+    confused = response_distribution(replace(plain, confusion=swapped), votes)
+    np.testing.assert_allclose(confused, response_distribution(plain, votes[:, [1, 0, 2]]))
+
+
+@pytest.mark.parametrize("breadth", [0.0, 0.3, 0.8, 2.0])
+@pytest.mark.parametrize("lapse", [0.0, 0.3])
+def test_the_response_distribution_is_the_mean_of_many_answers(breadth, lapse):
+    """The mean of 200,000 answers, each spread evenly over its labels, is within 4 standard errors."""
+    rng = np.random.default_rng(3)
+    drawn = STRONG.listeners(1, EmotionSet(tuple("abcde")), rng.dirichlet(np.ones(5), 50), rng)[0]
+    listener = replace(drawn, breadth=breadth, lapse=lapse)
+    votes = rng.dirichlet(np.full(5, 0.5), size=3)
+    times = 200_000
+    for row, expected in zip(votes, response_distribution(listener, votes), strict=True):
+        labels = annotate(listener, np.tile(row, (times, 1)), rng)
+        spread = labels / labels.sum(axis=1, keepdims=True)
+        error = spread.std(axis=0) / np.sqrt(times)
+        assert (np.abs(spread.mean(axis=0) - expected) < 4 * error + 1e-9).all()
+
+
+@given(vote_tables(), seeds, st.floats(0, 3))
+def test_response_distributions_are_distributions(votes, seed, breadth):
+    answers = response_distribution(replace(draw_listener(votes.shape[1], seed), breadth=breadth), votes)
+    assert (answers > 0).all()
+    np.testing.assert_allclose(answers.sum(axis=1), 1.0)
+
+
+def test_the_mean_distribution_is_that_of_the_listeners():
+    first, second = draw_listener(4, 0), draw_listener(4, 1)
+    votes = np.random.default_rng(0).dirichlet(np.ones(4), 6)
+    expected = (response_distribution(first, votes) + response_distribution(second, votes)) / 2
+    np.testing.assert_allclose(mean_distribution([first, second], votes), expected)
 
 
 @pytest.mark.parametrize(
     "votes", [np.ones((2, 3)), np.array([[1.5, -0.5, 0.0]]), np.ones((1, 2)) / 2, np.array([0.5, 0.5, 0.0])]
 )
 def test_votes_must_be_distributions(votes):
-    with pytest.raises(ValueError, match="votes"):
+    with pytest.raises(ValueError, match="shares"):
         annotate(draw_listener(3, 0), votes, np.random.default_rng(0))
