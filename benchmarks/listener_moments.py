@@ -20,9 +20,9 @@ import numpy as np
 from perser.cli.main import run_command
 from perser.corpora.listeners.kinds import REALISTIC, ListenerKind
 from perser.corpora.listeners.listener import annotate
-from perser.corpora.listeners.shares import SharesPrior
+from perser.corpora.listeners.shares import CREMAD_VOICE, SharesPrior
 from perser.corpora.published_tables import read_rows
-from perser.corpora.readers.cremad import CODES, EMOTIONS, LETTERS, PRIOR, VOTES
+from perser.corpora.readers.cremad import CODES, EMOTIONS, LETTERS, VOTES
 from perser.errors import UserError
 from perser.labels import EmotionSet
 
@@ -54,7 +54,7 @@ OTHER_CONCENTRATIONS = (
     np.array([4.05, 3.80, 3.88, 9.88, 12.49, 4.60]),
     np.array([5.07, 4.82, 3.98, 8.71, 15.20, 4.38]),
 )
-"""As the concentration in PRIOR, for the votes by face and by both."""
+"""As the concentration in CREMAD_VOICE, for the votes by face and by both."""
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ def draw_clips(votes: np.ndarray, meant: np.ndarray, condition: int, rng: np.ran
     """
     mean = np.stack([votes[meant == index].sum(axis=0) for index in range(len(EMOTIONS))])
     prior = (
-        PRIOR
+        CREMAD_VOICE
         if condition == 0
         else SharesPrior(mean / mean.sum(axis=1, keepdims=True), OTHER_CONCENTRATIONS[condition - 1])
     )

@@ -10,7 +10,8 @@ import pytest
 from benchmarks.listener_moments import Answers, Clips, alpha, draw_answers, mass_moved, moments
 from perser.corpora.listeners.kinds import REALISTIC, ListenerKind
 from perser.corpora.listeners.listener import Listener
-from perser.corpora.readers.cremad import EMOTIONS, PRIOR
+from perser.corpora.listeners.shares import CREMAD_VOICE
+from perser.corpora.readers.cremad import EMOTIONS
 
 FEW_RATERS = np.array([[3, 0, 0], [0, 3, 0], [1, 0, 3], [0, 4, 0], [1, 1, 1], [0, 0, 4], [0, 1, 0]])
 """Votes of several raters, each on some units."""
@@ -57,7 +58,7 @@ def test_mass_moved_is_the_difference_of_two_halves():
 def conditions(rng: np.random.Generator) -> list[Clips]:
     """Clips as the published answers to the voice suggest, in place of each condition."""
     meant = np.arange(3000) % len(EMOTIONS)
-    return [Clips(PRIOR.draw(np.zeros((3000, len(EMOTIONS))), meant, rng), meant) for _ in range(3)]
+    return [Clips(CREMAD_VOICE.draw(np.zeros((3000, len(EMOTIONS))), meant, rng), meant) for _ in range(3)]
 
 
 def test_realistic_listeners_over_clips_like_the_published_ones_have_the_published_figures():

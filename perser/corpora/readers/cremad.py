@@ -18,7 +18,7 @@ from perser.audio import audio_files
 from perser.corpora.listeners.kinds import REALISTIC, STRONG, ListenerKind
 from perser.corpora.listeners.learnable import describe
 from perser.corpora.listeners.listener import annotate
-from perser.corpora.listeners.shares import SharesPrior
+from perser.corpora.listeners.shares import CREMAD_VOICE
 from perser.corpora.listeners.truth import ListenerTruth
 from perser.corpora.listing import (
     INTENDED,
@@ -81,23 +81,6 @@ CHOICES = (
     "simulated:N (N realistic listeners over the real votes), simulated-strong:N (listeners who differ far "
     "more than people do) or intended (the acted emotion)"
 )
-
-PRIOR = SharesPrior(
-    mean=np.array(
-        [
-            [0.516, 0.217, 0.053, 0.020, 0.183, 0.011],
-            [0.120, 0.283, 0.094, 0.028, 0.377, 0.098],
-            [0.064, 0.066, 0.315, 0.030, 0.386, 0.139],
-            [0.071, 0.078, 0.084, 0.284, 0.450, 0.033],
-            [0.041, 0.061, 0.052, 0.021, 0.753, 0.072],
-            [0.020, 0.071, 0.117, 0.013, 0.529, 0.250],
-        ]
-    ),
-    concentration=np.array([4.63, 6.06, 4.39, 4.63, 15.49, 8.93]),
-)
-"""The published voice-only answers to each emotion that was meant, and the concentrations under which the
-published votes are likeliest. Held-out votes are likelier than under one prior for all clips: -1.167 nats a
-vote against -1.198 (-1.170 with one concentration for all)."""
 
 
 def read_cremad(root: Path, listeners: str = "responses", seed: int = 0) -> Listing:
@@ -174,7 +157,9 @@ def _add_simulated(
     counts = np.stack([votes[name] for name in names])
     style_rng, label_rng, share_rng = np.random.default_rng(seed).spawn(3)
     if kind is REALISTIC:
-        shares = PRIOR.draw(counts, [EMOTIONS.index(_acted_emotion(name)) for name in names], share_rng)
+        shares = CREMAD_VOICE.draw(
+            counts, [EMOTIONS.index(_acted_emotion(name)) for name in names], share_rng
+        )
     else:  # as in version 0.1.0
         shares = counts / counts.sum(axis=1, keepdims=True)
     drawn = kind.listeners(count, emotions, shares, style_rng)
