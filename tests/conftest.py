@@ -20,12 +20,15 @@ from huggingface_hub import CommitOperationAdd, HfApi, RepoUrl, constants
 
 from benchmarks.speed.second_query import BROWSERS, find_browser
 from perser.corpora.corpus import Corpus, write_corpus
+from perser.corpora.listeners.kinds import QUICKSTART
+from perser.corpora.listeners.listener import annotate
+from perser.corpora.listeners.truth import ListenerTruth
 from perser.corpora.listing import Annotation, Listing, Utterance
-from perser.corpora.simulated_listeners import annotate, draw_listeners
 from perser.episodes.draw import draw_episodes
 from perser.episodes.episode_file import EpisodeFile
 from perser.episodes.splits import SplitOptions
 from perser.io import hub
+from perser.labels import EmotionSet
 
 NEEDLESS = {"bitsandbytes", "datasets", "evaluate", "gradio", "matplotlib", "pandas", "peft", "sklearn"}
 """Packages that take long to import and that an answer about a clip does not need."""
@@ -71,11 +74,13 @@ def toy_corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
                 utterances.append(Utterance(name, f"{name}.wav", f"speaker-{speaker}", session))
                 votes.append(np.where(np.arange(4) == index, 0.7, 0.1))
     annotations = []
-    for style in draw_listeners(12, len(EMOTIONS), np.random.default_rng(1)):
-        answers = annotate(style, np.array(votes), np.random.default_rng(2))
+    shares = np.array(votes)
+    drawn = QUICKSTART.listeners(12, EmotionSet(EMOTIONS), shares, np.random.default_rng(1))
+    for listener in drawn:
+        answers = annotate(listener, shares, np.random.default_rng(2))
         for utterance, row in zip(utterances, answers, strict=True):
             emotions = tuple(emotion for emotion, is_on in zip(EMOTIONS, row, strict=True) if is_on)
-            annotations.append(Annotation(utterance.utterance_id, style.name, emotions))
+            annotations.append(Annotation(utterance.utterance_id, listener.name, emotions))
     listing = Listing(
         name="toy",
         emotions=EMOTIONS,
@@ -85,6 +90,11 @@ def toy_corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
         source="made by the tests",
         license="none",
         simulated=True,
+        truth=ListenerTruth(
+            QUICKSTART.name,
+            {listener.name: listener for listener in drawn},
+            {row.utterance_id: share for row, share in zip(utterances, shares, strict=True)},
+        ),
     )
     return write_corpus(listing, folder / "corpus")
 

@@ -13,6 +13,7 @@ from benchmarks.experiments.folds import Fold, Setting, plan_folds, plan_setting
 from benchmarks.experiments.options import CONFIGS, read_experiment
 from benchmarks.experiments.train_models import Recipe, check_trainings, planned_models, trained_methods
 from benchmarks.measuring.cells import Case
+from benchmarks.oracles import check_simulated, is_oracle
 from benchmarks.task_sharing import useful_workers
 from perser.episodes.sampling import EnrollmentMode
 from perser.errors import UserError
@@ -151,7 +152,11 @@ def check(plan: Plan) -> None:
     check_counts(counts | {"sweep_k": smallest})
     for method in recipe.methods:
         check_method(method, smallest)
-    check_prepare(**{name: value for name, value in plan.prepare.items() if name != "allow_skips"})
+    reader, options = check_prepare(
+        **{name: value for name, value in plan.prepare.items() if name != "allow_skips"}
+    )
+    if any(map(is_oracle, recipe.methods)):
+        check_simulated(reader, options, draw["split"]["scenario"])
     check_encoder(recipe.encoder)
     check_trainings(recipe)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from benchmarks.measuring.answer import answer_questions
 from benchmarks.measuring.predictions import Origin, Predictions, read_metadata
+from benchmarks.oracles import check_truth, is_oracle, oracle_context
 from benchmarks.task_sharing import run_with_workers
 from perser.corpora.content import Content
 from perser.corpora.corpus import Corpus
@@ -123,6 +124,8 @@ class Case:
         """Every method on every seed. Raises UserError for a method that cannot be measured here."""
         for name in self.methods:
             check_method(name, self.episode_file.k)
+        if any(map(is_oracle, self.methods)):
+            check_truth(self.loaded_corpus, self.episode_file.episodes)
         return [Cell(name, seed) for name in dict.fromkeys(self.methods) for seed in self.episodes_by_seed]
 
     def key(self, cell: Cell) -> str:
@@ -171,6 +174,8 @@ def run_cell(case: Case, cell: Cell, folder: Path) -> None:
     labels from one seed when it is asked about the same utterances in another.
     """
     context, device = case.context(), processes().device
+    if is_oracle(cell.method):
+        context = oracle_context(context, case.loaded_corpus, case.episodes_by_seed[cell.seed])
     started = clock(device)
     personalizer = build_method(cell.method, context)
     seconds_build = clock(device) - started

@@ -39,8 +39,9 @@ def prepare(
         corpus: its name in `perser prepare --list`.
         out: the folder of the prepared corpus; an older one there is replaced.
         root: the folder that holds the published files; for manifest, the CSV or JSONL file.
-        listeners: who labels (cremad: responses, simulated:N, simulated:N:M for M clips each, or
-            intended; dusha, emotale: responses or intended; simulated: how many).
+        listeners: who labels (cremad: responses, simulated:N for N realistic listeners, simulated-strong:N
+            for N who differ far more than people do, simulated:N:M for M clips each, or intended; dusha,
+            emotale: responses or intended; simulated: how many).
         emotions: the emotion set of a manifest or a Hugging Face dataset, as in "angry;happy"; none: all
             words that occur.
         seed: seed of everything that is simulated.

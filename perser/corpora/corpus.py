@@ -3,6 +3,7 @@
 utterances/          utterance_id, audio, speaker, session, duration (seconds), text
 annotations/         utterance_id, listener, emotions (list of words)
 recordings.arrow     the state of each audio file, by which a changed one is noticed
+truth.json           what simulated listeners are like; not there for real ones
 corpus.json          the card: emotion set, source, license, counts, what was left out, fingerprints
 """
 
@@ -19,6 +20,7 @@ from typing import Any
 import torch
 
 from perser.audio import SAMPLE_RATE, BadAudio, load_audio
+from perser.corpora.listeners.truth import TRUTH
 from perser.corpora.listing import Annotation, LeftOut, Listing, Utterance
 from perser.corpora.prepared_tables import read_annotations, read_utterances, write_tables
 from perser.corpora.recording_files import (
@@ -208,7 +210,9 @@ def fill_corpus(
     }
     annotations = [annotation for annotation in annotations if annotation.utterance_id in good]
     write_tables(folder, ((row, recording.seconds) for row, recording in good.values()), annotations)
-    write_checksums(folder, ("utterances/*", "annotations/*"))
+    if listing.truth is not None:
+        listing.truth.save(folder)
+    write_checksums(folder, ("utterances/*", "annotations/*", TRUTH))
     card = _card(listing, folder, good, annotations, left_out, dropped)
     files = {row.audio: recording.file for row, recording in good.values()}
     write_recording_files(folder, files, card["audio_fingerprint"])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from perser.corpora.listeners.truth import ListenerTruth
 from perser.errors import UserError
 from perser.labels import Emotions
 
@@ -70,6 +71,8 @@ class Listing:
     where that is not known, as the user names them."""
     simulated: bool = False
     """Whether the speech or the listeners are simulated; `notes` says which."""
+    truth: ListenerTruth | None = None
+    """What simulated listeners are like."""
     notes: list[str] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)

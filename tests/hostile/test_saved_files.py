@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from benchmarks.measuring.answer import EpisodeAnswer
 from benchmarks.measuring.predictions import Origin, Predictions
 from perser.corpora.corpus import Corpus
+from perser.corpora.listeners.truth import load_truth
 from perser.encoders.encoder import SpeechEncoder
 from perser.encoders.feature_cache import FeatureStore, cached_features
 from perser.episodes.draw import draw_episode
@@ -113,6 +114,7 @@ def test_a_corrupted_prepared_corpus_gives_a_usable_corpus_or_an_error(
         assert {row.utterance_id for row in loaded.annotations} <= set(loaded.utterances)
         loaded.emotions.multi_hot([row.emotions for row in loaded.annotations])
         assert loaded.name is not None
+        load_truth(folder, len(loaded.emotions))
         if has_checksums and name.endswith(".arrow"):
             assert loaded.annotations == toy_corpus.annotations
             assert loaded.utterances == toy_corpus.utterances

@@ -14,6 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+from perser.corpora.listeners.kinds import REALISTIC, STRONG, ListenerKind
+from perser.corpora.listeners.learnable import describe
+from perser.corpora.listeners.listener import annotate
+from perser.corpora.listeners.shares import CREMAD_VOICE
+from perser.corpora.listeners.truth import ListenerTruth
 from perser.corpora.listing import (
     INTENDED,
     About,
@@ -24,7 +29,6 @@ from perser.corpora.listing import (
     check_layout,
 )
 from perser.corpora.published_tables import parse_sentences, read_rows
-from perser.corpora.simulated_listeners import annotate, draw_listeners
 from perser.errors import UserError
 from perser.io.folders import audio_files
 from perser.labels import EmotionSet
@@ -52,7 +56,7 @@ WSI We'll stop in a couple of minutes.
 
 CLIP = re.compile(rf"(\d{{4}})_({'|'.join(SENTENCES)})_({'|'.join(CODES)})_[A-Z]{{1,2}}")
 
-SIMULATED = re.compile(r"simulated:([1-9]\d*)(?::([1-9]\d*))?")
+SIMULATED = re.compile(r"(simulated|simulated-strong):([1-9]\d*)(?::([1-9]\d*))?")
 
 VOICE_ONLY = "1"
 """The query type of responses to the voice without the face."""
@@ -73,7 +77,10 @@ ABOUT = About(
     how_to_get="git lfs clone it; --root is the clone",
 )
 
-CHOICES = "simulated:N (N listeners drawn over the real votes) or intended (the acted emotion)"
+CHOICES = (
+    "simulated:N (N realistic listeners over the real votes), simulated-strong:N (listeners who differ far "
+    "more than people do) or intended (the acted emotion)"
+)
 
 
 def read_cremad(root: Path, listeners: str = "responses", seed: int = 0) -> Listing:
@@ -81,8 +88,10 @@ def read_cremad(root: Path, listeners: str = "responses", seed: int = 0) -> List
 
     Args:
         root: The unpacked corpus.
-        listeners: `responses` (the real listeners), `simulated:N` or `simulated:N:M` (N listeners drawn over
-            the real voice-only votes, with M clips each, or all clips), or `intended` (the acted emotion).
+        listeners: `responses` (the real listeners), `simulated:N` or `simulated:N:M` (N realistic listeners
+            over the real voice-only votes, with M clips each, or all clips), `simulated-strong:N` or
+            `simulated-strong:N:M` (listeners who differ far more than people do), or `intended` (the acted
+            emotion).
         seed: Of the simulated listeners. Adding listeners does not change the first ones.
     """
     listing = ABOUT.new_listing("cremad", EMOTIONS, root / "AudioWAV")
@@ -96,8 +105,9 @@ def read_cremad(root: Path, listeners: str = "responses", seed: int = 0) -> List
             for row in listing.utterances
         ]
     elif simulated:
-        count, clips = simulated.groups()
-        _add_simulated(root, listing, int(count), int(clips) if clips else None, seed)
+        name, count, clips = simulated.groups()
+        kind = STRONG if name == "simulated-strong" else REALISTIC
+        _add_simulated(root, listing, kind, int(count), int(clips) if clips else None, seed)
     else:
         raise UserError(f"--listeners {listeners} is unknown to cremad: give responses, {CHOICES}")
     return listing
@@ -133,7 +143,9 @@ def _add_responses(root: Path, listing: Listing) -> None:
         listing.annotations.append(Annotation(row["clipName"], row["localid"], (LETTERS[row["respEmo"]],)))
 
 
-def _add_simulated(root: Path, listing: Listing, count: int, clips: int | None, seed: int) -> None:
+def _add_simulated(
+    root: Path, listing: Listing, kind: ListenerKind, count: int, clips: int | None, seed: int
+) -> None:
     """Add listeners. Each has their own random stream, so that more of them do not change the first."""
     votes = _votes(root, listing)
     names = sorted(votes)
@@ -141,20 +153,33 @@ def _add_simulated(root: Path, listing: Listing, count: int, clips: int | None, 
         raise UserError(f"{root / VOTES} has no voice-only vote for any clip of AudioWAV/: is it complete?")
     if clips is not None and clips > len(names):
         raise UserError(f"--listeners asks for {clips} clips a listener, but only {len(names)} have votes")
-    shares = np.stack([votes[name] / votes[name].sum() for name in names])
-    style_rng, label_rng = np.random.default_rng(seed).spawn(2)
-    styles = draw_listeners(count, len(EMOTIONS), style_rng)
-    for style, rng in zip(styles, label_rng.spawn(count), strict=True):
+    emotions = EmotionSet(EMOTIONS)
+    counts = np.stack([votes[name] for name in names])
+    style_rng, label_rng, share_rng = np.random.default_rng(seed).spawn(3)
+    if kind is REALISTIC:
+        shares = CREMAD_VOICE.draw(
+            counts, [EMOTIONS.index(_acted_emotion(name)) for name in names], share_rng
+        )
+    else:  # as in version 0.1.0
+        shares = counts / counts.sum(axis=1, keepdims=True)
+    drawn = kind.listeners(count, emotions, shares, style_rng)
+    for listener, rng in zip(drawn, label_rng.spawn(count), strict=True):
         heard = np.sort(rng.permutation(len(names))[:clips])
         listing.annotations += [
-            Annotation(names[clip], style.name, EmotionSet(EMOTIONS).words(labels))
-            for clip, labels in zip(heard, annotate(style, shares[heard], rng), strict=True)
+            Annotation(names[clip], listener.name, emotions.words(labels))
+            for clip, labels in zip(heard, annotate(listener, shares[heard], rng), strict=True)
         ]
     listing.simulated = True
-    each = "all clips" if clips is None else f"{clips} clips each"
-    listing.notes.append(
-        f"listeners are simulated: {count} over CREMA-D's real voice-only votes, {each}, seed {seed}"
+    listing.name = "cremad-simulated-strong" if kind is STRONG else "cremad-simulated"
+    listing.truth = ListenerTruth(
+        kind.name, {listener.name: listener for listener in drawn}, dict(zip(names, shares, strict=True))
     )
+    each = "all clips" if clips is None else f"{clips} clips each"
+    listing.notes += [
+        f"listeners are simulated ({kind.name}): {count} over CREMA-D's real voice-only votes, {each}, "
+        f"seed {seed}",
+        *describe(kind, drawn, emotions, shares),
+    ]
 
 
 def _votes(root: Path, listing: Listing) -> dict[str, np.ndarray]:

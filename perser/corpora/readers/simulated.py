@@ -1,13 +1,13 @@
 """perser prepare simulated --out corpora/simulated
 
 A fully simulated corpus, to try everything in minutes without a download. eSpeak NG speaks, and simulated
-listeners label what is in the audio. Results on it show that the code works, not how well a method works on
-people. The same seed gives the same corpus, bit for bit.
+listeners label what is in the audio: strong ones, who differ far more than people do. Results on it show that
+the code works, not how well a method works on people. The same seed gives the same corpus, bit for bit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +16,11 @@ import soundfile
 
 from perser.audio import SAMPLE_RATE
 from perser.corpora.espeak import Delivery, Espeak
+from perser.corpora.listeners.kinds import QUICKSTART
+from perser.corpora.listeners.learnable import describe
+from perser.corpora.listeners.listener import annotate
+from perser.corpora.listeners.truth import ListenerTruth
 from perser.corpora.listing import About, Annotation, CorpusReader, Listing, Utterance
-from perser.corpora.simulated_listeners import annotate, draw_listeners
 from perser.corpora.simulated_speakers import PROTOTYPES, draw_expressions, draw_speaker, vote_shares
 from perser.errors import UserError
 from perser.labels import EmotionSet
@@ -46,8 +49,8 @@ SENTENCES = (
 """Short and without an emotion of their own."""
 
 ABOUT = About(
-    what="simulated English, 40 eSpeak NG voices, 6 emotions; 128 simulated listeners: to try everything, "
-    "not to measure how well a method hears people",
+    what="simulated English, 40 eSpeak NG voices, 6 emotions; 128 strong simulated listeners, who differ far "
+    "more than people do: to try everything, not to measure how well a method hears people",
     source="simulated by perser: eSpeak NG speech",
     license="free to use: generated, no one's recording or answer is in it",
     axes=("listener", "speaker"),
@@ -89,23 +92,19 @@ def make_simulated(
     _check(speakers, sentences, listeners, clips_per_listener)
     speaker_rng, style_rng, label_rng = np.random.default_rng(seed).spawn(3)
     clips = draw_clips(speakers, sentences, speaker_rng)
-    with Espeak() as espeak, progress_bar(len(clips), "Simulating speech", unit="clip") as progress:
-        for clip in clips:
-            path = audio_out / clip.utterance.audio
-            path.parent.mkdir(parents=True, exist_ok=True)
-            soundfile.write(path, espeak.say(clip.utterance.text, clip.delivery), SAMPLE_RATE, "PCM_16")
-            progress.update()
+    _say(clips, audio_out)
     annotations: list[Annotation] = []
-    styles = draw_listeners(listeners, len(EMOTIONS), style_rng)
-    for style, rng in zip(styles, label_rng.spawn(listeners), strict=True):
+    shares = np.stack([clip.votes for clip in clips])
+    drawn = QUICKSTART.listeners(listeners, EMOTIONS, shares, style_rng)
+    for listener, rng in zip(drawn, label_rng.spawn(listeners), strict=True):
         heard = [clips[index] for index in draw_share(len(clips), speakers, clips_per_listener, rng)]
-        labels = annotate(style, np.stack([clip.votes for clip in heard]), rng)
+        labels = annotate(listener, np.stack([clip.votes for clip in heard]), rng)
         annotations += [
-            Annotation(clip.utterance.utterance_id, style.name, EMOTIONS.words(row))
+            Annotation(clip.utterance.utterance_id, listener.name, EMOTIONS.words(row))
             for clip, row in zip(heard, labels, strict=True)
         ]
     return Listing(
-        name="simulated",
+        name=f"simulated-{QUICKSTART.name}",
         emotions=EMOTIONS.names,
         audio_root=audio_out,
         utterances=[clip.utterance for clip in clips],
@@ -114,11 +113,27 @@ def make_simulated(
         license=ABOUT.license,
         namespace=f"simulated, seed {seed}",
         simulated=True,
+        truth=ListenerTruth(
+            QUICKSTART.name,
+            {listener.name: listener for listener in drawn},
+            {clip.utterance.utterance_id: clip.votes for clip in clips},
+        ),
         notes=[
             f"simulated speech: {speakers} eSpeak NG voices; an emotion is pitch, range, rate and loudness",
-            f"simulated listeners: {listeners} drawn styles label what the delivery of a clip suggests",
+            f"{QUICKSTART.name} simulated listeners: {listeners} label what the delivery of a clip suggests",
+            *describe(QUICKSTART, drawn, EMOTIONS, shares),
         ],
     )
+
+
+def _say(clips: Sequence[Clip], audio_out: Path) -> None:
+    """Write every clip as speech."""
+    with Espeak() as espeak, progress_bar(len(clips), "Simulating speech", unit="clip") as progress:
+        for clip in clips:
+            path = audio_out / clip.utterance.audio
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, espeak.say(clip.utterance.text, clip.delivery), SAMPLE_RATE, "PCM_16")
+            progress.update()
 
 
 def draw_clips(speakers: int, sentences: int, rng: np.random.Generator) -> list[Clip]:

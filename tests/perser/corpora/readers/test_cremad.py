@@ -110,6 +110,28 @@ def test_simulated_listeners_follow_the_voice_only_votes(tmp_path: Path):
     assert "simulated" in listing.notes[0]
 
 
+def test_strong_listeners_are_named_so_everywhere(tmp_path: Path):
+    root = write_cremad(tmp_path / "in")
+    listing = read_cremad(root, "simulated-strong:3:2")
+    assert listing.name == "cremad-simulated-strong"
+    assert listing.truth.kind == "strong"
+    assert all(listener.confusion is not None for listener in listing.truth.listeners.values())
+    assert all("strong" in note for note in listing.notes)
+    assert Counter(annotation.listener for annotation in listing.annotations) == {
+        f"sim-00{i}": 2 for i in range(3)
+    }
+    realistic = read_cremad(root, "simulated:3:2")
+    assert realistic.name == "cremad-simulated"
+    assert all("realistic" in note for note in realistic.notes)
+    corpus = write_corpus(realistic, tmp_path / "out")
+    assert (corpus.name, corpus.card["notes"]) == ("cremad-simulated", realistic.notes)
+
+
+def test_realistic_listeners_give_one_label_each(tmp_path: Path):
+    listing = read_cremad(write_cremad(tmp_path), "simulated:20")
+    assert {len(annotation.emotions) for annotation in listing.annotations} == {1}
+
+
 def test_a_simulated_listener_can_label_some_of_the_clips(tmp_path: Path):
     listing = read_cremad(write_cremad(tmp_path), "simulated:9:2")
     heard = [

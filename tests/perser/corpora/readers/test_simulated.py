@@ -54,10 +54,10 @@ def fingerprint(folder: Path) -> dict[str, str]:
 
 def test_the_listing_says_that_it_is_simulated(listing):
     assert listing.simulated
-    assert listing.name == "simulated"
+    assert listing.name == "simulated-strong"
     assert {a.listener for a in listing.annotations} == {f"sim-{n:03d}" for n in range(LISTENERS)}
     assert any("simulated speech" in note for note in listing.notes)
-    assert any("simulated listeners" in note for note in listing.notes)
+    assert any("strong simulated listeners" in note for note in listing.notes)
 
 
 def test_every_speaker_says_every_sentence_in_every_emotion(listing):
