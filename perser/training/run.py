@@ -237,9 +237,7 @@ class Stage:
         """Take the schedule's step; it goes on where the optimizer's was skipped."""
         schedule = self._state.schedule
         if schedule is not None and skipped:
-            with (
-                warnings.catch_warnings()
-            ):  # torch expects that the first step was taken
+            with warnings.catch_warnings():  # torch expects that the first step was taken
                 warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
                 schedule.step()
         elif schedule is not None:
