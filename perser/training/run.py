@@ -17,6 +17,7 @@ import math
 import shutil
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -236,9 +237,18 @@ class Stage:
             run.bad.add(self._name, step, loss, norm, parts)
         else:
             optimizer.step()
-        if self._state.schedule is not None:
-            self._state.schedule.step()
+        self._step_schedule(skipped=is_bad)
         optimizer.zero_grad()
+
+    def _step_schedule(self, skipped: bool) -> None:
+        """Take the schedule's step; it goes on where the optimizer's was skipped."""
+        schedule = self._state.schedule
+        if schedule is not None and skipped:
+            with warnings.catch_warnings():  # torch expects that the first step was taken
+                warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
+                schedule.step()
+        elif schedule is not None:
+            schedule.step()
 
     def end_step(self, step: int, **validation: float) -> None:
         """Log a step after all that it changed, with what its validation found.
