@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import pickle
 import signal
 import sys
 import threading
@@ -98,7 +97,7 @@ def _start(context: SpawnContext, task: Task, taken: Counter, done: Marks) -> Sp
     arguments = (receiver, taken, done, torch.get_num_threads())
     worker = context.Process(target=_work, args=arguments, daemon=True)
     worker.start()
-    with sender, suppress(pickle.PicklingError, AttributeError, TypeError, BrokenPipeError):
+    with sender, suppress(Exception):  # whatever it is, the task is done here then
         sender.send(task)
     receiver.close()
     return worker

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -37,9 +38,14 @@ PITCH = dict(zip(EMOTIONS, (440.0, 330.0, 220.0, 150.0), strict=True))
 
 
 def pytest_configure() -> None:
-    """Forget what the terminal is like, so that the same is printed everywhere."""
+    """Forget what the terminal is like, so that the same is printed everywhere.
+
+    Ctrl-C counts in the tests, although a shell lets a job in the background ignore it.
+    """
     for name in ("FORCE_COLOR", "NO_COLOR", "COLUMNS", "LINES"):
         os.environ.pop(name, None)
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -28,6 +28,7 @@ ELSEWHERE = {
     "perser quickstart": "tests/benchmarks/test_experiment.py, with small options",
     "perser experiment": "tests/test_configs.py and tests/benchmarks/test_iemocap_configs.py",
     "perser bench --config": "tests/test_configs.py and tests/benchmarks/measuring/test_cells.py",
+    "runs/own/": "tests/benchmarks/test_own_recordings.py: the recordings are not here",
     "perser prepare": "tests/perser/corpora: the corpora are not here",
     "perser demo": "tests/perser/demo: the command would wait for a visitor",
     "HuggingFaceTB/": "tests/speechlm_icl: the model comes from the Hub",
