@@ -17,6 +17,7 @@ import numpy as np
 from perser.audio import audio_files
 from perser.corpora.listing import (
     INTENDED,
+    UNKNOWN_LISTENER,
     About,
     Annotation,
     CorpusReader,
@@ -73,7 +74,10 @@ ABOUT = About(
     how_to_get="git lfs clone it; --root is the clone",
 )
 
-CHOICES = "simulated:N (N listeners drawn over the real votes) or intended (the acted emotion)"
+CHOICES = (
+    "simulated:N (N listeners drawn over the real votes), votes (the real votes, for `perser ceiling`) or "
+    "intended (the acted emotion)"
+)
 
 
 def read_cremad(root: Path, listeners: str = "responses", seed: int = 0) -> Listing:
@@ -82,7 +86,8 @@ def read_cremad(root: Path, listeners: str = "responses", seed: int = 0) -> List
     Args:
         root: The unpacked corpus.
         listeners: `responses` (the real listeners), `simulated:N` or `simulated:N:M` (N listeners drawn over
-            the real voice-only votes, with M clips each, or all clips), or `intended` (the acted emotion).
+            the real voice-only votes, with M clips each, or all clips), `votes` (the real voice-only votes,
+            whose listeners are not known), or `intended` (the acted emotion).
         seed: Of the simulated listeners. Adding listeners does not change the first ones.
     """
     listing = ABOUT.new_listing("cremad", EMOTIONS, root / "AudioWAV")
@@ -90,6 +95,8 @@ def read_cremad(root: Path, listeners: str = "responses", seed: int = 0) -> List
     simulated = SIMULATED.fullmatch(listeners)
     if listeners == "responses":
         _add_responses(root, listing)
+    elif listeners == "votes":
+        _add_votes(root, listing)
     elif listeners == INTENDED:
         listing.annotations = [
             Annotation(row.utterance_id, INTENDED, (_acted_emotion(row.utterance_id),))
@@ -155,6 +162,17 @@ def _add_simulated(root: Path, listing: Listing, count: int, clips: int | None, 
     listing.notes.append(
         f"listeners are simulated: {count} over CREMA-D's real voice-only votes, {each}, seed {seed}"
     )
+
+
+def _add_votes(root: Path, listing: Listing) -> None:
+    """Add each vote as an answer of a listener that is not known."""
+    for name, votes in _votes(root, listing).items():
+        emotions = np.repeat(EMOTIONS, votes.astype(int)).tolist()
+        listing.annotations += [
+            Annotation(name, f"{UNKNOWN_LISTENER}-{number}", (emotion,))
+            for number, emotion in enumerate(emotions, start=1)
+        ]
+    listing.notes.append("the listeners are not known: each vote is an answer of somebody")
 
 
 def _votes(root: Path, listing: Listing) -> dict[str, np.ndarray]:
