@@ -78,31 +78,30 @@ def measure_ladder(answers: Answers, seed: int = 0) -> dict[str, Any] | None:
     ]
 
     def losses(known: np.ndarray, asked: np.ndarray) -> np.ndarray:
-        """Return the log loss of each asked answer at each rung (num_answers, rungs), nan elsewhere."""
-        columns = []
+        """Return both arrays of `predict` at each rung (2, num_answers, rungs)."""
+        found = np.full((2, len(known), len(RUNGS) + 1), np.nan)
         for rung in range(len(RUNGS) + 1):
-            column = np.full(len(known), np.nan)
             for fold, fitted in enumerate(models):
                 mine = fold_of_listener[table.listener] == fold
                 predicted = predict(fitted[rung], table, known & mine, asked & mine, seed)
-                column[mine & asked] = -predicted[mine & asked]
-            columns.append(column)
-        return np.stack(columns, axis=1)
+                found[:, mine, rung] = np.stack(predicted)[:, mine]
+        return found
 
-    held_out = np.full((len(table.listener), len(RUNGS) + 1), np.nan)
+    held_out = np.full((2, len(table.listener), len(RUNGS) + 1), np.nan)
     fold_of_label = _order_in_listener(table.listener, np.random.default_rng([seed, 2])) % LABEL_FOLDS
     for fold in range(LABEL_FOLDS):
         asked = fold_of_label == fold
         if asked.any():
-            held_out[asked] = losses(~asked, asked)[asked]
-    by_listener = _listener_means(held_out, table.listener)
+            held_out[:, asked] = losses(~asked, asked)[:, asked]
+    by_listener, lost = (_listener_means(part, table.listener) for part in held_out)
+    known = by_listener - lost
     return {
         "listeners": len(names),
         "labels": float(np.bincount(table.listener).mean()),
         "pivot": pivot.name,
         "consensus": asdict(mean_over_listeners(by_listener[:, 0])),
-        "ladder": _gains(by_listener),
-        "total": asdict(mean_over_listeners(by_listener[:, 0] - by_listener[:, -1])),
+        "ladder": _rungs(by_listener, known),
+        "total": _gain(by_listener[:, 0] - by_listener[:, -1], known[:, 0] - known[:, -1]),
         "curve": [_at_size(size, table, losses, seed) for size in SIZES],
         "deviations": _deviations(models, answers.emotions),
         "gain_by_listener": dict(
@@ -188,12 +187,26 @@ def _listener_means(losses: np.ndarray, listener: np.ndarray) -> np.ndarray:
     return sums[counts > 0] / counts[counts > 0, None]
 
 
-def _gains(by_listener: np.ndarray) -> list[dict[str, Any]]:
-    """Return what each rung adds, from the listeners' log losses (listeners, rungs + 1)."""
+def _gain(held_out: np.ndarray, known: np.ndarray, tests: int = 1) -> dict[str, Any]:
+    """Return a gain from that of each listener with the labels there are, and if they were known exactly.
+
+    The mean and the lower end are what these labels gained. The upper end is that of what could be gained if
+    each listener were known exactly (`known`), so that the interval holds for both.
+    """
+    gained, possible = mean_over_listeners(held_out, tests), mean_over_listeners(known, tests)
+    return asdict(gained) | {"high": max(gained.high, possible.high), "known": possible.mean}
+
+
+def _rungs(by_listener: np.ndarray, known: np.ndarray) -> list[dict[str, Any]]:
+    """Return what each rung adds, from the listeners' log losses (listeners, rungs + 1).
+
+    All intervals of the ladder hold together (Bonferroni). A rung adds something if its interval is above 0.
+    """
     rungs = []
     for place, name in enumerate(RUNGS):
-        gain = mean_over_listeners(by_listener[:, place] - by_listener[:, place + 1], tests=len(RUNGS))
-        rungs.append({"name": name, "gain": asdict(gain), "adds": bool(gain.low > 0)})
+        gained, possible = (-np.diff(losses, axis=1)[:, place] for losses in (by_listener, known))
+        gain = _gain(gained, possible, tests=len(RUNGS))
+        rungs.append({"name": name, "gain": gain, "adds": gain["low"] > 0})
     return rungs
 
 
@@ -211,10 +224,14 @@ def _at_size(
         order = _order_in_listener(table.listener, np.random.default_rng([seed, 3, number]))
         usable = enough[table.listener]
         asked = usable & (order >= size)
-        drawn.append(_listener_means(losses(usable & (order < size), asked), table.listener))
+        drawn.append(_listener_means(losses(usable & (order < size), asked)[0], table.listener))
     by_listener = np.mean(drawn, axis=0)
     total = asdict(mean_over_listeners(by_listener[:, 0] - by_listener[:, -1]))
-    return content | {"gains": _gains(by_listener), "total": total}
+    gains = [
+        {"name": name, "gain": asdict(mean_over_listeners(-np.diff(by_listener, axis=1)[:, place], len(RUNGS)))}
+        for place, name in enumerate(RUNGS)
+    ]
+    return content | {"gains": gains, "total": total}
 
 
 def _deviations(models: Sequence[Sequence[ListenerModel]], emotions: Sequence[str]) -> dict[str, Any]:

@@ -33,6 +33,11 @@ TOLERANCE = 1e-4
 
 START_VARIANCE = 0.1
 
+LARGEST_VARIANCE = 25.0
+
+LONGEST_STEP = 1.0
+"""Most that a coefficient of the population changes in a round; a longer step could diverge."""
+
 MOST_LOGIT = 300.0
 
 DRAWS = 64
@@ -246,11 +251,13 @@ def fit_model(model: ListenerModel, table: AnswerTable, chosen: np.ndarray) -> L
             slope = slope + effects.gradients.sum(axis=0)
             curvature = curvature + (effects.hessians - explained).sum(axis=0)
         step = np.linalg.solve(curvature, slope)
+        step /= max(1.0, np.abs(step).max() / LONGEST_STEP)
         variances = np.zeros(len(model.variances))
         for group in np.unique(model.groups[vary]):
             same = model.groups[vary] == group
             ratio = squares[same].sum() / max(determined[same].sum(), 1e-12)
-            variances[model.groups == group] = model.variances[model.groups == group] * ratio
+            same = model.groups == group
+            variances[same] = np.minimum(model.variances[same] * ratio, LARGEST_VARIANCE)
         change = np.abs(np.sqrt(variances) - np.sqrt(model.variances)).max(initial=0)
         model = replace(model, population=model.population + step, variances=variances)
         if max(change, np.abs(step).max()) < 10 * TOLERANCE:
@@ -262,8 +269,12 @@ def fit_model(model: ListenerModel, table: AnswerTable, chosen: np.ndarray) -> L
 
 def predict(
     model: ListenerModel, table: AnswerTable, known: np.ndarray, asked: np.ndarray, seed: int = 0
-) -> np.ndarray:
-    """Return the log probability of the asked answers, given the known ones; nan elsewhere (num_answers,).
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the log losses of the asked answers, given the known ones, and what they lose for lack of labels.
+
+    The second is the mutual information of an answer and the listener's effects, given the known answers: by
+    how much the loss would be less on average, if the model is right and the effects were known exactly. Both
+    are (num_answers,), with nan where nothing was asked.
 
     Args:
         model: fitted to other listeners.
@@ -281,11 +292,15 @@ def predict(
         effects = infer_effects(model, block)
         means[block.listeners] = effects.means
         roots[block.listeners] = np.linalg.cholesky(effects.covariances)
-    log_likelihood = np.full(len(table.listener), np.nan)
+    losses, lost = np.full((2, len(table.listener)), np.nan)
     for block in table.blocks(asked, draws=DRAWS):
         own = means[block.listeners] + np.einsum("lef,sf->sle", roots[block.listeners], draws)
-        averaged = np.exp(log_softmax(block.logits(model.population + own @ scaled))).mean(axis=0)
-        values = (block.targets * np.log(averaged)).sum(axis=2)
+        logs = log_softmax(block.logits(model.population + own @ scaled))
+        shares = np.exp(logs)
+        averaged = shares.mean(axis=0)
+        log_averaged = np.log(averaged)
+        divergence = (shares * logs).mean(axis=0) - averaged * log_averaged
         is_answer = block.answers >= 0
-        log_likelihood[block.answers[is_answer]] = values[is_answer]
-    return log_likelihood
+        losses[block.answers[is_answer]] = -(block.targets * log_averaged).sum(axis=2)[is_answer]
+        lost[block.answers[is_answer]] = divergence.sum(axis=2)[is_answer]
+    return losses, lost
