@@ -27,14 +27,12 @@ def masi_distances(sets: np.ndarray) -> np.ndarray:
     sizes = counts.sum(axis=1)
     smaller = np.minimum(sizes, sizes[:, None])
     either = sizes + sizes[:, None] - both
-    monotonicity = np.select(
-        [both == either, both == smaller, both > 0], [1.0, 2 / 3, 1 / 3], default=0.0
-    )
+    monotonicity = np.select([both == either, both == smaller, both > 0], [1.0, 2 / 3, 1 / 3], default=0.0)
     return 1 - both / either * monotonicity
 
 
 def measure_agreement(answers: Answers) -> dict[str, Any]:
-    """Return `distance`, `alpha`, `pairwise` and `listeners`: the agreement that a page shows."""
+    """Return `distance`, `alpha`, `pairwise` and `agreement_with_others` of ceiling.json."""
     sets, which = np.unique(answers.labels, axis=0, return_inverse=True)
     counts = sparse.csr_array(
         (np.ones(len(which)), (answers.utterance, which.ravel())), shape=(answers.num_utterances, len(sets))
@@ -42,7 +40,10 @@ def measure_agreement(answers: Answers) -> dict[str, Any]:
     distances = masi_distances(sets)
     sizes = counts.sum(axis=1)
     disagreement = np.concatenate(
-        [_disagreement(counts[start : start + ROWS_AT_ONCE], distances) for start in range(0, len(sizes), ROWS_AT_ONCE)]
+        [
+            _disagreement(counts[start : start + ROWS_AT_ONCE], distances)
+            for start in range(0, len(sizes), ROWS_AT_ONCE)
+        ]
     )
 
     def alpha(times: np.ndarray) -> np.ndarray:
@@ -56,7 +57,7 @@ def measure_agreement(answers: Answers) -> dict[str, Any]:
         "distance": "MASI" if answers.is_multi_label else "nominal",
         "alpha": asdict(utterance_interval(alpha, len(sizes))),
         "pairwise": asdict(mean_over_utterances(1 - disagreement / (sizes * (sizes - 1)))),
-        "listeners": _agreement_with_others(answers),
+        "agreement_with_others": _agreement_with_others(answers),
     }
 
 

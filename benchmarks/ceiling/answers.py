@@ -42,7 +42,9 @@ class Answers:
                 f"{where} has fewer than two listeners ({', '.join(names) or 'none'}): "
                 "agreement needs answers of at least two"
             )
-        numbers = {name: place for place, name in enumerate({u for ids, _ in by_listener.values() for u in ids})}
+        numbers = {
+            name: place for place, name in enumerate({u for ids, _ in by_listener.values() for u in ids})
+        }
         utterance = np.array([numbers[name] for ids, _ in by_listener.values() for name in ids])
         listener = np.repeat(np.arange(len(names)), [len(ids) for ids, _ in by_listener.values()])
         labels = emotions.multi_hot([words for _, sets in by_listener.values() for words in sets]) > 0

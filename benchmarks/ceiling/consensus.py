@@ -61,7 +61,9 @@ def others_shares(answers: Answers) -> np.ndarray:
     return expected / expected.sum(axis=1, keepdims=True)
 
 
-def measure_ceiling(answers: Answers, majorities: Sequence[int] = MAJORITIES, seed: int = 0) -> dict[str, Any]:
+def measure_ceiling(
+    answers: Answers, majorities: Sequence[int] = MAJORITIES, seed: int = 0
+) -> dict[str, Any]:
     """Return the consensus ceiling by R: the best accuracy that can be expected against R other listeners.
 
     Of each utterance, the emotion is guessed that is most probably given most by R further listeners. The

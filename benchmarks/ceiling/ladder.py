@@ -71,7 +71,9 @@ def measure_ladder(answers: Answers, seed: int = 0) -> dict[str, Any] | None:
         return None
     pivot = Pivot.of(answers)
     directions, groups = _directions(len(answers.emotions), pivot.place)
-    fold_of_listener = np.random.default_rng([seed, 1]).permutation(len(names)) % min(LISTENER_FOLDS, len(names))
+    fold_of_listener = np.random.default_rng([seed, 1]).permutation(len(names)) % min(
+        LISTENER_FOLDS, len(names)
+    )
     models = [
         _fit_rungs(table, fold_of_listener[table.listener] != fold, directions, groups)
         for fold in range(fold_of_listener.max() + 1)
@@ -96,8 +98,7 @@ def measure_ladder(answers: Answers, seed: int = 0) -> dict[str, Any] | None:
     by_listener, lost = (_listener_means(part, table.listener) for part in held_out)
     known = by_listener - lost
     return {
-        "listeners": len(names),
-        "labels": float(np.bincount(table.listener).mean()),
+        "ladder_listeners": len(names),
         "pivot": pivot.name,
         "consensus": asdict(mean_over_listeners(by_listener[:, 0])),
         "ladder": _rungs(by_listener, known),
@@ -172,7 +173,9 @@ def _fit_rungs(
         fresh = new_model(size, directions[included], groups[included])
         variances = fresh.variances.copy()
         # A variance that has become 0 gets another chance, because what it lacked may be there now.
-        variances[: len(model.variances)] = np.maximum(model.variances, variances[: len(model.variances)] / 10)
+        variances[: len(model.variances)] = np.maximum(
+            model.variances, variances[: len(model.variances)] / 10
+        )
         model = ListenerModel(model.population, fresh.directions, fresh.groups, variances)
         model = fit_model(model, table, chosen)
         models.append(model)
@@ -228,19 +231,24 @@ def _at_size(
     by_listener = np.mean(drawn, axis=0)
     total = asdict(mean_over_listeners(by_listener[:, 0] - by_listener[:, -1]))
     gains = [
-        {"name": name, "gain": asdict(mean_over_listeners(-np.diff(by_listener, axis=1)[:, place], len(RUNGS)))}
+        {
+            "name": name,
+            "gain": asdict(mean_over_listeners(-np.diff(by_listener, axis=1)[:, place], len(RUNGS))),
+        }
         for place, name in enumerate(RUNGS)
     ]
     return content | {"gains": gains, "total": total}
 
 
 def _deviations(models: Sequence[Sequence[ListenerModel]], emotions: Sequence[str]) -> dict[str, Any]:
-    """Return the standard deviations between listeners of each rung's effects, as fitted, in logits."""
-    fitted = np.sqrt(np.mean([folds[-1].variances for folds in models], axis=0))
-    size = len(emotions)
-    return {
-        "bias": dict(zip(emotions, fitted[:size].tolist(), strict=True)),
-        "reliability": float(fitted[size]),
-        "construal": float(fitted[size + 1]),
-        "confusion": float(fitted[-1]),
+    """Return the standard deviations between listeners of each rung's effects, as fitted, in logits.
+
+    Each is that of the rung that adds it, before a later rung explains a part of it.
+    """
+    fitted = [
+        np.sqrt(np.mean([rung.variances for rung in rungs], axis=0)) for rungs in zip(*models, strict=True)
+    ]
+    bias = dict(zip(emotions, fitted[1].tolist(), strict=True))
+    return {"bias": bias} | {
+        name: float(deviations[-1]) for name, deviations in zip(RUNGS[1:], fitted[2:], strict=True)
     }
