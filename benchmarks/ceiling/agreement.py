@@ -1,7 +1,7 @@
 """Agreement: Krippendorff's alpha, pairs of listeners, and each listener with the others' consensus.
 
-Answers are sets of emotions. Two answers are as far apart as their MASI distance (Passonneau 2006), which is 0
-or 1 (nominal) where all answers are single emotions:
+Answers are sets of emotions. Two answers are as far apart as their MASI distance (Passonneau 2006), which is
+0 or 1 (nominal) where all answers are single emotions:
 
     1 - |A and B| / |A or B| * m,  m = 1 for equal sets, 2/3 for a subset, 1/3 for an overlap, 0 else
 """

@@ -1,4 +1,4 @@
-"""perser ceiling --corpus DIR [--out DIR] [--json FILE]: how far listeners agree, and what can be learned of each."""
+"""perser ceiling --corpus DIR [--out DIR] [--json FILE]: how far listeners agree, and what can be learned."""
 
 from __future__ import annotations
 

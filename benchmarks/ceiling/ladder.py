@@ -1,15 +1,15 @@
 """The ladder: what is a listener's own and repeatable, in nats of held-out log loss.
 
-The consensus predicts each answer from those of the others, alike for all listeners. Every rung adds one way in
-which listeners may differ to the rungs before it:
+The consensus predicts each answer from those of the others, alike for all listeners. Every rung adds one way
+in which listeners may differ to the rungs before it:
 
     bias          how readily the listener says each emotion
     reliability   how closely the listener follows the others (temperature)
     construal     how readily the listener says neutral where the others hear something else
     confusion     what the listener says where the others hear each emotion (a matrix)
 
-A rung's population is fitted to other listeners, the listener's own part to some of the listener's labels, and
-the rest are predicted. The rungs' gains are differences of these log losses.
+A rung's population is fitted to other listeners, the listener's own part to some of the listener's labels,
+and the rest are predicted. The rungs' gains are differences of these log losses.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from benchmarks.ceiling.answers import Answers
 from benchmarks.ceiling.consensus import others_shares
 from benchmarks.ceiling.intervals import mean_over_listeners
 from benchmarks.ceiling.listener_model import AnswerTable, ListenerModel, fit_model, new_model, predict
+from benchmarks.measuring.statistics import Interval
 
 RUNGS = ("bias", "reliability", "construal", "confusion")
 
@@ -40,6 +41,10 @@ LABEL_FOLDS = 5
 
 LISTENER_FOLDS = 5
 
+RESOLUTION = 5e-4
+"""Nats by which intervals are widened on both sides: what ends of fits and draws of effects may change in all
+listeners alike, which an interval over listeners cannot see."""
+
 MOST_ANSWERS = 100_000
 """Answers that the ladder is fitted to; of a larger corpus, so many listeners are drawn."""
 
@@ -49,7 +54,7 @@ MOST_OF_A_LISTENER = 500
 
 @dataclass(frozen=True)
 class Pivot:
-    """The emotion whose readiness is the construal: neutral, or the one given most where there is no neutral."""
+    """The emotion whose readiness is the construal: neutral; without such an emotion, the one given most."""
 
     name: str
     place: int
@@ -61,10 +66,11 @@ class Pivot:
         return cls(names[place], place)
 
 
-def measure_ladder(answers: Answers, seed: int = 0) -> dict[str, Any] | None:
+def measure_ladder(answers: Answers, seed: int = 0, sizes: Sequence[int] = SIZES) -> dict[str, Any] | None:
     """Return `ladder`, `curve` and what else is known of how listeners differ.
 
-    None where fewer than two known listeners have two answers that can be compared.
+    None where fewer than two known listeners have two answers that can be compared. `sizes` are the numbers
+    of labels of the curve.
     """
     table, names = _answer_table(answers, np.random.default_rng(seed))
     if table is None:
@@ -103,7 +109,7 @@ def measure_ladder(answers: Answers, seed: int = 0) -> dict[str, Any] | None:
         "consensus": asdict(mean_over_listeners(by_listener[:, 0])),
         "ladder": _rungs(by_listener, known),
         "total": _gain(by_listener[:, 0] - by_listener[:, -1], known[:, 0] - known[:, -1]),
-        "curve": [_at_size(size, table, losses, seed) for size in SIZES],
+        "curve": [_at_size(size, table, losses, seed) for size in sizes],
         "deviations": _deviations(models, answers.emotions),
         "gain_by_listener": dict(
             zip(names, (by_listener[:, 0] - by_listener[:, -1]).round(6).tolist(), strict=True)
@@ -196,8 +202,14 @@ def _gain(held_out: np.ndarray, known: np.ndarray, tests: int = 1) -> dict[str, 
     The mean and the lower end are what these labels gained. The upper end is that of what could be gained if
     each listener were known exactly (`known`), so that the interval holds for both.
     """
-    gained, possible = mean_over_listeners(held_out, tests), mean_over_listeners(known, tests)
+    gained, possible = _widened(held_out, tests), _widened(known, tests)
     return asdict(gained) | {"high": max(gained.high, possible.high), "known": possible.mean}
+
+
+def _widened(gains: np.ndarray, tests: int = 1) -> Interval:
+    """Return the mean over listeners (listeners,), and its interval with RESOLUTION on both sides."""
+    gain = mean_over_listeners(gains, tests)
+    return Interval(gain.mean, gain.low - RESOLUTION, gain.high + RESOLUTION)
 
 
 def _rungs(by_listener: np.ndarray, known: np.ndarray) -> list[dict[str, Any]]:
@@ -216,7 +228,7 @@ def _rungs(by_listener: np.ndarray, known: np.ndarray) -> list[dict[str, Any]]:
 def _at_size(
     size: int, table: AnswerTable, losses: Callable[[np.ndarray, np.ndarray], np.ndarray], seed: int
 ) -> dict[str, Any]:
-    """Return the gains after K = `size` labels; None in place of gains where too few listeners have enough."""
+    """Return the gains after K = `size` labels; in their place None where too few listeners have enough."""
     counts = np.bincount(table.listener)
     enough = counts >= size + FEWEST_ASKED
     content: dict[str, Any] = {"k": size, "listeners": int(enough.sum()), "gains": None, "total": None}
@@ -229,13 +241,10 @@ def _at_size(
         asked = usable & (order >= size)
         drawn.append(_listener_means(losses(usable & (order < size), asked)[0], table.listener))
     by_listener = np.mean(drawn, axis=0)
-    total = asdict(mean_over_listeners(by_listener[:, 0] - by_listener[:, -1]))
+    total = asdict(_widened(by_listener[:, 0] - by_listener[:, -1]))
     gains = [
-        {
-            "name": name,
-            "gain": asdict(mean_over_listeners(-np.diff(by_listener, axis=1)[:, place], len(RUNGS))),
-        }
-        for place, name in enumerate(RUNGS)
+        {"name": name, "gain": asdict(_widened(gained, len(RUNGS)))}
+        for name, gained in zip(RUNGS, -np.diff(by_listener, axis=1).T, strict=True)
     ]
     return content | {"gains": gains, "total": total}
 

@@ -6,9 +6,9 @@ The logits of listener l's answer to an utterance with others' shares q (C,) are
 
 `coefficients` are W, row by row, and t: C * C + 1 numbers. Row j of W is what is added for the emotions where
 the others heard j; a bias is the same in every row; t is the reliability (inverse temperature). They are the
-population's plus the listener's own, which are `directions` times normal effects. The variances of the effects
-and the population's coefficients are fitted to some listeners by empirical Bayes (Laplace approximation); the
-effects of another listener are then their posterior, given some of the listener's labels.
+population's plus the listener's own, which are `directions` times normal effects. The variances of the
+effects and the population's coefficients are fitted to some listeners by empirical Bayes (Laplace
+approximation); the effects of another listener are then their posterior, given some of the listener's labels.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ def new_model(size: int, directions: np.ndarray, groups: np.ndarray) -> Listener
 
 @dataclass(frozen=True)
 class Effects:
-    """The posterior of the listeners of a block: means (L, E) and covariances (L, E, E) of effects of variance 1."""
+    """The posterior of a block's listeners: means (L, E), covariances (L, E, E); effects have variance 1."""
 
     means: np.ndarray
     covariances: np.ndarray
@@ -270,7 +270,7 @@ def fit_model(model: ListenerModel, table: AnswerTable, chosen: np.ndarray) -> L
 def predict(
     model: ListenerModel, table: AnswerTable, known: np.ndarray, asked: np.ndarray, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the log losses of the asked answers, given the known ones, and what they lose for lack of labels.
+    """Return the log losses of the asked answers, given the known ones, and how much lack of labels costs.
 
     The second is the mutual information of an answer and the listener's effects, given the known answers: by
     how much the loss would be less on average, if the model is right and the effects were known exactly. Both

@@ -18,13 +18,13 @@ from perser.io.json_files import read_json, write_json
 FORMAT = "perser-ceiling-1"
 
 UNKNOWN = (
-    "The corpus does not say who gave which answer, so these cannot be computed: each listener's agreement with "
-    "the others, the ladder of what is a listener's own, and how many labels it takes to learn that."
+    "The corpus does not say who gave which answer, so these cannot be computed: each listener's agreement "
+    "with the others, the ladder of what is a listener's own, and how many labels it takes to learn that."
 )
 
 TOO_FEW = (
-    "Fewer than two listeners have two answers that can be compared with others', so these cannot be computed: "
-    "the ladder of what is a listener's own, and how many labels it takes to learn that."
+    "Fewer than two known listeners have two answers that can be compared with others', so these cannot be "
+    "computed: the ladder of what is a listener's own, and how many labels it takes to learn that."
 )
 
 NO_LADDER = dict.fromkeys(

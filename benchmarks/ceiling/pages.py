@@ -1,4 +1,4 @@
-"""Write what was measured of a corpus's answers: ceiling.html, ceiling.md and ceiling.png; print the main figures."""
+"""Write what was measured of a corpus's answers: ceiling.html, ceiling.md, ceiling.png; print the figures."""
 
 from __future__ import annotations
 
@@ -18,22 +18,25 @@ if TYPE_CHECKING:
 GLOSSARY = (
     (
         "alpha",
-        "Krippendorff's alpha: 1 if all listeners agree, 0 if they agree as by chance. Two answers differ or not "
-        "(nominal); answers with several emotions are as far apart as their MASI distance (Passonneau 2006).",
+        "Krippendorff's alpha: 1 if all listeners agree, 0 if they agree as by chance. Two answers differ or "
+        "not (nominal); answers with several emotions are as far apart as their MASI distance (Passonneau "
+        "2006).",
     ),
     (
         "Consensus ceiling",
-        "the accuracy that the best guess from the answers can be expected to have against the emotion that R "
-        "further listeners give most (ties are broken at random). Each utterance's shares are drawn from a "
-        "Dirichlet distribution that is fitted on other utterances. Taking the observed shares for the true ones "
-        "would be too optimistic (winner's curse). Somebody who knew the true shares would reach the last column "
-        "if that distribution is right; the fewer answers an utterance has, the further it is away.",
+        "the accuracy that the best guess from the answers can be expected to have against the emotion that "
+        "R further listeners give most (ties are broken at random). Each utterance's shares are drawn from a "
+        "Dirichlet distribution that is fitted on other utterances. Taking the observed shares for the true "
+        "ones would be too optimistic (winner's curse). Somebody who knew the true shares would reach the "
+        "last column if that distribution is right; the fewer answers an utterance has, the further it is "
+        "away.",
     ),
     (
         "What is a listener's own",
-        "each row adds one way in which listeners may differ to those before it, and says how much better that "
-        "predicts answers of a listener. The population is fitted to other listeners, the listener's part to four "
-        "fifths of the listener's labels, and the rest are predicted; the others' answers to the same utterance are known.",
+        "each row adds one way in which listeners may differ to those before it, and says how much better "
+        "that predicts answers of a listener. The population is fitted to other listeners, the listener's "
+        "part to four fifths of the listener's labels, and the rest are predicted; the others' answers to "
+        "the same utterance are known.",
     ),
     ("bias", "how readily a listener says each emotion."),
     ("reliability", "how closely a listener follows the others (a temperature)."),
@@ -48,10 +51,10 @@ GLOSSARY = (
     ),
     (
         "Intervals",
-        "95%. Those of agreement and of the consensus ceiling are over utterances (bootstrap), those of gains over "
-        "listeners (Student's t). The gains' intervals hold for all four rows together, and their upper ends also "
-        "hold for what could be gained if each listener were known exactly. A row adds nothing if its interval "
-        "is not above 0.",
+        "95%. Those of agreement and of the consensus ceiling are over utterances (bootstrap), those of "
+        "gains over listeners (Student's t). The gains' intervals hold for all four rows together, and their "
+        "upper ends also hold for what could be gained if each listener were known exactly. A row adds "
+        "nothing if its interval is not above 0.",
     ),
 )
 
@@ -115,7 +118,7 @@ def _agreement(content: Mapping[str, Any]) -> TextTable:
     ]
     if others["by_listener"]:
         values = sorted(others["by_listener"].items(), key=lambda item: item[1])
-        spread = f"{others['deviation']:.3f}, of which chance leaves {others['true_deviation']:.3f}"
+        spread = f"{others['deviation']:.3f}; without chance {others['true_deviation']:.3f}"
         rows += [
             ["The same, standard deviation between listeners", spread],
             [

@@ -35,8 +35,8 @@ NOUNS = {
 def sentence(content: Mapping[str, Any]) -> str:
     """Return what the content of ceiling.json comes to."""
     agreement = (
-        f"alpha is {content['alpha']['mean']:.2f}, and no prediction from the answers can be expected to agree "
-        f"with a majority of {MAJORITY} listeners on more than "
+        f"alpha is {content['alpha']['mean']:.2f}, and no prediction from the answers can be expected to "
+        f"agree with a majority of {MAJORITY} listeners on more than "
         f"{100 * content['ceiling'][MAJORITY]['mean']:.0f}% of the utterances"
     )
     if content["ladder"] is None:
@@ -45,8 +45,8 @@ def sentence(content: Mapping[str, Any]) -> str:
     rungs = [rung for rung in content["ladder"] if rung["adds"]]
     if not rungs:
         return (
-            f"{listeners} do not differ in any repeatable way that these labels show: all rungs of the ladder "
-            f"together gain {_nats(content['total'])}; {agreement}."
+            f"{listeners} do not differ in any repeatable way that these labels show: all rungs of the "
+            f"ladder together gain {_nats(content['total'])}; {agreement}."
         )
     main = max(rungs, key=lambda rung: rung["gain"]["mean"])
     labels, gains, total = _at_usual_size(content)

@@ -18,7 +18,7 @@ UNKNOWN_SPEAKER = "unknown"
 
 UNKNOWN_LISTENER = "unknown"
 """The listener of an answer whose listener the corpus does not name. Where an utterance has several such
-answers, their listeners are `unknown-1`, `unknown-2` and so on, and `unknown-1` is somebody else in the next."""
+answers, their listeners are `unknown-1`, `unknown-2` and so on, and not the same ones as in the next."""
 
 PersonAxis = Literal["listener", "speaker"]
 """Who a person is in a task: who labeled the recordings, or who speaks in them."""
