@@ -28,8 +28,11 @@ NEWTON_STEPS = 8
 
 NEWTON_HALVINGS = 4
 
-TOLERANCE = 1e-4
-"""Fitting ends when no standard deviation changes by more than this in a round."""
+TOLERANCE = 1e-3
+"""Fitting ends when no standard deviation and no coefficient changes by more than this in a round."""
+
+SMALLEST_DEVIATION = 0.01
+"""An effect with a smaller standard deviation, in logits, is left out: it is worth less than 1e-4 nats."""
 
 START_VARIANCE = 0.1
 
@@ -165,7 +168,7 @@ class ListenerModel:
     @property
     def scaled(self) -> np.ndarray:
         """The directions of effects of variance 1 (num_effects, D); those that do not vary are left out."""
-        vary = self.variances > TOLERANCE**2
+        vary = self.variances > SMALLEST_DEVIATION**2
         return np.sqrt(self.variances[vary])[:, None] * self.directions[vary]
 
 
@@ -237,7 +240,7 @@ def fit_model(model: ListenerModel, table: AnswerTable, chosen: np.ndarray) -> L
     starts: list[np.ndarray | None] = [None] * len(blocks)
     for _ in range(ROUNDS):
         scaled = model.scaled
-        vary = model.variances > TOLERANCE**2
+        vary = model.variances > SMALLEST_DEVIATION**2
         squares = determined = np.zeros(len(scaled))
         slope = (around - model.population) / PRIOR_VARIANCE
         curvature = np.eye(len(around)) / PRIOR_VARIANCE
@@ -260,9 +263,9 @@ def fit_model(model: ListenerModel, table: AnswerTable, chosen: np.ndarray) -> L
             variances[same] = np.minimum(model.variances[same] * ratio, LARGEST_VARIANCE)
         change = np.abs(np.sqrt(variances) - np.sqrt(model.variances)).max(initial=0)
         model = replace(model, population=model.population + step, variances=variances)
-        if max(change, np.abs(step).max()) < 10 * TOLERANCE:
+        if max(change, np.abs(step).max()) < TOLERANCE:
             break
-        if ((variances > TOLERANCE**2) != vary.astype(bool)).any():
+        if ((variances > SMALLEST_DEVIATION**2) != vary.astype(bool)).any():
             starts = [None] * len(blocks)  # other effects vary now
     return model
 

@@ -33,8 +33,8 @@ def make_answers() -> Callable[..., Answers]:
 def generate() -> Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """A function that draws listeners and their answers.
 
-    It returns the utterances' true shares (U, C), the probabilities of each listener's answers (L, U, C) and the
-    answers (L, U). A listener's logits are `t * log(shares) + shares @ W + b`. The arguments are the standard
+    It returns the utterances' true shares (U, C), the probabilities of each listener's answers (L, U, C) and
+    the answers (L, U). A listener's logits are `t * log(shares) + shares @ W + b`. The arguments are the standard
     deviations of log t, W and b between listeners.
     """
 

@@ -1,13 +1,12 @@
 """The ladder finds what listeners were generated with, and nothing where they are identical."""
 
 import numpy as np
-import pytest
 import torch
 
 from benchmarks.ceiling.ladder import RUNGS, measure_ladder
 
 DRAWS = 20
-LISTENERS, UTTERANCES = 24, 150
+LISTENERS, UTTERANCES = 20, 120
 NEUTRAL = 2
 
 
@@ -52,18 +51,37 @@ def gains(result):
     return {rung["name"]: rung["gain"] for rung in result["ladder"]}
 
 
-@pytest.mark.parametrize("seed", range(DRAWS))
-def test_a_known_bias_reliability_and_confusion_are_recovered(seed, generate, make_answers):
-    shares, probabilities, heard = generate(seed, LISTENERS, UTTERANCES, 0.7, 0.3, 0.8)
-    truth = true_gains(shares, probabilities)
-    found = gains(measure_ladder(make_answers(heard), sizes=()))
-    for name in ("bias", "reliability", "confusion"):
-        assert found[name]["low"] <= truth[name] <= found[name]["high"], (name, truth[name], found[name])
+def test_a_known_bias_reliability_and_confusion_are_recovered(generate, make_answers):
+    """An interval of 95% may miss. That it does in four of twenty draws has a probability below .02."""
+    missed = []
+    for seed in range(DRAWS):
+        shares, probabilities, heard = generate(seed, LISTENERS, UTTERANCES, 0.7, 0.3, 0.8)
+        truth = true_gains(shares, probabilities)
+        found = gains(measure_ladder(make_answers(heard), sizes=()))
+        names = ("bias", "reliability", "confusion")
+        if not all(found[name]["low"] <= truth[name] <= found[name]["high"] for name in names):
+            missed.append((seed, truth, found))
+    assert len(missed) <= 3, missed
 
 
-@pytest.mark.parametrize("seed", range(DRAWS))
-def test_nothing_is_found_of_identical_listeners(seed, generate, make_answers):
-    result = measure_ladder(make_answers(generate(seed, LISTENERS, UTTERANCES)[2]), sizes=())
-    assert not any(rung["adds"] for rung in result["ladder"])
-    assert all(gain["low"] <= 0 <= gain["high"] for gain in gains(result).values())
-    assert abs(result["total"]["mean"]) < 0.005
+def test_nothing_is_found_of_identical_listeners(generate, make_answers):
+    for seed in range(DRAWS):
+        result = measure_ladder(make_answers(generate(seed, LISTENERS, UTTERANCES)[2]), sizes=())
+        assert not any(rung["adds"] for rung in result["ladder"]), (seed, result["ladder"])
+        assert all(gain["low"] <= 0 <= gain["high"] for gain in gains(result).values()), seed
+        assert abs(result["total"]["mean"]) < 0.005, seed
+
+
+def test_a_bias_alone_is_found_as_a_bias_and_more_labels_gain_more(generate, make_answers):
+    _, _, heard = generate(1, LISTENERS, UTTERANCES, bias=0.9)
+    result = measure_ladder(make_answers(heard), sizes=(4, 32, 512))
+    assert [rung["name"] for rung in result["ladder"] if rung["adds"]] == ["bias"]
+    few, many, none = result["curve"]
+    assert few["listeners"] == many["listeners"] == LISTENERS
+    assert few["total"]["mean"] < many["total"]["mean"] <= result["total"]["high"]
+    assert none == {"k": 512, "listeners": 0, "gains": None, "total": None}
+
+
+def test_the_same_answers_give_the_same_figures(generate, make_answers):
+    answers = make_answers(generate(1, 4, 40, bias=0.9)[2])
+    assert measure_ladder(answers, sizes=(4,)) == measure_ladder(answers, sizes=(4,))
