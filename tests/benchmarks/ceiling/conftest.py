@@ -34,8 +34,8 @@ def generate() -> Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """A function that draws listeners and their answers.
 
     It returns the utterances' true shares (U, C), the probabilities of each listener's answers (L, U, C) and
-    the answers (L, U). A listener's logits are `t * log(shares) + shares @ W + b`. The arguments are the standard
-    deviations of log t, W and b between listeners.
+    the answers (L, U). A listener's logits are `t * log(shares) + shares @ W + b`. The arguments are the
+    standard deviations of b, log t and W between listeners.
     """
 
     def draw(seed, listeners, utterances, bias=0.0, reliability=0.0, confusion=0.0):
