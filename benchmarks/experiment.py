@@ -33,7 +33,8 @@ def experiment(**options: Any) -> None:
     plan = make_plan(**options)
     run_stages(plan).forget_others()
     if processes().is_main_process:
-        write_results([scores for _, scores in plan.measured], plan.out, plan.title)
+        corpora = [case.corpus for case, _ in plan.measured]
+        write_results([scores for _, scores in plan.measured], plan.out, plan.title, corpora)
         write_text_atomic(plan.out / COMMAND_FILE, command_line() + "\n")
         show(plan.out)
 

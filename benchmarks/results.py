@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.ceiling.measure import measure_corpora
 from benchmarks.measuring.aggregate import COSTS, aggregate_costs, aggregate_results
 from benchmarks.measuring.scores import Scores
 from benchmarks.paper.write_tables import write_paper_tables
@@ -16,8 +17,10 @@ from perser.io.json_files import write_json
 RESULTS = "results.json"
 
 
-def write_results(scores: Sequence[Path], out: Path, title: str) -> None:
+def write_results(scores: Sequence[Path], out: Path, title: str, corpora: Sequence[Path] = ()) -> None:
     """Write results.json, costs.json, provenance.json, a report, plots and LaTeX tables from scores files.
+
+    The report also says what the annotations of these corpora let expect (`perser ceiling`).
 
     The folds of a setting are pooled; each K has rows of its own. With one seed, results.json is the same
     every time except for the seconds. What else may differ between runs is in costs.json and provenance.json.
@@ -27,7 +30,7 @@ def write_results(scores: Sequence[Path], out: Path, title: str) -> None:
     provenance = {str(path): part.provenance for path, part in zip(scores, loaded, strict=True)}
     for name, content in ((RESULTS, results), (COSTS, costs), ("provenance.json", provenance)):
         write_json(out / name, content)
-    write_report(results, out, costs, provenance)
+    write_report(results, out, costs, provenance, measure_corpora(corpora, out))
     write_paper_tables(results, out)
 
 

@@ -83,7 +83,8 @@ def bench(
     for case, scores in trained:
         write_scores(case, scores, resume)
     if processes().is_main_process:
-        write_results([scores for _, scores in measured], out, title)
+        corpora = [case.corpus for case, _ in measured]
+        write_results([scores for _, scores in measured], out, title, corpora)
         show(out)
 
 

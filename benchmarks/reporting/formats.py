@@ -58,6 +58,16 @@ def effect_text(effect: float | None) -> str:
     return _signed(effect, 2) if finite(effect) else DASH
 
 
+def nats_of(gain: float) -> str:
+    """Format a gain of log loss with its sign."""
+    return _signed(gain, 3)
+
+
+def nats(gain: Mapping[str, float]) -> str:
+    """Format a gain of log loss with its interval."""
+    return f"{nats_of(gain['mean'])} ({nats_of(gain['low'])} to {nats_of(gain['high'])})"
+
+
 def plain(value: Any) -> str:
     """Format a value of JSON in words; mappings and lists are on one line."""
     if isinstance(value, Mapping):

@@ -52,6 +52,7 @@ def write_report(
     folder: Path,
     costs: Sequence[Row] = (),
     provenance: Mapping[str, Mapping[str, Any]] | None = None,
+    ceilings: Sequence[Mapping[str, Any]] = (),
 ) -> ReportPaths:
     """Write report.md, report.html, plots/*.png and tables/*.tex into `folder`.
 
@@ -60,6 +61,7 @@ def write_report(
         folder: created if it is missing.
         costs: the content of costs.json; without it no costs are compared.
         provenance: the content of provenance.json.
+        ceilings: what the annotations of each corpus say (`benchmarks.ceiling.measure`).
     """
     folder = Path(folder)
     for name in ("plots", "tables"):
@@ -81,6 +83,7 @@ def write_report(
         "sweeps": make_sweeps(comparisons),
         "route_comparisons": compare_routes(comparisons),
         "clear_factor": CLEAR_FACTOR,
+        "ceilings": ceilings,
         "glossary": glossary([row for comparison in comparisons for row in comparison.rows]),
         "images": images,
     }

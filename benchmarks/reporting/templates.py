@@ -33,6 +33,8 @@ def environment(folder: Path = HERE) -> Environment:
         "memory": formats.memory,
         "share": lambda value: f"{value:.3f}",
         "groupby_metric": lambda differences: groupby(differences, key=lambda row: row["metric"]),
+        "nats": formats.nats,
+        "nats_of": formats.nats_of,
         "plain": formats.plain,
         "markdown": markdown_text,
         "effect": formats.effect_text,

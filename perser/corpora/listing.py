@@ -17,6 +17,10 @@ INTENDED = "intended"
 UNKNOWN_SPEAKER = "unknown"
 """The speaker of every utterance whose speaker the corpus does not name."""
 
+UNKNOWN_LISTENER = "unknown"
+"""The listener of an answer whose listener the corpus does not name. Where an utterance has several such
+answers, their listeners are `unknown-1`, `unknown-2` and so on, and not the same ones as in the next."""
+
 PersonAxis = Literal["listener", "speaker"]
 """Who a person is in a task: who labeled the recordings, or who speaks in them."""
 
@@ -133,6 +137,12 @@ class CorpusReader:
     def of(cls, loaded: Any) -> CorpusReader:
         """Return what an entry point names as a reader; a plain function gets no description."""
         return loaded if isinstance(loaded, CorpusReader) else cls(loaded)
+
+
+def is_unknown_listener(listener: str) -> bool:
+    """Return whether the name stands for a listener that is not known (UNKNOWN_LISTENER)."""
+    name, _, number = listener.partition("-")
+    return name == UNKNOWN_LISTENER and (not number or number.isdecimal())
 
 
 def check_layout(found: object, root: Path, corpus: str, expected: str) -> None:

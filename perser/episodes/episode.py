@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from perser.corpora.annotations import Annotations
-from perser.corpora.listing import PersonAxis
+from perser.corpora.listing import PersonAxis, is_unknown_listener
 from perser.errors import UserError
 from perser.labels import Emotions, EmotionSet, decide
 
@@ -97,11 +97,18 @@ class Episode:
 def tasks_of(corpus: Corpus, person_axis: PersonAxis) -> dict[str, Task]:
     """Return every person's task, by name.
 
-    On the listener axis the labels are each listener's own. On the speaker axis they are `aggregated_labels`.
+    On the listener axis the labels are each listener's own, and listeners that are not known are left out
+    (UserError if all are). On the speaker axis they are `aggregated_labels`.
     """
     if person_axis == "listener":
         by_listener = Annotations.of(corpus.annotations).by_listener()
-        return {person: Task(person, *pairs) for person, pairs in by_listener.items()}
+        known = {name: pairs for name, pairs in by_listener.items() if not is_unknown_listener(name)}
+        if not known:
+            raise UserError(
+                f"{corpus.folder} does not say who labeled what, so nobody can be a person there: "
+                "give --split.scenario speaker, or prepare it with other --listeners"
+            )
+        return {person: Task(person, *pairs) for person, pairs in known.items()}
     by_speaker: dict[str, list[tuple[str, Emotions]]] = defaultdict(list)
     for utterance_id, emotions in aggregated_labels(corpus).items():
         by_speaker[corpus.utterances[utterance_id].speaker].append((utterance_id, emotions))

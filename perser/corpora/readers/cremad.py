@@ -21,6 +21,7 @@ from perser.corpora.listeners.shares import CREMAD_VOICE
 from perser.corpora.listeners.truth import ListenerTruth
 from perser.corpora.listing import (
     INTENDED,
+    UNKNOWN_LISTENER,
     About,
     Annotation,
     CorpusReader,
@@ -79,7 +80,7 @@ ABOUT = About(
 
 CHOICES = (
     "simulated:N (N realistic listeners over the real votes), simulated-strong:N (listeners who differ far "
-    "more than people do) or intended (the acted emotion)"
+    "more than people do), votes (the real votes, for `perser ceiling`) or intended (the acted emotion)"
 )
 
 
@@ -90,8 +91,8 @@ def read_cremad(root: Path, listeners: str = "responses", seed: int = 0) -> List
         root: The unpacked corpus.
         listeners: `responses` (the real listeners), `simulated:N` or `simulated:N:M` (N realistic listeners
             over the real voice-only votes, with M clips each, or all clips), `simulated-strong:N` or
-            `simulated-strong:N:M` (listeners who differ far more than people do), or `intended` (the acted
-            emotion).
+            `simulated-strong:N:M` (listeners who differ far more than people do), `votes` (the real
+            voice-only votes, whose listeners are not known), or `intended` (the acted emotion).
         seed: Of the simulated listeners. Adding listeners does not change the first ones.
     """
     listing = ABOUT.new_listing("cremad", EMOTIONS, root / "AudioWAV")
@@ -99,6 +100,8 @@ def read_cremad(root: Path, listeners: str = "responses", seed: int = 0) -> List
     simulated = SIMULATED.fullmatch(listeners)
     if listeners == "responses":
         _add_responses(root, listing)
+    elif listeners == "votes":
+        _add_votes(root, listing)
     elif listeners == INTENDED:
         listing.annotations = [
             Annotation(row.utterance_id, INTENDED, (_acted_emotion(row.utterance_id),))
@@ -180,6 +183,17 @@ def _add_simulated(
         f"seed {seed}",
         *describe(kind, drawn, emotions, shares),
     ]
+
+
+def _add_votes(root: Path, listing: Listing) -> None:
+    """Add each vote as an answer of a listener that is not known."""
+    for name, votes in _votes(root, listing).items():
+        emotions = np.repeat(EMOTIONS, votes.astype(int)).tolist()
+        listing.annotations += [
+            Annotation(name, f"{UNKNOWN_LISTENER}-{number}", (emotion,))
+            for number, emotion in enumerate(emotions, start=1)
+        ]
+    listing.notes.append("the listeners are not known: each vote is an answer of somebody")
 
 
 def _votes(root: Path, listing: Listing) -> dict[str, np.ndarray]:

@@ -190,6 +190,25 @@ def test_the_listener_axis_keeps_each_listeners_own_labels(toy_corpus):
         )
 
 
+def test_listeners_that_are_not_known_are_no_persons(toy_corpus):
+    annotations = [
+        dataclasses.replace(row, listener="unknown-3") if row.listener.endswith("3") else row
+        for row in toy_corpus.annotations
+    ]
+    some = dataclasses.replace(toy_corpus, annotations=annotations)
+    assert tasks_of(some, "listener").keys() == tasks_of(toy_corpus, "listener").keys() - {"sim-003"}
+    nobody = dataclasses.replace(
+        toy_corpus,
+        annotations=[
+            dataclasses.replace(row, listener=f"unknown-{row.listener[-2:]}")
+            for row in toy_corpus.annotations
+        ],
+    )
+    with pytest.raises(UserError, match="does not say who labeled what"):
+        tasks_of(nobody, "listener")
+    assert tasks_of(nobody, "speaker") == tasks_of(toy_corpus, "speaker")
+
+
 def test_reordering_a_support_keeps_its_pairs(toy_episodes):
     support = toy_episodes.episodes[0].support
     reordered = support.ordered([2, 0, 1])

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from perser.corpora.corpus import write_corpus
+from perser.corpora.listing import is_unknown_listener
 from perser.corpora.readers.cremad import EMOTIONS, read_cremad
 from perser.errors import UserError
 
@@ -84,6 +85,20 @@ def test_clips_of_any_suffix_are_listed(suffix: str, tmp_path: Path):
     ]
     assert {annotation.listener for annotation in listing.annotations} == {"intended"}
     assert listing.simulated is False
+
+
+def test_each_voice_only_vote_is_an_answer_of_an_unknown_listener(tmp_path: Path):
+    listing = read_cremad(write_cremad(tmp_path), listeners="votes")
+    heard = Counter((row.utterance_id, *row.emotions) for row in listing.annotations)
+    assert heard == {
+        (clip, emotion): votes
+        for clip, counts in VOTES.items()
+        for emotion, votes in zip(EMOTIONS, counts, strict=True)
+        if votes
+    }
+    assert all(is_unknown_listener(row.listener) for row in listing.annotations)
+    assert len({(row.utterance_id, row.listener) for row in listing.annotations}) == len(listing.annotations)
+    assert not listing.simulated
 
 
 def test_adding_simulated_listeners_does_not_change_the_first(tmp_path: Path):

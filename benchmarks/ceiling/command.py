@@ -1,0 +1,44 @@
+"""perser ceiling --corpus DIR [--out DIR] [--json FILE]: how far listeners agree, and what can be learned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from perser.cli.main import run_command
+from perser.errors import UserError
+
+CEILING = "ceiling.json"
+
+
+def ceiling(corpus: Path, out: Path | None = None, json: Path | None = None) -> None:
+    """Measure from annotations alone how far listeners agree, and how much can be learned of each of them.
+
+    No audio is heard and nothing is trained. It prints a sentence and the main figures.
+
+    Args:
+        corpus: a prepared corpus.
+        out: folder for ceiling.html, ceiling.md, ceiling.json and ceiling.png.
+        json: file for the figures alone.
+    """
+    from benchmarks.ceiling.measure import measure_corpus
+    from benchmarks.ceiling.pages import print_summary, write_pages
+    from perser.corpora.corpus import Corpus
+    from perser.io.json_files import write_json
+
+    if out is not None and out.exists() and not out.is_dir():
+        raise UserError(f"--out {out} is a file: give a folder")
+    if json is not None and json.is_dir():
+        raise UserError(f"--json {json} is a folder: give a file")
+    content = measure_corpus(Corpus.load(corpus))
+    if out is not None:
+        write_pages(content, out)
+        write_json(out / CEILING, content)
+    if json is not None:
+        write_json(json, content)
+    print_summary(content)
+    for written in filter(None, (out, json)):
+        print(f"  {written}")
+
+
+if __name__ == "__main__":
+    run_command(ceiling)
