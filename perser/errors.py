@@ -32,12 +32,16 @@ class BadAudio(Exception):
 
 
 def one_line(text: str) -> str:
-    """Return the text on one line that a terminal can show, of at most `LONGEST` characters."""
-    line = _CONTROL.sub(" ", text).strip()
+    """Return the text on one line that a terminal can show, of at most `LONGEST` characters.
+
+    What cannot be shown, such as half a character or one that turns the direction of writing, is escaped.
+    """
+    spaced = _CONTROL.sub(" ", text).strip()
+    line = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in spaced)
     if len(line) > LONGEST:
         half = LONGEST // 2 - 3
         line = f"{line[:half]} ... {line[-half:]}"
-    return line.encode("utf-8", "backslashreplace").decode()
+    return line
 
 
 _SYSTEM = frozenset(

@@ -40,8 +40,7 @@ def read_options(file: Path) -> dict[Any, Any]:
     import yaml
 
     try:
-        loader = _loader()(file.read_text(encoding="utf-8-sig"))
-        content = loader.get_single_data()
+        content = _loader()(file.read_text(encoding="utf-8-sig")).get_single_data()
     except FileNotFoundError:
         raise UserError(f"{file} is not there: give a YAML file of options") from None
     except OSError as error:

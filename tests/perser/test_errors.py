@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from perser.errors import UserError, explain_damage, require_package
+from perser.errors import UserError, explain_damage, one_line, require_package
 
 
 def test_the_error_for_a_missing_package_names_its_extra():
@@ -59,3 +59,9 @@ def test_an_error_that_a_file_can_cause_is_called_damage_unless_the_file_is_inta
 
 def damage(**options):
     return explain_damage("the model", "train it again", **options)
+
+
+def test_what_a_terminal_cannot_show_is_escaped():
+    assert one_line("a\ue000b\u202ec\udc80\u200b é 😀 名") == r"a\ue000b\u202ec\udc80\u200b é 😀 名"
+    assert one_line("a\x1b[31m\nb\x00") == "a [31m b"
+    assert one_line("\ue000" * 5000).isprintable()
