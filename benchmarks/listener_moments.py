@@ -71,7 +71,7 @@ class Clips:
 
 
 @dataclass(frozen=True)
-class Answers:
+class ConditionAnswers:
     """Single-label answers in one condition, three arrays of the same length, and what the actors meant.
 
     Args:
@@ -137,7 +137,7 @@ def construal(profiles: np.ndarray) -> np.ndarray:
     return left[:, 0] * scales[0]
 
 
-def moments(conditions: Sequence[Answers], rng: np.random.Generator) -> dict[str, float]:
+def moments(conditions: Sequence[ConditionAnswers], rng: np.random.Generator) -> dict[str, float]:
     """Return the published figures, computed from answers by voice, by face and by both, in this order.
 
     Halves are split at the median of the construal, which is computed from the answers by voice. `Ability
@@ -221,7 +221,7 @@ def draw_clips(votes: np.ndarray, meant: np.ndarray, condition: int, rng: np.ran
 
 def draw_answers(
     kind: ListenerKind, conditions: Sequence[Clips], rng: np.random.Generator, count: int = LISTENERS
-) -> list[Answers]:
+) -> list[ConditionAnswers]:
     """Draw listeners of a kind who each label CLIPS_EACH clips in each condition.
 
     Clips are heard equally often. Listeners of several labels would count with their first.
@@ -238,7 +238,7 @@ def draw_answers(
             for listener, row in zip(listeners, heard, strict=True)
         ]
         who = np.repeat(np.arange(count), CLIPS_EACH)
-        answers.append(Answers(who, heard.reshape(-1), np.concatenate(given), clips.meant))
+        answers.append(ConditionAnswers(who, heard.reshape(-1), np.concatenate(given), clips.meant))
     return answers
 
 

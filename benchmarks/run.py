@@ -83,8 +83,7 @@ def bench(
     for case, scores in trained:
         write_scores(case, scores, resume)
     if processes().is_main_process:
-        corpora = [case.corpus for case, _ in measured]
-        write_results([scores for _, scores in measured], out, title, corpora)
+        write_results([scores for _, scores in measured], out, title, [case.corpus for case, _ in measured])
         show(out)
 
 
