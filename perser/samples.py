@@ -98,16 +98,23 @@ def find_samples(source: Any, max_seconds: float) -> Samples | Path | bytes:
 def is_single(audio: Any) -> bool:
     """Return whether this is one recording in a form that `find_samples` takes, and not several.
 
-    The rows of an array are several; so are the members of a list, unless they are numbers.
+    The rows of an array are several, unless they are moments of up to MOST_CHANNELS channels, as soundfile
+    gives them; so are the members of a list, unless they are numbers. What is neither a recording nor several
+    of them counts as one, which `find_samples` refuses.
     """
     if audio is None or isinstance(audio, str | PathLike | bytes | bytearray | memoryview | Mapping | Number):
         return True
     if any(hasattr(audio, name) for name in ("get_samples_played_in_range", "read", "sample_rate")):
         return True
     if hasattr(audio, "ndim"):
-        kind = str(audio.dtype).lower()
-        return audio.ndim <= 1 and any(name in kind for name in ("int", "float", "bool", "complex"))
-    if _is_pair(audio):
+        dtype = getattr(audio, "dtype", None)
+        if (
+            dtype is None or getattr(dtype, "kind", "f") not in "iufbc"
+        ):  # torch's have no kind, and are numbers
+            return dtype is None
+        has_channels_last = audio.ndim == 2 and audio.shape[0] > audio.shape[1] <= MOST_CHANNELS
+        return audio.ndim <= 1 or has_channels_last
+    if _is_pair(audio) or not isinstance(audio, Iterable):
         return True
     return isinstance(audio, Sequence) and len(audio) > 0 and isinstance(audio[0], Number)
 

@@ -7,7 +7,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from benchmarks.listener_moments import Answers, Clips, alpha, draw_answers, mass_moved, moments
+from benchmarks.listener_moments import Clips, ConditionAnswers, alpha, draw_answers, mass_moved, moments
 from perser.corpora.listeners.kinds import REALISTIC, ListenerKind
 from perser.corpora.listeners.listener import Listener
 from perser.corpora.listeners.shares import CREMAD_VOICE
@@ -37,7 +37,7 @@ def test_alpha_is_krippendorffs():
 
 def test_agreement_is_with_the_others_and_ties_count_in_part():
     # Clip 0: answers 0, 0, 1. Clip 1: answers 2, 3.
-    answers = Answers(
+    answers = ConditionAnswers(
         np.array([0, 1, 2, 0, 1]),
         np.array([0, 0, 0, 1, 1]),
         np.array([0, 0, 1, 2, 3]),
