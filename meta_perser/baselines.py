@@ -36,7 +36,7 @@ def meta_perser(context: RouteContext, pairs: int | None = None) -> Personalizer
     refuse_pairs("meta-perser", pairs)
     folder = context.folder("meta-perser")
     trained = MetaPerSER.from_pretrained(folder)
-    context.check_model(folder, trained.model.emotions, saved_settings(folder)["trained_on"])
+    context.check_model(folder, trained.model.emotions, saved_settings(folder).get("trained_on"))
     trained.to(context.device).model.eval()
     return trained.personalizer(ClipSource(context.recordings, trained.model, context.cache))
 
@@ -137,7 +137,7 @@ def _trained(context: RouteContext, name: str, scope: str) -> tuple[EmotionRecog
     folder = context.folder(name)
     extra = _extra(folder)
     model = EmotionRecognizer.from_pretrained(folder)
-    context.check_model(folder, model.emotions, extra["trained_on"])
+    context.check_model(folder, model.emotions, extra.get("trained_on"))
     model.set_scope(scope)
     model.to(context.device).eval()
     return model, ClipSource(context.recordings, model, context.cache), extra

@@ -90,7 +90,7 @@ def meta_train(
     prepared, drawn = Corpus.load(corpus), EpisodeFile.load(episodes)
     tasks = drawn.training_tasks(prepared)
     loop.check(tasks)
-    if saved_settings(ssl_e)["trained_on"] != drawn.training_digest:
+    if saved_settings(ssl_e).get("trained_on") != drawn.training_digest:
         raise UserError(f"{ssl_e} was trained on another split than {episodes}: train it with this one")
     trained = initial_meta_perser(
         ssl_e, init, scope, inner, lslr, tasks, prepared.recordings, cache, accelerator.device
