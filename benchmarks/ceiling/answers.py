@@ -42,11 +42,10 @@ class Answers:
                 f"{where} has fewer than two listeners ({', '.join(names) or 'none'}): "
                 "agreement needs answers of at least two"
             )
-        numbers = {
-            name: place for place, name in enumerate({u for ids, _ in by_listener.values() for u in ids})
-        }
-        utterance = np.array([numbers[name] for ids, _ in by_listener.values() for name in ids])
-        listener = np.repeat(np.arange(len(names)), [len(ids) for ids, _ in by_listener.values()])
+        ids = sorted({name for named, _ in by_listener.values() for name in named})
+        numbers = {name: place for place, name in enumerate(ids)}
+        utterance = np.array([numbers[name] for named, _ in by_listener.values() for name in named])
+        listener = np.repeat(np.arange(len(names)), [len(named) for named, _ in by_listener.values()])
         labels = emotions.multi_hot([words for _, sets in by_listener.values() for words in sets]) > 0
         shared = np.bincount(utterance)[utterance] >= 2
         if not shared.any():

@@ -51,14 +51,24 @@ def fit_dirichlet(votes: np.ndarray) -> np.ndarray:
     return np.exp(minimize(loss, np.zeros(votes.shape[1]), jac=True, bounds=bounds, method="L-BFGS-B").x)
 
 
-def others_shares(answers: Answers) -> np.ndarray:
+def others_shares(answers: Answers, halves: np.random.Generator | None = None) -> tuple[np.ndarray, float]:
     """Return, for each answer, the shares of emotions that the others' answers let expect.
 
-    It is the mean of the Dirichlet distribution after the answers of all others to the utterance, float64
-    (num_answers, C).
+    They are the mean of the Dirichlet distribution after the answers of all others to the utterance, float64
+    (num_answers, C). Also returns how many others there are on average. With `halves`, the answers to each
+    utterance are divided at random, and the others are those in the other half.
     """
-    expected = answers.votes[answers.utterance] - answers.distributions + fit_dirichlet(answers.votes)
-    return expected / expected.sum(axis=1, keepdims=True)
+    number = 2 * answers.utterance
+    if halves is not None:
+        order = np.lexsort((halves.random(len(number)), answers.utterance))
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        number = number + place % 2
+    votes = np.zeros((2 * answers.num_utterances, len(answers.emotions)))
+    np.add.at(votes, number, answers.distributions)
+    seen = votes[number] - answers.distributions if halves is None else votes[number ^ 1]
+    expected = seen + fit_dirichlet(answers.votes)
+    return expected / expected.sum(axis=1, keepdims=True), float(seen.sum(axis=1).mean())
 
 
 def measure_ceiling(

@@ -14,7 +14,7 @@ and the rest are predicted. The rungs' gains are differences of these log losses
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -36,6 +36,9 @@ FEWEST_ASKED = 8
 
 DRAWS_OF_K = 3
 """How often K labels are drawn from a listener's."""
+
+FEWEST_TIMES = 1.5
+"""Gains are extrapolated to more others if all others are so many times as many as those of a half."""
 
 LABEL_FOLDS = 5
 
@@ -66,78 +69,103 @@ class Pivot:
         return cls(names[place], place)
 
 
+class FittedLadder:
+    """The models of all rungs, for each listener fitted to other listeners."""
+
+    def __init__(self, table: AnswerTable, directions: np.ndarray, groups: np.ndarray, seed: int) -> None:
+        self.table = table
+        self.seed = seed
+        folds = min(LISTENER_FOLDS, table.num_listeners)
+        self.fold = np.random.default_rng([seed, 1]).permutation(table.num_listeners) % folds
+        self.models = [
+            _fit_rungs(table, self.fold[table.listener] != fold, directions, groups) for fold in range(folds)
+        ]
+
+    def losses(self, known: np.ndarray, asked: np.ndarray) -> np.ndarray:
+        """Return both arrays of `predict` at each rung (2, num_answers, rungs + 1)."""
+        found = np.full((2, len(known), len(RUNGS) + 1), np.nan)
+        for rung in range(len(RUNGS) + 1):
+            for fold, fitted in enumerate(self.models):
+                mine = self.fold[self.table.listener] == fold
+                predicted = predict(fitted[rung], self.table, known & mine, asked & mine, self.seed)
+                found[:, mine, rung] = np.stack(predicted)[:, mine]
+        return found
+
+    def held_out(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return each listener's log loss at each rung, two arrays (listeners, rungs + 1).
+
+        The first is measured on a fifth of the listener's labels in turn, with the others known. The second
+        is what it would be if the listener were known exactly.
+        """
+        listener = self.table.listener
+        found = np.full((2, len(listener), len(RUNGS) + 1), np.nan)
+        fold_of_label = _order_in_listener(listener, np.random.default_rng([self.seed, 2])) % LABEL_FOLDS
+        for fold in range(LABEL_FOLDS):
+            asked = fold_of_label == fold
+            if asked.any():
+                found[:, asked] = self.losses(~asked, asked)[:, asked]
+        measured, lost = (_listener_means(part, listener) for part in found)
+        return measured, measured - lost
+
+
 def measure_ladder(answers: Answers, seed: int = 0, sizes: Sequence[int] = SIZES) -> dict[str, Any] | None:
     """Return `ladder`, `curve` and what else is known of how listeners differ.
 
     None where fewer than two known listeners have two answers that can be compared. `sizes` are the numbers
     of labels of the curve.
     """
-    table, names = _answer_table(answers, np.random.default_rng(seed))
-    if table is None:
+    places, names = _compared_answers(answers, np.random.default_rng(seed))
+    if len(names) < 2:
         return None
     pivot = Pivot.of(answers)
     directions, groups = _directions(len(answers.emotions), pivot.place)
-    fold_of_listener = np.random.default_rng([seed, 1]).permutation(len(names)) % min(
-        LISTENER_FOLDS, len(names)
-    )
-    models = [
-        _fit_rungs(table, fold_of_listener[table.listener] != fold, directions, groups)
-        for fold in range(fold_of_listener.max() + 1)
-    ]
-
-    def losses(known: np.ndarray, asked: np.ndarray) -> np.ndarray:
-        """Return both arrays of `predict` at each rung (2, num_answers, rungs)."""
-        found = np.full((2, len(known), len(RUNGS) + 1), np.nan)
-        for rung in range(len(RUNGS) + 1):
-            for fold, fitted in enumerate(models):
-                mine = fold_of_listener[table.listener] == fold
-                predicted = predict(fitted[rung], table, known & mine, asked & mine, seed)
-                found[:, mine, rung] = np.stack(predicted)[:, mine]
-        return found
-
-    held_out = np.full((2, len(table.listener), len(RUNGS) + 1), np.nan)
-    fold_of_label = _order_in_listener(table.listener, np.random.default_rng([seed, 2])) % LABEL_FOLDS
-    for fold in range(LABEL_FOLDS):
-        asked = fold_of_label == fold
-        if asked.any():
-            held_out[:, asked] = losses(~asked, asked)[:, asked]
-    by_listener, lost = (_listener_means(part, table.listener) for part in held_out)
-    known = by_listener - lost
+    shares, others = others_shares(answers)
+    ladder = FittedLadder(_table(answers, places, shares), directions, groups, seed)
+    measured, known = ladder.held_out()
+    gained, possible = -np.diff(measured, axis=1), -np.diff(known, axis=1)
+    # With the answers of fewer others, less is known of an utterance: extrapolated to infinitely many.
+    fewer_shares, fewer = others_shares(answers, np.random.default_rng([seed, 4]))
+    if (ratio := others / fewer) >= FEWEST_TIMES:
+        less_known = FittedLadder(_table(answers, places, fewer_shares), directions, groups, seed)
+        less = -np.diff(less_known.held_out()[1], axis=1)
+        possible = possible + (possible - less) / (ratio - 1)
     return {
         "ladder_listeners": len(names),
         "pivot": pivot.name,
-        "consensus": asdict(mean_over_listeners(by_listener[:, 0])),
-        "ladder": _rungs(by_listener, known),
-        "total": _gain(by_listener[:, 0] - by_listener[:, -1], known[:, 0] - known[:, -1]),
-        "curve": [_at_size(size, table, losses, seed) for size in sizes],
-        "deviations": _deviations(models, answers.emotions),
-        "gain_by_listener": dict(
-            zip(names, (by_listener[:, 0] - by_listener[:, -1]).round(6).tolist(), strict=True)
-        ),
+        "consensus": asdict(mean_over_listeners(measured[:, 0])),
+        "ladder": _rungs(gained, possible),
+        "total": _gain(gained.sum(axis=1), possible.sum(axis=1)),
+        "curve": [_at_size(size, ladder) for size in sizes],
+        "deviations": _deviations(ladder.models, answers.emotions),
+        "gain_by_listener": dict(zip(names, gained.sum(axis=1).round(6).tolist(), strict=True)),
     }
 
 
-def _answer_table(answers: Answers, rng: np.random.Generator) -> tuple[AnswerTable | None, list[str]]:
-    """Return the answers of known listeners with at least two, and these listeners' names."""
+def _compared_answers(answers: Answers, rng: np.random.Generator) -> tuple[np.ndarray, list[str]]:
+    """Return the places of the answers of known listeners with at least two, and these listeners' names.
+
+    The answers are sorted by listener.
+    """
     usable = answers.is_known[answers.listener]
     counts = np.bincount(answers.listener[usable], minlength=len(answers.listeners))
     order = rng.permutation(len(counts))
     capped = np.minimum(counts, MOST_OF_A_LISTENER) * (counts >= 2)
     kept = np.sort(order[(np.cumsum(capped[order]) <= max(MOST_ANSWERS, capped.max())) & (capped[order] > 0)])
-    if len(kept) < 2:
-        return None, []
     (places,) = np.nonzero(usable & np.isin(answers.listener, kept))
     places = places[_order_in_listener(answers.listener[places], rng) < MOST_OF_A_LISTENER]
     places = places[np.argsort(answers.listener[places], kind="stable")]
-    shares = others_shares(answers)[places]
-    logs = np.log(shares)
-    table = AnswerTable(
-        shares,
+    return places, [answers.listeners[place] for place in kept]
+
+
+def _table(answers: Answers, places: np.ndarray, shares: np.ndarray) -> AnswerTable:
+    """Return the answers at these places beside what the others' answers let expect (num_answers, C)."""
+    logs = np.log(shares[places])
+    return AnswerTable(
+        shares[places],
         logs - logs.mean(axis=0),
         answers.distributions[places],
         np.unique(answers.listener[places], return_inverse=True)[1],
     )
-    return table, [answers.listeners[place] for place in kept]
 
 
 def _order_in_listener(listener: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -196,14 +224,14 @@ def _listener_means(losses: np.ndarray, listener: np.ndarray) -> np.ndarray:
     return sums[counts > 0] / counts[counts > 0, None]
 
 
-def _gain(held_out: np.ndarray, known: np.ndarray, tests: int = 1) -> dict[str, Any]:
-    """Return a gain from that of each listener with the labels there are, and if they were known exactly.
+def _gain(gained: np.ndarray, possible: np.ndarray, tests: int = 1) -> dict[str, Any]:
+    """Return a gain, from that of each listener with the labels there are, and from what would be possible.
 
     The mean and the lower end are what these labels gained. The upper end is that of what could be gained if
-    each listener were known exactly (`known`), so that the interval holds for both.
+    each listener and utterance were known exactly (`known`), so that the interval holds for both.
     """
-    gained, possible = _widened(held_out, tests), _widened(known, tests)
-    return asdict(gained) | {"high": max(gained.high, possible.high), "known": possible.mean}
+    with_labels, known = _widened(gained, tests), _widened(possible, tests)
+    return asdict(with_labels) | {"high": max(with_labels.high, known.high), "known": known.mean}
 
 
 def _widened(gains: np.ndarray, tests: int = 1) -> Interval:
@@ -212,34 +240,30 @@ def _widened(gains: np.ndarray, tests: int = 1) -> Interval:
     return Interval(gain.mean, gain.low - RESOLUTION, gain.high + RESOLUTION)
 
 
-def _rungs(by_listener: np.ndarray, known: np.ndarray) -> list[dict[str, Any]]:
-    """Return what each rung adds, from the listeners' log losses (listeners, rungs + 1).
+def _rungs(gained: np.ndarray, possible: np.ndarray) -> list[dict[str, Any]]:
+    """Return what each rung adds, from each listener's gains and possible gains (listeners, rungs).
 
     All intervals of the ladder hold together (Bonferroni). A rung adds something if its interval is above 0.
     """
-    rungs = []
-    for place, name in enumerate(RUNGS):
-        gained, possible = (-np.diff(losses, axis=1)[:, place] for losses in (by_listener, known))
-        gain = _gain(gained, possible, tests=len(RUNGS))
-        rungs.append({"name": name, "gain": gain, "adds": gain["low"] > 0})
-    return rungs
+    gains = [_gain(*columns, tests=len(RUNGS)) for columns in zip(gained.T, possible.T, strict=True)]
+    return [
+        {"name": name, "gain": gain, "adds": gain["low"] > 0} for name, gain in zip(RUNGS, gains, strict=True)
+    ]
 
 
-def _at_size(
-    size: int, table: AnswerTable, losses: Callable[[np.ndarray, np.ndarray], np.ndarray], seed: int
-) -> dict[str, Any]:
+def _at_size(size: int, ladder: FittedLadder) -> dict[str, Any]:
     """Return the gains after K = `size` labels; in their place None where too few listeners have enough."""
-    counts = np.bincount(table.listener)
-    enough = counts >= size + FEWEST_ASKED
+    listener = ladder.table.listener
+    enough = np.bincount(listener) >= size + FEWEST_ASKED
     content: dict[str, Any] = {"k": size, "listeners": int(enough.sum()), "gains": None, "total": None}
     if enough.sum() < 2:
         return content
     drawn = []
     for number in range(DRAWS_OF_K):
-        order = _order_in_listener(table.listener, np.random.default_rng([seed, 3, number]))
-        usable = enough[table.listener]
-        asked = usable & (order >= size)
-        drawn.append(_listener_means(losses(usable & (order < size), asked)[0], table.listener))
+        order = _order_in_listener(listener, np.random.default_rng([ladder.seed, 3, number]))
+        usable = enough[listener]
+        found, _ = ladder.losses(usable & (order < size), usable & (order >= size))
+        drawn.append(_listener_means(found, listener))
     by_listener = np.mean(drawn, axis=0)
     total = asdict(_widened(by_listener[:, 0] - by_listener[:, -1]))
     gains = [

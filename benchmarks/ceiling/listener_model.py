@@ -24,15 +24,18 @@ PRIOR_VARIANCE = 1.0
 ROUNDS = 40
 """Most rounds of fitting variances and the population's coefficients."""
 
-NEWTON_STEPS = 8
+NEWTON_STEPS = 25
 
-NEWTON_HALVINGS = 4
+NEWTON_HALVINGS = 12
 
 TOLERANCE = 1e-3
 """Fitting ends when no standard deviation and no coefficient changes by more than this in a round."""
 
 SMALLEST_DEVIATION = 0.01
 """An effect with a smaller standard deviation, in logits, is left out: it is worth less than 1e-4 nats."""
+
+ROUNDING = 1e-8
+"""Nats that a log likelihood may lose in a step by rounding alone."""
 
 START_VARIANCE = 0.1
 
@@ -216,10 +219,10 @@ def infer_effects(model: ListenerModel, block: Block, start: np.ndarray | None =
         step = np.linalg.solve(precision, (gradient @ scaled.T - means)[..., None])[..., 0]
         for _ in range(NEWTON_HALVINGS):
             tried = posterior(means + step)
-            if (tried >= value).all():
+            better = tried >= value - ROUNDING
+            if better.all():
                 break
-            step[tried < value] /= 2
-        better = tried >= value
+            step[~better] /= 2
         means, value = np.where(better[:, None], means + step, means), np.where(better, tried, value)
         if np.abs(step).max(initial=0) < 1e-4:
             break
@@ -237,7 +240,7 @@ def fit_model(model: ListenerModel, table: AnswerTable, chosen: np.ndarray) -> L
     """
     blocks = list(table.blocks(chosen))
     around = new_model(table.shares.shape[1], model.directions, model.groups).population
-    starts: list[np.ndarray | None] = [None] * len(blocks)
+    found = [np.zeros((len(block.listeners), len(model.variances))) for block in blocks]
     for _ in range(ROUNDS):
         scaled = model.scaled
         vary = model.variances > SMALLEST_DEVIATION**2
@@ -245,8 +248,8 @@ def fit_model(model: ListenerModel, table: AnswerTable, chosen: np.ndarray) -> L
         slope = (around - model.population) / PRIOR_VARIANCE
         curvature = np.eye(len(around)) / PRIOR_VARIANCE
         for number, block in enumerate(blocks):
-            effects = infer_effects(model, block, starts[number])
-            starts[number] = effects.means
+            effects = infer_effects(model, block, found[number][:, vary] / np.sqrt(model.variances[vary]))
+            found[number][:, vary] = effects.means * np.sqrt(model.variances[vary])
             squares = squares + (effects.means**2).sum(axis=0)
             determined = determined + (1 - np.diagonal(effects.covariances, axis1=1, axis2=2)).sum(axis=0)
             across = effects.hessians @ scaled.T
@@ -265,8 +268,6 @@ def fit_model(model: ListenerModel, table: AnswerTable, chosen: np.ndarray) -> L
         model = replace(model, population=model.population + step, variances=variances)
         if max(change, np.abs(step).max()) < TOLERANCE:
             break
-        if ((variances > SMALLEST_DEVIATION**2) != vary.astype(bool)).any():
-            starts = [None] * len(blocks)  # other effects vary now
     return model
 
 

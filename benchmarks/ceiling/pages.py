@@ -53,8 +53,9 @@ GLOSSARY = (
         "Intervals",
         "95%. Those of agreement and of the consensus ceiling are over utterances (bootstrap), those of "
         "gains over listeners (Student's t). The gains' intervals hold for all four rows together, and their "
-        "upper ends also hold for what could be gained if each listener were known exactly. A row adds "
-        "nothing if its interval is not above 0.",
+        "upper ends also hold for what could be gained if each listener and each utterance were known "
+        "exactly (extrapolated from the answers of all and of half of the others). A row adds nothing if its "
+        "interval is not above 0.",
     ),
 )
 

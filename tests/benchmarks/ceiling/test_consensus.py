@@ -60,4 +60,17 @@ def test_an_answer_is_not_in_what_the_others_let_expect(generated):
     own = answers.labels.argmax(axis=1)
     expected = answers.votes[answers.utterance] + alpha
     expected[np.arange(len(own)), own] -= 1
-    assert others_shares(answers) == pytest.approx(expected / expected.sum(axis=1, keepdims=True))
+    shares, others = others_shares(answers)
+    assert shares == pytest.approx(expected / expected.sum(axis=1, keepdims=True))
+    assert others == pytest.approx((3 * 2 + 4 * 3 + 3 * 2) / 10)
+
+
+def test_the_others_of_the_other_half_are_half_as_many(generated):
+    answers = answers_of(generated[1])
+    shares, others = others_shares(answers, np.random.default_rng(0))
+    assert others == pytest.approx((4 * 3 + 3 * 4) / 7)
+    assert shares.sum(axis=1) == pytest.approx(1)
+    own = answers.labels.argmax(axis=1)
+    with_all = others_shares(answers)[0]
+    losses = [-np.log(found[np.arange(len(own)), own]).mean() for found in (with_all, shares)]
+    assert losses[0] < losses[1]

@@ -82,6 +82,14 @@ def test_a_bias_alone_is_found_as_a_bias_and_more_labels_gain_more(generate, mak
     assert none == {"k": 512, "listeners": 0, "gains": None, "total": None}
 
 
+def test_extreme_listeners_with_many_labels_do_not_break_the_fit(generate, make_answers):
+    """Fits that start far from their end must not diverge."""
+    _, _, heard = generate(3, LISTENERS, 400, bias=2.5, reliability=0.5)
+    bias, *others = gains(measure_ladder(make_answers(heard), sizes=())).values()
+    assert bias["low"] > 0.1
+    assert all(gain["mean"] > -0.005 for gain in others)
+
+
 def test_the_same_answers_give_the_same_figures(generate, make_answers):
     answers = make_answers(generate(1, 4, 40, bias=0.9)[2])
     assert measure_ladder(answers, sizes=(4,)) == measure_ladder(answers, sizes=(4,))
