@@ -72,7 +72,7 @@ def test_the_pages_and_the_figures_are_written(toy_corpus, tmp_path, capsys):
     assert [point["k"] for point in content["curve"]] == [4, 8, 16, 32, 64]
     assert content["sentence"].startswith("Your 12 listeners")
     assert (tmp_path / "out" / "ceiling.png").read_bytes().startswith(b"\x89PNG")
-    page = re.sub(r"data:[^\"]*", "", (tmp_path / "out" / "ceiling.html").read_text())  # without pictures
+    page = re.sub(r"data:image/[^\"]*", "", (tmp_path / "out" / "ceiling.html").read_text())  # no pictures
     for text in (page, (tmp_path / "out" / "ceiling.md").read_text(), printed):
         assert "Simulated data" in text
         assert "Gained with K labels" in text
