@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 import soundfile
 
-from perser.errors import BadAudio, is_unicode
+from perser.errors import BadAudio, first_line, is_unicode
 from perser.samples import (
     BLOCK,
     SAMPLE_RATE,
     SILENCE_LEVEL,
     Samples,
     find_samples,
-    first_line,
     mix,
     read_decoder,
 )

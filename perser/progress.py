@@ -12,7 +12,6 @@ from tqdm import tqdm
 SECONDS_BETWEEN_LINES = 60.0
 """Time between two lines of progress where there is no terminal, over all bars together."""
 
-
 SECONDS_BEFORE_FIRST_LINE = 10.0
 """How long a bar has to run before it writes a line where there is no terminal."""
 

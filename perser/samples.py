@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from perser.errors import BadAudio
+from perser.errors import BadAudio, first_line
 
 SAMPLE_RATE = 16_000
 """Samples per second that every speech encoder here expects, and that samples without a rate have."""
@@ -291,8 +291,3 @@ def _whole_rate(rate: Any) -> int:
     except (TypeError, ValueError, OverflowError):
         pass
     raise BadAudio(f"a sampling rate of {rate!r}: give samples per second")
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's message, or the error's type where it has none."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -56,7 +56,7 @@ class LearnedRates(nn.Module):
 
     def table(self, steps: int) -> Tensor:
         """Return alpha of the first `steps` steps, (steps, num_names)."""
-        return torch.stack([self._of_layers(step) for step in range(steps)])[:, self._layer_index]
+        return torch.stack([self.of_tensors(step) for step in range(steps)])
 
     def of_tensors(self, step: int) -> Tensor:
         """Return alpha of inner step `step` (from 0), (num_names,)."""

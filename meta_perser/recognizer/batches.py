@@ -11,7 +11,7 @@ from torch import Tensor
 
 from meta_perser.recognizer.clip_batch import Bucket, ClipBatch, bucket_cost, bucketed, stacked_buckets
 from meta_perser.recognizer.model import EmotionRecognizer
-from perser.encoders.encoder import mean_pool, window_means
+from perser.encoders.encoder import SpeechEncoder, mean_pool, window_means
 from perser.encoders.feature_cache import FeatureStore, cached_features
 from perser.episodes.sampling import evenly_spaced
 
@@ -115,18 +115,20 @@ class ClipSource:
         Keeps the time means of their hidden states, and the frames that enter the moving layers.
         """
         missing = [name for name in dict.fromkeys(utterances) if name not in self._means]
+        if not missing:
+            return
+        encoder = self._encoder.without_adapters()
         # What a clip is batched with changes its last digit, and a resumed training asks for clips in other
         # batches. So on a CPU, where it costs no time, each clip is computed alone.
         at_once = 1 if self._device.type == "cpu" else CLIPS_AT_ONCE
         for first in range(0, len(missing), at_once):
             names = missing[first : first + at_once]
             for bucket in bucketed(self._windows(names), self._bucket_cost):
-                self._compute_bucket(names, bucket)
+                self._compute_bucket(encoder, names, bucket)
 
-    def _compute_bucket(self, names: Sequence[str], bucket: Bucket) -> None:
+    def _compute_bucket(self, encoder: SpeechEncoder, names: Sequence[str], bucket: Bucket) -> None:
         """Run those layers for one bucket of the utterances `names`."""
         on_device = bucket.to(self._device)
-        encoder = self._encoder.without_adapters()
         states = encoder.run_layers(on_device.frames, on_device.mask, self._disk_layer, self._lowest_layer)
         means = torch.stack([mean_pool(state, on_device.mask) for state in states], dim=1).cpu()
         for row, position in enumerate(bucket.positions.tolist()):

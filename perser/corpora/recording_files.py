@@ -22,6 +22,7 @@ import pyarrow as pa
 from perser.audio import BadAudio, load_audio
 from perser.errors import UserError, explain_damage
 from perser.io.checksums import json_sha256
+from perser.io.files import write_bytes_atomic
 from perser.progress import progress_bar
 
 TABLE = "recordings.arrow"
@@ -97,13 +98,10 @@ def write_recording_files(folder: Path, files: Mapping[str, RecordingFile], fing
     }
     metadata = {_FINGERPRINT: fingerprint.encode(), _DIGEST: _digest_of(files).encode()}
     table = pa.table(columns).replace_schema_metadata(metadata)
-    written = folder / f".{TABLE}-{os.getpid()}"
-    try:
-        with pa.ipc.new_file(written, table.schema) as writer:
-            writer.write_table(table)
-        written.replace(folder / TABLE)
-    finally:
-        written.unlink(missing_ok=True)
+    content = pa.BufferOutputStream()
+    with pa.ipc.new_file(content, table.schema) as writer:
+        writer.write_table(table)
+    write_bytes_atomic(folder / TABLE, content.getvalue().to_pybytes())
 
 
 def read_recording_files(folder: Path, fingerprint: str) -> dict[str, RecordingFile] | None:

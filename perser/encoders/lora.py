@@ -94,7 +94,6 @@ def _visible_lora() -> type:
     class VisibleLora(Linear):
         @property
         def weight(self) -> Tensor:
-            base = self.get_base_layer().weight
-            return base if self.disable_adapters else base + self.get_delta_weight(NAME)
+            return self.get_base_layer().weight + self.get_delta_weight(NAME)
 
     return VisibleLora

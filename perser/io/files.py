@@ -83,16 +83,25 @@ def swap_folders(new: Path, out: Path) -> None:
 
 
 def write_text_atomic(path: Path, text: str) -> None:
-    """Write a UTF-8 file by way of a temporary file and a rename.
+    """Write a UTF-8 file as `write_bytes_atomic` does.
 
     Parts of the names of files that are not Unicode become escape sequences.
     """
+    write_bytes_atomic(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_bytes_atomic(path: Path, content: bytes) -> None:
+    """Write a file by way of a temporary file and a rename. Nothing of it is left if that fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as stream:
-        stream.write(text)
-    Path(temporary).chmod(0o644)
-    Path(temporary).replace(path)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    temporary = Path(name)
+    try:
+        os.close(descriptor)
+        temporary.write_bytes(content)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def append_line(file: Path, line: str) -> None:

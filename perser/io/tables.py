@@ -18,12 +18,11 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
-from perser.errors import UserError, is_unicode
+from perser.errors import UserError, is_unicode, nearest
 from perser.io.listed_paths import is_comment, listed_path
 from perser.labels import Emotions, parse_emotions
 
@@ -218,8 +217,8 @@ def _check_header(
 ) -> None:
     missing = [column for column in required if column not in header]
     if missing and header:
-        near = get_close_matches(missing[0], header, n=1)
-        there = f"rename {near[0]}" if near else f"the line has {', '.join(filter(None, header))}"
+        near = nearest(missing[0], header)
+        there = f"rename {near}" if near else f"the line has {', '.join(filter(None, header))}"
         raise UserError(
             f"{file} has no column {', '.join(missing)} (line {number}): name the columns there ({there})"
         )

@@ -108,3 +108,10 @@ def test_text_is_written_without_leftovers(tmp_path):
     write_text_atomic(tmp_path / "a" / "b.txt", "text")
     assert (tmp_path / "a" / "b.txt").read_text() == "text"
     assert len(list((tmp_path / "a").iterdir())) == 1
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path):
+    (tmp_path / "out").mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_text_atomic(tmp_path / "out", "text")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
