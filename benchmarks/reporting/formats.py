@@ -23,6 +23,11 @@ def points(fraction: float) -> str:
     return _signed(100 * fraction, 1)
 
 
+def decimals(value: float) -> str:
+    """Format a difference as signed, with three decimals."""
+    return _signed(value, 3)
+
+
 def duration(seconds: float | None) -> str:
     """Format seconds in the unit that reads best."""
     if not finite(seconds):
