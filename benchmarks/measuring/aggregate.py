@@ -8,7 +8,7 @@ parameters) have a file of their own because they differ from run to run; result
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import combinations, groupby
 from typing import Any
 
@@ -208,7 +208,8 @@ def _row(method: PooledMethod, setting: Mapping[str, Any], gained: Mapping[str, 
         "episodes": len(episodes),
         "persons": len({episode.person for episode in episodes}),
         "metrics": {
-            metric: asdict(interval) for metric, interval in (bootstrap_intervals(episodes) | gained).items()
+            metric: interval.as_json()
+            for metric, interval in (bootstrap_intervals(episodes) | gained).items()
         },
         "seconds_personalize": round(method.seconds("seconds_personalize"), 5),
         "seconds_predict": round(method.seconds("seconds_predict"), 6),
@@ -234,7 +235,7 @@ def _differences(methods: Sequence[PooledMethod]) -> list[dict[str, Any]]:
             if not (has_metric(a.episodes, metric) and has_metric(b.episodes, metric)):
                 continue
             pair = metric_difference(a.episodes, b.episodes, metric)
-            differences.append({"a": a.name, "b": b.name, "metric": metric} | asdict(pair))
+            differences.append({"a": a.name, "b": b.name, "metric": metric} | pair.as_json())
     trivial = {method.name for method in methods if method.is_trivial}
 
     def family(difference: Mapping[str, Any]) -> tuple[str, bool]:

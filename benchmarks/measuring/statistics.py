@@ -15,9 +15,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -94,6 +95,10 @@ class Interval:
     pigeonhole: tuple[float, float] | None = None
     """The interval with persons and speakers resampled. `low` and `high` are the wider of the two."""
 
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields; the two intervals are left out where only one is known."""
+        return _without_unknown_bounds(asdict(self))
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -111,6 +116,10 @@ class Difference:
     persons: int
     hierarchical: tuple[float, float] | None = None
     pigeonhole: tuple[float, float] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields; the two intervals are left out where only one is known."""
+        return _without_unknown_bounds(asdict(self))
 
 
 def by_person(scores: Iterable[EpisodeScores], metric: str) -> dict[str, list[float]]:
@@ -195,6 +204,11 @@ def ratio_interval(a: Scored, b: Scored, seed: int = 0, resamples: int = RESAMPL
     # Where only one of them knows the speakers, its second resamples are left out.
     pairs = zip(_resampled_means(a, seed, resamples), _resampled_means(b, seed, resamples), strict=False)
     return _wider(a.mean / b.mean, [above / below for above, below in pairs])
+
+
+def _without_unknown_bounds(content: dict[str, Any]) -> dict[str, Any]:
+    unknown = [name for name in ("hierarchical", "pigeonhole") if content[name] is None]
+    return {name: value for name, value in content.items() if name not in unknown}
 
 
 def _by_key(scores: Iterable[EpisodeScores], metric: str) -> dict[EpisodeKey, EpisodeScores]:
