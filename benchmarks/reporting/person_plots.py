@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from benchmarks.reporting.canvas import WIDTH, Plot, Theme, new_figure, route_colors
+from benchmarks.reporting.formats import capitalized
 from benchmarks.reporting.summary import Headline, Row, best_of_routes, by_person, headline
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def route_against_route(rows: Sequence[Row]) -> Plot | None:
     if len(best) < 2:
         return None
     first, second = best
-    title = f"{_capital(ranking.name)} of each person: {first['method']} against {second['method']}"
+    title = f"{capitalized(ranking.name)} of each person: {first['method']} against {second['method']}"
     return Plot("by-person", title, lambda theme: _draw_against(first, second, ranking, theme))
 
 
@@ -44,10 +45,6 @@ def _gains(own: dict[str, float], zero: dict[str, float], ranking: Headline) -> 
         for person, value in own.items()
         if person in zero
     )
-
-
-def _capital(name: str) -> str:
-    return name[0].upper() + name[1:]
 
 
 def _draw_against(first: Row, second: Row, ranking: Headline, theme: Theme) -> Figure:

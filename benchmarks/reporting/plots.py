@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.reporting.canvas import Plot, Theme, interval_mark, new_figure, route_colors, route_legend
 from benchmarks.reporting.confusion_plot import confusion
+from benchmarks.reporting.formats import capitalized
 from benchmarks.reporting.person_plots import ZERO, gain_over_zero, route_against_route
 from benchmarks.reporting.reliability_plot import reliability
 from benchmarks.reporting.summary import (
@@ -58,7 +59,7 @@ def plots(rows: Sequence[Row], differences: Sequence[Row]) -> list[Plot]:
 
 
 def _scores(rows: Sequence[Row], ranking: Headline) -> Plot | None:
-    title = f"{_capital(ranking.name)} of each method, with its 95% interval"
+    title = f"{capitalized(ranking.name)} of each method, with its 95% interval"
     name = ranking.name.lower().replace(" ", "-")
     return Plot(name, title, lambda theme: _draw_scores(rows, ranking, theme)) if rows else None
 
@@ -89,7 +90,7 @@ def _enrollment(rows: Sequence[Row], ranking: Headline) -> Plot | None:
 
 def _time(rows: Sequence[Row], ranking: Headline) -> Plot | None:
     timed = [row for row in rows if finite(row.get("seconds_personalize"))]
-    title = f"{_capital(ranking.name)} against the time to personalize"
+    title = f"{capitalized(ranking.name)} against the time to personalize"
     return Plot("time", title, lambda theme: _draw_time(timed, ranking, theme)) if timed else None
 
 
@@ -100,12 +101,8 @@ def plot_by_k(rows: Sequence[Row]) -> Plot:
     """
     shown = BY_K if headline(rows) is LOG_LOSS else BY_K[1:]
     names = " and ".join(name for _, name, _ in shown[:2])
-    title = f"{_capital(names)} against K, the size of the support, with 95% intervals"
+    title = f"{capitalized(names)} against K, the size of the support, with 95% intervals"
     return Plot("by-k", title, lambda theme: _draw_by_k(rows, shown[:2], theme))
-
-
-def _capital(name: str) -> str:
-    return name[0].upper() + name[1:]
 
 
 def pairs_read(row: Row) -> int | None:

@@ -12,7 +12,7 @@ from itertools import combinations
 
 from benchmarks.measuring.scores import SETTING
 from benchmarks.reporting.comparisons import Comparison
-from benchmarks.reporting.formats import duration, memory, size
+from benchmarks.reporting.formats import capitalized, duration, memory, size
 from benchmarks.reporting.summary import Row, best_of_routes, finite
 from benchmarks.reporting.verdict import lead_text
 
@@ -104,7 +104,7 @@ def _accuracy(pairs: Sequence[_Pair]) -> QuantityOutcome:
         outcomes.append((outcome, pair.setting, f"{pair_text}: {mean}, {low} to {high}"))
     names = dict.fromkeys(pair.comparison.headline.name for pair in pairs)
     title = " or ".join(names)
-    return _join(title[0].upper() + title[1:], outcomes)
+    return _join(capitalized(title), outcomes)
 
 
 def _cost(pairs: Sequence[_Pair], name: str) -> QuantityOutcome | None:
