@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,7 @@ from benchmarks.measuring.cells import Case
 from benchmarks.measuring.statistics import (
     EpisodeScores,
     bootstrap_intervals,
-    by_episode,
-    paired_difference,
+    metric_difference,
 )
 from benchmarks.reporting.templates import environment
 from perser.cli.main import run_command
@@ -35,7 +34,7 @@ CONTROLS = "controls.json"
 
 TRUE = "true"
 
-COMPARED_METRICS = ("maF1", "miF1")
+COMPARED_METRICS = ("log_loss", "maF1", "miF1")
 
 
 def icl_controls(
@@ -182,13 +181,13 @@ def compare_conditions(scores: Mapping[str, Sequence[EpisodeScores]]) -> dict[st
     rows = [
         {
             "condition": condition,
-            "metrics": {name: asdict(interval) for name, interval in bootstrap_intervals(episodes).items()},
+            "metrics": {name: interval.as_json() for name, interval in bootstrap_intervals(episodes).items()},
         }
         for condition, episodes in scores.items()
     ]
     differences = [
         {"condition": condition, "minus": base, "metric": metric}
-        | asdict(paired_difference(by_episode(episodes, metric), by_episode(scores[base], metric)))
+        | metric_difference(episodes, scores[base], metric).as_json()
         for metric in COMPARED_METRICS
         for base in ("none", TRUE)
         for condition, episodes in scores.items()

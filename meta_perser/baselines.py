@@ -36,9 +36,26 @@ def meta_perser(context: RouteContext, pairs: int | None = None) -> Personalizer
     refuse_pairs("meta-perser", pairs)
     folder = context.folder("meta-perser")
     trained = MetaPerSER.from_pretrained(folder)
-    context.check_model(folder, trained.model.emotions, saved_settings(folder).get("trained_on"))
+    settings = saved_settings(folder)
+    context.check_model(folder, trained.model.emotions, settings.get("trained_on"))
     trained.to(context.device).model.eval()
-    return trained.personalizer(ClipSource(context.recordings, trained.model, context.cache))
+    personalizer = trained.personalizer(ClipSource(context.recordings, trained.model, context.cache))
+    personalizer.trained_as = _trained_as(settings)
+    return personalizer
+
+
+def _trained_as(settings: Mapping[str, Any]) -> dict[str, object]:
+    """Return S, the parts of the method that were on, and the iteration that validation chose.
+
+    The iteration is "start" where no later one was better. Models of version 0.1.0 do not say which parts
+    were on.
+    """
+    switches = {
+        name: value if isinstance(value, str) else "on" if value else "off"
+        for name, value in settings.get("switches", {}).items()
+    }
+    chosen = {"iteration": settings["iteration"] or "start"} if "iteration" in settings else {}
+    return {"S": settings["inner_steps"], **switches, "LSLR": settings["lslr"]["granularity"], **chosen}
 
 
 def entire_zero(context: RouteContext, pairs: int | None = None) -> Personalizer:

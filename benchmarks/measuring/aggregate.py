@@ -8,7 +8,7 @@ parameters) have a file of their own because they differ from run to run; result
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import combinations, groupby
 from typing import Any
 
@@ -18,18 +18,33 @@ from benchmarks.measuring.overlap import merge_overlapping, overlap_notes
 from benchmarks.measuring.scores import MethodScores, Scores
 from benchmarks.measuring.statistics import (
     EpisodeScores,
+    Interval,
     adjust_p_values,
     bootstrap_intervals,
-    by_episode,
     by_person,
-    paired_difference,
+    has_metric,
+    metric_difference,
+    ratio_interval,
+    resampled_interval,
+    scored,
 )
 from perser.errors import UserError
 
 COSTS = "costs.json"
 
-COMPARED_METRICS = ("maF1", "miF1", "label_accuracy", "balanced_accuracy")
-"""The metrics with paired differences."""
+COMPARED_METRICS = (
+    "log_loss",
+    "auroc",
+    "average_precision",
+    "maF1",
+    "miF1",
+    "label_accuracy",
+    "balanced_accuracy",
+)
+"""The metrics with paired differences, the headline first. Scores of earlier versions have the last four."""
+
+ZERO, ORACLE = "entire-zero", "oracle"
+"""The method that does not personalize, and the one that knows the persons: what is gained lies between."""
 
 SAME_META = ("corpus_fingerprint", "emotions", "q")
 """Parts of `meta` that must be equal in all scores that are pooled."""
@@ -69,8 +84,12 @@ class PooledMethod:
         """The mean of each of COMPARED_METRICS over a person's episodes."""
         values = {metric: by_person(self.episodes, metric) for metric in COMPARED_METRICS}
         return {
-            person: {metric: float(np.mean(persons[person])) for metric, persons in values.items()}
-            for person in sorted(values["maF1"])
+            person: {
+                metric: float(np.mean(persons[person]))
+                for metric, persons in values.items()
+                if person in persons
+            }
+            for person in sorted({episode.person for episode in self.episodes})
         }
 
     @property
@@ -97,7 +116,10 @@ def aggregate_results(scores: Sequence[Scores], title: str) -> dict[str, Any]:
     """
     rows, differences = [], []
     for setting, emotions, methods in pool_folds(scores):
-        rows += [_row(method, setting) | {"emotions": emotions} for method in methods]
+        gained = gains(methods)
+        rows += [
+            _row(method, setting, gained.get(method.name, {})) | {"emotions": emotions} for method in methods
+        ]
         differences += [difference | setting for difference in _differences(methods)]
     return {"meta": _meta(scores, title), "rows": rows, "differences": differences}
 
@@ -154,7 +176,29 @@ def _methods(folds: Sequence[Scores]) -> list[PooledMethod]:
     return [PooledMethod([fold.methods[place] for fold in folds]) for place in range(len(names))]
 
 
-def _row(method: PooledMethod, setting: Mapping[str, Any]) -> dict[str, Any]:
+def gains(methods: Sequence[PooledMethod]) -> dict[str, dict[str, Interval]]:
+    """Return what each method gained over Entire-Zero, by method and metric.
+
+    `gain` is the log loss of Entire-Zero minus that of the method, in nats. `gain_share` is the gain as a
+    share of the oracle's; it is left out where the oracle's own gain may be none, as its interval says.
+    Empty where Entire-Zero was not measured, or by a version without log loss.
+    """
+    losses = {
+        method.name: scored(method.episodes, "log_loss")
+        for method in methods
+        if has_metric(method.episodes, "log_loss")
+    }
+    if ZERO not in losses:
+        return {}
+    over_zero = {name: losses[ZERO] - loss for name, loss in losses.items()}
+    found = {name: {"gain": resampled_interval(gain)} for name, gain in over_zero.items()}
+    if ORACLE in found and found[ORACLE]["gain"].low > 0:
+        for name, gain in over_zero.items():
+            found[name]["gain_share"] = ratio_interval(gain, over_zero[ORACLE])
+    return found
+
+
+def _row(method: PooledMethod, setting: Mapping[str, Any], gained: Mapping[str, Interval]) -> dict[str, Any]:
     first, episodes = method.folds[0], method.episodes
     return {
         "method": first.method,
@@ -163,7 +207,10 @@ def _row(method: PooledMethod, setting: Mapping[str, Any]) -> dict[str, Any]:
         **setting,
         "episodes": len(episodes),
         "persons": len({episode.person for episode in episodes}),
-        "metrics": {metric: asdict(interval) for metric, interval in bootstrap_intervals(episodes).items()},
+        "metrics": {
+            metric: interval.as_json()
+            for metric, interval in (bootstrap_intervals(episodes) | gained).items()
+        },
         "seconds_personalize": round(method.seconds("seconds_personalize"), 5),
         "seconds_predict": round(method.seconds("seconds_predict"), 6),
         "parameters": first.parameters,
@@ -185,8 +232,10 @@ def _differences(methods: Sequence[PooledMethod]) -> list[dict[str, Any]]:
         if a.is_trivial and b.is_trivial:
             continue
         for metric in COMPARED_METRICS:
-            pair = paired_difference(by_episode(a.episodes, metric), by_episode(b.episodes, metric))
-            differences.append({"a": a.name, "b": b.name, "metric": metric} | asdict(pair))
+            if not (has_metric(a.episodes, metric) and has_metric(b.episodes, metric)):
+                continue
+            pair = metric_difference(a.episodes, b.episodes, metric)
+            differences.append({"a": a.name, "b": b.name, "metric": metric} | pair.as_json())
     trivial = {method.name for method in methods if method.is_trivial}
 
     def family(difference: Mapping[str, Any]) -> tuple[str, bool]:

@@ -6,17 +6,18 @@ other functions compare answers with what the persons heard.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from benchmarks.measuring.speakers import speaker_contributions
 from benchmarks.measuring.statistics import EpisodeScores
 from perser.device import clock
 from perser.distributed import processes
 from perser.episodes.episode import Episode, Question
 from perser.labels import EmotionSet
-from perser.metrics import confidence_bins, score_episode
+from perser.metrics import confidence_bins, cross_fitted_errors, score_episode
 from perser.personalizer import Personalizer
 from perser.progress import progress_bar
 
@@ -57,16 +58,48 @@ def answer_questions(method: Personalizer, questions: Sequence[Question], title:
 
 
 def score_answers(
-    answers: Sequence[EpisodeAnswer], episodes: Sequence[Episode], emotions: EmotionSet
+    answers: Sequence[EpisodeAnswer],
+    episodes: Sequence[Episode],
+    emotions: EmotionSet,
+    speakers: Mapping[str, str] | None = None,
 ) -> tuple[EpisodeScores, ...]:
-    """Return the metrics of each episode (`perser.metrics.score_episode`)."""
+    """Return the metrics of each episode (`perser.metrics.score_episode`).
+
+    The calibration error of an episode is its part in that of all episodes (`cross_fitted_errors`).
+
+    Args:
+        answers: one for each episode.
+        episodes: with the labels of their queries.
+        emotions: of the corpus.
+        speakers: the speaker of each utterance, where intervals should allow for them.
+    """
+    targets = [emotions.multi_hot(episode.query_emotions) for episode in episodes]
+    scores = [
+        score_episode(answer.probabilities, labels) for answer, labels in zip(answers, targets, strict=True)
+    ]
+    errors = cross_fitted_errors(
+        np.concatenate([answer.probabilities for answer in answers]),
+        np.concatenate(targets).astype(np.int64),
+        np.repeat(np.arange(len(targets)), [len(labels) for labels in targets]),
+        [utterance for episode in episodes for utterance in episode.query_utterances],
+    )
+    found = zip(answers, episodes, targets, scores, errors.tolist(), strict=True)
     return tuple(
         EpisodeScores(
             episode.person,
             episode.episode_id,
-            score_episode(answer.probabilities, emotions.multi_hot(episode.query_emotions)),
+            metrics | {"ece": error},
+            _by_speaker(answer, episode, labels.astype(np.int64), speakers) if speakers else {},
         )
-        for answer, episode in zip(answers, episodes, strict=True)
+        for answer, episode, labels, metrics, error in found
+    )
+
+
+def _by_speaker(
+    answer: EpisodeAnswer, episode: Episode, labels: np.ndarray, speakers: Mapping[str, str]
+) -> dict[str, dict[str, float]]:
+    return speaker_contributions(
+        answer.probabilities, labels, [speakers[utterance] for utterance in episode.query_utterances]
     )
 
 

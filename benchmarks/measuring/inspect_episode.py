@@ -70,7 +70,8 @@ def _show(case: Case, folder: Path, episode: Episode, console: Console) -> None:
     for method, now in answers.items():
         (scores,) = score_answers([now], [episode], emotions)
         metrics = ", ".join(f"{metric} {value:.3f}" for metric, value in scores.metrics.items())
-        console.print(f"{method}: {metrics}; {saved_text(folder, method, episode, now)}")
+        saved = saved_text(folder, method, episode, now)
+        console.print(f"{method}: {metrics}; {saved}", soft_wrap=True)
 
 
 def compute_answer(case: Case, method: str, episode: Episode) -> EpisodeAnswer:

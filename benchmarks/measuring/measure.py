@@ -85,7 +85,7 @@ def _method_scores(case: Case, cells: Sequence[Predictions]) -> MethodScores:
         method=origin.method,
         route=origin.route,
         adapts=dict(origin.adapts),
-        episodes=score_answers(answers, episodes, emotions),
+        episodes=score_answers(answers, episodes, emotions, _speakers(case)),
         seconds_personalize=float(np.mean([answer.seconds_personalize for answer in answers])),
         seconds_predict=float(np.mean([answer.seconds_predict for answer in answers])),
         parameters=dict(origin.parameters),
@@ -93,6 +93,14 @@ def _method_scores(case: Case, cells: Sequence[Predictions]) -> MethodScores:
         confusion=confusion(answers, episodes, emotions).tolist(),
         reliability=reliability(answers, episodes, emotions).tolist(),
     )
+
+
+def _speakers(case: Case) -> dict[str, str] | None:
+    """Return the speaker of each utterance; None on the speaker axis, where a person is a speaker."""
+    if case.episode_file.person_axis == "speaker":
+        return None
+    utterances = case.loaded_corpus.utterances
+    return {utterance_id: utterance.speaker for utterance_id, utterance in utterances.items()}
 
 
 def _measured_with(predictions: Mapping[str, Sequence[Predictions]]) -> dict[str, Any]:

@@ -79,11 +79,11 @@ def new_figure(theme: Theme, height: float, rows: int = 1) -> tuple[Figure, Axes
     return figure, figure.axes[0]
 
 
-def interval_mark(axes: Axes, y: int, value: Mapping[str, float], color: str) -> None:
-    """Draw a dot at the mean and a line over the interval, in percent."""
+def interval_mark(axes: Axes, y: int, value: Mapping[str, float], color: str, scale: float = 100) -> None:
+    """Draw a dot at the mean and a line over the interval, times `scale`: in percent, if nothing is said."""
     if finite(value.get("low")) and finite(value.get("high")):
-        axes.plot([100 * value["low"], 100 * value["high"]], [y, y], color=color, linewidth=2)
-    axes.plot(100 * value["mean"], y, marker="o", color=color, markersize=6, clip_on=False)
+        axes.plot([scale * value["low"], scale * value["high"]], [y, y], color=color, linewidth=2)
+    axes.plot(scale * value["mean"], y, marker="o", color=color, markersize=6, clip_on=False)
 
 
 def route_colors(rows: Sequence[Row], theme: Theme) -> dict[str, str]:

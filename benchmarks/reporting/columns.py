@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmarks.reporting.formats import DASH, duration, percent, plain, points
+from benchmarks.reporting.formats import DASH, decimals, duration, percent, plain, points
 from benchmarks.reporting.summary import Row, finite
 
 Table = Literal["terminal", "markdown", "html", "latex"]
@@ -21,6 +21,8 @@ ALL_TABLES: frozenset[Table] = frozenset({"terminal", "markdown", "html", "latex
 
 WITHOUT_TERMINAL = ALL_TABLES - {"terminal"}
 """For columns that would make the table wider than a terminal."""
+
+NOT_MEASURED = "not measured"
 
 REPORTS: frozenset[Table] = frozenset({"markdown", "html"})
 
@@ -43,6 +45,8 @@ class Column:
     """Formats the interval that stands beside the value of a metric."""
     in_percent: bool = True
     """Whether a metric is a fraction that is printed in percent."""
+    signed: bool = False
+    """Whether a metric is printed with its sign."""
 
 
 def _metric(
@@ -52,17 +56,20 @@ def _metric(
     better: Better = "higher",
     tables: frozenset[Table] = WITHOUT_TERMINAL,
     in_percent: bool = True,
+    signed: bool = False,
+    missing: str = DASH,
 ) -> Column:
-    """Return the column of a metric of `perser.metrics`."""
+    """Return the column of a metric of results.json; `missing` stands in rows that lack it."""
     return Column(
         key,
         heading,
-        lambda row: value_text(row["metrics"].get(key), key),
+        lambda row: value_text(row["metrics"].get(key), key) if key in row["metrics"] else missing,
         meaning,
         tables,
         better,
         lambda row: interval_text(row["metrics"].get(key), key),
         in_percent,
+        signed,
     )
 
 
@@ -71,9 +78,47 @@ COLUMNS = (
     # The HTML report shows the route, and what the method adapts, under the method's name.
     Column("route", "Route", lambda row: row["route"], tables=frozenset({"markdown"})),
     _metric(
+        "log_loss",
+        "Log loss ↓",
+        "the headline, in nats an answer: how improbable a method called what the person heard; several "
+        "labels share an answer. Equal probabilities for C emotions have ln C; lower is better",
+        better="lower",
+        tables=ALL_TABLES,
+        in_percent=False,
+        missing=NOT_MEASURED,
+    ),
+    _metric(
+        "gain_share",
+        "Gain share",
+        "the gain over Entire-Zero as a share of what the oracle gains, which knows how each simulated "
+        "listener hears: 0 is nothing, 100 is all there was to learn. Left out if the oracle's own gain may "
+        "be none",
+        tables=ALL_TABLES,
+    ),
+    _metric(
+        "gain",
+        "Gain",
+        "nats of log loss gained over Entire-Zero, which does not personalize; below 0 it lost",
+        tables=ALL_TABLES,
+        in_percent=False,
+        signed=True,
+    ),
+    _metric(
+        "auroc",
+        "AUROC",
+        "how well each emotion's probability tells the utterances with it from those without, whatever the "
+        "threshold, averaged over the emotions; a guess has 50",
+    ),
+    _metric(
+        "average_precision",
+        "AP",
+        "average precision: the area under the precision-recall curve, averaged over the emotions that occur",
+    ),
+    _metric(
         "maF1",
         "maF1",
-        "macro-F1: the F1 of each emotion, averaged over the emotions; an absent emotion counts 0",
+        "macro-F1 at p > 1/C, as in the papers: the F1 of each emotion, averaged over the emotions; an "
+        "absent emotion counts 0",
         tables=ALL_TABLES,
     ),
     _metric(
@@ -84,13 +129,11 @@ COLUMNS = (
         "UA",
         "label accuracy, which the Meta-PerSER paper calls UA: the share of single yes/no decisions that are "
         "right. A method that names no emotion at all scores high on it: do not judge by it alone",
-        tables=ALL_TABLES,
     ),
     _metric(
         "balanced_accuracy",
         "Bal. acc.",
         "balanced accuracy: the same decisions, given and not-given labels weighted alike; a guess has 50",
-        tables=ALL_TABLES,
     ),
     _metric(
         "uar", "UAR", "recall of the likeliest emotion, averaged over the emotions (single-label corpora)"
@@ -106,8 +149,8 @@ COLUMNS = (
     _metric(
         "ece",
         "ECE ↓",
-        "expected calibration error: how far the stated confidence is from how often it is right; lower is "
-        "better",
+        "expected calibration error over all episodes: how far the stated confidence is from how often it is "
+        "right, without what chance adds; lower is better, and a little below 0 means that nothing was found",
         better="lower",
     ),
     Column(
@@ -140,8 +183,8 @@ METRICS = {column.key: column for column in COLUMNS if column.better}
 def columns_in(table: Table, rows: Sequence[Row]) -> list[Column]:
     """Return the columns of a table that shows these rows.
 
-    A metric that no row has is left out, except in the terminal, where every run's table has the same
-    columns. A metric without an entry in COLUMNS comes after the other metrics, under its own name.
+    A metric that no row has is left out. A metric without an entry in COLUMNS comes after the other metrics,
+    under its own name.
     """
     present = {name for row in rows for name in row["metrics"]}
     metrics = [place for place, column in enumerate(COLUMNS) if column.better]
@@ -151,7 +194,7 @@ def columns_in(table: Table, rows: Sequence[Row]) -> list[Column]:
     return [
         column
         for column in columns
-        if table in column.tables and (not column.better or column.key in present or table == "terminal")
+        if table in column.tables and (not column.better or column.key in present)
     ]
 
 
@@ -169,7 +212,9 @@ def value_text(value: Mapping[str, float] | None, metric: str = "") -> str:
     """Format a metric's mean: in percent with one decimal, or as it is with three."""
     if value is None or not finite(value.get("mean")):
         return DASH
-    return percent(value["mean"]) if _in_percent(metric) else f"{value['mean']:.3f}"
+    if _in_percent(metric):
+        return percent(value["mean"])
+    return decimals(value["mean"]) if METRICS[metric].signed else f"{value['mean']:.3f}"
 
 
 def interval_text(value: Mapping[str, float] | None, metric: str = "") -> str:
@@ -187,7 +232,7 @@ def difference_text(difference: Row) -> str:
     if _in_percent(difference["metric"]):
         mean, low, high = (points(difference[name]) for name in ("mean", "low", "high"))
     else:
-        mean, low, high = (f"{difference[name]:+.3f}" for name in ("mean", "low", "high"))
+        mean, low, high = (decimals(difference[name]) for name in ("mean", "low", "high"))
     return f"{mean} ({low} to {high})"
 
 

@@ -17,14 +17,18 @@ from benchmarks.reporting.columns import METRICS, Column, Table, columns_in
 from benchmarks.reporting.plots import plot_by_k, plots
 from benchmarks.reporting.summary import (
     BASELINES,
+    LOG_LOSS,
+    ORACLES,
+    Headline,
     PersonSpread,
     Row,
     best_of_routes,
     finite,
+    headline,
+    is_trivial,
     person_spread,
-    score,
 )
-from benchmarks.reporting.verdict import leader, verdict
+from benchmarks.reporting.verdict import leader, power, verdict
 
 
 @dataclass(frozen=True)
@@ -38,9 +42,9 @@ class Comparison:
     """Empty where none is named."""
     k: int
     rows: list[Row]
-    """Methods by macro-F1, best first; trivial rows after them."""
+    """Methods by the headline, best first; after them the oracles, then the trivial rows."""
     differences: list[Row]
-    """By metric, then the largest first."""
+    """By metric, then those that favor the first method most."""
     costs: Mapping[str, Row]
     """What each method cost (a row of costs.json), by its name; empty where there is no costs.json."""
 
@@ -55,7 +59,28 @@ class Comparison:
     @property
     def trivial(self) -> set[str]:
         """The methods that never hear the speech."""
-        return {row["method"] for row in self.rows if row["route"] == "trivial"}
+        return {row["method"] for row in self.rows if is_trivial(row)}
+
+    @property
+    def headline(self) -> Headline:
+        """The metric by which the methods are ranked."""
+        return headline(self.rows)
+
+    @property
+    def power(self) -> str:
+        """Which difference could have been seen."""
+        return power(self.rows, self.differences)
+
+    @property
+    def caption(self) -> str:
+        """What the figures of its table are."""
+        metrics = [value for row in self.rows for value in row["metrics"].values()]
+        speakers = any(value.get("pigeonhole") for value in metrics)
+        intervals = "95% intervals over persons and their episodes"
+        if speakers:
+            intervals += ", or over persons and speakers where these are wider"
+        nats = self.headline is LOG_LOSS
+        return f"{'Log loss and gain in nats, the rest in percent' if nats else 'Percent'}, with {intervals}."
 
     @property
     def verdict(self) -> str:
@@ -63,14 +88,14 @@ class Comparison:
 
     @property
     def routes(self) -> list[Row]:
-        """The best method of each route and BASELINES, by macro-F1: the rows of the table of costs."""
+        """The best method of each route and BASELINES, best first: the rows of the table of costs."""
         best = [row["method"] for row in best_of_routes(self.rows)]
         return [row for row in self.rows if row["method"] in (*best, *BASELINES)]
 
     @property
     def spreads(self) -> list[tuple[Row, PersonSpread]]:
-        """How much each method's macro-F1 differs from person to person, for the rows that have it."""
-        spreads = [(row, person_spread(row)) for row in self.rows]
+        """How much each method's headline differs from person to person, for the rows that have it."""
+        spreads = [(row, person_spread(row, self.headline)) for row in self.rows]
         return [(row, spread) for row, spread in spreads if spread is not None]
 
     @property
@@ -108,6 +133,12 @@ class Sweep:
         return f"plots/{_slug(self.comparisons[0])}-{self.plot.name}.png"
 
     @property
+    def metrics(self) -> list[str]:
+        """The metrics that are shown by K: log loss if it was measured, macro- and micro-F1."""
+        present = {name for each in self.comparisons for row in each.rows for name in row["metrics"]}
+        return [name for name in ("log_loss", "maF1", "miF1") if name != "log_loss" or name in present]
+
+    @property
     def methods(self) -> list[str]:
         """Methods as the first K ranks them; those that only other K have come after them."""
         return list(
@@ -142,7 +173,7 @@ def make_sweeps(comparisons: Sequence[Comparison]) -> list[Sweep]:
 def overall_verdicts(comparisons: Sequence[Comparison]) -> list[str]:
     """Return a sentence for each person axis with several comparisons.
 
-    It says which methods have the highest macro-F1 in how many settings, and in how many of them the lead is
+    It says which methods are best by the headline in how many settings, and in how many of them the lead is
     more than chance. Listeners and speakers are never counted together.
     """
     sentences = []
@@ -156,7 +187,9 @@ def overall_verdicts(comparisons: Sequence[Comparison]) -> list[str]:
         ]
         if len(same_axis) > 1 and parts:
             settings = f"Personalized to the {axis}, {len(same_axis)} settings"
-            sentences.append(f"{settings}; highest macro-F1: {', '.join(parts)}.")
+            rankings = dict.fromkeys(comparison.headline for comparison in same_axis)
+            best = " or ".join(f"{ranking.best_word} {ranking.name}" for ranking in rankings)
+            sentences.append(f"{settings}; {best}: {', '.join(parts)}.")
     return sentences
 
 
@@ -171,16 +204,22 @@ def _comparison(
         for difference in differences
         if all(difference.get(name, named[name]) == named[name] for name in SETTING)
     ]
+    ranking = headline(rows)
+
+    def standing(row: Row) -> tuple[Any, ...]:
+        goodness = 0.0 if ranking.value(row) is None else ranking.goodness(row)
+        return is_trivial(row), row["method"] in ORACLES, -goodness, row["method"]
+
+    def place(difference: Row) -> tuple[float, float]:
+        metric, mean = difference["metric"], difference["mean"]
+        lower_is_better = metric in METRICS and METRICS[metric].better == "lower"
+        size = mean if lower_is_better else -mean
+        return order.get(metric, len(order)), size if finite(mean) else math.inf
+
     return Comparison(
         **named,
-        rows=sorted(rows, key=lambda row: (row["route"] == "trivial", -(score(row) or 0.0), row["method"])),
-        differences=sorted(
-            own,
-            key=lambda difference: (
-                order.get(difference["metric"], len(order)),
-                -difference["mean"] if finite(difference["mean"]) else math.inf,
-            ),
-        ),
+        rows=sorted(rows, key=standing),
+        differences=sorted(own, key=place),
         costs={row["method"]: row for row in costs if _setting(row) == setting},
     )
 

@@ -8,25 +8,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.reporting.canvas import WIDTH, Plot, Theme, new_figure
-from benchmarks.reporting.summary import Row, score
+from benchmarks.reporting.summary import Row, headline, is_method
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 def confusion(rows: Sequence[Row]) -> Plot | None:
-    """Plot the method with the highest macro-F1, without trivial rows; None where no row has counts."""
+    """Plot the best method by the headline, without trivial rows; None where no row has counts."""
+    ranking = headline(rows)
     counted = [
         row
         for row in rows
-        if row["route"] != "trivial"
-        and score(row) is not None
-        and row.get("confusion")
-        and row.get("emotions")
+        if is_method(row) and ranking.value(row) is not None and row.get("confusion") and row.get("emotions")
     ]
     if not counted:
         return None
-    best = max(counted, key=score)
+    best = max(counted, key=ranking.goodness)
     title = f"{best['method']}: emotion heard (rows) and likeliest emotion (columns), percent of the row"
     return Plot("confusion", title, lambda theme: _draw(best, theme))
 

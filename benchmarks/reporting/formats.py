@@ -23,6 +23,16 @@ def points(fraction: float) -> str:
     return _signed(100 * fraction, 1)
 
 
+def capitalized(text: str) -> str:
+    """Return the text with a capital first letter; the rest stays as it is."""
+    return text[:1].upper() + text[1:]
+
+
+def decimals(value: float) -> str:
+    """Format a difference as signed, with three decimals."""
+    return _signed(value, 3)
+
+
 def duration(seconds: float | None) -> str:
     """Format seconds in the unit that reads best."""
     if not finite(seconds):

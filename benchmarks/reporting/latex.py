@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks.reporting.columns import Column
 from benchmarks.reporting.comparisons import Comparison
-from benchmarks.reporting.summary import Row, finite
+from benchmarks.reporting.summary import LOG_LOSS, Row, finite, is_method
 
 _ESCAPED = {
     "\\": r"\textbackslash{}",
@@ -23,19 +23,20 @@ _ESCAPED = {
 
 
 def latex_table(comparison: Comparison) -> str:
-    """Return the table: methods by macro-F1, then the trivial rows below a rule, intervals in small print.
+    """Return the table: methods by the headline, then oracles and trivial rows below a rule.
 
-    The best value of each metric is bold; trivial rows never are.
+    Intervals are in small print. The best value of each metric is bold; trivial rows and oracles never are.
     """
     columns = comparison.columns("latex")
-    methods = [row for row in comparison.rows if row["route"] != "trivial"]
-    trivial = [row for row in comparison.rows if row["route"] == "trivial"]
+    methods = [row for row in comparison.rows if is_method(row)]
+    trivial = [row for row in comparison.rows if not is_method(row)]
     best = {column.key: _best(methods, column) for column in columns}
     # On one line, whatever the corpus is called: a line break would end the comment.
     title = " ".join(comparison.title.split())
+    units = "log loss and gain in nats, the rest in percent" if comparison.headline is LOG_LOSS else "percent"
     return "\n".join(
         [
-            f"% {title}: percent, 95% intervals; needs \\usepackage{{booktabs}}",
+            f"% {title}: {units}, 95% intervals; needs \\usepackage{{booktabs}}",
             rf"\begin{{tabular}}{{l{'r' * (len(columns) - 1)}}}",
             r"\toprule",
             " & ".join(escaped(column.heading) for column in columns) + r" \\",

@@ -32,9 +32,6 @@ PROVENANCE = ("commit", "device", "threads", "versions")
 SHOWN_ABOVE = ("title", "notes", "simulated")
 """Parts of `meta` that the report shows elsewhere than in its footer."""
 
-WIDE_IN_TERMINAL = ("method", "maF1")
-"""Columns of the terminal's table that never wrap; maF1 is the only one there with an interval."""
-
 
 @dataclass(frozen=True)
 class ReportPaths:
@@ -99,29 +96,31 @@ def print_tables(results: Mapping[str, Any], console: Console | None = None) -> 
     if results.get("meta", {}).get("simulated"):
         console.print("Simulated data: these figures say nothing about real people.", style="bold yellow")
     for comparison in make_comparisons(results):
-        columns = comparison.columns("terminal")
+        columns, metric = comparison.columns("terminal"), comparison.headline.metric
         table = RichTable(title=escape(comparison.title), title_justify="left", caption_justify="left")
         for column in columns:
             table.add_column(
-                _terminal_heading(column),
+                _terminal_heading(column, metric),
                 justify="left" if column.key == "method" else "right",
-                no_wrap=column.key in WIDE_IN_TERMINAL,
+                no_wrap=column.key in ("method", metric),
             )
         for row in comparison.rows:
-            cells = [escape(_terminal_cell(column, row)) for column in columns]
+            cells = [escape(_terminal_cell(column, row, metric)) for column in columns]
             table.add_row(*cells, style="dim" if row["route"] == "trivial" else None)
         console.print(table)
         console.print(comparison.verdict, markup=False, highlight=False)
 
 
-def _terminal_heading(column: Column) -> str:
+def _terminal_heading(column: Column, headline: str) -> str:
     if not column.better:
         return column.heading.lower()
-    return f"{column.heading} % (95%)" if column.key in WIDE_IN_TERMINAL else column.heading
+    unit = " %" if column.in_percent else ""
+    return f"{column.heading}{unit} (95%)" if column.key == headline else column.heading
 
 
-def _terminal_cell(column: Column, row: Row) -> str:
-    if column.interval and column.key in WIDE_IN_TERMINAL:
+def _terminal_cell(column: Column, row: Row, headline: str) -> str:
+    """Return the cell; only the headline has its interval in the terminal."""
+    if column.interval and column.key == headline:
         return f"{column.text(row)} {column.interval(row)}".strip()
     return column.text(row)
 

@@ -12,8 +12,9 @@ from itertools import combinations
 
 from benchmarks.measuring.scores import SETTING
 from benchmarks.reporting.comparisons import Comparison
-from benchmarks.reporting.formats import duration, memory, points, size
-from benchmarks.reporting.summary import Row, best_of_routes, finite, paired
+from benchmarks.reporting.formats import capitalized, duration, memory, size
+from benchmarks.reporting.summary import Row, best_of_routes, finite
+from benchmarks.reporting.verdict import lead_text
 
 CLEAR_FACTOR = 2.0
 """Costs are measured once and have no interval: those within this factor are reported as alike."""
@@ -49,7 +50,7 @@ class RouteComparison:
 
 @dataclass(frozen=True)
 class _Pair:
-    """The best methods of two routes in one comparison, the one with the higher macro-F1 first."""
+    """The best methods of two routes in one comparison, the better one by the headline first."""
 
     setting: str
     """What tells this comparison from the others; empty where there are no others."""
@@ -92,15 +93,18 @@ def _accuracy(pairs: Sequence[_Pair]) -> QuantityOutcome:
     outcomes = []
     for pair in pairs:
         ahead, behind = pair.ahead["method"], pair.behind["method"]
-        difference = paired(ahead, behind, pair.comparison.differences)
-        if difference is None:
+        ranking = pair.comparison.headline
+        lead = ranking.lead(ahead, behind, pair.comparison.differences)
+        if lead is None:
             outcomes.append(("not paired", pair.setting, f"{ahead} and {behind}"))
             continue
-        mean, low, high = difference
-        figures = f"{ahead} minus {behind}: {points(mean)} points, {points(low)} to {points(high)}"
-        outcome = f"{pair.ahead['route']} is ahead" if low > 0 else "within chance"
-        outcomes.append((outcome, pair.setting, figures))
-    return _join("Macro-F1", outcomes)
+        mean, low, high = lead_text(lead, ranking)
+        pair_text = f"{behind} minus {ahead}" if ranking.lower_is_better else f"{ahead} minus {behind}"
+        outcome = f"{pair.ahead['route']} is ahead" if lead[1] > 0 else "within chance"
+        outcomes.append((outcome, pair.setting, f"{pair_text}: {mean}, {low} to {high}"))
+    names = dict.fromkeys(pair.comparison.headline.name for pair in pairs)
+    title = " or ".join(names)
+    return _join(capitalized(title), outcomes)
 
 
 def _cost(pairs: Sequence[_Pair], name: str) -> QuantityOutcome | None:

@@ -1,72 +1,166 @@
-"""Say in a sentence or two what a comparison shows, with no more certainty than its intervals give."""
+"""Say in a few sentences what a comparison shows, with no more certainty than its intervals give."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import NormalDist, median
 
-from benchmarks.oracles import ROUTE as ORACLES
-from benchmarks.reporting.formats import percent, points
-from benchmarks.reporting.summary import Row, finite, paired, score
+from benchmarks.reporting.columns import value_text
+from benchmarks.reporting.formats import points
+from benchmarks.reporting.summary import (
+    LOG_LOSS,
+    MACRO_F1,
+    ORACLES,
+    Headline,
+    Row,
+    finite,
+    headline,
+    is_method,
+)
 
 FEW_PERSONS = 6
 """With fewer persons than this, the verdict says that the intervals are rough."""
 
+POWER = 0.8
+"""How often a difference that the report could have seen would be found."""
+
 
 def verdict(rows: Sequence[Row], differences: Sequence[Row]) -> str:
-    """Say which method has the highest macro-F1, by how much, and whether that is more than chance."""
-    ranked = _ranked(rows)
-    methods = [row for row in ranked if row["route"] != "trivial"]
+    """Say which method is best by the headline, by how much, and whether that is more than chance."""
+    ranking = headline(rows)
+    ranked = _ranked(rows, ranking)
+    methods = [row for row in ranked if is_method(row)]
     if not methods:
         return "No method was measured beside the trivial rows, so there is nothing to conclude."
     best, others = ranked[0], ranked[1:]
-    if best["route"] == "trivial":
+    if not is_method(best):
         first = methods[0]
         return (
-            f"No method beats the trivial row {best['method']}, which has a macro-F1 of "
-            f"{percent(score(best))}%; the best method, {first['method']}, has {percent(score(first))}%."
+            f"No method beats the trivial row {best['method']}, which has a {ranking.name} of "
+            f"{_value(best, ranking)}; the best method, {first['method']}, has {_value(first, ranking)}."
         )
-    text = f"{best['method']} has the highest macro-F1, {percent(score(best))}%{_interval(best)}"
+    text = f"{best['method']} has the {ranking.best_word} {ranking.name}, {_value(best, ranking)}"
+    text += _interval(best, ranking)
     if others:
-        text += _lead(best, others[0], differences)
-    text += "."
-    trivial = next((row for row in others if row["route"] == "trivial"), None)
+        text += _lead(best, others[0], differences, ranking)
+    text += "." + _gain(best)
+    trivial = next((row for row in others if not is_method(row)), None)
     if trivial and trivial is not others[0]:
-        text += f" The best trivial row, {trivial['method']}, has {percent(score(trivial))}%."
+        text += f" The best trivial row, {trivial['method']}, has {_value(trivial, ranking)}."
+    if len(methods) > 2:
+        text += (
+            f" It is the best of {len(methods)} methods, chosen on these episodes; the intervals are not "
+            "adjusted for this choice."
+        )
     persons = best.get("persons")
     if persons == 1:
         text += " It was measured on one person: the interval says nothing about other people."
     elif persons and persons < FEW_PERSONS:
         text += f" With {persons} persons the intervals are rough."
+    if ranking is not LOG_LOSS:
+        text += " The methods are ranked by macro-F1 because log loss was not measured."
     return text
 
 
+def power(rows: Sequence[Row], differences: Sequence[Row]) -> str:
+    """Say which difference between two methods this comparison could have seen; empty where none was paired.
+
+    A difference is seen if its interval leaves out 0. The width of the intervals is that of the median pair.
+    """
+    methods = {row["method"] for row in rows if is_method(row)}
+    parts, pairs = [], 0
+    for ranking in (LOG_LOSS, MACRO_F1):
+        widths = [
+            pair["high"] - pair["low"]
+            for pair in differences
+            if pair["metric"] == ranking.metric
+            and {pair["a"], pair["b"]} <= methods
+            and finite(pair.get("low"))
+            and finite(pair.get("high"))
+        ]
+        if widths:
+            normal, pairs = NormalDist(), len(widths)
+            errors = 1 + normal.inv_cdf(POWER) / normal.inv_cdf(0.975)
+            smallest = _amount(errors * median(widths) / 2, ranking).lstrip("+")
+            parts.append(f"{smallest} of {ranking.name}")
+    if not parts:
+        return ""
+    persons = max((row.get("persons") or 0 for row in rows), default=0)
+    who = f"With {persons} person{'s' if persons > 1 else ''}, a" if persons else "A"
+    return (
+        f"{who} difference of {' or '.join(parts)} between two methods would have been seen in "
+        f"{POWER:.0%} of such comparisons ({'median over ' if pairs > 1 else ''}{pairs} "
+        f"pair{'s' if pairs > 1 else ''}); smaller ones may exist without being seen."
+    )
+
+
 def leader(rows: Sequence[Row], differences: Sequence[Row]) -> tuple[str | None, bool]:
-    """Return the method with the highest macro-F1, and whether the interval of its lead leaves out 0."""
-    names = [row["method"] for row in _ranked(rows)[:2]]
-    difference = paired(*names, differences) if len(names) == 2 else None
-    return (names[0] if names else None), difference is not None and difference[1] > 0
+    """Return the best row by the headline, and whether the interval of its lead leaves out 0.
+
+    Oracles are left out.
+    """
+    ranking = headline(rows)
+    names = [row["method"] for row in _ranked(rows, ranking)[:2]]
+    lead = ranking.lead(*names, differences) if len(names) == 2 else None
+    return (names[0] if names else None), lead is not None and lead[1] > 0
 
 
-def _ranked(rows: Sequence[Row]) -> list[Row]:
-    """Return the rows by macro-F1, best first, without oracles: they are told what methods have to learn."""
-    measured = [row for row in rows if score(row) is not None and row["method"] not in ORACLES.methods]
-    return sorted(measured, key=score, reverse=True)
+def lead_text(lead: tuple[float, float, float], ranking: Headline) -> tuple[str, str, str]:
+    """Format mean, low and high of a lead: the mean with its unit."""
+    mean, low, high = lead
+    return _amount(mean, ranking), _number(low, ranking), _number(high, ranking)
 
 
-def _lead(best: Row, second: Row, differences: Sequence[Row]) -> str:
+def _ranked(rows: Sequence[Row], ranking: Headline) -> list[Row]:
+    usable = [row for row in rows if row["method"] not in ORACLES and ranking.value(row) is not None]
+    return sorted(usable, key=ranking.goodness, reverse=True)
+
+
+def _value(row: Row, ranking: Headline) -> str:
+    return value_text(row["metrics"][ranking.metric], ranking.metric) + ranking.unit
+
+
+def _number(difference: float, ranking: Headline) -> str:
+    return points(difference) if ranking is MACRO_F1 else f"{difference:.3f}".replace("-", "−")  # noqa: RUF001
+
+
+def _amount(difference: float, ranking: Headline) -> str:
+    return f"{_number(difference, ranking)} {ranking.unit_of_differences}"
+
+
+def _lead(best: Row, second: Row, differences: Sequence[Row], ranking: Headline) -> str:
     """Say how far the best is ahead of the second, from their paired difference if there is one."""
-    difference = paired(best["method"], second["method"], differences)
-    if difference is None:
-        return f"; next is {second['method']} with {percent(score(second))}%, without a paired comparison"
-    mean, low, high = difference
-    by = f"{points(mean)} points ({points(low)} to {points(high)} on the same episodes)"
-    if low > 0:
+    lead = ranking.lead(best["method"], second["method"], differences)
+    if lead is None:
+        return f"; next is {second['method']} with {_value(second, ranking)}, without a paired comparison"
+    mean, low, high = lead_text(lead, ranking)
+    by = f"{mean} ({low} to {high} on the same episodes)"
+    if lead[1] > 0:
         return f", ahead of {second['method']} by {by}"
     return f"; its lead over {second['method']}, {by}, is within chance"
 
 
-def _interval(row: Row) -> str:
-    value = row["metrics"]["maF1"]
+def _gain(row: Row) -> str:
+    """Say what the row gained over Entire-Zero, as a share of the oracle's gain if that is known."""
+    share, gain = (row["metrics"].get(name) for name in ("gain_share", "gain"))
+    if row["method"] == "entire-zero" or gain is None or not finite(gain.get("mean")):
+        return ""
+    nats = f"{_amount(gain['mean'], LOG_LOSS)} ({_bounds(gain, 'gain')})"
+    if share is None:
+        return f" Over Entire-Zero it gained {nats}."
+    of_oracle = (
+        f"{value_text(share, 'gain_share')}% ({_bounds(share, 'gain_share')}) of what the oracle gains"
+    )
+    return f" Over Entire-Zero it gained {nats}, which is {of_oracle}."
+
+
+def _bounds(value: Row, metric: str) -> str:
+    return " to ".join(value_text({"mean": value[bound]}, metric).lstrip("+") for bound in ("low", "high"))
+
+
+def _interval(row: Row, ranking: Headline) -> str:
+    value = row["metrics"][ranking.metric]
     if not (finite(value.get("low")) and finite(value.get("high"))):
         return ""
-    return f" (95% interval {percent(value['low'])} to {percent(value['high'])})"
+    low, high = (value_text({"mean": value[bound]}, ranking.metric) for bound in ("low", "high"))
+    return f" (95% interval {low} to {high})"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -49,6 +49,8 @@ class GradientPersonalizer(Personalizer):
         self._rates = rates
         self._loss = loss
         self._steps = steps
+        self.trained_as: Mapping[str, object] = {}
+        """How the model was meta-trained, for `describe`; empty for a model that was not."""
 
     def start(self, support: Support) -> Weights:
         """Return theta_0: the recognizer's own weights."""
@@ -101,7 +103,7 @@ class GradientPersonalizer(Personalizer):
     def describe(self) -> dict[str, object]:
         constant = isinstance(self._rates, ConstantRate)
         rate = float(f"{self._rates.rate.item():.6g}") if constant else "learned"  # without float32's digits
-        return {"scope": self.model.scope, "steps": self._steps, "rate": rate}
+        return {"scope": self.model.scope, "steps": self._steps, "rate": rate, **self.trained_as}
 
     def parameters(self) -> dict[str, int]:
         learned = sum(parameter.numel() for parameter in self._rates.parameters())

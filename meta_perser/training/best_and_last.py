@@ -4,7 +4,8 @@ it runs and are there if it is killed."""
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from meta_perser.adaptation.meta_trained import RATES_FILE, MetaPerSER
@@ -24,11 +25,13 @@ class BestAndLast:
         trained: what is trained.
         running: the folder OUT-running.
         trained_on: digest of the training part of the episodes file.
+        switches: which parts of the method the training used, for the rows of reports.
     """
 
     trained: MetaPerSER
     running: Path
     trained_on: str
+    switches: Mapping[str, object] = field(default_factory=dict)
 
     def save(self, best: BestWeights, step: int, validation: Validation) -> None:
         """Save after the validation of a step, whose score was offered to `best`.
@@ -39,7 +42,11 @@ class BestAndLast:
             folder = self.running / name
             with explain_write_errors(folder), atomic_folder(folder, RATES_FILE) as new:
                 self.trained.save_pretrained(
-                    new, trained_on=self.trained_on, iteration=step, validation_maf1=validation.score
+                    new,
+                    trained_on=self.trained_on,
+                    iteration=step,
+                    validation_maf1=validation.score,
+                    switches=dict(self.switches),
                 )
 
     def copy_to(self, folder: Path) -> None:

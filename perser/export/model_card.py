@@ -4,6 +4,7 @@ limits."""
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -16,12 +17,16 @@ from perser.route import Exported
 TEMPLATE = "model_card.md.jinja"
 
 METRICS = {
+    "log_loss": "Log loss",
+    "auroc": "AUROC",
     "maF1": "Macro-F1",
     "miF1": "Micro-F1",
     "label_accuracy": "Label accuracy",
     "balanced_accuracy": "Balanced accuracy",
 }
-"""The metrics of results.json that the card shows, each a share from 0 to 1, with their headings."""
+"""The metrics of results.json that the card shows, with their headings."""
+
+NOT_MEASURED = "not measured"
 
 
 def model_card(
@@ -70,9 +75,25 @@ def model_card(
         facts=facts,
         exported=exported,
         record=record,
-        metrics=METRICS,
+        metrics={
+            name: heading
+            for name, heading in METRICS.items()
+            if any(name in row["metrics"] for row in record.rows)
+        },
+        value_text=_value_text,
         license=license,
     )
+
+
+def _value_text(row: dict[str, Any], metric: str) -> str:
+    """Format a metric of a row with its interval; results of version 0.1.0 lack some."""
+    value = row["metrics"].get(metric)
+    if value is None:
+        return NOT_MEASURED
+    if metric == "log_loss":
+        return "{mean:.3f} ({low:.3f} to {high:.3f})".format_map(value)
+    mean, low, high = (100 * value[name] for name in ("mean", "low", "high"))
+    return f"{mean:.1f} ({low:.1f} to {high:.1f})"
 
 
 def _eval_results(record: RunRecord) -> list[EvalResult]:

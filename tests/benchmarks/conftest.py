@@ -26,14 +26,23 @@ METHODS = {
 }
 
 
-def _episode(rng: np.random.Generator, person: str, seed: int, level: float) -> EpisodeScores:
+SPEAKERS = ("s0", "s1", "s2", "s3")
+
+
+def _episode(rng: np.random.Generator, person: str, seed: int, level: float, log_loss: bool) -> EpisodeScores:
     ma_f1 = float(np.clip(level + 0.03 * rng.standard_normal(), 0, 1))
     metrics = {"maF1": ma_f1, "miF1": min(1.0, ma_f1 + 0.1), "label_accuracy": 0.7 + ma_f1 / 4}
     metrics |= {"balanced_accuracy": 0.5 + ma_f1 / 3, "brier": 0.9 - ma_f1, "ece": abs(rng.normal(0.1, 0.02))}
-    return EpisodeScores(person, f"{person}/{seed}", metrics)
+    if not log_loss:
+        return EpisodeScores(person, f"{person}/{seed}", metrics)
+    metrics |= {"log_loss": 2 - 2 * ma_f1, "auroc": 0.5 + ma_f1 / 2, "average_precision": 0.2 + ma_f1 / 2}
+    slopes = {name: 0.02 * (place - 1.5) for place, name in enumerate(SPEAKERS)}
+    return EpisodeScores(person, f"{person}/{seed}", metrics, {"log_loss": slopes, "maF1": slopes})
 
 
-def _method(rng: np.random.Generator, name: str, persons: dict[str, float], k: int) -> MethodScores:
+def _method(
+    rng: np.random.Generator, name: str, persons: dict[str, float], k: int, log_loss: bool
+) -> MethodScores:
     route, level, gain, seconds, trained, moved = METHODS[name]
     level += gain * np.log2(k) / 5
     # Each person deviates from the mean by the same amount in all methods, plus a smaller random amount.
@@ -41,7 +50,9 @@ def _method(rng: np.random.Generator, name: str, persons: dict[str, float], k: i
         person: level + (0.0 if route == "trivial" else shared + 0.02 * rng.standard_normal())
         for person, shared in persons.items()
     }
-    episodes = tuple(_episode(rng, person, seed, own[person]) for person in persons for seed in range(2))
+    episodes = tuple(
+        _episode(rng, person, seed, own[person], log_loss) for person in persons for seed in range(2)
+    )
     count = rng.integers(1, 60, size=15).astype(float)
     confidence = count * (np.arange(15) + 0.5) / 15
     right = np.minimum(count, np.round(confidence * rng.uniform(0.6, 1.1, size=15)))
@@ -62,9 +73,18 @@ def _method(rng: np.random.Generator, name: str, persons: dict[str, float], k: i
 
 @pytest.fixture(scope="session")
 def make_scores() -> Callable[..., Scores]:
-    """A function that makes scores: every method of METHODS on two episodes of each person."""
+    """A function that makes scores: every method of METHODS on two episodes of each person.
 
-    def make(k: int = 32, axis: str = "listener", encoder: str = "tiny-whisper", people: int = 12) -> Scores:
+    Without `log_loss` they are those of a version before log loss was measured.
+    """
+
+    def make(
+        k: int = 32,
+        axis: str = "listener",
+        encoder: str = "tiny-whisper",
+        people: int = 12,
+        log_loss: bool = False,
+    ) -> Scores:
         rng = np.random.default_rng([k, len(axis), people])
         persons = {f"{axis}-{place}": 0.05 * rng.standard_normal() for place in range(people)}
         meta = {
@@ -81,7 +101,7 @@ def make_scores() -> Callable[..., Scores]:
             "versions": {"python": "3.11.7", "torch": "2.11.0"},
         }
         origin = {"commit": "0123abc", "device": "A processor", "threads": 2, "versions": meta["versions"]}
-        methods = tuple(_method(rng, name, persons, k) for name in METHODS)
+        methods = tuple(_method(rng, name, persons, k, log_loss) for name in METHODS)
         return Scores("toy", "unseen", axis, k, encoder, "digest", meta, origin, methods)
 
     return make

@@ -4,9 +4,21 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import brier_score_loss, f1_score, hamming_loss
+from sklearn.metrics import (
+    average_precision_score,
+    brier_score_loss,
+    f1_score,
+    hamming_loss,
+    log_loss,
+    roc_auc_score,
+)
 
-from perser.metrics import PersonalizedSER, expected_calibration_error, score_episode
+from perser.metrics import (
+    PersonalizedSER,
+    cross_fitted_errors,
+    expected_calibration_error,
+    score_episode,
+)
 
 IEMOCAP_RATES = np.array([0.243, 0.215, 0.143, 0.136, 0.118, 0.103, 0.023, 0.012, 0.007])
 LABELS_PER_RESPONSE = 1.03
@@ -71,7 +83,10 @@ def test_scores_equal_a_naive_loop(episode):
         scores = score_episode(*episode)
     expected = naive_scores(*episode)
     assert {name: scores[name] for name in expected} == pytest.approx(expected)
-    assert all(0 <= value <= (2 if name == "brier" else 1) for name, value in scores.items())
+    limits = {"brier": (0, 2), "log_loss": (0, 37), "ece": (-1, 1)}
+    for name, value in scores.items():
+        low, high = limits.get(name, (0, 1))
+        assert low <= value <= high
 
 
 @settings(deadline=None, max_examples=30)
@@ -89,6 +104,36 @@ def test_single_label_scores_equal_their_definitions(episode):
     if len(classes) > 2:  # scikit-learn halves the two-class score and wants the second column alone
         oracle = brier_score_loss(label, probabilities, labels=classes, scale_by_half=False)
         assert scores["brier"] == pytest.approx(oracle, abs=1e-6)
+
+
+@settings(deadline=None, max_examples=60)
+@given(episodes(), st.booleans())
+def test_log_loss_auroc_and_average_precision_agree_with_scikit_learn(episode, coarse):
+    """Also with ties, and with probabilities of zero; several labels are several weighted rows."""
+    probabilities, targets = episode
+    if coarse:
+        probabilities = np.round(4 * probabilities) / 4 + np.float32(1e-3)
+        probabilities[:, 0] = 0
+        probabilities /= probabilities.sum(axis=1, keepdims=True)
+    scores, labels = score_episode(probabilities, targets), targets.astype(int)
+    rows, given_labels = labels.nonzero()
+    expected = log_loss(
+        given_labels,
+        probabilities[rows].astype(np.float64),
+        sample_weight=1 / labels.sum(axis=1)[rows],
+        labels=range(labels.shape[1]),
+    )
+    assert scores["log_loss"] == pytest.approx(expected, abs=1e-9)
+    columns = range(labels.shape[1])
+    ranked = [c for c in columns if 0 < labels[:, c].sum() < len(labels)]
+    assert ("auroc" in scores) == bool(ranked)
+    if ranked:
+        areas = [roc_auc_score(labels[:, c], probabilities[:, c]) for c in ranked]
+        assert scores["auroc"] == pytest.approx(np.mean(areas), abs=1e-9)
+    precisions = [
+        average_precision_score(labels[:, c], probabilities[:, c]) for c in columns if labels[:, c].any()
+    ]
+    assert scores["average_precision"] == pytest.approx(np.mean(precisions), abs=1e-9)
 
 
 def test_single_label_scores_need_single_labels():
@@ -158,6 +203,59 @@ def test_calibration_is_worse_for_an_overconfident_recognizer():
     assert score_episode(honest, targets)["ece"] < 0.03
     assert score_episode(sharp, targets)["ece"] > 0.1
     assert score_episode(sharp, targets)["brier"] > score_episode(honest, targets)["brier"]
+
+
+def calibrated_draws(rng, queries, sharpness=1.5):
+    """Probabilities, and labels that are drawn with just these probabilities."""
+    probabilities = softmax(sharpness * rng.normal(size=(queries, 6)))
+    return probabilities, np.stack(
+        [rng.multinomial(1, row / row.sum()) for row in probabilities.astype(float)]
+    )
+
+
+def pooled_error(drawn):
+    """The calibration error over episodes; every row is an utterance of its own."""
+    probabilities, labels = (np.concatenate(part) for part in zip(*drawn, strict=True))
+    episodes = np.repeat(np.arange(len(drawn)), [len(labels) for _, labels in drawn])
+    return cross_fitted_errors(probabilities, labels, episodes, np.arange(len(labels))).mean()
+
+
+@pytest.mark.parametrize("queries", [64, 128])
+def test_calibrated_draws_have_no_calibration_error(queries):
+    """The plain error of the same draws is 8 points or more, all of it bias."""
+    rng = np.random.default_rng(queries)
+    drawn = [calibrated_draws(rng, queries) for _ in range(400)]
+    assert np.mean([expected_calibration_error(*draw) for draw in drawn]) > 0.08
+    assert abs(np.mean([score_episode(*draw)["ece"] for draw in drawn])) < 0.01
+    assert abs(pooled_error(drawn)) < 0.01
+    assert abs(np.mean([pooled_error(drawn[start : start + 20]) for start in range(0, 400, 20)])) < 0.01
+
+
+def test_repeated_utterances_do_not_look_like_miscalibration():
+    """Ten episodes ask about the same 64 utterances, with the same answers and labels."""
+    rng = np.random.default_rng(3)
+    found = []
+    for _ in range(200):
+        probabilities, labels = (np.tile(part, (10, 1)) for part in calibrated_draws(rng, 64))
+        episodes = np.repeat(np.arange(10), 64)
+        found.append(cross_fitted_errors(probabilities, labels, episodes, np.tile(np.arange(64), 10)).mean())
+    assert abs(np.mean(found)) < 0.01
+
+
+@pytest.mark.parametrize("episodes_at_once", [20, 100])
+def test_the_pooled_calibration_error_is_that_of_many_rows(episodes_at_once):
+    """Overconfident probabilities: their error is known from 200,000 rows."""
+    rng = np.random.default_rng(7)
+
+    def overconfident(queries):
+        probabilities, labels = calibrated_draws(rng, queries)
+        sharp = probabilities.astype(np.float64) ** 1.6
+        return (sharp / sharp.sum(axis=1, keepdims=True)).astype(np.float32), labels
+
+    true_error = expected_calibration_error(*overconfident(200_000))
+    assert true_error > 0.08
+    drawn = [overconfident(64) for _ in range(episodes_at_once)]
+    assert pooled_error(drawn) == pytest.approx(true_error, abs=0.025)
 
 
 @pytest.mark.parametrize(

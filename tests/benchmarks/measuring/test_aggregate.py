@@ -162,3 +162,54 @@ def test_another_file_than_scores_is_refused(content, tmp_path):
         path.write_text(content)
     with pytest.raises(UserError, match="no file of scores"):
         Scores.load(path)
+
+
+def with_losses(losses: dict[str, float], noise: float = 0.02, people: int = 12) -> Scores:
+    """Methods with these log losses; all persons and episodes differ by the same amounts in all methods."""
+    rng = np.random.default_rng(0)
+    shared = rng.normal(0, 0.3, (people, 2))
+    methods = []
+    for name, loss in losses.items():
+        values = loss + shared + rng.normal(0, noise, shared.shape)
+        episodes = tuple(
+            EpisodeScores(f"p{i:02}", f"p{i:02}/{j}", {"log_loss": float(value), "maF1": 0.3})
+            for (i, j), value in np.ndenumerate(values)
+        )
+        route = "trivial" if name == "random" else "mine"
+        methods.append(replace(FIRST.methods[0], method=name, route=route, episodes=episodes))
+    return replace(FIRST, methods=tuple(methods))
+
+
+def test_the_gain_is_over_entire_zero_and_its_share_is_of_the_oracle_s():
+    found = aggregate_results(
+        [with_losses({"random": 2.0, "entire-zero": 1.1, "learns": 1.0, "oracle": 0.9})], "t"
+    )
+    rows = {row["method"]: row["metrics"] for row in found["rows"]}
+    for name, gain, share in (("learns", 0.1, 0.5), ("oracle", 0.2, 1.0), ("entire-zero", 0.0, 0.0)):
+        assert rows[name]["gain"]["mean"] == pytest.approx(gain, abs=0.02)
+        assert rows[name]["gain_share"]["mean"] == pytest.approx(share, abs=0.08)
+    losses = {name: metrics["log_loss"]["mean"] for name, metrics in rows.items()}
+    exact = (losses["entire-zero"] - losses["learns"]) / (losses["entire-zero"] - losses["oracle"])
+    assert rows["learns"]["gain_share"]["mean"] == pytest.approx(exact, abs=1e-12)
+    assert rows["learns"]["gain_share"]["low"] < exact < rows["learns"]["gain_share"]["high"]
+    assert [pair["metric"] for pair in found["differences"]][:2] == ["log_loss", "maF1"]
+
+
+@pytest.mark.parametrize(
+    ("losses", "expected"),
+    [
+        ({"entire-zero": 1.1, "learns": 1.0}, {"gain"}),
+        ({"entire-zero": 1.1, "learns": 1.0, "oracle": 1.1}, {"gain"}),
+        ({"learns": 1.0, "oracle": 0.9}, set()),
+    ],
+)
+def test_there_is_no_share_of_nothing(losses, expected):
+    """No oracle, an oracle that gains nothing that shows, no Entire-Zero."""
+    for row in aggregate_results([with_losses(losses)], "t")["rows"]:
+        assert {"gain", "gain_share"} & row["metrics"].keys() == expected
+
+
+def test_scores_without_log_loss_are_still_put_together():
+    found = aggregate_results([FIRST], "t")
+    assert "log_loss" not in found["rows"][0]["metrics"]
+    assert {pair["metric"] for pair in found["differences"]} == set(METRICS)

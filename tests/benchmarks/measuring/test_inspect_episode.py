@@ -30,7 +30,7 @@ def test_every_utterance_of_an_episode_is_shown(case, shown):
     for utterance in (*episode.support.utterances, *episode.query_utterances):
         assert utterance in text
     for method in case.methods:
-        assert f"{method}: maF1" in text
+        assert f"{method}: log_loss" in text
     assert text.count("never measured before") == len(case.methods)
 
 

@@ -11,14 +11,26 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import save_file
-from sklearn.metrics import accuracy_score, f1_score
+from sklearn.metrics import accuracy_score, average_precision_score, f1_score, log_loss, roc_auc_score
 
 from benchmarks.measuring.measure import predictions_of, weights_digests, write_scores
 from benchmarks.measuring.scores import Scores
 from perser import environment
 
 
-def test_every_metric_of_the_paper_follows_from_the_predictions(case, tmp_path):
+def threshold_free(heard: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    """Log loss of the label distribution, AUROC and average precision, by scikit-learn."""
+    rows, labels = heard.nonzero()
+    weights, places = 1 / heard.sum(axis=1)[rows], range(heard.shape[1])
+    some = [c for c in places if 0 < heard[:, c].sum() < len(heard)]
+    given = [c for c in places if heard[:, c].any()]
+    precisions = [average_precision_score(heard[:, c], probabilities[:, c]) for c in given]
+    areas = [roc_auc_score(heard[:, c], probabilities[:, c]) for c in some]
+    loss = log_loss(labels, probabilities[rows], sample_weight=weights, labels=places)
+    return {"log_loss": loss, "average_precision": np.mean(precisions), "auroc": np.mean(areas)}
+
+
+def test_every_metric_follows_from_the_predictions(case, tmp_path):
     """Computed with scikit-learn from the Parquet files alone."""
     write_scores(case, tmp_path / "scores.json")
     for method in Scores.load(tmp_path / "scores.json").methods:
@@ -29,6 +41,7 @@ def test_every_metric_of_the_paper_follows_from_the_predictions(case, tmp_path):
         emotions = [name.removeprefix("probability_") for name in columns]
         heard = np.array([[name in words for name in emotions] for words in table["heard"].to_pylist()])
         predicted = probabilities > 1 / len(emotions)
+        probabilities = probabilities.astype(np.float64)
         episodes = np.array(table["episode_id"].to_pylist())
         for episode in method.episodes:
             rows = episodes == episode.episode_id
@@ -37,7 +50,7 @@ def test_every_metric_of_the_paper_follows_from_the_predictions(case, tmp_path):
                 "maF1": f1_score(truth, guess, average="macro", zero_division=0),
                 "miF1": f1_score(truth, guess, average="micro", zero_division=0),
                 "label_accuracy": accuracy_score(truth.ravel(), guess.ravel()),
-            }
+            } | threshold_free(truth, probabilities[rows])
             for name, value in expected.items():
                 assert episode.metrics[name] == pytest.approx(value, abs=1e-9)
 
@@ -79,3 +92,13 @@ def test_a_weights_digest_depends_only_on_the_weights(tmp_path):
     assert set(digests) == {"first", "same", "other"}
     assert digests["first"] == digests["same"] != digests["other"]
     assert weights_digests(tmp_path / "nothing") == {}
+
+
+def test_an_episode_s_contributions_are_by_the_speakers_of_its_query(case, tmp_path):
+    write_scores(case, tmp_path / "scores.json")
+    episodes = {episode.episode_id: episode for episode in case.episode_file.episodes}
+    for scored in Scores.load(tmp_path / "scores.json").methods[0].episodes:
+        names = episodes[scored.episode_id].query_utterances
+        speakers = {case.loaded_corpus.utterances[name].speaker for name in names}
+        assert set(scored.by_speaker["log_loss"]) == speakers
+        assert sum(scored.by_speaker["log_loss"].values()) == pytest.approx(0, abs=1e-5)

@@ -10,8 +10,9 @@ from rich.console import Console
 from benchmarks.measuring.aggregate import aggregate_results
 from benchmarks.reporting import columns
 from benchmarks.reporting import comparisons as comparisons_module
-from benchmarks.reporting.columns import COLUMNS, Column, columns_in, glossary
+from benchmarks.reporting.columns import COLUMNS, METRICS, Column, columns_in, glossary
 from benchmarks.reporting.report import print_tables, write_report
+from benchmarks.reporting.summary import LOG_LOSS, MACRO_F1
 
 TOY = Column("toy", "Toy", lambda row: f"toy of {row['method']}", meaning="a toy that every method has")
 
@@ -61,13 +62,13 @@ def test_an_entry_for_a_metric_is_ranked_and_has_its_interval(results, tmp_path,
     assert "11.1" in found["terminal"]
 
 
-def test_the_columns_of_each_table_are_these(results):
+def test_the_columns_of_older_results_are_these(results):
     headings = {
         table: [column.heading for column in columns_in(table, results["rows"])]
         for table in ("terminal", "markdown", "html", "latex")
     }
     metrics = ["maF1", "miF1", "UA", "Bal. acc.", "Brier ↓", "ECE ↓"]
-    assert headings["terminal"] == ["Method", *metrics[:4], "To personalize"]
+    assert headings["terminal"] == ["Method", *metrics[:2], "To personalize"]
     assert headings["latex"] == ["Method", *metrics, "To personalize"]
     times = ["To personalize", "Per utterance", "Persons", "Episodes"]
     assert headings["html"] == ["Method", *metrics, *times]
@@ -79,7 +80,24 @@ def test_a_metric_without_an_entry_comes_after_the_others_under_its_own_name():
     shown = columns_in("latex", rows)
     assert [column.heading for column in shown] == ["Method", "maF1", "new", "To personalize"]
     assert shown[2].text(rows[0]) == "25.0"
-    assert columns_in("terminal", rows) == columns_in("terminal", [])
+
+
+def test_log_loss_and_gain_come_first(make_scores):
+    rows = aggregate_results([make_scores(log_loss=True)], "t")["rows"]
+    headings = [column.heading for column in columns_in("terminal", rows)]
+    assert headings == ["Method", "Log loss ↓", "Gain", "maF1", "miF1", "To personalize"]
+    metrics = ["Log loss ↓", "Gain", "AUROC", "AP", "maF1", "miF1", "UA", "Bal. acc.", "Brier ↓", "ECE ↓"]
+    assert [column.heading for column in columns_in("latex", rows)][1:-1] == metrics
+    with_share = [row | {"metrics": row["metrics"] | {"gain_share": {"mean": 0.4}}} for row in rows]
+    headings = [column.heading for column in columns_in("terminal", with_share)]
+    assert headings[:4] == ["Method", "Log loss ↓", "Gain share", "Gain"]
+
+
+def test_which_metrics_are_better_lower_is_said_alike_everywhere():
+    for ranking in (LOG_LOSS, MACRO_F1):
+        column = METRICS[ranking.metric]
+        assert (column.better == "lower") == ranking.lower_is_better
+        assert column.in_percent == (ranking.scale == 100)
 
 
 def test_the_glossary_explains_the_columns_that_are_shown(results):

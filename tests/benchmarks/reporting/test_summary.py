@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from benchmarks.measuring.aggregate import aggregate_results
-from benchmarks.reporting.summary import best_of_routes, by_person, paired, person_spread
+from benchmarks.reporting.summary import (
+    LOG_LOSS,
+    MACRO_F1,
+    best_of_routes,
+    by_person,
+    headline,
+    paired,
+    person_spread,
+)
 
 
 def row(method, route, mean, **more):
@@ -47,7 +55,7 @@ def test_the_spread_is_over_the_means_of_persons(make_scores):
         for episode in method.episodes:
             means.setdefault(episode.person, []).append(episode.metrics["maF1"])
         means = {person: np.mean(values) for person, values in means.items()}
-        spread = person_spread(found)
+        spread = person_spread(found, MACRO_F1)
         assert spread.deviation == pytest.approx(statistics.stdev(means.values()), abs=1e-12)
         assert (spread.worst, spread.best) == pytest.approx((min(means.values()), max(means.values())))
         assert means[spread.worst_person] == pytest.approx(spread.worst)
@@ -55,7 +63,38 @@ def test_the_spread_is_over_the_means_of_persons(make_scores):
 
 
 def test_fewer_than_two_persons_have_no_spread():
-    assert person_spread(row("m", "mine", 0.3)) is None
+    assert person_spread(row("m", "mine", 0.3), MACRO_F1) is None
     several = {"a": {"maF1": 0.1}, "b": {"maF1": float("nan")}}
-    assert by_person({"by_person": several}) == {"a": 0.1}
-    assert person_spread(row("m", "mine", 0.3, by_person=several)) is None
+    assert by_person({"by_person": several}, "maF1") == {"a": 0.1}
+    assert person_spread(row("m", "mine", 0.3, by_person=several), MACRO_F1) is None
+
+
+def both(method, loss, ma_f1, route="mine"):
+    return {
+        "method": method,
+        "route": route,
+        "metrics": {"log_loss": {"mean": loss}, "maF1": {"mean": ma_f1}},
+    }
+
+
+def test_methods_are_ranked_by_log_loss_where_all_rows_have_it():
+    rows = [both("certain", 1.2, 0.5), both("calibrated", 1.0, 0.4), both("oracle", 0.8, 0.9)]
+    assert headline(rows) is LOG_LOSS
+    assert [best["method"] for best in best_of_routes(rows)] == ["calibrated"]
+    older = [*rows, row("older", "other", 0.7)]
+    assert headline(older) is MACRO_F1
+    assert [best["method"] for best in best_of_routes(older)] == ["older", "certain"]
+
+
+def test_a_lead_in_log_loss_is_by_how_much_it_is_lower():
+    listed = [{"a": "m", "b": "n", "metric": "log_loss", "mean": -0.1, "low": -0.2, "high": 0.05}]
+    assert LOG_LOSS.lead("m", "n", listed) == (0.1, -0.05, 0.2)
+    assert LOG_LOSS.lead("n", "m", listed) == (-0.1, -0.2, 0.05)
+    assert MACRO_F1.lead("m", "n", listed) is None
+
+
+def test_the_worst_person_in_log_loss_has_the_highest():
+    spread = person_spread(
+        {"by_person": {"a": {"log_loss": 1.4}, "b": {"log_loss": 0.9}, "c": {"log_loss": 1.0}}}, LOG_LOSS
+    )
+    assert (spread.worst_person, spread.worst, spread.best_person, spread.best) == ("a", 1.4, "b", 0.9)

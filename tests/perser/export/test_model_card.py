@@ -27,6 +27,16 @@ def record(simulated=False, corpus="owner/corpus", **more):
     return RunRecord(card, (12, "listener"), {"simulated": simulated}, rows, "")
 
 
+def test_results_of_an_earlier_version_have_no_log_loss():
+    older = record()
+    for each in older.rows:
+        del each["metrics"]["log_loss"], each["metrics"]["auroc"]
+    text = model_card(FACTS, EXPORTED, older, "mine")
+    assert "| fake-8, somewhere, unseen | 32 | 7 | 61.2 (57.2 to 64.2) |" in text
+    assert "The log loss was not measured." in text
+    assert "not measured" not in model_card(FACTS, EXPORTED, record(), "mine")
+
+
 def test_the_hub_reads_the_header():
     card = ModelCard(model_card(FACTS, EXPORTED, record(), "mine", None, "mit", ("en",)))
     assert (card.data.license, card.data.language, card.data.datasets) == ("mit", ["en"], ["owner/corpus"])
@@ -40,8 +50,8 @@ def test_the_hub_reads_the_header():
 
 def test_results_are_shown_with_intervals_and_the_trivial_methods():
     text = model_card(FACTS, EXPORTED, record(), "mine")
-    assert "| fake-8, somewhere, unseen | 32 | 7 | 61.2 (57.2 to 64.2) |" in text
-    assert "| random, somewhere, unseen | 32 | 7 | 50.0 (46.0 to 53.0) |" in text
+    assert "| fake-8, somewhere, unseen | 32 | 7 | 0.612 (0.572 to 0.642) | 61.2 (57.2 to 64.2) |" in text
+    assert "| random, somewhere, unseen | 32 | 7 | 0.500 (0.460 to 0.530) | 50.0 (46.0 to 53.0) |" in text
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert {line.count("|") for line in lines} == {len(METRICS) + 4}
     assert "Not measured" not in text
