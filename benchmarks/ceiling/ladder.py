@@ -37,6 +37,9 @@ FEWEST_ASKED = 8
 DRAWS_OF_K = 3
 """How often K labels are drawn from a listener's."""
 
+MOST_ASKED = 100
+"""Answers of a listener that are predicted for each draw of K labels."""
+
 FEWEST_TIMES = 1.5
 """Gains are extrapolated to more others if all others are so many times as many as those of a half."""
 
@@ -261,8 +264,8 @@ def _at_size(size: int, ladder: FittedLadder) -> dict[str, Any]:
     drawn = []
     for number in range(DRAWS_OF_K):
         order = _order_in_listener(listener, np.random.default_rng([ladder.seed, 3, number]))
-        usable = enough[listener]
-        found, _ = ladder.losses(usable & (order < size), usable & (order >= size))
+        usable, asked = enough[listener], (order >= size) & (order < size + MOST_ASKED)
+        found, _ = ladder.losses(usable & (order < size), usable & asked)
         drawn.append(_listener_means(found, listener))
     by_listener = np.mean(drawn, axis=0)
     total = asdict(_widened(by_listener[:, 0] - by_listener[:, -1]))

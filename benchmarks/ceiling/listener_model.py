@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -44,7 +45,8 @@ LARGEST_VARIANCE = 25.0
 LONGEST_STEP = 1.0
 """Most that a coefficient of the population changes in a round; a longer step could diverge."""
 
-MOST_LOGIT = 300.0
+SHORT_STEP = 1e-6
+"""In standard deviations of an effect; a shorter Newton step is the last one."""
 
 DRAWS = 64
 """Of the effects, for one prediction."""
@@ -55,56 +57,70 @@ _CELLS_AT_ONCE = 2_000_000
 
 @dataclass(frozen=True)
 class Block:
-    """Answers of several listeners, padded to the same number N. C is the number of emotions."""
+    """Answers of several listeners, padded to the same number N. C is the number of emotions.
+
+    The answers are the last axis, because sums and products over a long last axis are fast.
+    """
 
     listeners: np.ndarray
     """(L,) places of the listeners in the whole table."""
     shares: np.ndarray
-    """(L, N, C): what the others heard."""
+    """(L, C, N): what the others heard."""
     logs: np.ndarray
-    """(L, N, C): its logarithm, minus the mean over all answers."""
+    """(L, C, N): its logarithm, minus the mean over all answers."""
     targets: np.ndarray
-    """(L, N, C): the answer as a distribution; zero in the padding."""
+    """(L, C, N): the answer as a distribution; zero in the padding."""
     answers: np.ndarray
     """(L, N) places of the answers in the whole table; -1 in the padding."""
 
-    @property
+    @cached_property
     def weights(self) -> np.ndarray:
-        """1 for an answer and 0 for the padding (L, N)."""
-        return (self.answers >= 0).astype(float)
+        """1 for an answer and 0 for the padding (L, 1, N)."""
+        return (self.answers >= 0).astype(float)[:, None]
+
+    @cached_property
+    def products(self) -> np.ndarray:
+        """The products of two emotions' shares, each pair once (L, C * (C + 1) / 2, N); zero in the padding."""
+        first, second = np.triu_indices(self.shares.shape[1])
+        return self.shares[:, first] * (self.weights * self.shares)[:, second]
 
     def logits(self, coefficients: np.ndarray) -> np.ndarray:
-        """Return logits (..., L, N, C) for coefficients (..., L, C * C + 1)."""
-        size = self.shares.shape[-1]
-        matrix = coefficients[..., :-1].reshape(*coefficients.shape[:-1], size, size)
-        return self.shares @ matrix + coefficients[..., -1, None, None] * self.logs
+        """Return logits (..., L, C, N) for coefficients (..., L, C * C + 1)."""
+        size = self.shares.shape[1]
+        matrix = coefficients[..., :-1].reshape(*coefficients.shape[:-1], size, size).swapaxes(-1, -2)
+        return matrix @ self.shares + coefficients[..., -1, None, None] * self.logs
 
     def log_likelihood(self, coefficients: np.ndarray) -> np.ndarray:
         """Return the log likelihood of each listener's answers (L,)."""
-        return (self.targets * log_softmax(self.logits(coefficients))).sum(axis=(1, 2))
+        return (self.targets * log_softmax(self.logits(coefficients), axis=1)).sum(axis=(1, 2))
 
-    def derivatives(self, coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the gradient (L, D) of the log likelihood and its negative Hessian (L, D, D)."""
-        count, _, size = self.shares.shape
-        weights = self.weights[..., None]
-        shares = np.exp(log_softmax(self.logits(coefficients)))
-        residual = self.targets - weights * shares
-        slope = np.einsum("lnj,lnk->ljk", self.shares, residual).reshape(count, -1)
-        gradient = np.concatenate([slope, (residual * self.logs).sum(axis=(1, 2))[:, None]], axis=1)
-        spread = -shares[..., :, None] * shares[..., None, :]
-        spread[..., range(size), range(size)] += shares
-        spread *= weights[..., None]
-        outer = self.shares[..., :, None] * self.shares[..., None, :]
-        flat = (count, -1, size * size)
-        curved = outer.reshape(flat).transpose(0, 2, 1) @ spread.reshape(flat)
-        along = np.einsum("lnkm,lnm->lnk", spread, self.logs)
-        mixed = np.einsum("lnj,lnk->ljk", self.shares, along).reshape(count, -1)
+    def derivatives(self, coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the log likelihood (L,), its gradient (L, D) and its negative Hessian (L, D, D)."""
+        count, size, _ = self.shares.shape
+        logs = log_softmax(self.logits(coefficients), axis=1)
+        value = (self.targets * logs).sum(axis=(1, 2))
+        shares = np.exp(logs)
+        residual = self.targets - self.weights * shares
+        slope = self.shares @ residual.transpose(0, 2, 1)
+        gradient = np.concatenate(
+            [slope.reshape(count, -1), (residual * self.logs).sum(axis=(1, 2))[:, None]], axis=1
+        )
+        first, second = np.triu_indices(size)
+        spread = -shares[:, first] * shares[:, second]
+        spread[:, first == second] += shares
+        curved = self.products @ spread.transpose(0, 2, 1)
+        pair = np.zeros((size, size), dtype=int)
+        pair[first, second] = pair[second, first] = np.arange(len(first))
+        # Row and column of the Hessian are (j, k) and (m, n): the products of j and m, the spread of k and n.
+        rows = np.broadcast_to(pair[:, None, :, None], (size,) * 4).reshape(size * size, -1)
+        columns = np.broadcast_to(pair[None, :, None, :], (size,) * 4).reshape(size * size, -1)
+        along = self.weights * shares * (self.logs - (shares * self.logs).sum(axis=1, keepdims=True))
         hessian = np.empty((count, size * size + 1, size * size + 1))
-        matrix = curved.reshape(count, size, size, size, size).transpose(0, 1, 3, 2, 4)
-        hessian[:, :-1, :-1] = matrix.reshape(count, size * size, size * size)
-        hessian[:, :-1, -1] = hessian[:, -1, :-1] = mixed
-        hessian[:, -1, -1] = np.einsum("lnk,lnk->l", along, self.logs)
-        return gradient, hessian
+        hessian[:, :-1, :-1] = curved[:, rows, columns]
+        mixed = self.shares @ along.transpose(0, 2, 1)
+        hessian[:, :-1, -1] = hessian[:, -1, :-1] = mixed.reshape(count, -1)
+        hessian[:, -1, -1] = (along * self.logs).sum(axis=(1, 2))
+        return value, gradient, hessian
 
 
 @dataclass(frozen=True)
@@ -145,11 +161,16 @@ class AnswerTable:
             answers = np.where(is_answer, places[np.where(is_answer, starts[same, None] + within, 0)], -1)
             yield Block(
                 listeners[same],
-                self.shares[answers],
-                self.logs[answers],
-                self.targets[answers] * is_answer[..., None],
+                _answers_last(self.shares[answers]),
+                _answers_last(self.logs[answers]),
+                _answers_last(self.targets[answers] * is_answer[..., None]),
                 answers,
             )
+
+
+def _answers_last(values: np.ndarray) -> np.ndarray:
+    """Return (L, N, C) as (L, C, N), in that order in memory."""
+    return np.ascontiguousarray(values.transpose(0, 2, 1))
 
 
 @dataclass(frozen=True)
@@ -175,14 +196,14 @@ class ListenerModel:
         return np.sqrt(self.variances[vary])[:, None] * self.directions[vary]
 
 
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Return the logarithm of the softmax over the last axis.
+def log_softmax(logits: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Return the logarithm of the softmax over an axis.
 
-    The sum is a matrix product, which is several times as fast over few emotions. Logits are kept within a
-    range whose exponentials are finite.
+    Logits are kept within a range whose exponentials are finite.
     """
-    bounded = np.clip(logits, -MOST_LOGIT, MOST_LOGIT)
-    return bounded - np.log(np.exp(bounded) @ np.ones(logits.shape[-1]))[..., None]
+    largest = logits.max(axis=axis, keepdims=True)
+    shifted = logits - largest
+    return shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
 
 
 def new_model(size: int, directions: np.ndarray, groups: np.ndarray) -> ListenerModel:
@@ -209,26 +230,34 @@ def infer_effects(model: ListenerModel, block: Block, start: np.ndarray | None =
     scaled = model.scaled
     means = np.zeros((len(block.listeners), len(scaled))) if start is None else start
 
-    def posterior(effects: np.ndarray) -> np.ndarray:
-        return block.log_likelihood(model.population + effects @ scaled) - (effects**2).sum(axis=1) / 2
+    def posterior(effects: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        value, gradient, hessian = block.derivatives(model.population + effects @ scaled)
+        return value - (effects**2).sum(axis=1) / 2, gradient, hessian
 
-    value = posterior(means)
+    value, gradient, hessian = posterior(means)
     for _ in range(NEWTON_STEPS):
-        gradient, hessian = block.derivatives(model.population + means @ scaled)
-        precision = scaled @ hessian @ scaled.T + np.eye(len(scaled))
-        step = np.linalg.solve(precision, (gradient @ scaled.T - means)[..., None])[..., 0]
+        covariances = _covariances(hessian, scaled)
+        step = (covariances @ (gradient @ scaled.T - means)[..., None])[..., 0]
+        if np.abs(step).max(initial=0) < SHORT_STEP:
+            # Along so short a step the gradient is linear and the curvature constant.
+            gradient = gradient - (hessian @ (step @ scaled)[..., None])[..., 0]
+            return Effects(means + step, covariances, gradient, hessian)
         for _ in range(NEWTON_HALVINGS):
             tried = posterior(means + step)
-            better = tried >= value - ROUNDING
+            better = tried[0] >= value - ROUNDING
             if better.all():
                 break
             step[~better] /= 2
-        means, value = np.where(better[:, None], means + step, means), np.where(better, tried, value)
-        if np.abs(step).max(initial=0) < 1e-4:
-            break
-    gradient, hessian = block.derivatives(model.population + means @ scaled)
-    precision = scaled @ hessian @ scaled.T + np.eye(len(scaled))
-    return Effects(means, np.linalg.inv(precision), gradient, hessian)
+        means = np.where(better[:, None], means + step, means)
+        value = np.where(better, tried[0], value)
+        gradient = np.where(better[:, None], tried[1], gradient)
+        hessian = np.where(better[:, None, None], tried[2], hessian)
+    return Effects(means, _covariances(hessian, scaled), gradient, hessian)
+
+
+def _covariances(hessian: np.ndarray, scaled: np.ndarray) -> np.ndarray:
+    """Return the covariances of the effects (L, E, E) where the likelihood's negative Hessian is (L, D, D)."""
+    return np.linalg.inv(scaled @ hessian @ scaled.T + np.eye(len(scaled)))
 
 
 def fit_model(model: ListenerModel, table: AnswerTable, chosen: np.ndarray) -> ListenerModel:
@@ -236,7 +265,7 @@ def fit_model(model: ListenerModel, table: AnswerTable, chosen: np.ndarray) -> L
 
     A variance is updated to the sum of squared effects over the number of effects that the labels determine
     (MacKay 1992), so that it shrinks to 0 where the listeners do not differ. The population moves by Newton
-    steps of the likelihood with the effects integrated out.
+    steps of the likelihood with the effects integrated out, and the effects move with it.
     """
     blocks = list(table.blocks(chosen))
     around = new_model(table.shares.shape[1], model.directions, model.groups).population
@@ -247,17 +276,21 @@ def fit_model(model: ListenerModel, table: AnswerTable, chosen: np.ndarray) -> L
         squares = determined = np.zeros(len(scaled))
         slope = (around - model.population) / PRIOR_VARIANCE
         curvature = np.eye(len(around)) / PRIOR_VARIANCE
+        follow = []  # how the effects move with the population
         for number, block in enumerate(blocks):
             effects = infer_effects(model, block, found[number][:, vary] / np.sqrt(model.variances[vary]))
             found[number][:, vary] = effects.means * np.sqrt(model.variances[vary])
             squares = squares + (effects.means**2).sum(axis=0)
             determined = determined + (1 - np.diagonal(effects.covariances, axis1=1, axis2=2)).sum(axis=0)
             across = effects.hessians @ scaled.T
-            explained = across @ effects.covariances @ across.transpose(0, 2, 1)
+            follow.append(-effects.covariances @ across.transpose(0, 2, 1))
+            explained = -across @ follow[-1]
             slope = slope + effects.gradients.sum(axis=0)
             curvature = curvature + (effects.hessians - explained).sum(axis=0)
         step = np.linalg.solve(curvature, slope)
         step /= max(1.0, np.abs(step).max() / LONGEST_STEP)
+        for number, moves in enumerate(follow):
+            found[number][:, vary] += (moves @ step) * np.sqrt(model.variances[vary])
         variances = np.zeros(len(model.variances))
         for group in np.unique(model.groups[vary]):
             same = model.groups[vary] == group
@@ -299,12 +332,12 @@ def predict(
     losses, lost = np.full((2, len(table.listener)), np.nan)
     for block in table.blocks(asked, draws=DRAWS):
         own = means[block.listeners] + np.einsum("lef,sf->sle", roots[block.listeners], draws)
-        logs = log_softmax(block.logits(model.population + own @ scaled))
+        logs = log_softmax(block.logits(model.population + own @ scaled), axis=2)
         shares = np.exp(logs)
         averaged = shares.mean(axis=0)
         log_averaged = np.log(averaged)
         divergence = (shares * logs).mean(axis=0) - averaged * log_averaged
         is_answer = block.answers >= 0
-        losses[block.answers[is_answer]] = -(block.targets * log_averaged).sum(axis=2)[is_answer]
-        lost[block.answers[is_answer]] = divergence.sum(axis=2)[is_answer]
+        losses[block.answers[is_answer]] = -(block.targets * log_averaged).sum(axis=1)[is_answer]
+        lost[block.answers[is_answer]] = divergence.sum(axis=1)[is_answer]
     return losses, lost

@@ -26,7 +26,8 @@ def every(table):
 def test_the_derivatives_are_those_of_the_log_likelihood(table):
     (block,) = table.blocks(every(table))
     coefficients = np.random.default_rng(1).standard_normal((3, SIZE * SIZE + 1))
-    gradient, hessian = block.derivatives(coefficients)
+    values, gradient, hessian = block.derivatives(coefficients)
+    assert values == pytest.approx(block.log_likelihood(coefficients))
     for listener in range(3):
 
         def moved(own, listener=listener):
@@ -38,7 +39,7 @@ def test_the_derivatives_are_those_of_the_log_likelihood(table):
             return block.log_likelihood(moved(own))[listener]
 
         def slopes(own, listener=listener):
-            return block.derivatives(moved(own))[0][listener]
+            return block.derivatives(moved(own))[1][listener]
 
         own = coefficients[listener]
         assert gradient[listener] == pytest.approx(approx_fprime(own, value, 1e-6), abs=1e-4)
