@@ -42,6 +42,12 @@ START_VARIANCE = 0.1
 
 LARGEST_VARIANCE = 25.0
 
+MOST_TIMES = 4.0
+"""How many updates of a variance one round may take at once."""
+
+MOST_GROWTH = 10.0
+"""How many times a variance may become larger or smaller in a round."""
+
 LONGEST_STEP = 1.0
 """Most that a coefficient of the population changes in a round; a longer step could diverge."""
 
@@ -270,6 +276,7 @@ def fit_model(model: ListenerModel, table: AnswerTable, chosen: np.ndarray) -> L
     blocks = list(table.blocks(chosen))
     around = new_model(table.shares.shape[1], model.directions, model.groups).population
     found = [np.zeros((len(block.listeners), len(model.variances))) for block in blocks]
+    growths = strides = np.zeros(len(model.variances))
     for _ in range(ROUNDS):
         scaled = model.scaled
         vary = model.variances > SMALLEST_DEVIATION**2
@@ -291,17 +298,32 @@ def fit_model(model: ListenerModel, table: AnswerTable, chosen: np.ndarray) -> L
         step /= max(1.0, np.abs(step).max() / LONGEST_STEP)
         for number, moves in enumerate(follow):
             found[number][:, vary] += (moves @ step) * np.sqrt(model.variances[vary])
-        variances = np.zeros(len(model.variances))
+        ratios = np.zeros(len(model.variances))
         for group in np.unique(model.groups[vary]):
             same = model.groups[vary] == group
-            ratio = squares[same].sum() / max(determined[same].sum(), 1e-12)
-            same = model.groups == group
-            variances[same] = np.minimum(model.variances[same] * ratio, LARGEST_VARIANCE)
+            ratios[model.groups == group] = squares[same].sum() / max(determined[same].sum(), 1e-12)
+        variances = np.minimum(model.variances * ratios, LARGEST_VARIANCE)
         change = np.abs(np.sqrt(variances) - np.sqrt(model.variances)).max(initial=0)
+        earlier, growths = growths, np.log(np.maximum(ratios, 1 / MOST_GROWTH))
+        strides = _extrapolated(earlier, growths, strides)
+        variances = np.where(ratios > 0, np.minimum(model.variances * np.exp(strides), LARGEST_VARIANCE), 0.0)
         model = replace(model, population=model.population + step, variances=variances)
         if max(change, np.abs(step).max()) < TOLERANCE:
             break
     return model
+
+
+def _extrapolated(earlier: np.ndarray, growths: np.ndarray, strides: np.ndarray) -> np.ndarray:
+    """Return by how much to change each logarithm of a variance, where updates alone would go on too slowly.
+
+    Between two rounds the update changed from `earlier` to `growths` along `strides`. The line through both
+    (secant) says where it becomes 0. Where it does not become less, it is taken MOST_TIMES.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        times = strides / (earlier - growths)
+    onward = strides * growths > 0
+    times = np.where(times > 0, np.clip(times, 1, MOST_TIMES), np.where(onward, MOST_TIMES, 1.0))
+    return np.clip(times * growths, -np.log(MOST_GROWTH), np.log(MOST_GROWTH))
 
 
 def predict(
