@@ -87,10 +87,11 @@ class FittedLadder:
     def losses(self, known: np.ndarray, asked: np.ndarray) -> np.ndarray:
         """Return both arrays of `predict` at each rung (2, num_answers, rungs + 1)."""
         found = np.full((2, len(known), len(RUNGS) + 1), np.nan)
-        for rung in range(len(RUNGS) + 1):
-            for fold, fitted in enumerate(self.models):
-                mine = self.fold[self.table.listener] == fold
-                predicted = predict(fitted[rung], self.table, known & mine, asked & mine, self.seed)
+        for fold, fitted in enumerate(self.models):
+            mine = self.fold[self.table.listener] == fold
+            effects = np.zeros((self.table.num_listeners, len(fitted[-1].directions)))
+            for rung, model in enumerate(fitted):  # each adds effects to those of the one before
+                predicted = predict(model, self.table, known & mine, asked & mine, self.seed, effects)
                 found[:, mine, rung] = np.stack(predicted)[:, mine]
         return found
 

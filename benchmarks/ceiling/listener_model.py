@@ -196,10 +196,14 @@ class ListenerModel:
     variances: np.ndarray
 
     @property
+    def vary(self) -> np.ndarray:
+        """Whether each effect varies between listeners, bool (num_effects,)."""
+        return self.variances > SMALLEST_DEVIATION**2
+
+    @property
     def scaled(self) -> np.ndarray:
         """The directions of effects of variance 1 (num_effects, D); those that do not vary are left out."""
-        vary = self.variances > SMALLEST_DEVIATION**2
-        return np.sqrt(self.variances[vary])[:, None] * self.directions[vary]
+        return np.sqrt(self.variances[self.vary])[:, None] * self.directions[self.vary]
 
 
 def log_softmax(logits: np.ndarray, axis: int = -1) -> np.ndarray:
@@ -278,8 +282,7 @@ def fit_model(model: ListenerModel, table: AnswerTable, chosen: np.ndarray) -> L
     found = [np.zeros((len(block.listeners), len(model.variances))) for block in blocks]
     growths = strides = np.zeros(len(model.variances))
     for _ in range(ROUNDS):
-        scaled = model.scaled
-        vary = model.variances > SMALLEST_DEVIATION**2
+        scaled, vary = model.scaled, model.vary
         squares = determined = np.zeros(len(scaled))
         slope = (around - model.population) / PRIOR_VARIANCE
         curvature = np.eye(len(around)) / PRIOR_VARIANCE
@@ -327,7 +330,12 @@ def _extrapolated(earlier: np.ndarray, growths: np.ndarray, strides: np.ndarray)
 
 
 def predict(
-    model: ListenerModel, table: AnswerTable, known: np.ndarray, asked: np.ndarray, seed: int = 0
+    model: ListenerModel,
+    table: AnswerTable,
+    known: np.ndarray,
+    asked: np.ndarray,
+    seed: int = 0,
+    found: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the log losses of the asked answers, given the known ones, and how much lack of labels costs.
 
@@ -341,14 +349,21 @@ def predict(
         known: bool (num_answers,), the listeners' labels to learn from.
         asked: bool (num_answers,), the answers to predict.
         seed: seed of the draws of effects over which the prediction is averaged.
+        found: (num_listeners, num_effects or more), where each listener's effects are searched first, in
+            logits. It is set to where they are.
     """
     scaled = model.scaled
+    (varying,) = np.nonzero(model.vary)
+    deviations = np.sqrt(model.variances[varying])
     half = np.random.default_rng(seed).standard_normal((DRAWS // 2, len(scaled)))
     draws = np.concatenate([half, -half])
     means = np.zeros((table.num_listeners, len(scaled)))
     roots = np.broadcast_to(np.eye(len(scaled)), (table.num_listeners, len(scaled), len(scaled))).copy()
     for block in table.blocks(known):
-        effects = infer_effects(model, block)
+        own = np.ix_(block.listeners, varying)
+        effects = infer_effects(model, block, None if found is None else found[own] / deviations)
+        if found is not None:
+            found[own] = effects.means * deviations
         means[block.listeners] = effects.means
         roots[block.listeners] = np.linalg.cholesky(effects.covariances)
     losses, lost = np.full((2, len(table.listener)), np.nan)
