@@ -52,7 +52,7 @@ LONGEST_STEP = 1.0
 """Most that a coefficient of the population changes in a round; a longer step could diverge."""
 
 SHORT_STEP = 1e-6
-"""In standard deviations of an effect; a shorter Newton step is the last one."""
+"""In standard deviations of an effect: a shorter Newton step is the last one of a prediction."""
 
 DRAWS = 64
 """Of the effects, for one prediction."""
@@ -235,8 +235,13 @@ class Effects:
     """(L, D, D), negative."""
 
 
-def infer_effects(model: ListenerModel, block: Block, start: np.ndarray | None = None) -> Effects:
-    """Return the posterior of the effects of a block's listeners, by Newton steps to its mode."""
+def infer_effects(
+    model: ListenerModel, block: Block, start: np.ndarray | None = None, short_step: float = SHORT_STEP
+) -> Effects:
+    """Return the posterior of the effects of a block's listeners, by Newton steps to its mode.
+
+    They begin at `start` (L, E), or at 0, and end with one shorter than `short_step`, in standard deviations.
+    """
     scaled = model.scaled
     means = np.zeros((len(block.listeners), len(scaled))) if start is None else start
 
@@ -248,7 +253,7 @@ def infer_effects(model: ListenerModel, block: Block, start: np.ndarray | None =
     for _ in range(NEWTON_STEPS):
         covariances = _covariances(hessian, scaled)
         step = (covariances @ (gradient @ scaled.T - means)[..., None])[..., 0]
-        if np.abs(step).max(initial=0) < SHORT_STEP:
+        if np.abs(step).max(initial=0) < short_step:
             # Along so short a step the gradient is linear and the curvature constant.
             gradient = gradient - (hessian @ (step @ scaled)[..., None])[..., 0]
             return Effects(means + step, covariances, gradient, hessian)
@@ -288,7 +293,8 @@ def fit_model(model: ListenerModel, table: AnswerTable, chosen: np.ndarray) -> L
         curvature = np.eye(len(around)) / PRIOR_VARIANCE
         follow = []  # how the effects move with the population
         for number, block in enumerate(blocks):
-            effects = infer_effects(model, block, found[number][:, vary] / np.sqrt(model.variances[vary]))
+            start = found[number][:, vary] / np.sqrt(model.variances[vary])
+            effects = infer_effects(model, block, start, TOLERANCE)
             found[number][:, vary] = effects.means * np.sqrt(model.variances[vary])
             squares = squares + (effects.means**2).sum(axis=0)
             determined = determined + (1 - np.diagonal(effects.covariances, axis1=1, axis2=2)).sum(axis=0)
