@@ -86,7 +86,7 @@ class Block:
 
     @cached_property
     def products(self) -> np.ndarray:
-        """The products of two emotions' shares, each pair once (L, C * (C + 1) / 2, N); zero in the padding."""
+        """The products of two emotions' shares, each pair once; 0 in the padding (L, C * (C + 1) / 2, N)."""
         first, second = np.triu_indices(self.shares.shape[1])
         return self.shares[:, first] * (self.weights * self.shares)[:, second]
 
@@ -271,7 +271,7 @@ def infer_effects(
 
 
 def _covariances(hessian: np.ndarray, scaled: np.ndarray) -> np.ndarray:
-    """Return the covariances of the effects (L, E, E) where the likelihood's negative Hessian is (L, D, D)."""
+    """Return the effects' covariances (L, E, E), for the negative Hessian of the likelihood (L, D, D)."""
     return np.linalg.inv(scaled @ hessian @ scaled.T + np.eye(len(scaled)))
 
 
