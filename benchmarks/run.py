@@ -23,6 +23,7 @@ from perser.distributed import processes
 from perser.episodes.episode_file import EpisodeFile
 from perser.errors import UserError
 from perser.installed_routes import parse_method
+from perser.io.files import check_outputs
 
 
 def bench(
@@ -59,6 +60,7 @@ def bench(
     """
     if limit is not None and limit < 1:
         raise UserError(f"limit: {limit}, give at least 1 episode")
+    check_outputs(folders=[out, cache])
     plans = [plan_file(file, methods, limit) for file in experiments or ()]
     inputs = {"--corpus": corpus, "--episodes": episodes, "--models": models}
     if plans and any(inputs.values()):

@@ -20,10 +20,10 @@ def enroll(
         device: where to compute, such as cuda or cpu; none: the GPU if there is one.
     """
     from perser.inference.clips import read_examples
+    from perser.inference.profile import check_place
     from perser.inference.recognizer import Recognizer
-    from perser.io.files import check_name
 
-    check_name(out)
+    check_place(out)
     pairs = read_examples(examples)
     personal = Recognizer.from_pretrained(model, device).enroll(pairs)
     personal.save(out, keep_audio=keep_audio)

@@ -14,7 +14,7 @@ from perser.cli.command import Command
 from perser.corpora.huggingface_options import HuggingFaceDataset
 from perser.corpora.listing import CorpusReader
 from perser.errors import UserError, unknown
-from perser.io.files import atomic_folder
+from perser.io.files import atomic_folder, check_output
 from perser.io.folders import did_you_mean
 
 SHOWN = 3
@@ -69,11 +69,15 @@ def check_prepare(
 ) -> tuple[CorpusReader, dict[str, Any]]:
     """Return the corpus's reader, and those of the `options` that are set; read nothing.
 
-    Raises UserError for an unknown corpus, an option that it does not take, or a root that is not there.
+    Raises UserError for an unknown corpus, an option that it does not take, a root that is not there, or an
+    output folder that cannot be written.
     """
+    from perser.corpora.corpus import CARD
+
     reader = _reader(corpus)
     chosen = _set_options(corpus, reader, options)
     _check_places(corpus, reader, root, out)
+    check_output(out, CARD)
     return reader, chosen
 
 

@@ -236,7 +236,7 @@ class RecordingFiles:
         if self._files:
             try:
                 write_recording_files(self._folder, self._files, self._fingerprint)
-            except (OSError, pa.ArrowException):
+            except (UserError, pa.ArrowException):
                 return
 
     def _differs(self, name: str, known: Mapping[str, RecordingFile]) -> bool:
