@@ -34,6 +34,9 @@ LARGEST_STREAM = 1 << 30
 BLOCK = 1 << 20
 """Values, over all channels, that are decoded or converted at a time."""
 
+MISSING = "missing"
+"""The reason why a recording that is not there cannot be used."""
+
 _HELD = 1 << 23
 """Values, over all channels, that are held while it is decided how to mix them. More are read twice."""
 
@@ -80,7 +83,7 @@ def find_samples(source: Any, max_seconds: float) -> Samples | Path | bytes:
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source)
     if source is None:
-        raise BadAudio("missing")
+        raise BadAudio(MISSING)
     if isinstance(source, Mapping):
         return _in_mapping(source, max_seconds)
     if hasattr(source, "get_samples_played_in_range"):  # torchcodec's decoder, of which datasets' is a kind

@@ -97,7 +97,7 @@ def _answer(
     print_predictions: Callable[[Emotions, Sequence[Prediction]], None],
 ) -> None:
     """Print the predictions, with a progress bar if there are many clips; then name the clips that failed."""
-    from perser.inference.clips import CLIPS_AT_ONCE, Failure
+    from perser.inference.clips import CLIPS_AT_ONCE, Failure, exit_after_failures
     from perser.progress import progress_bar
 
     results = []
@@ -108,10 +108,7 @@ def _answer(
     failures = [result for result in results if isinstance(result, Failure)]
     predictions = [result for result in results if not isinstance(result, Failure)]
     print_predictions(recognizer.emotions.names, predictions)
-    for failure in failures:
-        print(f"perser: {failure.path}: {failure.reason}", file=sys.stderr)
-    if failures:
-        raise SystemExit(1)
+    exit_after_failures(failures)
 
 
 def _print_json(emotions: Emotions, predictions: Sequence[Prediction]) -> None:

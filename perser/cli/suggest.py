@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +43,7 @@ def suggest(
     if profile is not None and len(model) > 1:
         raise UserError("a profile is of one model: give --examples for several")
     from perser.inference.active_learning import suggest as choose_clips
-    from perser.inference.clips import clip_paths, read_examples
+    from perser.inference.clips import clip_paths, exit_after_failures, read_examples
 
     clips = clip_paths([pool])
     pairs = [] if examples is None else read_examples(examples)
@@ -54,10 +53,7 @@ def suggest(
     unlabeled = [path for path in clips if path.resolve() not in known]
     suggestions, failures = choose_clips(judges, unlabeled, n, labeled)
     (_print_json if json else _print_table)(suggestions)
-    for failure in failures:
-        print(f"perser: {failure.path}: {failure.reason}", file=sys.stderr)
-    if failures:
-        raise SystemExit(1)
+    exit_after_failures(failures)
 
 
 def _judges(

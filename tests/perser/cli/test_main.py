@@ -204,3 +204,8 @@ def test_openmp_is_told_so_before_torch_is_imported():
     )
     environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
     assert subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True).returncode == 0
+
+
+def test_help_about_help_lists_the_commands(capsys):
+    main(["help", "help"])
+    assert capsys.readouterr().out.startswith("usage: perser COMMAND")
