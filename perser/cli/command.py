@@ -62,7 +62,8 @@ class Command:
 
     def requested_switch(self, arguments: Sequence[str]) -> Callable[..., None] | None:
         """Return what the first switch among the arguments does; None where there is no switch."""
-        requested = (action for name, action in self.switches.items() if f"--{name}" in arguments)
+        given = {word.partition("=")[0] for word in arguments}
+        requested = (action for name, action in self.switches.items() if f"--{name}" in given)
         return next(requested, None)
 
 

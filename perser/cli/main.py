@@ -49,10 +49,29 @@ def _run(load: Callable[[], Command | Callable[..., None]], arguments: Sequence[
         command = as_command(load())
         options = [word for word in arguments if word != "--debug"]
         if switch := command.requested_switch(arguments):
-            words = {f"--{name}" for name in command.switches}
-            options = [word for word in options if word not in words] if signature(switch).parameters else []
+            options = _options_of_switch(command, switch, options)
             command = Command(switch)
         command.function(**parse_command(command, options, program))
+
+
+def _options_of_switch(command: Command, switch: Callable[..., None], arguments: Sequence[str]) -> list[str]:
+    """Return the options of what a switch does: `--check FOLDER` and `--check=FOLDER` give it the folder.
+
+    Raises UserError where it needs a value and gets none, or gets one and takes none.
+    """
+    takes_options, options = bool(signature(switch).parameters), []
+    for word in arguments:
+        name, equals, value = word.partition("=")
+        if name.removeprefix("--") not in command.switches or not name.startswith("--"):
+            options.append(word)
+        elif equals and not takes_options:
+            raise UserError(f"{word}: {name} takes no value, leave '={value}' out")
+        else:
+            options += [value] if equals else []
+    if takes_options and not options:
+        name = next(name for name, action in command.switches.items() if action is switch)
+        raise UserError(f"--{name} has no value: give what it is about, as in `--{name} FOLDER` (see --help)")
+    return options if takes_options else []
 
 
 @contextmanager

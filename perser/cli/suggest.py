@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perser.errors import UserError
-from perser.io.terminal import print_json
+from perser.io.terminal import as_shown, print_json
 
 if TYPE_CHECKING:
     from perser.inference.active_learning import Judge, Suggestion
@@ -81,8 +81,9 @@ def _print_json(suggestions: list[Suggestion]) -> None:
 
 def _print_table(suggestions: list[Suggestion]) -> None:
     """Print a line for each clip."""
-    width = max((len(suggestion.path) for suggestion in suggestions), default=0)
+    names = [as_shown(suggestion.path) for suggestion in suggestions]
+    width = max(map(len, names), default=0)
     print(f"{'clip':<{width}}  unsure  distance")
-    for suggestion in suggestions:
+    for name, suggestion in zip(names, suggestions, strict=True):
         distance = "-" if suggestion.distance is None else f"{suggestion.distance:.2f}"
-        print(f"{suggestion.path:<{width}}  {suggestion.unsure:>6.2f}  {distance:>8}")
+        print(f"{name:<{width}}  {suggestion.unsure:>6.2f}  {distance:>8}")

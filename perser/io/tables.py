@@ -272,7 +272,10 @@ def _object(file: Path, line: int, text: str, start: int) -> tuple[InputRow, int
         content, end = _DECODER.raw_decode(text, start)
     except (ValueError, RecursionError) as error:  # numbers of 5,000 digits, lists 10,000 deep
         reason = getattr(error, "msg", error)
-        raise UserError(f"{file}, line {line}: not JSON ({reason}): mend the line") from None
+        advice = "mend the line"
+        if start == 0 and getattr(error, "pos", 0) >= len(text):  # the object goes on in the next line
+            advice = "write each object on one line of its own, or all of them as a list in [ ]"
+        raise UserError(f"{file}, line {line}: not JSON ({reason}): {advice}") from None
     row = InputRow(file, line, content if isinstance(content, dict) else {})
     if not isinstance(content, dict):
         raise row.error("not a JSON object", "give one object for each recording")

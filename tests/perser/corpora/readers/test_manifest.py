@@ -156,6 +156,6 @@ def test_a_folder_is_called_one_and_a_mistyped_name_gets_the_nearest(tmp_path: P
         ("clips", "clips: a folder, not a recording"),
         ("clips/helo.wav", r"clips/helo.wav: missing \(did you mean .*clips/hello.wav\?\)"),
     ):
-        write(tmp_path, f"{HEAD}{name},anna,me,sad\n")
+        write(tmp_path, f"{HEAD}{name},anna,me,sad;happy\n")
         with pytest.raises(UserError, match=f"for example {reason}"):
             write_corpus(read_manifest(tmp_path), tmp_path / "out")
