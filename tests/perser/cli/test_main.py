@@ -221,8 +221,8 @@ def test_help_about_help_lists_the_commands(capsys):
         (["predict", "a.wav", "--model", "file"], "no model 'file': it is a file, give the model's folder"),
         (["predict", "a.wav", "--profile", "folder"], "folder is a folder: give the profile"),
         (["bench", "--corpus=c", "--episodes=folder", "--models=m"], "cannot read folder (a folder): give"),
-        (["bench", "--corpus=c", "--episodes=none", "--methods=random"], "none is not there"),
-        (["bench", "--corpus=c", "--episodes=none", "--methods=meta-perser"], "no --models"),
+        (["bench", "--corpus=c", "--episodes=gone", "--methods=random"], "gone is not there"),
+        (["bench", "--corpus=c", "--episodes=gone", "--methods=meta-perser"], "no --models"),
     ],
 )
 def test_a_place_of_the_wrong_kind_is_one_line(words, message, tmp_path, monkeypatch, capsys):
