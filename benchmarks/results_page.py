@@ -20,7 +20,7 @@ from benchmarks.reporting.templates import environment
 from benchmarks.results import read_results
 from perser.cli.main import run_command
 from perser.errors import UserError
-from perser.io.files import write_text_atomic
+from perser.io.files import check_outputs, write_text_atomic
 
 FOLD_OR_SIZE = re.compile(r"^(?:fold|turn)-\d+ | k=\d+$")
 """What the records of one stage differ in: the fold (`turn` in version 0.1.0), or the size of the support."""
@@ -35,6 +35,7 @@ def results_page(runs: list[Path], out: Path = Path("benchmarks/RESULTS.md")) ->
         runs: folders that `perser experiment` wrote; new sections are added in this order.
         out: the Markdown file.
     """
+    check_outputs(files=[out])
     template = environment().get_template("results.md.jinja")
     head, new = _sections(template.render(runs=[_run(Path(folder)) for folder in runs]))
     _, before = _sections(out.read_text(encoding="utf-8")) if out.exists() else (head, {})

@@ -32,11 +32,11 @@ from perser.encoders.encoder import SpeechEncoder
 from perser.encoders.loading import check_encoder
 from perser.episodes.episode_file import EpisodeFile
 from perser.errors import UserError
-from perser.io.files import check_output
 from perser.labels import EmotionSet
 from perser.training.accelerator import start_accelerator
 from perser.training.options import RunOptions
 from perser.training.run import open_training_run
+from perser.training.run_folder import check_training_outputs
 
 
 def pretrain(
@@ -71,7 +71,7 @@ def pretrain(
         raise UserError(str(error)) from error
     check_scope(options.scope)
     check_encoder(encoder)
-    check_output(out, CONFIG)
+    check_training_outputs(out, CONFIG, cache)
     if (out / RATES_FILE).exists():
         raise UserError(f"out: {out} is the folder of a meta-trained model: give another one, or remove it")
     accelerator = start_accelerator(options.seed)

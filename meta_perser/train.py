@@ -28,11 +28,10 @@ from perser.cli.main import run_command
 from perser.corpora.corpus import Corpus
 from perser.episodes.episode_file import EpisodeFile
 from perser.errors import UserError
-from perser.io.files import check_output
 from perser.training.accelerator import start_accelerator
 from perser.training.options import RunOptions
 from perser.training.run import open_training_run
-from perser.training.run_folder import running_folder
+from perser.training.run_folder import check_training_outputs, running_folder
 
 
 def meta_train(
@@ -85,7 +84,7 @@ def meta_train(
     loop = OuterLoop(inner, outer, csmt, derivative_annealing, multi_step_loss, seed)
     if out.resolve() == ssl_e.resolve():
         raise UserError(f"out: {out} is the folder of SSL-E, which is still needed: give another one")
-    check_output(out, RATES_FILE)
+    check_training_outputs(out, RATES_FILE, cache)
     accelerator = start_accelerator(seed, mixed_precision)
     prepared, drawn = Corpus.load(corpus), EpisodeFile.load(episodes)
     tasks = drawn.training_tasks(prepared)

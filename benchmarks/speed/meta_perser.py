@@ -12,6 +12,7 @@ from typing import Literal
 
 from perser.cli.main import run_command
 from perser.errors import UserError
+from perser.io.files import check_outputs
 from perser.io.json_files import write_json
 
 PresetName = Literal["tiny", "quick", "full", "base"]
@@ -52,6 +53,7 @@ def speed_meta_perser(
     if importlib.util.find_spec("higher") is None:
         raise UserError("this compares with the library `higher`, which is not installed: pip install higher")
     check_device(device)
+    check_outputs(files=[json])
     from rich.console import Console
 
     from benchmarks.speed.maml.presets import PRESETS
@@ -73,7 +75,6 @@ def speed_meta_perser(
     for name, ratio in ratios.items():
         console.print(f"{name}: {ratio:.2f}")
     if json is not None:
-        json.parent.mkdir(parents=True, exist_ok=True)
         content = {"ratios": ratios, "preset": preset, "seed": seed, "machine": machine}
         content |= {"front_end_share": shares, "by_precision": by_precision}
         write_json(json, content)

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from meta_perser.recognizer.clip_batch import ClipBatch
-from meta_perser.recognizer.functional import FunctionalModel, moving_parameters
+from meta_perser.recognizer.functional import FunctionalModel
 from perser.encoders.encoder import Attention
 from perser.episodes.episode import Task
 from perser.labels import EmotionSet
 from perser.losses import class_balanced_cross_entropy, class_balanced_weights
+from perser.training.checkpoint import moving_parameters
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 """(logits (B, C), target distributions (B, C)) -> scalar."""

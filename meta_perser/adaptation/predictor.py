@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from meta_perser.adaptation.adaptation_loss import Weights
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.clip_batch import ClipBatch
-from meta_perser.recognizer.functional import FunctionalModel, moving_parameters
+from meta_perser.recognizer.functional import FunctionalModel
 from meta_perser.recognizer.model import EmotionRecognizer
+from perser.training.checkpoint import moving_parameters
 
 QUERY_BATCH = 64
 

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from meta_perser.options import CONFIG
 from meta_perser.recognizer.clip_batch import Bucket, ClipBatch
-from meta_perser.recognizer.functional import moving_parameters
 from meta_perser.scope import lora_rank, lowest_trainable_layer, refuse_below_windows
 from perser.device import to_device
 from perser.encoders.encoder import SpeechEncoder, mean_pool
@@ -27,6 +26,7 @@ from perser.io.checksums import tensors_sha256, verify_checksums, write_checksum
 from perser.io.folders import did_you_mean
 from perser.io.json_files import read_json
 from perser.labels import Emotions, EmotionSet
+from perser.training.checkpoint import moving_parameters
 
 WEIGHTS = "recogniser.safetensors"
 

@@ -14,16 +14,17 @@ def enroll(
     Args:
         model: a trained model of either route, such as runs/quickstart/models/speech-lm, or an exported one's
             name on the Hugging Face Hub.
-        examples: a table (CSV or JSON) with the columns path (relative to it) and emotions (separated by ;).
+        examples: a table (CSV or JSON) with the columns path (relative to it) and emotions (separated by ;
+            or ,).
         out: the profile to write: one file, without audio.
         keep_audio: whether the profile also contains the clips themselves.
         device: where to compute, such as cuda or cpu; none: the GPU if there is one.
     """
     from perser.inference.clips import read_examples
+    from perser.inference.profile import check_place
     from perser.inference.recognizer import Recognizer
-    from perser.io.files import check_name
 
-    check_name(out)
+    check_place(out)
     pairs = read_examples(examples)
     personal = Recognizer.from_pretrained(model, device).enroll(pairs)
     personal.save(out, keep_audio=keep_audio)

@@ -121,6 +121,22 @@ def test_a_model_of_another_split_or_other_emotions_is_refused(trained, toy_epis
             factory(reordered)
 
 
+@pytest.mark.parametrize(("method", "folder"), [("meta-perser", "meta-perser"), ("entire-zero", "ssl-e")])
+def test_a_model_without_a_record_of_its_training_is_refused_in_a_line(
+    method, folder, trained, toy_episodes, tmp_path
+):
+    shutil.copytree(trained.models / folder, tmp_path / folder)
+    config = tmp_path / folder / "meta_perser.json"
+    content = json.loads(config.read_text())
+    content["extra"].pop("trained_on")
+    config.write_text(json.dumps(content))
+    for name in ("checksums.json", "trained_on.json"):
+        (tmp_path / folder / name).unlink(missing_ok=True)
+    here = dataclasses.replace(trained, models=tmp_path, trained_on=toy_episodes.training_digest)
+    with pytest.raises(UserError, match=r"has no trained_on\.json that says which recordings it has met"):
+        build_method(method, here)
+
+
 def test_ssl_e_of_another_split_is_no_start(trained, toy_corpus, toy_split, tmp_path):
     other = draw_episodes(toy_corpus, dataclasses.replace(toy_split, fold=1), k=8, q=16, seeds=1)
     other.save(tmp_path / "episodes.json")
