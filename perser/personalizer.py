@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from perser.corpora.corpus import Recordings
 
 
+SUPPORT_PARTS = 4
+"""Into how many parts a support is divided where each is predicted after learning from the others."""
+
+
 class Predictor(Protocol):
     """A recognizer that has been personalized to one person."""
 
@@ -45,6 +49,28 @@ class Personalizer(ABC):
         """Learn from the supports of several persons; override where that is faster than one after the
         other."""
         return [self.personalize(support) for support in supports]
+
+    def predict_support(self, support: Support) -> np.ndarray:
+        """Return what the method says of a support's utterances where it has not learned from them.
+
+        Float32 (K, num_emotions). Each part of the support is predicted after learning from the others;
+        override for a method that learns from no pair, or from only so many. Raises UserError for a support
+        of a single pair.
+        """
+        if len(support) < 2:
+            raise UserError(
+                "a bias is fitted to pairs that a method has not learned from: give k of at least 2"
+            )
+        places = np.arange(len(support))
+        predicted: list[np.ndarray] = [np.empty(0)] * len(support)
+        for first in range(min(SUPPORT_PARTS, len(support))):
+            part = places[first::SUPPORT_PARTS]
+            predictor = self.personalize(support.ordered(np.setdiff1d(places, part)))
+            for place, row in zip(
+                part, predictor.predict_proba(support.ordered(part).utterances), strict=True
+            ):
+                predicted[place] = row
+        return np.stack(predicted)
 
     def describe(self) -> dict[str, object]:
         """Return what the method adapts and how, for the record: short names to plain values."""
@@ -80,6 +106,8 @@ class RouteContext:
     """Names of the subfolders that methods have asked for so far."""
     content: Callable[[], Content] | None = None
     """Returns the content of the corpus, with which that of a model's training is compared."""
+    validation: Callable[[], Sequence[Episode]] | None = None
+    """Returns the episodes of the validation persons, on which strengths are chosen."""
     other_corpora: dict[str, str] = field(default_factory=dict)
     """The models that were trained on other corpora and have met nothing of this one: the name of the
     subfolder, and that of the corpora."""

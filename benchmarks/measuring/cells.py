@@ -111,6 +111,7 @@ class Case:
             self.episode_file.training_digest,
             device=str(processes().device),
             content=lambda: self.content,
+            validation=lambda: self.episode_file.validation_episodes,
         )
 
     def check_models(self) -> None:

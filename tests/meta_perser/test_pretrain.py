@@ -9,11 +9,12 @@ from meta_perser.options import PretrainOptions
 from meta_perser.pretrain import pretrain
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.model import EmotionRecognizer, saved_settings
-from meta_perser.training.supervised import unadapted_score
-from meta_perser.training.tuning import FINE_TUNE_RATES, FRESH_RATES
+from meta_perser.training.supervised import unadapted_validation
+from meta_perser.training.tuning import RATES
 from perser.encoders.encoder import SpeechEncoder
 from perser.errors import UserError
-from perser.personalizer import mean_score
+from perser.selection.grid import Found
+from perser.selection.validation import validate
 
 
 @pytest.mark.parametrize(
@@ -58,15 +59,17 @@ def test_every_baseline_has_its_tuned_rate(trained):
     assert tuned["ssl-e"].keys() == {"entire", "head", "lora"}
     assert tuned["linear"].keys() == {"head"}
     assert tuned["multi"].keys() == {"linears"}
-    assert tuned["ssl-e"]["lora"]["rate"] in FRESH_RATES
-    assert tuned["multi"]["linears"]["rate"] in FRESH_RATES
-    assert tuned["linear"]["head"]["rate"] in FINE_TUNE_RATES
+    assert tuned["ssl-e"]["lora"]["rate"] in RATES
+    assert tuned["multi"]["linears"]["rate"] in RATES
+    assert tuned["linear"]["head"]["rate"] in RATES
 
 
 def test_a_method_says_what_it_adapts(trained):
     tuned = saved_settings(trained.models / "ssl-e")["fine_tune"]
     for factory, part in ((entire_few, "entire"), (head_few, "head"), (lora_few, "lora")):
-        assert factory(trained).describe() == {"steps": 6} | tuned[part]
+        described = factory(trained).describe()
+        assert described.pop("rates tried") == Found(**tuned[part].pop("tried")).text
+        assert described == {"steps": 6} | tuned[part]
     assert linear_few(trained).describe()["scope"] == "head"
     assert multi_few(trained).describe()["start"] == "a new head"
     assert (
@@ -103,11 +106,13 @@ def test_a_validation_encodes_each_utterance_once_and_scores_as_entire_zero(trai
     emotions, episodes = trained.emotions, toy_episodes.validation_episodes
     encoded: list[int] = []
     model.register_forward_hook(lambda _model, _inputs, logits: encoded.append(len(logits)))
-    expected = mean_score(Unadapted(model, source), episodes, emotions)
+    expected = validate(Unadapted(model, source), episodes, emotions, "log_loss")
+    assert expected.score == -expected.values["log_loss"]
     asked = [utterance for episode in episodes for utterance in episode.query_utterances]
     assert sum(encoded) == len(asked)
     encoded.clear()
-    assert unadapted_score(model, source, episodes, emotions) == pytest.approx(expected)
+    found = unadapted_validation(model, source, episodes, emotions, "log_loss")
+    assert found.values == pytest.approx(expected.values)
     assert sum(encoded) == len(set(asked)) < len(asked)
 
 
