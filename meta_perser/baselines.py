@@ -135,7 +135,8 @@ def chosen_priors(folder: Path, kind: str) -> tuple[Priors, list[Found]]:
         return Priors(extra["prior_strength"]), []
     if saved is None:
         raise UserError(
-            f"no strengths were chosen for {kind} on {folder}: train it again with `perser pretrain`"
+            f"no strengths were chosen for {kind} on {folder}: train it again with `perser pretrain`, "
+            f"or leave {kind} out"
         )
     tried = {name: Found(**found) for name, found in saved.items()}
     return Priors(**{name: found.value for name, found in tried.items()}), list(tried.values())
