@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perser.selection.halving import successive_halving
+from perser.selection.halving import clearly_worse, stops, successive_halving
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,8 @@ def search(grid: Grid, scores: Callable[[float, int, int], Sequence[float]], num
     """Return the value with the best mean score over all items.
 
     The values of the start are compared by `successive_halving`. Where the best of them is at an edge, the
-    value beyond it is tried on all items, and so on, until one is not better or the grid ends.
+    value beyond it is tried on the same items, until it is clearly worse or was tried on all; and so on, until
+    one is not better or the grid ends.
 
     Args:
         grid: the values.
@@ -64,21 +65,28 @@ def search(grid: Grid, scores: Callable[[float, int, int], Sequence[float]], num
         found[place] = found.get(place, []) + new
         return new
 
-    def mean(place: int) -> float:
-        if (known := len(found.get(place, ()))) < num_items:
-            asked(place, known, num_items)
-        return float(np.mean(found[place]))
+    def first_scores(place: int, stop: int) -> list[float]:
+        known = len(found.get(place, ()))
+        if known < stop:
+            asked(place, known, stop)
+        return found[place][:stop]
+
+    def beats(place: int, other: int) -> bool:
+        own = of_other = [0.0]
+        for stop in stops(num_items):
+            own, of_other = first_scores(place, stop), first_scores(other, stop)
+            if stop < num_items and clearly_worse(own, of_other):
+                return False
+        return float(np.mean(own)) > float(np.mean(of_other))
 
     first, last = grid.start
     best = successive_halving(range(first, last + 1), asked, num_items)
-    while best in (first, last):
-        beyond = [place for place in (first - 1, last + 1) if abs(place - best) == 1]
+    while True:
+        beyond = [best + side for side in (-1, 1) if not first <= best + side <= last]
         beyond = [place for place in beyond if 0 <= place < len(grid.values)]
-        if not beyond:
-            break
-        first, last = min(first, *beyond), max(last, *beyond)
-        better = max(beyond, key=mean)
-        if mean(better) <= mean(best):
+        first, last = min(first, *beyond, best), max(last, *beyond, best)
+        better = next((place for place in beyond if beats(place, best)), None)
+        if better is None:
             break
         best = better
     at_limit = best in (0, len(grid.values) - 1)
