@@ -13,13 +13,13 @@ from typing import Literal
 from benchmarks.reporting.formats import DASH, decimals, duration, percent, plain, points
 from benchmarks.reporting.summary import Row, finite
 
-Table = Literal["terminal", "markdown", "html", "latex"]
+Table = Literal["terminal", "markdown", "html", "latex", "summary"]
 
 Better = Literal["higher", "lower"]
 
-ALL_TABLES: frozenset[Table] = frozenset({"terminal", "markdown", "html", "latex"})
+ALL_TABLES: frozenset[Table] = frozenset({"terminal", "markdown", "html", "latex", "summary"})
 
-WITHOUT_TERMINAL = ALL_TABLES - {"terminal"}
+WITHOUT_TERMINAL = ALL_TABLES - {"terminal", "summary"}
 """For columns that would make the table wider than a terminal."""
 
 NOT_MEASURED = "not measured"

@@ -50,8 +50,8 @@ def search(grid: Grid, scores: Callable[[float, int, int], Sequence[float]], num
     """Return the value with the best mean score over all items.
 
     The values of the start are compared by `successive_halving`. Where the best of them is at an edge, the
-    value beyond it is tried on the same items, until it is clearly worse or was tried on all; and so on, until
-    one is not better or the grid ends.
+    value beyond it is tried on the same items, until it is clearly worse or was tried on all. So it goes on
+    until one is not better or the grid ends.
 
     Args:
         grid: the values.
