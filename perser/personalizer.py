@@ -1,4 +1,4 @@
-"""The interface that both routes and all baselines implement, and how well a method does on episodes."""
+"""The interface that both routes and all baselines implement."""
 
 from __future__ import annotations
 
@@ -161,37 +161,3 @@ def refuse_pairs(method: str, pairs: int | None) -> None:
     """Raise UserError for a number on the name of a method that reads the whole support."""
     if pairs is not None:
         raise UserError(f"'{method}-{pairs}': {method} reads the whole support, leave the number out")
-
-
-def episode_scores(
-    personalizer: Personalizer, episodes: Sequence[Episode], emotions: EmotionSet
-) -> list[dict[str, float]]:
-    """Personalize to each episode's support and return the scores of its query (`perser.metrics`)."""
-    from perser.metrics import score_episode
-
-    predictors = personalizer.personalize_many([episode.support for episode in episodes])
-    return [
-        score_episode(
-            predictor.predict_proba(episode.query_utterances), emotions.multi_hot(episode.query_emotions)
-        )
-        for predictor, episode in zip(predictors, episodes, strict=True)
-    ]
-
-
-def all_scores(
-    personalizer: Personalizer, episodes: Sequence[Episode], emotions: EmotionSet
-) -> list[dict[str, float]]:
-    """Return `episode_scores`, to which several processes contribute: all of them have to call it."""
-    from perser.distributed import gather_in_order, own_items
-
-    return gather_in_order(episode_scores(personalizer, own_items(episodes), emotions))
-
-
-def mean_score(
-    personalizer: Personalizer, episodes: Sequence[Episode], emotions: EmotionSet, metric: str = "maF1"
-) -> float:
-    """Return a metric's mean over episodes, by which choices are made on validation episodes.
-
-    Several processes share the episodes, and all of them have to call it.
-    """
-    return float(np.mean([scores[metric] for scores in all_scores(personalizer, episodes, emotions)]))

@@ -13,11 +13,10 @@ from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.model import EmotionRecognizer
 from perser.corpora.corpus import Corpus
 from perser.episodes.episode import Episode
-from perser.personalizer import all_scores
 from perser.progress import progress_bar
 from perser.recalibration import choose_priors
 from perser.selection.grid import Grid, search
-from perser.selection.validation import goodness
+from perser.selection.validation import all_scores, goodness
 from perser.training.options import Criterion
 
 RATES = (3e-6, 1e-5, 3e-5, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from perser.distributed import gather_in_order, own_items
 from perser.episodes.episode import Episode
 from perser.labels import EmotionSet
-from perser.personalizer import Personalizer, all_scores
+from perser.metrics import score_episode
+from perser.personalizer import Personalizer
 from perser.training.loop import Validation
 from perser.training.options import Criterion
 
@@ -19,6 +21,26 @@ LOGGED: tuple[Criterion, ...] = ("log_loss", "maF1")
 def goodness(scores: Mapping[str, float], criterion: Criterion) -> float:
     """Return a number that is higher for better scores (`perser.metrics`)."""
     return -scores[criterion] if criterion == "log_loss" else scores[criterion]
+
+
+def episode_scores(
+    personalizer: Personalizer, episodes: Sequence[Episode], emotions: EmotionSet
+) -> list[dict[str, float]]:
+    """Personalize to each episode's support and return the scores of its query (`perser.metrics`)."""
+    predictors = personalizer.personalize_many([episode.support for episode in episodes])
+    return [
+        score_episode(
+            predictor.predict_proba(episode.query_utterances), emotions.multi_hot(episode.query_emotions)
+        )
+        for predictor, episode in zip(predictors, episodes, strict=True)
+    ]
+
+
+def all_scores(
+    personalizer: Personalizer, episodes: Sequence[Episode], emotions: EmotionSet
+) -> list[dict[str, float]]:
+    """Return `episode_scores`, to which several processes contribute: all of them have to call it."""
+    return gather_in_order(episode_scores(personalizer, own_items(episodes), emotions))
 
 
 def validate(
