@@ -22,13 +22,14 @@ from meta_perser.adaptation.personalizer import (
     NewHeadPersonalizer,
     Unadapted,
 )
-from meta_perser.adaptation.prior_shift import PriorShift
 from meta_perser.adaptation.similarity import Similarity
 from meta_perser.options import CONFIG
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.model import EmotionRecognizer, saved_settings
 from perser.errors import UserError
 from perser.personalizer import Personalizer, RouteContext, refuse_pairs
+from perser.recalibration import Priors, Recalibrated
+from perser.selection.grid import Found
 
 
 def meta_perser(context: RouteContext, pairs: int | None = None) -> Personalizer:
@@ -107,8 +108,38 @@ def entire_sim(context: RouteContext, pairs: int | None = None) -> Personalizer:
 def prior_shift(context: RouteContext, pairs: int | None = None) -> Personalizer:
     """Prior-Shift: a bias over the emotions fitted on the support, added to SSL-E's logits."""
     refuse_pairs("prior-shift", pairs)
-    model, source, extra = _trained(context, "ssl-e", "head")
-    return PriorShift(model, source, extra["prior_strength"])
+    return _recalibrated(context, "prior-shift")
+
+
+def bias_scale(context: RouteContext, pairs: int | None = None) -> Personalizer:
+    """Bias-Scale: a bias over the emotions and a temperature fitted on the support, for SSL-E's logits."""
+    refuse_pairs("bias-scale", pairs)
+    return _recalibrated(context, "bias-scale")
+
+
+def _recalibrated(context: RouteContext, kind: str) -> Personalizer:
+    """Return Entire-Zero, recalibrated with the strengths that were best on validation episodes."""
+    priors, tried = chosen_priors(context.folder("ssl-e"), kind)
+    model, source, _ = _trained(context, "ssl-e", "head")
+    return Recalibrated(Unadapted(model, source), model.emotions, priors, tried)
+
+
+def chosen_priors(folder: Path, kind: str) -> tuple[Priors, list[Found]]:
+    """Return the strengths that were chosen for a recalibration of SSL-E, and what was tried.
+
+    Raises UserError where there is no such model, or none was chosen, as by version 0.1.0.
+    """
+    extra = _extra(folder)
+    saved = extra.get("recalibration", {}).get(kind)
+    if saved is None and kind == "prior-shift":
+        return Priors(extra["prior_strength"]), []
+    if saved is None:
+        raise UserError(
+            f"no strengths were chosen for {kind} on {folder}: train it again with `perser pretrain`, "
+            f"or leave {kind} out"
+        )
+    tried = {name: Found(**found) for name, found in saved.items()}
+    return Priors(**{name: found.value for name, found in tried.items()}), list(tried.values())
 
 
 def _fine_tuned(
@@ -117,7 +148,10 @@ def _fine_tuned(
     """Return gradient descent with the rate that was best on validation episodes."""
     chosen = tuned_part(context.folder(name), part)
     model, source, extra = _trained(context, name, chosen["scope"])
-    return fine_tuning(model, source, chosen["rate"], extra, kind)
+    personalizer = fine_tuning(model, source, chosen["rate"], extra, kind)
+    if "tried" in chosen:  # version 0.1.0 did not say
+        personalizer.chosen_among = Found(**chosen["tried"])
+    return personalizer
 
 
 def tuned_part(folder: Path, part: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from meta_perser.scope import lora_rank
-from perser.training.options import OptimizationOptions, check_at_least
+from perser.training.options import Criterion, OptimizationOptions, check_at_least
 
 CONFIG = "meta_perser.json"
 """The file that every folder of a recognizer has. It is defined here because this module imports nothing
@@ -43,8 +43,12 @@ class PretrainOptions(OptimizationOptions):
         label_smoothing: share of every target that is spread over all emotions (EMO-SUPERB: 0.05).
         class_balanced: whether rare emotions weigh more in the loss, here and in everything that starts from
             this model (Cui et al. 2019; as in the paper); false: every utterance weighs the same.
+        head_learning_rate: learning rate of what is trained from scratch on another's encoder: all of target
+            linear, and the heads of target multi; none: `learning_rate`.
+        selection: what chooses the best step here, and the settings of the baselines on this model, on the
+            validation episodes: log_loss, or maF1 (macro-F1 at p > 1/C).
         adaptation_steps: gradient steps of the fine-tuning baselines, whose learning rates are chosen here on
-            validation episodes; where layers of the encoder adapt, by successive halving on one of each.
+            the validation episodes, by successive halving over a grid that grows at its edges.
         lora: LoRA-Few's adapters on SSL-E: lora (rank 8), lora:R (rank R) or lora:R:N (the N highest layers
             alone); none: no learning rate is chosen for LoRA-Few, and it cannot be measured.
         seed: seed of weights and batches.
@@ -60,6 +64,8 @@ class PretrainOptions(OptimizationOptions):
     weight_decay: float = 0.01
     label_smoothing: float = 0.05
     class_balanced: bool = True
+    head_learning_rate: float | None = None
+    selection: Criterion = "log_loss"
     adaptation_steps: int = 50
     lora: str | None = None
     seed: int = 0
@@ -69,6 +75,7 @@ class PretrainOptions(OptimizationOptions):
         for name in ("head_size", "frame_window", "epochs", "adaptation_steps"):
             check_at_least(name, getattr(self, name), 1)
         check_at_least("weight_decay", self.weight_decay, 0)
+        check_at_least("head_learning_rate", self.head_learning_rate, 0)
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing: {self.label_smoothing}, give at least 0 and less than 1")
         if self.frame_window > 1 and self.scope in ("all", "head", "linears"):
@@ -120,7 +127,7 @@ class OuterOptions(OptimizationOptions):
         rates_learning_rate: Adam's learning rate for the learned rates.
         cosine: whether both learning rates warm up and then fall along a cosine; false: they stay as they
             are.
-        patience: stop after this many validations in a row without a better macro-F1; none: take all steps.
+        patience: stop after this many validations in a row without a better score; none: take all steps.
     """
 
     prefix: ClassVar[str] = "outer."

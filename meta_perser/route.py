@@ -51,11 +51,16 @@ def check_episodes(folder: str, options: Options, corpus: Corpus, episodes: Epis
 
 
 def check_models(method: str, models: Path, ablation: str | None) -> None:
-    """Raise UserError where the rate of LoRA-Few was not chosen when SSL-E was trained."""
+    """Raise UserError where what LoRA-Few or Bias-Scale needs was not chosen when SSL-E was trained."""
+    folder = models / ablation_folder("ssl-e", ablation)
     if method == "lora-few":
         from meta_perser.baselines import tuned_part
 
-        tuned_part(models / ablation_folder("ssl-e", ablation), "lora")
+        tuned_part(folder, "lora")
+    if method == "bias-scale":
+        from meta_perser.baselines import chosen_priors
+
+        chosen_priors(folder, "bias-scale")
 
 
 def export(folder: Path, out: Path) -> Exported:
@@ -86,6 +91,7 @@ ROUTE = Route(
     name="meta-perser",
     methods={
         "prior-shift": "meta_perser.baselines:prior_shift",
+        "bias-scale": "meta_perser.baselines:bias_scale",
         "entire-zero": "meta_perser.baselines:entire_zero",
         "entire-few": "meta_perser.baselines:entire_few",
         "entire-sim": "meta_perser.baselines:entire_sim",
@@ -125,6 +131,7 @@ ROUTE = Route(
     ),
     needs={
         "prior-shift": SSL_E,
+        "bias-scale": SSL_E,
         "entire-zero": SSL_E,
         "entire-few": SSL_E,
         "entire-sim": SSL_E,

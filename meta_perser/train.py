@@ -29,7 +29,7 @@ from perser.corpora.corpus import Corpus
 from perser.episodes.episode_file import EpisodeFile
 from perser.errors import UserError
 from perser.training.accelerator import start_accelerator
-from perser.training.options import RunOptions
+from perser.training.options import Criterion, RunOptions
 from perser.training.run import open_training_run
 from perser.training.run_folder import check_training_outputs, running_folder
 
@@ -49,6 +49,7 @@ def meta_train(
     inner: InnerOptions = InnerOptions(),
     outer: OuterOptions = OuterOptions(),
     mixed_precision: Literal["no", "bf16"] = "no",
+    selection: Criterion = "log_loss",
     seed: int = 0,
     resume: bool = True,
     run: RunOptions = RunOptions(),
@@ -76,12 +77,14 @@ def meta_train(
         outer: the outer loop.
         mixed_precision: precision of the recognizer in meta-training. With bf16 its adapting weights, its
             rates and the loss stay in float32, and so does all of meta-testing.
+        selection: what chooses the best step on the validation episodes, after adaptation: log_loss, or maF1
+            (macro-F1 at p > 1/C).
         seed: seed of the sampled persons and examples.
         resume: go on from the newest checkpoint in OUT-running, if the same training was stopped there.
         run: checkpoints, the limit of bad steps, and the tracker.
     """
     check_scope(scope)
-    loop = OuterLoop(inner, outer, csmt, derivative_annealing, multi_step_loss, seed)
+    loop = OuterLoop(inner, outer, csmt, derivative_annealing, multi_step_loss, seed, selection)
     if out.resolve() == ssl_e.resolve():
         raise UserError(f"out: {out} is the folder of SSL-E, which is still needed: give another one")
     check_training_outputs(out, RATES_FILE, cache)

@@ -175,7 +175,7 @@ QUICKSTART_CHANGES = {
     "prepare.corpus": "simulated",
     "draw.q": 64,
     "draw.seeds": 2,
-    "draw.validation_seeds": 4,
+    "draw.validation_seeds": 2,
     "draw.split.validation_groups": 5,
     "pretrain.epochs": 12,
     "pretrain.batch_size": 16,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from meta_perser.adaptation.meta_trained import RATES_FILE, MetaPerSER
 from perser.io.files import atomic_folder, explain_write_errors
+from perser.selection.validation import saved_scores
 from perser.training.checkpoint import BestWeights
 from perser.training.loop import Validation
 
@@ -45,7 +46,7 @@ class BestAndLast:
                     new,
                     trained_on=self.trained_on,
                     iteration=step,
-                    validation_maf1=validation.score,
+                    **saved_scores(validation),
                     switches=dict(self.switches),
                 )
 

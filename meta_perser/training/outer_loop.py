@@ -26,11 +26,12 @@ from perser.distributed import mean_over_processes, own_share_of_batch
 from perser.episodes.episode import Episode, Task
 from perser.errors import UserError
 from perser.labels import Emotions
-from perser.personalizer import mean_score
+from perser.selection.validation import validate as validate_on
 from perser.training.accelerator import cosine_schedule, wrap_for_training
 from perser.training.checkpoint import BestWeights
 from perser.training.loop import Display, LoopOptions, Validation, fit
 from perser.training.nonfinite import StepPart
+from perser.training.options import Criterion
 from perser.training.run import TrainingRun
 
 STAGE = "meta-train"
@@ -89,6 +90,7 @@ class OuterLoop:
     derivative_annealing: AnnealingOptions = field(default_factory=AnnealingOptions)
     multi_step_loss: MultiStepOptions = field(default_factory=MultiStepOptions)
     seed: int = 0
+    selection: Criterion = "log_loss"
 
     def __post_init__(self) -> None:
         if self.csmt and self.inner.query is not None:
@@ -112,7 +114,7 @@ class OuterLoop:
             trained: what is trained.
             source: reads the clips.
             tasks: the training persons; `check` must have found their examples to be enough.
-            validation: episodes whose macro-F1 after adaptation chooses the best step.
+            validation: episodes whose scores after adaptation choose the best step.
             accelerator: of the training.
             after_validation: called in the main process after each validation.
             training_run: where it logs, and goes on from a checkpoint; None: nowhere.
@@ -126,9 +128,9 @@ class OuterLoop:
         rng = np.random.default_rng([self.seed, 0])
 
         def validate() -> Validation:
-            # The same score in every process, so that all of them stop together.
-            score = mean_score(trained.personalizer(source), validation, trained.model.emotions)
-            return Validation(score, {"maf1": score})
+            # The same in every process, so that all of them stop together.
+            personalizer = trained.personalizer(source)
+            return validate_on(personalizer, validation, trained.model.emotions, self.selection)
 
         def step(number: int) -> tuple[float, list[StepPart]]:
             return self._add_gradients(wrapped, source, trained.model, tasks, rng, number, accelerator)

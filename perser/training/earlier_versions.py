@@ -25,8 +25,9 @@ RENAMED_OPTIONS = {old: new for names in _RENAMED.values() for old, new in names
 RENAMED_STAGES = {"align": "pretrain-projector"}
 
 _DEFAULTS_SINCE = {
-    "pretrain": {"steps": None, "warmup": 0.1, "clip_norm": 1.0, "validate_every": None},
-    "meta-train": {"outer": {"warmup": 0.1}},
+    "pretrain": {"steps": None, "warmup": 0.1, "clip_norm": 1.0, "validate_every": None}
+    | {"head_learning_rate": None, "selection": "maF1"},
+    "meta-train": {"outer": {"warmup": 0.1}, "selection": "maF1"},
 }
 """Options that version 0.1.0 did not have, by command, with the values that it used."""
 
