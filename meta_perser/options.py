@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from meta_perser.scope import lora_rank
+from perser.errors import UserError
 from perser.training.options import OptimizationOptions, check_at_least
 
 CONFIG = "meta_perser.json"
@@ -16,7 +18,7 @@ Target = Literal["ssl-e", "linear", "multi"]
 Init = Literal["ssl-e", "encoder"]
 Memory = Literal["unroll", "adjoint"]
 # YAML reads a bare `off` as false: both are accepted, and stored as "off".
-Granularity = Literal["off", "tensor", "module", False]
+Granularity = Literal["off", "tensor", "module", "schedule", "module_schedule", False]
 Annealing = Literal["off", "inner_steps", "training", False]
 Sign = Literal["free", "positive"]
 Beyond = Literal["last", "mean", "initial"]
@@ -117,7 +119,8 @@ class OuterOptions(OptimizationOptions):
     """The outer loop.
 
     Args:
-        rates_learning_rate: Adam's learning rate for the learned rates.
+        rates_learning_rate: Adam's learning rate for the learned rates, relative to their start: 0.01 moves a
+            rate by at most about a hundredth of its start in a step (unless `lslr.relative` is false).
         cosine: whether both learning rates warm up and then fall along a cosine; false: they stay as they
             are.
         patience: stop after this many validations in a row without a better macro-F1; none: take all steps.
@@ -145,26 +148,55 @@ class LslrOptions:
 
     Args:
         granularity: one rate a step for each parameter tensor (as in MAML++) or module (as in learn2learn: a
-            weight and its bias share one), or off: one fixed rate for everything.
+            weight and its bias share one); schedule: for each tensor, log alpha = a + c * log(1 + s) at step
+            s, two numbers instead of S, and positive whatever `sign` says; module_schedule: the same for each
+            module; off: one fixed rate for everything. A schedule is never used beyond the steps that it was
+            trained with: inner.adaptation_steps has to be inner.steps.
         sign: free (a rate may turn negative, and with it the direction) or positive.
-        beyond: the rate of an adaptation step after the last learned one: the last learned rate, the mean
-            over the learned steps, or the initial rate. The paper does not say which; a model keeps the one
-            that it was meta-trained with.
+        beyond: the rate of an adaptation step after the last learned one: the initial rate, the last learned
+            one, or the mean over the learned steps. The paper does not say which; a model keeps the one that
+            it was meta-trained with. A rate that is good for 5 steps is far too large for 50: `last` and
+            `mean` can ruin an adaptation.
+        relative: learn phi in alpha = initial * (1 + phi), so that outer.rates_learning_rate is a share of
+            the initial rate; false: learn alpha itself, as version 0.1.0 did. Positive rates are always
+            relative.
     """
 
     granularity: Granularity = "tensor"
     sign: Sign = "free"
-    beyond: Beyond = "last"
+    beyond: Beyond = "initial"
+    relative: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "granularity", self.granularity or "off")
-        if self.granularity == "off":
-            for name, default in (("sign", "free"), ("beyond", "last")):
+        if self.is_schedule:
+            object.__setattr__(self, "sign", "positive")
+        elif self.granularity == "off":
+            for name, default in (("sign", "free"), ("beyond", "initial"), ("relative", True)):
                 if getattr(self, name) != default:
                     raise ValueError(
                         f"lslr.{name}: {getattr(self, name)} means nothing with lslr.granularity: off; "
                         "no rate is learned"
                     )
+        if self.sign == "positive" and not self.relative:
+            raise ValueError("lslr.relative: false, but positive rates are always relative to their start")
+
+    @property
+    def is_schedule(self) -> bool:
+        """Whether the rates follow a + c * log(1 + s)."""
+        return self.granularity in ("schedule", "module_schedule")
+
+    @property
+    def per_module(self) -> bool:
+        """Whether the tensors of a module share their rates."""
+        return self.granularity in ("module", "module_schedule")
+
+    @classmethod
+    def of_saved(cls, saved: Mapping[str, Any]) -> Self:
+        """Return the options saved with a model; those of version 0.1.0 do not say `relative`."""
+        if saved["granularity"] == "off":
+            return cls(granularity="off")
+        return cls(**{"relative": saved["sign"] == "positive", **saved})
 
 
 @dataclass(frozen=True)
@@ -202,3 +234,13 @@ class MultiStepOptions:
 
     def __post_init__(self) -> None:
         check_at_least("multi_step_loss.epochs", self.epochs, 1)
+
+
+def check_steps(inner: InnerOptions, lslr: LslrOptions) -> None:
+    """Raise UserError for a schedule of rates that adaptation would use beyond the steps of training."""
+    if lslr.is_schedule and inner.adaptation_steps > inner.steps:
+        raise UserError(
+            f"inner.adaptation_steps: {inner.adaptation_steps}, but lslr.granularity: {lslr.granularity} is "
+            f"never used beyond the inner.steps: {inner.steps} that it is trained with: give both the same "
+            "number"
+        )

@@ -17,6 +17,7 @@ from meta_perser.options import (
     LslrOptions,
     MultiStepOptions,
     OuterOptions,
+    check_steps,
 )
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.model import saved_settings
@@ -82,6 +83,7 @@ def meta_train(
         run: checkpoints, the limit of bad steps, and the tracker.
     """
     check_scope(scope)
+    check_steps(inner, lslr)
     loop = OuterLoop(inner, outer, csmt, derivative_annealing, multi_step_loss, seed)
     if out.resolve() == ssl_e.resolve():
         raise UserError(f"out: {out} is the folder of SSL-E, which is still needed: give another one")

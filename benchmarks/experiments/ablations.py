@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
+from meta_perser.options import check_steps
 from meta_perser.scope import check_scope
 from meta_perser.training.outer_loop import OuterLoop
 from perser.cli.option_names import OptionNames
@@ -37,6 +38,7 @@ def with_ablations(
         where = "meta_train" if model == PLAIN else f"ablations.{model.removeprefix(f'{PLAIN}-')}"
         try:
             check_scope(chosen["scope"])
+            check_steps(chosen["inner"], chosen["lslr"])
             switches = ("inner", "outer", "csmt", "derivative_annealing", "multi_step_loss")
             OuterLoop(**{switch: chosen[switch] for switch in switches})
         except UserError as error:

@@ -86,7 +86,8 @@ def adapt(
     start = dict(model.trainable_parameters()) if start is None else start
     layout = WeightLayout(start)
     support_loss = loss_on(model, loss, batch, targets, attention="sdpa")
-    descent = _Descent(lambda theta: support_loss(layout.weights(theta)), layout, rates)
+    alpha = rates.table(steps).detach()
+    descent = _Descent(lambda theta: support_loss(layout.weights(theta)), layout, alpha)
     check_every = STEPS_PER_CHECK if is_gpu(targets.device) else 1
     return layout.weights(descent.run(layout.flatten(start).detach(), range(steps), check_every))
 
@@ -97,7 +98,8 @@ class _Descent:
 
     loss: Callable[[Tensor], Tensor]
     layout: WeightLayout
-    rates: Rates
+    alpha: Tensor
+    """The rate of each step and tensor, (S, num_tensors)."""
 
     def run(self, theta: Tensor, steps: range, check_every: int) -> Tensor:
         """Return the weights after these steps, or the last ones with a finite loss.
@@ -127,7 +129,7 @@ class _Descent:
             (gradient,) = torch.autograd.grad(value, leaf)
             previous = theta
             with torch.no_grad():
-                theta = self.layout.step(theta, self.rates.of_tensors(step), gradient)
+                theta = self.layout.step(theta, self.alpha[step], gradient)
         with torch.no_grad():
             losses.append(self.loss(theta))
         return theta if all_finite() else last_finite()

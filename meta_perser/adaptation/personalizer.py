@@ -101,8 +101,10 @@ class GradientPersonalizer(Personalizer):
         ]
 
     def describe(self) -> dict[str, object]:
-        constant = isinstance(self._rates, ConstantRate)
-        rate = float(f"{self._rates.rate.item():.6g}") if constant else "learned"  # without float32's digits
+        rate: object = "learned"
+        if isinstance(self._rates, ConstantRate):
+            different = sorted({float(f"{rate:.6g}") for rate in self._rates.rate.view(-1).tolist()})
+            rate = different[0] if len(different) == 1 else different  # without float32's digits
         return {"scope": self.model.scope, "steps": self._steps, "rate": rate, **self.trained_as}
 
     def parameters(self) -> dict[str, int]:

@@ -1,7 +1,7 @@
-"""The recognizer's head: weighted layer sum and two linear layers, on standardized time means of hidden states.
+"""The recognizer's head: weighted layer sum and two linear layers, on standardized means of hidden states.
 
-Where no layer of the encoder moves, a step needs nothing else: the states are computed once, and the head runs
-alone.
+Where no layer of the encoder moves, a step needs nothing else: the states are computed once, and the head
+runs alone.
 """
 
 from __future__ import annotations

@@ -35,6 +35,9 @@ from perser.training.run import TrainingRun
 
 STAGE = "meta-train"
 
+RATES_EPSILON = 1e-14
+"""Adam's epsilon for the learned rates."""
+
 Examples = tuple[ClipBatch, Tensor]
 """Clips, and their target distributions (B, num_emotions)."""
 Pairs = tuple[tuple[str, ...], tuple[Emotions, ...]]
@@ -233,7 +236,8 @@ class OuterLoop:
         weights = list(learner.model.trainable_parameters().values())
         groups = [{"params": weights, "lr": self.outer.learning_rate}]
         if rates := list(learner.rates.parameters()):
-            groups.append({"params": rates, "lr": self.outer.rates_learning_rate})
+            # Gradients of relative rates shrink with the initial rate: epsilon must not show beside them.
+            groups.append({"params": rates, "lr": self.outer.rates_learning_rate, "eps": RATES_EPSILON})
         return torch.optim.Adam(groups)
 
 

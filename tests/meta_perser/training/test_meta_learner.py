@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 from meta_perser.adaptation.lslr import LearnedRates
 from meta_perser.adaptation.step_schedule import StepSchedule
+from meta_perser.options import LslrOptions
 from meta_perser.recognizer.clip_batch import ClipBatch, bucketed
 from meta_perser.recognizer.model import EmotionRecognizer
 from meta_perser.training.outer_loop import MetaLearner
@@ -47,7 +48,8 @@ def examples(model, seed=1, lengths=(9, 14, 30, 12)):
 
 
 def learner_of(model, memory="unroll", steps=3):
-    rates = LearnedRates(list(model.trainable_parameters()), steps, 0.05).double()
+    options = LslrOptions(relative=False)
+    rates = LearnedRates(list(model.trainable_parameters()), steps, 0.05, options).double()
     rates.rates.data.copy_(torch.linspace(0.02, 0.08, rates.rates.numel()).view_as(rates.rates))
     return MetaLearner(model, rates, class_balanced_cross_entropy, memory)
 
