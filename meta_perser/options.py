@@ -14,6 +14,10 @@ CONFIG = "meta_perser.json"
 """The file that every folder of a recognizer has. It is defined here because this module imports nothing
 large."""
 
+BEST, LAST = "best", "last"
+"""The folders of a running meta-training's models. A finished model's folder is the best one, with the last
+one in `LAST`."""
+
 Target = Literal["ssl-e", "linear", "multi"]
 Init = Literal["ssl-e", "encoder"]
 Memory = Literal["unroll", "adjoint"]
@@ -22,6 +26,8 @@ Granularity = Literal["off", "tensor", "module", "schedule", "module_schedule", 
 Annealing = Literal["off", "inner_steps", "training", False]
 Sign = Literal["free", "positive"]
 Beyond = Literal["last", "mean", "initial"]
+Moves = Literal["scope", "classifier"]
+Update = Literal["maml", "reptile"]
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,8 @@ class InnerOptions:
         memory: how gradients get through the inner loop; both ways give the same: unroll (keep every step's
             graph: fastest) or adjoint (keep every step's weights, and compute one Hessian-vector product a
             step backwards: the memory of one step's graph, however many steps there are).
+        moves: what the inner loop moves: all of the scope, or the last linear layer alone (classifier: ANIL,
+            Raghu et al. 2020). The outer loop moves all of the scope in either case.
     """
 
     steps: int = 5
@@ -101,6 +109,7 @@ class InnerOptions:
     rate: float | None = None
     adaptation_steps: int = 50
     memory: Memory = "unroll"
+    moves: Moves = "scope"
 
     def __post_init__(self) -> None:
         for name in ("steps", "support", "query"):
@@ -119,8 +128,12 @@ class OuterOptions(OptimizationOptions):
     """The outer loop.
 
     Args:
-        rates_learning_rate: Adam's learning rate for the learned rates, relative to their start: 0.01 moves a
-            rate by at most about a hundredth of its start in a step (unless `lslr.relative` is false).
+        rates_learning_rate: Adam's learning rate for the learned rates, relative to their start: 0.1 moves a
+            rate by at most about a tenth of its start in a step (unless `lslr.relative` is false).
+        head_learning_rate: learning rate of a fresh head (`init: encoder`), which has further to go than the
+            encoder; a head of SSL-E has `learning_rate`.
+        update: maml (follow the gradient of the outer loss) or reptile (Nichol et al. 2018: follow theta -
+            theta_S, to where the inner loop leads; there is no query, and no rates are learned).
         cosine: whether both learning rates warm up and then fall along a cosine; false: they stay as they
             are.
         patience: stop after this many validations in a row without a better macro-F1; none: take all steps.
@@ -132,13 +145,16 @@ class OuterOptions(OptimizationOptions):
     batch_size: int = 4
     clip_norm: float | None = 10.0
     validate_every: int = 40
-    rates_learning_rate: float = 1e-3
+    rates_learning_rate: float = 0.1
+    head_learning_rate: float = 1e-3
+    update: Update = "maml"
     cosine: bool = True
     patience: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least("outer.rates_learning_rate", self.rates_learning_rate, 0)
+        check_at_least("outer.head_learning_rate", self.head_learning_rate, 0)
         check_at_least("outer.patience", self.patience, 1)
 
 
@@ -204,12 +220,13 @@ class AnnealingOptions:
     """Derivative annealing: first-order inner gradients early, second-order ones after (DA, 2.3.3).
 
     Args:
-        by: off (second order throughout), inner_steps (the first steps of every inner loop are first order,
-            as the paper says) or training (the first steps of the outer loop are, as in MAML++).
-        share: how much of either is first order, 0 to 1.
+        by: inner_steps (the first steps of every inner loop are first order, as the paper says), training
+            (the first steps of the outer loop are, as in MAML++) or off (second order throughout).
+        share: how much of either is first order, 0 to 1. Of the inner steps it is the nearest whole number,
+            and a half is rounded down: 0.3 of 5 steps is 1.
     """
 
-    by: Annealing = "off"
+    by: Annealing = "inner_steps"
     share: float = 0.3
 
     def __post_init__(self) -> None:
@@ -236,11 +253,15 @@ class MultiStepOptions:
         check_at_least("multi_step_loss.epochs", self.epochs, 1)
 
 
-def check_steps(inner: InnerOptions, lslr: LslrOptions) -> None:
-    """Raise UserError for a schedule of rates that adaptation would use beyond the steps of training."""
+def check_rates(inner: InnerOptions, outer: OuterOptions, lslr: LslrOptions) -> None:
+    """Raise UserError where the rates cannot be learned, or not be used, as the other options say."""
     if lslr.is_schedule and inner.adaptation_steps > inner.steps:
         raise UserError(
             f"inner.adaptation_steps: {inner.adaptation_steps}, but lslr.granularity: {lslr.granularity} is "
             f"never used beyond the inner.steps: {inner.steps} that it is trained with: give both the same "
             "number"
+        )
+    if outer.update == "reptile" and lslr.granularity != "off":
+        raise UserError(
+            f"lslr.granularity: {lslr.granularity}, but outer.update: reptile learns no rates: give off"
         )

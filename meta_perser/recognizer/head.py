@@ -10,6 +10,11 @@ import torch
 from torch import Tensor, nn
 
 
+def is_of_head(name: str) -> bool:
+    """Return whether a recognizer's parameter of this name is one of its head."""
+    return name.partition(".")[0] in ("layer_logits", "projector", "classifier", "log_scale")
+
+
 class HeadLayers(nn.Module):
     """The weights of a head, and what they compute."""
 

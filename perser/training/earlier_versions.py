@@ -26,7 +26,11 @@ RENAMED_STAGES = {"align": "pretrain-projector"}
 
 _DEFAULTS_SINCE = {
     "pretrain": {"steps": None, "warmup": 0.1, "clip_norm": 1.0, "validate_every": None},
-    "meta-train": {"outer": {"warmup": 0.1}},
+    "meta-train": {
+        "outer": {"warmup": 0.1, "head_learning_rate": 1e-3, "update": "maml"},
+        "inner": {"moves": "scope"},
+        "fresh_head": False,
+    },
 }
 """Options that version 0.1.0 did not have, by command, with the values that it used."""
 

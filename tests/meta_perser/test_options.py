@@ -10,7 +10,7 @@ from meta_perser.options import (
     LslrOptions,
     MultiStepOptions,
     OuterOptions,
-    check_steps,
+    check_rates,
 )
 from meta_perser.train import meta_train
 from perser.cli.parser import parse_command
@@ -54,7 +54,14 @@ def test_a_bare_off_in_yaml_means_off(tmp_path):
 
 def test_a_schedule_is_refused_for_more_steps_than_it_is_trained_with():
     schedule = LslrOptions(granularity="schedule")
-    check_steps(InnerOptions(steps=50, adaptation_steps=50), schedule)
-    check_steps(InnerOptions(steps=5, adaptation_steps=50), LslrOptions())
+    check_rates(InnerOptions(steps=50, adaptation_steps=50), OuterOptions(), schedule)
+    check_rates(InnerOptions(steps=5, adaptation_steps=50), OuterOptions(), LslrOptions())
     with pytest.raises(UserError, match=r"inner\.adaptation_steps: 50, but lslr\.granularity: schedule"):
-        check_steps(InnerOptions(steps=5, adaptation_steps=50), schedule)
+        check_rates(InnerOptions(steps=5, adaptation_steps=50), OuterOptions(), schedule)
+
+
+def test_reptile_learns_no_rates():
+    reptile = OuterOptions(update="reptile")
+    check_rates(InnerOptions(), reptile, LslrOptions(granularity="off"))
+    with pytest.raises(UserError, match=r"lslr\.granularity: tensor, but outer\.update: reptile"):
+        check_rates(InnerOptions(), reptile, LslrOptions())
