@@ -80,7 +80,7 @@ TRAININGS = {
         *["--inner.support", "4", "--inner.adaptation_steps", "3", "--outer.steps", "8"],
         *["--outer.batch_size", "2", "--outer.validate_every", "2"],
         *["--lslr.beyond", "last", "--lslr.relative", "false"],  # these were the defaults
-        *["--derivative_annealing.by", "off"],
+        *["--derivative_annealing.by", "off", "--outer.rates_learning_rate", "0.001"],
     ],
     "speech-lm": [
         *["icl-train", *DATA, "--encoder", "encoder", "--language_model", "llama", "--steps", "8"],

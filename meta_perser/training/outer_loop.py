@@ -143,14 +143,11 @@ class OuterLoop:
             after_validation: called in the main process after each validation.
             training_run: where it logs, and goes on from a checkpoint; None: nowhere.
         """
-        learner = MetaLearner(
-            trained.model, trained.rates, trained.loss, self.inner.memory, self.outer.update
-        )
+        outer = self.outer
+        learner = MetaLearner(trained.model, trained.rates, trained.loss, self.inner.memory, outer.update)
         wrapped = wrap_for_training(learner, accelerator)
         optimizer = self._optimizer(learner)
-        schedule = None
-        if self.outer.cosine:
-            schedule = cosine_schedule(optimizer, self.outer.steps, self.outer.warmup)
+        schedule = cosine_schedule(optimizer, outer.steps, outer.warmup) if outer.cosine else None
         rng = np.random.default_rng([self.seed, 0])
 
         def validate() -> Validation:

@@ -79,7 +79,7 @@ def test_every_memory_trains_the_same_model_as_unroll(memory, sign, trained, toy
         lslr = LslrOptions(sign=sign)
         begun, source, tasks = begin(trained, toy_corpus, toy_episodes, "top_layers:1", lslr=lslr)
         inner = InnerOptions(steps=2, support=4, adaptation_steps=2, memory=kind)
-        OuterLoop(inner, OUTER).train(
+        OuterLoop(inner, OUTER, derivative_annealing=AnnealingOptions(by="off")).train(
             begun, source, tasks, toy_episodes.validation_episodes[:1], start_accelerator(0)
         )
         ended.append([*begun.model.trainable_parameters().values(), begun.rates.rates])
