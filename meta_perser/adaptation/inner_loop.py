@@ -86,7 +86,7 @@ def adapt(
     start = dict(model.trainable_parameters()) if start is None else start
     start = {name: tensor.detach() for name, tensor in start.items()}
     alpha = rates.table(steps).detach()
-    moves = alpha.any(dim=0).tolist()
+    moves = alpha.any(dim=0).tolist() if steps else [True] * len(start)
     moving = {name: start[name] for name, does in zip(start, moves, strict=True) if does}
     if not moving:
         return start
