@@ -23,7 +23,7 @@ from meta_perser.adaptation.personalizer import (
     Unadapted,
 )
 from meta_perser.adaptation.similarity import Similarity
-from meta_perser.options import CONFIG
+from meta_perser.options import CONFIG, LAST
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.model import EmotionRecognizer, saved_settings
 from perser.errors import UserError
@@ -33,15 +33,19 @@ from perser.selection.grid import Found
 
 
 def meta_perser(context: RouteContext, pairs: int | None = None) -> Personalizer:
-    """Meta-PerSER: 50 gradient steps with learned per-layer per-step rates from the meta-learned start."""
+    """Meta-PerSER: 50 gradient steps with learned per-layer per-step rates from the meta-learned start.
+
+    With the option `last` the model is that of the last iteration, not the one that validation chose.
+    """
     refuse_pairs("meta-perser", pairs)
-    folder = context.folder("meta-perser")
+    best = context.folder("meta-perser")
+    folder = best / LAST if LAST in context.options else best
     trained = MetaPerSER.from_pretrained(folder)
     settings = saved_settings(folder)
     context.check_model(folder, trained.model.emotions, settings.get("trained_on"))
     trained.to(context.device).model.eval()
     personalizer = trained.personalizer(ClipSource(context.recordings, trained.model, context.cache))
-    personalizer.trained_as = _trained_as(settings)
+    personalizer.trained_as = _trained_as(settings) | _validations(best)
     return personalizer
 
 
@@ -57,6 +61,28 @@ def _trained_as(settings: Mapping[str, Any]) -> dict[str, object]:
     }
     chosen = {"iteration": settings["iteration"] or "start"} if "iteration" in settings else {}
     return {"S": settings["inner_steps"], **switches, "LSLR": settings["lslr"]["granularity"], **chosen}
+
+
+def _validations(folder: Path) -> dict[str, object]:
+    """Return how the start, the best and the last iteration did on validation episodes, by figure.
+
+    Empty where the training did not say, as those of version 0.1.0.
+    """
+    if not (folder / LAST / CONFIG).is_file():
+        return {}
+    validations = saved_settings(folder / LAST).get("validations", [])
+    if not validations:
+        return {}
+    chosen = saved_settings(folder)["iteration"]
+    steps = {"start": validations[0], "last": validations[-1]}
+    steps |= {"best": next((one for one in validations if one[0] == chosen), validations[0])}
+    return {
+        f"validation {figure}": ", ".join(
+            f"{name} {steps[name][1][figure]:.4f} (iteration {steps[name][0]})"
+            for name in ("start", "best", "last")
+        )
+        for figure in validations[-1][1]
+    }
 
 
 def entire_zero(context: RouteContext, pairs: int | None = None) -> Personalizer:

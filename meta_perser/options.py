@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from meta_perser.scope import lora_rank
+from perser.errors import UserError
 from perser.training.options import Criterion, OptimizationOptions, check_at_least
 
 CONFIG = "meta_perser.json"
 """The file that every folder of a recognizer has. It is defined here because this module imports nothing
 large."""
 
+BEST, LAST = "best", "last"
+"""The folders of a running meta-training's models. A finished model's folder is the best one, with the last
+one in `LAST`."""
+
 Target = Literal["ssl-e", "linear", "multi"]
 Init = Literal["ssl-e", "encoder"]
 Memory = Literal["unroll", "adjoint"]
 # YAML reads a bare `off` as false: both are accepted, and stored as "off".
-Granularity = Literal["off", "tensor", "module", False]
+Granularity = Literal["off", "tensor", "module", "schedule", "module_schedule", False]
 Annealing = Literal["off", "inner_steps", "training", False]
 Sign = Literal["free", "positive"]
 Beyond = Literal["last", "mean", "initial"]
+Moves = Literal["scope", "classifier"]
+Update = Literal["maml", "reptile"]
 
 
 @dataclass(frozen=True)
@@ -98,6 +106,8 @@ class InnerOptions:
         memory: how gradients get through the inner loop; both ways give the same: unroll (keep every step's
             graph: fastest) or adjoint (keep every step's weights, and compute one Hessian-vector product a
             step backwards: the memory of one step's graph, however many steps there are).
+        moves: what the inner loop moves: all of the scope, or the last linear layer alone (classifier: ANIL,
+            Raghu et al. 2020). The outer loop moves all of the scope in either case.
     """
 
     steps: int = 5
@@ -106,6 +116,7 @@ class InnerOptions:
     rate: float | None = None
     adaptation_steps: int = 50
     memory: Memory = "unroll"
+    moves: Moves = "scope"
 
     def __post_init__(self) -> None:
         for name in ("steps", "support", "query"):
@@ -124,7 +135,12 @@ class OuterOptions(OptimizationOptions):
     """The outer loop.
 
     Args:
-        rates_learning_rate: Adam's learning rate for the learned rates.
+        rates_learning_rate: Adam's learning rate for the learned rates, relative to their start: 0.1 moves a
+            rate by at most about a tenth of its start in a step (unless `lslr.relative` is false).
+        head_learning_rate: learning rate of a fresh head (`init: encoder`), which has further to go than the
+            encoder; a head of SSL-E has `learning_rate`.
+        update: maml (follow the gradient of the outer loss) or reptile (Nichol et al. 2018: follow theta -
+            theta_S, to where the inner loop leads; there is no query, and no rates are learned).
         cosine: whether both learning rates warm up and then fall along a cosine; false: they stay as they
             are.
         patience: stop after this many validations in a row without a better score; none: take all steps.
@@ -136,13 +152,16 @@ class OuterOptions(OptimizationOptions):
     batch_size: int = 4
     clip_norm: float | None = 10.0
     validate_every: int = 40
-    rates_learning_rate: float = 1e-3
+    rates_learning_rate: float = 0.1
+    head_learning_rate: float = 1e-3
+    update: Update = "maml"
     cosine: bool = True
     patience: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least("outer.rates_learning_rate", self.rates_learning_rate, 0)
+        check_at_least("outer.head_learning_rate", self.head_learning_rate, 0)
         check_at_least("outer.patience", self.patience, 1)
 
 
@@ -152,26 +171,55 @@ class LslrOptions:
 
     Args:
         granularity: one rate a step for each parameter tensor (as in MAML++) or module (as in learn2learn: a
-            weight and its bias share one), or off: one fixed rate for everything.
+            weight and its bias share one); schedule: for each tensor, log alpha = a + c * log(1 + s) at step
+            s, two numbers instead of S, and positive whatever `sign` says; module_schedule: the same for each
+            module; off: one fixed rate for everything. A schedule is never used beyond the steps that it was
+            trained with: inner.adaptation_steps has to be inner.steps.
         sign: free (a rate may turn negative, and with it the direction) or positive.
-        beyond: the rate of an adaptation step after the last learned one: the last learned rate, the mean
-            over the learned steps, or the initial rate. The paper does not say which; a model keeps the one
-            that it was meta-trained with.
+        beyond: the rate of an adaptation step after the last learned one: the initial rate, the last learned
+            one, or the mean over the learned steps. The paper does not say which; a model keeps the one that
+            it was meta-trained with. A rate that is good for 5 steps is far too large for 50: `last` and
+            `mean` can ruin an adaptation.
+        relative: learn phi in alpha = initial * (1 + phi), so that outer.rates_learning_rate is a share of
+            the initial rate; false: learn alpha itself, as version 0.1.0 did. Positive rates are always
+            relative.
     """
 
     granularity: Granularity = "tensor"
     sign: Sign = "free"
-    beyond: Beyond = "last"
+    beyond: Beyond = "initial"
+    relative: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "granularity", self.granularity or "off")
-        if self.granularity == "off":
-            for name, default in (("sign", "free"), ("beyond", "last")):
+        if self.is_schedule:
+            object.__setattr__(self, "sign", "positive")
+        elif self.granularity == "off":
+            for name, default in (("sign", "free"), ("beyond", "initial"), ("relative", True)):
                 if getattr(self, name) != default:
                     raise ValueError(
                         f"lslr.{name}: {getattr(self, name)} means nothing with lslr.granularity: off; "
                         "no rate is learned"
                     )
+        if self.sign == "positive" and not self.relative:
+            raise ValueError("lslr.relative: false, but positive rates are always relative to their start")
+
+    @property
+    def is_schedule(self) -> bool:
+        """Whether the rates follow a + c * log(1 + s)."""
+        return self.granularity in ("schedule", "module_schedule")
+
+    @property
+    def per_module(self) -> bool:
+        """Whether the tensors of a module share their rates."""
+        return self.granularity in ("module", "module_schedule")
+
+    @classmethod
+    def of_saved(cls, saved: Mapping[str, Any]) -> Self:
+        """Return the options saved with a model; those of version 0.1.0 do not say `relative`."""
+        if saved["granularity"] == "off":
+            return cls(granularity="off")
+        return cls(**{"relative": saved["sign"] == "positive", **saved})
 
 
 @dataclass(frozen=True)
@@ -179,12 +227,13 @@ class AnnealingOptions:
     """Derivative annealing: first-order inner gradients early, second-order ones after (DA, 2.3.3).
 
     Args:
-        by: off (second order throughout), inner_steps (the first steps of every inner loop are first order,
-            as the paper says) or training (the first steps of the outer loop are, as in MAML++).
-        share: how much of either is first order, 0 to 1.
+        by: inner_steps (the first steps of every inner loop are first order, as the paper says), training
+            (the first steps of the outer loop are, as in MAML++) or off (second order throughout).
+        share: how much of either is first order, 0 to 1. Of the inner steps it is the nearest whole number,
+            and a half is rounded down: 0.3 of 5 steps is 1.
     """
 
-    by: Annealing = "off"
+    by: Annealing = "inner_steps"
     share: float = 0.3
 
     def __post_init__(self) -> None:
@@ -209,3 +258,17 @@ class MultiStepOptions:
 
     def __post_init__(self) -> None:
         check_at_least("multi_step_loss.epochs", self.epochs, 1)
+
+
+def check_rates(inner: InnerOptions, outer: OuterOptions, lslr: LslrOptions) -> None:
+    """Raise UserError where the rates cannot be learned, or not be used, as the other options say."""
+    if lslr.is_schedule and inner.adaptation_steps > inner.steps:
+        raise UserError(
+            f"inner.adaptation_steps: {inner.adaptation_steps}, but lslr.granularity: {lslr.granularity} is "
+            f"never used beyond the inner.steps: {inner.steps} that it is trained with: give both the same "
+            "number"
+        )
+    if outer.update == "reptile" and lslr.granularity != "off":
+        raise UserError(
+            f"lslr.granularity: {lslr.granularity}, but outer.update: reptile learns no rates: give off"
+        )

@@ -6,8 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from meta_perser.options import CONFIG, PretrainOptions
+from meta_perser.options import CONFIG, LAST, PretrainOptions
 from meta_perser.scope import check_scope, check_window
+from perser.errors import UserError
 from perser.io.json_files import read_json
 from perser.io.model_facts import ModelFacts, emotions_in
 from perser.personalizer import ablation_folder
@@ -61,6 +62,13 @@ def check_models(method: str, models: Path, ablation: str | None) -> None:
         from meta_perser.baselines import chosen_priors
 
         chosen_priors(folder, "bias-scale")
+
+
+def check_options(method: str, options: Sequence[str]) -> None:
+    """Raise UserError for an option that a method does not have."""
+    for option in options:
+        if method != "meta-perser" or option != LAST:
+            raise UserError(f"{method} has no option '+{option}': meta-perser has '+{LAST}', the others none")
 
 
 def export(folder: Path, out: Path) -> Exported:
@@ -142,6 +150,7 @@ ROUTE = Route(
         "meta-perser": ("meta-perser",),
     },
     check=check,
+    check_options=check_options,
     check_episodes=check_episodes,
     check_models=check_models,
     numbered=(),

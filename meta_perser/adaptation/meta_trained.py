@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from meta_perser.adaptation.adaptation_loss import LossFunction, class_balanced_loss
-from meta_perser.adaptation.lslr import Rates, make_rates
+from meta_perser.adaptation.lslr import Rates, saved_rates
 from meta_perser.adaptation.personalizer import GradientPersonalizer
 from meta_perser.options import LslrOptions
 from meta_perser.recognizer.batches import ClipSource
@@ -94,9 +94,9 @@ class MetaPerSER:
         if not (folder / RATES_FILE).is_file() or "lslr" not in extra:
             raise UserError(f"{folder} holds no meta-trained model: train one with `perser meta-train`")
         with explain_damage(f"the model in {folder}", "train it again"):
-            lslr = LslrOptions(**extra["lslr"])
-            rates = make_rates(list(model.trainable_parameters()), extra["inner_steps"], 1.0, lslr)
-            rates.load_state_dict(load_file(folder / RATES_FILE))
+            lslr = LslrOptions.of_saved(extra["lslr"])
+            names, state = list(model.trainable_parameters()), load_file(folder / RATES_FILE)
+            rates = saved_rates(names, extra["inner_steps"], lslr, state)
             return cls(
                 model=model,
                 rates=rates,

@@ -109,8 +109,10 @@ class GradientPersonalizer(Personalizer):
         ]
 
     def describe(self) -> dict[str, object]:
-        constant = isinstance(self._rates, ConstantRate)
-        rate = float(f"{self._rates.rate.item():.6g}") if constant else "learned"  # without float32's digits
+        rate: object = "learned"
+        if isinstance(self._rates, ConstantRate):
+            different = sorted({float(f"{rate:.6g}") for rate in self._rates.rate.view(-1).tolist()})
+            rate = different[0] if len(different) == 1 else different  # without float32's digits
         tried = {} if self.chosen_among is None else {"rates tried": self.chosen_among.text}
         return {"scope": self.model.scope, "steps": self._steps, "rate": rate, **tried, **self.trained_as}
 

@@ -14,13 +14,14 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from meta_perser.adaptation.adaptation_loss import LossFunction, loss_on
-from meta_perser.adaptation.inner_loop import inner_loop
+from meta_perser.adaptation.inner_loop import adapt, inner_loop
 from meta_perser.adaptation.lslr import Rates
 from meta_perser.adaptation.meta_trained import MetaPerSER
 from meta_perser.adaptation.step_schedule import StepSchedule, multi_step_weights, second_order_steps
-from meta_perser.options import AnnealingOptions, InnerOptions, Memory, MultiStepOptions, OuterOptions
+from meta_perser.options import AnnealingOptions, InnerOptions, Memory, MultiStepOptions, OuterOptions, Update
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.clip_batch import ClipBatch
+from meta_perser.recognizer.head import is_of_head
 from meta_perser.recognizer.model import EmotionRecognizer
 from perser.distributed import mean_over_processes, own_share_of_batch
 from perser.episodes.episode import Episode, Task
@@ -36,6 +37,9 @@ from perser.training.run import TrainingRun
 
 STAGE = "meta-train"
 
+RATES_EPSILON = 1e-14
+"""Adam's epsilon for the learned rates."""
+
 Examples = tuple[ClipBatch, Tensor]
 """Clips, and their target distributions (B, num_emotions)."""
 Pairs = tuple[tuple[str, ...], tuple[Emotions, ...]]
@@ -49,13 +53,19 @@ class MetaLearner(nn.Module):
     """
 
     def __init__(
-        self, model: EmotionRecognizer, rates: Rates, loss: LossFunction, memory: Memory = "unroll"
+        self,
+        model: EmotionRecognizer,
+        rates: Rates,
+        loss: LossFunction,
+        memory: Memory = "unroll",
+        update: Update = "maml",
     ) -> None:
         super().__init__()
         self.model = model
         self.rates = rates
         self._loss = loss
         self._memory: Memory = memory
+        self._update: Update = update
 
     def forward(
         self, schedule: StepSchedule, final_weight: float, support: Examples, query: Examples | None = None
@@ -63,8 +73,11 @@ class MetaLearner(nn.Module):
         """Return sum_s schedule.step_loss_weights[s] * W(theta_s) + final_weight * W(theta_S).
 
         W is the loss on the support (combined-set meta-training, 2.3.2), which the inner loop has computed
-        already, or the loss on a separate query (classic MAML).
+        already, or the loss on a separate query (classic MAML). Under Reptile the value is W(theta_S), and
+        the gradient theta - theta_S.
         """
+        if self._update == "reptile":
+            return self._reptile(len(schedule.step_loss_weights), support)
         support_loss = loss_on(self.model, self._loss, *support)
         first_order_loss = loss_on(self.model, self._loss, *support, attention="sdpa")
         query_loss = None if query is None else loss_on(self.model, self._loss, *query, attention="sdpa")
@@ -79,6 +92,15 @@ class MetaLearner(nn.Module):
         )
         return path + final_weight * (query_loss or first_order_loss)(adapted)
 
+    def _reptile(self, steps: int, support: Examples) -> Tensor:
+        """Return the loss at theta_S as a scalar whose gradient is theta - theta_S."""
+        moving = self.model.trainable_parameters()
+        adapted = adapt(self.model, self.rates, *support, self._loss, steps)
+        with torch.no_grad():
+            reached = loss_on(self.model, self._loss, *support, attention="sdpa")(adapted)
+        apart = sum((moving[name] - end).square().sum() for name, end in adapted.items())
+        return reached + 0.5 * (apart - apart.detach())
+
 
 @dataclass(frozen=True)
 class OuterLoop:
@@ -91,10 +113,14 @@ class OuterLoop:
     multi_step_loss: MultiStepOptions = field(default_factory=MultiStepOptions)
     seed: int = 0
     selection: Criterion = "log_loss"
+    fresh_head: bool = False
+    """Whether the head has not been trained before (`init: encoder`)."""
 
     def __post_init__(self) -> None:
         if self.csmt and self.inner.query is not None:
             raise UserError("inner.query: with csmt the outer loss is on the support: leave inner.query out")
+        if self.outer.update == "reptile" and not (self.csmt and not self.multi_step_loss.enabled):
+            raise UserError("outer.update: reptile has no outer loss: give csmt: true and no multi_step_loss")
 
     def train(
         self,
@@ -119,12 +145,11 @@ class OuterLoop:
             after_validation: called in the main process after each validation.
             training_run: where it logs, and goes on from a checkpoint; None: nowhere.
         """
-        learner = MetaLearner(trained.model, trained.rates, trained.loss, self.inner.memory)
+        outer = self.outer
+        learner = MetaLearner(trained.model, trained.rates, trained.loss, self.inner.memory, outer.update)
         wrapped = wrap_for_training(learner, accelerator)
         optimizer = self._optimizer(learner)
-        schedule = None
-        if self.outer.cosine:
-            schedule = cosine_schedule(optimizer, self.outer.steps, self.outer.warmup)
+        schedule = cosine_schedule(optimizer, outer.steps, outer.warmup) if outer.cosine else None
         rng = np.random.default_rng([self.seed, 0])
 
         def validate() -> Validation:
@@ -232,10 +257,15 @@ class OuterLoop:
 
     def _optimizer(self, learner: MetaLearner) -> torch.optim.Optimizer:
         """Return Adam, without weight decay: that would pull the rates to zero."""
-        weights = list(learner.model.trainable_parameters().values())
-        groups = [{"params": weights, "lr": self.outer.learning_rate}]
+        weights = learner.model.trainable_parameters()
+        fresh = [weight for name, weight in weights.items() if self.fresh_head and is_of_head(name)]
+        others = [weight for name, weight in weights.items() if not (self.fresh_head and is_of_head(name))]
+        groups = [{"params": others, "lr": self.outer.learning_rate}] if others else []
+        if fresh:
+            groups.append({"params": fresh, "lr": self.outer.head_learning_rate})
         if rates := list(learner.rates.parameters()):
-            groups.append({"params": rates, "lr": self.outer.rates_learning_rate})
+            # Gradients of relative rates shrink with the initial rate: epsilon must not show beside them.
+            groups.append({"params": rates, "lr": self.outer.rates_learning_rate, "eps": RATES_EPSILON})
         return torch.optim.Adam(groups)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 
 import numpy as np
@@ -184,6 +185,10 @@ def test_the_same_seed_trains_the_same_model(scope, trained, toy_corpus, toy_epi
     method = meta_perser(dataclasses.replace(trained, models=tmp_path))
     described = method.describe()
     assert described.pop("iteration") in ("start", 3)
+    assert re.fullmatch(
+        r"start 0\.\d+ \(iteration 0\), best .*, last 0\.\d+ \(iteration 3\)",
+        described.pop("validation maf1"),
+    )
     assert described == {
         "scope": scope,
         "steps": 2,
@@ -191,6 +196,6 @@ def test_the_same_seed_trains_the_same_model(scope, trained, toy_corpus, toy_epi
         "S": 2,
         "INI": "on",
         "CSMT": "on",
-        "DA": "off",
+        "DA": "1 of 2 inner steps first order",
         "LSLR": "tensor",
     }
