@@ -32,7 +32,8 @@ from perser.personalizer import Personalizer, RouteContext, refuse_pairs
 
 
 def meta_perser(context: RouteContext, pairs: int | None = None) -> Personalizer:
-    """Meta-PerSER: 50 gradient steps with learned per-layer per-step rates from the meta-learned start."""
+    """Meta-PerSER: 50 gradient steps with learned per-layer per-step rates from the meta-learned start, or
+    the head that its proximal solver finds."""
     refuse_pairs("meta-perser", pairs)
     folder = context.folder("meta-perser")
     trained = MetaPerSER.from_pretrained(folder)
@@ -45,7 +46,8 @@ def meta_perser(context: RouteContext, pairs: int | None = None) -> Personalizer
 
 
 def _trained_as(settings: Mapping[str, Any]) -> dict[str, object]:
-    """Return S, the parts of the method that were on, and the iteration that validation chose.
+    """Return S and how rates were learned (neither with the proximal solver), the parts of the method that
+    were on, and the iteration that validation chose.
 
     The iteration is "start" where no later one was better. Models of version 0.1.0 do not say which parts
     were on.
@@ -55,6 +57,8 @@ def _trained_as(settings: Mapping[str, Any]) -> dict[str, object]:
         for name, value in settings.get("switches", {}).items()
     }
     chosen = {"iteration": settings["iteration"] or "start"} if "iteration" in settings else {}
+    if settings.get("solver", "steps") == "proximal":
+        return {**switches, **chosen}
     return {"S": settings["inner_steps"], **switches, "LSLR": settings["lslr"]["granularity"], **chosen}
 
 

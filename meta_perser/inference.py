@@ -17,6 +17,7 @@ from torch import Tensor
 from meta_perser.adaptation.meta_trained import RATES_FILE, MetaPerSER
 from meta_perser.adaptation.personalizer import GradientPersonalizer
 from meta_perser.adaptation.predictor import RecognizerPredictor, embeddings
+from meta_perser.adaptation.proximal.personalizer import ProximalPersonalizer
 from meta_perser.baselines import fine_tuning
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.model import EmotionRecognizer, saved_settings
@@ -32,7 +33,9 @@ class GradientModel:
     route: ClassVar[str] = "meta-perser"
 
     def __init__(
-        self, model: EmotionRecognizer, personalizer: Callable[[ClipSource], GradientPersonalizer]
+        self,
+        model: EmotionRecognizer,
+        personalizer: Callable[[ClipSource], GradientPersonalizer | ProximalPersonalizer],
     ) -> None:
         self.model = model.eval()
         self._personalizer = personalizer

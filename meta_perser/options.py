@@ -19,6 +19,7 @@ Memory = Literal["unroll", "adjoint"]
 Granularity = Literal["off", "tensor", "module", False]
 Annealing = Literal["off", "inner_steps", "training", False]
 Sign = Literal["free", "positive"]
+Solver = Literal["steps", "proximal"]
 Beyond = Literal["last", "mean", "initial"]
 
 
@@ -82,6 +83,10 @@ class InnerOptions:
     """The inner loop.
 
     Args:
+        solver: how a person's weights are found: steps (gradient steps) or proximal (the best head for the
+            support that stays close to the meta-learned one, solved exactly; how close is learned). The
+            proximal solver needs scope head or linears and `csmt: false`. It takes no steps, so that `steps`,
+            `rate`, `adaptation_steps`, `memory` and `lslr` mean nothing to it.
         steps: S, gradient steps in meta-training; each has learned rates of its own.
         support: K, how many examples are drawn from each listener.
         query: Q, how many further examples the outer loss uses if `csmt` is false; none: as many as
@@ -99,6 +104,7 @@ class InnerOptions:
     rate: float | None = None
     adaptation_steps: int = 50
     memory: Memory = "unroll"
+    solver: Solver = "steps"
 
     def __post_init__(self) -> None:
         for name in ("steps", "support", "query"):
@@ -118,6 +124,7 @@ class OuterOptions(OptimizationOptions):
 
     Args:
         rates_learning_rate: Adam's learning rate for the learned rates.
+        strengths_learning_rate: Adam's learning rate for the logarithms of the proximal solver's lambdas.
         cosine: whether both learning rates warm up and then fall along a cosine; false: they stay as they
             are.
         patience: stop after this many validations in a row without a better macro-F1; none: take all steps.
@@ -130,12 +137,14 @@ class OuterOptions(OptimizationOptions):
     clip_norm: float | None = 10.0
     validate_every: int = 40
     rates_learning_rate: float = 1e-3
+    strengths_learning_rate: float = 0.1
     cosine: bool = True
     patience: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least("outer.rates_learning_rate", self.rates_learning_rate, 0)
+        check_at_least("outer.strengths_learning_rate", self.strengths_learning_rate, 0)
         check_at_least("outer.patience", self.patience, 1)
 
 

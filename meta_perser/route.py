@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from meta_perser.options import CONFIG, PretrainOptions
-from meta_perser.scope import check_scope, check_window
+from meta_perser.scope import check_scope, check_solver, check_window
 from perser.io.json_files import read_json
 from perser.io.model_facts import ModelFacts, emotions_in
 from perser.personalizer import ablation_folder
@@ -79,6 +79,7 @@ def check(options: Mapping[str, Options], models: Collection[str]) -> None:
     check_scope(pretrain["scope"])
     for scope in (pretrain["lora"] or pretrain["scope"], meta_scope):
         check_window(scope, pretrain["scope"], pretrain["frame_window"])
+    check_solver(options["meta_train"]["inner"].solver, meta_scope)
     check_fields(PretrainOptions, "pretrain", pretrain)
 
 

@@ -20,7 +20,7 @@ from meta_perser.options import (
 )
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.model import saved_settings
-from meta_perser.scope import check_scope
+from meta_perser.scope import check_scope, check_solver
 from meta_perser.training.best_and_last import BestAndLast
 from meta_perser.training.initialization import initial_meta_perser
 from meta_perser.training.outer_loop import OuterLoop
@@ -82,6 +82,7 @@ def meta_train(
         run: checkpoints, the limit of bad steps, and the tracker.
     """
     check_scope(scope)
+    check_solver(inner.solver, scope)
     loop = OuterLoop(inner, outer, csmt, derivative_annealing, multi_step_loss, seed)
     if out.resolve() == ssl_e.resolve():
         raise UserError(f"out: {out} is the folder of SSL-E, which is still needed: give another one")

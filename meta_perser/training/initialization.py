@@ -9,8 +9,9 @@ import torch
 
 from meta_perser.adaptation.lslr import make_rates
 from meta_perser.adaptation.meta_trained import MetaPerSER
+from meta_perser.adaptation.proximal.head import initial_strengths
 from meta_perser.options import Init, InnerOptions, LslrOptions
-from meta_perser.recognizer.batches import standardize
+from meta_perser.recognizer.batches import ClipSource, standardize
 from meta_perser.recognizer.model import EmotionRecognizer, saved_settings
 from perser.encoders.encoder import SpeechEncoder
 from perser.encoders.feature_cache import AudioSource
@@ -30,7 +31,7 @@ def initial_meta_perser(
     device: torch.device,
 ) -> MetaPerSER:
     """Return Meta-PerSER before meta-training: SSL-E, or the plain encoder with a fresh head, and initial
-    rates.
+    rates; with the proximal solver, Prior-Shift's strengths (`initial_strengths`).
 
     Either way the weights of the loss, and the initial rate where `inner.rate` is none, are those that SSL-E
     was trained and fine-tuned with.
@@ -50,9 +51,14 @@ def initial_meta_perser(
     model.to(device)
     tuned = {part["scope"]: part["rate"] for part in parts.values()}
     rate = tuned.get(scope, parts["entire"]["rate"]) if inner.rate is None else inner.rate
+    if inner.solver == "proximal":
+        source = ClipSource(recordings, model, cache)
+        rates = initial_strengths(model, source, _utterances(tasks), extra["prior_strength"])
+    else:
+        rates = make_rates(list(model.trainable_parameters()), inner.steps, rate, lslr)
     return MetaPerSER(
         model=model,
-        rates=make_rates(list(model.trainable_parameters()), inner.steps, rate, lslr).to(device),
+        rates=rates.to(device),
         lslr=lslr,
         inner_steps=inner.steps,
         adaptation_steps=inner.adaptation_steps,
@@ -86,6 +92,9 @@ def _plain(
         trained.frame_window,
         trained.log_scale is not None,
     ).to(device)
-    utterances = sorted({utterance for task in tasks for utterance in task.utterances})
-    standardize(model, utterances, recordings, cache)
+    standardize(model, _utterances(tasks), recordings, cache)
     return model
+
+
+def _utterances(tasks: Sequence[Task]) -> list[str]:
+    return sorted({utterance for task in tasks for utterance in task.utterances})

@@ -17,11 +17,13 @@ from meta_perser.adaptation.adaptation_loss import LossFunction, loss_on
 from meta_perser.adaptation.inner_loop import inner_loop
 from meta_perser.adaptation.lslr import Rates
 from meta_perser.adaptation.meta_trained import MetaPerSER
+from meta_perser.adaptation.proximal.strengths import Strengths
 from meta_perser.adaptation.step_schedule import StepSchedule, multi_step_weights, second_order_steps
 from meta_perser.options import AnnealingOptions, InnerOptions, Memory, MultiStepOptions, OuterOptions
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.clip_batch import ClipBatch
 from meta_perser.recognizer.model import EmotionRecognizer
+from meta_perser.training.proximal_learner import ProximalLearner
 from perser.distributed import mean_over_processes, own_share_of_batch
 from perser.episodes.episode import Episode, Task
 from perser.errors import UserError
@@ -93,6 +95,8 @@ class OuterLoop:
     def __post_init__(self) -> None:
         if self.csmt and self.inner.query is not None:
             raise UserError("inner.query: with csmt the outer loss is on the support: leave inner.query out")
+        if self.inner.solver == "proximal":
+            self._check_proximal()
 
     def train(
         self,
@@ -103,7 +107,7 @@ class OuterLoop:
         accelerator: Accelerator,
         after_validation: Callable[[BestWeights, int, Validation], None] | None = None,
         training_run: TrainingRun | None = None,
-    ) -> tuple[BestWeights, MetaLearner]:
+    ) -> tuple[BestWeights, MetaLearner | ProximalLearner]:
         """Train in place, to the last step or until patience is out, and return the best weights.
 
         `trained` is left at its last step. The second value is the module that `BestWeights.restore` takes.
@@ -117,7 +121,11 @@ class OuterLoop:
             after_validation: called in the main process after each validation.
             training_run: where it logs, and goes on from a checkpoint; None: nowhere.
         """
-        learner = MetaLearner(trained.model, trained.rates, trained.loss, self.inner.memory)
+        learner: MetaLearner | ProximalLearner
+        if isinstance(trained.rates, Strengths):
+            learner = ProximalLearner(trained.model, trained.rates)
+        else:
+            learner = MetaLearner(trained.model, trained.rates, trained.loss, self.inner.memory)
         wrapped = wrap_for_training(learner, accelerator)
         optimizer = self._optimizer(learner)
         schedule = None
@@ -167,6 +175,21 @@ class OuterLoop:
                     f"than '{task.person}' has ({len(task.utterances)}): lower inner.support or inner.query"
                 )
 
+    def _check_proximal(self) -> None:
+        """Raise UserError for a part of the method that the proximal solver cannot have."""
+        solver = "inner.solver: proximal"
+        if self.csmt:
+            raise UserError(
+                f"csmt: with {solver} it would drive every lambda to 0, because nothing fits a support "
+                "better than a head that is not held: give csmt: false"
+            )
+        for key, is_on in (
+            ("derivative_annealing.by", self.derivative_annealing.by != "off"),
+            ("multi_step_loss.enabled", self.multi_step_loss.enabled),
+        ):
+            if is_on:
+                raise UserError(f"{key}: {solver} takes no inner steps to which it could apply: turn it off")
+
     def step_schedule(self, step: int, persons: int) -> tuple[StepSchedule, float]:
         """Return the order and loss weight of each inner step in this outer step, and the weight of the loss
         at theta_S.
@@ -197,7 +220,8 @@ class OuterLoop:
         Every process draws the same persons and examples, and takes its share of the persons, so that the sum
         does not depend on how many processes there are, nor on how evenly the persons divide.
         """
-        schedule, final_weight = self.step_schedule(step, len(tasks))
+        takes_steps = self.inner.solver == "steps"
+        schedule = self.step_schedule(step, len(tasks)) if takes_steps else ()
         persons = [tasks[i] for i in rng.permutation(len(tasks))[: self.outer.batch_size]]
         drawn = [(task.person, self._draw(task, rng)) for task in persons]
         own, factor = own_share_of_batch(drawn, lambda person_and_sets: _cost(source, person_and_sets[1]))
@@ -206,7 +230,7 @@ class OuterLoop:
             is_last = place == len(own)
             with nullcontext() if is_last else accelerator.no_sync(wrapped):
                 examples = [_read(source, model, pairs) for pairs in sets]
-                loss = wrapped(schedule, final_weight, *examples) / len(drawn) * factor
+                loss = wrapped(*schedule, *examples) / len(drawn) * factor
                 accelerator.backward(loss)
             losses.append(loss.detach())
         total, parts = torch.zeros((), dtype=torch.float64), []
@@ -228,12 +252,14 @@ class OuterLoop:
     def _query_size(self) -> int:
         return self.inner.support if self.inner.query is None else self.inner.query
 
-    def _optimizer(self, learner: MetaLearner) -> torch.optim.Optimizer:
+    def _optimizer(self, learner: MetaLearner | ProximalLearner) -> torch.optim.Optimizer:
         """Return Adam, without weight decay: that would pull the rates to zero."""
         weights = list(learner.model.trainable_parameters().values())
         groups = [{"params": weights, "lr": self.outer.learning_rate}]
         if rates := list(learner.rates.parameters()):
-            groups.append({"params": rates, "lr": self.outer.rates_learning_rate})
+            is_proximal = isinstance(learner, ProximalLearner)
+            rate = self.outer.strengths_learning_rate if is_proximal else self.outer.rates_learning_rate
+            groups.append({"params": rates, "lr": rate})
         return torch.optim.Adam(groups)
 
 
