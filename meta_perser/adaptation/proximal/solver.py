@@ -31,6 +31,9 @@ MAX_STEPS = 100
 TOLERANCE = 1e-9
 """Largest entry of y - softmax(f) - a that counts as solved."""
 
+ROUNDED = 1e-5
+"""Largest entry that rounding alone may leave."""
+
 ROUNDING = 1e-12
 """By how much the objective may grow in a step, relative to itself, through rounding alone."""
 
@@ -71,7 +74,7 @@ class HeadProblem:
         )
 
     def solve(self) -> Tensor:
-        """Return a (P, K, C). It can be differentiated by features, logits, targets and strengths, once.
+        """Return a (P, K, C). It can be differentiated once by features, logits and strengths.
 
         It is NaN where features or logits are not finite, so that a training counts the step as a bad one.
         """
@@ -135,12 +138,16 @@ def _newton(problem: HeadProblem) -> tuple[Tensor, _Inverse]:
         return value, log_probabilities.exp()
 
     residuals = torch.zeros_like(problem.targets)
+    last_gap = torch.inf
     value, probabilities = objective(residuals)
     for _ in range(MAX_STEPS):
         inverse = _Inverse(problem, similar, probabilities)
         gap = problem.targets - probabilities - residuals
-        if gap.abs().max() < TOLERANCE:
+        # With lambdas so small that rounding exceeds the tolerance, the gap stops falling before.
+        largest = gap.abs().max()
+        if largest < TOLERANCE or last_gap <= largest < ROUNDED:
             break
+        last_gap = largest
         step = inverse(gap)
         size = torch.ones_like(value)
         while True:
