@@ -235,6 +235,8 @@ class PersonalRecognizer:
         for a recording that is enrolled already, and where too little is known of the earlier clips.
         """
         examples = list(examples)
+        if not examples:
+            raise UserError("nothing to enroll: give at least one clip with its emotions")
         labels = tuple(_labels_in(example, number) for number, example in enumerate(examples, start=1))
         self.emotions.multi_hot(labels)
         check_repeats([(clip, words) for (clip, _), words in zip(examples, labels, strict=True)])

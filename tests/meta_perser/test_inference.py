@@ -95,7 +95,7 @@ def test_a_profile_of_other_scopes_goes_on_learning_only_with_its_audio(trained,
     before = recognizer.enroll(examples[:3])
     np.testing.assert_allclose(rows(before.enroll(examples[3:]).predict(queries)), at_once, atol=1e-6)
     before.save(tmp_path / "alice.profile")
-    with pytest.raises(UserError, match="neither features nor audio.*--keep_audio true"):
+    with pytest.raises(UserError, match=r"neither features nor audio.*--keep_audio true"):
         recognizer.personal(tmp_path / "alice.profile").enroll(examples[3:])
     before.save(tmp_path / "alice.profile", keep_audio=True)
     kept = recognizer.personal(tmp_path / "alice.profile").enroll(examples[3:])

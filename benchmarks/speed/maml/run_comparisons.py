@@ -12,6 +12,7 @@ from benchmarks.speed.maml.adaptation import SCOPES, check_adaptation, compare_a
 from benchmarks.speed.maml.case import MamlCase, make_case, make_network
 from benchmarks.speed.maml.noise import MEAN_SECONDS, SAMPLE_RATE
 from benchmarks.speed.maml.presets import BASE, MamlPreset
+from benchmarks.speed.maml.proximal import compare_with_proximal
 from benchmarks.speed.maml.step import compare_peaks, compare_steps
 from benchmarks.speed.timing.comparison import Peaks, Timing, halve_until_it_fits
 from benchmarks.speed.timing.machine import matrix_rate
@@ -49,6 +50,8 @@ class MamlComparisons:
         for scope in SCOPES:
             adaptations.append(self._adaptation(scope))
             print_timing(adaptations[-1], rate, self.console)
+        adaptations.append(compare_with_proximal(self._case(self.preset.adapt_clips, "head"), self.preset))
+        print_timing(adaptations[-1], rate, self.console)
         ratios = step.ratios | {"peak_memory_vs_higher": memory.ratio}
         for adaptation in adaptations:
             ratios |= adaptation.ratios

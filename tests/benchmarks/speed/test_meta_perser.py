@@ -37,6 +37,7 @@ RATIOS = [
     "peak_memory_vs_higher",
     "adapt_vs_finetune",
     "head_adapt_vs_finetune",
+    "head_steps_vs_proximal",
 ]
 
 
