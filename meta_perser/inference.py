@@ -20,9 +20,8 @@ from meta_perser.adaptation.personalizer import GradientPersonalizer
 from meta_perser.adaptation.predictor import RecognizerPredictor, embeddings
 from meta_perser.adaptation.proximal.personalizer import ProximalPersonalizer
 from meta_perser.baselines import fine_tuning
-from meta_perser.recognizer.batches import ClipSource
+from meta_perser.recognizer.batches import ClipSource, PooledClips
 from meta_perser.recognizer.model import EmotionRecognizer, saved_settings
-from meta_perser.recognizer.pooled_clips import PooledClips
 from perser.episodes.episode import Support
 from perser.errors import UserError, explain_damage
 from perser.inference.clips import Waveforms

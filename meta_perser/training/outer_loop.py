@@ -23,7 +23,7 @@ from meta_perser.options import AnnealingOptions, InnerOptions, Memory, MultiSte
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.clip_batch import ClipBatch
 from meta_perser.recognizer.model import EmotionRecognizer
-from meta_perser.training.proximal_learner import ProximalLearner
+from meta_perser.training.proximal_learner import ProximalLearner, check_proximal
 from perser.distributed import mean_over_processes, own_share_of_batch
 from perser.episodes.episode import Episode, Task
 from perser.errors import UserError
@@ -96,7 +96,7 @@ class OuterLoop:
         if self.csmt and self.inner.query is not None:
             raise UserError("inner.query: with csmt the outer loss is on the support: leave inner.query out")
         if self.inner.solver == "proximal":
-            self._check_proximal()
+            check_proximal(self.csmt, self.derivative_annealing, self.multi_step_loss)
 
     def train(
         self,
@@ -121,11 +121,7 @@ class OuterLoop:
             after_validation: called in the main process after each validation.
             training_run: where it logs, and goes on from a checkpoint; None: nowhere.
         """
-        learner: MetaLearner | ProximalLearner
-        if isinstance(trained.rates, Strengths):
-            learner = ProximalLearner(trained.model, trained.rates)
-        else:
-            learner = MetaLearner(trained.model, trained.rates, trained.loss, self.inner.memory)
+        learner = self._learner(trained)
         wrapped = wrap_for_training(learner, accelerator)
         optimizer = self._optimizer(learner)
         schedule = None
@@ -163,6 +159,12 @@ class OuterLoop:
         )
         return result.best, learner
 
+    def _learner(self, trained: MetaPerSER) -> MetaLearner | ProximalLearner:
+        """Return the module whose forward pass is one person's outer loss."""
+        if isinstance(trained.rates, Strengths):
+            return ProximalLearner(trained.model, trained.rates)
+        return MetaLearner(trained.model, trained.rates, trained.loss, self.inner.memory)
+
     def check(self, tasks: Sequence[Task]) -> None:
         """Raise UserError, naming the key, where a person has too few examples."""
         if self.csmt:
@@ -174,21 +176,6 @@ class OuterLoop:
                     f"inner.query: {self.inner.support} + {self._query_size()} examples a listener are more "
                     f"than '{task.person}' has ({len(task.utterances)}): lower inner.support or inner.query"
                 )
-
-    def _check_proximal(self) -> None:
-        """Raise UserError for a part of the method that the proximal solver cannot have."""
-        solver = "inner.solver: proximal"
-        if self.csmt:
-            raise UserError(
-                f"csmt: with {solver} it would drive every lambda to 0, because nothing fits a support "
-                "better than a head that is not held: give csmt: false"
-            )
-        for key, is_on in (
-            ("derivative_annealing.by", self.derivative_annealing.by != "off"),
-            ("multi_step_loss.enabled", self.multi_step_loss.enabled),
-        ):
-            if is_on:
-                raise UserError(f"{key}: {solver} takes no inner steps to which it could apply: turn it off")
 
     def step_schedule(self, step: int, persons: int) -> tuple[StepSchedule, float]:
         """Return the order and loss weight of each inner step in this outer step, and the weight of the loss

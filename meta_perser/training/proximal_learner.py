@@ -7,8 +7,10 @@ from torch import Tensor, nn
 
 from meta_perser.adaptation.proximal.head import AdaptedHead
 from meta_perser.adaptation.proximal.strengths import Strengths
+from meta_perser.options import AnnealingOptions, MultiStepOptions
 from meta_perser.recognizer.clip_batch import ClipBatch
 from meta_perser.recognizer.model import EmotionRecognizer
+from perser.errors import UserError
 from perser.losses import class_balanced_cross_entropy
 
 
@@ -33,3 +35,19 @@ class ProximalLearner(nn.Module):
         head = AdaptedHead.fit(self.model, self.rates, *support)
         clips, targets = query
         return class_balanced_cross_entropy(head.logits(self.model, clips), targets)
+
+
+def check_proximal(csmt: bool, annealing: AnnealingOptions, multi_step_loss: MultiStepOptions) -> None:
+    """Raise UserError for a part of the method that the proximal solver cannot have."""
+    solver = "inner.solver: proximal"
+    if csmt:
+        raise UserError(
+            f"csmt: with {solver} it would drive every lambda to 0, because nothing fits a support better "
+            "than a head that is not held: give csmt: false"
+        )
+    for key, is_on in (
+        ("derivative_annealing.by", annealing.by != "off"),
+        ("multi_step_loss.enabled", multi_step_loss.enabled),
+    ):
+        if is_on:
+            raise UserError(f"{key}: {solver} takes no inner steps to which it could apply: turn it off")

@@ -26,7 +26,10 @@ RENAMED_STAGES = {"align": "pretrain-projector"}
 
 _DEFAULTS_SINCE = {
     "pretrain": {"steps": None, "warmup": 0.1, "clip_norm": 1.0, "validate_every": None},
-    "meta-train": {"outer": {"warmup": 0.1}},
+    "meta-train": {
+        "inner": {"solver": "steps"},
+        "outer": {"warmup": 0.1, "strengths_learning_rate": 0.1},
+    },
 }
 """Options that version 0.1.0 did not have, by command, with the values that it used."""
 

@@ -6,9 +6,11 @@ import json
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from meta_perser.adaptation.meta_trained import MetaPerSER
-from meta_perser.baselines import meta_perser
+from meta_perser.baselines import meta_perser, prior_shift
 from meta_perser.inference import GradientModel
 from meta_perser.options import AnnealingOptions, InnerOptions, MultiStepOptions, OuterOptions
 from meta_perser.recognizer.batches import ClipSource
@@ -16,8 +18,10 @@ from meta_perser.route import ROUTE
 from meta_perser.train import meta_train
 from meta_perser.training.initialization import initial_meta_perser
 from meta_perser.training.outer_loop import OuterLoop
+from meta_perser.training.proximal_learner import ProximalLearner
 from perser.errors import UserError
 from perser.personalizer import RouteContext
+from perser.training.options import RunOptions
 
 INNER = InnerOptions(solver="proximal", support=6, query=6)
 OUTER = OuterOptions(steps=6, batch_size=2, validate_every=2)
@@ -63,6 +67,30 @@ def test_the_method_is_measured_and_says_what_it_is(proximal, toy_episodes):
     assert not {"S", "LSLR", "rate"} & set(said)
 
 
+def test_a_killed_training_ends_as_an_undisturbed_one(
+    proximal, trained, toy_corpus, toy_episodes_path, tmp_path, monkeypatch
+):
+    forward, calls = ProximalLearner.forward, []
+
+    def killed(self, *examples):
+        calls.append(None)
+        if len(calls) == 8:  # in the fourth step
+            raise KeyboardInterrupt
+        return forward(self, *examples)
+
+    monkeypatch.setattr(ProximalLearner, "forward", killed)
+    out, run = tmp_path / "meta-perser", RunOptions(checkpoint_seconds=0)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        train(trained, toy_corpus, toy_episodes_path, out, run=run)
+    assert not out.exists()
+    train(trained, toy_corpus, toy_episodes_path, out, run=run)
+    assert len(calls) == 8 + 6, "the three finished steps were not taken again"
+    for name in ("rates.safetensors", "recogniser.safetensors"):
+        ours, theirs = (load_file(path / "last" / name) for path in (out, proximal.models / "meta-perser"))
+        for key, tensor in ours.items():
+            assert torch.equal(tensor, theirs[key])
+
+
 def test_the_start_is_prior_shift(trained, toy_corpus, toy_episodes):
     tasks = toy_episodes.training_tasks(toy_corpus)
     begun = initial_meta_perser(
@@ -78,8 +106,6 @@ def test_the_start_is_prior_shift(trained, toy_corpus, toy_episodes):
     )
     episode = toy_episodes.episodes[0]
     source = ClipSource(toy_corpus.recordings, begun.model.eval(), trained.cache)
-    from meta_perser.baselines import prior_shift
-
     answers = [
         each.personalize(episode.support).predict_proba(episode.query_utterances)
         for each in (begun.personalizer(source), prior_shift(trained))
