@@ -10,6 +10,7 @@ import time
 import pytest
 
 from benchmarks import task_sharing
+from benchmarks.ceiling import measure
 from benchmarks.experiment import experiment
 from benchmarks.experiments.options import QUICKSTART, read_experiment
 from benchmarks.linear_probe import linear_probe
@@ -163,8 +164,22 @@ def test_the_same_seed_gives_the_same_results_except_for_times(finished, manifes
     assert contents[0] == contents[1]
 
 
+def ceilings(run):
+    return {file.name: file.read_text() for file in run.glob("ceiling-*.json")}
+
+
+def test_what_the_annotations_say_is_measured_once(manifest, tmp_path, monkeypatch):
+    measured = []
+    measure_corpus = measure.measure_corpus
+    monkeypatch.setattr(
+        measure, "measure_corpus", lambda corpus: measured.append(corpus.name) or measure_corpus(corpus)
+    )
+    run_small(manifest, tmp_path / "run", "--bench.methods", "[entire-zero]")
+    assert len(measured) == len(ceilings(tmp_path / "run")) == 1
+
+
 def test_a_worker_trains_and_measures_the_same(finished, manifest, tmp_path, monkeypatch, capsys):
-    """This process waits until the worker has taken a model, and later a cell."""
+    """This process waits until the worker has taken a model, then the next one, and later a cell."""
     monkeypatch.setattr(task_sharing, "_cores", lambda: 2)
     out, waited = tmp_path / "shared", []
     take_tasks = task_sharing._take_tasks
@@ -179,7 +194,8 @@ def test_a_worker_trains_and_measures_the_same(finished, manifest, tmp_path, mon
 
     monkeypatch.setattr(task_sharing, "_take_tasks", take_tasks_after_worker)
     run_small(manifest, out, "--workers", "1")
-    assert waited == [2, 2 * len(METHODS)], "two models on SSL-E, and every method on two seeds"
+    assert ceilings(out) == ceilings(finished)
+    assert waited == [2, 2, 2 * len(METHODS)], "SSL-E beside the ceiling, two models, every method twice"
     assert "meta-train: started" not in capsys.readouterr().err, "the worker shows nothing"
     contents = [json.loads((run / "results.json").read_text()) for run in (finished, out)]
     for content in contents:
