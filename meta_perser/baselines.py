@@ -33,7 +33,8 @@ from perser.selection.grid import Found
 
 
 def meta_perser(context: RouteContext, pairs: int | None = None) -> Personalizer:
-    """Meta-PerSER: 50 gradient steps with learned per-layer per-step rates from the meta-learned start.
+    """Meta-PerSER: 50 gradient steps with learned per-layer per-step rates from the meta-learned start, or
+    the head that its proximal solver finds.
 
     With the option `last` the model is that of the last iteration, not the one that validation chose.
     """
@@ -50,7 +51,8 @@ def meta_perser(context: RouteContext, pairs: int | None = None) -> Personalizer
 
 
 def _trained_as(settings: Mapping[str, Any]) -> dict[str, object]:
-    """Return S, the parts of the method that were on, and the iteration that validation chose.
+    """Return S and how rates were learned (neither with the proximal solver), the parts of the method that
+    were on, and the iteration that validation chose.
 
     The iteration is "start" where no later one was better. Models of version 0.1.0 do not say which parts
     were on.
@@ -60,6 +62,8 @@ def _trained_as(settings: Mapping[str, Any]) -> dict[str, object]:
         for name, value in settings.get("switches", {}).items()
     }
     chosen = {"iteration": settings["iteration"] or "start"} if "iteration" in settings else {}
+    if settings.get("solver", "steps") == "proximal":
+        return {**switches, **chosen}
     return {"S": settings["inner_steps"], **switches, "LSLR": settings["lslr"]["granularity"], **chosen}
 
 

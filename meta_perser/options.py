@@ -25,6 +25,7 @@ Memory = Literal["unroll", "adjoint"]
 Granularity = Literal["off", "tensor", "module", "schedule", "module_schedule", False]
 Annealing = Literal["off", "inner_steps", "training", False]
 Sign = Literal["free", "positive"]
+Solver = Literal["steps", "proximal"]
 Beyond = Literal["last", "mean", "initial"]
 Moves = Literal["scope", "classifier"]
 Update = Literal["maml", "reptile"]
@@ -97,6 +98,10 @@ class InnerOptions:
     """The inner loop.
 
     Args:
+        solver: how a person's weights are found: steps (gradient steps) or proximal (the best head for the
+            support that stays close to the meta-learned one, solved exactly; how close is learned). The
+            proximal solver needs scope head or linears and `csmt: false`. It takes no steps, so that `steps`,
+            `rate`, `adaptation_steps`, `memory` and `lslr` mean nothing to it.
         steps: S, gradient steps in meta-training; each has learned rates of its own.
         support: K, how many examples are drawn from each listener.
         query: Q, how many further examples the outer loss uses if `csmt` is false; none: as many as
@@ -117,6 +122,7 @@ class InnerOptions:
     adaptation_steps: int = 50
     memory: Memory = "unroll"
     moves: Moves = "scope"
+    solver: Solver = "steps"
 
     def __post_init__(self) -> None:
         for name in ("steps", "support", "query"):
@@ -141,6 +147,7 @@ class OuterOptions(OptimizationOptions):
             encoder; a head of SSL-E has `learning_rate`.
         update: maml (follow the gradient of the outer loss) or reptile (Nichol et al. 2018: follow theta -
             theta_S, to where the inner loop leads; there is no query, and no rates are learned).
+        strengths_learning_rate: Adam's learning rate for the logarithms of the proximal solver's lambdas.
         cosine: whether both learning rates warm up and then fall along a cosine; false: they stay as they
             are.
         patience: stop after this many validations in a row without a better score; none: take all steps.
@@ -155,6 +162,7 @@ class OuterOptions(OptimizationOptions):
     rates_learning_rate: float = 0.1
     head_learning_rate: float = 1e-3
     update: Update = "maml"
+    strengths_learning_rate: float = 0.1
     cosine: bool = True
     patience: int | None = None
 
@@ -162,6 +170,7 @@ class OuterOptions(OptimizationOptions):
         super().__post_init__()
         check_at_least("outer.rates_learning_rate", self.rates_learning_rate, 0)
         check_at_least("outer.head_learning_rate", self.head_learning_rate, 0)
+        check_at_least("outer.strengths_learning_rate", self.strengths_learning_rate, 0)
         check_at_least("outer.patience", self.patience, 1)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from meta_perser.options import CONFIG, LAST, PretrainOptions
-from meta_perser.scope import check_scope, check_window
+from meta_perser.scope import check_scope, check_solver, check_window
 from perser.errors import UserError
 from perser.io.json_files import read_json
 from perser.io.model_facts import ModelFacts, emotions_in
@@ -92,6 +92,7 @@ def check(options: Mapping[str, Options], models: Collection[str]) -> None:
     check_scope(pretrain["scope"])
     for scope in (pretrain["lora"] or pretrain["scope"], meta_scope):
         check_window(scope, pretrain["scope"], pretrain["frame_window"])
+    check_solver(options["meta_train"]["inner"].solver, meta_scope)
     check_fields(PretrainOptions, "pretrain", pretrain)
 
 

@@ -23,7 +23,7 @@ from meta_perser.options import (
 )
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.model import EmotionRecognizer, saved_settings
-from meta_perser.scope import check_scope
+from meta_perser.scope import check_scope, check_solver
 from meta_perser.training.best_and_last import BestAndLast
 from meta_perser.training.initialization import initial_meta_perser
 from meta_perser.training.outer_loop import OuterLoop
@@ -100,6 +100,7 @@ def meta_train(
         selection,
         fresh_head=init == "encoder",
     )
+    check_solver(inner.solver, scope)
     if out.resolve() == ssl_e.resolve():
         raise UserError(f"out: {out} is the folder of SSL-E, which is still needed: give another one")
     check_training_outputs(out, RATES_FILE, cache)

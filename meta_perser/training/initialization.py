@@ -10,8 +10,9 @@ import torch
 from meta_perser.adaptation.adaptation_loss import LossFunction, class_balanced_loss
 from meta_perser.adaptation.lslr import Initial, make_rates
 from meta_perser.adaptation.meta_trained import MetaPerSER
+from meta_perser.adaptation.proximal.head import initial_strengths
 from meta_perser.options import Init, InnerOptions, LslrOptions, Moves
-from meta_perser.recognizer.batches import standardize
+from meta_perser.recognizer.batches import ClipSource, standardize
 from meta_perser.recognizer.head import is_of_head
 from meta_perser.recognizer.model import EmotionRecognizer, saved_settings
 from perser.encoders.encoder import SpeechEncoder
@@ -36,7 +37,7 @@ def initial_meta_perser(
     tune_fresh_head: TuneHead | None = None,
 ) -> MetaPerSER:
     """Return Meta-PerSER before meta-training: SSL-E, or the plain encoder with a fresh head, and initial
-    rates.
+    rates; with the proximal solver, Prior-Shift's strengths (`initial_strengths`).
 
     Either way the weights of the loss, and the initial rate where `inner.rate` is none, are those that SSL-E
     was trained and fine-tuned with. The rate of a fresh head is then the one that `tune_fresh_head` finds
@@ -61,11 +62,16 @@ def initial_meta_perser(
             head_rate = tune_fresh_head(model, class_balanced_loss(class_weights, extra["label_smoothing"]))
     model.set_scope(scope)
     model.to(device)
-    names = list(model.trainable_parameters())
-    initial = _initial_rates(names, rate, head_rate, inner.moves)
+    if inner.solver == "proximal":
+        source = ClipSource(recordings, model, cache)
+        rates = initial_strengths(model, source, _utterances(tasks), extra["prior_strength"])
+    else:
+        names = list(model.trainable_parameters())
+        initial = _initial_rates(names, rate, head_rate, inner.moves)
+        rates = make_rates(names, inner.steps, initial, lslr)
     return MetaPerSER(
         model=model,
-        rates=make_rates(names, inner.steps, initial, lslr).to(device),
+        rates=rates.to(device),
         lslr=lslr,
         inner_steps=inner.steps,
         adaptation_steps=inner.adaptation_steps,
@@ -112,6 +118,9 @@ def _plain(
         trained.frame_window,
         trained.log_scale is not None,
     ).to(device)
-    utterances = sorted({utterance for task in tasks for utterance in task.utterances})
-    standardize(model, utterances, recordings, cache)
+    standardize(model, _utterances(tasks), recordings, cache)
     return model
+
+
+def _utterances(tasks: Sequence[Task]) -> list[str]:
+    return sorted({utterance for task in tasks for utterance in task.utterances})

@@ -17,12 +17,14 @@ from meta_perser.adaptation.adaptation_loss import LossFunction, loss_on
 from meta_perser.adaptation.inner_loop import adapt, inner_loop
 from meta_perser.adaptation.lslr import Rates
 from meta_perser.adaptation.meta_trained import MetaPerSER
+from meta_perser.adaptation.proximal.strengths import Strengths
 from meta_perser.adaptation.step_schedule import StepSchedule, multi_step_weights, second_order_steps
 from meta_perser.options import AnnealingOptions, InnerOptions, Memory, MultiStepOptions, OuterOptions, Update
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.clip_batch import ClipBatch
 from meta_perser.recognizer.head import is_of_head
 from meta_perser.recognizer.model import EmotionRecognizer
+from meta_perser.training.proximal_learner import ProximalLearner, check_proximal
 from perser.distributed import mean_over_processes, own_share_of_batch
 from perser.episodes.episode import Episode, Task
 from perser.errors import UserError
@@ -121,6 +123,8 @@ class OuterLoop:
             raise UserError("inner.query: with csmt the outer loss is on the support: leave inner.query out")
         if self.outer.update == "reptile" and not (self.csmt and not self.multi_step_loss.enabled):
             raise UserError("outer.update: reptile has no outer loss: give csmt: true and no multi_step_loss")
+        if self.inner.solver == "proximal":
+            check_proximal(self.csmt, self.derivative_annealing, self.multi_step_loss)
 
     def train(
         self,
@@ -131,7 +135,7 @@ class OuterLoop:
         accelerator: Accelerator,
         after_validation: Callable[[BestWeights, int, Validation], None] | None = None,
         training_run: TrainingRun | None = None,
-    ) -> tuple[BestWeights, MetaLearner]:
+    ) -> tuple[BestWeights, MetaLearner | ProximalLearner]:
         """Train in place, to the last step or until patience is out, and return the best weights.
 
         `trained` is left at its last step. The second value is the module that `BestWeights.restore` takes.
@@ -146,7 +150,7 @@ class OuterLoop:
             training_run: where it logs, and goes on from a checkpoint; None: nowhere.
         """
         outer = self.outer
-        learner = MetaLearner(trained.model, trained.rates, trained.loss, self.inner.memory, outer.update)
+        learner = self._learner(trained)
         wrapped = wrap_for_training(learner, accelerator)
         optimizer = self._optimizer(learner)
         schedule = cosine_schedule(optimizer, outer.steps, outer.warmup) if outer.cosine else None
@@ -181,6 +185,12 @@ class OuterLoop:
             display=Display(STAGE, " episodes", min(self.outer.batch_size, len(tasks))),
         )
         return result.best, learner
+
+    def _learner(self, trained: MetaPerSER) -> MetaLearner | ProximalLearner:
+        """Return the module whose forward pass is one person's outer loss."""
+        if isinstance(trained.rates, Strengths):
+            return ProximalLearner(trained.model, trained.rates)
+        return MetaLearner(trained.model, trained.rates, trained.loss, self.inner.memory, self.outer.update)
 
     def check(self, tasks: Sequence[Task]) -> None:
         """Raise UserError, naming the key, where a person has too few examples."""
@@ -224,7 +234,8 @@ class OuterLoop:
         Every process draws the same persons and examples, and takes its share of the persons, so that the sum
         does not depend on how many processes there are, nor on how evenly the persons divide.
         """
-        schedule, final_weight = self.step_schedule(step, len(tasks))
+        takes_steps = self.inner.solver == "steps"
+        schedule = self.step_schedule(step, len(tasks)) if takes_steps else ()
         persons = [tasks[i] for i in rng.permutation(len(tasks))[: self.outer.batch_size]]
         drawn = [(task.person, self._draw(task, rng)) for task in persons]
         own, factor = own_share_of_batch(drawn, lambda person_and_sets: _cost(source, person_and_sets[1]))
@@ -233,7 +244,7 @@ class OuterLoop:
             is_last = place == len(own)
             with nullcontext() if is_last else accelerator.no_sync(wrapped):
                 examples = [_read(source, model, pairs) for pairs in sets]
-                loss = wrapped(schedule, final_weight, *examples) / len(drawn) * factor
+                loss = wrapped(*schedule, *examples) / len(drawn) * factor
                 accelerator.backward(loss)
             losses.append(loss.detach())
         total, parts = torch.zeros((), dtype=torch.float64), []
@@ -255,7 +266,7 @@ class OuterLoop:
     def _query_size(self) -> int:
         return self.inner.support if self.inner.query is None else self.inner.query
 
-    def _optimizer(self, learner: MetaLearner) -> torch.optim.Optimizer:
+    def _optimizer(self, learner: MetaLearner | ProximalLearner) -> torch.optim.Optimizer:
         """Return Adam, without weight decay: that would pull the rates to zero."""
         weights = learner.model.trainable_parameters()
         fresh = [weight for name, weight in weights.items() if self.fresh_head and is_of_head(name)]
@@ -264,8 +275,12 @@ class OuterLoop:
         if fresh:
             groups.append({"params": fresh, "lr": self.outer.head_learning_rate})
         if rates := list(learner.rates.parameters()):
-            # Gradients of relative rates shrink with the initial rate: epsilon must not show beside them.
-            groups.append({"params": rates, "lr": self.outer.rates_learning_rate, "eps": RATES_EPSILON})
+            if isinstance(learner, ProximalLearner):
+                groups.append({"params": rates, "lr": self.outer.strengths_learning_rate})
+            else:
+                # Gradients of relative rates shrink with the initial rate: epsilon must not show beside them.
+                rate = self.outer.rates_learning_rate
+                groups.append({"params": rates, "lr": rate, "eps": RATES_EPSILON})
         return torch.optim.Adam(groups)
 
 

@@ -28,8 +28,13 @@ _DEFAULTS_SINCE = {
     "pretrain": {"steps": None, "warmup": 0.1, "clip_norm": 1.0, "validate_every": None}
     | {"head_learning_rate": None, "selection": "maF1"},
     "meta-train": {
-        "outer": {"warmup": 0.1, "head_learning_rate": 1e-3, "update": "maml"},
-        "inner": {"moves": "scope"},
+        "outer": {
+            "warmup": 0.1,
+            "head_learning_rate": 1e-3,
+            "update": "maml",
+            "strengths_learning_rate": 0.1,
+        },
+        "inner": {"moves": "scope", "solver": "steps"},
         "fresh_head": False,
         "selection": "maF1",
     },

@@ -14,6 +14,7 @@ from benchmarks.speed.maml.by_hand import compare_with_by_hand
 from benchmarks.speed.maml.case import MamlCase, make_case, make_network
 from benchmarks.speed.maml.noise import MEAN_SECONDS, SAMPLE_RATE
 from benchmarks.speed.maml.presets import BASE, MamlPreset
+from benchmarks.speed.maml.proximal import compare_with_proximal
 from benchmarks.speed.maml.step import compare_peaks, compare_steps
 from benchmarks.speed.timing.comparison import Peaks, Timing, halve_until_it_fits
 from benchmarks.speed.timing.machine import matrix_rate
@@ -51,6 +52,8 @@ class MamlComparisons:
         for scope in SCOPES:
             adaptations.append(self._adaptation(scope))
             print_timing(adaptations[-1], rate, self.console)
+        adaptations.append(compare_with_proximal(self._case(self.preset.adapt_clips, "head"), self.preset))
+        print_timing(adaptations[-1], rate, self.console)
         by_hand = self._by_hand(rate)
         ratios = step.ratios | {"peak_memory_vs_higher": memory.ratio}
         for timing in (*adaptations, *by_hand):

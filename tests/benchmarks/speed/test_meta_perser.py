@@ -42,6 +42,7 @@ RATIOS = [
         for scope in ("head", "top_layers", "all")
         for what in ("adapt", "meta_step")
     ),
+    "head_steps_vs_proximal",
 ]
 
 
