@@ -68,12 +68,9 @@ def bench(
     inputs = {"--corpus": corpus, "--episodes": episodes, "--models": models}
     _check_inputs(inputs, bool(plans), named)
     files = [episodes] if isinstance(episodes, Path) else episodes or []
-    folder = models or out / "models"  # where no method needs a model, nothing is there
+    models = models or out / "models"  # where no method needs a model, nothing is there
     trained = [
-        (
-            Case(corpus, file, folder, cache, _names(named, file), limit),
-            out / _scores_name(file, files),
-        )
+        (Case(corpus, file, models, cache, _names(named, file), limit), out / _scores_name(file, files))
         for file in files
     ]
     measured = trained + [pair for plan in plans for pair in plan.measured]
