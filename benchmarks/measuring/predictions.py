@@ -69,6 +69,9 @@ class Origin:
     """The commit of the code (`perser.environment.git_commit`)."""
     seconds_build: float = 0.0
     """Time to build the method: to load its models and prepare its features."""
+    thresholds: Sequence[float] | None = None
+    """Each emotion's threshold, chosen on validation persons (`benchmarks.measuring.thresholds`); None where
+    there are none, and in files of earlier versions."""
     other_corpora: Mapping[str, str] = field(default_factory=dict)
     """The models that were trained on other corpora and have met nothing of this one
     (`RouteContext.other_corpora`)."""

@@ -26,7 +26,8 @@ is the number of operations of matrix products, convolutions and attention, divi
 matrix product, measured in this run. Ratios
 are theirs over ours, of medians over rounds in which every contender is timed once: of a training step, with
 each clip encoded once in a training run of the default length over IEMOCAP; of an adaptation, with the
-encoding of the person's clips included.
+encoding of the person's clips included. Only the ratios whose names end in `by_hand` are ours over theirs: a
+torch.func loop written by hand, which reads what ours has encoded.
 """
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from meta_perser.recognizer.clip_batch import ClipBatch
 from meta_perser.recognizer.functional import FunctionalModel
+from meta_perser.recognizer.model import moving_part
 from perser.encoders.encoder import Attention
 from perser.episodes.episode import Task
 from perser.labels import EmotionSet
@@ -53,10 +54,11 @@ def loss_on(
     runs in lower precision: loss, weights and rates do not.
     """
 
-    functional = FunctionalModel(model, moving_parameters(model), attention)
+    part, read = moving_part(model, batch)
+    functional = FunctionalModel(part, moving_parameters(part), attention)
 
     def loss_of(theta: Weights) -> Tensor:
-        logits = functional(theta, batch)
+        logits = functional(theta, read)
         with torch.autocast(logits.device.type, enabled=False):
             return loss(logits.to(torch.promote_types(logits.dtype, torch.float32)), targets)
 
