@@ -6,8 +6,9 @@ Measure every method on the same episodes: personalize to each support, predict 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.experiments.plan import check_trained_alike, plan_file
 from benchmarks.experiments.run_plan import run_stages
@@ -65,18 +66,11 @@ def bench(
     plans = [plan_file(file, methods, limit) for file in experiments or ()]
     named = None if methods is None else _known(methods)
     inputs = {"--corpus": corpus, "--episodes": episodes, "--models": models}
-    if plans and any(inputs.values()):
-        raise UserError("--experiments have their own corpora, episodes and models: leave yours out")
-    needed = [option for option in inputs if option not in _not_needed(named)]
-    if not plans and (missing := [option for option in needed if not inputs[option]]):
-        raise UserError(f"no {', '.join(missing)}: say what to measure, or give --experiments")
+    _check_inputs(inputs, bool(plans), named)
     files = [episodes] if isinstance(episodes, Path) else episodes or []
-    folder = models or out / "models"  # where no method needs a model, nothing is there
+    models = models or out / "models"  # where no method needs a model, nothing is there
     trained = [
-        (
-            Case(corpus, file, folder, cache, _names(named, file), limit),
-            out / _scores_name(file, files),
-        )
+        (Case(corpus, file, models, cache, _names(named, file), limit), out / _scores_name(file, files))
         for file in files
     ]
     measured = trained + [pair for plan in plans for pair in plan.measured]
@@ -110,10 +104,18 @@ def _known(methods: Sequence[str]) -> tuple[str, ...]:
     return tuple(methods)
 
 
-def _not_needed(methods: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the inputs that these methods do without: the models, where none of them needs one."""
+def _check_inputs(inputs: Mapping[str, Any], has_plans: bool, methods: Sequence[str] | None) -> None:
+    """Raise UserError for inputs beside experiments, and without these for inputs that are missing.
+
+    Methods that have no model need no models.
+    """
+    if has_plans and any(inputs.values()):
+        raise UserError("--experiments have their own corpora, episodes and models: leave yours out")
     parsed = [parse_method(name) for name in methods or ()]
-    return ("--models",) if parsed and not any(each.route.needs.get(each.method) for each in parsed) else ()
+    needs_models = not parsed or any(each.route.needs.get(each.method) for each in parsed)
+    missing = [name for name, value in inputs.items() if not value and (needs_models or name != "--models")]
+    if missing and not has_plans:
+        raise UserError(f"no {', '.join(missing)}: say what to measure, or give --experiments")
 
 
 def _scores_name(episodes: Path, files: Sequence[Path]) -> str:
