@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from perser.demo.limits import Limits
+from perser.web.limits import Limits
 
 
 @pytest.mark.parametrize("name", ["seconds", "megabytes", "examples"])
