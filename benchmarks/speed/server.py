@@ -1,4 +1,4 @@
-"""python -m benchmarks.speed.server --model DIR [--persons 50] [--connections 64] [--seconds 60] [--json FILE]
+"""python -m benchmarks.speed.server --model DIR [--persons 50] [--connections 64] [--seconds 60]
 
 Measure `perser serve` under load, on this machine: how many requests it answers, how long they take, whether
 its memory stays flat, whether every answer is the one that the same request gets alone, and whether the
@@ -254,9 +254,7 @@ def _figures(load: Load, alone: Answers, changed: int) -> Mapping[str, Any]:
         for first, second in combinations(sorted({person for person, _ in alone}), 2)
     ]
     fifth = max(1, len(load.memory) // 5)
-    megabytes = [
-        float(np.median(part)) / 2**20 for part in (load.memory[:fifth], load.memory[-fifth:]) if part
-    ]
+    ends = [part for part in (load.memory[:fifth], load.memory[-fifth:]) if part]
     return {
         "answers": len(load.seconds),
         "failed requests": len(load.faults),
@@ -265,7 +263,7 @@ def _figures(load: Load, alone: Answers, changed: int) -> Mapping[str, Any]:
         "median seconds": round(float(p50), 3),
         "p99 seconds": round(float(p99), 3),
         "longest seconds": round(float(ordered[-1]), 3),
-        "MB of memory, first and last fifth": [round(value) for value in megabytes],
+        "MB of memory, first and last fifth": [round(float(np.median(part)) / 2**20) for part in ends],
         "answers that changed after the server was killed": changed,
     }
 

@@ -24,8 +24,10 @@ def check_port(port: int) -> None:
 
 
 class OwnSiteOnly:
-    """ASGI middleware that refuses requests from pages of other sites (which a browser names as `Origin`), and
-    those for another name of this machine: of a site that is made to resolve to it (DNS rebinding).
+    """ASGI middleware that refuses requests from pages of other sites and for other names of this machine.
+
+    A browser names the page's site as `Origin`. Another name of this machine is that of a site which is made
+    to resolve to it (DNS rebinding).
 
     It also adds the policy of what the page may request to every response.
 

@@ -34,5 +34,11 @@ def load_models(names: Sequence[str], device: str | None = None) -> dict[str, Re
         listed = "; ".join(f"{title}: {', '.join(names)}" for title, names in emotions.items())
         raise UserError(f"model: these know different emotions ({listed}), give models of one set")
     for recognizer in recognizers:
-        recognizer.predict([np.random.default_rng(0).normal(0, 0.1, WARM_UP_SECONDS * SAMPLE_RATE)])
+        _warm_up(recognizer)
     return models
+
+
+def _warm_up(recognizer: Recognizer) -> None:
+    """Answer about noise."""
+    noise = np.random.default_rng(0).normal(0, 0.1, WARM_UP_SECONDS * SAMPLE_RATE)
+    recognizer.predict([noise])
