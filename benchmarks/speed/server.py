@@ -79,11 +79,12 @@ class People:
     Args:
         count: How many persons.
         emotions: The model's emotions.
+        clips: How many clips are asked about.
     """
 
-    def __init__(self, count: int, emotions: Sequence[str]) -> None:
+    def __init__(self, count: int, emotions: Sequence[str], clips: int = CLIPS) -> None:
         self.count = count
-        self.clips = [_noise(number) for number in range(CLIPS)]
+        self.clips = [_noise(number) for number in range(clips)]
         self.examples = []
         for person in range(count):
             rng = np.random.default_rng(person)
@@ -183,7 +184,7 @@ def answers_alone(client: Any, people: People) -> Answers:
     return {
         (person, clip): _probabilities(_checked(client.post("/predict", **people.question(person, clip))))
         for person in range(people.count)
-        for clip in range(CLIPS)
+        for clip in range(len(people.clips))
     }
 
 
@@ -197,7 +198,7 @@ def under_load(
     def ask(connection: int) -> None:
         rng = np.random.default_rng((7, connection))
         while time.perf_counter() < end or len(load.seconds) < requests:
-            person, clip = int(rng.integers(people.count)), int(rng.integers(CLIPS))
+            person, clip = int(rng.integers(people.count)), int(rng.integers(len(people.clips)))
             question = people.question(person, clip, with_examples=rng.integers(WITH_EXAMPLES) == 0)
             started = time.perf_counter()
             try:
@@ -227,7 +228,9 @@ def under_load(
     return load
 
 
-def kill_while_writing(client: Any, people: People, process: subprocess.Popen[str]) -> None:
+def kill_while_writing(
+    client: Any, people: People, process: subprocess.Popen[str], seconds: float = KILL_SECONDS
+) -> None:
     """Replace profiles by the same ones, over several connections, and kill the server meanwhile."""
 
     def write(first: int) -> None:
@@ -241,7 +244,7 @@ def kill_while_writing(client: Any, people: People, process: subprocess.Popen[st
     with ThreadPoolExecutor(4) as pool:
         for first in range(4):
             pool.submit(write, first * 11)
-        time.sleep(KILL_SECONDS)
+        time.sleep(seconds)
         process.kill()
 
 
@@ -250,7 +253,7 @@ def _figures(load: Load, alone: Answers, changed: int) -> Mapping[str, Any]:
     p50, p99 = np.quantile(ordered, [0.5, 0.99])
     apart = [
         np.abs(alone[first, clip][0] - alone[second, clip][0]).max()
-        for clip in range(CLIPS)
+        for clip in sorted({clip for _, clip in alone})
         for first, second in combinations(sorted({person for person, _ in alone}), 2)
     ]
     fifth = max(1, len(load.memory) // 5)
