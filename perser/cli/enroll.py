@@ -1,4 +1,4 @@
-"""perser enroll --model DIR --examples FILE.csv --out FILE: adapt a model to a person and save a profile."""
+"""perser enroll --model DIR --examples FILE.csv|DIR --out FILE: adapt a model to a person and save a profile."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ def enroll(
     Args:
         model: a trained model of either route, such as runs/quickstart/models/speech-lm, or an exported one's
             name on the Hugging Face Hub.
-        examples: a table (CSV or JSON) with the columns path (relative to it) and emotions (separated by ;).
+        examples: a table (CSV or JSON) with the columns path (relative to it) and emotions (separated by ;),
+            or a folder with a folder of recordings for each emotion, such as angry and sad.
         out: the profile to write: one file, without audio.
         keep_audio: whether the profile also contains the clips themselves.
         device: where to compute, such as cuda or cpu; none: the GPU if there is one.
