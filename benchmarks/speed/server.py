@@ -134,6 +134,7 @@ def speed_server(
             for person in range(persons):
                 _checked(client.put(f"/profiles/{name_of(person)}", **people.labeled(person)))
             alone = answers_alone(client, people)
+            print(f"{len(alone)} answers alone, now {connections} connections", flush=True)
             load = under_load(client, people, alone, connections, seconds, requests)
             kill_while_writing(client, people, process)
         with running_server(model, profiles, connections) as (client, _):
@@ -214,7 +215,11 @@ def under_load(
 
     def watch() -> None:
         while not stopped.wait(SAMPLED_SECONDS):
-            found = _MEMORY.search(client.get("/metrics").text)
+            try:
+                found = _MEMORY.search(client.get("/metrics").text)
+            except Exception as error:
+                load.faults.append(f"{type(error).__name__}: {error}")
+                return
             if found is not None:
                 load.memory.append(float(found[1]))
 

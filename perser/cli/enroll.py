@@ -1,4 +1,4 @@
-"""perser enroll --model DIR --examples FILE.csv|DIR --out FILE: adapt a model to a person and save a profile."""
+"""perser enroll --model DIR --examples FILE.csv --out FILE: adapt a model to a person and save a profile."""
 
 from __future__ import annotations
 

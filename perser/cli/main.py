@@ -15,7 +15,8 @@ from inspect import signature
 from pathlib import Path
 
 from perser.cli.command import Command, as_command
-from perser.cli.parser import parse_command
+from perser.cli.parser import PROCESSES, parse_command
+from perser.cli.processes import check_processes, is_launched, launch, let_first_process_speak
 from perser.errors import UserError, one_line, unknown
 from perser.io.terminal import accept_any_text
 
@@ -54,7 +55,13 @@ def _run(load: Callable[[], Command | Callable[..., None]], arguments: Sequence[
             words = {f"--{name}" for name in command.switches}
             options = [word for word in options if word not in words] if signature(switch).parameters else []
             command = Command(switch)
-        command.function(**parse_command(command, options, program))
+        values = parse_command(command, options, program)
+        if command.processes:
+            processes = check_processes(values.pop(PROCESSES))
+            if processes > 1 and not is_launched():
+                launch(_module_of(command), arguments, processes)
+                return
+        command.function(**values)
 
 
 @contextmanager
@@ -131,12 +138,19 @@ def _summary(entry: EntryPoint) -> str:
     return ""
 
 
+def _module_of(command: Command) -> str:
+    """Return the module that runs the command with `python -m`."""
+    module = command.function.__module__
+    return _module_name(command) if module == "__main__" else module
+
+
 def _module_name(command: Command) -> str:
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return spec.name if spec is not None else command.function.__module__
 
 
 def _fail(message: str, status: int = 2) -> None:
+    let_first_process_speak()
     print(f"perser: error: {one_line(message)}", file=sys.stderr)
     raise SystemExit(status)
 

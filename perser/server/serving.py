@@ -23,6 +23,10 @@ SHORTEST_TOKEN = 16
 LAST_ANSWERS_SECONDS = 30
 """How long requests that have begun may take after the server was told to stop."""
 
+KEEP_ALIVE_SECONDS = 75
+"""How long an idle connection stays open: longer than clients keep theirs, so that none is closed as a client
+uses it again."""
+
 CONNECTIONS_WAITING = 1024
 """How many connections the system holds until they are accepted."""
 
@@ -88,6 +92,7 @@ def serve_until_stopped(
             log_level="warning",
             access_log=False,  # the names of profiles are in the addresses
             server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=LAST_ANSWERS_SECONDS,
         )
         uvicorn.Server(config).run(sockets=[listening])
