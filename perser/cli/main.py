@@ -16,9 +16,9 @@ from pathlib import Path
 
 from perser.cli.command import Command, as_command
 from perser.cli.parser import PROCESSES, parse_command
-from perser.cli.processes import check_processes, is_launched, launch, let_first_process_speak
 from perser.errors import UserError, one_line, unknown
 from perser.io.terminal import accept_any_text
+from perser.launch import check_processes, is_launched, launch, let_first_process_speak
 
 USAGE = "usage: perser COMMAND [--help] [--debug] [--config FILE.yaml] [options]"
 

@@ -10,7 +10,7 @@ from perser.inference.profile import Enrolled
 from perser.inference.recognizer import Prediction
 
 
-class Unadapted(BaseModel):
+class PlainAnswer(BaseModel):
     """What the model hears in a clip without personalization."""
 
     probabilities: dict[str, float] = Field(description="by emotion; they sum to 1")
@@ -18,12 +18,12 @@ class Unadapted(BaseModel):
     confidence: float = Field(description="from 0, all emotions equally probable, to 1, one is certain")
 
 
-class Heard(Unadapted):
+class Heard(PlainAnswer):
     """What a person would hear in a clip, or what the model hears where nobody is enrolled."""
 
     clip: str = Field(description="name of the file")
     enrolled: int = Field(description="how many clips the answer has learned from")
-    unadapted: Unadapted | None = Field(description="the answer without them; null where there are none")
+    unadapted: PlainAnswer | None = Field(description="the answer without them; null where there are none")
 
     @classmethod
     def of(cls, prediction: Prediction, clip: str, enrolled: int) -> Heard:

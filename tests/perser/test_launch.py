@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from perser.cli import processes
+from perser import launch as processes
 from perser.cli.command import Command
 from perser.cli.main import main, run_command
 from perser.cli.parser import parse_command

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from perser.cli import serve as command
 from perser.cli.main import main
 from perser.cli.parser import parse_command
+from perser.server import command
 from perser.web.limits import ServerLimits
 
 TOKEN = "0123456789abcdef"
