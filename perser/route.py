@@ -17,7 +17,7 @@ import pkgutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from perser.errors import UserError
 from perser.io.model_facts import ModelFacts
@@ -89,6 +89,24 @@ class RouteModel(Protocol):
         """Return the person's predictor, or the unadapted one where both arguments are empty.
 
         Raise UserError for tensors that do not fit this model.
+        """
+        ...
+
+
+@runtime_checkable
+class GrowingRouteModel(RouteModel, Protocol):
+    """A model whose profiles keep enough of the enrolled clips to learn further ones beside them.
+
+    Profiles of other models go on learning only if they hold the clips' audio.
+    """
+
+    def encode_more(
+        self, tensors: Mapping[str, Tensor], enrolled: Sequence[str], clips: AudioSource
+    ) -> EncodedClips | None:
+        """Return the enrolled clips, as a profile's tensors keep them, and new clips, encoded now.
+
+        `enrolled`: what the enrolled clips are to be called, in their order. Return None, before anything is
+        encoded, where the tensors do not keep them.
         """
         ...
 

@@ -32,17 +32,19 @@ def export(
         language: spoken in the recordings, such as en, or en,da, for the card.
         push_to_hub: whether to upload the folder under its name (--name), too; a new repository is private.
     """
-    from perser.export.folder import export_folder
+    from perser.export.folder import MARKER, export_folder
+    from perser.io.files import check_output
     from perser.io.hub import trained_model_folder, upload_folder
 
     if push_to_hub and name is None:
         raise UserError("push_to_hub: give --name OWNER/NAME, the model's name on the Hugging Face Hub")
-    folder = trained_model_folder(model)
     languages = tuple(filter(None, map(str.strip, (language or "").split(","))))
     if (out / ".git").exists():
         raise UserError(
             f"{out} is a Git repository, which would be lost: export to another folder, then copy the files"
         )
+    check_output(out, MARKER)
+    folder = trained_model_folder(model)
     export_folder(folder, out, run, name=name, license=license, languages=languages)
     if push_to_hub and name is not None:
         print(f"{out}: uploaded to {upload_folder(out, name)}; read its README.md, then make it public there")

@@ -45,16 +45,27 @@ def test_the_folder_is_named_and_replaced_by_a_later_export(model, tmp_path, cap
     assert ModelCard.load(tmp_path / "mine" / "README.md").data.license is None
 
 
-def test_the_folder_is_uploaded_if_that_is_asked_for(model, tmp_path, hub_folder, capsys):
+@pytest.fixture
+def uploads(hub_folder, monkeypatch):
+    """The folder in place of the Hub, which also takes whole folders."""
+
+    def upload_folder(self, *, repo_id, folder_path, **options):
+        shutil.copytree(folder_path, hub_folder / repo_id)
+
+    monkeypatch.setattr(HfApi, "upload_folder", upload_folder)
+    return hub_folder
+
+
+def test_the_folder_is_uploaded_if_that_is_asked_for(model, tmp_path, uploads, capsys):
     words = ["export", "--model", str(model), "--out", str(tmp_path / "mine"), "--name", "somebody/mine"]
     main([*words, "--push_to_hub"])
     written = {path.name: path.read_bytes() for path in (tmp_path / "mine").iterdir()}
-    uploaded = {path.name: path.read_bytes() for path in (hub_folder / "somebody/mine").iterdir()}
+    uploaded = {path.name: path.read_bytes() for path in (uploads / "somebody/mine").iterdir()}
     assert uploaded == written
     assert "uploaded to https://huggingface.co/somebody/mine" in capsys.readouterr().out
 
 
-def test_a_new_repository_is_private(model, tmp_path, hub_folder, monkeypatch):
+def test_a_new_repository_is_private(model, tmp_path, uploads, monkeypatch):
     options = []
     create = HfApi.create_repo
     monkeypatch.setattr(
