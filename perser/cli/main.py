@@ -16,7 +16,7 @@ from perser.cli.command import COMMANDS, Command, as_command, function_of
 from perser.cli.parser import PROCESSES, parse_command
 from perser.errors import UserError, one_line, unknown
 from perser.io.terminal import accept_any_text
-from perser.launch import check_processes, is_launched, launch, let_first_process_speak
+from perser.training.launch import check_processes, is_launched, launch, let_first_process_speak
 
 USAGE = "usage: perser COMMAND [--help] [--debug] [--config FILE.yaml] [options]"
 

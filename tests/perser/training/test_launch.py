@@ -10,10 +10,10 @@ import time
 
 import pytest
 
-from perser import launch as processes
 from perser.cli.command import Command
 from perser.cli.main import main, run_command
 from perser.cli.parser import parse_command
+from perser.training import launch as processes
 
 PROGRAM = """
 import os, sys, time
