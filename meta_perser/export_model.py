@@ -29,7 +29,14 @@ from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 extractor = AutoFeatureExtractor.from_pretrained("MODEL")
 model = AutoModelForAudioClassification.from_pretrained("MODEL")  # not personalized
 logits = model(**extractor("clip.wav", return_tensors="pt")).logits
-print(model.config.id2label[int(logits[0].argmax())], logits.softmax(dim=-1).tolist())"""
+print(model.config.id2label[int(logits[0].argmax())], logits.softmax(dim=-1).tolist())
+
+# or by a pipeline, which takes samples; for a file's name it needs the program ffmpeg
+import soundfile
+from transformers import pipeline
+
+samples, rate = soundfile.read("clip.wav", dtype="float32")
+print(pipeline("audio-classification", model="MODEL")({"raw": samples, "sampling_rate": rate}))"""
 
 METHODS = {"meta-perser": ("meta-perser",), "ssl-e": ("entire-zero", "head-few"), "linear": ("linear-few",)}
 

@@ -26,6 +26,7 @@ from meta_perser.training.supervised import (
     unadapted_validation,
 )
 from meta_perser.training.tuning import FRESH_RATES, Tuner
+from perser.cli.command import Command
 from perser.cli.main import run_command
 from perser.corpora.corpus import Corpus
 from perser.encoders.encoder import SpeechEncoder
@@ -165,5 +166,7 @@ def tune(target: Target, model: EmotionRecognizer, tuner: Tuner, lora: str | Non
     return {"fine_tune": parts} | tuner.recalibration(model)
 
 
+COMMAND = Command(pretrain, processes=True)
+
 if __name__ == "__main__":
-    run_command(pretrain)
+    run_command(COMMAND)

@@ -28,6 +28,7 @@ from meta_perser.training.best_and_last import BestAndLast
 from meta_perser.training.initialization import initial_meta_perser
 from meta_perser.training.outer_loop import OuterLoop
 from meta_perser.training.tuning import FRESH_RATES, Tuner
+from perser.cli.command import Command
 from perser.cli.main import run_command
 from perser.corpora.corpus import Corpus
 from perser.episodes.episode_file import EpisodeFile
@@ -151,5 +152,7 @@ def meta_train(
             models.copy_to(folder)
 
 
+COMMAND = Command(meta_train, processes=True)
+
 if __name__ == "__main__":
-    run_command(meta_train)
+    run_command(COMMAND)

@@ -122,6 +122,7 @@ class Exported:
         methods: The methods of a comparison that use this model, by the name of its folder there.
         trained_on: Digest of the training data (`EpisodeFile.training_digest`); None where unknown.
         bases: Models on the Hub that it still needs, with their commit where it is known.
+        task: The Hub's name of what transformers' own classes do with the folder.
     """
 
     summary: str
@@ -129,6 +130,7 @@ class Exported:
     methods: Mapping[str, tuple[str, ...]]
     trained_on: str | None = None
     bases: Mapping[str, str | None] = field(default_factory=dict)
+    task: str = "audio-classification"
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,7 @@ def export_speech_lm(folder: Path, out: Path) -> Exported:
         transformers_code=CODE.replace("FIRST", config.emotions[0]),
         methods={"speech-lm": ("speech-lm",)},
         trained_on=record.get("trained_on"),
+        task="audio-text-to-text",  # the pipeline for audio-classification cannot load it
         bases=_hub_bases(config),
     )
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from perser.cli.command import Command
 from perser.cli.main import run_command
 from perser.corpora.corpus import Corpus
 from perser.device import loading_on
@@ -145,5 +146,7 @@ def _identity(model: SpeechLMForICL) -> dict[str, Any]:
     return {name: value for name, value in model.config.to_dict().items() if name != "transformers_version"}
 
 
+COMMAND = Command(icl_train, processes=True)
+
 if __name__ == "__main__":
-    run_command(icl_train)
+    run_command(COMMAND)

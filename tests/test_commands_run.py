@@ -31,6 +31,7 @@ ELSEWHERE = {
     "runs/own/": "tests/benchmarks/test_own_recordings.py: the recordings are not here",
     "perser prepare": "tests/perser/corpora: the corpora are not here",
     "perser demo": "tests/perser/demo: the command would wait for a visitor",
+    "perser serve": "tests/perser/server: the command would wait for requests",
     "HuggingFaceTB/": "tests/speechlm_icl: the model comes from the Hub",
     "accelerate launch": "tests/meta_perser/training/test_outer_loop.py, with torchrun: it needs GPUs",
     "torchrun": "tests/test_two_processes.py, tests/meta_perser and tests/benchmarks/measuring/test_cells.py",

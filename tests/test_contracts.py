@@ -50,7 +50,6 @@ LONG_FUNCTIONS = {
 SHORT_FILES = {
     "perser/cli": "one file a command",
     "perser/corpora/huggingface_options.py": "`perser prepare --help` reads it without importing datasets",
-    "perser/demo/limits.py": "`perser demo --help` reads it without importing gradio",
     "perser/encoders/weight_norm.py": "a corrected copy of one function of torch",
     "perser/io/json_files.py": "read everywhere, by code that needs nothing else of perser.io",
     "perser/training/options.py": "the --help of every training reads it without importing torch",

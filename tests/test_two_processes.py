@@ -68,7 +68,7 @@ def test_two_processes_have_the_gradients_of_one(sharding, gradients):
 
 
 def test_only_one_of_two_processes_writes_and_logs(toy_corpus, toy_episodes_path, tmp_path):
-    """The command runs from the encoding on."""
+    """The command runs from the encoding on, and starts its processes itself (`--processes`)."""
     out = tmp_path / "speech-lm"
     options = {
         "corpus": toy_corpus.folder,
@@ -84,7 +84,7 @@ def test_only_one_of_two_processes_writes_and_logs(toy_corpus, toy_episodes_path
         "validate_every": 3,
     }
     words = [f"--{name}={value}" for name, value in options.items()]
-    command = [sys.executable, *TORCHRUN, "-m", "speechlm_icl.train", *words]
+    command = [sys.executable, "-m", "perser.cli", "icl-train", *words, "--processes=2"]
     subprocess.run(command, env=os.environ | ENVIRONMENT, check=True, timeout=300)
     assert {path.name for path in tmp_path.iterdir()} == {"cache", "speech-lm"}
     steps = [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().splitlines()]

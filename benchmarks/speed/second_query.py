@@ -73,8 +73,9 @@ def _answer_seconds(
     """Serve the page, enroll the examples in it, and return the seconds of the answer about each clip."""
     from playwright.sync_api import sync_playwright
 
-    from perser.demo.limits import Limits
-    from perser.demo.serving import load_models, serving
+    from perser.demo.serving import serving
+    from perser.web.limits import Limits
+    from perser.web.models import load_models
 
     with (
         serving(load_models(models), Limits(), port=0) as address,

@@ -33,6 +33,8 @@ class Command:
             is given, the function's first one if it is required.
         lists: further parameters (`tuple[str, ...]`) that take several words each: `--enroll A B`.
         add_arguments: adds the options to a parser, where they are not the function's own parameters.
+        processes: whether the option `--processes N` runs the command in N processes of this machine that
+            work together.
     """
 
     function: Callable[..., None]
@@ -41,6 +43,7 @@ class Command:
     first: str | None = None
     lists: Sequence[str] = ()
     add_arguments: Callable[[ArgumentParser], None] | None = None
+    processes: bool = False
 
     @property
     def word_lists(self) -> tuple[str, ...]:

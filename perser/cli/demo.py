@@ -6,7 +6,7 @@ import signal
 from threading import Event
 from types import FrameType
 
-from perser.demo.limits import Limits
+from perser.web.limits import Limits
 
 
 def demo(model: list[str], port: int = 7860, device: str | None = None, limits: Limits = Limits()) -> None:
@@ -22,7 +22,8 @@ def demo(model: list[str], port: int = 7860, device: str | None = None, limits: 
     from perser.errors import require_package
 
     require_package("gradio", "demo", "perser demo")
-    from perser.demo.serving import load_models, serving
+    from perser.demo.serving import serving
+    from perser.web.models import load_models
 
     signal.signal(signal.SIGTERM, _stop)  # so that temporary files are removed when it is terminated, too
     with serving(load_models(model, device), limits, port) as address:

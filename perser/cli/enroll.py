@@ -23,7 +23,7 @@ def enroll(
 
     Args:
         examples: a table (CSV or JSON) with the columns path (relative to it) and emotions (separated by ;
-            or ,).
+            or ,), or a folder with a folder of recordings for each emotion, such as angry and sad.
         model: a trained model of either route, such as runs/quickstart/models/speech-lm, or an exported one's
             name on the Hugging Face Hub; with `profile`, none: the model that the profile names.
         out: the profile to write: one file, without audio; none, with `profile`: that file itself.

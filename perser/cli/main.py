@@ -13,9 +13,10 @@ from importlib.metadata import EntryPoint, entry_points, version
 from inspect import signature
 
 from perser.cli.command import COMMANDS, Command, as_command, function_of
-from perser.cli.parser import parse_command
+from perser.cli.parser import PROCESSES, parse_command
 from perser.errors import UserError, one_line, unknown
 from perser.io.terminal import accept_any_text
+from perser.training.launch import check_processes, is_launched, launch, let_first_process_speak
 
 USAGE = "usage: perser COMMAND [--help] [--debug] [--config FILE.yaml] [options]"
 
@@ -51,7 +52,13 @@ def _run(load: Callable[[], Command | Callable[..., None]], arguments: Sequence[
         if switch := command.requested_switch(arguments):
             options = _options_of_switch(command, switch, options)
             command = Command(switch)
-        command.function(**parse_command(command, options, program))
+        values = parse_command(command, options, program)
+        if command.processes:
+            processes = check_processes(values.pop(PROCESSES))
+            if processes > 1 and not is_launched():
+                launch(_module_of(command), arguments, processes)
+                return
+        command.function(**values)
 
 
 def _options_of_switch(command: Command, switch: Callable[..., None], arguments: Sequence[str]) -> list[str]:
@@ -133,12 +140,19 @@ def _summary(entry: EntryPoint) -> str:
     return "" if function is None else (ast.get_docstring(function) or "").partition("\n")[0]
 
 
+def _module_of(command: Command) -> str:
+    """Return the module that runs the command with `python -m`."""
+    module = command.function.__module__
+    return _module_name(command) if module == "__main__" else module
+
+
 def _module_name(command: Command) -> str:
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return spec.name if spec is not None else command.function.__module__
 
 
 def _fail(message: str, status: int = 2) -> None:
+    let_first_process_speak()
     print(f"perser: error: {one_line(message)}", file=sys.stderr)
     raise SystemExit(status)
 

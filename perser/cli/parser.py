@@ -22,6 +22,9 @@ CONFIG = "config"
 BASE = "base"
 PARSERS_OWN = ("help", "print_config")
 """Options that jsonargparse adds by itself."""
+PROCESSES = "processes"
+PROCESSES_HELP = """how many processes of this machine work together, one on each GPU, or on the CPU where
+there is no GPU; several machines need accelerate launch or torchrun"""
 BOOLEANS = ("true", "false", "yes", "no", "on", "off")
 """What a word behind a switch has to be to count as its value."""
 
@@ -31,8 +34,8 @@ def parse_command(
 ) -> dict[str, Any]:
     """Return the arguments for a command's function, their names and types checked.
 
-    They come from options and from YAML files (`--config`); options win. Raises UserError, which names the
-    option.
+    They come from options and from YAML files (`--config`); options win. For a command that several processes
+    can run, how many these are is among them (`PROCESSES`). Raises UserError, which names the option.
     """
     command = as_command(command)
     arguments = _name_first(command, list(arguments))
@@ -46,6 +49,8 @@ def parse_command(
             parser.add_argument(
                 f"--{name}", action="store_true", help=f"{first_paragraph(action)} Then exit."
             )
+        if command.processes:
+            parser.add_argument(f"--{PROCESSES}", type=int, default=1, help=PROCESSES_HELP)
         if command.add_arguments is not None:
             command.add_arguments(parser)
         else:

@@ -34,7 +34,7 @@ def suggest(
         profile: the person's profile, from `perser enroll`; clips of the pool with the name of an enrolled
             one count as labeled.
         examples: instead of a profile, the clips that the person has labeled: a table with the columns
-            path and emotions.
+            path and emotions, or a folder with a folder for each emotion.
         device: where to compute, such as cuda or cpu; none: the GPU if there is one.
         json: whether to print JSON instead of a table.
     """

@@ -14,10 +14,10 @@ import soundfile
 
 from perser.audio import AUDIO_SUFFIXES, SAMPLE_RATE
 from perser.demo.bars import alert, bars, notice
-from perser.demo.limits import Limits
 from perser.demo.session import Example, Session
 from perser.errors import UserError
 from perser.inference.recognizer import Recognizer
+from perser.web.limits import Limits
 
 TITLE = "Emotions as you hear them"
 

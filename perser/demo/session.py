@@ -13,13 +13,12 @@ from tempfile import TemporaryDirectory
 
 from torch import Tensor
 
-from perser.audio import BadAudio, load_audio
-from perser.demo.limits import Limits
 from perser.errors import UserError
 from perser.inference.profile import Profile
 from perser.inference.recognizer import PersonalRecognizer, Prediction, Recognizer
 from perser.io.folders import is_left_out
 from perser.labels import Emotions
+from perser.web.limits import Limits
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,9 +197,4 @@ class Session:
         """Return the samples (num_samples,) at 16 kHz. Raises UserError, which names the file without its
         folder."""
         self._uploads.add(path)
-        if path.is_file() and path.stat().st_size > self.limits.bytes:
-            raise UserError(f"{path.name}: larger than {self.limits.megabytes} MB")
-        try:
-            return load_audio(path, max_seconds=self.limits.seconds)
-        except BadAudio as error:
-            raise UserError(f"{path.name}: {error}") from error
+        return self.limits.read(path, path.name)

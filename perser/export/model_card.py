@@ -54,7 +54,7 @@ def model_card(
         license=license,
         language=list(languages) or None,
         library_name="perser",
-        pipeline_tag="audio-classification",
+        pipeline_tag=exported.task,
         tags=["speech-emotion-recognition", "personalization", "perser", facts.route],
         base_model=sorted(exported.bases) or None,
         datasets=[record.corpus["name"]] if is_hub_name(record.corpus.get("name", "")) else None,

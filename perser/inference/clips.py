@@ -95,10 +95,35 @@ def clip_paths(arguments: Iterable[str | Path]) -> list[Path]:
 
 def read_examples(path: Path) -> list[tuple[Path, Emotions]]:
     """Read labeled clips from a table with the columns `path` (relative to the file) and `emotions`, which
-    `perser.io.tables` describes. Raises UserError that names the file and the line."""
+    `perser.io.tables` describes, or from a folder with a folder for each emotion (`angry/a.wav`).
+
+    Raises UserError that names the file and the line, or the folder.
+    """
+    if _is_folder(path):
+        return _examples_in_folder(path)
     rows = list(read_table(path, required=("path", "emotions"), optional=()))
     examples = [(path.parent / row.path(), row.emotions()) for row in rows]
     check_repeats(examples, path, [row.line for row in rows])
+    return examples
+
+
+def _examples_in_folder(folder: Path) -> list[tuple[Path, Emotions]]:
+    """Read labeled clips from `EMOTION/clip.wav`, at any depth below; `happy;sad` is a folder of both."""
+    examples = []
+    for clip in audio_files(folder, "**/*"):
+        emotion, *inside = clip.relative_to(folder).parts
+        emotions = parse_emotions(emotion)
+        if not inside or not emotions:
+            raise UserError(
+                f"{clip} is in no folder of an emotion: put it in one, such as {folder / 'angry' / clip.name}"
+            )
+        examples.append((clip, emotions))
+    if not examples:
+        raise UserError(
+            f"{folder} is a folder without recordings: put them into folders of emotions, such as "
+            f"{folder / 'angry'}, or give a table"
+        )
+    check_repeats(examples)
     return examples
 
 

@@ -22,7 +22,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import validate_repo_id
 
-from perser.errors import UserError, explain_damage, nearest
+from perser.errors import UserError, explain_damage, first_line, nearest
 from perser.io.files import check_name
 from perser.io.folders import did_you_mean
 
@@ -153,6 +153,23 @@ def trained_model_folder(
             f"no {kind} '{name}': no such folder, and it cannot be downloaded from the Hugging Face Hub "
             f"({reason.splitlines()[0]})"
         ) from error
+
+
+def upload_folder(folder: Path, name: str) -> str:
+    """Upload a folder as a model to the Hub and return the address there. A new repository is private.
+
+    Raises UserError where the Hub cannot be reached or refuses it; the folder stays as it is.
+    """
+    api = HfApi()
+    try:
+        address = api.create_repo(name, private=True, exist_ok=True)
+        api.upload_folder(repo_id=name, folder_path=folder, commit_message="Upload by perser export")
+    except Exception as error:  # errors of the HTTP library differ between versions of huggingface_hub
+        raise UserError(
+            f"cannot upload {folder} to {name} on the Hugging Face Hub ({first_line(error)}): see that the "
+            f"network works and `hf auth login` was run, then `hf upload {name} {folder}`"
+        ) from error
+    return str(address)
 
 
 def refuse_pickles(folder: Path, kind: str) -> None:

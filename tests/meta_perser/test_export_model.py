@@ -131,6 +131,17 @@ def test_its_feature_extractor_takes_recordings_in_any_form(trained, samples, tm
     )
 
 
+def test_the_pipeline_of_transformers_gives_its_answers(trained, samples, tmp_path):
+    export(trained.models / "meta-perser", tmp_path)
+    classify = pipeline("audio-classification", model=str(tmp_path))
+    found = [{answer["label"]: answer["score"] for answer in answers} for answers in classify(samples)]
+    expected = [answer.probabilities for answer in Recognizer.from_pretrained(tmp_path).predict(samples)]
+    for own, theirs in zip(found, expected, strict=True):
+        assert own == pytest.approx(theirs, abs=1e-6)
+    (best,) = classify({"raw": samples[0], "sampling_rate": 16_000}, top_k=1)
+    assert best["label"] == max(expected[0], key=expected[0].get)
+
+
 def test_the_model_checks_waveforms_that_no_extractor_of_it_has_read(trained, samples, tmp_path):
     """An export of version 0.1.0 names transformers' own extractor, which does not scale whole numbers."""
     export(trained.models / "ssl-e", tmp_path)

@@ -10,7 +10,7 @@ import pytest
 from perser.cli import demo as command
 from perser.cli.main import main
 from perser.cli.parser import parse_command
-from perser.demo.limits import Limits
+from perser.web.limits import Limits
 
 
 def test_options_give_limits_and_a_list_of_models():

@@ -8,7 +8,7 @@ import shlex
 import shutil
 
 import pytest
-from huggingface_hub import ModelCard
+from huggingface_hub import HfApi, ModelCard
 
 from perser.cli.main import main
 from perser.export.folder import MARKER, copy_safe_files, export_files
@@ -43,6 +43,55 @@ def test_the_folder_is_named_and_replaced_by_a_later_export(model, tmp_path, cap
     assert '"somebody/mine"' in card.text
     main(command)
     assert ModelCard.load(tmp_path / "mine" / "README.md").data.license is None
+
+
+@pytest.fixture
+def uploads(hub_folder, monkeypatch):
+    """The folder in place of the Hub, which also takes whole folders."""
+
+    def upload_folder(self, *, repo_id, folder_path, **options):
+        shutil.copytree(folder_path, hub_folder / repo_id)
+
+    monkeypatch.setattr(HfApi, "upload_folder", upload_folder)
+    return hub_folder
+
+
+def test_the_folder_is_uploaded_if_that_is_asked_for(model, tmp_path, uploads, capsys):
+    words = ["export", "--model", str(model), "--out", str(tmp_path / "mine"), "--name", "somebody/mine"]
+    main([*words, "--push_to_hub"])
+    written = {path.name: path.read_bytes() for path in (tmp_path / "mine").iterdir()}
+    uploaded = {path.name: path.read_bytes() for path in (uploads / "somebody/mine").iterdir()}
+    assert uploaded == written
+    assert "uploaded to https://huggingface.co/somebody/mine" in capsys.readouterr().out
+
+
+def test_a_new_repository_is_private(model, tmp_path, uploads, monkeypatch):
+    options = []
+    create = HfApi.create_repo
+    monkeypatch.setattr(
+        HfApi, "create_repo", lambda self, name, **words: options.append(words) or create(self, name, **words)
+    )
+    words = ["export", "--model", str(model), "--out", str(tmp_path / "mine"), "--name", "somebody/mine"]
+    main([*words, "--push_to_hub"])
+    assert options == [{"private": True, "exist_ok": True}]
+
+
+def test_an_upload_that_fails_is_one_line_and_the_folder_is_kept(model, tmp_path, monkeypatch, capsys):
+    def refuse(self, name, **options):
+        raise OSError("401 Client Error\nmore")
+
+    monkeypatch.setattr(HfApi, "create_repo", refuse)
+    words = ["export", "--model", str(model), "--out", str(tmp_path / "mine"), "--push_to_hub"]
+    with pytest.raises(SystemExit):
+        main(words)
+    assert "push_to_hub: give --name OWNER/NAME" in capsys.readouterr().err
+    assert not (tmp_path / "mine").exists(), "nothing is written before the name is known"
+    with pytest.raises(SystemExit):
+        main([*words, "--name", "somebody/mine"])
+    error = capsys.readouterr().err
+    assert "(401 Client Error)" in error
+    assert error.count("\n") == 1
+    assert (tmp_path / "mine" / "README.md").is_file()
 
 
 BAD_NAMES = ("bad name", "mine", "some body/mine", "some/mi--ne", "a/b/c", f"somebody/{'m' * 100}", "/a", "")

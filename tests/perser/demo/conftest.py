@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from perser.demo.limits import Limits
 from perser.inference.recognizer import Recognizer
+from perser.web.limits import Limits
 
 
 @pytest.fixture(scope="module")

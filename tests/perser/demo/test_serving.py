@@ -8,8 +8,8 @@ from urllib.request import ProxyHandler, Request, build_opener
 
 import pytest
 
-from perser.demo.limits import Limits
 from perser.errors import UserError
+from perser.web.limits import Limits
 
 
 @pytest.fixture

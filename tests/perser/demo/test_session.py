@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from perser.demo.limits import Limits
 from perser.demo.session import Session
 from perser.errors import UserError
 from perser.inference.recognizer import PersonalRecognizer, Recognizer
+from perser.web.limits import Limits
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@ unknown."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from huggingface_hub import ModelCard
 
@@ -44,6 +46,8 @@ def test_the_hub_reads_the_header():
     assert card.data.base_model == ["a/encoder", "b/language"]
     (result,) = card.data.eval_results
     assert (result.metric_type, result.metric_value, result.dataset_type) == ("f1", 0.6123, "somewhere")
+    other = replace(EXPORTED, task="audio-text-to-text")
+    assert ModelCard(model_card(FACTS, other, record(), "mine")).data.pipeline_tag == "audio-text-to-text"
     bare = ModelCard(model_card(FACTS, Exported("", "", {}), RunRecord(), "mine")).data
     assert bare.license is bare.language is bare.datasets is bare.base_model is bare.eval_results is None
 

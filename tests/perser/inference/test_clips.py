@@ -50,6 +50,33 @@ def test_examples_are_read_relative_to_their_file(tmp_path):
     ]
 
 
+def test_examples_are_read_from_folders_that_are_called_as_the_emotions(tmp_path):
+    names = ("angry/a.wav", "angry/day 1/b.FLAC", "Happy;sad/a.wav", "sad/c.mp3")
+    for name in (*names, "sad/.hidden.wav", "sad/notes.txt", "readme.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    assert read_examples(tmp_path) == [
+        (tmp_path / "Happy;sad/a.wav", ("happy", "sad")),
+        (tmp_path / "angry/a.wav", ("angry",)),
+        (tmp_path / "angry/day 1/b.FLAC", ("angry",)),
+        (tmp_path / "sad/c.mp3", ("sad",)),
+    ]
+
+
+def test_a_folder_of_examples_that_cannot_be_used_is_refused(tmp_path):
+    with pytest.raises(UserError, match="is a folder without recordings: put them into folders of emotions"):
+        read_examples(tmp_path)
+    (tmp_path / "angry").mkdir()
+    (tmp_path / "sad").mkdir()
+    (tmp_path / "angry/a.wav").write_text("a")
+    (tmp_path / "sad/b.wav").symlink_to(tmp_path / "angry/a.wav")
+    with pytest.raises(UserError, match="is labeled twice, as angry and as sad"):
+        read_examples(tmp_path)
+    (tmp_path / "c.wav").write_text("c")
+    with pytest.raises(UserError, match=r"c\.wav is in no folder of an emotion: put it in one"):
+        read_examples(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

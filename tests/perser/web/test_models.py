@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from perser.demo.serving import load_models
 from perser.errors import UserError
 from perser.labels import EmotionSet
+from perser.web.models import load_models
 
 
 @pytest.fixture
