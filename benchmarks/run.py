@@ -68,11 +68,9 @@ def bench(
     inputs = {"--corpus": corpus, "--episodes": episodes, "--models": models}
     _check_inputs(inputs, bool(plans), named)
     files = [episodes] if isinstance(episodes, Path) else episodes or []
-    models = models or out / "models"  # where no method needs a model, nothing is there
-    trained = [
-        (Case(corpus, file, models, cache, _names(named, file), limit), out / _scores_name(file, files))
-        for file in files
-    ]
+    folder = models or out / "models"  # where no method needs a model, nothing is there
+    cases = [Case(corpus, file, folder, cache, _names(named, file), limit) for file in files]
+    trained = [(case, out / _scores_name(case.episodes, files)) for case in cases]
     measured = trained + [pair for plan in plans for pair in plan.measured]
     if rerun_one:
         show_episode(rerun_one, measured)

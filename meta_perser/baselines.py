@@ -81,7 +81,7 @@ def _validations(folder: Path) -> dict[str, object]:
     steps = {"start": validations[0], "last": validations[-1]}
     steps |= {"best": next((one for one in validations if one[0] == chosen), validations[0])}
     return {
-        f"validation {figure}": ", ".join(
+        f"validation {figure.replace('_', ' ')}": ", ".join(
             f"{name} {steps[name][1][figure]:.4f} (iteration {steps[name][0]})"
             for name in ("start", "best", "last")
         )
@@ -157,17 +157,14 @@ def _recalibrated(context: RouteContext, kind: str) -> Personalizer:
 def chosen_priors(folder: Path, kind: str) -> tuple[Priors, list[Found]]:
     """Return the strengths that were chosen for a recalibration of SSL-E, and what was tried.
 
-    Raises UserError where there is no such model, or none was chosen, as by version 0.1.0.
+    Version 0.1.0 chose a strength for Prior-Shift alone: Bias-Scale then has it too, and 1 for the scale.
+
+    Raises UserError where there is no such model.
     """
     extra = _extra(folder)
     saved = extra.get("recalibration", {}).get(kind)
-    if saved is None and kind == "prior-shift":
-        return Priors(extra["prior_strength"]), []
     if saved is None:
-        raise UserError(
-            f"no strengths were chosen for {kind} on {folder}: train it again with `perser pretrain`, "
-            f"or leave {kind} out"
-        )
+        return Priors(extra["prior_strength"], None if kind == "prior-shift" else 1.0), []
     tried = {name: Found(**found) for name, found in saved.items()}
     return Priors(**{name: found.value for name, found in tried.items()}), list(tried.values())
 

@@ -51,7 +51,7 @@ REPTILE: Changes = {
 PROXIMAL: Changes = {
     "scope": "head",
     "csmt": False,
-    "derivative_annealing": {"by": "off"},
+    "derivative_annealing": {"by": "inner_steps"},
     "multi_step_loss": {"enabled": False},
     "inner": {"solver": "proximal", "moves": "scope"},
     "outer": {"update": "maml", "learning_rate": 1e-4},

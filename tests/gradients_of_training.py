@@ -32,6 +32,7 @@ from perser.corpora.corpus import Corpus
 from perser.encoders.encoder import SpeechEncoder
 from perser.episodes.episode_file import EpisodeFile
 from perser.training.accelerator import start_accelerator
+from perser.training.loop import Validation
 from perser.training.sharding import full_tensor, is_sharded
 from speechlm_icl.model.language_model import LoraOptions
 from speechlm_icl.model.speech_lm import new_model
@@ -131,7 +132,7 @@ def supervised(corpus: Corpus, drawn: EpisodeFile, cache: Path, into: Gradients)
             examples,
             source,
             class_balanced_loss(WEIGHTS, 0.05),
-            lambda: 0.0,
+            lambda: Validation(0.0, {}),
             options,
             accelerator,
             "",

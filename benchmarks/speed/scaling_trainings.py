@@ -34,6 +34,7 @@ from perser.encoders.feature_cache import FeatureStore
 from perser.episodes.episode import Episode, Support, Task
 from perser.io.files import check_outputs, write_text_atomic
 from perser.training.accelerator import start_accelerator
+from perser.training.loop import Validation
 from speechlm_icl.model.language_model import LoraOptions
 from speechlm_icl.model.speech_lm import new_model
 from speechlm_icl.projectors.base import ProjectorOptions
@@ -172,8 +173,9 @@ def pretrain(case: MamlCase, people: list[Task], sizes: ScalingPreset, seed: int
     )
     with TemporaryDirectory() as cache:
         source = ClipSource(WaveformsInMemory(case.waveforms), case.model, Path(cache))
+        accelerator, nothing = start_accelerator(seed), Validation(0.0, {})
         train_supervised(
-            case.model, examples, source, loss, lambda: 0.0, options, start_accelerator(seed), "pretrain"
+            case.model, examples, source, loss, lambda: nothing, options, accelerator, "pretrain"
         )
 
 

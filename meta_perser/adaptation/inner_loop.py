@@ -79,14 +79,15 @@ def adapt(
 ) -> Weights:
     """Return the adapted weights theta_S, detached; the graph of each step is freed when it ends.
 
-    `start`: theta_0; None: the model's own weights. Tensors whose rates are all 0 stay as they are and cost
-    nothing. Where the rates are too large for a support, so that the loss stops being finite, return the last
-    weights with a finite loss: one person's divergence must not end a benchmark.
+    `start`: theta_0; None: the model's own weights. Tensors whose rates are all 0 stay as they are, and cost
+    nothing on a CPU. Where the rates are too large for a support, so that the loss stops being finite, return
+    the last weights with a finite loss: one person's divergence must not end a benchmark.
     """
     start = dict(model.trainable_parameters()) if start is None else start
     start = {name: tensor.detach() for name, tensor in start.items()}
     alpha = rates.table(steps).detach()
-    moves = alpha.any(dim=0).tolist() if steps else [True] * len(start)
+    gpu = is_gpu(targets.device)  # reading a value there would wait for all that it still has to do
+    moves = [True] * len(start) if gpu or not steps else alpha.any(dim=0).tolist()
     moving = {name: start[name] for name, does in zip(start, moves, strict=True) if does}
     if not moving:
         return start
@@ -95,7 +96,7 @@ def adapt(
     descent = _Descent(
         lambda theta: support_loss({**start, **layout.weights(theta)}), layout, alpha[:, moves]
     )
-    check_every = STEPS_PER_CHECK if is_gpu(targets.device) else 1
+    check_every = STEPS_PER_CHECK if gpu else 1
     adapted = layout.weights(descent.run(layout.flatten(moving), range(steps), check_every))
     return {**start, **adapted}
 

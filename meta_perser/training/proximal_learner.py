@@ -38,7 +38,10 @@ class ProximalLearner(nn.Module):
 
 
 def check_proximal(csmt: bool, annealing: AnnealingOptions, multi_step_loss: MultiStepOptions) -> None:
-    """Raise UserError for a part of the method that the proximal solver cannot have."""
+    """Raise UserError for a part of the method that the proximal solver cannot have.
+
+    Annealing by inner steps, the default, is the share of steps that are not there: it changes nothing.
+    """
     solver = "inner.solver: proximal"
     if csmt:
         raise UserError(
@@ -46,7 +49,7 @@ def check_proximal(csmt: bool, annealing: AnnealingOptions, multi_step_loss: Mul
             "than a head that is not held: give csmt: false"
         )
     for key, is_on in (
-        ("derivative_annealing.by", annealing.by != "off"),
+        ("derivative_annealing.by", annealing.by == "training"),
         ("multi_step_loss.enabled", multi_step_loss.enabled),
     ):
         if is_on:
