@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from meta_perser.options import CONFIG, LAST, PretrainOptions
 from meta_perser.scope import check_scope, check_solver, check_window
 from perser.errors import UserError
+from perser.installed_routes import RECALIBRATIONS
 from perser.io.json_files import read_json
 from perser.io.model_facts import ModelFacts, emotions_in
 from perser.personalizer import ablation_folder
@@ -68,7 +69,10 @@ def check_options(method: str, options: Sequence[str]) -> None:
     """Raise UserError for an option that a method does not have."""
     for option in options:
         if method != "meta-perser" or option != LAST:
-            raise UserError(f"{method} has no option '+{option}': meta-perser has '+{LAST}', the others none")
+            raise UserError(
+                f"{method} has no option '+{option}': meta-perser has '+{LAST}', and any method may "
+                f"be followed by +{' or +'.join(RECALIBRATIONS)}"
+            )
 
 
 def export(folder: Path, out: Path) -> Exported:

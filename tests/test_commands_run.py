@@ -57,12 +57,15 @@ def test_the_commands_of_a_users_own_run_work(toy_corpus, tmp_path, monkeypatch,
     # Commands that read the quickstart's models read those trained here; the clips are the toy corpus's.
     Path("runs/quickstart").symlink_to("mine")
     recordings = toy_corpus.recordings
-    for name, utterance in zip(("a.wav", "b.wav", "clip.wav"), recordings.utterance_ids, strict=False):
+    for name, utterance in zip(
+        ("a.wav", "b.wav", "clip.wav", "c.wav"), recordings.utterance_ids, strict=False
+    ):
         shutil.copy(recordings.path(utterance), name)
     Path("recordings").mkdir()
     for utterance in recordings.utterance_ids[3:9]:
         shutil.copy(recordings.path(utterance), "recordings")
     Path("alice.csv").write_text("path,emotions\na.wav,angry\nb.wav,happy;neutral\n")
+    Path("more.csv").write_text("path,emotions\nc.wav,sad\n")
     for command in commands():
         if is_tested_elsewhere(command):
             continue

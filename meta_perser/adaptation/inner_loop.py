@@ -94,7 +94,9 @@ def adapt(
     layout = WeightLayout(moving)
     support_loss = loss_on(model, loss, batch, targets, attention="sdpa")
     descent = _Descent(
-        lambda theta: support_loss({**start, **layout.weights(theta)}), layout, alpha[:, moves]
+        lambda theta: support_loss({**start, **layout.weights(theta)}),
+        layout,
+        alpha if all(moves) else alpha[:, moves],
     )
     check_every = STEPS_PER_CHECK if gpu else 1
     adapted = layout.weights(descent.run(layout.flatten(moving), range(steps), check_every))

@@ -108,7 +108,7 @@ def test_prior_shift_is_entire_zero_with_a_recalibration(trained, toy_episodes):
         np.testing.assert_array_equal(*answers)
 
 
-def test_strengths_that_were_not_chosen_are_asked_for(trained, tmp_path):
+def test_a_model_without_chosen_strengths_has_prior_shifts_own(trained, tmp_path):
     shutil.copytree(trained.models / "ssl-e", tmp_path / "ssl-e")
     config = tmp_path / "ssl-e" / CONFIG
     content = json.loads(config.read_text())
@@ -117,8 +117,10 @@ def test_strengths_that_were_not_chosen_are_asked_for(trained, tmp_path):
     (tmp_path / "ssl-e" / "checksums.json").unlink()
     older = replace(trained, models=tmp_path)
     assert prior_shift(older).describe()["strength"] == content["extra"]["prior_strength"]
-    with pytest.raises(UserError, match="train it again with `perser pretrain`, or leave bias-scale out"):
-        ROUTE.check_models("bias-scale", tmp_path, None)
+    ROUTE.check_models("bias-scale", tmp_path, None)
+    described = bias_scale(older).describe()
+    assert described["strength"] == content["extra"]["prior_strength"]
+    assert described["strength of the scale"] == 1.0
 
 
 def test_fresh_heads_learn_at_a_rate_of_their_own(toy_corpus, toy_episodes_path, tmp_path):

@@ -16,11 +16,25 @@ OPTIONS = {
             "warmup": 0.1,
             "clip_norm": 1.0,
             "validate_every": None,
+            "head_learning_rate": None,
+            "selection": "maF1",
         },
     ),
     "meta-train": (
         {"inner": {"steps": 5}, "outer": {"iterations": 7, "persons": 2}},
-        {"inner": {"steps": 5}, "outer": {"steps": 7, "batch_size": 2, "warmup": 0.1}},
+        {
+            "inner": {"steps": 5, "moves": "scope", "solver": "steps"},
+            "outer": {
+                "steps": 7,
+                "batch_size": 2,
+                "warmup": 0.1,
+                "head_learning_rate": 1e-3,
+                "update": "maml",
+                "strengths_learning_rate": 0.1,
+            },
+            "fresh_head": False,
+            "selection": "maF1",
+        },
     ),
     "icl-train": (
         {"sequences_per_step": 8, "accumulate": 2, "align_steps": 0, "align_learning_rate": 0.1, "steps": 9},
@@ -62,4 +76,4 @@ def test_a_run_of_version_0_1_0_is_the_same_training_whatever_the_version_of_tra
 
 def test_a_run_with_the_removed_memory_option_goes_on_with_adjoint():
     upgraded = upgrade_options("meta-train", {"inner": {"memory": "checkpoint", "steps": 2}})
-    assert upgraded["inner"] == {"memory": "adjoint", "steps": 2}
+    assert upgraded["inner"] == {"memory": "adjoint", "steps": 2, "moves": "scope", "solver": "steps"}
