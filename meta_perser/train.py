@@ -136,20 +136,22 @@ def meta_train(
     training_run = open_training_run(
         "meta-train", out, prepared, episodes, accelerator, run, resume, trained_on, **training
     )
-    switches = {
-        "INI": init == "ssl-e",
-        "CSMT": csmt,
-        "DA": describe_annealing(derivative_annealing, inner.steps, outer.steps),
-    }
-    if outer.update != "maml":
-        switches["outer update"] = outer.update
-    if inner.moves != "scope":
-        switches["inner loop moves"] = inner.moves
-    models = BestAndLast(trained, running_folder(out), drawn.training_digest, switches)
+    models = BestAndLast(trained, running_folder(out), drawn.training_digest, _switches(loop, init))
     loop.train(trained, source, tasks, drawn.validation_episodes, accelerator, models.save, training_run)
     if accelerator.is_main_process:
         with training_run.finished(out, RATES_FILE) as folder:
             models.copy_to(folder)
+
+
+def _switches(loop: OuterLoop, init: Init) -> dict[str, object]:
+    """Return which parts of the method are on, as the rows of reports say it."""
+    annealing = describe_annealing(loop.derivative_annealing, loop.inner.steps, loop.outer.steps)
+    switches: dict[str, object] = {"INI": init == "ssl-e", "CSMT": loop.csmt, "DA": annealing}
+    if loop.outer.update != "maml":
+        switches["outer update"] = loop.outer.update
+    if loop.inner.moves != "scope":
+        switches["inner loop moves"] = loop.inner.moves
+    return switches
 
 
 COMMAND = Command(meta_train, processes=True)

@@ -31,7 +31,11 @@ class HeadLayers(nn.Module):
 
     def classify(self, states: Tensor) -> Tensor:
         """Return the logits (B, num_emotions) of standardized states (B, num_states, D)."""
-        logits = self.classifier(self.projector(self.layer_sum(states)))
+        return self.answer(self.projector(self.layer_sum(states)))
+
+    def answer(self, features: Tensor) -> Tensor:
+        """Return the logits (B, num_emotions) of what the classifier reads (B, D)."""
+        logits = self.classifier(features)
         return logits if self.log_scale is None else self.log_scale.exp() * logits
 
 

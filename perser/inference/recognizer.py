@@ -119,19 +119,12 @@ class Recognizer:
         Raises UserError for no clips, a clip that cannot be used, an emotion that the model does not know,
         or more clips than it can read.
         """
-        examples = list(examples)
-        if not examples:
-            raise UserError("nothing to enroll: give at least one clip with its emotions")
-        labels = tuple(_labels_in(example, number) for number, example in enumerate(examples, start=1))
-        self.emotions.multi_hot(labels)  # refuses an unknown emotion before anything is encoded
-        if names is None:
-            check_repeats([(clip, words) for (clip, _), words in zip(examples, labels, strict=True)])
-            names = [name_of(clip, number) for number, (clip, _) in enumerate(examples, start=1)]
-        waveforms = _load(names, [clip for clip, _ in examples])
-        encoded = self.model.encode_clips(Waveforms(waveforms))
-        tensors = self.model.enroll(encoded, Support(tuple(names), labels, seed=0))
-        enrolled = _enrolled(names, labels)
-        return PersonalRecognizer(self, enrolled, tensors, tuple(waveforms[name] for name in names))
+        names, labels, waveforms = _read_examples(examples, self.emotions, names)
+        encoded = self.model.encode_clips(waveforms)
+        tensors = self.model.enroll(encoded, Support(names, labels, seed=0))
+        return PersonalRecognizer(
+            self, _enrolled(names, labels), tensors, tuple(map(waveforms.waveform, names))
+        )
 
     def personal(self, path: str | PathLike[str]) -> PersonalRecognizer:
         """Return the recognizer of the person whose profile this is. Raises UserError for a file that is no
@@ -234,14 +227,7 @@ class PersonalRecognizer:
         It is the same as after enrolling all of them at once. Raises UserError as `Recognizer.enroll` does,
         for a recording that is enrolled already, and where too little is known of the earlier clips.
         """
-        examples = list(examples)
-        if not examples:
-            raise UserError("nothing to enroll: give at least one clip with its emotions")
-        labels = tuple(_labels_in(example, number) for number, example in enumerate(examples, start=1))
-        self.emotions.multi_hot(labels)
-        check_repeats([(clip, words) for (clip, _), words in zip(examples, labels, strict=True)])
-        names = [name_of(clip, number) for number, (clip, _) in enumerate(examples, start=1)]
-        new = Waveforms(_load(names, [clip for clip, _ in examples]))
+        names, labels, new = _read_examples(examples, self.emotions)
         earlier = [f"enrolled clip {number}" for number in range(1, len(self.enrolled) + 1)]
         encoded = self._encode_all(earlier, new)
         self._check_new(encoded, earlier, names)
@@ -334,15 +320,25 @@ def _labels_in(example: LabeledClip, number: int) -> Emotions:
     raise UserError(f"cannot enroll example {number}: give a pair of a clip and its emotions")
 
 
-def _load(names: Sequence[str], clips: Sequence[Clip]) -> dict[str, Tensor]:
-    """Return the waveforms of clips to enroll, by name. Raises UserError for one that cannot be used."""
+def _read_examples(
+    examples: Sequence[LabeledClip], emotions: EmotionSet, names: Sequence[str] | None = None
+) -> tuple[tuple[str, ...], tuple[Emotions, ...], Waveforms]:
+    """Return the names of clips to enroll, their labels, and their waveforms; see `Recognizer.enroll`."""
+    examples = list(examples)
+    if not examples:
+        raise UserError("nothing to enroll: give at least one clip with its emotions")
+    labels = tuple(_labels_in(example, number) for number, example in enumerate(examples, start=1))
+    emotions.multi_hot(labels)  # refuses an unknown emotion before anything is read
+    if names is None:
+        check_repeats([(clip, words) for (clip, _), words in zip(examples, labels, strict=True)])
+        names = [name_of(clip, number) for number, (clip, _) in enumerate(examples, start=1)]
     waveforms: dict[str, Tensor] = {}
-    for name, clip in zip(names, clips, strict=True):
+    for name, (clip, _) in zip(names, examples, strict=True):
         try:
             waveforms[name] = load_audio(clip)
         except BadAudio as error:
             raise UserError(f"cannot enroll {name}: {error}") from error
-    return waveforms
+    return tuple(names), labels, Waveforms(waveforms)
 
 
 def _enrolled(names: Sequence[str], labels: Sequence[Emotions]) -> tuple[Enrolled, ...]:

@@ -20,10 +20,7 @@ from perser.episodes.sampling import evenly_spaced
 def features_and_logits(model: EmotionRecognizer, batch: ClipBatch) -> tuple[Tensor, Tensor]:
     """Return what the classifier reads (B, D) and what the recognizer answers (B, C), in float64."""
     features = model.projector(model.embed(batch))
-    logits = model.classifier(features)
-    if model.log_scale is not None:
-        logits = model.log_scale.exp() * logits
-    return features.double(), logits.double()
+    return features.double(), model.answer(features).double()
 
 
 @dataclass(frozen=True)

@@ -59,18 +59,25 @@ class HeadProblem:
 
         `residuals`: a, (P, K, C).
         """
-        weight, bias, scale = self.strengths
-        similar = features @ self.features.transpose(1, 2) / weight + 1 / bias
-        factor = (self.logits * residuals).sum(dim=(1, 2)) / scale
-        return similar @ residuals + factor.view(-1, 1, 1) * logits
+        factor = self._factor(residuals).view(-1, 1, 1)
+        return self.similar(features) @ residuals + factor * logits
+
+    def similar(self, features: Tensor) -> Tensor:
+        """Return how much a pair's residual changes the logits of clips with these features, (P, Q, K)."""
+        weight, bias, _ = self.strengths
+        return features @ self.features.transpose(1, 2) / weight + 1 / bias
+
+    def _factor(self, residuals: Tensor) -> Tensor:
+        """Return u (P,)."""
+        return (self.logits * residuals).sum(dim=(1, 2)) / self.strengths[2]
 
     def moved(self, residuals: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return W (P, C, D), b (P, C) and u (P,)."""
-        weight, bias, scale = self.strengths
+        weight, bias, _ = self.strengths
         return (
             residuals.transpose(1, 2) @ self.features / weight,
             residuals.sum(dim=1) / bias,
-            (self.logits * residuals).sum(dim=(1, 2)) / scale,
+            self._factor(residuals),
         )
 
     def solve(self) -> Tensor:
@@ -127,8 +134,7 @@ class _Inverse:
 
 def _newton(problem: HeadProblem) -> tuple[Tensor, _Inverse]:
     """Return a, and the inverse at the solution; steps that would raise the objective are halved."""
-    weight, bias, _ = problem.strengths
-    similar = problem.features @ problem.features.transpose(1, 2) / weight + 1 / bias
+    similar = problem.similar(problem.features)
 
     def objective(residuals: Tensor) -> tuple[Tensor, Tensor]:
         factor = (problem.logits * residuals).sum(dim=(1, 2), keepdim=True) / problem.strengths[2]
