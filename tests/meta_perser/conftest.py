@@ -48,3 +48,11 @@ def trained(toy_corpus: Corpus, toy_episodes_path: Path, tmp_path_factory) -> Ro
         outer=OuterOptions(steps=20, batch_size=2, learning_rate=3e-3, validate_every=10),
     )
     return RouteContext(toy_corpus.emotions, toy_corpus.recordings, models, folder / "cache")
+
+
+@pytest.fixture(scope="session")
+def begun_from(trained, toy_corpus, toy_episodes_path) -> dict[str, Path]:
+    """What a meta-training from the trained SSL-E reads."""
+    ssl_e = trained.models / "ssl-e"
+    inputs = {"corpus": toy_corpus.folder, "episodes": toy_episodes_path}
+    return inputs | {"ssl_e": ssl_e, "cache": trained.cache}

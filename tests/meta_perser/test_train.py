@@ -165,15 +165,12 @@ def test_what_a_user_asks_is_written_beside_the_weights(trained):
 
 
 @pytest.mark.parametrize("scope", ["head", "top_layers:1", "lora:2"])
-def test_the_same_seed_trains_the_same_model(scope, trained, toy_corpus, toy_episodes_path, tmp_path):
+def test_the_same_seed_trains_the_same_model(scope, trained, begun_from, tmp_path):
     weights = []
     for name in ("first", "second"):
         meta_train(
-            corpus=toy_corpus.folder,
-            episodes=toy_episodes_path,
-            ssl_e=trained.models / "ssl-e",
+            **begun_from,
             out=tmp_path / name,
-            cache=trained.cache,
             scope=scope,
             inner=InnerOptions(steps=2, support=8, adaptation_steps=2),
             outer=OuterOptions(steps=3, batch_size=2, validate_every=3),

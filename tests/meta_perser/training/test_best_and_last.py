@@ -45,35 +45,24 @@ def validations(monkeypatch):
     return scores, seen
 
 
-def train_head(trained, toy_corpus, toy_episodes_path, out):
-    meta_train(
-        corpus=toy_corpus.folder,
-        episodes=toy_episodes_path,
-        ssl_e=trained.models / "ssl-e",
-        out=out,
-        cache=trained.cache,
-        scope="head",
-        inner=INNER,
-        outer=OUTER,
-    )
+def train_head(begun_from, out):
+    meta_train(**begun_from, out=out, scope="head", inner=INNER, outer=OUTER)
 
 
-def train_until_killed(trained, toy_corpus, toy_episodes_path, out):
+def train_until_killed(begun_from, out):
     with pytest.raises(Killed):
-        train_head(trained, toy_corpus, toy_episodes_path, out)
+        train_head(begun_from, out)
 
 
 @pytest.mark.parametrize(
     ("given", "best"),
     [([0.1], 0), ([0.2, 0.1, 0.1], 0), ([0.1, 0.2, 0.3, 0.2, 0.1], 2), ([0.1, 0.2, 0.3], 2)],
 )
-def test_a_killed_run_leaves_its_best_and_its_last(
-    given, best, validations, trained, toy_corpus, toy_episodes_path, tmp_path
-):
+def test_a_killed_run_leaves_its_best_and_its_last(given, best, validations, begun_from, tmp_path):
     scores, seen = validations
     scores += given
     out = tmp_path / "out"
-    train_until_killed(trained, toy_corpus, toy_episodes_path, out)
+    train_until_killed(begun_from, out)
     assert not out.exists()
     for folder, look in (
         (running_folder(out) / "best", best),
@@ -86,9 +75,7 @@ def test_a_killed_run_leaves_its_best_and_its_last(
     assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
 
 
-def test_a_run_killed_while_saving_keeps_the_previous_model(
-    validations, trained, toy_corpus, toy_episodes_path, tmp_path, monkeypatch
-):
+def test_a_run_killed_while_saving_keeps_the_previous_model(validations, begun_from, tmp_path, monkeypatch):
     scores, seen = validations
     scores += [0.1, 0.2, 0.3]
     own = MetaPerSER.save_pretrained
@@ -99,19 +86,17 @@ def test_a_run_killed_while_saving_keeps_the_previous_model(
             raise Killed
 
     monkeypatch.setattr(MetaPerSER, "save_pretrained", killed_at_the_third)
-    train_until_killed(trained, toy_corpus, toy_episodes_path, tmp_path / "out")
+    train_until_killed(begun_from, tmp_path / "out")
     unfinished = running_folder(tmp_path / "out")
     for folder in (unfinished / "best", unfinished / "last"):
         assert torch.equal(MetaPerSER.from_pretrained(folder).model.classifier.weight, seen[1])
 
 
-def test_a_finished_model_stays_until_the_next_one_is_finished(
-    validations, trained, toy_corpus, toy_episodes_path, tmp_path
-):
+def test_a_finished_model_stays_until_the_next_one_is_finished(validations, begun_from, tmp_path):
     scores, seen = validations
     out = tmp_path / "out"
     scores += [0.1, 0.3, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2]
-    run = partial(train_head, trained, toy_corpus, toy_episodes_path, out)
+    run = partial(train_head, begun_from, out)
     run()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert torch.equal(MetaPerSER.from_pretrained(out).model.classifier.weight, seen[1])
@@ -122,12 +107,12 @@ def test_a_finished_model_stays_until_the_next_one_is_finished(
     assert torch.equal(MetaPerSER.from_pretrained(out).model.classifier.weight, seen[1])
 
 
-def test_other_models_are_not_written_over(trained, toy_corpus, toy_episodes_path):
+def test_other_models_are_not_written_over(trained, begun_from):
     """SSL-E is the same kind of folder, but what fine-tuning and Prior-Shift need stands in it."""
     with pytest.raises(UserError, match="SSL-E"):
-        train_head(trained, toy_corpus, toy_episodes_path, trained.models / "ssl-e")
+        train_head(begun_from, trained.models / "ssl-e")
     with pytest.raises(UserError, match=r"rates\.safetensors"):
-        train_head(trained, toy_corpus, toy_episodes_path, trained.models / "multi")
+        train_head(begun_from, trained.models / "multi")
 
 
 @pytest.mark.parametrize("main", [True, False])

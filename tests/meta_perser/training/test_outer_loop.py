@@ -159,15 +159,9 @@ def test_impossible_options_are_refused_by_key(toy_corpus, toy_episodes):
         OuterLoop(InnerOptions(query=100), csmt=False).check(tasks)
 
 
-def test_two_processes_train_the_model_that_one_trains(trained, toy_corpus, toy_episodes_path, tmp_path):
+def test_two_processes_train_the_model_that_one_trains(begun_from, tmp_path):
     """The persons are shared out, and gradients of weights and rates averaged."""
-    given = {
-        "corpus": toy_corpus.folder,
-        "episodes": toy_episodes_path,
-        "ssl_e": trained.models / "ssl-e",
-        "cache": trained.cache,
-        "scope": "top_layers:1",
-    }
+    given = begun_from | {"scope": "top_layers:1"}
     inner = {"steps": 2, "support": 4, "adaptation_steps": 2, "memory": "adjoint"}
     outer = {"steps": 3, "batch_size": 4, "cosine": False, "validate_every": 3}
     meta_train(**given, inner=InnerOptions(**inner), outer=OuterOptions(**outer), out=tmp_path / "one")
@@ -181,7 +175,7 @@ def test_two_processes_train_the_model_that_one_trains(trained, toy_corpus, toy_
         check=True,
     )
     one, two = (MetaPerSER.from_pretrained(tmp_path / name / "last") for name in ("one", "two"))
-    start = EmotionRecognizer.from_pretrained(trained.models / "ssl-e")
+    start = EmotionRecognizer.from_pretrained(begun_from["ssl_e"])
     for name, value in one.model.trainable_parameters().items():
         moved = value - start.get_parameter(name)
         assert (two.model.get_parameter(name) - value).norm() < 0.02 * moved.norm(), name

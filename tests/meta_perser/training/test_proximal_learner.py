@@ -27,23 +27,16 @@ INNER = InnerOptions(solver="proximal", support=6, query=6)
 OUTER = OuterOptions(steps=6, batch_size=2, validate_every=2)
 
 
-def train(trained, toy_corpus, toy_episodes_path, out, **changed):
+def train(begun_from, out, **changed):
     options = {"scope": "head", "csmt": False, "inner": INNER, "outer": OUTER} | changed
-    meta_train(
-        corpus=toy_corpus.folder,
-        episodes=toy_episodes_path,
-        ssl_e=trained.models / "ssl-e",
-        out=out,
-        cache=trained.cache,
-        **options,
-    )
+    meta_train(**begun_from, out=out, **options)
 
 
 @pytest.fixture(scope="module")
-def proximal(trained, toy_corpus, toy_episodes_path, tmp_path_factory) -> RouteContext:
+def proximal(trained, begun_from, toy_corpus, tmp_path_factory) -> RouteContext:
     """A model that was meta-trained with the proximal solver."""
     models = tmp_path_factory.mktemp("proximal")
-    train(trained, toy_corpus, toy_episodes_path, models / "meta-perser")
+    train(begun_from, models / "meta-perser")
     return RouteContext(toy_corpus.emotions, toy_corpus.recordings, models, trained.cache)
 
 
@@ -67,9 +60,7 @@ def test_the_method_is_measured_and_says_what_it_is(proximal, toy_episodes):
     assert not {"S", "LSLR", "rate"} & set(said)
 
 
-def test_a_killed_training_ends_as_an_undisturbed_one(
-    proximal, trained, toy_corpus, toy_episodes_path, tmp_path, monkeypatch
-):
+def test_a_killed_training_ends_as_an_undisturbed_one(proximal, begun_from, tmp_path, monkeypatch):
     forward, calls = ProximalLearner.forward, []
 
     def killed(self, *examples):
@@ -81,9 +72,9 @@ def test_a_killed_training_ends_as_an_undisturbed_one(
     monkeypatch.setattr(ProximalLearner, "forward", killed)
     out, run = tmp_path / "meta-perser", RunOptions(checkpoint_seconds=0)
     with pytest.raises((KeyboardInterrupt, SystemExit)):
-        train(trained, toy_corpus, toy_episodes_path, out, run=run)
+        train(begun_from, out, run=run)
     assert not out.exists()
-    train(trained, toy_corpus, toy_episodes_path, out, run=run)
+    train(begun_from, out, run=run)
     assert len(calls) == 8 + 6, "the three finished steps were not taken again"
     for name in ("rates.safetensors", "recogniser.safetensors"):
         ours, theirs = (load_file(path / "last" / name) for path in (out, proximal.models / "meta-perser"))
@@ -123,11 +114,9 @@ def test_the_start_is_prior_shift(trained, toy_corpus, toy_episodes):
         ({"multi_step_loss": MultiStepOptions(enabled=True)}, "multi_step_loss.enabled"),
     ],
 )
-def test_what_it_cannot_have_is_refused_before_anything_runs(
-    changed, named, trained, toy_corpus, toy_episodes_path, tmp_path
-):
+def test_what_it_cannot_have_is_refused_before_anything_runs(changed, named, begun_from, tmp_path):
     with pytest.raises(UserError, match=named):
-        train(trained, toy_corpus, toy_episodes_path, tmp_path / "model", **changed)
+        train(begun_from, tmp_path / "model", **changed)
     assert not list(tmp_path.iterdir())
 
 
