@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from meta_perser.adaptation.meta_trained import RATES_FILE, MetaPerSER
+from meta_perser.adaptation.open_head import with_new_head
 from meta_perser.adaptation.personalizer import GradientPersonalizer
 from meta_perser.adaptation.predictor import RecognizerPredictor, embeddings
 from meta_perser.baselines import fine_tuning
@@ -36,6 +37,8 @@ class GradientModel:
     ) -> None:
         self.model = model.eval()
         self._personalizer = personalizer
+        self._trained = self
+        """The model as it was trained, of which this one may be a copy with other labels."""
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> Self:
@@ -62,7 +65,16 @@ class GradientModel:
         return self.model.emotions
 
     def fingerprint(self) -> str:
-        return self.model.fingerprint()
+        return self._trained.model.fingerprint()
+
+    def with_labels(self, labels: EmotionSet) -> GradientModel:
+        """Return this model with a new head over these labels (a `perser.route.OpenRouteModel`)."""
+        own = self._personalizer
+        opened = GradientModel(
+            with_new_head(self.model, labels), lambda source: own(source).with_labels(labels)
+        )
+        opened._trained = self._trained
+        return opened
 
     def to(self, device: str) -> None:
         self.model.to(device)
@@ -74,6 +86,7 @@ class GradientModel:
         return embeddings(self.model, encoded, names).cpu().numpy()
 
     def enroll(self, encoded: ClipSource, support: Support) -> dict[str, Tensor]:
+        # A head over other labels adapts in a copy of the model that has the same names of weights.
         weights = self._personalizer(encoded).personalize(support).weights
         return {name: weight.detach() for name, weight in weights.items()}
 

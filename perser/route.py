@@ -17,7 +17,7 @@ import pkgutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from perser.errors import UserError
 from perser.io.model_facts import ModelFacts
@@ -89,6 +89,18 @@ class RouteModel(Protocol):
         """Return the person's predictor, or the unadapted one where both arguments are empty.
 
         Raise UserError for tensors that do not fit this model.
+        """
+        ...
+
+
+@runtime_checkable
+class OpenRouteModel(RouteModel, Protocol):
+    """A model that can learn labels that nobody trained it on from a few examples of each."""
+
+    def with_labels(self, labels: EmotionSet) -> RouteModel:
+        """Return this model with other labels to choose from, and the same weights and fingerprint.
+
+        Raise UserError for labels that the model cannot learn.
         """
         ...
 

@@ -48,6 +48,10 @@ class SpeechLM:
     def emotions(self) -> EmotionSet:
         return self.model.prompt.emotions
 
+    def with_labels(self, labels: EmotionSet) -> SpeechLM:
+        """Return this model with other labels in its prompts (a `perser.route.OpenRouteModel`)."""
+        return SpeechLM(self.model.with_labels(labels), self._folder)
+
     @property
     def level(self) -> str:
         """Level of the features that the projector reads (`perser.encoders.feature_cache`)."""

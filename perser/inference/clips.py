@@ -21,7 +21,7 @@ from perser.errors import UserError
 from perser.io.folders import audio_files
 from perser.io.listed_paths import read_list
 from perser.io.tables import read_table
-from perser.labels import Emotions, parse_emotions
+from perser.labels import Emotions, open_labels, parse_emotions, split_words
 from perser.samples import is_single
 
 LIST_SUFFIXES = (".txt", ".lst")
@@ -89,11 +89,16 @@ def clip_paths(arguments: Iterable[str | Path]) -> list[Path]:
     return clips
 
 
-def read_examples(path: Path) -> list[tuple[Path, Emotions]]:
+def read_examples(path: Path, as_spelled: bool = False) -> list[tuple[Path, Emotions]]:
     """Read labeled clips from a table with the columns `path` (relative to the file) and `emotions`, which
-    `perser.io.tables` describes. Raises UserError that names the file and the line."""
+    `perser.io.tables` describes. Raises UserError that names the file and the line.
+
+    Args:
+        path: The table.
+        as_spelled: Whether the words keep their capitals, so that two spellings of one label are noticed.
+    """
     rows = list(read_table(path, required=("path", "emotions"), optional=()))
-    examples = [(path.parent / row.path(), row.emotions()) for row in rows]
+    examples = [(path.parent / row.path(), row.spelled() if as_spelled else row.emotions()) for row in rows]
     check_repeats(examples, path, [row.line for row in rows])
     return examples
 
@@ -114,10 +119,17 @@ def check_repeats(
                 )
 
 
-def parse_example(text: str) -> tuple[Path, Emotions]:
-    """Parse a labeled clip such as `a.wav=happy,excited`. Raises UserError for a text of another form."""
+def check_open_labels(examples: Sequence[tuple[Clip, Emotions]]) -> None:
+    """Raise UserError where the words of labeled clips, as they are spelled, cannot be labels of a person's
+    own (`perser.labels.open_labels`)."""
+    open_labels(word for _, words in examples for word in words)
+
+
+def parse_example(text: str, as_spelled: bool = False) -> tuple[Path, Emotions]:
+    """Parse a labeled clip such as `a.wav=happy,excited`, whose words keep their capitals if `as_spelled`.
+    Raises UserError for a text of another form."""
     path, equals, words = text.rpartition("=")
-    emotions = parse_emotions(words)
+    emotions = split_words(words) if as_spelled else parse_emotions(words)
     if not equals or not path or not emotions:
         raise UserError(f"enroll: '{text}' is not of the form clip.wav=emotion or clip.wav=emotion,emotion")
     return Path(path), emotions

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -32,8 +32,8 @@ from perser.inference.clips import Clip, Failure, Waveforms, check_repeats, name
 from perser.inference.profile import Enrolled, Profile
 from perser.installed_routes import load_route_model
 from perser.io.hub import is_hub_name, trained_model_folder
-from perser.labels import Emotions, EmotionSet, decide, parse_emotions
-from perser.route import RouteModel, RoutePredictor
+from perser.labels import Emotions, EmotionSet, decide, open_labels, parse_emotions, split_words
+from perser.route import OpenRouteModel, RouteModel, RoutePredictor
 
 LabeledClip = tuple[Clip, str | Sequence[str]]
 """A clip and the emotions that the person heard in it: one, several, or several in one text separated by
@@ -75,11 +75,13 @@ class Recognizer:
     Args:
         model: A model of one of the routes.
         name: The model's folder, or its name on the Hub.
+        open_labels: Whether it answers with labels of a person, not with the emotions that it was trained on.
     """
 
-    def __init__(self, model: RouteModel, name: str) -> None:
+    def __init__(self, model: RouteModel, name: str, open_labels: bool = False) -> None:
         self.model = model
         self.name = name
+        self.open_labels = open_labels
         self.predictor: RoutePredictor = model.predictor({}, ())
 
     @classmethod
@@ -107,7 +109,10 @@ class Recognizer:
         return self.model.emotions
 
     def enroll(
-        self, examples: Sequence[LabeledClip], names: Sequence[str] | None = None
+        self,
+        examples: Sequence[LabeledClip],
+        names: Sequence[str] | None = None,
+        labels: Literal["known", "open"] = "known",
     ) -> PersonalRecognizer:
         """Personalize to the person who labeled these clips.
 
@@ -115,14 +120,39 @@ class Recognizer:
             examples: The clips, in any form that `perser.audio.load_audio` takes, with their emotions.
             names: A different name for each clip; those of `name_of` when None. Then no file may be there
                 twice.
+            labels: `known`: the labels are emotions of the model. `open`: they are any words, such as
+                sarcastic or very tired, and the answers choose among those that occur.
 
         Raises UserError for no clips, a clip that cannot be used, an emotion that the model does not know,
-        or more clips than it can read.
+        or more clips than it can read; with open labels, for a label that is not one word or two, or is
+        spelled in two ways, and for fewer than two labels.
         """
         examples = list(examples)
         if not examples:
             raise UserError("nothing to enroll: give at least one clip with its emotions")
-        labels = tuple(_labels_in(example, number) for number, example in enumerate(examples, start=1))
+        spelled = [_labels_in(example, number) for number, example in enumerate(examples, start=1)]
+        if labels == "open":
+            opened = self.with_labels(open_labels(word for words in spelled for word in words))
+            return opened._enroll(examples, spelled, names)
+        return self._enroll(examples, spelled, names)
+
+    def with_labels(self, labels: EmotionSet) -> Recognizer:
+        """Return the recognizer of the same model that chooses among other labels.
+
+        It has no examples of them until clips are enrolled. Raises UserError where the model cannot learn
+        other labels.
+        """
+        if not isinstance(self.model, OpenRouteModel):
+            raise UserError(
+                f"a model of the route {self.model.route} cannot learn labels of your own: use its emotions, "
+                f"{', '.join(self.emotions.names)}"
+            )
+        return Recognizer(self.model.with_labels(labels), self.name, open_labels=True)
+
+    def _enroll(
+        self, examples: list[LabeledClip], spelled: list[Emotions], names: Sequence[str] | None
+    ) -> PersonalRecognizer:
+        labels = tuple(parse_emotions(";".join(words)) for words in spelled)
         self.emotions.multi_hot(labels)  # refuses an unknown emotion before anything is encoded
         if names is None:
             check_repeats([(clip, words) for (clip, _), words in zip(examples, labels, strict=True)])
@@ -146,7 +176,8 @@ class Recognizer:
         profile = Profile.load(Path(path))
         profile.check(self.model, Path(path))
         try:
-            return PersonalRecognizer(self, profile.enrolled, profile.tensors, profile.audio)
+            own = self.with_labels(EmotionSet(profile.emotions)) if profile.open_labels else self
+            return PersonalRecognizer(own, profile.enrolled, profile.tensors, profile.audio)
         except UserError as error:
             raise UserError(f"the profile {path} is damaged ({error}): enroll again") from error
 
@@ -250,6 +281,7 @@ class PersonalRecognizer:
             enrolled=self.enrolled,
             tensors=self._tensors,
             audio=self._audio if keep_audio else (),
+            open_labels=self.recognizer.open_labels,
         )
         profile.save(Path(path))
 
@@ -279,11 +311,11 @@ class PersonalRecognizer:
 
 
 def _labels_in(example: LabeledClip, number: int) -> Emotions:
-    """Return the emotions of a labeled clip without repetitions. Raises UserError for something else."""
+    """Return the emotions of a labeled clip as they are written. Raises UserError for something else."""
     if isinstance(example, tuple | list) and len(example) == 2:
         texts = [example[1]] if isinstance(example[1], str) else example[1]
         if isinstance(texts, Iterable) and all(isinstance(text, str) for text in texts):
-            return tuple(dict.fromkeys(word for text in texts for word in parse_emotions(text)))
+            return tuple(word for text in texts for word in split_words(text))
     raise UserError(f"cannot enroll example {number}: give a pair of a clip and its emotions")
 
 

@@ -26,6 +26,7 @@ from transformers.utils import ModelOutput
 from perser.device import MAKING_A_MODEL
 from perser.encoders.encoder import SpeechEncoder
 from perser.encoders.feature_cache import encode_clips
+from perser.encoders.structure_copy import structure_copy
 from perser.errors import UserError
 from perser.inference.clips import waveforms_of
 from perser.labels import EmotionSet
@@ -42,6 +43,7 @@ from speechlm_icl.model.revisions import check_revision, commit_of, revision_of
 from speechlm_icl.model.saved_model import CheckpointMixin
 from speechlm_icl.projectors import new_projector
 from speechlm_icl.projectors.base import Clips, ProjectorOptions, ProjectorSizes
+from speechlm_icl.prompt.open_labels import open_prompt
 from speechlm_icl.prompt.prompt import (
     IGNORE,
     EncodedPrompt,
@@ -263,6 +265,21 @@ class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
         waveforms = waveforms_of(clips, min_seconds=0.0)
         features = encode_clips(self.speech_encoder, waveforms, self.projector.options.level)
         return torch.stack(features) if self.projector.options.level == "pooled" else features
+
+    def with_labels(self, labels: EmotionSet) -> SpeechLMForICL:
+        """Return this model with other labels in its prompts; it shares all weights.
+
+        Raises UserError for labels that its language model cannot read.
+        """
+        tokenizer = self.language_model.tokenizer
+        copy = structure_copy(self, ())
+        copy.prompt = open_prompt(tokenizer, self.prompt, labels, self.label_word_pool)
+        return copy
+
+    @property
+    def label_word_pool(self) -> list[str]:
+        """The words that were drawn as labels in training; none where the labels were the emotions alone."""
+        return []
 
     def batch(self, prompts: Sequence[EncodedPrompt], features: Clips | None) -> PromptBatch:
         """Return a batch of prompts with expanded placeholders, on the model's device.

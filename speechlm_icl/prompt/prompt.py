@@ -87,12 +87,16 @@ class PromptOptions:
         chat = has_template if self.chat == "auto" else self.chat
         instruction = self.instruction
         if instruction is None:
-            labels = self.words(emotions)
-            fields = {"labels": labels, "joiner": self.joiner, "listed": ", ".join(labels)}
-            instruction = DEFAULT_INSTRUCTION.format(**fields) + ("" if chat else "\n")
+            instruction = default_instruction(self.words(emotions), self.joiner, chat)
             if tokenizer.unk_token_id in token_ids(tokenizer, instruction):
                 instruction = ""
         return replace(self, instruction=instruction, chat=chat)
+
+
+def default_instruction(labels: Sequence[str], joiner: str, chat: bool) -> str:
+    """Return the instruction for a pretrained language model that lists these label words."""
+    fields = {"labels": labels, "joiner": joiner, "listed": ", ".join(labels)}
+    return DEFAULT_INSTRUCTION.format(**fields) + ("" if chat else "\n")
 
 
 @dataclass(frozen=True)
