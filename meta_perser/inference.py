@@ -79,6 +79,10 @@ class GradientModel:
     def to(self, device: str) -> None:
         self.model.to(device)
 
+    def personalizer(self, source: ClipSource) -> GradientPersonalizer:
+        """Return what adapts the model to clips of a source."""
+        return self._personalizer(source)
+
     def encode_clips(self, clips: Waveforms) -> ClipSource:
         return ClipSource(clips, self.model, cache=None)
 
