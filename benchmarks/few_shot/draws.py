@@ -97,7 +97,7 @@ class Drawing:
         )
         return Draw(
             task.person,
-            EmotionSet(tuple(words.values())),
+            EmotionSet(tuple(sorted(words.values()))),  # an order that says nothing about the classes
             support,
             tuple(clip for clip, _ in asked),
             tuple(words[name] for _, name in asked),

@@ -65,16 +65,17 @@ def _answerers(models: Models) -> dict[str, Answerer]:
     answerers: dict[str, Answerer] = {"nearest-mean": lambda draw: nearest_mean(draw, models.features)}
     if (speech_lm := models.personalizers.get(LEADING)) is not None:
         answerers[LEADING] = lambda draw: answers_of(speech_lm, draw)
-        answerers["shuffled"] = lambda draw: (
-            answers_of(speech_lm, shuffled(draw)) if len(draw.support) else None
-        )
+        answerers["shuffled"] = lambda draw: answers_of(speech_lm, shuffled(draw), needs_pairs=True)
     if (gradient := models.personalizers.get("meta-perser")) is not None:
-        answerers["meta-perser"] = lambda draw: answers_of(gradient, draw) if len(draw.support) else None
+        answerers["meta-perser"] = lambda draw: answers_of(gradient, draw, needs_pairs=True)
     return answerers
 
 
-def answers_of(personalizer: Personalizer, draw: Draw) -> list[str]:
-    """Return the likeliest label of each query after the draw's enrollment."""
+def answers_of(personalizer: Personalizer, draw: Draw, needs_pairs: bool = False) -> list[str] | None:
+    """Return the likeliest label of each query after the draw's enrollment; None where that is empty and the
+    method needs pairs."""
+    if needs_pairs and not len(draw.support):
+        return None
     predictor = personalizer.with_labels(draw.labels).personalize(draw.support)
     probabilities = predictor.predict_proba(draw.queries)
     return [draw.labels.names[place] for place in probabilities.argmax(axis=1)]

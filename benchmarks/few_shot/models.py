@@ -1,4 +1,4 @@
-"""The trained models in a folder, ready to learn labels from a few clips, and the features they start from."""
+"""The trained models in a folder, ready to learn labels, and the frozen features of all clips."""
 
 from __future__ import annotations
 
@@ -65,9 +65,7 @@ def find(name: str) -> Found:
         if facts.route in ROUTES:
             found.setdefault(facts.route, (path, facts))
     if not found:
-        raise UserError(
-            f"model: {name} holds no speech LM and no Meta-PerSER model: train one, or name another"
-        )
+        raise UserError(f"model: {name} holds no speech LM and no Meta-PerSER model: name another folder")
     return found
 
 
