@@ -78,8 +78,10 @@ class OpenClasses:
         return [size for size, count in added.items() if base + sum(largest[:count]) >= self.pairs]
 
     def draw(self, rng: np.random.Generator) -> list[str]:
-        """Draw classes with enough clips. All numbers of classes are equally likely, and all sets of a number;
-        where hardly any set has enough, it is the one with the most clips. Raises ValueError where none has.
+        """Draw classes with enough clips.
+
+        All numbers of classes are equally likely, and all sets of a number; where hardly any set has enough,
+        it is the one with the most clips. Raises ValueError where none has.
         """
         if not self.sizes:
             raise ValueError(f"too few clips of two classes for {self.pairs} pairs")
