@@ -81,7 +81,7 @@ class DemoPage:
 
         self.own_label = gr.Textbox(
             label="Add a label of your own",
-            info="One word or two, such as sarcastic. Once you use it, the answers are over the labels you used.",
+            info="Such as sarcastic: once it is used, the answers choose among the labels in use.",
             max_lines=1,
             submit_btn="Add",
             elem_id="own-label",
