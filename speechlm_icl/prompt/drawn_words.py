@@ -18,8 +18,10 @@ MOST_TOKENS = 3
 """Of a noun. A longer one would be spelled, not read."""
 
 STAND_INS = 18
-"""How many nouns are in the vocabulary of a language model that is trained from scratch. Enough that the words
-in use have to be read from the pairs, and few enough that each is met often: with 64, none was learned."""
+"""How many nouns are in the vocabulary of a language model that is trained from scratch.
+
+So many that the words in use must be read from the pairs, and so few that each is met often.
+"""
 
 
 @cache
