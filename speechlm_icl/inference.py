@@ -60,6 +60,10 @@ class SpeechLM:
     def fingerprint(self) -> str:
         config = self.model.config
         settings = {name: getattr(config, name) for name in ("emotions", "prompt", "projector", "lora")}
+        if not config.prompt["bind"]:  # the same as version 0.1.0, which could not bind
+            settings["prompt"] = {
+                name: value for name, value in config.prompt.items() if name not in ("bind", "other")
+            }
         settings["encoder"] = config.encoder_revision or config.encoder
         settings["language_model"] = config.language_model_revision or config.language_model
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())

@@ -27,8 +27,19 @@ RENAMED_STAGES = {"align": "pretrain-projector"}
 _DEFAULTS_SINCE = {
     "pretrain": {"steps": None, "warmup": 0.1, "clip_norm": 1.0, "validate_every": None},
     "meta-train": {"outer": {"warmup": 0.1}},
+    "icl-train": {
+        "permute_labels_end": None,
+        "label_words": "own",
+        "label_subsets": 0.0,
+        "merged_labels": 0.0,
+        "other_answers": 0.0,
+        "drawn_styles": 0.0,
+    },
 }
 """Options that version 0.1.0 did not have, by command, with the values that it used."""
+
+_PROMPT_SINCE = {"prompt": {"bind": False, "other": "other"}}
+"""The same for the prompts of a speech language model, which are options of the command and of the model."""
 
 
 def upgrade_options(command: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,7 +54,8 @@ def upgrade_options(command: str, options: Mapping[str, Any]) -> dict[str, Any]:
 def downgrade_options(command: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of a command as version 0.1.0 would have written them, where it could."""
     earlier = {new: old for old, new in _RENAMED.get(command, {}).items()}
-    return _renamed(_without(_DEFAULTS_SINCE.get(command, {}), options), earlier)
+    known = _without(_PROMPT_SINCE, options) if command == "icl-train" else options
+    return _renamed(_without(_DEFAULTS_SINCE.get(command, {}), known), earlier)
 
 
 def upgrade_training(training: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,6 +68,8 @@ def upgrade_training(training: Mapping[str, Any]) -> dict[str, Any]:
         upgraded["model"] = {
             name: value for name, value in upgraded["model"].items() if name != "transformers_version"
         }
+        if "prompt" in upgraded["model"]:
+            upgraded["model"] = _merge(_PROMPT_SINCE, upgraded["model"])
     return upgraded
 
 

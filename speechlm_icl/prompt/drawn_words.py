@@ -17,8 +17,11 @@ from perser.episodes.sampling import evenly_spaced
 MOST_TOKENS = 3
 """Of a noun. A longer one would be spelled, not read."""
 
-STAND_INS = 64
-"""How many nouns are in the vocabulary of a language model that is trained from scratch."""
+STAND_INS = 18
+"""How many nouns are in the vocabulary of a language model that is trained from scratch.
+
+So many that the words in use must be read from the pairs, and so few that each is met often.
+"""
 
 
 @cache

@@ -29,8 +29,8 @@ class IclOptions(OptimizationOptions):
         missing: share of the sequences whose enrollment has none of the last clip's emotions.
         permute_labels: share of the sequences, at the start of training, whose words do not have their own
             meaning, so that only the pairs say what a word means.
-        permute_labels_end: the same share at the end of training; in between it changes evenly. none: it
-            stays as it was.
+        permute_labels_end: the same share at the end of training. It stays as it was for the first half, in
+            which the model learns to read the pairs, and then changes evenly. none: it stays.
         label_words: the words of these sequences: own, the emotions' own words, swapped at random; or drawn,
             which are half of the time English nouns, drawn anew for every sequence.
         label_subsets: share of the sequences that have only 2 or more of the emotions.
@@ -110,5 +110,5 @@ class IclOptions(OptimizationOptions):
     def permuted_share(self, step: int) -> float:
         """Return the share of such sequences at a step, counted from 1."""
         end = self.permute_labels if self.permute_labels_end is None else self.permute_labels_end
-        progress = (step - 1) / max(1, self.steps - 1)
-        return self.permute_labels + progress * (end - self.permute_labels)
+        changed = max(0.0, 2 * step / self.steps - 1)
+        return self.permute_labels + changed * (end - self.permute_labels)

@@ -44,10 +44,11 @@ def pretrain_projector(
     options: IclOptions,
     training_run: TrainingRun,
 ) -> float:
-    """Train the projector in place on the labels that all persons give together; return its validation loss.
+    """Train the projector in place on the labels that all persons give together; return its accuracy.
 
-    It is left as it did best on the validation persons' clips, because a few hundred steps learn the training
-    clips by heart. The loss is in nats a clip. Every process does the same.
+    It is left where it was most often right on the validation persons' clips. The loss there is lowest much
+    earlier, because the classifier soon is too sure of itself; but its head is thrown away. Every process
+    does the same.
     """
     targets = aggregated_targets(tasks, model.prompt.emotions)
     utterance_ids = list(targets)
@@ -67,9 +68,9 @@ def pretrain_projector(
         classifier.train()
         size = min(BATCH_SIZE, len(utterance_ids))
         utterances = rng.choice(utterance_ids, size=size, replace=False).tolist()
-        losses = classifier.losses(
-            clips_on(read_clips(store, utterances), model.device), distributions(utterances, targets)
-        )
+        logits = classifier(clips_on(read_clips(store, utterances), model.device))
+        wanted = distributions(utterances, targets).to(model.device)
+        losses = F.cross_entropy(logits, wanted, reduction="none")
         losses.mean().backward()
         finite = losses.detach().isfinite().tolist()
         parts = [StepPart((utterance,), ok) for utterance, ok in zip(utterances, finite, strict=True)]
@@ -78,9 +79,12 @@ def pretrain_projector(
     def validate() -> Validation:
         classifier.eval()
         clips = clips_on(read_clips(store, validation_ids), model.device)
+        wanted = distributions(validation_ids, validation_targets).to(model.device)
         with torch.no_grad():
-            loss = classifier.losses(clips, distributions(validation_ids, validation_targets)).mean().item()
-        return Validation(-loss, {"loss": loss})
+            logits = classifier(clips)
+        loss = F.cross_entropy(logits, wanted).item()
+        accuracy = (logits.argmax(dim=1) == wanted.argmax(dim=1)).float().mean().item()
+        return Validation(accuracy, {"loss": loss, "accuracy": accuracy})
 
     result = fit(
         training_run,
@@ -95,7 +99,7 @@ def pretrain_projector(
         display=Display("pretraining the projector"),
     )
     result.best.restore(classifier)
-    return -result.best.score
+    return result.best.score
 
 
 def distributions(utterances: Sequence[str], targets: Mapping[str, np.ndarray]) -> Tensor:
@@ -118,7 +122,6 @@ class ClipClassifier(nn.Module):
         self.head = nn.Linear(projector.hidden_size, num_emotions)
         self._scale = embedding_scale
 
-    def losses(self, clips: Clips, targets: Tensor) -> Tensor:
-        """Return the cross-entropy of each clip (B,) in nats with its label distribution (B, C)."""
-        logits = self.head(clip_means(self.projector(clips)) / self._scale)
-        return F.cross_entropy(logits.float(), targets.to(logits.device), reduction="none")
+    def forward(self, clips: Clips) -> Tensor:
+        """Return the logits of each clip (B, C), float32."""
+        return self.head(clip_means(self.projector(clips)) / self._scale).float()

@@ -112,11 +112,12 @@ class SequenceSampler:
         if _happens(shares.subsets, rng):
             task = draw_subset(task, rng)
         utterances, labels = _pairs_of(task, pairs, mode, rng)
+        renamed = rng.random() < shares.renamed
         answers = [
             rng.permutation([self.emotions.index(word) for word in words]).tolist() for words in labels
         ]
         sequence = PairSequence(utterances, answers, task.person)
-        return self._renamed(sequence, rng, shares) if _happens(shares.renamed, rng) else sequence
+        return self._renamed(sequence, rng, shares) if renamed else sequence
 
     def _renamed(self, sequence: PairSequence, rng: np.random.Generator, shares: TaskShares) -> PairSequence:
         """Return a sequence with words that mean nothing, or another emotion."""

@@ -17,6 +17,8 @@ from perser.labels import Emotions, EmotionSet
 STYLE_BIAS, STYLE_NOISE, STYLE_SHARPNESS = 1.2, 0.5, (0.6, 1.6)
 """Of a drawn style, in logits: the largest standard deviation of its bias over the emotions, the scale of its
 Gumbel noise, and the range of its sharpness."""
+SWAPPED, MANY = 0.25, 10
+"""Share of the sequences that swap the own words where the drawable ones are more than MANY times as many."""
 _LEAST_SHARE = 0.02
 """Added to the shares of the emotions, so that a style can hear what nobody heard."""
 
@@ -44,14 +46,18 @@ class TaskShares:
 def draw_words(
     emotions: Sequence[str], drawable: Sequence[str], rng: np.random.Generator
 ) -> tuple[str, ...] | None:
-    """Return words that mean nothing, one an emotion; or, half of the time, None: swap the emotions' own.
+    """Return words, one an emotion, from the drawable ones and the emotions' own; or None: swap the own ones.
 
-    None is returned, too, where there are fewer drawable words than emotions.
+    None is returned where nothing is drawable and, of thousands of drawable words, for a quarter of the
+    sequences, because the own words would hardly ever be drawn. Where only some words are in use, a model
+    first learns to read which, and then which clip has which. Under the own words alone, it learns nothing
+    for hundreds of steps.
     """
-    if len(drawable) < len(emotions) or rng.random() < 0.5:
+    if not drawable or (len(drawable) > MANY * len(emotions) and rng.random() < SWAPPED):
         return None
-    chosen = rng.choice(len(drawable), size=len(emotions), replace=False)
-    return tuple(drawable[index] for index in chosen)
+    pool = [*drawable, *(word for word in emotions if word not in drawable)]
+    chosen = rng.choice(len(pool), size=len(emotions), replace=False)
+    return tuple(pool[index] for index in chosen)
 
 
 def draw_subset(task: Task, rng: np.random.Generator) -> Task:

@@ -19,18 +19,15 @@ QUIET = {"dropout": 0.0, "feature_noise": 0.0}
 
 
 @pytest.mark.parametrize("tokens_per_clip", [1, 2])
-def test_the_loss_is_the_cross_entropy_of_a_linear_head_on_the_mean(build, tasks, store, tokens_per_clip):
+def test_the_head_is_linear_on_the_mean_of_a_clips_embeddings(build, tasks, store, tokens_per_clip):
     model = build(tokens_per_clip=tokens_per_clip, **QUIET)
     targets = aggregated_targets(tasks, model.prompt.emotions)
     classifier = ClipClassifier(model.projector, 2.0, 3)
-    wanted = distributions(["u2", "u4"], targets)
-    losses = classifier.losses(store.stack(["u2", "u4"]), wanted)
-    expected = []
-    for utterance, target in zip(("u2", "u4"), wanted, strict=True):
+    assert distributions(["u4", "u2"], targets).tolist() == [targets["u4"].tolist(), targets["u2"].tolist()]
+    logits = classifier(store.stack(["u2", "u4"]))
+    for utterance, row in zip(("u2", "u4"), logits, strict=True):
         clip = model.projector(store.stack([utterance]))[0].mean(dim=0) / 2
-        logits = classifier.head.weight @ clip + classifier.head.bias
-        expected.append(-(target * F.log_softmax(logits, dim=0)).sum())
-    assert_close(losses, torch.stack(expected))
+        assert_close(row, classifier.head.weight @ clip + classifier.head.bias)
 
 
 def test_afterwards_clips_with_the_same_emotion_are_alike(build, tasks, store, llama_folder):
@@ -39,8 +36,8 @@ def test_afterwards_clips_with_the_same_emotion_are_alike(build, tasks, store, l
     before = {name: one.detach().clone() for name, one in model.named_parameters()}
     model.projector.fit_standardization(store.stack([f"u{i}" for i in range(60)]))
     options = IclOptions(projector_steps=60, projector_learning_rate=3e-3)
-    loss = pretrain_projector(model, tasks[:9], tasks[9:], store, options, TrainingRun(start_accelerator(0)))
-    assert loss < 0.6
+    right = pretrain_projector(model, tasks[:9], tasks[9:], store, options, TrainingRun(start_accelerator(0)))
+    assert right > 0.6  # nobody can know what the validation persons call the third kind
     with torch.no_grad():
         frames = model.eval().projector(store.stack([f"u{i}" for i in range(60)]))[:, 0]
     alike = F.cosine_similarity(frames[:, None], frames[None], dim=-1)
@@ -85,7 +82,7 @@ def test_the_projector_is_left_as_it_did_best_on_validation_clips(build, tasks, 
         left[every] = pretrain_projector(
             model, tasks[:9], opposite, store, options, TrainingRun(start_accelerator(0))
         )
-    assert left[1] < left[40]
+    assert left[1] > left[40]
 
 
 def test_the_same_seed_gives_the_same_projector(build, tasks, store):
