@@ -80,12 +80,7 @@ def draw_episodes(
     too small for these options, the message says which ones work.
     """
     check_counts({"k": k, "q": q, "seeds": seeds, "validation_seeds": validation_seeds})
-    if mode not in MODES:
-        raise UserError(f"mode: '{mode}' is none of {', '.join(MODES)}")
-    if split.scenario == "open" and mode != "any":
-        raise UserError(f"mode: '{mode}' cannot be drawn in the scenario open: give any")
-    for emotion in split.held_out_emotions or ():
-        corpus.emotions.index(emotion)
+    _check(corpus, split, mode)
     most = k if largest_k is None else largest_k
     if most < k:
         raise UserError(f"largest_k: {most} is below k = {k}")
@@ -120,6 +115,16 @@ def draw_episodes(
         left_out=left_out,
         mode=mode,
     )
+
+
+def _check(corpus: Corpus, split: SplitOptions, mode: EnrollmentMode) -> None:
+    """Raise UserError for a mode that cannot be drawn, or an unknown emotion that is held out."""
+    if mode not in MODES:
+        raise UserError(f"mode: '{mode}' is none of {', '.join(MODES)}")
+    if split.scenario == "open" and mode != "any":
+        raise UserError(f"mode: '{mode}' cannot be drawn in the scenario open: give any")
+    for emotion in split.held_out_emotions or ():
+        corpus.emotions.index(emotion)
 
 
 def _episodes(task: Task, k: int, q: int, draws: int, most: int, mode: EnrollmentMode) -> tuple[Episode, ...]:
