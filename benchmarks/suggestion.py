@@ -7,7 +7,7 @@ after N suggested labels and after N random ones, from the same pool, on a run's
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -128,9 +128,9 @@ def compare_choices(
     difference = paired_difference(by_episode(suggested, METRIC), by_episode(random, METRIC), seed)
     return {
         "episodes": len(pools),
-        "suggested": asdict(bootstrap_interval(by_person(suggested, METRIC), seed)),
-        "random": asdict(bootstrap_interval(by_person(random, METRIC), seed)),
-        "difference": asdict(difference),
+        "suggested": bootstrap_interval(by_person(suggested, METRIC), seed).as_json(),
+        "random": bootstrap_interval(by_person(random, METRIC), seed).as_json(),
+        "difference": difference.as_json(),
     }
 
 

@@ -8,7 +8,6 @@ Answers are sets of emotions. Two answers are as far apart as their MASI distanc
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -55,8 +54,8 @@ def measure_agreement(answers: Answers) -> dict[str, Any]:
 
     return {
         "distance": "MASI" if answers.is_multi_label else "nominal",
-        "alpha": asdict(utterance_interval(alpha, len(sizes))),
-        "pairwise": asdict(mean_over_utterances(1 - disagreement / (sizes * (sizes - 1)))),
+        "alpha": utterance_interval(alpha, len(sizes)).as_json(),
+        "pairwise": mean_over_utterances(1 - disagreement / (sizes * (sizes - 1))).as_json(),
         "agreement_with_others": _agreement_with_others(answers),
     }
 
@@ -83,7 +82,7 @@ def _agreement_with_others(answers: Answers) -> dict[str, Any]:
         return times @ by_utterance / (times @ sizes)
 
     content = {
-        "mean": asdict(utterance_interval(pooled, len(sizes))),
+        "mean": utterance_interval(pooled, len(sizes)).as_json(),
         "by_listener": None,
         "deviation": None,
         "true_deviation": None,

@@ -9,7 +9,6 @@ the emotion that was given most was in part given most by chance.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -110,7 +109,7 @@ def _ceiling(
         hits += given_most[rows, guess]
         known += given_most[rows, shares.argmax(axis=1)].mean()
         naive += _majority(observed, size, rng)[rows, observed.argmax(axis=1)].mean()
-    content = asdict(mean_over_utterances(hits / draws))
+    content = mean_over_utterances(hits / draws).as_json()
     return content | {"known_shares": known / draws, "naive": naive / draws}
 
 

@@ -15,7 +15,7 @@ and the rest are predicted. The rungs' gains are differences of these log losses
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -132,7 +132,7 @@ def measure_ladder(answers: Answers, seed: int = 0, sizes: Sequence[int] = SIZES
     return {
         "ladder_listeners": len(names),
         "pivot": pivot.name,
-        "consensus": asdict(mean_over_listeners(measured[:, 0])),
+        "consensus": mean_over_listeners(measured[:, 0]).as_json(),
         "ladder": _rungs(gained, possible),
         "total": _gain(gained.sum(axis=1), possible.sum(axis=1)),
         "curve": [_at_size(size, ladder) for size in sizes],
@@ -231,7 +231,7 @@ def _gain(gained: np.ndarray, possible: np.ndarray, tests: int = 1) -> dict[str,
     each listener and utterance were known exactly (`known`), so that the interval holds for both.
     """
     with_labels, known = _widened(gained, tests), _widened(possible, tests)
-    return asdict(with_labels) | {"high": max(with_labels.high, known.high), "known": known.mean}
+    return with_labels.as_json() | {"high": max(with_labels.high, known.high), "known": known.mean}
 
 
 def _widened(gains: np.ndarray, tests: int = 1) -> Interval:
@@ -265,9 +265,9 @@ def _at_size(size: int, ladder: FittedLadder) -> dict[str, Any]:
         found, _ = ladder.losses(usable & (order < size), usable & (order >= size))
         drawn.append(_listener_means(found, listener))
     by_listener = np.mean(drawn, axis=0)
-    total = asdict(_widened(by_listener[:, 0] - by_listener[:, -1]))
+    total = _widened(by_listener[:, 0] - by_listener[:, -1]).as_json()
     gains = [
-        {"name": name, "gain": asdict(_widened(gained, len(RUNGS)))}
+        {"name": name, "gain": _widened(gained, len(RUNGS)).as_json()}
         for name, gained in zip(RUNGS, -np.diff(by_listener, axis=1).T, strict=True)
     ]
     return content | {"gains": gains, "total": total}

@@ -9,8 +9,7 @@ import csv
 import json
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -112,7 +111,9 @@ def measure_instance(
     start = time.perf_counter()
     answered, left_out = ask_instance(instance, answerer, batch_size)
     seconds = time.perf_counter() - start
-    metrics = {name: _finite(asdict(interval)) for name, interval in measure_answers(kind, answered).items()}
+    metrics = {
+        name: _finite(interval.as_json()) for name, interval in measure_answers(kind, answered).items()
+    }
     main = next(iter(metrics))
     row = {"instance": instance.name, "version": instance.version, "kind": kind, "metric": main}
     row |= {"value": metrics[main]["mean"], "metrics": metrics, "named_metrics": list(instance.metrics)}
@@ -134,7 +135,7 @@ def write_answers(path: Path, answers: dict[str, Sequence[AnsweredItem]]) -> Non
                 writer.writerow((instance, item.file, item.instruction, item.label, *result))
 
 
-def _finite(interval: dict[str, float]) -> dict[str, float | None]:
+def _finite(interval: Mapping[str, float]) -> dict[str, float | None]:
     """Return the interval with None in place of nan, which JSON does not have."""
     return {name: value if math.isfinite(value) else None for name, value in interval.items()}
 
