@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from meta_perser.adaptation.meta_trained import RATES_FILE, MetaPerSER
-from meta_perser.adaptation.open_head import with_new_head
 from meta_perser.adaptation.personalizer import GradientPersonalizer
 from meta_perser.adaptation.predictor import RecognizerPredictor, embeddings
 from meta_perser.baselines import fine_tuning
@@ -70,9 +69,7 @@ class GradientModel:
     def with_labels(self, labels: EmotionSet) -> GradientModel:
         """Return this model with a new head over these labels (a `perser.route.OpenRouteModel`)."""
         own = self._personalizer
-        opened = GradientModel(
-            with_new_head(self.model, labels), lambda source: own(source).with_labels(labels)
-        )
+        opened = GradientModel(self.model.with_labels(labels), lambda source: own(source).with_labels(labels))
         opened._trained = self._trained
         return opened
 

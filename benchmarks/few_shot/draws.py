@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from perser.episodes.episode import Support, Task
+from perser.episodes.open_episodes import made_up_words
 from perser.labels import EmotionSet
 
 Setting = Literal["shots", "pairs"]
@@ -18,13 +19,6 @@ Setting = Literal["shots", "pairs"]
 
 LabelWords = Literal["own", "permuted", "invented"]
 """Which words stand for the classes: the corpus's own, these in another order, or words that mean nothing."""
-
-INVENTED = (
-    *("blicket", "dax", "fep", "toma", "wug", "zup", "kiki", "modi", "pilk", "gazzer", "tulver", "sefton"),
-    *("lorp", "vash", "nupe", "quib", "rundle", "tiv", "yort", "bim", "chark", "drell", "fendle", "gorm"),
-    *("hask", "jink", "klem", "lutch", "mirp", "nadge", "osk", "plim"),
-)
-"""Words that mean nothing, as psychologists give them to children. Further classes get them in pairs."""
 
 
 @dataclass(frozen=True)
@@ -109,10 +103,7 @@ class Drawing:
             return {name: name for name in classes}
         if self.words == "permuted":
             return dict(zip(classes, rng.permutation(classes).tolist(), strict=True))
-        doubled = [f"{first} {second}" for first in INVENTED for second in INVENTED if first != second]
-        pool = INVENTED if len(classes) <= len(INVENTED) else (*INVENTED, *doubled)
-        places = rng.permutation(len(pool))[: len(classes)]
-        return {name: pool[place] for name, place in zip(classes, places, strict=True)}
+        return dict(zip(classes, made_up_words(len(classes), rng), strict=True))
 
 
 def shuffled(draw: Draw) -> Draw:

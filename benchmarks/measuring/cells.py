@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measuring.answer import answer_questions
+from benchmarks.measuring.answer import answer_episodes
 from benchmarks.measuring.predictions import Origin, Predictions, read_metadata
 from benchmarks.oracles import check_truth, is_oracle, oracle_context
 from benchmarks.task_sharing import run_with_workers
@@ -92,7 +92,7 @@ class Case:
     @property
     def episodes_digest(self) -> str:
         """A digest of the episodes to measure: their supports, queries and labels."""
-        episodes = [asdict(episode) for same in self.episodes_by_seed.values() for episode in same]
+        episodes = [episode.as_json() for same in self.episodes_by_seed.values() for episode in same]
         return json_sha256(episodes)
 
     @cached_property
@@ -116,21 +116,21 @@ class Case:
     def check_models(self) -> None:
         """Raise UserError for a method that cannot be measured with these episodes and models."""
         for name in self.methods:
-            check_method(name, self.episode_file.k)
+            check_method(name, self.episode_file.k, self.episode_file.is_open)
         check_models(self.methods, self.context())
 
     @cached_property
     def cells(self) -> list[Cell]:
         """Every method on every seed. Raises UserError for a method that cannot be measured here."""
         for name in self.methods:
-            check_method(name, self.episode_file.k)
+            check_method(name, self.episode_file.k, self.episode_file.is_open)
         if any(map(is_oracle, self.methods)):
             check_truth(self.loaded_corpus, self.episode_file.episodes)
         return [Cell(name, seed) for name in dict.fromkeys(self.methods) for seed in self.episodes_by_seed]
 
     def key(self, cell: Cell) -> str:
         """Return a digest of the cell's method and episodes, the corpus and the training split."""
-        episodes = [asdict(episode) for episode in self.episodes_by_seed[cell.seed]]
+        episodes = [episode.as_json() for episode in self.episodes_by_seed[cell.seed]]
         drawn = self.episode_file
         content = [cell.method, drawn.corpus_fingerprint, drawn.training_digest, episodes]
         return json_sha256(content)
@@ -180,9 +180,10 @@ def run_cell(case: Case, cell: Cell, folder: Path) -> None:
     personalizer = build_method(cell.method, context)
     seconds_build = clock(device) - started
     episodes = case.episodes_by_seed[cell.seed]
-    questions = [episode.question for episode in episodes]
     title = f"bench {cell.method}" + (f" (seed {cell.seed})" if len(case.episodes_by_seed) > 1 else "")
-    answers, peak_bytes = run_with_peak(lambda: answer_questions(personalizer, questions, title), device)
+    answers, peak_bytes = run_with_peak(
+        lambda: answer_episodes(personalizer, episodes, context.emotions, title), device
+    )
     origin = Origin(
         key=case.key(cell),
         method=cell.method,

@@ -13,19 +13,6 @@ from torch import Tensor, nn
 
 from meta_perser.adaptation.adaptation_loss import Weights
 from meta_perser.adaptation.similarity import emotion_centers
-from meta_perser.recognizer.model import EmotionRecognizer
-from perser.encoders.structure_copy import structure_copy
-from perser.labels import EmotionSet
-
-
-def with_new_head(model: EmotionRecognizer, labels: EmotionSet) -> EmotionRecognizer:
-    """Return the recognizer with a head of zeros over these labels; it shares all other weights."""
-    copy, own = structure_copy(model, ()), model.classifier
-    head = nn.Linear(own.in_features, len(labels), device=own.weight.device, dtype=own.weight.dtype)
-    nn.init.zeros_(head.weight)
-    nn.init.zeros_(head.bias)
-    copy.emotions, copy.classifier = labels, head
-    return copy
 
 
 def prototype_head(hidden: Tensor, targets: Tensor, trained: nn.Linear) -> Weights:

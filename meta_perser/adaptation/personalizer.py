@@ -13,7 +13,7 @@ from meta_perser.adaptation.adaptation_loss import LossFunction, Weights
 from meta_perser.adaptation.batched_adaptation import adapt_batched, adaptation_groups
 from meta_perser.adaptation.inner_loop import adapt
 from meta_perser.adaptation.lslr import ConstantRate, Rates
-from meta_perser.adaptation.open_head import prototype_head, with_new_head
+from meta_perser.adaptation.open_head import prototype_head
 from meta_perser.adaptation.predictor import RecognizerPredictor, embeddings
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.model import EmotionRecognizer
@@ -111,7 +111,7 @@ class GradientPersonalizer(Personalizer):
         self, labels: EmotionSet, kind: Callable[..., GradientPersonalizer]
     ) -> GradientPersonalizer:
         """Return the same adaptation of a new head, as `kind` starts it; all labels count the same."""
-        model = with_new_head(self.model, labels)
+        model = self.model.with_labels(labels)
         loss = partial(self._loss, class_weights=torch.ones(len(labels), device=model.layer_logits.device))
         opened = kind(model, self.source, self._rates, loss, self._steps)
         opened.trained_as = self.trained_as

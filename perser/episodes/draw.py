@@ -11,6 +11,7 @@ import numpy as np
 from perser.episodes.episode import Episode, Support, Task, tasks_of
 from perser.episodes.episode_file import EpisodeFile
 from perser.episodes.fitting import Choice, Fitting, divide_tasks, has_enough
+from perser.episodes.open_episodes import OpenClasses, draw_open_episode
 from perser.episodes.sampling import MODES, EnrollmentMode, draw_pairs
 from perser.episodes.splits import Split, SplitOptions, Subset
 from perser.errors import UserError
@@ -81,6 +82,10 @@ def draw_episodes(
     check_counts({"k": k, "q": q, "seeds": seeds, "validation_seeds": validation_seeds})
     if mode not in MODES:
         raise UserError(f"mode: '{mode}' is none of {', '.join(MODES)}")
+    if split.scenario == "open" and mode != "any":
+        raise UserError(f"mode: '{mode}' cannot be drawn in the scenario open: give any")
+    for emotion in split.held_out_emotions or ():
+        corpus.emotions.index(emotion)
     most = k if largest_k is None else largest_k
     if most < k:
         raise UserError(f"largest_k: {most} is below k = {k}")
@@ -88,14 +93,18 @@ def draw_episodes(
     drawn: dict[Subset, tuple[Episode, ...]] = {}
     divided, tasks = _divided(corpus, Choice(split, k, q), largest_k, mode)
     for subset, draws in (("test", seeds), ("validation", validation_seeds)):
-        own = tasks[subset]
-        too_small = {task.person for task in own if not has_enough(task, most, q, mode)}
-        left_out |= {task.person: len(task.utterances) for task in own if task.person in too_small}
-        drawn[subset] = tuple(
-            draw_episode(task, k, q, seed, most, mode)
-            for task in own
-            if task.person not in too_small
-            for seed in range(draws)
+        drawn[subset] = ()
+        for task in tasks[subset]:
+            if split.scenario == "open" and subset == "test":
+                episodes, usable = _open_episodes(task, k, q, draws, most, split)
+            else:
+                episodes, usable = _episodes(task, k, q, draws, most, mode), len(task.utterances)
+            drawn[subset] += episodes
+            if not episodes:
+                left_out[task.person] = usable
+    if not drawn["test"]:
+        raise UserError(
+            f"no {split.person_axis} has {most} + {q} clips of the classes of an open episode: lower k or q"
         )
     return EpisodeFile(
         corpus=corpus.name,
@@ -111,6 +120,24 @@ def draw_episodes(
         left_out=left_out,
         mode=mode,
     )
+
+
+def _episodes(task: Task, k: int, q: int, draws: int, most: int, mode: EnrollmentMode) -> tuple[Episode, ...]:
+    """Return the episodes of a person; none for one with too few annotations."""
+    if not has_enough(task, most, q, mode):
+        return ()
+    return tuple(draw_episode(task, k, q, seed, most, mode) for seed in range(draws))
+
+
+def _open_episodes(
+    task: Task, k: int, q: int, draws: int, most: int, split: SplitOptions
+) -> tuple[tuple[Episode, ...], int]:
+    """Return the open episodes of a person, none for one with too few clips, and how many clips there are of
+    the classes that they may have."""
+    classes = OpenClasses.of(task, k, most + q, split.held_out_emotions or ())
+    if not classes.sizes:
+        return (), classes.num_clips
+    return tuple(draw_open_episode(task, q, seed, k, most, classes) for seed in range(draws)), 0
 
 
 def _divided(
