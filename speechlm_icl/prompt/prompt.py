@@ -186,12 +186,14 @@ class PromptFormat:
             tokens += [*self.joiner, *self.labels[emotion]]
         return tokens + self.template.end
 
-    def encode(self, answers: Sequence[Answer], first_target: int = 0) -> EncodedPrompt:
+    def encode(
+        self, answers: Sequence[Answer], first_target: int = 0, end_targets: bool = True
+    ) -> EncodedPrompt:
         """Encode clips, with one placeholder each, and their answers.
 
         The prompt ends where a next clip would begin. The label words, joiners and ends of all answers from
         `first_target` on are targets. The ends are included so that the model learns where an answer ends.
-        Nothing else is a target.
+        Nothing else is a target. Without `end_targets` the ends are none either.
         """
         template = self.template
         start = len(template.start)
@@ -199,7 +201,9 @@ class PromptFormat:
         for clip, answer in enumerate(answers):
             tokens = self.answer_tokens(answer)
             text = [*template.cue, *tokens, *template.following]
-            targets = tokens if clip >= first_target else [IGNORE] * len(tokens)
+            targets = list(tokens) if clip >= first_target else [IGNORE] * len(tokens)
+            if not end_targets:
+                targets[-len(template.end) :] = [IGNORE] * len(template.end)
             prompt.token_ids.extend([0, *text])
             before, after = [TEXT] * (1 + len(template.cue)), [TEXT] * len(template.following)
             end = len(template.end)

@@ -46,8 +46,9 @@ def pretrain_projector(
 ) -> float:
     """Train the projector in place on the labels that all persons give together; return its accuracy.
 
-    It is left where it was most often right on the validation persons' clips. The loss there is lowest much
-    earlier, because the classifier soon is too sure of itself; but its head is thrown away. Every process
+    The accuracy is that on the validation persons' clips. The projector is left at its last step, at which it
+    knows the training clips by heart: so the language model finds clips with the same emotion easily, and
+    learns sooner to look for them. On unseen persons it is as often right as it was before. Every process
     does the same.
     """
     targets = aggregated_targets(tasks, model.prompt.emotions)
@@ -98,8 +99,7 @@ def pretrain_projector(
         generators={"sampler": rng},
         display=Display("pretraining the projector"),
     )
-    result.best.restore(classifier)
-    return result.best.score
+    return result.history[-1]["accuracy"] if result.history else validate().score
 
 
 def distributions(utterances: Sequence[str], targets: Mapping[str, np.ndarray]) -> Tensor:

@@ -39,12 +39,14 @@ class PairSequence:
         answers: the answer to each, as indices of `words`.
         person: whose they are.
         words: the label words; None for those of the emotions.
+        renamed: whether the words do not have their own meaning.
     """
 
     utterances: tuple[str, ...]
     answers: list[Answer]
     person: str | None = None
     words: tuple[str, ...] | None = None
+    renamed: bool = False
 
 
 class SequenceSampler:
@@ -131,7 +133,7 @@ class SequenceSampler:
             classes = classes[draw_groups(heard, len(own), rng)]
         answers = [list(dict.fromkeys(classes[answer].tolist())) for answer in sequence.answers]
         if not _happens(shares.other, rng):
-            return replace(sequence, answers=answers, words=words)
+            return replace(sequence, answers=answers, words=words, renamed=True)
         unnamed = draw_unnamed(sorted(set().union(*answers)), rng)
         lacks_word = np.array([not unnamed.isdisjoint(answer) for answer in answers])
         order = unnamed_last(lacks_word, rng)
@@ -140,6 +142,7 @@ class SequenceSampler:
             [[len(own)] if lacks_word[index] else answers[index] for index in order],
             sequence.person,
             (*(own if words is None else words), self.other),
+            renamed=True,
         )
 
 
