@@ -27,7 +27,7 @@ from perser.episodes.episode import Episode, Support, Task
 from perser.episodes.episode_file import EpisodeFile
 from perser.errors import UserError
 from perser.installed_routes import build_method, check_method
-from perser.io.files import write_text_atomic
+from perser.io.files import check_outputs, write_text_atomic
 from perser.io.json_files import write_json
 
 CONTROLS = "controls.json"
@@ -64,6 +64,7 @@ def icl_controls(
         orders: how many other orders of the true enrollment.
         seed: seed of the shuffled labels, the other persons and the orders.
     """
+    check_outputs(folders=[out, cache])
     case = Case(corpus, episodes, models, cache, (method,))
     corpus_loaded, episode_file = case.loaded_corpus, case.episode_file
     size = episode_file.k if pairs is None else pairs
@@ -87,7 +88,6 @@ def icl_controls(
     results |= {"seed": seed, "persons": len({episode.person for episode in episode_file.episodes})}
     results |= {"simulated": corpus_loaded.simulated, "corpus": corpus_loaded.name}
     results |= compare_conditions(scores)
-    out.mkdir(parents=True, exist_ok=True)
     write_json(out / CONTROLS, results)
     page = environment().get_template("controls.md.jinja").render(results)
     write_text_atomic(out / "controls.md", page)

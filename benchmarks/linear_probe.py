@@ -21,6 +21,7 @@ from perser.encoders.feature_cache import cached_features
 from perser.episodes.episode import Task, aggregated_targets
 from perser.episodes.episode_file import EpisodeFile
 from perser.io.json_files import write_json
+from perser.io.terminal import counted
 from perser.labels import EmotionSet
 
 REFERENCE = "reference.json"
@@ -51,7 +52,9 @@ def linear_probe(run: Path, cache: Path | None = None, regularization: float = 0
         + ("listeners" if episode_file.person_axis == "listener" else "speakers' own annotations"),
     }
     write_json(run / REFERENCE, content)
-    print(f"UAR {content['uar']:.3f}, macro-F1 {content['macro_f1']:.3f} on {len(test)} utterances")
+    print(
+        f"UAR {content['uar']:.3f}, macro-F1 {content['macro_f1']:.3f} on {counted(len(test), 'utterance')}"
+    )
 
 
 def likeliest(tasks: list[Task], emotions: EmotionSet) -> dict[str, int]:

@@ -23,6 +23,7 @@ from perser.distributed import processes
 from perser.episodes.episode_file import EpisodeFile
 from perser.errors import UserError
 from perser.installed_routes import learns_labels, parse_method
+from perser.io.files import check_outputs
 
 
 def bench(
@@ -46,7 +47,8 @@ def bench(
     Args:
         corpus: a prepared corpus.
         episodes: the episodes file, or several of one split: several K, several modes of enrollment.
-        models: the folder of the trained models: ssl-e, linear, multi, meta-perser, speech-lm.
+        models: the folder of the trained models: ssl-e, linear, multi, meta-perser, speech-lm; not needed
+            where no method has a model.
         experiments: files for `perser experiment`, each trained and measured in its own folder.
         out: folder for predictions, scores.json, results.json, report.md, report.html and plots.
         cache: folder of the feature cache.
@@ -59,16 +61,22 @@ def bench(
     """
     if limit is not None and limit < 1:
         raise UserError(f"limit: {limit}, give at least 1 episode")
+    check_outputs(folders=[out, cache])
     plans = [plan_file(file, methods, limit) for file in experiments or ()]
+    named = None if methods is None else _known(methods)
     inputs = {"--corpus": corpus, "--episodes": episodes, "--models": models}
     if plans and any(inputs.values()):
         raise UserError("--experiments have their own corpora, episodes and models: leave yours out")
-    if not plans and (missing := [option for option, value in inputs.items() if not value]):
+    needed = [option for option in inputs if option not in _not_needed(named)]
+    if not plans and (missing := [option for option in needed if not inputs[option]]):
         raise UserError(f"no {', '.join(missing)}: say what to measure, or give --experiments")
     files = [episodes] if isinstance(episodes, Path) else episodes or []
-    named = None if methods is None else _known(methods)
+    folder = models or out / "models"  # where no method needs a model, nothing is there
     trained = [
-        (Case(corpus, file, models, cache, _names(named, file), limit), out / _scores_name(file, files))
+        (
+            Case(corpus, file, folder, cache, _names(named, file), limit),
+            out / _scores_name(file, files),
+        )
         for file in files
     ]
     measured = trained + [pair for plan in plans for pair in plan.measured]
@@ -104,6 +112,12 @@ def _known(methods: Sequence[str]) -> tuple[str, ...]:
     for name in methods:
         parse_method(name)
     return tuple(methods)
+
+
+def _not_needed(methods: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the inputs that these methods do without: the models, where none of them needs one."""
+    parsed = [parse_method(name) for name in methods or ()]
+    return ("--models",) if parsed and not any(each.route.needs.get(each.method) for each in parsed) else ()
 
 
 def _scores_name(episodes: Path, files: Sequence[Path]) -> str:

@@ -30,6 +30,7 @@ from perser.errors import UserError
 from perser.inference.active_learning import Views, choose
 from perser.inference.clips import Waveforms
 from perser.inference.recognizer import Recognizer
+from perser.io.files import check_outputs
 from perser.io.json_files import write_json
 from perser.metrics import score_episode
 from perser.progress import progress_bar
@@ -67,6 +68,7 @@ def suggestion(
         out: a JSON file for the figures; none: they are only printed.
         seed: seed of the pools and of the random choices.
     """
+    check_outputs(files=[out])
     if n < 1 or draws < 1 or pool <= n:
         raise UserError("n and draws must be at least 1, and pool above n")
     corpus, episode_file = Corpus.load(run / "corpus"), EpisodeFile.load(run / "episodes.json")

@@ -105,10 +105,12 @@ METHODS = (
     "most-frequent",
     "entire-zero",
     "prior-shift",
+    "bias-scale",
     "entire-few",
     "head-few",
     "meta-perser",
     "speech-lm-0",
+    "speech-lm-0+prior-shift",
     "speech-lm-8",
     "speech-lm-32",
 )

@@ -22,30 +22,37 @@ from meta_perser.adaptation.personalizer import (
     NewHeadPersonalizer,
     Unadapted,
 )
-from meta_perser.adaptation.prior_shift import PriorShift
 from meta_perser.adaptation.similarity import Similarity
-from meta_perser.options import CONFIG
+from meta_perser.options import CONFIG, LAST
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.model import EmotionRecognizer, saved_settings
 from perser.errors import UserError
 from perser.personalizer import Personalizer, RouteContext, refuse_pairs
+from perser.recalibration import Priors, Recalibrated
+from perser.selection.grid import Found
 
 
 def meta_perser(context: RouteContext, pairs: int | None = None) -> Personalizer:
-    """Meta-PerSER: 50 gradient steps with learned per-layer per-step rates from the meta-learned start."""
+    """Meta-PerSER: 50 gradient steps with learned per-layer per-step rates from the meta-learned start, or
+    the head that its proximal solver finds.
+
+    With the option `last` the model is that of the last iteration, not the one that validation chose.
+    """
     refuse_pairs("meta-perser", pairs)
-    folder = context.folder("meta-perser")
+    best = context.folder("meta-perser")
+    folder = best / LAST if LAST in context.options else best
     trained = MetaPerSER.from_pretrained(folder)
     settings = saved_settings(folder)
     context.check_model(folder, trained.model.emotions, settings.get("trained_on"))
     trained.to(context.device).model.eval()
     personalizer = trained.personalizer(ClipSource(context.recordings, trained.model, context.cache))
-    personalizer.trained_as = _trained_as(settings)
+    personalizer.trained_as = _trained_as(settings) | _validations(best)
     return personalizer
 
 
 def _trained_as(settings: Mapping[str, Any]) -> dict[str, object]:
-    """Return S, the parts of the method that were on, and the iteration that validation chose.
+    """Return S and how rates were learned (neither with the proximal solver), the parts of the method that
+    were on, and the iteration that validation chose.
 
     The iteration is "start" where no later one was better. Models of version 0.1.0 do not say which parts
     were on.
@@ -55,7 +62,31 @@ def _trained_as(settings: Mapping[str, Any]) -> dict[str, object]:
         for name, value in settings.get("switches", {}).items()
     }
     chosen = {"iteration": settings["iteration"] or "start"} if "iteration" in settings else {}
+    if settings.get("solver", "steps") == "proximal":
+        return {**switches, **chosen}
     return {"S": settings["inner_steps"], **switches, "LSLR": settings["lslr"]["granularity"], **chosen}
+
+
+def _validations(folder: Path) -> dict[str, object]:
+    """Return how the start, the best and the last iteration did on validation episodes, by figure.
+
+    Empty where the training did not say, as those of version 0.1.0.
+    """
+    if not (folder / LAST / CONFIG).is_file():
+        return {}
+    validations = saved_settings(folder / LAST).get("validations", [])
+    if not validations:
+        return {}
+    chosen = saved_settings(folder)["iteration"]
+    steps = {"start": validations[0], "last": validations[-1]}
+    steps |= {"best": next((one for one in validations if one[0] == chosen), validations[0])}
+    return {
+        f"validation {figure}": ", ".join(
+            f"{name} {steps[name][1][figure]:.4f} (iteration {steps[name][0]})"
+            for name in ("start", "best", "last")
+        )
+        for figure in validations[-1][1]
+    }
 
 
 def entire_zero(context: RouteContext, pairs: int | None = None) -> Personalizer:
@@ -107,8 +138,38 @@ def entire_sim(context: RouteContext, pairs: int | None = None) -> Personalizer:
 def prior_shift(context: RouteContext, pairs: int | None = None) -> Personalizer:
     """Prior-Shift: a bias over the emotions fitted on the support, added to SSL-E's logits."""
     refuse_pairs("prior-shift", pairs)
-    model, source, extra = _trained(context, "ssl-e", "head")
-    return PriorShift(model, source, extra["prior_strength"])
+    return _recalibrated(context, "prior-shift")
+
+
+def bias_scale(context: RouteContext, pairs: int | None = None) -> Personalizer:
+    """Bias-Scale: a bias over the emotions and a temperature fitted on the support, for SSL-E's logits."""
+    refuse_pairs("bias-scale", pairs)
+    return _recalibrated(context, "bias-scale")
+
+
+def _recalibrated(context: RouteContext, kind: str) -> Personalizer:
+    """Return Entire-Zero, recalibrated with the strengths that were best on validation episodes."""
+    priors, tried = chosen_priors(context.folder("ssl-e"), kind)
+    model, source, _ = _trained(context, "ssl-e", "head")
+    return Recalibrated(Unadapted(model, source), model.emotions, priors, tried)
+
+
+def chosen_priors(folder: Path, kind: str) -> tuple[Priors, list[Found]]:
+    """Return the strengths that were chosen for a recalibration of SSL-E, and what was tried.
+
+    Raises UserError where there is no such model, or none was chosen, as by version 0.1.0.
+    """
+    extra = _extra(folder)
+    saved = extra.get("recalibration", {}).get(kind)
+    if saved is None and kind == "prior-shift":
+        return Priors(extra["prior_strength"]), []
+    if saved is None:
+        raise UserError(
+            f"no strengths were chosen for {kind} on {folder}: train it again with `perser pretrain`, "
+            f"or leave {kind} out"
+        )
+    tried = {name: Found(**found) for name, found in saved.items()}
+    return Priors(**{name: found.value for name, found in tried.items()}), list(tried.values())
 
 
 def _fine_tuned(
@@ -117,7 +178,10 @@ def _fine_tuned(
     """Return gradient descent with the rate that was best on validation episodes."""
     chosen = tuned_part(context.folder(name), part)
     model, source, extra = _trained(context, name, chosen["scope"])
-    return fine_tuning(model, source, chosen["rate"], extra, kind)
+    personalizer = fine_tuning(model, source, chosen["rate"], extra, kind)
+    if "tried" in chosen:  # version 0.1.0 did not say
+        personalizer.chosen_among = Found(**chosen["tried"])
+    return personalizer
 
 
 def tuned_part(folder: Path, part: str) -> dict[str, Any]:

@@ -16,6 +16,9 @@ from perser.route import Exported
 META_TRAINED = """A speech emotion recognizer that was meta-trained (Meta-PerSER, arXiv 2505.16220) to be
 personalized: gradient steps with learned rates on a few clips that a person labeled adapt its weights."""
 
+PROXIMAL = """A speech emotion recognizer that was meta-trained to be personalized: it solves for the head
+that fits a few clips that a person labeled best while it stays close to its own."""
+
 AVERAGE = """A speech emotion recognizer trained on the labels of many listeners together; to personalize it,
 its head is fine-tuned on a few clips that a person labeled."""
 
@@ -40,8 +43,11 @@ def export_gradient_model(folder: Path, out: Path) -> Exported:
     _shorten_encoder_name(out / CONFIG)
     write_transformers_files(out, emotions)
     write_checksums(out, CHECKSUMMED)
+    summary = META_TRAINED if (out / RATES_FILE).is_file() else AVERAGE
+    if saved_settings(folder).get("solver") == "proximal":
+        summary = PROXIMAL
     return Exported(
-        summary=META_TRAINED if (out / RATES_FILE).is_file() else AVERAGE,
+        summary=summary,
         transformers_code=CODE,
         methods=METHODS,
         trained_on=saved_settings(folder).get("trained_on"),

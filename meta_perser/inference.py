@@ -1,7 +1,8 @@
 """The gradient route on single clips, as `perser.inference.recognizer` uses it.
 
 A meta-trained model adapts as the method `meta-perser` does; SSL-E and the linear model adapt as `head-few`
-does, with the rate that was chosen for their head. A profile holds the adapted weights.
+does, with the rate that was chosen for their head. A profile holds the adapted weights and, where the head
+alone moves, the time means of the enrolled clips, so that it can go on learning.
 """
 
 from __future__ import annotations
@@ -17,22 +18,28 @@ from torch import Tensor
 from meta_perser.adaptation.meta_trained import RATES_FILE, MetaPerSER
 from meta_perser.adaptation.personalizer import GradientPersonalizer
 from meta_perser.adaptation.predictor import RecognizerPredictor, embeddings
+from meta_perser.adaptation.proximal.personalizer import ProximalPersonalizer
 from meta_perser.baselines import fine_tuning
-from meta_perser.recognizer.batches import ClipSource
+from meta_perser.recognizer.batches import ClipSource, PooledClips
 from meta_perser.recognizer.model import EmotionRecognizer, saved_settings
 from perser.episodes.episode import Support
 from perser.errors import UserError, explain_damage
 from perser.inference.clips import Waveforms
 from perser.labels import Emotions, EmotionSet
 
+CLIPS = "enrolled-clips"
+"""Name of a profile's tensor with the time means of the enrolled clips, (K, L + 1, D)."""
+
 
 class GradientModel:
-    """A trained recognizer and how it is adapted (a `perser.route.RouteModel`)."""
+    """A trained recognizer and how it is adapted (a `perser.route.GrowingRouteModel`)."""
 
     route: ClassVar[str] = "meta-perser"
 
     def __init__(
-        self, model: EmotionRecognizer, personalizer: Callable[[ClipSource], GradientPersonalizer]
+        self,
+        model: EmotionRecognizer,
+        personalizer: Callable[[ClipSource], GradientPersonalizer | ProximalPersonalizer],
     ) -> None:
         self.model = model.eval()
         self._personalizer = personalizer
@@ -68,7 +75,7 @@ class GradientModel:
 
     def with_labels(self, labels: EmotionSet) -> GradientModel:
         """Return this model with a new head over these labels (a `perser.route.OpenRouteModel`)."""
-        own = self._personalizer
+        own = self._trained._personalizer
         opened = GradientModel(self.model.with_labels(labels), lambda source: own(source).with_labels(labels))
         opened._trained = self._trained
         return opened
@@ -89,13 +96,33 @@ class GradientModel:
     def enroll(self, encoded: ClipSource, support: Support) -> dict[str, Tensor]:
         # A head over other labels adapts in a copy of the model that has the same names of weights.
         weights = self._personalizer(encoded).personalize(support).weights
-        return {name: weight.detach() for name, weight in weights.items()}
+        learned = {name: weight.detach() for name, weight in weights.items()}
+        if self._moves_head_alone:
+            learned[CLIPS] = encoded.batch(support.utterances).lower
+        return learned
+
+    def encode_more(
+        self, tensors: Mapping[str, Tensor], enrolled: Sequence[str], clips: Waveforms
+    ) -> ClipSource | None:
+        if CLIPS not in tensors:
+            return None
+        means = dict(zip(enrolled, tensors[CLIPS].cpu(), strict=True))
+        added = self.encode_clips(clips).batch(clips.utterance_ids).lower.cpu()
+        return PooledClips(means | dict(zip(clips.utterance_ids, added, strict=True)), self.model)
+
+    @property
+    def _moves_head_alone(self) -> bool:
+        return self.model.lowest_layer == self.model.encoder.num_layers
 
     def predictor(self, tensors: Mapping[str, Tensor], labels: Sequence[Emotions]) -> GradientPredictor:
-        if tensors and _shapes(tensors) != _shapes(self.model.trainable_parameters()):
+        weights = {name: tensor for name, tensor in tensors.items() if name != CLIPS}
+        if tensors and _shapes(weights) != _shapes(self.model.trainable_parameters()):
             raise UserError("its weights are not those that the model moves")
+        shape = (len(labels), *self.model.state_mean.shape)
+        if CLIPS in tensors and not (self._moves_head_alone and tensors[CLIPS].shape == shape):
+            raise UserError("its clips are not those of its labels")
         device = self.model.layer_logits.device
-        return GradientPredictor(self.model, {name: tensor.to(device) for name, tensor in tensors.items()})
+        return GradientPredictor(self.model, {name: tensor.to(device) for name, tensor in weights.items()})
 
 
 class GradientPredictor:

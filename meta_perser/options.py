@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from meta_perser.scope import lora_rank
-from perser.training.options import OptimizationOptions, check_at_least
+from perser.errors import UserError
+from perser.training.options import Criterion, OptimizationOptions, check_at_least
 
 CONFIG = "meta_perser.json"
 """The file that every folder of a recognizer has. It is defined here because this module imports nothing
 large."""
 
+BEST, LAST = "best", "last"
+"""The folders of a running meta-training's models. A finished model's folder is the best one, with the last
+one in `LAST`."""
+
 Target = Literal["ssl-e", "linear", "multi"]
 Init = Literal["ssl-e", "encoder"]
 Memory = Literal["unroll", "adjoint"]
 # YAML reads a bare `off` as false: both are accepted, and stored as "off".
-Granularity = Literal["off", "tensor", "module", False]
+Granularity = Literal["off", "tensor", "module", "schedule", "module_schedule", False]
 Annealing = Literal["off", "inner_steps", "training", False]
 Sign = Literal["free", "positive"]
+Solver = Literal["steps", "proximal"]
 Beyond = Literal["last", "mean", "initial"]
+Moves = Literal["scope", "classifier"]
+Update = Literal["maml", "reptile"]
 
 
 @dataclass(frozen=True)
@@ -43,8 +52,12 @@ class PretrainOptions(OptimizationOptions):
         label_smoothing: share of every target that is spread over all emotions (EMO-SUPERB: 0.05).
         class_balanced: whether rare emotions weigh more in the loss, here and in everything that starts from
             this model (Cui et al. 2019; as in the paper); false: every utterance weighs the same.
+        head_learning_rate: learning rate of what is trained from scratch on another's encoder: all of target
+            linear, and the heads of target multi; none: `learning_rate`.
+        selection: what chooses the best step here, and the settings of the baselines on this model, on the
+            validation episodes: log_loss, or maF1 (macro-F1 at p > 1/C).
         adaptation_steps: gradient steps of the fine-tuning baselines, whose learning rates are chosen here on
-            validation episodes; where layers of the encoder adapt, by successive halving on one of each.
+            the validation episodes, by successive halving over a grid that grows at its edges.
         lora: LoRA-Few's adapters on SSL-E: lora (rank 8), lora:R (rank R) or lora:R:N (the N highest layers
             alone); none: no learning rate is chosen for LoRA-Few, and it cannot be measured.
         seed: seed of weights and batches.
@@ -60,6 +73,8 @@ class PretrainOptions(OptimizationOptions):
     weight_decay: float = 0.01
     label_smoothing: float = 0.05
     class_balanced: bool = True
+    head_learning_rate: float | None = None
+    selection: Criterion = "log_loss"
     adaptation_steps: int = 50
     lora: str | None = None
     seed: int = 0
@@ -69,6 +84,7 @@ class PretrainOptions(OptimizationOptions):
         for name in ("head_size", "frame_window", "epochs", "adaptation_steps"):
             check_at_least(name, getattr(self, name), 1)
         check_at_least("weight_decay", self.weight_decay, 0)
+        check_at_least("head_learning_rate", self.head_learning_rate, 0)
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing: {self.label_smoothing}, give at least 0 and less than 1")
         if self.frame_window > 1 and self.scope in ("all", "head", "linears"):
@@ -82,6 +98,10 @@ class InnerOptions:
     """The inner loop.
 
     Args:
+        solver: how a person's weights are found: steps (gradient steps) or proximal (the best head for the
+            support that stays close to the meta-learned one, solved exactly; how close is learned). The
+            proximal solver needs scope head or linears and `csmt: false`. It takes no steps, so that `steps`,
+            `rate`, `adaptation_steps`, `memory` and `lslr` mean nothing to it.
         steps: S, gradient steps in meta-training; each has learned rates of its own.
         support: K, how many examples are drawn from each listener.
         query: Q, how many further examples the outer loss uses if `csmt` is false; none: as many as
@@ -91,6 +111,8 @@ class InnerOptions:
         memory: how gradients get through the inner loop; both ways give the same: unroll (keep every step's
             graph: fastest) or adjoint (keep every step's weights, and compute one Hessian-vector product a
             step backwards: the memory of one step's graph, however many steps there are).
+        moves: what the inner loop moves: all of the scope, or the last linear layer alone (classifier: ANIL,
+            Raghu et al. 2020). The outer loop moves all of the scope in either case.
     """
 
     steps: int = 5
@@ -99,6 +121,8 @@ class InnerOptions:
     rate: float | None = None
     adaptation_steps: int = 50
     memory: Memory = "unroll"
+    moves: Moves = "scope"
+    solver: Solver = "steps"
 
     def __post_init__(self) -> None:
         for name in ("steps", "support", "query"):
@@ -117,10 +141,16 @@ class OuterOptions(OptimizationOptions):
     """The outer loop.
 
     Args:
-        rates_learning_rate: Adam's learning rate for the learned rates.
+        rates_learning_rate: Adam's learning rate for the learned rates, relative to their start: 0.1 moves a
+            rate by at most about a tenth of its start in a step (unless `lslr.relative` is false).
+        head_learning_rate: learning rate of a fresh head (`init: encoder`), which has further to go than the
+            encoder; a head of SSL-E has `learning_rate`.
+        update: maml (follow the gradient of the outer loss) or reptile (Nichol et al. 2018: follow theta -
+            theta_S, to where the inner loop leads; there is no query, and no rates are learned).
+        strengths_learning_rate: Adam's learning rate for the logarithms of the proximal solver's lambdas.
         cosine: whether both learning rates warm up and then fall along a cosine; false: they stay as they
             are.
-        patience: stop after this many validations in a row without a better macro-F1; none: take all steps.
+        patience: stop after this many validations in a row without a better score; none: take all steps.
     """
 
     prefix: ClassVar[str] = "outer."
@@ -129,13 +159,18 @@ class OuterOptions(OptimizationOptions):
     batch_size: int = 4
     clip_norm: float | None = 10.0
     validate_every: int = 40
-    rates_learning_rate: float = 1e-3
+    rates_learning_rate: float = 0.1
+    head_learning_rate: float = 1e-3
+    update: Update = "maml"
+    strengths_learning_rate: float = 0.1
     cosine: bool = True
     patience: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least("outer.rates_learning_rate", self.rates_learning_rate, 0)
+        check_at_least("outer.head_learning_rate", self.head_learning_rate, 0)
+        check_at_least("outer.strengths_learning_rate", self.strengths_learning_rate, 0)
         check_at_least("outer.patience", self.patience, 1)
 
 
@@ -145,26 +180,55 @@ class LslrOptions:
 
     Args:
         granularity: one rate a step for each parameter tensor (as in MAML++) or module (as in learn2learn: a
-            weight and its bias share one), or off: one fixed rate for everything.
+            weight and its bias share one); schedule: for each tensor, log alpha = a + c * log(1 + s) at step
+            s, two numbers instead of S, and positive whatever `sign` says; module_schedule: the same for each
+            module; off: one fixed rate for everything. A schedule is never used beyond the steps that it was
+            trained with: inner.adaptation_steps has to be inner.steps.
         sign: free (a rate may turn negative, and with it the direction) or positive.
-        beyond: the rate of an adaptation step after the last learned one: the last learned rate, the mean
-            over the learned steps, or the initial rate. The paper does not say which; a model keeps the one
-            that it was meta-trained with.
+        beyond: the rate of an adaptation step after the last learned one: the initial rate, the last learned
+            one, or the mean over the learned steps. The paper does not say which; a model keeps the one that
+            it was meta-trained with. A rate that is good for 5 steps is far too large for 50: `last` and
+            `mean` can ruin an adaptation.
+        relative: learn phi in alpha = initial * (1 + phi), so that outer.rates_learning_rate is a share of
+            the initial rate; false: learn alpha itself, as version 0.1.0 did. Positive rates are always
+            relative.
     """
 
     granularity: Granularity = "tensor"
     sign: Sign = "free"
-    beyond: Beyond = "last"
+    beyond: Beyond = "initial"
+    relative: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "granularity", self.granularity or "off")
-        if self.granularity == "off":
-            for name, default in (("sign", "free"), ("beyond", "last")):
+        if self.is_schedule:
+            object.__setattr__(self, "sign", "positive")
+        elif self.granularity == "off":
+            for name, default in (("sign", "free"), ("beyond", "initial"), ("relative", True)):
                 if getattr(self, name) != default:
                     raise ValueError(
                         f"lslr.{name}: {getattr(self, name)} means nothing with lslr.granularity: off; "
                         "no rate is learned"
                     )
+        if self.sign == "positive" and not self.relative:
+            raise ValueError("lslr.relative: false, but positive rates are always relative to their start")
+
+    @property
+    def is_schedule(self) -> bool:
+        """Whether the rates follow a + c * log(1 + s)."""
+        return self.granularity in ("schedule", "module_schedule")
+
+    @property
+    def per_module(self) -> bool:
+        """Whether the tensors of a module share their rates."""
+        return self.granularity in ("module", "module_schedule")
+
+    @classmethod
+    def of_saved(cls, saved: Mapping[str, Any]) -> Self:
+        """Return the options saved with a model; those of version 0.1.0 do not say `relative`."""
+        if saved["granularity"] == "off":
+            return cls(granularity="off")
+        return cls(**{"relative": saved["sign"] == "positive", **saved})
 
 
 @dataclass(frozen=True)
@@ -172,12 +236,13 @@ class AnnealingOptions:
     """Derivative annealing: first-order inner gradients early, second-order ones after (DA, 2.3.3).
 
     Args:
-        by: off (second order throughout), inner_steps (the first steps of every inner loop are first order,
-            as the paper says) or training (the first steps of the outer loop are, as in MAML++).
-        share: how much of either is first order, 0 to 1.
+        by: inner_steps (the first steps of every inner loop are first order, as the paper says), training
+            (the first steps of the outer loop are, as in MAML++) or off (second order throughout).
+        share: how much of either is first order, 0 to 1. Of the inner steps it is the nearest whole number,
+            and a half is rounded down: 0.3 of 5 steps is 1.
     """
 
-    by: Annealing = "off"
+    by: Annealing = "inner_steps"
     share: float = 0.3
 
     def __post_init__(self) -> None:
@@ -202,3 +267,17 @@ class MultiStepOptions:
 
     def __post_init__(self) -> None:
         check_at_least("multi_step_loss.epochs", self.epochs, 1)
+
+
+def check_rates(inner: InnerOptions, outer: OuterOptions, lslr: LslrOptions) -> None:
+    """Raise UserError where the rates cannot be learned, or not be used, as the other options say."""
+    if lslr.is_schedule and inner.adaptation_steps > inner.steps:
+        raise UserError(
+            f"inner.adaptation_steps: {inner.adaptation_steps}, but lslr.granularity: {lslr.granularity} is "
+            f"never used beyond the inner.steps: {inner.steps} that it is trained with: give both the same "
+            "number"
+        )
+    if outer.update == "reptile" and lslr.granularity != "off":
+        raise UserError(
+            f"lslr.granularity: {lslr.granularity}, but outer.update: reptile learns no rates: give off"
+        )

@@ -23,7 +23,7 @@ from meta_perser.training.supervised import (
     aggregated_examples,
     examples_by_listener,
     train_supervised,
-    unadapted_score,
+    unadapted_validation,
 )
 from meta_perser.training.tuning import FRESH_RATES, Tuner
 from perser.cli.main import run_command
@@ -32,11 +32,12 @@ from perser.encoders.encoder import SpeechEncoder
 from perser.encoders.loading import check_encoder
 from perser.episodes.episode_file import EpisodeFile
 from perser.errors import UserError
-from perser.io.files import check_output
 from perser.labels import EmotionSet
 from perser.training.accelerator import start_accelerator
+from perser.training.loop import Validation
 from perser.training.options import RunOptions
 from perser.training.run import open_training_run
+from perser.training.run_folder import check_training_outputs
 
 
 def pretrain(
@@ -71,7 +72,7 @@ def pretrain(
         raise UserError(str(error)) from error
     check_scope(options.scope)
     check_encoder(encoder)
-    check_output(out, CONFIG)
+    check_training_outputs(out, CONFIG, cache)
     if (out / RATES_FILE).exists():
         raise UserError(f"out: {out} is the folder of a meta-trained model: give another one, or remove it")
     accelerator = start_accelerator(options.seed)
@@ -87,24 +88,27 @@ def pretrain(
     # First what the training reads: where that is the front-end's frames, the rest is computed from them.
     source = ClipSource(prepared.recordings, model, cache)
     standardize(model, examples.utterances, prepared.recordings, cache)
-    learner, average = model, model
+    learner, average, fresh = model, model, [*model.parameters()] if target == "linear" else []
     if target == "multi":
         learner = MultiHead(model, len(tasks)).to(accelerator.device)
         average = Consensus(learner)
+        fresh = [*learner.projector.parameters(), *learner.classifier.parameters()]
     trained = {"target": target, "options": options, "encoder": encoder, "begun_from": model.fingerprint()}
     trained_on = drawn.trained_on(prepared, [encoder])
     training_run = open_training_run(
         "pretrain", out, prepared, episodes, accelerator, run, resume, trained_on, **trained
     )
 
-    def validate() -> float:
-        return unadapted_score(average, source, drawn.validation_episodes, emotions)
+    def validate() -> Validation:
+        return unadapted_validation(average, source, drawn.validation_episodes, emotions, options.selection)
 
     title = f"pretrain {target}"
     best = train_supervised(
-        learner, examples, source, loss, validate, options, accelerator, title, training_run
+        learner, examples, source, loss, validate, options, accelerator, title, training_run, fresh
     )
-    tuner = Tuner(prepared, cache, loss, options.adaptation_steps, drawn.validation_episodes)
+    tuner = Tuner(
+        prepared, cache, loss, options.adaptation_steps, drawn.validation_episodes, options.selection
+    )
     tuned = tune(target, model, tuner, options.lora)
     if not accelerator.is_main_process:
         return
@@ -116,7 +120,7 @@ def pretrain(
             class_weights=class_weights.tolist(),
             label_smoothing=options.label_smoothing,
             best_step=best.step,
-            validation_maf1=best.score,
+            **{f"validation_{options.selection.lower()}": abs(best.score)},
             adaptation_steps=options.adaptation_steps,
             **tuned,
         )
@@ -143,8 +147,8 @@ def _new_recognizer(
 
 
 def tune(target: Target, model: EmotionRecognizer, tuner: Tuner, lora: str | None) -> dict[str, object]:
-    """Choose what the baselines on this model need: a learning rate for each scope, and Prior-Shift's
-    strength.
+    """Choose what the baselines on this model need: a learning rate for each scope, and the strengths
+    of Prior-Shift and Bias-Scale.
 
     The keys are those that `meta_perser.baselines` reads. Each scope is tuned once.
     """
@@ -158,7 +162,7 @@ def tune(target: Target, model: EmotionRecognizer, tuner: Tuner, lora: str | Non
     parts = {"entire": by_scope[trained_scope], "head": by_scope["head"]}
     if lora is not None:
         parts["lora"] = tuner.fine_tuning(model, lora, FRESH_RATES)
-    return {"fine_tune": parts, "prior_strength": tuner.prior_strength(model)}
+    return {"fine_tune": parts} | tuner.recalibration(model)
 
 
 if __name__ == "__main__":

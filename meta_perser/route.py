@@ -6,8 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from meta_perser.options import CONFIG, PretrainOptions
-from meta_perser.scope import check_scope, check_window
+from meta_perser.options import CONFIG, LAST, PretrainOptions
+from meta_perser.scope import check_scope, check_solver, check_window
+from perser.errors import UserError
 from perser.io.json_files import read_json
 from perser.io.model_facts import ModelFacts, emotions_in
 from perser.personalizer import ablation_folder
@@ -51,11 +52,23 @@ def check_episodes(folder: str, options: Options, corpus: Corpus, episodes: Epis
 
 
 def check_models(method: str, models: Path, ablation: str | None) -> None:
-    """Raise UserError where the rate of LoRA-Few was not chosen when SSL-E was trained."""
+    """Raise UserError where what LoRA-Few or Bias-Scale needs was not chosen when SSL-E was trained."""
+    folder = models / ablation_folder("ssl-e", ablation)
     if method == "lora-few":
         from meta_perser.baselines import tuned_part
 
-        tuned_part(models / ablation_folder("ssl-e", ablation), "lora")
+        tuned_part(folder, "lora")
+    if method == "bias-scale":
+        from meta_perser.baselines import chosen_priors
+
+        chosen_priors(folder, "bias-scale")
+
+
+def check_options(method: str, options: Sequence[str]) -> None:
+    """Raise UserError for an option that a method does not have."""
+    for option in options:
+        if method != "meta-perser" or option != LAST:
+            raise UserError(f"{method} has no option '+{option}': meta-perser has '+{LAST}', the others none")
 
 
 def export(folder: Path, out: Path) -> Exported:
@@ -79,6 +92,7 @@ def check(options: Mapping[str, Options], models: Collection[str]) -> None:
     check_scope(pretrain["scope"])
     for scope in (pretrain["lora"] or pretrain["scope"], meta_scope):
         check_window(scope, pretrain["scope"], pretrain["frame_window"])
+    check_solver(options["meta_train"]["inner"].solver, meta_scope)
     check_fields(PretrainOptions, "pretrain", pretrain)
 
 
@@ -86,6 +100,7 @@ ROUTE = Route(
     name="meta-perser",
     methods={
         "prior-shift": "meta_perser.baselines:prior_shift",
+        "bias-scale": "meta_perser.baselines:bias_scale",
         "entire-zero": "meta_perser.baselines:entire_zero",
         "entire-few": "meta_perser.baselines:entire_few",
         "entire-sim": "meta_perser.baselines:entire_sim",
@@ -125,6 +140,7 @@ ROUTE = Route(
     ),
     needs={
         "prior-shift": SSL_E,
+        "bias-scale": SSL_E,
         "entire-zero": SSL_E,
         "entire-few": SSL_E,
         "entire-sim": SSL_E,
@@ -135,6 +151,7 @@ ROUTE = Route(
         "meta-perser": ("meta-perser",),
     },
     check=check,
+    check_options=check_options,
     check_episodes=check_episodes,
     check_models=check_models,
     numbered=(),

@@ -12,10 +12,22 @@ DEFAULT_RANK = 8
 SCOPES = ("all", "top_layers:N", "lora", "lora:R", "lora:R:N", "head", "linears")
 """How a scope is spelled; N and R are numbers."""
 
+CONVEX_SCOPES = ("head", "linears")
+"""The scopes of the proximal solver, which moves the classifier alone: so a person has one best head."""
+
 
 def check_scope(scope: str) -> None:
     """Raise UserError for a string that is no scope of any encoder."""
     lowest_trainable_layer(scope, num_layers=sys.maxsize)
+
+
+def check_solver(solver: str, scope: str) -> None:
+    """Raise UserError for a scope with which the proximal solver has no single solution."""
+    if solver == "proximal" and scope not in CONVEX_SCOPES:
+        raise UserError(
+            f"scope: {scope} with inner.solver: proximal is not convex: a person has many solutions, and the "
+            "gradient at one of them says nothing of the others; give scope head or linears"
+        )
 
 
 def check_window(scope: str, trained_scope: str, frame_window: int) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from meta_perser.adaptation.adaptation_loss import LossFunction
 from meta_perser.adaptation.meta_trained import RATES_FILE
+from meta_perser.adaptation.step_schedule import describe_annealing
 from meta_perser.options import (
     AnnealingOptions,
     Init,
@@ -17,22 +19,23 @@ from meta_perser.options import (
     LslrOptions,
     MultiStepOptions,
     OuterOptions,
+    check_rates,
 )
 from meta_perser.recognizer.batches import ClipSource
-from meta_perser.recognizer.model import saved_settings
-from meta_perser.scope import check_scope
+from meta_perser.recognizer.model import EmotionRecognizer, saved_settings
+from meta_perser.scope import check_scope, check_solver
 from meta_perser.training.best_and_last import BestAndLast
 from meta_perser.training.initialization import initial_meta_perser
 from meta_perser.training.outer_loop import OuterLoop
+from meta_perser.training.tuning import FRESH_RATES, Tuner
 from perser.cli.main import run_command
 from perser.corpora.corpus import Corpus
 from perser.episodes.episode_file import EpisodeFile
 from perser.errors import UserError
-from perser.io.files import check_output
 from perser.training.accelerator import start_accelerator
-from perser.training.options import RunOptions
+from perser.training.options import Criterion, RunOptions
 from perser.training.run import open_training_run
-from perser.training.run_folder import running_folder
+from perser.training.run_folder import check_training_outputs, running_folder
 
 
 def meta_train(
@@ -50,6 +53,7 @@ def meta_train(
     inner: InnerOptions = InnerOptions(),
     outer: OuterOptions = OuterOptions(),
     mixed_precision: Literal["no", "bf16"] = "no",
+    selection: Criterion = "log_loss",
     seed: int = 0,
     resume: bool = True,
     run: RunOptions = RunOptions(),
@@ -67,7 +71,8 @@ def meta_train(
         scope: what adapts: all (trunk and head), top_layers:N, lora:R:N (adapters and head), head or linears
             (without the layer weights).
         init: what meta-training starts from (INI): ssl-e, or the plain encoder that SSL-E began from, with a
-            fresh head.
+            fresh head. A fresh head has an outer learning rate of its own (outer.head_learning_rate), and an
+            inner one, which is chosen on the validation episodes where inner.rate is none.
         csmt: the outer loss is on the set that the inner loop learned from (combined-set meta-training);
             false: on further examples of the listener, as in classic MAML.
         derivative_annealing: first-order gradients early, second-order ones after (DA).
@@ -77,23 +82,50 @@ def meta_train(
         outer: the outer loop.
         mixed_precision: precision of the recognizer in meta-training. With bf16 its adapting weights, its
             rates and the loss stay in float32, and so does all of meta-testing.
+        selection: what chooses the best step on the validation episodes, after adaptation: log_loss, or maF1
+            (macro-F1 at p > 1/C).
         seed: seed of the sampled persons and examples.
         resume: go on from the newest checkpoint in OUT-running, if the same training was stopped there.
         run: checkpoints, the limit of bad steps, and the tracker.
     """
     check_scope(scope)
-    loop = OuterLoop(inner, outer, csmt, derivative_annealing, multi_step_loss, seed)
+    check_rates(inner, outer, lslr)
+    loop = OuterLoop(
+        inner,
+        outer,
+        csmt,
+        derivative_annealing,
+        multi_step_loss,
+        seed,
+        selection,
+        fresh_head=init == "encoder",
+    )
+    check_solver(inner.solver, scope)
     if out.resolve() == ssl_e.resolve():
         raise UserError(f"out: {out} is the folder of SSL-E, which is still needed: give another one")
-    check_output(out, RATES_FILE)
+    check_training_outputs(out, RATES_FILE, cache)
     accelerator = start_accelerator(seed, mixed_precision)
     prepared, drawn = Corpus.load(corpus), EpisodeFile.load(episodes)
     tasks = drawn.training_tasks(prepared)
     loop.check(tasks)
     if saved_settings(ssl_e).get("trained_on") != drawn.training_digest:
         raise UserError(f"{ssl_e} was trained on another split than {episodes}: train it with this one")
+
+    def tune_fresh_head(model: EmotionRecognizer, loss: LossFunction) -> float:
+        tuner = Tuner(prepared, cache, loss, inner.adaptation_steps, drawn.validation_episodes)
+        return float(tuner.fine_tuning(model, "head", FRESH_RATES)["rate"])
+
     trained = initial_meta_perser(
-        ssl_e, init, scope, inner, lslr, tasks, prepared.recordings, cache, accelerator.device
+        ssl_e,
+        init,
+        scope,
+        inner,
+        lslr,
+        tasks,
+        prepared.recordings,
+        cache,
+        accelerator.device,
+        tune_fresh_head,
     )
     source = ClipSource(prepared.recordings, trained.model, cache)
     training = {"loop": loop, "scope": scope, "init": init, "lslr": lslr, "mixed_precision": mixed_precision}
@@ -102,7 +134,15 @@ def meta_train(
     training_run = open_training_run(
         "meta-train", out, prepared, episodes, accelerator, run, resume, trained_on, **training
     )
-    switches = {"INI": init == "ssl-e", "CSMT": csmt, "DA": derivative_annealing.by}
+    switches = {
+        "INI": init == "ssl-e",
+        "CSMT": csmt,
+        "DA": describe_annealing(derivative_annealing, inner.steps, outer.steps),
+    }
+    if outer.update != "maml":
+        switches["outer update"] = outer.update
+    if inner.moves != "scope":
+        switches["inner loop moves"] = inner.moves
     models = BestAndLast(trained, running_folder(out), drawn.training_digest, switches)
     loop.train(trained, source, tasks, drawn.validation_episodes, accelerator, models.save, training_run)
     if accelerator.is_main_process:

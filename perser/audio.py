@@ -15,6 +15,7 @@ import soundfile
 from perser.errors import BadAudio, first_line, is_unicode
 from perser.samples import (
     BLOCK,
+    MISSING,
     SAMPLE_RATE,
     SILENCE_LEVEL,
     Samples,
@@ -143,8 +144,10 @@ def _size(source: Path | bytes) -> int:
     if isinstance(source, bytes):
         return len(source)
     try:
+        if source.is_dir():
+            raise BadAudio("a folder, not a recording")
         if not source.is_file():
-            raise BadAudio("missing")
+            raise BadAudio(MISSING)
         return source.stat().st_size
     except OSError as error:  # a name that is too long, a folder without permission
         raise BadAudio(f"cannot be opened: {error.strerror}") from error

@@ -18,6 +18,9 @@ from perser.route import Route, RouteModel
 GROUP = "perser.routes"
 """The entry-point group whose entries are `Route` objects."""
 
+RECALIBRATIONS = ("prior-shift", "bias-scale")
+"""What may follow a plus in any method's name (`speech-lm-0+prior-shift`): see `perser.recalibration`."""
+
 TRIVIAL = "trivial"
 """The name of the route of methods without a model."""
 
@@ -32,6 +35,7 @@ class MethodName:
         pairs: How many enrollment pairs it reads; None where no number was given.
         ablation: Which ablation of its model it uses; None for the model itself.
         options: The method's own options.
+        recalibration: Which of `RECALIBRATIONS` follows; None for none.
     """
 
     route: Route
@@ -39,6 +43,7 @@ class MethodName:
     pairs: int | None
     ablation: str | None
     options: tuple[str, ...]
+    recalibration: str | None = None
 
 
 def load_routes() -> dict[str, Route | Exception]:
@@ -84,7 +89,8 @@ def describe_methods() -> list[tuple[str, str]]:
 
 
 def parse_method(name: str) -> MethodName:
-    """Split a method's name into its parts. Raise UserError for a method that is not installed."""
+    """Split a method's name into its parts. Raise UserError for a method that is not installed, or for two
+    recalibrations."""
     routes = method_routes()
     plain, *options = name.split("+")
     method, _, ablation = plain.partition(":")
@@ -94,7 +100,11 @@ def parse_method(name: str) -> MethodName:
         if numbered is None or numbered[1] not in routes:
             raise UserError(f"{unknown('method', name, routes)}{_broken_packages()}")
         method, number = numbered[1], int(numbered[2])
-    return MethodName(routes[method], method, number, ablation or None, tuple(options))
+    shifts = [option for option in options if option in RECALIBRATIONS]
+    if len(shifts) > 1:
+        raise UserError(f"'{name}': give one of {' and '.join(RECALIBRATIONS)}, once")
+    own = tuple(option for option in options if option not in RECALIBRATIONS)
+    return MethodName(routes[method], method, number, ablation or None, own, next(iter(shifts), None))
 
 
 def build_method(name: str, context: RouteContext) -> Personalizer:
@@ -102,8 +112,8 @@ def build_method(name: str, context: RouteContext) -> Personalizer:
 
     A number at the end (`speech-lm-8`) is how many pairs it reads, what follows a colon
     (`meta-perser:no-lslr`) is the ablation of its model, and what follows each plus
-    (`speech-lm-8+calibrated+orders=4`) is an option of the method. Raise UserError for an unknown name or
-    option.
+    (`speech-lm-8+calibrated+orders=4`) is an option of the method, or recalibrates it
+    (`RECALIBRATIONS`). Raise UserError for an unknown name or option.
     """
     parsed = parse_method(name)
     _check_options(parsed)
@@ -111,7 +121,13 @@ def build_method(name: str, context: RouteContext) -> Personalizer:
     personalizer = build(replace(context, ablation=parsed.ablation, options=parsed.options), parsed.pairs)
     if parsed.ablation is not None and personalizer.route == TRIVIAL:
         raise _no_ablations(name, parsed)
-    return personalizer
+    if parsed.recalibration is None:
+        return personalizer
+    from perser.recalibration import recalibrated  # slow to import
+
+    validation = context.validation() if context.validation is not None else ()
+    with_scale = parsed.recalibration == "bias-scale"
+    return recalibrated(personalizer, validation, context.emotions, with_scale)
 
 
 def learns_labels(name: str) -> bool:
@@ -198,7 +214,8 @@ def _check_options(parsed: MethodName) -> None:
         return
     if parsed.route.check_options is None:
         raise UserError(
-            f"{parsed.method} has no options: leave '+{'+'.join(parsed.options)}' out of the method's name"
+            f"{parsed.method} has no options: leave '+{'+'.join(parsed.options)}' out of the method's name; "
+            f"any method may be followed by +{' or +'.join(RECALIBRATIONS)}"
         )
     parsed.route.check_options(parsed.method, parsed.options)
 

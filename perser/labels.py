@@ -98,6 +98,18 @@ def open_labels(spelled: Iterable[str]) -> EmotionSet:
     Raises UserError for a label that is not one word or two, for one that is spelled in two ways, and for
     fewer than two labels.
     """
+    labels = distinct_labels(spelled)
+    if len(labels) < 2:
+        only = f"only '{labels[0]}' is" if labels else "none is"
+        raise UserError(
+            f"labels of your own need at least two to choose from, and {only} given: label clips with another"
+        )
+    return EmotionSet(labels)
+
+
+def distinct_labels(spelled: Iterable[str]) -> Emotions:
+    """Return labels that a person made up, in lower case, each once. Raises UserError as `open_labels` does
+    for a single label."""
     spellings: dict[str, str] = {}
     for text in spelled:
         check_open_label(text)
@@ -106,12 +118,7 @@ def open_labels(spelled: Iterable[str]) -> EmotionSet:
             raise UserError(
                 f"the labels '{first}' and '{text}' differ only in capitals: spell them in one way"
             )
-    if len(spellings) < 2:
-        only = f"only '{next(iter(spellings))}' is" if spellings else "none is"
-        raise UserError(
-            f"labels of your own need at least two to choose from, and {only} given: label clips with another"
-        )
-    return EmotionSet(tuple(spellings))
+    return tuple(spellings)
 
 
 def check_open_label(text: str) -> None:

@@ -1,4 +1,4 @@
-"""The interface that both routes and all baselines implement, and how well a method does on episodes."""
+"""The interface that both routes and all baselines implement."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ from perser.labels import EmotionSet
 
 if TYPE_CHECKING:
     from perser.corpora.corpus import Recordings
+
+
+SUPPORT_PARTS = 4
+"""Into how many parts a support is divided where each is predicted after learning from the others."""
 
 
 class Predictor(Protocol):
@@ -57,6 +61,28 @@ class Personalizer(ABC):
             "measure speech-lm, meta-perser or head-few on labels that the person chose"
         )
 
+    def predict_support(self, support: Support) -> np.ndarray:
+        """Return what the method says of a support's utterances where it has not learned from them.
+
+        Float32 (K, num_emotions). Each part of the support is predicted after learning from the others;
+        override for a method that learns from no pair, or from only so many. Raises UserError for a support
+        of a single pair.
+        """
+        if len(support) < 2:
+            raise UserError(
+                "a bias is fitted to pairs that a method has not learned from: give k of at least 2"
+            )
+        places = np.arange(len(support))
+        predicted: list[np.ndarray] = [np.empty(0)] * len(support)
+        for first in range(min(SUPPORT_PARTS, len(support))):
+            part = places[first::SUPPORT_PARTS]
+            predictor = self.personalize(support.ordered(np.setdiff1d(places, part)))
+            for place, row in zip(
+                part, predictor.predict_proba(support.ordered(part).utterances), strict=True
+            ):
+                predicted[place] = row
+        return np.stack(predicted)
+
     def describe(self) -> dict[str, object]:
         """Return what the method adapts and how, for the record: short names to plain values."""
         return {}
@@ -91,6 +117,8 @@ class RouteContext:
     """Names of the subfolders that methods have asked for so far."""
     content: Callable[[], Content] | None = None
     """Returns the content of the corpus, with which that of a model's training is compared."""
+    validation: Callable[[], Sequence[Episode]] | None = None
+    """Returns the episodes of the validation persons, on which strengths are chosen."""
     other_corpora: dict[str, str] = field(default_factory=dict)
     """The models that were trained on other corpora and have met nothing of this one: the name of the
     subfolder, and that of the corpora."""
@@ -144,37 +172,3 @@ def refuse_pairs(method: str, pairs: int | None) -> None:
     """Raise UserError for a number on the name of a method that reads the whole support."""
     if pairs is not None:
         raise UserError(f"'{method}-{pairs}': {method} reads the whole support, leave the number out")
-
-
-def episode_scores(
-    personalizer: Personalizer, episodes: Sequence[Episode], emotions: EmotionSet
-) -> list[dict[str, float]]:
-    """Personalize to each episode's support and return the scores of its query (`perser.metrics`)."""
-    from perser.metrics import score_episode
-
-    predictors = personalizer.personalize_many([episode.support for episode in episodes])
-    return [
-        score_episode(
-            predictor.predict_proba(episode.query_utterances), emotions.multi_hot(episode.query_emotions)
-        )
-        for predictor, episode in zip(predictors, episodes, strict=True)
-    ]
-
-
-def all_scores(
-    personalizer: Personalizer, episodes: Sequence[Episode], emotions: EmotionSet
-) -> list[dict[str, float]]:
-    """Return `episode_scores`, to which several processes contribute: all of them have to call it."""
-    from perser.distributed import gather_in_order, own_items
-
-    return gather_in_order(episode_scores(personalizer, own_items(episodes), emotions))
-
-
-def mean_score(
-    personalizer: Personalizer, episodes: Sequence[Episode], emotions: EmotionSet, metric: str = "maF1"
-) -> float:
-    """Return a metric's mean over episodes, by which choices are made on validation episodes.
-
-    Several processes share the episodes, and all of them have to call it.
-    """
-    return float(np.mean([scores[metric] for scores in all_scores(personalizer, episodes, emotions)]))

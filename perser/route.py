@@ -105,6 +105,24 @@ class OpenRouteModel(RouteModel, Protocol):
         ...
 
 
+@runtime_checkable
+class GrowingRouteModel(RouteModel, Protocol):
+    """A model whose profiles keep enough of the enrolled clips to learn further ones beside them.
+
+    Profiles of other models go on learning only if they hold the clips' audio.
+    """
+
+    def encode_more(
+        self, tensors: Mapping[str, Tensor], enrolled: Sequence[str], clips: AudioSource
+    ) -> EncodedClips | None:
+        """Return the enrolled clips, as a profile's tensors keep them, and new clips, encoded now.
+
+        `enrolled`: what the enrolled clips are to be called, in their order. Return None, before anything is
+        encoded, where the tensors do not keep them.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Exported:
     """What a route says about a model that it has exported.

@@ -34,6 +34,12 @@ LARGEST_STREAM = 1 << 30
 BLOCK = 1 << 20
 """Values, over all channels, that are decoded or converted at a time."""
 
+MISSING = "missing"
+"""The reason why a recording that is not there cannot be used."""
+
+_OF_RECORDINGS = ("get_samples_played_in_range", "read", "readframes", "sample_rate")
+"""What only decoders, open files and what decoders return have."""
+
 _HELD = 1 << 23
 """Values, over all channels, that are held while it is decided how to mix them. More are read twice."""
 
@@ -80,11 +86,14 @@ def find_samples(source: Any, max_seconds: float) -> Samples | Path | bytes:
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source)
     if source is None:
-        raise BadAudio("missing")
+        raise BadAudio(MISSING)
     if isinstance(source, Mapping):
         return _in_mapping(source, max_seconds)
     if hasattr(source, "get_samples_played_in_range"):  # torchcodec's decoder, of which datasets' is a kind
         return read_decoder(source, max_seconds)
+    if hasattr(source, "readframes") or (hasattr(source, "read") and hasattr(source, "samplerate")):
+        kind = f"{type(source).__module__}.{type(source).__name__}"
+        raise BadAudio(f"no recording (an open {kind}): give the file itself, or (samples, rate)")
     if hasattr(source, "read"):
         return _read(source)
     if hasattr(source, "sample_rate") and hasattr(source, "data"):  # what torchcodec's decoder returns
@@ -104,7 +113,7 @@ def is_single(audio: Any) -> bool:
     """
     if audio is None or isinstance(audio, str | PathLike | bytes | bytearray | memoryview | Mapping | Number):
         return True
-    if any(hasattr(audio, name) for name in ("get_samples_played_in_range", "read", "sample_rate")):
+    if any(hasattr(audio, name) for name in _OF_RECORDINGS):
         return True
     if hasattr(audio, "ndim"):
         dtype = getattr(audio, "dtype", None)

@@ -31,7 +31,7 @@ from speechlm_icl.scoring.prefix_cache import PrefixCache
 
 
 class SpeechLM:
-    """A trained speech language model (a `perser.route.RouteModel`)."""
+    """A trained speech language model (a `perser.route.GrowingRouteModel`)."""
 
     route: ClassVar[str] = "speech-lm"
 
@@ -91,6 +91,14 @@ class SpeechLM:
 
     def enroll(self, encoded: FeatureStore, support: Support) -> dict[str, Tensor]:
         return {_clip_name(number): encoded[name] for number, name in enumerate(support.utterances)}
+
+    def encode_more(
+        self, tensors: Mapping[str, Tensor], enrolled: Sequence[str], clips: Waveforms
+    ) -> FeatureStore | None:
+        encoded = self.encode_clips(clips)
+        features = {name: tensors[_clip_name(number)].numpy() for number, name in enumerate(enrolled)}
+        features |= {name: encoded[name].numpy() for name in clips.utterance_ids}
+        return FeatureStore.of(self.level, features)
 
     def predictor(self, tensors: Mapping[str, Tensor], labels: Sequence[Emotions]) -> SpeechLMReader:
         names = tuple(map(_clip_name, range(len(labels))))

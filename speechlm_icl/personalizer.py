@@ -15,7 +15,7 @@ from perser.encoders.feature_cache import FeatureStore, cached_features
 from perser.episodes.episode import Support
 from perser.errors import UserError, explain_damage
 from perser.labels import EmotionSet
-from perser.personalizer import Personalizer, RouteContext
+from perser.personalizer import SUPPORT_PARTS, Personalizer, RouteContext
 from speechlm_icl.model.configuration import read_config
 from speechlm_icl.model.context_length import check_fits, check_query_fits
 from speechlm_icl.model.saved_model import TRAINING
@@ -102,6 +102,19 @@ class SpeechLMPersonalizer(Personalizer):
         enrolled = self.enrolled(support)
         read = [self._read(ordered) for ordered in reorderings(enrolled, self.options.orders)]
         return SpeechLMPredictor(self.model, self.features, read, self.options.calibrated)
+
+    def predict_support(self, support: Support) -> np.ndarray:
+        """Return what the model says of a support's utterances that it has not read.
+
+        Where it reads so many pairs that too few would be left, it reads all that are left.
+        """
+        if self.pairs == 0:
+            return self.personalize(support).predict_proba(support.utterances)
+        fewest = len(support) - -(-len(support) // SUPPORT_PARTS)
+        if len(support) < 2 or self.pairs is None or self.pairs <= fewest:
+            return super().predict_support(support)
+        fewer = SpeechLMPersonalizer(self.model, self.features, fewest, self.options)
+        return fewer.predict_support(support)
 
     def enrolled(self, support: Support) -> Support:
         """Return the pairs that are read. Raises UserError where the support has too few."""

@@ -21,10 +21,10 @@ from perser.encoders.feature_cache import cached_features
 from perser.encoders.loading import check_encoder
 from perser.episodes.episode_file import EpisodeFile
 from perser.errors import UserError
-from perser.io.files import check_output
 from perser.training.accelerator import start_accelerator
 from perser.training.options import RunOptions
 from perser.training.run import open_training_run
+from perser.training.run_folder import check_training_outputs
 from perser.training.sharding import is_sharded
 from speechlm_icl.model.context_length import check_training_fits
 from speechlm_icl.model.language_model import LoraOptions, check_language_model
@@ -75,7 +75,7 @@ def icl_train(
     except ValueError as error:
         raise UserError(str(error)) from error
     # Before the corpus is encoded, not after.
-    check_output(out, WEIGHTS)
+    check_training_outputs(out, WEIGHTS, cache)
     check_encoder(encoder)
     check_language_model(language_model, lora)
     check_optimizer(options.optimizer)

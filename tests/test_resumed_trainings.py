@@ -26,6 +26,7 @@ from perser.cli.main import main
 from perser.cli.parser import parse_command
 from perser.encoders.feature_cache import FeatureStore
 from perser.errors import UserError
+from perser.training.loop import Validation
 from perser.training.nonfinite import BAD_STEPS
 from perser.training.run import Stage, TrainingRun
 from perser.training.run_folder import running_folder
@@ -209,7 +210,7 @@ def test_a_training_killed_after_its_last_step_repeats_no_step(training, undistu
 
 def test_patience_counts_the_validations_before_a_kill(training, tmp_path, monkeypatch):
     """The score never rises, so that training ends at the third validation, however often it was killed."""
-    monkeypatch.setattr(outer_loop, "mean_score", lambda *_: 0.5)
+    monkeypatch.setattr(outer_loop, "validate_on", lambda *_: Validation(0.5, {"maF1": 0.5}))
     words = ("--outer.patience", "2", "--outer.validate_every", "2")
     training("meta-train").run(tmp_path / "expected", *words)
     assert logged_lines(tmp_path / "expected")[-1]["step"] == 4

@@ -73,12 +73,14 @@ TRAININGS = {
             "--head_size",
             "8",
         ],
-        *["--adaptation_steps", "3"],
+        *["--adaptation_steps", "3", "--selection", "maF1"],
     ],
     "meta-perser": [
         *["meta-train", *DATA, "--ssl_e", "models/ssl-e", "--scope", "head", "--inner.steps", "2"],
         *["--inner.support", "4", "--inner.adaptation_steps", "3", "--outer.steps", "8"],
-        *["--outer.batch_size", "2", "--outer.validate_every", "2"],
+        *["--outer.batch_size", "2", "--outer.validate_every", "2", "--selection", "maF1"],
+        *["--lslr.beyond", "last", "--lslr.relative", "false"],  # these were the defaults
+        *["--derivative_annealing.by", "off", "--outer.rates_learning_rate", "0.001"],
     ],
     "speech-lm": [
         *["icl-train", *DATA, "--encoder", "encoder", "--language_model", "llama", "--steps", "8"],

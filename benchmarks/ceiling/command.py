@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from perser.cli.main import run_command
-from perser.errors import UserError
 
 CEILING = "ceiling.json"
 
@@ -23,12 +22,10 @@ def ceiling(corpus: Path, out: Path | None = None, json: Path | None = None) -> 
     from benchmarks.ceiling.measure import measure_corpus
     from benchmarks.ceiling.pages import print_summary, write_pages
     from perser.corpora.corpus import Corpus
+    from perser.io.files import check_outputs
     from perser.io.json_files import write_json
 
-    if out is not None and out.exists() and not out.is_dir():
-        raise UserError(f"--out {out} is a file: give a folder")
-    if json is not None and json.is_dir():
-        raise UserError(f"--json {json} is a folder: give a file")
+    check_outputs(files=[json], folders=[out])
     content = measure_corpus(Corpus.load(corpus))
     if out is not None:
         write_pages(content, out)

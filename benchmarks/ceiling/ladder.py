@@ -37,6 +37,9 @@ FEWEST_ASKED = 8
 DRAWS_OF_K = 3
 """How often K labels are drawn from a listener's."""
 
+MOST_ASKED = 100
+"""Answers of a listener that are predicted for each draw of K labels."""
+
 FEWEST_TIMES = 1.5
 """Gains are extrapolated to more others if all others are so many times as many as those of a half."""
 
@@ -84,10 +87,11 @@ class FittedLadder:
     def losses(self, known: np.ndarray, asked: np.ndarray) -> np.ndarray:
         """Return both arrays of `predict` at each rung (2, num_answers, rungs + 1)."""
         found = np.full((2, len(known), len(RUNGS) + 1), np.nan)
-        for rung in range(len(RUNGS) + 1):
-            for fold, fitted in enumerate(self.models):
-                mine = self.fold[self.table.listener] == fold
-                predicted = predict(fitted[rung], self.table, known & mine, asked & mine, self.seed)
+        for fold, fitted in enumerate(self.models):
+            mine = self.fold[self.table.listener] == fold
+            effects = np.zeros((self.table.num_listeners, len(fitted[-1].directions)))
+            for rung, model in enumerate(fitted):  # each adds effects to those of the one before
+                predicted = predict(model, self.table, known & mine, asked & mine, self.seed, effects)
                 found[:, mine, rung] = np.stack(predicted)[:, mine]
         return found
 
@@ -261,8 +265,8 @@ def _at_size(size: int, ladder: FittedLadder) -> dict[str, Any]:
     drawn = []
     for number in range(DRAWS_OF_K):
         order = _order_in_listener(listener, np.random.default_rng([ladder.seed, 3, number]))
-        usable = enough[listener]
-        found, _ = ladder.losses(usable & (order < size), usable & (order >= size))
+        usable, asked = enough[listener], (order >= size) & (order < size + MOST_ASKED)
+        found, _ = ladder.losses(usable & (order < size), usable & asked)
         drawn.append(_listener_means(found, listener))
     by_listener = np.mean(drawn, axis=0)
     total = _widened(by_listener[:, 0] - by_listener[:, -1]).as_json()

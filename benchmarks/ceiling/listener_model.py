@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -41,10 +42,17 @@ START_VARIANCE = 0.1
 
 LARGEST_VARIANCE = 25.0
 
+MOST_TIMES = 4.0
+"""How many updates of a variance one round may take at once."""
+
+MOST_GROWTH = 10.0
+"""How many times a variance may become larger or smaller in a round."""
+
 LONGEST_STEP = 1.0
 """Most that a coefficient of the population changes in a round; a longer step could diverge."""
 
-MOST_LOGIT = 300.0
+SHORT_STEP = 1e-6
+"""In standard deviations of an effect: a shorter Newton step is the last one of a prediction."""
 
 DRAWS = 64
 """Of the effects, for one prediction."""
@@ -55,56 +63,70 @@ _CELLS_AT_ONCE = 2_000_000
 
 @dataclass(frozen=True)
 class Block:
-    """Answers of several listeners, padded to the same number N. C is the number of emotions."""
+    """Answers of several listeners, padded to the same number N. C is the number of emotions.
+
+    The answers are the last axis, because sums and products over a long last axis are fast.
+    """
 
     listeners: np.ndarray
     """(L,) places of the listeners in the whole table."""
     shares: np.ndarray
-    """(L, N, C): what the others heard."""
+    """(L, C, N): what the others heard."""
     logs: np.ndarray
-    """(L, N, C): its logarithm, minus the mean over all answers."""
+    """(L, C, N): its logarithm, minus the mean over all answers."""
     targets: np.ndarray
-    """(L, N, C): the answer as a distribution; zero in the padding."""
+    """(L, C, N): the answer as a distribution; zero in the padding."""
     answers: np.ndarray
     """(L, N) places of the answers in the whole table; -1 in the padding."""
 
-    @property
+    @cached_property
     def weights(self) -> np.ndarray:
-        """1 for an answer and 0 for the padding (L, N)."""
-        return (self.answers >= 0).astype(float)
+        """1 for an answer and 0 for the padding (L, 1, N)."""
+        return (self.answers >= 0).astype(float)[:, None]
+
+    @cached_property
+    def products(self) -> np.ndarray:
+        """The products of two emotions' shares, each pair once; 0 in the padding (L, C * (C + 1) / 2, N)."""
+        first, second = np.triu_indices(self.shares.shape[1])
+        return self.shares[:, first] * (self.weights * self.shares)[:, second]
 
     def logits(self, coefficients: np.ndarray) -> np.ndarray:
-        """Return logits (..., L, N, C) for coefficients (..., L, C * C + 1)."""
-        size = self.shares.shape[-1]
-        matrix = coefficients[..., :-1].reshape(*coefficients.shape[:-1], size, size)
-        return self.shares @ matrix + coefficients[..., -1, None, None] * self.logs
+        """Return logits (..., L, C, N) for coefficients (..., L, C * C + 1)."""
+        size = self.shares.shape[1]
+        matrix = coefficients[..., :-1].reshape(*coefficients.shape[:-1], size, size).swapaxes(-1, -2)
+        return matrix @ self.shares + coefficients[..., -1, None, None] * self.logs
 
     def log_likelihood(self, coefficients: np.ndarray) -> np.ndarray:
         """Return the log likelihood of each listener's answers (L,)."""
-        return (self.targets * log_softmax(self.logits(coefficients))).sum(axis=(1, 2))
+        return (self.targets * log_softmax(self.logits(coefficients), axis=1)).sum(axis=(1, 2))
 
-    def derivatives(self, coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the gradient (L, D) of the log likelihood and its negative Hessian (L, D, D)."""
-        count, _, size = self.shares.shape
-        weights = self.weights[..., None]
-        shares = np.exp(log_softmax(self.logits(coefficients)))
-        residual = self.targets - weights * shares
-        slope = np.einsum("lnj,lnk->ljk", self.shares, residual).reshape(count, -1)
-        gradient = np.concatenate([slope, (residual * self.logs).sum(axis=(1, 2))[:, None]], axis=1)
-        spread = -shares[..., :, None] * shares[..., None, :]
-        spread[..., range(size), range(size)] += shares
-        spread *= weights[..., None]
-        outer = self.shares[..., :, None] * self.shares[..., None, :]
-        flat = (count, -1, size * size)
-        curved = outer.reshape(flat).transpose(0, 2, 1) @ spread.reshape(flat)
-        along = np.einsum("lnkm,lnm->lnk", spread, self.logs)
-        mixed = np.einsum("lnj,lnk->ljk", self.shares, along).reshape(count, -1)
+    def derivatives(self, coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the log likelihood (L,), its gradient (L, D) and its negative Hessian (L, D, D)."""
+        count, size, _ = self.shares.shape
+        logs = log_softmax(self.logits(coefficients), axis=1)
+        value = (self.targets * logs).sum(axis=(1, 2))
+        shares = np.exp(logs)
+        residual = self.targets - self.weights * shares
+        slope = self.shares @ residual.transpose(0, 2, 1)
+        gradient = np.concatenate(
+            [slope.reshape(count, -1), (residual * self.logs).sum(axis=(1, 2))[:, None]], axis=1
+        )
+        first, second = np.triu_indices(size)
+        spread = -shares[:, first] * shares[:, second]
+        spread[:, first == second] += shares
+        curved = self.products @ spread.transpose(0, 2, 1)
+        pair = np.zeros((size, size), dtype=int)
+        pair[first, second] = pair[second, first] = np.arange(len(first))
+        # Row and column of the Hessian are (j, k) and (m, n): the products of j and m, the spread of k and n.
+        rows = np.broadcast_to(pair[:, None, :, None], (size,) * 4).reshape(size * size, -1)
+        columns = np.broadcast_to(pair[None, :, None, :], (size,) * 4).reshape(size * size, -1)
+        along = self.weights * shares * (self.logs - (shares * self.logs).sum(axis=1, keepdims=True))
         hessian = np.empty((count, size * size + 1, size * size + 1))
-        matrix = curved.reshape(count, size, size, size, size).transpose(0, 1, 3, 2, 4)
-        hessian[:, :-1, :-1] = matrix.reshape(count, size * size, size * size)
-        hessian[:, :-1, -1] = hessian[:, -1, :-1] = mixed
-        hessian[:, -1, -1] = np.einsum("lnk,lnk->l", along, self.logs)
-        return gradient, hessian
+        hessian[:, :-1, :-1] = curved[:, rows, columns]
+        mixed = self.shares @ along.transpose(0, 2, 1)
+        hessian[:, :-1, -1] = hessian[:, -1, :-1] = mixed.reshape(count, -1)
+        hessian[:, -1, -1] = (along * self.logs).sum(axis=(1, 2))
+        return value, gradient, hessian
 
 
 @dataclass(frozen=True)
@@ -145,11 +167,16 @@ class AnswerTable:
             answers = np.where(is_answer, places[np.where(is_answer, starts[same, None] + within, 0)], -1)
             yield Block(
                 listeners[same],
-                self.shares[answers],
-                self.logs[answers],
-                self.targets[answers] * is_answer[..., None],
+                _answers_last(self.shares[answers]),
+                _answers_last(self.logs[answers]),
+                _answers_last(self.targets[answers] * is_answer[..., None]),
                 answers,
             )
+
+
+def _answers_last(values: np.ndarray) -> np.ndarray:
+    """Return (L, N, C) as (L, C, N), in that order in memory."""
+    return np.ascontiguousarray(values.transpose(0, 2, 1))
 
 
 @dataclass(frozen=True)
@@ -169,20 +196,24 @@ class ListenerModel:
     variances: np.ndarray
 
     @property
+    def vary(self) -> np.ndarray:
+        """Whether each effect varies between listeners, bool (num_effects,)."""
+        return self.variances > SMALLEST_DEVIATION**2
+
+    @property
     def scaled(self) -> np.ndarray:
         """The directions of effects of variance 1 (num_effects, D); those that do not vary are left out."""
-        vary = self.variances > SMALLEST_DEVIATION**2
-        return np.sqrt(self.variances[vary])[:, None] * self.directions[vary]
+        return np.sqrt(self.variances[self.vary])[:, None] * self.directions[self.vary]
 
 
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Return the logarithm of the softmax over the last axis.
+def log_softmax(logits: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Return the logarithm of the softmax over an axis.
 
-    The sum is a matrix product, which is several times as fast over few emotions. Logits are kept within a
-    range whose exponentials are finite.
+    Logits are kept within a range whose exponentials are finite.
     """
-    bounded = np.clip(logits, -MOST_LOGIT, MOST_LOGIT)
-    return bounded - np.log(np.exp(bounded) @ np.ones(logits.shape[-1]))[..., None]
+    largest = logits.max(axis=axis, keepdims=True)
+    shifted = logits - largest
+    return shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
 
 
 def new_model(size: int, directions: np.ndarray, groups: np.ndarray) -> ListenerModel:
@@ -204,31 +235,44 @@ class Effects:
     """(L, D, D), negative."""
 
 
-def infer_effects(model: ListenerModel, block: Block, start: np.ndarray | None = None) -> Effects:
-    """Return the posterior of the effects of a block's listeners, by Newton steps to its mode."""
+def infer_effects(
+    model: ListenerModel, block: Block, start: np.ndarray | None = None, short_step: float = SHORT_STEP
+) -> Effects:
+    """Return the posterior of the effects of a block's listeners, by Newton steps to its mode.
+
+    They begin at `start` (L, E), or at 0, and end with one shorter than `short_step`, in standard deviations.
+    """
     scaled = model.scaled
     means = np.zeros((len(block.listeners), len(scaled))) if start is None else start
 
-    def posterior(effects: np.ndarray) -> np.ndarray:
-        return block.log_likelihood(model.population + effects @ scaled) - (effects**2).sum(axis=1) / 2
+    def posterior(effects: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        value, gradient, hessian = block.derivatives(model.population + effects @ scaled)
+        return value - (effects**2).sum(axis=1) / 2, gradient, hessian
 
-    value = posterior(means)
+    value, gradient, hessian = posterior(means)
     for _ in range(NEWTON_STEPS):
-        gradient, hessian = block.derivatives(model.population + means @ scaled)
-        precision = scaled @ hessian @ scaled.T + np.eye(len(scaled))
-        step = np.linalg.solve(precision, (gradient @ scaled.T - means)[..., None])[..., 0]
+        covariances = _covariances(hessian, scaled)
+        step = (covariances @ (gradient @ scaled.T - means)[..., None])[..., 0]
+        if np.abs(step).max(initial=0) < short_step:
+            # Along so short a step the gradient is linear and the curvature constant.
+            gradient = gradient - (hessian @ (step @ scaled)[..., None])[..., 0]
+            return Effects(means + step, covariances, gradient, hessian)
         for _ in range(NEWTON_HALVINGS):
             tried = posterior(means + step)
-            better = tried >= value - ROUNDING
+            better = tried[0] >= value - ROUNDING
             if better.all():
                 break
             step[~better] /= 2
-        means, value = np.where(better[:, None], means + step, means), np.where(better, tried, value)
-        if np.abs(step).max(initial=0) < 1e-4:
-            break
-    gradient, hessian = block.derivatives(model.population + means @ scaled)
-    precision = scaled @ hessian @ scaled.T + np.eye(len(scaled))
-    return Effects(means, np.linalg.inv(precision), gradient, hessian)
+        means = np.where(better[:, None], means + step, means)
+        value = np.where(better, tried[0], value)
+        gradient = np.where(better[:, None], tried[1], gradient)
+        hessian = np.where(better[:, None, None], tried[2], hessian)
+    return Effects(means, _covariances(hessian, scaled), gradient, hessian)
+
+
+def _covariances(hessian: np.ndarray, scaled: np.ndarray) -> np.ndarray:
+    """Return the effects' covariances (L, E, E), for the negative Hessian of the likelihood (L, D, D)."""
+    return np.linalg.inv(scaled @ hessian @ scaled.T + np.eye(len(scaled)))
 
 
 def fit_model(model: ListenerModel, table: AnswerTable, chosen: np.ndarray) -> ListenerModel:
@@ -236,43 +280,68 @@ def fit_model(model: ListenerModel, table: AnswerTable, chosen: np.ndarray) -> L
 
     A variance is updated to the sum of squared effects over the number of effects that the labels determine
     (MacKay 1992), so that it shrinks to 0 where the listeners do not differ. The population moves by Newton
-    steps of the likelihood with the effects integrated out.
+    steps of the likelihood with the effects integrated out, and the effects move with it.
     """
     blocks = list(table.blocks(chosen))
     around = new_model(table.shares.shape[1], model.directions, model.groups).population
     found = [np.zeros((len(block.listeners), len(model.variances))) for block in blocks]
+    growths = strides = np.zeros(len(model.variances))
     for _ in range(ROUNDS):
-        scaled = model.scaled
-        vary = model.variances > SMALLEST_DEVIATION**2
+        scaled, vary = model.scaled, model.vary
         squares = determined = np.zeros(len(scaled))
         slope = (around - model.population) / PRIOR_VARIANCE
         curvature = np.eye(len(around)) / PRIOR_VARIANCE
+        follow = []  # how the effects move with the population
         for number, block in enumerate(blocks):
-            effects = infer_effects(model, block, found[number][:, vary] / np.sqrt(model.variances[vary]))
+            start = found[number][:, vary] / np.sqrt(model.variances[vary])
+            effects = infer_effects(model, block, start, TOLERANCE)
             found[number][:, vary] = effects.means * np.sqrt(model.variances[vary])
             squares = squares + (effects.means**2).sum(axis=0)
             determined = determined + (1 - np.diagonal(effects.covariances, axis1=1, axis2=2)).sum(axis=0)
             across = effects.hessians @ scaled.T
-            explained = across @ effects.covariances @ across.transpose(0, 2, 1)
+            follow.append(-effects.covariances @ across.transpose(0, 2, 1))
+            explained = -across @ follow[-1]
             slope = slope + effects.gradients.sum(axis=0)
             curvature = curvature + (effects.hessians - explained).sum(axis=0)
         step = np.linalg.solve(curvature, slope)
         step /= max(1.0, np.abs(step).max() / LONGEST_STEP)
-        variances = np.zeros(len(model.variances))
+        for number, moves in enumerate(follow):
+            found[number][:, vary] += (moves @ step) * np.sqrt(model.variances[vary])
+        ratios = np.zeros(len(model.variances))
         for group in np.unique(model.groups[vary]):
             same = model.groups[vary] == group
-            ratio = squares[same].sum() / max(determined[same].sum(), 1e-12)
-            same = model.groups == group
-            variances[same] = np.minimum(model.variances[same] * ratio, LARGEST_VARIANCE)
+            ratios[model.groups == group] = squares[same].sum() / max(determined[same].sum(), 1e-12)
+        variances = np.minimum(model.variances * ratios, LARGEST_VARIANCE)
         change = np.abs(np.sqrt(variances) - np.sqrt(model.variances)).max(initial=0)
+        earlier, growths = growths, np.log(np.maximum(ratios, 1 / MOST_GROWTH))
+        strides = _extrapolated(earlier, growths, strides)
+        variances = np.where(ratios > 0, np.minimum(model.variances * np.exp(strides), LARGEST_VARIANCE), 0.0)
         model = replace(model, population=model.population + step, variances=variances)
         if max(change, np.abs(step).max()) < TOLERANCE:
             break
     return model
 
 
+def _extrapolated(earlier: np.ndarray, growths: np.ndarray, strides: np.ndarray) -> np.ndarray:
+    """Return by how much to change each logarithm of a variance, where updates alone would go on too slowly.
+
+    Between two rounds the update changed from `earlier` to `growths` along `strides`. The line through both
+    (secant) says where it becomes 0. Where it does not become less, it is taken MOST_TIMES.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        times = strides / (earlier - growths)
+    onward = strides * growths > 0
+    times = np.where(times > 0, np.clip(times, 1, MOST_TIMES), np.where(onward, MOST_TIMES, 1.0))
+    return np.clip(times * growths, -np.log(MOST_GROWTH), np.log(MOST_GROWTH))
+
+
 def predict(
-    model: ListenerModel, table: AnswerTable, known: np.ndarray, asked: np.ndarray, seed: int = 0
+    model: ListenerModel,
+    table: AnswerTable,
+    known: np.ndarray,
+    asked: np.ndarray,
+    seed: int = 0,
+    found: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the log losses of the asked answers, given the known ones, and how much lack of labels costs.
 
@@ -286,25 +355,32 @@ def predict(
         known: bool (num_answers,), the listeners' labels to learn from.
         asked: bool (num_answers,), the answers to predict.
         seed: seed of the draws of effects over which the prediction is averaged.
+        found: (num_listeners, num_effects or more), where each listener's effects are searched first, in
+            logits. It is set to where they are.
     """
     scaled = model.scaled
+    (varying,) = np.nonzero(model.vary)
+    deviations = np.sqrt(model.variances[varying])
     half = np.random.default_rng(seed).standard_normal((DRAWS // 2, len(scaled)))
     draws = np.concatenate([half, -half])
     means = np.zeros((table.num_listeners, len(scaled)))
     roots = np.broadcast_to(np.eye(len(scaled)), (table.num_listeners, len(scaled), len(scaled))).copy()
     for block in table.blocks(known):
-        effects = infer_effects(model, block)
+        own = np.ix_(block.listeners, varying)
+        effects = infer_effects(model, block, None if found is None else found[own] / deviations)
+        if found is not None:
+            found[own] = effects.means * deviations
         means[block.listeners] = effects.means
         roots[block.listeners] = np.linalg.cholesky(effects.covariances)
     losses, lost = np.full((2, len(table.listener)), np.nan)
     for block in table.blocks(asked, draws=DRAWS):
         own = means[block.listeners] + np.einsum("lef,sf->sle", roots[block.listeners], draws)
-        logs = log_softmax(block.logits(model.population + own @ scaled))
+        logs = log_softmax(block.logits(model.population + own @ scaled), axis=2)
         shares = np.exp(logs)
         averaged = shares.mean(axis=0)
         log_averaged = np.log(averaged)
         divergence = (shares * logs).mean(axis=0) - averaged * log_averaged
         is_answer = block.answers >= 0
-        losses[block.answers[is_answer]] = -(block.targets * log_averaged).sum(axis=2)[is_answer]
-        lost[block.answers[is_answer]] = divergence.sum(axis=2)[is_answer]
+        losses[block.answers[is_answer]] = -(block.targets * log_averaged).sum(axis=1)[is_answer]
+        lost[block.answers[is_answer]] = divergence.sum(axis=1)[is_answer]
     return losses, lost

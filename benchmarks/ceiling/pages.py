@@ -11,6 +11,7 @@ from benchmarks.reporting.canvas import DARK, LIGHT, Plot, Theme, data_uri, new_
 from benchmarks.reporting.formats import DASH, nats, nats_of
 from benchmarks.reporting.templates import environment
 from perser.io.files import write_text_atomic
+from perser.io.terminal import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -127,9 +128,10 @@ def _agreement(content: Mapping[str, Any]) -> TextTable:
                 " and ".join(f"{v:.3f} ({n})" for n, v in (values[0], values[-1])),
             ],
         ]
-    listeners = content["listeners"] or "unknown"
+    listeners = content["listeners"] or None
     title = (
-        f"Agreement: {content['utterances']} utterances, {content['answers']} answers, {listeners} listeners"
+        f"Agreement: {counted(content['utterances'], 'utterance')}, {counted(content['answers'], 'answer')}, "
+        f"{'unknown listeners' if listeners is None else counted(listeners, 'listener')}"
     )
     return TextTable(title, ["", "Value (95% interval)"], rows)
 

@@ -30,7 +30,7 @@ from perser.cli.main import run_command
 from perser.device import loading_on
 from perser.distributed import compute_device
 from perser.errors import UserError
-from perser.io.files import atomic_folder, check_replaceable, write_text_atomic
+from perser.io.files import atomic_folder, check_output, write_text_atomic
 from speechlm_icl.model.speech_lm import SpeechLMForICL
 
 ANSWERS = "answers.csv"
@@ -66,7 +66,7 @@ def dynamic_superb(
     for name, value in (("limit", limit), ("max_new_tokens", max_new_tokens), ("batch_size", batch_size)):
         if value is not None and value < 1:
             raise UserError(f"{name} is {value}: give at least 1")
-    check_replaceable(out, ANSWERS)
+    check_output(out, ANSWERS)
     instances = [read_instance(folder, limit) for folder in instance]
     kinds = [checked_kind(each, kind, answer) for each in instances]
     names = [each.name for each in instances]

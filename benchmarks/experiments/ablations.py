@@ -1,16 +1,19 @@
 """Ablations of meta-training: each names what it changes, and is trained and measured as a method of its own,
-`meta-perser:NAME`, whose model is in the folder `meta-perser-NAME`."""
+`meta-perser:NAME`, whose model is in the folder `meta-perser-NAME`. Some are known by name
+(`meta_perser.variants`), others are defined in the experiment's file."""
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
+from meta_perser.options import check_rates
 from meta_perser.scope import check_scope
 from meta_perser.training.outer_loop import OuterLoop
+from meta_perser.variants import VARIANTS
 from perser.cli.option_names import OptionNames
 from perser.cli.option_types import explain
 from perser.errors import UserError
@@ -23,25 +26,35 @@ def with_ablations(
 ) -> tuple[list[str], dict[str, dict[str, Any]]]:
     """Return the methods followed by the ablations', and the options of meta-training by the model's folder.
 
-    Raises UserError, which names the key, for an option or value that does not exist, or an ablation that is
-    listed but not defined.
+    An ablation that is listed and not defined in the file is a variant that is known by name. Raises
+    UserError, which names the key, for an option or value that does not exist, or an ablation that is
+    neither.
     """
     ablated = [f"{PLAIN}:{name}" for name in ablations]
+    known = {}
     for method in methods:
-        if ":" in method and method not in ablated:
-            raise UserError(f"bench.methods: '{method}' is none of the ablations ({_listed(ablated)})")
+        plain = method.partition("+")[0]
+        name = plain.removeprefix(f"{PLAIN}:")
+        if ":" not in plain or plain in ablated:
+            continue
+        if name not in VARIANTS or name == plain:
+            choice = [*ablated, *(f"{PLAIN}:{variant}" for variant in VARIANTS)]
+            raise UserError(f"bench.methods: '{plain}' is none of the ablations ({', '.join(choice)})")
+        known[name] = VARIANTS[name].changes(meta_train["inner"])
     options = {PLAIN: dict(meta_train)}
-    for name, changes in ablations.items():
+    for name, changes in {**known, **ablations}.items():
         options[f"{PLAIN}-{name}"] = _changed(meta_train, name, changes)
     for model, chosen in options.items():
         where = "meta_train" if model == PLAIN else f"ablations.{model.removeprefix(f'{PLAIN}-')}"
         try:
             check_scope(chosen["scope"])
+            check_rates(chosen["inner"], chosen["outer"], chosen["lslr"])
             switches = ("inner", "outer", "csmt", "derivative_annealing", "multi_step_loss")
             OuterLoop(**{switch: chosen[switch] for switch in switches})
         except UserError as error:
             raise UserError(f"{where}.{error}") from error
-    return [*methods, *(method for method in ablated if method not in methods)], options
+    listed = {method.partition("+")[0] for method in methods}
+    return [*methods, *(method for method in ablated if method not in listed)], options
 
 
 def _changed(meta_train: Mapping[str, Any], name: str, changes: Any) -> dict[str, Any]:
@@ -87,7 +100,3 @@ def _written_out(options: Mapping[str, Any]) -> dict[str, Any]:
             {key: value} if inside is None else {f"{key}.{name}": entry for name, entry in inside.items()}
         )
     return written
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names) or "none"

@@ -18,6 +18,7 @@ from benchmarks.task_sharing import useful_workers
 from perser.episodes.sampling import EnrollmentMode
 from perser.errors import UserError
 from perser.installed_routes import check_method
+from perser.io.files import check_outputs
 
 
 def check_trained_alike(plans: Sequence[Plan]) -> None:
@@ -147,6 +148,7 @@ def check(plan: Plan) -> None:
     from perser.encoders.loading import check_encoder
     from perser.episodes.draw import check_counts
 
+    check_outputs(folders=[plan.out, plan.cache])
     recipe, draw, smallest = plan.recipe, plan.draw, min(setting.k for setting in plan.settings)
     counts = {f"draw.{name}": draw[name] for name in ("k", "q", "seeds", "validation_seeds")}
     check_counts(counts | {"sweep_k": smallest})

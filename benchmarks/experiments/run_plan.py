@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,8 +15,13 @@ if TYPE_CHECKING:
     from benchmarks.experiments.plan import Plan
 
 
-def run_stages(plan: Plan, again: bool = False) -> Stages:
-    """Run the stages that are not finished; with `again`, measure every cell anew. Return the stages."""
+def run_stages(
+    plan: Plan, again: bool = False, meanwhile: Mapping[str, Callable[[], None]] | None = None
+) -> Stages:
+    """Run the stages that are not finished; with `again`, measure every cell anew. Return the stages.
+
+    `meanwhile`: see `train`.
+    """
     from benchmarks.experiments.train_models import check_on_episodes
     from perser.cli.prepare import prepare
     from perser.corpora.corpus import Corpus
@@ -39,7 +45,7 @@ def run_stages(plan: Plan, again: bool = False) -> Stages:
     for fold in plan.folds:
         check_on_episodes(plan.recipe, corpus, EpisodeFile.load(fold.episodes(fold.usual)))
     for fold in plan.folds:
-        run_fold(stages, plan, fold, again)
+        run_fold(stages, plan, fold, again, meanwhile if fold is plan.folds[0] else None)
     return stages
 
 
@@ -72,14 +78,21 @@ def draw_fold(stages: Stages, plan: Plan, fold: Fold) -> None:
         stages.run(fold.stage("episodes", setting), episodes, options, after=("prepare",), alone=True)
 
 
-def run_fold(stages: Stages, plan: Plan, fold: Fold, again: bool) -> None:
+def run_fold(
+    stages: Stages,
+    plan: Plan,
+    fold: Fold,
+    again: bool,
+    meanwhile: Mapping[str, Callable[[], None]] | None = None,
+) -> None:
     """Train what the methods need on this fold's split, and measure them in every setting."""
     from benchmarks.experiments.train_models import train
     from benchmarks.measuring.measure import write_scores
 
     shared = {"corpus": plan.corpus, "cache": plan.cache, "seed": plan.seed}
     shared |= {"episodes": fold.episodes(fold.usual)}
-    trained = train(plan.recipe, stages, fold.prefix, fold.folder / "models", shared, plan.workers)
+    models = fold.folder / "models"
+    trained = train(plan.recipe, stages, fold.prefix, models, shared, plan.workers, meanwhile)
     for setting in plan.settings:
         stages.run(
             fold.stage("bench", setting),

@@ -5,7 +5,7 @@ Which models those are, and how they are trained, is what the installed routes s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -160,7 +160,13 @@ def check_on_episodes(recipe: Recipe, corpus: Corpus, episodes: EpisodeFile) -> 
 
 
 def train(
-    recipe: Recipe, stages: Stages, prefix: str, models: Path, shared: Options, workers: int = 0
+    recipe: Recipe,
+    stages: Stages,
+    prefix: str,
+    models: Path,
+    shared: Options,
+    workers: int = 0,
+    meanwhile: Mapping[str, Callable[[], None]] | None = None,
 ) -> tuple[str, ...]:
     """Train what the methods need into the folder `models`; return the names of the stages.
 
@@ -171,6 +177,7 @@ def train(
         models: Folder of the trained models.
         shared: The settings that trainings share: corpus, episodes, cache, seed.
         workers: How many models may be trained at the same time as another (`run_with_workers`).
+        meanwhile: By a title: other work for a process that is free while the first models are trained.
     """
     planned = planned_models(recipe, recipe.methods)
     names = {model.folder: f"{prefix}{model.stage}" for model in planned}
@@ -190,19 +197,21 @@ def train(
             "sources": training.sources,
             "resumes": training.resumes,
         }
+    others = dict(meanwhile or {})
     for level in _levels(planned):
         together = [calls[model.folder] for model in level]
-        run_with_workers(
-            partial(_run_stage, stages, together), [str(call["name"]) for call in together], workers
-        )
+        tasks = [partial(stages.run, **call) for call in together] + list(others.values())
+        titles = [str(call["name"]) for call in together] + list(others)
+        run_with_workers(partial(_run_numbered, tasks), titles, workers)
+        others = {}
         for call in together:
             if not stages.knows(call["name"]):  # a worker ran it, and wrote its record
                 stages.run(**call)
     return tuple(names.values())
 
 
-def _run_stage(stages: Stages, calls: Sequence[Mapping[str, Any]], number: int) -> None:
-    stages.run(**calls[number])
+def _run_numbered(tasks: Sequence[Callable[[], None]], number: int) -> None:
+    tasks[number]()
 
 
 def _levels(planned: Sequence[PlannedModel]) -> list[list[PlannedModel]]:

@@ -18,7 +18,7 @@ from rich.table import Table
 from benchmarks.gpu.findings import Finding
 from perser.cli.main import run_command
 from perser.errors import UserError
-from perser.io.files import write_text_atomic
+from perser.io.files import check_outputs, write_text_atomic
 
 STYLES = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
 
@@ -60,7 +60,6 @@ def write_page(results: Path, out: Path) -> None:
     page = templates.get_template("gpu.md.jinja").render(
         quick=content["quick"], summary=summary(content), parts=findings_by_part(content)
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
     write_text_atomic(out, page.rstrip() + "\n")
 
 
@@ -71,6 +70,7 @@ def gpu_page(results: Path, out: Path = Path("benchmarks/results/gpu.md")) -> No
         results: the run's gpu.json.
         out: the Markdown file.
     """
+    check_outputs(files=[out])
     if not results.is_file():
         raise UserError(f"results: no file {results}: run `python -m benchmarks.gpu`, which writes it")
     write_page(results, out)

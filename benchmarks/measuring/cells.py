@@ -14,8 +14,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.measuring.answer import answer_episodes
 from benchmarks.measuring.predictions import Origin, Predictions, read_metadata
+from benchmarks.measuring.thresholds import choose_thresholds, first_of_each_person
 from benchmarks.oracles import check_truth, is_oracle, oracle_context
 from benchmarks.task_sharing import run_with_workers
 from perser.corpora.content import Content
@@ -28,7 +31,7 @@ from perser.episodes.episode_file import EpisodeFile
 from perser.installed_routes import build_method, check_method, check_models
 from perser.io.checksums import file_sha256, json_sha256
 from perser.peak_memory import existing_objects_frozen, run_with_peak
-from perser.personalizer import RouteContext
+from perser.personalizer import Personalizer, RouteContext
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,11 @@ class Case:
         ordered = sorted(self.episode_file.episodes, key=lambda episode: episode.seed)[: self.limit]
         return {seed: list(same) for seed, same in groupby(ordered, key=lambda episode: episode.seed)}
 
+    @property
+    def validation_episodes(self) -> list[Episode]:
+        """The episodes on which thresholds are chosen: one of each validation person; none with a limit."""
+        return [] if self.limit is not None else first_of_each_person(self.episode_file.validation_episodes)
+
     def load(self) -> None:
         """Load the corpus and the episodes now."""
         _ = self.loaded_corpus, self.episodes_by_seed
@@ -111,6 +119,7 @@ class Case:
             self.episode_file.training_digest,
             device=str(processes().device),
             content=lambda: self.content,
+            validation=lambda: self.episode_file.validation_episodes,
         )
 
     def check_models(self) -> None:
@@ -175,7 +184,8 @@ def run_cell(case: Case, cell: Cell, folder: Path) -> None:
     """
     context, device = case.context(), processes().device
     if is_oracle(cell.method):
-        context = oracle_context(context, case.loaded_corpus, case.episodes_by_seed[cell.seed])
+        known = [*case.episodes_by_seed[cell.seed], *case.validation_episodes]
+        context = oracle_context(context, case.loaded_corpus, known)
     started = clock(device)
     personalizer = build_method(cell.method, context)
     seconds_build = clock(device) - started
@@ -184,6 +194,7 @@ def run_cell(case: Case, cell: Cell, folder: Path) -> None:
     answers, peak_bytes = run_with_peak(
         lambda: answer_episodes(personalizer, episodes, context.emotions, title), device
     )
+    thresholds = _thresholds(case, personalizer, f"{title}: thresholds")
     origin = Origin(
         key=case.key(cell),
         method=cell.method,
@@ -193,12 +204,26 @@ def run_cell(case: Case, cell: Cell, folder: Path) -> None:
         models={name: model_digest(case.models / name) for name in sorted(context.opened)},
         other_corpora=context.other_corpora,
         peak_bytes=peak_bytes,
+        thresholds=thresholds,
         seconds_build=seconds_build,
         **describe_environment(),
     )
     episode_ids = [episode.episode_id for episode in episodes]
     predictions = Predictions(origin, case.loaded_corpus.emotions.names, episode_ids, answers)
     predictions.save(folder / cell.file, case.episode_file, episodes)
+
+
+def _thresholds(case: Case, personalizer: Personalizer, title: str) -> list[float] | None:
+    """Return the thresholds that are best on validation persons; None where there are none, or where every
+    episode has labels of its own."""
+    episodes = case.validation_episodes
+    if not episodes or case.episode_file.is_open:
+        return None
+    answers = answer_episodes(personalizer, episodes, case.loaded_corpus.emotions, title)
+    labels = [case.loaded_corpus.emotions.multi_hot(episode.query_emotions) for episode in episodes]
+    return choose_thresholds(
+        np.concatenate([answer.probabilities for answer in answers]), np.concatenate(labels).astype(np.int64)
+    )
 
 
 def model_digest(folder: Path) -> str:

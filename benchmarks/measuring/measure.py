@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from benchmarks.measuring.answer import confusion, reliability, score_answers
 from benchmarks.measuring.cells import Case, run_cells
 from benchmarks.measuring.predictions import Predictions
 from benchmarks.measuring.scores import MethodScores, Scores
+from benchmarks.measuring.statistics import EpisodeScores
+from benchmarks.measuring.thresholds import TUNED, tuned_macro_f1
 from meta_perser.options import CONFIG
 from meta_perser.recognizer.model import saved_settings
 from perser.distributed import processes
@@ -85,7 +88,7 @@ def _method_scores(case: Case, cells: Sequence[Predictions]) -> MethodScores:
         method=origin.method,
         route=origin.route,
         adapts=dict(origin.adapts),
-        episodes=score_answers(answers, episodes, emotions, _speakers(case)),
+        episodes=_with_tuned_f1(cells, score_answers(answers, episodes, emotions, _speakers(case)), case),
         seconds_personalize=float(np.mean([answer.seconds_personalize for answer in answers])),
         seconds_predict=float(np.mean([answer.seconds_predict for answer in answers])),
         parameters=dict(origin.parameters),
@@ -93,6 +96,22 @@ def _method_scores(case: Case, cells: Sequence[Predictions]) -> MethodScores:
         confusion=confusion(answers, episodes, emotions).tolist(),
         reliability=reliability(answers, episodes, emotions).tolist(),
     )
+
+
+def _with_tuned_f1(
+    cells: Sequence[Predictions], scores: Sequence[EpisodeScores], case: Case
+) -> tuple[EpisodeScores, ...]:
+    """Return the scores with macro-F1 at the thresholds of each cell, where all cells have some."""
+    if any(cell.origin.thresholds is None for cell in cells):
+        return tuple(scores)
+    answers = [(answer, cell.origin.thresholds) for cell in cells for answer in cell.answers]
+    episodes = [episode for same_seed in case.episodes_by_seed.values() for episode in same_seed]
+    found = []
+    for (answer, thresholds), episode, score in zip(answers, episodes, scores, strict=True):
+        labels = case.loaded_corpus.emotions.multi_hot(episode.query_emotions)
+        tuned = tuned_macro_f1(answer.probabilities, labels, thresholds or ())
+        found.append(replace(score, metrics={**score.metrics, TUNED: tuned}))
+    return tuple(found)
 
 
 def _speakers(case: Case) -> dict[str, str] | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from benchmarks.measuring.answer import EpisodeAnswer
 from perser.episodes.episode import Episode
 from perser.episodes.episode_file import EpisodeFile
 from perser.errors import UserError, explain_damage
+from perser.io.files import new_file
 from perser.labels import Emotions
 
 FORMAT = "perser-predictions-1"
@@ -69,6 +69,9 @@ class Origin:
     """The commit of the code (`perser.environment.git_commit`)."""
     seconds_build: float = 0.0
     """Time to build the method: to load its models and prepare its features."""
+    thresholds: Sequence[float] | None = None
+    """Each emotion's threshold, chosen on validation persons (`benchmarks.measuring.thresholds`); None where
+    there are none, and in files of earlier versions."""
     other_corpora: Mapping[str, str] = field(default_factory=dict)
     """The models that were trained on other corpora and have met nothing of this one
     (`RouteContext.other_corpora`)."""
@@ -94,11 +97,8 @@ class Predictions:
         metadata = json.dumps({"format": FORMAT, "seconds": seconds} | asdict(self.origin)).encode()
         digest = hashlib.sha256(metadata).hexdigest().encode()
         table = pa.table(columns).replace_schema_metadata({METADATA: metadata, DIGEST: digest})
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as temporary:
-            written = Path(temporary) / path.name
+        with new_file(path) as written:
             pq.write_table(table, written, write_page_checksum=True)
-            written.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> Predictions:

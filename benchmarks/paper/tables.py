@@ -32,6 +32,7 @@ from benchmarks.paper.published import (
     upstream_of,
 )
 from benchmarks.reporting.summary import Row, finite
+from perser.io.terminal import counted
 
 FITTING = ("entire-zero", "entire-few", "meta-perser")
 """A corpus has a page if any of these methods was measured on it."""
@@ -150,7 +151,10 @@ class PaperPage:
         counts = {(row.get("persons"), row.get("episodes")) for row in self.rows if row["k"] == K}
         if counts - {(LISTENERS, LISTENERS * SEEDS)}:
             ordered = sorted(counts, key=lambda count: [part or 0 for part in count])
-            here = "; ".join(f"{persons} listeners, {episodes} episodes" for persons, episodes in ordered)
+            here = "; ".join(
+                f"{counted(persons, 'listener')}, {counted(episodes, 'episode')}"
+                for persons, episodes in ordered
+            )
             text += (
                 f" The paper's are over {LISTENERS} listeners and {LISTENERS * SEEDS} episodes; "
                 f"some rows here are not: {here}."

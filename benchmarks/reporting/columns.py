@@ -13,13 +13,13 @@ from typing import Literal
 from benchmarks.reporting.formats import DASH, decimals, duration, percent, plain, points
 from benchmarks.reporting.summary import Row, finite
 
-Table = Literal["terminal", "markdown", "html", "latex"]
+Table = Literal["terminal", "markdown", "html", "latex", "summary"]
 
 Better = Literal["higher", "lower"]
 
-ALL_TABLES: frozenset[Table] = frozenset({"terminal", "markdown", "html", "latex"})
+ALL_TABLES: frozenset[Table] = frozenset({"terminal", "markdown", "html", "latex", "summary"})
 
-WITHOUT_TERMINAL = ALL_TABLES - {"terminal"}
+WITHOUT_TERMINAL = ALL_TABLES - {"terminal", "summary"}
 """For columns that would make the table wider than a terminal."""
 
 NOT_MEASURED = "not measured"
@@ -120,6 +120,11 @@ COLUMNS = (
         "macro-F1 at p > 1/C, as in the papers: the F1 of each emotion, averaged over the emotions; an "
         "absent emotion counts 0",
         tables=ALL_TABLES,
+    ),
+    _metric(
+        "maF1_tuned",
+        "maF1 tuned",
+        "macro-F1 at thresholds of the method's own, one for each emotion, chosen on the validation persons",
     ),
     _metric(
         "miF1", "miF1", "micro-F1: the F1 over all emotions of all utterances together", tables=ALL_TABLES

@@ -13,8 +13,8 @@ from benchmarks.oracles import ROUTE as ORACLE_ROUTE
 
 Row = Mapping[str, Any]
 
-BASELINES = ("entire-zero", "prior-shift")
-"""Methods that count for no route: one does not personalize, the other counts labels and hears no speech."""
+BASELINES = ("entire-zero", "prior-shift", "bias-scale")
+"""Methods that count for no route: one does not personalize, the others only recalibrate its answers."""
 
 ORACLES = tuple(ORACLE_ROUTE.methods)
 """Rows that know how simulated listeners were made: they show what could be gained, and are no methods."""

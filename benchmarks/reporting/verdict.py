@@ -17,6 +17,7 @@ from benchmarks.reporting.summary import (
     headline,
     is_method,
 )
+from perser.io.terminal import counted
 
 FEW_PERSONS = 6
 """With fewer persons than this, the verdict says that the intervals are rough."""
@@ -86,11 +87,11 @@ def power(rows: Sequence[Row], differences: Sequence[Row]) -> str:
     if not parts:
         return ""
     persons = max((row.get("persons") or 0 for row in rows), default=0)
-    who = f"With {persons} person{'s' if persons > 1 else ''}, a" if persons else "A"
+    who = f"With {counted(persons, 'person')}, a" if persons else "A"
     return (
         f"{who} difference of {' or '.join(parts)} between two methods would have been seen in "
-        f"{POWER:.0%} of such comparisons ({'median over ' if pairs > 1 else ''}{pairs} "
-        f"pair{'s' if pairs > 1 else ''}); smaller ones may exist without being seen."
+        f"{POWER:.0%} of such comparisons ({'median over ' if pairs > 1 else ''}"
+        f"{counted(pairs, 'pair')}); smaller ones may exist without being seen."
     )
 
 

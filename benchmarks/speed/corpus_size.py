@@ -21,6 +21,7 @@ import soundfile
 
 from perser.cli.main import run_command
 from perser.errors import UserError
+from perser.io.files import check_outputs
 from perser.io.json_files import write_json
 
 SMALL = 3_000
@@ -58,6 +59,7 @@ def corpus_size(
         folder: where to write both corpora; none: a temporary folder.
         json: a file for every figure; none: print them only.
     """
+    check_outputs(files=[json])
     if utterances < SMALL or annotations < utterances:
         raise UserError(f"utterances: at least {SMALL}, and no fewer annotations than utterances")
     with tempfile.TemporaryDirectory(dir=folder) as place:

@@ -14,6 +14,7 @@ from statistics import median
 
 from perser.cli.main import run_command
 from perser.errors import UserError
+from perser.io.files import check_outputs
 from perser.io.json_files import write_json
 from perser.labels import Emotions
 
@@ -40,6 +41,7 @@ def speed_first_answer(
     """
     if rounds < 1:
         raise UserError(f"rounds: {rounds}, give at least 1")
+    check_outputs(files=[json])
     examples, [query] = first_episode_clips(run, PAIRS, 1)
     commands = {"imports": [sys.executable, "-c", IMPORTS]}
     commands |= {name: _predict_command(run / "models" / MODELS[name], examples, query) for name in MODELS}

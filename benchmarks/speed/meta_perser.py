@@ -12,6 +12,7 @@ from typing import Literal
 
 from perser.cli.main import run_command
 from perser.errors import UserError
+from perser.io.files import check_outputs
 from perser.io.json_files import write_json
 
 PresetName = Literal["tiny", "quick", "full", "base"]
@@ -25,7 +26,8 @@ is the number of operations of matrix products, convolutions and attention, divi
 matrix product, measured in this run. Ratios
 are theirs over ours, of medians over rounds in which every contender is timed once: of a training step, with
 each clip encoded once in a training run of the default length over IEMOCAP; of an adaptation, with the
-encoding of the person's clips included.
+encoding of the person's clips included. Only the ratios whose names end in `by_hand` are ours over theirs: a
+torch.func loop written by hand, which reads what ours has encoded.
 """
 
 
@@ -52,6 +54,7 @@ def speed_meta_perser(
     if importlib.util.find_spec("higher") is None:
         raise UserError("this compares with the library `higher`, which is not installed: pip install higher")
     check_device(device)
+    check_outputs(files=[json])
     from rich.console import Console
 
     from benchmarks.speed.maml.presets import PRESETS
@@ -73,7 +76,6 @@ def speed_meta_perser(
     for name, ratio in ratios.items():
         console.print(f"{name}: {ratio:.2f}")
     if json is not None:
-        json.parent.mkdir(parents=True, exist_ok=True)
         content = {"ratios": ratios, "preset": preset, "seed": seed, "machine": machine}
         content |= {"front_end_share": shares, "by_precision": by_precision}
         write_json(json, content)

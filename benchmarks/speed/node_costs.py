@@ -16,7 +16,7 @@ from torch import nn
 
 from perser.cli.main import run_command
 from perser.errors import UserError
-from perser.io.files import write_text_atomic
+from perser.io.files import check_outputs, write_text_atomic
 from perser.io.json_files import read_json
 
 BEGIN, END = "<!-- python -m benchmarks.speed.node_costs -->", "<!-- end -->"
@@ -88,6 +88,7 @@ def node_costs(page: Path | None = None, measured: Path = MEASURED) -> None:
         measured: the file that `python -m benchmarks.speed.scaling --json FILE` wrote, on a machine like the
             nodes.
     """
+    check_outputs(files=[page])
     written = f"{tables()}\n\n{cost_of_nodes(measured)}"
     if page is None:
         print(written)

@@ -18,6 +18,7 @@ from typing import Any
 from benchmarks.speed.scaling_trainings import ScalingPresetName
 from perser.cli.main import run_command
 from perser.errors import UserError
+from perser.io.files import check_outputs
 from perser.io.json_files import write_json
 
 RATIO_OF = "meta-train"
@@ -50,6 +51,7 @@ def scaling(
     """
     if rounds < 1:
         raise UserError(f"rounds: {rounds}, give at least 1")
+    check_outputs(files=[json])
     from rich.console import Console
 
     measured: dict[str, list[dict[str, Any]]] = {name: [] for name in COUNTS}

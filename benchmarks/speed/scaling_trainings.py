@@ -32,7 +32,7 @@ from meta_perser.training.supervised import aggregated_examples, train_supervise
 from perser.cli.main import run_command
 from perser.encoders.feature_cache import FeatureStore
 from perser.episodes.episode import Episode, Support, Task
-from perser.io.files import write_text_atomic
+from perser.io.files import check_outputs, write_text_atomic
 from perser.training.accelerator import start_accelerator
 from speechlm_icl.model.language_model import LoraOptions
 from speechlm_icl.model.speech_lm import new_model
@@ -121,6 +121,7 @@ def scaling_trainings(out: Path, preset: ScalingPresetName = "quick", seed: int 
         preset: quick, full (wider, more clips), or tiny (a check that it runs).
         seed: of weights, speech and batches.
     """
+    check_outputs(files=[out])
     sizes = PRESETS[preset]
     device = str(start_accelerator(seed).device)
     case = make_case(sizes.encoder, sizes.clips, device, seed=seed)

@@ -16,6 +16,7 @@ from typing import Any
 from benchmarks.speed.first_answer import Labeled, first_episode_clips
 from perser.cli.main import run_command
 from perser.errors import UserError, require_package
+from perser.io.files import check_outputs
 from perser.io.json_files import write_json
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -43,6 +44,7 @@ def speed_second_query(
     """
     if queries < 1:
         raise UserError(f"queries: {queries}, give at least 1")
+    check_outputs(files=[json])
     for package, extra in (("gradio", "demo"), ("playwright", "test")):
         require_package(package, extra, "this measurement")
     program = find_browser()

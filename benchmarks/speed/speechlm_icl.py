@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from perser.cli.main import run_command
+from perser.io.files import check_outputs
 from perser.io.json_files import write_json
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def speed_speech_lm(
     from benchmarks.speed.timing.machine import check_device, machine_of
 
     check_device(device)
+    check_outputs(files=[json])
     chosen = PROMPT_PRESETS[preset]
     console = Console(width=112, highlight=False)
     console.print(CONVENTIONS)
@@ -64,7 +66,6 @@ def speed_speech_lm(
     for name, ratio in ratios.items():
         console.print(f"{name}: {ratio:.2f}")
     if json is not None:
-        json.parent.mkdir(parents=True, exist_ok=True)
         content = {"ratios": ratios, "preset": preset, "seed": seed, "machine": machine}
         content |= {"queries": chosen.queries, "timed_queries_of_theirs": chosen.timed_queries}
         write_json(json, content | {"by_precision": by_precision})

@@ -12,11 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from meta_perser.recognizer.clip_batch import ClipBatch
-from meta_perser.recognizer.functional import FunctionalModel, moving_parameters
+from meta_perser.recognizer.functional import FunctionalModel
+from meta_perser.recognizer.model import moving_part
 from perser.encoders.encoder import Attention
 from perser.episodes.episode import Task
 from perser.labels import EmotionSet
 from perser.losses import class_balanced_cross_entropy, class_balanced_weights
+from perser.training.checkpoint import moving_parameters
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 """(logits (B, C), target distributions (B, C)) -> scalar."""
@@ -52,10 +54,11 @@ def loss_on(
     runs in lower precision: loss, weights and rates do not.
     """
 
-    functional = FunctionalModel(model, moving_parameters(model), attention)
+    part, read = moving_part(model, batch)
+    functional = FunctionalModel(part, moving_parameters(part), attention)
 
     def loss_of(theta: Weights) -> Tensor:
-        logits = functional(theta, batch)
+        logits = functional(theta, read)
         with torch.autocast(logits.device.type, enabled=False):
             return loss(logits.to(torch.promote_types(logits.dtype, torch.float32)), targets)
 

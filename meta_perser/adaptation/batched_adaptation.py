@@ -78,12 +78,13 @@ def adapt_batched(
 
     gradients_and_losses = vmap(grad_and_value(loss_of_person))
     theta = previous = starts
+    alphas = rates.table(steps).detach()
     finite = torch.ones(len(targets), dtype=torch.bool, device=targets.device)
     for step in range(steps):
         gradients, losses = gradients_and_losses(theta, batch.lower, clips, targets)
         finite = finite & losses.isfinite()
         previous = _where(finite, theta, previous)
-        alpha = rates.at(step)
+        alpha = dict(zip(rates.names, alphas[step].unbind(), strict=True))
         with torch.no_grad():
             moved = {name: tensor - alpha[name] * gradients[name] for name, tensor in previous.items()}
         theta = _where(finite, moved, previous)

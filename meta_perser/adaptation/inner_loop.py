@@ -79,16 +79,25 @@ def adapt(
 ) -> Weights:
     """Return the adapted weights theta_S, detached; the graph of each step is freed when it ends.
 
-    `start`: theta_0; None: the model's own weights. Where the rates are too large for a support, so that the
-    loss stops being finite, return the last weights with a finite loss: one person's divergence must not end
-    a benchmark.
+    `start`: theta_0; None: the model's own weights. Tensors whose rates are all 0 stay as they are and cost
+    nothing. Where the rates are too large for a support, so that the loss stops being finite, return the last
+    weights with a finite loss: one person's divergence must not end a benchmark.
     """
     start = dict(model.trainable_parameters()) if start is None else start
-    layout = WeightLayout(start)
+    start = {name: tensor.detach() for name, tensor in start.items()}
+    alpha = rates.table(steps).detach()
+    moves = alpha.any(dim=0).tolist() if steps else [True] * len(start)
+    moving = {name: start[name] for name, does in zip(start, moves, strict=True) if does}
+    if not moving:
+        return start
+    layout = WeightLayout(moving)
     support_loss = loss_on(model, loss, batch, targets, attention="sdpa")
-    descent = _Descent(lambda theta: support_loss(layout.weights(theta)), layout, rates)
+    descent = _Descent(
+        lambda theta: support_loss({**start, **layout.weights(theta)}), layout, alpha[:, moves]
+    )
     check_every = STEPS_PER_CHECK if is_gpu(targets.device) else 1
-    return layout.weights(descent.run(layout.flatten(start).detach(), range(steps), check_every))
+    adapted = layout.weights(descent.run(layout.flatten(moving), range(steps), check_every))
+    return {**start, **adapted}
 
 
 @dataclass(frozen=True)
@@ -97,7 +106,8 @@ class _Descent:
 
     loss: Callable[[Tensor], Tensor]
     layout: WeightLayout
-    rates: Rates
+    alpha: Tensor
+    """The rate of each step and tensor, (S, num_tensors)."""
 
     def run(self, theta: Tensor, steps: range, check_every: int) -> Tensor:
         """Return the weights after these steps, or the last ones with a finite loss.
@@ -127,7 +137,7 @@ class _Descent:
             (gradient,) = torch.autograd.grad(value, leaf)
             previous = theta
             with torch.no_grad():
-                theta = self.layout.step(theta, self.rates.of_tensors(step), gradient)
+                theta = self.layout.step(theta, self.alpha[step], gradient)
         with torch.no_grad():
             losses.append(self.loss(theta))
         return theta if all_finite() else last_finite()

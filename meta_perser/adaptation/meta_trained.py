@@ -12,9 +12,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from meta_perser.adaptation.adaptation_loss import LossFunction, class_balanced_loss
-from meta_perser.adaptation.lslr import Rates, make_rates
+from meta_perser.adaptation.lslr import Rates, saved_rates
 from meta_perser.adaptation.personalizer import GradientPersonalizer
-from meta_perser.options import LslrOptions
+from meta_perser.adaptation.proximal.personalizer import ProximalPersonalizer
+from meta_perser.adaptation.proximal.strengths import Strengths
+from meta_perser.options import LslrOptions, Solver
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.model import CHECKSUMMED, EmotionRecognizer, saved_settings
 from perser.errors import UserError, explain_damage
@@ -29,7 +31,7 @@ class MetaPerSER:
 
     Args:
         model: the recognizer; its weights are theta, the meta-learned start.
-        rates: alpha of the inner loop.
+        rates: alpha of the inner loop, or with the proximal solver the strengths lambda.
         lslr: how the rates were learned.
         inner_steps: S of meta-training.
         adaptation_steps: inner steps of meta-testing.
@@ -38,7 +40,7 @@ class MetaPerSER:
     """
 
     model: EmotionRecognizer
-    rates: Rates
+    rates: Rates | Strengths
     lslr: LslrOptions
     inner_steps: int
     adaptation_steps: int
@@ -46,8 +48,13 @@ class MetaPerSER:
     label_smoothing: float
 
     @property
+    def solver(self) -> Solver:
+        """How a person's weights are found."""
+        return "proximal" if isinstance(self.rates, Strengths) else "steps"
+
+    @property
     def loss(self) -> LossFunction:
-        """The class-balanced cross-entropy of both loops."""
+        """The class-balanced cross-entropy of both loops, where they take gradient steps."""
         return class_balanced_loss(self.class_weights, self.label_smoothing)
 
     def to(self, device: str | torch.device) -> Self:
@@ -57,7 +64,7 @@ class MetaPerSER:
         self.class_weights = self.class_weights.to(device)
         return self
 
-    def personalizer(self, source: ClipSource) -> GradientPersonalizer:
+    def personalizer(self, source: ClipSource) -> GradientPersonalizer | ProximalPersonalizer:
         """Return the personalizer that adapts the recognizer, on its present device, to clips of `source`.
 
         Rates on another device are copied there, because other threads may be using them.
@@ -65,6 +72,8 @@ class MetaPerSER:
         device = self.model.layer_logits.device
         is_there = all(tensor.device == device for tensor in self.rates.state_dict().values())
         rates = self.rates if is_there else deepcopy(self.rates).to(device)
+        if isinstance(rates, Strengths):
+            return ProximalPersonalizer(self.model, source, rates)
         loss = class_balanced_loss(self.class_weights.to(device), self.label_smoothing)
         return GradientPersonalizer(self.model, source, rates, loss, self.adaptation_steps)
 
@@ -75,6 +84,7 @@ class MetaPerSER:
         """
         self.model.save_pretrained(
             folder,
+            solver=self.solver,
             lslr=asdict(self.lslr),
             inner_steps=self.inner_steps,
             adaptation_steps=self.adaptation_steps,
@@ -94,9 +104,13 @@ class MetaPerSER:
         if not (folder / RATES_FILE).is_file() or "lslr" not in extra:
             raise UserError(f"{folder} holds no meta-trained model: train one with `perser meta-train`")
         with explain_damage(f"the model in {folder}", "train it again"):
-            lslr = LslrOptions(**extra["lslr"])
-            rates = make_rates(list(model.trainable_parameters()), extra["inner_steps"], 1.0, lslr)
-            rates.load_state_dict(load_file(folder / RATES_FILE))
+            lslr = LslrOptions.of_saved(extra["lslr"])
+            state = load_file(folder / RATES_FILE)
+            if extra.get("solver", "steps") == "proximal":
+                rates: Rates | Strengths = Strengths()
+                rates.load_state_dict(state)
+            else:
+                rates = saved_rates(list(model.trainable_parameters()), extra["inner_steps"], lslr, state)
             return cls(
                 model=model,
                 rates=rates,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -22,6 +23,7 @@ from perser.device import seeded
 from perser.episodes.episode import Support
 from perser.labels import EmotionSet
 from perser.personalizer import Personalizer, Predictor
+from perser.selection.grid import Found
 
 
 class Unadapted(Personalizer):
@@ -34,6 +36,10 @@ class Unadapted(Personalizer):
 
     def personalize(self, support: Support) -> RecognizerPredictor:
         return self._predictor
+
+    def predict_support(self, support: Support) -> np.ndarray:
+        """Return the probabilities of a support's utterances; nothing is learned from it."""
+        return self._predictor.predict_proba(support.utterances)
 
     def parameters(self) -> dict[str, int]:
         return {"trained": self._predictor.model.trained_parameters, "moved": 0}
@@ -54,6 +60,8 @@ class GradientPersonalizer(Personalizer):
         self._steps = steps
         self.trained_as: Mapping[str, object] = {}
         """How the model was meta-trained, for `describe`; empty for a model that was not."""
+        self.chosen_among: Found | None = None
+        """The range in which the rate was found, for `describe`; None where that is not known."""
 
     def start(self, support: Support) -> Weights:
         """Return theta_0: the recognizer's own weights."""
@@ -118,9 +126,12 @@ class GradientPersonalizer(Personalizer):
         return opened
 
     def describe(self) -> dict[str, object]:
-        constant = isinstance(self._rates, ConstantRate)
-        rate = float(f"{self._rates.rate.item():.6g}") if constant else "learned"  # without float32's digits
-        return {"scope": self.model.scope, "steps": self._steps, "rate": rate, **self.trained_as}
+        rate: object = "learned"
+        if isinstance(self._rates, ConstantRate):
+            different = sorted({float(f"{rate:.6g}") for rate in self._rates.rate.view(-1).tolist()})
+            rate = different[0] if len(different) == 1 else different  # without float32's digits
+        tried = {} if self.chosen_among is None else {"rates tried": self.chosen_among.text}
+        return {"scope": self.model.scope, "steps": self._steps, "rate": rate, **tried, **self.trained_as}
 
     def parameters(self) -> dict[str, int]:
         learned = sum(parameter.numel() for parameter in self._rates.parameters())

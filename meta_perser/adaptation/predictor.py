@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from meta_perser.adaptation.adaptation_loss import Weights
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.clip_batch import ClipBatch
-from meta_perser.recognizer.functional import FunctionalModel, moving_parameters
+from meta_perser.recognizer.functional import FunctionalModel
 from meta_perser.recognizer.model import EmotionRecognizer
+from perser.training.checkpoint import moving_parameters
 
 QUERY_BATCH = 64
 
@@ -20,24 +21,20 @@ QUERY_BATCH = 64
 class RecognizerPredictor:
     """A recognizer with one person's weights in place of its own.
 
-    `model`: any module that maps a `ClipBatch` to logits. `logit_bias`: added to the logits (num_emotions,).
+    `model`: any module that maps a `ClipBatch` to logits.
     """
 
-    def __init__(
-        self, model: nn.Module, source: ClipSource, weights: Weights, logit_bias: Tensor | None = None
-    ) -> None:
+    def __init__(self, model: nn.Module, source: ClipSource, weights: Weights) -> None:
         self.model = model
         self.source = source
         self.weights = weights
-        self.logit_bias = logit_bias
 
     @torch.no_grad()
     def logits(self, utterances: Sequence[str]) -> Tensor:
         """Return logits (num_utterances, num_emotions)."""
         model = FunctionalModel(self.model, {**moving_parameters(self.model), **self.weights}, "sdpa")
         batches = query_batches(self.source, utterances)
-        logits = torch.cat([model(self.weights, batch) for batch in batches])
-        return logits if self.logit_bias is None else logits + self.logit_bias
+        return torch.cat([model(self.weights, batch) for batch in batches])
 
     def predict_proba(self, utterances: Sequence[str]) -> np.ndarray:
         """Return probabilities: float32 (num_utterances, num_emotions), rows sum to 1."""

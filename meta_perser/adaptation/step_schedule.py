@@ -6,6 +6,7 @@ The order follows derivative annealing (Meta-PerSER 2.3.3), the loss weights MAM
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from meta_perser.options import AnnealingOptions, MultiStepOptions
@@ -43,13 +44,32 @@ class StepSchedule:
 def second_order_steps(annealing: AnnealingOptions, steps: int, progress: float) -> tuple[bool, ...]:
     """Return for each inner step whether its gradient is differentiated again, (steps,).
 
-    `progress`: share of the outer steps that are done, 0 to 1. With `by: inner_steps`, `annealing.share`
-    of the steps is rounded to a whole number.
+    `progress`: share of the outer steps that are done, 0 to 1.
     """
     if annealing.by == "inner_steps":
-        first_order = round(annealing.share * steps)
+        first_order = first_order_steps(annealing.share, steps)
         return tuple(step >= first_order for step in range(steps))
     return (annealing.by == "off" or progress >= annealing.share,) * steps
+
+
+def first_order_steps(share: float, steps: int) -> int:
+    """Return how many of the inner steps are of first order: the whole number nearest to the share.
+
+    A half is rounded down: 30% of 5 steps, 1.5, is 1. The second step lies as much behind the mark of 30% as
+    before it, and the paper has first order only before it.
+    """
+    return math.ceil(round(share * steps - 0.5, 9))
+
+
+def describe_annealing(annealing: AnnealingOptions, steps: int, outer_steps: int) -> str:
+    """Return which steps are of first order, in words, for the rows of reports."""
+    if annealing.by == "inner_steps":
+        return f"{first_order_steps(annealing.share, steps)} of {steps} inner steps first order"
+    if annealing.by == "training":
+        # The same comparison as in training, for each outer step.
+        first = sum(step / outer_steps < annealing.share for step in range(outer_steps))
+        return f"{first} of {outer_steps} iterations first order"
+    return "off"
 
 
 def multi_step_weights(options: MultiStepOptions, steps: int, epoch: int) -> tuple[float, ...]:

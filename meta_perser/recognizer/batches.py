@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -136,6 +136,23 @@ class ClipSource:
             if self._moves_layers:
                 length = bucket.frames.shape[1] if bucket.mask is None else int(bucket.mask[row].sum())
                 self._last_frames[names[position]] = states[-1][row, :length].cpu()
+
+
+class PooledClips(ClipSource):
+    """Makes batches of clips of which only the time means are known: those of a profile.
+
+    Args:
+        means: of each clip, by name, (L + 1, D).
+        model: a recognizer of which the head alone moves.
+    """
+
+    def __init__(self, means: Mapping[str, Tensor], model: EmotionRecognizer) -> None:
+        self._own_means = means
+        self._moves_layers = False
+        self._device = model.layer_logits.device
+
+    def _lower(self, utterances: Sequence[str]) -> Tensor:
+        return torch.stack([self._own_means[name] for name in utterances])
 
 
 def standardize(

@@ -76,8 +76,3 @@ def _set_attention(copy: nn.Module, shared: set[int], attention: Attention) -> N
     for submodule in copy.modules():
         if isinstance(submodule, SpeechEncoder) and id(submodule) not in shared:
             submodule.set_attention_of_copies(attention, shared)
-
-
-def moving_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
-    """Return the parameters that a training or an adaptation moves, by name."""
-    return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}

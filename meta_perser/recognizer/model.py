@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from meta_perser.options import CONFIG
 from meta_perser.recognizer.clip_batch import Bucket, ClipBatch
-from meta_perser.recognizer.functional import moving_parameters
+from meta_perser.recognizer.head import HeadAlone, HeadLayers
 from meta_perser.scope import lora_rank, lowest_trainable_layer, refuse_below_windows
 from perser.device import to_device
 from perser.encoders.encoder import SpeechEncoder, mean_pool
@@ -28,6 +29,7 @@ from perser.io.checksums import tensors_sha256, verify_checksums, write_checksum
 from perser.io.folders import did_you_mean
 from perser.io.json_files import read_json
 from perser.labels import Emotions, EmotionSet
+from perser.training.checkpoint import moving_parameters
 
 WEIGHTS = "recogniser.safetensors"
 
@@ -37,7 +39,7 @@ CHECKSUMMED = (CONFIG, "*.safetensors", "encoder/*")
 _FIELDS = ("emotions", "scope", "head_size", "kept_layers", "frame_window", "logit_scale", "extra")
 
 
-class EmotionRecognizer(nn.Module):
+class EmotionRecognizer(HeadLayers):
     """Maps a `ClipBatch`, made for the same scope, to logits over the emotions.
 
     Args:
@@ -141,13 +143,15 @@ class EmotionRecognizer(nn.Module):
 
     def embed(self, batch: ClipBatch) -> Tensor:
         """Return the weighted layer sum of time means, (B, D)."""
-        states = (self._pooled_states(batch) - self.state_mean) / self.state_scale
-        return torch.einsum("l,bld->bd", self.layer_logits.softmax(dim=0), states)
+        return self.layer_sum(self.states(batch))
 
     def forward(self, batch: ClipBatch) -> Tensor:
         """Return logits (B, num_emotions)."""
-        logits = self.classifier(self.projector(self.embed(batch)))
-        return logits if self.log_scale is None else self.log_scale.exp() * logits
+        return self.classify(self.states(batch))
+
+    def states(self, batch: ClipBatch) -> Tensor:
+        """Return the standardized time means of all hidden states, (B, L + 1, D)."""
+        return (self._pooled_states(batch) - self.state_mean) / self.state_scale
 
     def _pooled_states(self, batch: ClipBatch) -> Tensor:
         """Return the time means of all hidden states, in the batch's order, (B, L + 1, D)."""
@@ -218,6 +222,17 @@ class EmotionRecognizer(nn.Module):
             parameter.numel() for parameter in model.trainable_parameters().values()
         )
         return model
+
+
+def moving_part(model: nn.Module, batch: ClipBatch) -> tuple[nn.Module, Any]:
+    """Return what has to be computed again whenever moving weights change, and what it reads.
+
+    Of a recognizer whose head alone moves, that is the head, and its states; of any other module, all of it,
+    and the batch.
+    """
+    if isinstance(model, EmotionRecognizer) and not batch.buckets:
+        return HeadAlone(model), model.states(batch)
+    return model, batch
 
 
 def _is_own(name: str) -> bool:

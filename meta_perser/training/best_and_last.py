@@ -7,14 +7,15 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from meta_perser.adaptation.meta_trained import RATES_FILE, MetaPerSER
+from meta_perser.options import BEST, LAST
+from meta_perser.recognizer.model import saved_settings
 from perser.io.files import atomic_folder, explain_write_errors
+from perser.selection.validation import saved_scores
 from perser.training.checkpoint import BestWeights
 from perser.training.loop import Validation
-
-BEST, LAST = "best", "last"
-"""Their folders in OUT-running. A finished model's folder is the best one, with the last one in `LAST`."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class BestAndLast:
 
         Each folder is replaced as a whole or not at all. Raises UserError where it cannot be written.
         """
+        validations = [*self._validations(step), [step, dict(validation.values)]]
         for name in (LAST, BEST) if best.step == step else (LAST,):
             folder = self.running / name
             with explain_write_errors(folder), atomic_folder(folder, RATES_FILE) as new:
@@ -45,9 +47,20 @@ class BestAndLast:
                     new,
                     trained_on=self.trained_on,
                     iteration=step,
-                    validation_maf1=validation.score,
+                    **saved_scores(validation),
                     switches=dict(self.switches),
+                    validations=validations,
                 )
+
+    def _validations(self, step: int) -> list[list[Any]]:
+        """Return the iteration and the figures of each validation before this step's.
+
+        A training that goes on from a checkpoint may have saved later ones.
+        """
+        if not (self.running / LAST).is_dir():
+            return []
+        saved = saved_settings(self.running / LAST).get("validations", [])
+        return [validation for validation in saved if validation[0] < step]
 
     def copy_to(self, folder: Path) -> None:
         """Copy both into a finished model's folder."""

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
-from meta_perser.adaptation.lslr import make_rates
+from meta_perser.adaptation.adaptation_loss import LossFunction, class_balanced_loss
+from meta_perser.adaptation.lslr import Initial, make_rates
 from meta_perser.adaptation.meta_trained import MetaPerSER
-from meta_perser.options import Init, InnerOptions, LslrOptions
-from meta_perser.recognizer.batches import standardize
+from meta_perser.adaptation.proximal.head import initial_strengths
+from meta_perser.options import Init, InnerOptions, LslrOptions, Moves
+from meta_perser.recognizer.batches import ClipSource, standardize
+from meta_perser.recognizer.head import is_of_head
 from meta_perser.recognizer.model import EmotionRecognizer, saved_settings
 from perser.encoders.encoder import SpeechEncoder
 from perser.encoders.feature_cache import AudioSource
 from perser.episodes.episode import Task
 from perser.errors import UserError
+
+TuneHead = Callable[[EmotionRecognizer, LossFunction], float]
+"""Returns the learning rate with which the head of a recognizer adapts best."""
 
 
 def initial_meta_perser(
@@ -28,12 +34,14 @@ def initial_meta_perser(
     recordings: AudioSource,
     cache: Path,
     device: torch.device,
+    tune_fresh_head: TuneHead | None = None,
 ) -> MetaPerSER:
     """Return Meta-PerSER before meta-training: SSL-E, or the plain encoder with a fresh head, and initial
-    rates.
+    rates; with the proximal solver, Prior-Shift's strengths (`initial_strengths`).
 
     Either way the weights of the loss, and the initial rate where `inner.rate` is none, are those that SSL-E
-    was trained and fine-tuned with.
+    was trained and fine-tuned with. The rate of a fresh head is then the one that `tune_fresh_head` finds
+    (None: that of SSL-E). With `inner.moves: classifier` all other rates are 0.
 
     Raises UserError where `ssl_e` holds another model.
     """
@@ -44,21 +52,45 @@ def initial_meta_perser(
             f"ssl_e: {ssl_e} holds another model: give the folder of `perser pretrain --target ssl-e`"
         )
     model = EmotionRecognizer.from_pretrained(ssl_e)
-    if init == "encoder":
-        model = _plain(model, ssl_e, extra, tasks, recordings, cache, device)
-    model.set_scope(scope)
-    model.to(device)
+    class_weights = torch.tensor(extra["class_weights"], device=device)
     tuned = {part["scope"]: part["rate"] for part in parts.values()}
     rate = tuned.get(scope, parts["entire"]["rate"]) if inner.rate is None else inner.rate
+    head_rate = rate
+    if init == "encoder":
+        model = _plain(model, ssl_e, extra, tasks, recordings, cache, device)
+        if tune_fresh_head is not None and inner.rate is None:
+            head_rate = tune_fresh_head(model, class_balanced_loss(class_weights, extra["label_smoothing"]))
+    model.set_scope(scope)
+    model.to(device)
+    if inner.solver == "proximal":
+        source = ClipSource(recordings, model, cache)
+        rates = initial_strengths(model, source, _utterances(tasks), extra["prior_strength"])
+    else:
+        names = list(model.trainable_parameters())
+        initial = _initial_rates(names, rate, head_rate, inner.moves)
+        rates = make_rates(names, inner.steps, initial, lslr)
     return MetaPerSER(
         model=model,
-        rates=make_rates(list(model.trainable_parameters()), inner.steps, rate, lslr).to(device),
+        rates=rates.to(device),
         lslr=lslr,
         inner_steps=inner.steps,
         adaptation_steps=inner.adaptation_steps,
-        class_weights=torch.tensor(extra["class_weights"], device=device),
+        class_weights=class_weights,
         label_smoothing=extra["label_smoothing"],
     )
+
+
+def _initial_rates(names: Sequence[str], rate: float, head_rate: float, moves: Moves) -> Initial:
+    """Return the rate that everything starts with, or, where they differ, that of each tensor by name."""
+    rates = {
+        name: 0.0
+        if moves == "classifier" and not name.startswith("classifier.")
+        else head_rate
+        if is_of_head(name)
+        else rate
+        for name in names
+    }
+    return rate if set(rates.values()) == {rate} else rates
 
 
 def _plain(
@@ -86,6 +118,9 @@ def _plain(
         trained.frame_window,
         trained.log_scale is not None,
     ).to(device)
-    utterances = sorted({utterance for task in tasks for utterance in task.utterances})
-    standardize(model, utterances, recordings, cache)
+    standardize(model, _utterances(tasks), recordings, cache)
     return model
+
+
+def _utterances(tasks: Sequence[Task]) -> list[str]:
+    return sorted({utterance for task in tasks for utterance in task.utterances})

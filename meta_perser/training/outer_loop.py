@@ -14,26 +14,33 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from meta_perser.adaptation.adaptation_loss import LossFunction, loss_on
-from meta_perser.adaptation.inner_loop import inner_loop
+from meta_perser.adaptation.inner_loop import adapt, inner_loop
 from meta_perser.adaptation.lslr import Rates
 from meta_perser.adaptation.meta_trained import MetaPerSER
+from meta_perser.adaptation.proximal.strengths import Strengths
 from meta_perser.adaptation.step_schedule import StepSchedule, multi_step_weights, second_order_steps
-from meta_perser.options import AnnealingOptions, InnerOptions, Memory, MultiStepOptions, OuterOptions
+from meta_perser.options import AnnealingOptions, InnerOptions, Memory, MultiStepOptions, OuterOptions, Update
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.clip_batch import ClipBatch
+from meta_perser.recognizer.head import is_of_head
 from meta_perser.recognizer.model import EmotionRecognizer
+from meta_perser.training.proximal_learner import ProximalLearner, check_proximal
 from perser.distributed import mean_over_processes, own_share_of_batch
 from perser.episodes.episode import Episode, Task
 from perser.errors import UserError
 from perser.labels import Emotions
-from perser.personalizer import mean_score
+from perser.selection.validation import validate as validate_on
 from perser.training.accelerator import cosine_schedule, wrap_for_training
 from perser.training.checkpoint import BestWeights
 from perser.training.loop import Display, LoopOptions, Validation, fit
 from perser.training.nonfinite import StepPart
+from perser.training.options import Criterion
 from perser.training.run import TrainingRun
 
 STAGE = "meta-train"
+
+RATES_EPSILON = 1e-14
+"""Adam's epsilon for the learned rates."""
 
 Examples = tuple[ClipBatch, Tensor]
 """Clips, and their target distributions (B, num_emotions)."""
@@ -48,13 +55,19 @@ class MetaLearner(nn.Module):
     """
 
     def __init__(
-        self, model: EmotionRecognizer, rates: Rates, loss: LossFunction, memory: Memory = "unroll"
+        self,
+        model: EmotionRecognizer,
+        rates: Rates,
+        loss: LossFunction,
+        memory: Memory = "unroll",
+        update: Update = "maml",
     ) -> None:
         super().__init__()
         self.model = model
         self.rates = rates
         self._loss = loss
         self._memory: Memory = memory
+        self._update: Update = update
 
     def forward(
         self, schedule: StepSchedule, final_weight: float, support: Examples, query: Examples | None = None
@@ -62,8 +75,11 @@ class MetaLearner(nn.Module):
         """Return sum_s schedule.step_loss_weights[s] * W(theta_s) + final_weight * W(theta_S).
 
         W is the loss on the support (combined-set meta-training, 2.3.2), which the inner loop has computed
-        already, or the loss on a separate query (classic MAML).
+        already, or the loss on a separate query (classic MAML). Under Reptile the value is W(theta_S), and
+        the gradient theta - theta_S.
         """
+        if self._update == "reptile":
+            return self._reptile(len(schedule.step_loss_weights), support)
         support_loss = loss_on(self.model, self._loss, *support)
         first_order_loss = loss_on(self.model, self._loss, *support, attention="sdpa")
         query_loss = None if query is None else loss_on(self.model, self._loss, *query, attention="sdpa")
@@ -78,6 +94,15 @@ class MetaLearner(nn.Module):
         )
         return path + final_weight * (query_loss or first_order_loss)(adapted)
 
+    def _reptile(self, steps: int, support: Examples) -> Tensor:
+        """Return the loss at theta_S as a scalar whose gradient is theta - theta_S."""
+        moving = self.model.trainable_parameters()
+        adapted = adapt(self.model, self.rates, *support, self._loss, steps)
+        with torch.no_grad():
+            reached = loss_on(self.model, self._loss, *support, attention="sdpa")(adapted)
+        apart = sum((moving[name] - end).square().sum() for name, end in adapted.items())
+        return reached + 0.5 * (apart - apart.detach())
+
 
 @dataclass(frozen=True)
 class OuterLoop:
@@ -89,10 +114,17 @@ class OuterLoop:
     derivative_annealing: AnnealingOptions = field(default_factory=AnnealingOptions)
     multi_step_loss: MultiStepOptions = field(default_factory=MultiStepOptions)
     seed: int = 0
+    selection: Criterion = "log_loss"
+    fresh_head: bool = False
+    """Whether the head has not been trained before (`init: encoder`)."""
 
     def __post_init__(self) -> None:
         if self.csmt and self.inner.query is not None:
             raise UserError("inner.query: with csmt the outer loss is on the support: leave inner.query out")
+        if self.outer.update == "reptile" and not (self.csmt and not self.multi_step_loss.enabled):
+            raise UserError("outer.update: reptile has no outer loss: give csmt: true and no multi_step_loss")
+        if self.inner.solver == "proximal":
+            check_proximal(self.csmt, self.derivative_annealing, self.multi_step_loss)
 
     def train(
         self,
@@ -103,7 +135,7 @@ class OuterLoop:
         accelerator: Accelerator,
         after_validation: Callable[[BestWeights, int, Validation], None] | None = None,
         training_run: TrainingRun | None = None,
-    ) -> tuple[BestWeights, MetaLearner]:
+    ) -> tuple[BestWeights, MetaLearner | ProximalLearner]:
         """Train in place, to the last step or until patience is out, and return the best weights.
 
         `trained` is left at its last step. The second value is the module that `BestWeights.restore` takes.
@@ -112,23 +144,22 @@ class OuterLoop:
             trained: what is trained.
             source: reads the clips.
             tasks: the training persons; `check` must have found their examples to be enough.
-            validation: episodes whose macro-F1 after adaptation chooses the best step.
+            validation: episodes whose scores after adaptation choose the best step.
             accelerator: of the training.
             after_validation: called in the main process after each validation.
             training_run: where it logs, and goes on from a checkpoint; None: nowhere.
         """
-        learner = MetaLearner(trained.model, trained.rates, trained.loss, self.inner.memory)
+        outer = self.outer
+        learner = self._learner(trained)
         wrapped = wrap_for_training(learner, accelerator)
         optimizer = self._optimizer(learner)
-        schedule = None
-        if self.outer.cosine:
-            schedule = cosine_schedule(optimizer, self.outer.steps, self.outer.warmup)
+        schedule = cosine_schedule(optimizer, outer.steps, outer.warmup) if outer.cosine else None
         rng = np.random.default_rng([self.seed, 0])
 
         def validate() -> Validation:
-            # The same score in every process, so that all of them stop together.
-            score = mean_score(trained.personalizer(source), validation, trained.model.emotions)
-            return Validation(score, {"maf1": score})
+            # The same in every process, so that all of them stop together.
+            personalizer = trained.personalizer(source)
+            return validate_on(personalizer, validation, trained.model.emotions, self.selection)
 
         def step(number: int) -> tuple[float, list[StepPart]]:
             return self._add_gradients(wrapped, source, trained.model, tasks, rng, number, accelerator)
@@ -154,6 +185,12 @@ class OuterLoop:
             display=Display(STAGE, " episodes", min(self.outer.batch_size, len(tasks))),
         )
         return result.best, learner
+
+    def _learner(self, trained: MetaPerSER) -> MetaLearner | ProximalLearner:
+        """Return the module whose forward pass is one person's outer loss."""
+        if isinstance(trained.rates, Strengths):
+            return ProximalLearner(trained.model, trained.rates)
+        return MetaLearner(trained.model, trained.rates, trained.loss, self.inner.memory, self.outer.update)
 
     def check(self, tasks: Sequence[Task]) -> None:
         """Raise UserError, naming the key, where a person has too few examples."""
@@ -197,7 +234,8 @@ class OuterLoop:
         Every process draws the same persons and examples, and takes its share of the persons, so that the sum
         does not depend on how many processes there are, nor on how evenly the persons divide.
         """
-        schedule, final_weight = self.step_schedule(step, len(tasks))
+        takes_steps = self.inner.solver == "steps"
+        schedule = self.step_schedule(step, len(tasks)) if takes_steps else ()
         persons = [tasks[i] for i in rng.permutation(len(tasks))[: self.outer.batch_size]]
         drawn = [(task.person, self._draw(task, rng)) for task in persons]
         own, factor = own_share_of_batch(drawn, lambda person_and_sets: _cost(source, person_and_sets[1]))
@@ -206,7 +244,7 @@ class OuterLoop:
             is_last = place == len(own)
             with nullcontext() if is_last else accelerator.no_sync(wrapped):
                 examples = [_read(source, model, pairs) for pairs in sets]
-                loss = wrapped(schedule, final_weight, *examples) / len(drawn) * factor
+                loss = wrapped(*schedule, *examples) / len(drawn) * factor
                 accelerator.backward(loss)
             losses.append(loss.detach())
         total, parts = torch.zeros((), dtype=torch.float64), []
@@ -228,12 +266,21 @@ class OuterLoop:
     def _query_size(self) -> int:
         return self.inner.support if self.inner.query is None else self.inner.query
 
-    def _optimizer(self, learner: MetaLearner) -> torch.optim.Optimizer:
+    def _optimizer(self, learner: MetaLearner | ProximalLearner) -> torch.optim.Optimizer:
         """Return Adam, without weight decay: that would pull the rates to zero."""
-        weights = list(learner.model.trainable_parameters().values())
-        groups = [{"params": weights, "lr": self.outer.learning_rate}]
+        weights = learner.model.trainable_parameters()
+        fresh = [weight for name, weight in weights.items() if self.fresh_head and is_of_head(name)]
+        others = [weight for name, weight in weights.items() if not (self.fresh_head and is_of_head(name))]
+        groups = [{"params": others, "lr": self.outer.learning_rate}] if others else []
+        if fresh:
+            groups.append({"params": fresh, "lr": self.outer.head_learning_rate})
         if rates := list(learner.rates.parameters()):
-            groups.append({"params": rates, "lr": self.outer.rates_learning_rate})
+            if isinstance(learner, ProximalLearner):
+                groups.append({"params": rates, "lr": self.outer.strengths_learning_rate})
+            else:
+                # Gradients of relative rates shrink with the initial rate: epsilon must not show beside them.
+                rate = self.outer.rates_learning_rate
+                groups.append({"params": rates, "lr": rate, "eps": RATES_EPSILON})
         return torch.optim.Adam(groups)
 
 

@@ -21,11 +21,13 @@ from perser.distributed import mean_over_processes, own_share_of_batch
 from perser.encoders.encoder import use_attention
 from perser.episodes.episode import Episode, Support, Task, aggregated_targets
 from perser.labels import EmotionSet
-from perser.personalizer import Personalizer, mean_score
+from perser.personalizer import Personalizer
+from perser.selection.validation import validate as validate_on
 from perser.training.accelerator import cosine_schedule, wrap_for_training
 from perser.training.checkpoint import BestWeights
 from perser.training.loop import Display, LoopOptions, ShuffledBatches, Validation, fit
 from perser.training.nonfinite import StepPart
+from perser.training.options import Criterion
 from perser.training.run import TrainingRun
 
 
@@ -104,11 +106,15 @@ class _AnswersOnce(Personalizer):
         return np.stack([self._answers[name] for name in utterances])
 
 
-def unadapted_score(
-    model: nn.Module, source: ClipSource, episodes: Sequence[Episode], emotions: EmotionSet
-) -> float:
-    """Return the mean macro-F1 of a recognizer as it is (Entire-Zero) over episodes; see `mean_score`."""
-    return mean_score(_AnswersOnce(model, source), episodes, emotions)
+def unadapted_validation(
+    model: nn.Module,
+    source: ClipSource,
+    episodes: Sequence[Episode],
+    emotions: EmotionSet,
+    criterion: Criterion,
+) -> Validation:
+    """Return what a recognizer as it is (Entire-Zero) scores on episodes."""
+    return validate_on(_AnswersOnce(model, source), episodes, emotions, criterion)
 
 
 def train_supervised(
@@ -116,11 +122,12 @@ def train_supervised(
     examples: SupervisedExamples,
     source: ClipSource,
     loss: LossFunction,
-    validate: Callable[[], float],
+    validate: Callable[[], Validation],
     options: PretrainOptions,
     accelerator: Accelerator,
     title: str,
     training_run: TrainingRun | None = None,
+    fresh: Sequence[nn.Parameter] = (),
 ) -> BestWeights:
     """Train in place and leave the learner, in evaluation mode, at its best validated step.
 
@@ -129,18 +136,20 @@ def train_supervised(
         examples: what it learns from.
         source: reads the clips.
         loss: of logits and target distributions.
-        validate: macro-F1 on the validation episodes.
+        validate: scores on the validation episodes.
         options: how long and how fast.
         accelerator: of the training.
         title: of the progress bar.
         training_run: where it logs, and goes on from a checkpoint; None: nowhere.
+        fresh: parameters of the learner that learn at `head_learning_rate`.
     """
     wrapped = wrap_for_training(learner, accelerator)
     batches = ShuffledBatches(len(examples), options.batch_size, options.seed)
     steps = options.epochs * batches.steps_per_epoch if options.steps is None else options.steps
     validate_every = options.validate_every or batches.steps_per_epoch
-    moving = [parameter for parameter in learner.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(moving, lr=options.learning_rate, weight_decay=options.weight_decay)
+    optimizer = torch.optim.AdamW(
+        _parameter_groups(learner, fresh, options), weight_decay=options.weight_decay
+    )
 
     def step(number: int) -> tuple[float, list[StepPart]]:
         wrapped.train()
@@ -150,10 +159,6 @@ def train_supervised(
         parts = [StepPart((name,), ok) for name, ok in zip(utterances, finite.tolist(), strict=True)]
         return mean_over_processes(own_loss.detach()), parts
 
-    def validated() -> Validation:
-        score = validate()
-        return Validation(score, {"maf1": score})
-
     with use_attention(learner, "sdpa"):
         result = fit(
             training_run or TrainingRun(accelerator),
@@ -161,7 +166,7 @@ def train_supervised(
             learner,
             optimizer,
             step,
-            validated,
+            validate,
             LoopOptions(steps, validate_every, options.clip_norm),
             schedule=cosine_schedule(optimizer, steps, options.warmup),
             trained=wrapped,
@@ -170,6 +175,22 @@ def train_supervised(
     result.best.restore(learner)
     learner.eval()
     return result.best
+
+
+def _parameter_groups(
+    learner: nn.Module, fresh: Sequence[nn.Parameter], options: PretrainOptions
+) -> list[dict[str, object]]:
+    """Return the trained parameters with their learning rates: one group where all have the same."""
+    moving = [parameter for parameter in learner.parameters() if parameter.requires_grad]
+    head_rate = options.learning_rate if options.head_learning_rate is None else options.head_learning_rate
+    if head_rate == options.learning_rate:
+        return [{"params": moving, "lr": options.learning_rate}]
+    of_head = {id(parameter) for parameter in fresh}
+    groups = [
+        {"params": [one for one in moving if (id(one) in of_head) == is_fresh], "lr": rate}
+        for is_fresh, rate in ((False, options.learning_rate), (True, head_rate))
+    ]
+    return [group for group in groups if group["params"]]
 
 
 def _own_loss(

@@ -1,43 +1,44 @@
-"""Choose the settings of the baselines by their macro-F1 on validation episodes."""
+"""Choose the settings of the baselines: all by the same criterion on the same validation episodes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from meta_perser.adaptation.adaptation_loss import LossFunction
 from meta_perser.adaptation.lslr import ConstantRate
-from meta_perser.adaptation.personalizer import GradientPersonalizer
-from meta_perser.adaptation.prior_shift import PriorShift
+from meta_perser.adaptation.personalizer import GradientPersonalizer, Unadapted
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.model import EmotionRecognizer
-from meta_perser.training.halving import successive_halving
 from perser.corpora.corpus import Corpus
 from perser.episodes.episode import Episode
-from perser.personalizer import Personalizer, all_scores, mean_score
 from perser.progress import progress_bar
+from perser.recalibration import choose_priors
+from perser.selection.grid import Grid, search
+from perser.selection.validation import all_scores, goodness
+from perser.training.options import Criterion
 
-FINE_TUNE_RATES = (0.0003, 0.001, 0.003, 0.01, 0.03)
+RATES = (3e-6, 1e-5, 3e-5, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 
-FRESH_RATES = (0.003, 0.01, 0.03, 0.1, 0.3)
-"""For what is trained from scratch: a new head, adapters."""
+FINE_TUNE_RATES = Grid(RATES, start=(4, 8))
+"""From 0.0003 to 0.03, and further in either direction where that is better."""
 
-PRIOR_STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)
+FRESH_RATES = Grid(RATES, start=(6, 10))
+"""For what is trained from scratch, a new head or adapters: from 0.003 to 0.3, and further."""
 
 
 @dataclass(frozen=True)
 class Tuner:
-    """Tries a baseline on the validation episodes with each value that it may have.
+    """Tries a baseline on the validation episodes with the values of a grid (`search`).
 
     Args:
         corpus: of the episodes.
         cache: folder of the feature cache.
         loss: of the inner loop.
         steps: gradient steps on a support.
-        episodes: of the validation persons. Where the trunk adapts, which takes seconds an episode, only the
-            first one of each person is used, and rates that do badly are not tried on all of them
-            (`successive_halving`). Elsewhere every rate is tried on every episode.
+        episodes: of the validation persons; all baselines are tried on the same ones.
+        criterion: by which the best value is chosen.
     """
 
     corpus: Corpus
@@ -45,15 +46,16 @@ class Tuner:
     loss: LossFunction
     steps: int
     episodes: Sequence[Episode]
+    criterion: Criterion
 
     def fine_tuning(
         self,
         model: EmotionRecognizer,
         scope: str,
-        rates: Sequence[float] = FINE_TUNE_RATES,
+        rates: Grid = FINE_TUNE_RATES,
         kind: type[GradientPersonalizer] = GradientPersonalizer,
     ) -> dict[str, object]:
-        """Return the scope, and the constant rate with which it adapts best.
+        """Return the scope, the constant rate with which it adapts best, and what was tried.
 
         The model's own scope is left as it was.
         """
@@ -61,65 +63,49 @@ class Tuner:
         model.set_scope(scope)
         source = ClipSource(self.corpus.recordings, model, self.cache)
         names = list(model.trainable_parameters())
+        episodes = _one_of_each_first(self.episodes)
+        with progress_bar(
+            len(rates.values) * len(episodes), f"choosing a rate ({scope})", unit="episode"
+        ) as bar:
 
-        def personalizer(rate: float) -> Personalizer:
-            return kind(model, source, ConstantRate(names, rate), self.loss, self.steps)
+            def scores(rate: float, start: int, stop: int) -> list[float]:
+                personalizer = kind(model, source, ConstantRate(names, rate), self.loss, self.steps)
+                found = all_scores(personalizer, episodes[start:stop], model.emotions)
+                bar.update(stop - start)
+                return [goodness(metrics, self.criterion) for metrics in found]
 
-        choose = self._choose_by_all
-        if model.lowest_layer != model.encoder.num_layers:
-            choose = self._choose_by_halving
-        best = choose(rates, personalizer, model, f"choosing a rate ({scope})")
+            found = search(rates, scores, len(episodes))
+            bar.total = bar.n
         model.set_scope(trained)
-        return {"scope": scope, "rate": best}
+        return {"scope": scope, "rate": found.value, "tried": asdict(found)}
 
-    def prior_strength(self, model: EmotionRecognizer) -> float:
-        """Return the strength with which Prior-Shift does best."""
+    def recalibration(self, model: EmotionRecognizer) -> dict[str, object]:
+        """Return what Prior-Shift and Bias-Scale need, as it is saved with a model.
+
+        Their strengths are always chosen by log loss, which they minimize.
+        """
         trained = model.scope
         model.set_scope("head")
-        source = ClipSource(self.corpus.recordings, model, self.cache)
-        best = self._choose_by_all(
-            PRIOR_STRENGTHS,
-            lambda strength: PriorShift(model, source, strength),
-            model,
-            "choosing a strength (prior-shift)",
-        )
+        zero = Unadapted(model, ClipSource(self.corpus.recordings, model, self.cache))
+        chosen = {
+            kind: choose_priors(zero, self.episodes, model.emotions, with_scale)
+            for kind, with_scale in (("prior-shift", False), ("bias-scale", True))
+        }
         model.set_scope(trained)
-        return best
+        tried = {
+            kind: {name: asdict(one) for name, one in found.items()} for kind, (_, found) in chosen.items()
+        }
+        return {"prior_strength": chosen["prior-shift"][0].bias, "recalibration": tried}
 
-    def _choose_by_all(
-        self,
-        values: Sequence[float],
-        personalizer: Callable[[float], Personalizer],
-        model: EmotionRecognizer,
-        title: str,
-    ) -> float:
-        """Return the value with the best mean over all episodes; of equal ones the first."""
-        with progress_bar(len(values), title) as bar:
 
-            def score(value: float) -> float:
-                found = mean_score(personalizer(value), self.episodes, model.emotions)
-                bar.update()
-                return found
+def _one_of_each_first(episodes: Sequence[Episode]) -> list[Episode]:
+    """Return the episodes with the first one of each person first, then the second ones, and so on.
 
-            return max(values, key=score)
-
-    def _choose_by_halving(
-        self,
-        values: Sequence[float],
-        personalizer: Callable[[float], Personalizer],
-        model: EmotionRecognizer,
-        title: str,
-    ) -> float:
-        """Return the value that `successive_halving` finds on the first episode of each person."""
-        first = {episode.person: episode for episode in reversed(self.episodes)}
-        episodes = list(first.values())
-        with progress_bar(len(values) * len(episodes), title, unit="episode") as bar:
-
-            def scores(value: float, start: int, stop: int) -> list[float]:
-                found = all_scores(personalizer(value), episodes[start:stop], model.emotions)
-                bar.update(stop - start)
-                return [metrics["maF1"] for metrics in found]
-
-            best = successive_halving(values, scores, len(episodes))
-            bar.total = bar.n
-            return best
+    So whoever is tried on a few of them only is tried on different persons.
+    """
+    met: dict[str, int] = {}
+    numbers = []
+    for episode in episodes:
+        met[episode.person] = met.get(episode.person, 0) + 1
+        numbers.append(met[episode.person])
+    return [episodes[place] for place in sorted(range(len(episodes)), key=numbers.__getitem__)]

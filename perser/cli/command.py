@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
+
+COMMANDS = "perser.commands"
+"""The group of the commands' entry points."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,8 @@ class Command:
 
     def requested_switch(self, arguments: Sequence[str]) -> Callable[..., None] | None:
         """Return what the first switch among the arguments does; None where there is no switch."""
-        requested = (action for name, action in self.switches.items() if f"--{name}" in arguments)
+        given = {word.partition("=")[0] for word in arguments}
+        requested = (action for name, action in self.switches.items() if f"--{name}" in given)
         return next(requested, None)
 
 
@@ -67,3 +75,21 @@ def as_command(loaded: Command | Callable[..., None]) -> Command:
 def first_paragraph(function: Callable[..., Any]) -> str:
     """Return the docstring up to its first empty line."""
     return (function.__doc__ or "").strip().partition("\n\n")[0]
+
+
+def function_of(entry: EntryPoint) -> ast.FunctionDef | None:
+    """Return the definition of the function that a command's entry point names, or that its `Command` has.
+
+    The module is read, not imported: it may import torch, and help and errors have to come at once.
+    """
+    spec = importlib.util.find_spec(entry.module)
+    if spec is None or spec.origin is None:
+        return None
+    body = ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body
+    function = entry.attr
+    for node in body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id=entry.attr)], value=ast.Call(args=[ast.Name(id=name), *_])):
+                function = name
+    named = (node for node in body if isinstance(node, ast.FunctionDef) and node.name == function)
+    return next(named, None)

@@ -7,6 +7,7 @@ from pathlib import Path
 from perser.episodes.fitting import USUAL, Choice, Fitting
 from perser.episodes.sampling import MODES, EnrollmentMode
 from perser.episodes.splits import SplitOptions
+from perser.io.terminal import counted
 
 
 def episodes(
@@ -41,7 +42,9 @@ def episodes(
     """
     from perser.corpora.corpus import Corpus
     from perser.episodes.draw import draw_episodes
+    from perser.io.files import check_outputs
 
+    check_outputs(files=[out])
     loaded, chosen, notes = Corpus.load(corpus), Choice(split, k, q), []
     if chosen == USUAL and largest_k is None and mode in MODES:  # several files with one largest K must agree
         fitting = Fitting(loaded, mode)
@@ -50,11 +53,14 @@ def episodes(
     drawn = draw_episodes(loaded, chosen.split, chosen.k, chosen.q, seeds, largest_k, validation_seeds, mode)
     drawn.save(out)
     tested = {episode.person for episode in drawn.episodes}
-    print(f"{out}: {len(drawn.episodes)} episodes of {len(tested)} {drawn.person_axis}s, ", end="")
+    print(
+        f"{out}: {counted(len(drawn.episodes), 'episode')} of {counted(len(tested), drawn.person_axis)}, ",
+        end="",
+    )
     print(f"K={drawn.k}, Q={drawn.q}", *notes, sep="\n  ")
     needed = (largest_k or drawn.k) + drawn.q
     for person, count in drawn.left_out.items():
-        print(f"  left out: {person} has {count} annotations, too few for K + Q = {needed}")
+        print(f"  left out: {person} has {counted(count, 'annotation')}, too few for K + Q = {needed}")
 
 
 def _notes(chosen: Choice, fitting: Fitting) -> list[str]:

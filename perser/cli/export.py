@@ -30,14 +30,16 @@ def export(
         license: license of the weights, as the Hub spells it, such as cc-by-4.0, for the card.
         language: spoken in the recordings, such as en, or en,da, for the card.
     """
-    from perser.export.folder import export_folder
+    from perser.export.folder import MARKER, export_folder
+    from perser.io.files import check_output
     from perser.io.hub import trained_model_folder
 
-    folder = trained_model_folder(model)
     languages = tuple(filter(None, map(str.strip, (language or "").split(","))))
     if (out / ".git").exists():
         raise UserError(
             f"{out} is a Git repository, which would be lost: export to another folder, then copy the files"
         )
+    check_output(out, MARKER)
+    folder = trained_model_folder(model)
     export_folder(folder, out, run, name=name, license=license, languages=languages)
     print(f"{out}: read its README.md, then `{shlex.join(['hf', 'upload', name or 'OWNER/NAME', str(out)])}`")

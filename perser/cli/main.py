@@ -4,7 +4,6 @@ in one line and an exit status."""
 from __future__ import annotations
 
 import ast
-import importlib.util
 import os
 import re
 import sys
@@ -12,9 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points, version
 from inspect import signature
-from pathlib import Path
 
-from perser.cli.command import Command, as_command
+from perser.cli.command import COMMANDS, Command, as_command, function_of
 from perser.cli.parser import parse_command
 from perser.errors import UserError, one_line, unknown
 from perser.io.terminal import accept_any_text
@@ -26,9 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the `perser` program. Exits with 2 and one line on bad input."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     _let_waiting_threads_sleep()
-    commands = {entry.name: entry for entry in entry_points(group="perser.commands")}
+    commands = {entry.name: entry for entry in entry_points(group=COMMANDS)}
     if arguments[:1] == ["help"]:  # `help predict` means `predict --help`
-        arguments = [*arguments[1:2], "--help"]
+        arguments = [*(word for word in arguments[1:2] if word != "help"), "--help"]
     if not arguments or arguments[0] in ("-h", "--help", "-V", "--version"):
         with _errors_in_one_line(debug=False):
             is_version = arguments[:1] in (["-V"], ["--version"])
@@ -51,10 +49,29 @@ def _run(load: Callable[[], Command | Callable[..., None]], arguments: Sequence[
         command = as_command(load())
         options = [word for word in arguments if word != "--debug"]
         if switch := command.requested_switch(arguments):
-            words = {f"--{name}" for name in command.switches}
-            options = [word for word in options if word not in words] if signature(switch).parameters else []
+            options = _options_of_switch(command, switch, options)
             command = Command(switch)
         command.function(**parse_command(command, options, program))
+
+
+def _options_of_switch(command: Command, switch: Callable[..., None], arguments: Sequence[str]) -> list[str]:
+    """Return the options of what a switch does: `--check FOLDER` and `--check=FOLDER` give it the folder.
+
+    Raises UserError where it needs a value and gets none, or gets one and takes none.
+    """
+    takes_options, options = bool(signature(switch).parameters), []
+    for word in arguments:
+        name, equals, value = word.partition("=")
+        if name.removeprefix("--") not in command.switches or not name.startswith("--"):
+            options.append(word)
+        elif equals and not takes_options:
+            raise UserError(f"{word}: {name} takes no value, leave '={value}' out")
+        else:
+            options += [value] if equals else []
+    if takes_options and not options:
+        name = next(name for name, action in command.switches.items() if action is switch)
+        raise UserError(f"--{name} has no value: give what it is about, as in `--{name} FOLDER` (see --help)")
+    return options if takes_options else []
 
 
 @contextmanager
@@ -111,24 +128,9 @@ def _overview(commands: dict[str, EntryPoint]) -> str:
 
 
 def _summary(entry: EntryPoint) -> str:
-    """Return the first line of the docstring of a command's function.
-
-    The module is read, not imported, because it may import torch, and the overview must answer at once. If
-    the entry point names a `Command`, the function is the first argument of its constructor.
-    """
-    spec = importlib.util.find_spec(entry.module)
-    if spec is None or spec.origin is None:
-        return ""
-    body = ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body
-    function = entry.attr
-    for node in body:
-        match node:
-            case ast.Assign(targets=[ast.Name(id=entry.attr)], value=ast.Call(args=[ast.Name(id=name), *_])):
-                function = name
-    for node in body:
-        if isinstance(node, ast.FunctionDef) and node.name == function:
-            return (ast.get_docstring(node) or "").partition("\n")[0]
-    return ""
+    """Return the first line of the docstring of a command's function."""
+    function = function_of(entry)
+    return "" if function is None else (ast.get_docstring(function) or "").partition("\n")[0]
 
 
 def _module_name(command: Command) -> str:

@@ -19,6 +19,8 @@ def models(folder: Path = Path("runs"), json: bool = False) -> None:
     from perser.installed_routes import find_models
     from perser.io.folders import did_you_mean
 
+    if folder.is_file():
+        raise UserError(f"folder: {folder} is a file: give a folder with trained models")
     if not folder.is_dir():
         raise UserError(
             f"folder: {folder} is not there{did_you_mean(folder)}: give a folder with trained models"

@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from perser.errors import UserError
+from perser.cli.command import COMMANDS, function_of
+from perser.errors import UserError, nearest
 from perser.training.earlier_versions import RENAMED_OPTIONS
 
 OLD_NAMES = {
@@ -73,6 +74,12 @@ ALIASES = {
     "lr": Alias("learning_rate"),
 }
 """Names of transformers' Trainer (and `lr`) to our options. An alias works where its option exists."""
+
+ROUTES = "perser.routes"
+"""The group of the routes' entry points. Each route has a method of its name."""
+
+VERSION = "version"
+"""An option of the program itself."""
 
 OPTIMIZATION = ("", "outer.")
 """Where a command may have the options of its optimization: at the top, or in meta-training's outer loop."""
@@ -175,17 +182,32 @@ class OptionNames:
                 raise UserError(f"{self._dashes}{name} is now {self._dashes}{prefix}{new}")
 
     def _suggestion(self, name: str) -> str:
-        """Name the nearest option, by the whole name or by its last part."""
-        nearest = get_close_matches(name, self._options, n=1)
-        if not nearest:
-            by_last_part = {self._split(option)[1]: option for option in sorted(self._options, reverse=True)}
-            nearest = [
-                by_last_part[last] for last in get_close_matches(self._split(name)[1], by_last_part, n=1)
-            ]
-        return f": did you mean {self._dashes}{nearest[0]}?" if nearest else " (see --help)"
+        """Name the nearest option, by the whole name or by its last part, or where the name belongs."""
+        by_last_part = {self._split(option)[1]: option for option in sorted(self._options, reverse=True)}
+        closest = nearest(name, sorted(self._options))
+        closest = closest or by_last_part.get(nearest(self._split(name)[1], by_last_part) or "")
+        if closest:
+            return f": did you mean {self._dashes}{closest}?"
+        route = name.replace("_", "-")
+        if "methods" in self._options and route in {each.name for each in entry_points(group=ROUTES)}:
+            return f": did you mean {self._dashes}methods {route}?"
+        return (self._of_others(name) if self._dashes else "") or " (see --help)"
+
+    def _of_others(self, name: str) -> str:
+        """Name the commands that have such an option; empty where none has."""
+        if name == VERSION:
+            return f" here: did you mean perser --{VERSION}?"
+        taking = [entry.name for entry in entry_points(group=COMMANDS) if name in _parameters(entry)]
+        return f" here, but one of perser {', perser '.join(sorted(taking))}" if taking else ""
 
     @staticmethod
     def _split(name: str) -> tuple[str, str]:
         """Return what stands before the last part of a dotted name, with its dot, and the last part."""
         before, dot, last = name.rpartition(".")
         return before + dot, last
+
+
+def _parameters(entry: EntryPoint) -> list[str]:
+    """Return the names of a command's parameters."""
+    function = function_of(entry)
+    return [] if function is None else [argument.arg for argument in function.args.args]

@@ -30,6 +30,8 @@ NOTHING = ("none", "null")
 _KEY = re.compile(r'Parser key "([^"]+)"')
 _VALUES = (re.compile(r"Given value:(.*)", re.DOTALL), re.compile(r"Got value:(.*)", re.DOTALL))
 """Where a message says the value; the first is about several types, and each of these has the other."""
+_PART = re.compile(r"NestedArg\(key='([^']*)'")
+"""How the parser writes a value that was given to a part of an option."""
 _REQUIRED = re.compile(r"the following arguments are required: (.*)")
 _NO_VALUE = re.compile(r"argument --([\w.]+)\S*: expected .*argument")
 _UNRECOGNIZED = re.compile(r"unrecognized arguments: (.*)", re.DOTALL)
@@ -117,6 +119,9 @@ def explain(error: Exception, parser: ArgumentParser, files: Mapping[str, Path])
     if value is None:
         return f"{place}: give {_what(key, types, helps)}"
     given = one_line(value[1])
+    if part := _PART.match(given):  # `--json.x 1`
+        option = f"{place}.{part[1]}"
+        return f"{option} is no option: {place} has no parts, give it {_what(key, types, helps)}"
     if not given:
         return f"{place} is empty: give {_what(key, types, helps)}"
     closest = nearest(given, _choices(types[key]))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from perser.cli.command import Command
 from perser.errors import UserError
-from perser.io.terminal import print_json
+from perser.io.terminal import as_shown, print_json
 
 if TYPE_CHECKING:
     from perser.inference.recognizer import Classification, PersonalRecognizer, Prediction, Recognizer
@@ -105,7 +105,7 @@ def _answer(
     print_predictions: Callable[[Emotions, Sequence[Prediction]], None],
 ) -> None:
     """Print the predictions, with a progress bar if there are many clips; then name the clips that failed."""
-    from perser.inference.clips import CLIPS_AT_ONCE, Failure
+    from perser.inference.clips import CLIPS_AT_ONCE, Failure, exit_after_failures
     from perser.progress import progress_bar
 
     results = []
@@ -116,10 +116,7 @@ def _answer(
     failures = [result for result in results if isinstance(result, Failure)]
     predictions = [result for result in results if not isinstance(result, Failure)]
     print_predictions(recognizer.emotions.names, predictions)
-    for failure in failures:
-        print(f"perser: {failure.path}: {failure.reason}", file=sys.stderr)
-    if failures:
-        raise SystemExit(1)
+    exit_after_failures(failures)
 
 
 def _print_json(emotions: Emotions, predictions: Sequence[Prediction]) -> None:
@@ -150,13 +147,16 @@ def _print_table(emotions: Emotions, predictions: Sequence[Prediction]) -> None:
     table = Table("clip", "labels", box=None, header_style="bold")
     for heading in ("sure", *emotions):
         table.add_column(heading, justify="right", no_wrap=True)
-    for prediction in predictions:
-        table.add_row(Text(prediction.path, overflow="fold"), *_table_cells(prediction))
+    names = [as_shown(prediction.path) for prediction in predictions]
+    for name, prediction in zip(names, predictions, strict=True):
+        table.add_row(Text(name, overflow="fold"), *_table_cells(prediction))
         if prediction.unadapted is not None:
             table.add_row("  without enrollment", *_table_cells(prediction.unadapted), style="dim")
     console = Console()
     if not console.is_terminal:  # a pipe has no width, so the table may be as wide as it needs
-        console = Console(width=max(console.width, 60 + 10 * len(emotions)))
+        console = Console(
+            width=max(console.width, 40 + max(map(len, names), default=20) + 10 * len(emotions))
+        )
     console.print(table)
 
 

@@ -14,8 +14,9 @@ from perser.cli.command import Command
 from perser.corpora.huggingface_options import HuggingFaceDataset
 from perser.corpora.listing import CorpusReader
 from perser.errors import UserError, unknown
-from perser.io.files import atomic_folder
+from perser.io.files import atomic_folder, check_output
 from perser.io.folders import did_you_mean
+from perser.io.terminal import counted
 
 SHOWN = 3
 """How many reasons for leaving recordings out are printed, and how many recordings for each."""
@@ -38,11 +39,13 @@ def prepare(
     Args:
         corpus: its name in `perser prepare --list`.
         out: the folder of the prepared corpus; an older one there is replaced.
-        root: the folder that holds the published files; for manifest, the CSV or JSONL file.
+        root: the folder that holds the published files; for manifest, the table (CSV, TSV
+            or JSON).
         listeners: who labels (cremad: responses, simulated:N for N realistic listeners, simulated-strong:N
             for N who differ far more than people do, simulated:N:M for M clips each, or intended; dusha,
             emotale: responses or intended; simulated: how many).
-        emotions: the emotion set of a manifest or a Hugging Face dataset, as in "angry;happy"; none: all
+        emotions: the emotion set of a manifest or a Hugging Face dataset, as in "angry;happy" or
+            "angry,happy"; none: all
             words that occur.
         seed: seed of everything that is simulated.
         dataset: the name of a Hugging Face dataset, and its columns.
@@ -69,11 +72,15 @@ def check_prepare(
 ) -> tuple[CorpusReader, dict[str, Any]]:
     """Return the corpus's reader, and those of the `options` that are set; read nothing.
 
-    Raises UserError for an unknown corpus, an option that it does not take, or a root that is not there.
+    Raises UserError for an unknown corpus, an option that it does not take, a root that is not there, or an
+    output folder that cannot be written.
     """
+    from perser.corpora.corpus import CARD
+
     reader = _reader(corpus)
     chosen = _set_options(corpus, reader, options)
     _check_places(corpus, reader, root, out)
+    check_output(out, CARD)
     return reader, chosen
 
 
@@ -95,7 +102,9 @@ def check_prepared(out: Path) -> None:
     from perser.corpora.corpus import Corpus
 
     recordings = Corpus.load(out, check_files=False).recordings
-    print(f"{out}: all {recordings.files.check_all()} recordings are what was prepared")
+    number = recordings.files.check_all()
+    verb = "recording is" if number == 1 else "recordings are"
+    print(f"{out}: all {number} {verb} what was prepared")
 
 
 COMMAND = Command(prepare, switches={"list": list_corpora, "check": check_prepared})
@@ -178,9 +187,9 @@ def _check_places(corpus: str, reader: CorpusReader, root: Path | None, out: Pat
 def _print_summary(out: Path, card: dict[str, Any]) -> None:
     counts = card["counts"]
     print(
-        f"{out}: {card['name']}, {counts['utterances']} utterances ({card['hours']:.2f} hours) "
-        f"of {counts['speakers']} speakers, {counts['annotations']} annotations "
-        f"by {counts['listeners']} listeners"
+        f"{out}: {card['name']}, {counted(counts['utterances'], 'utterance')} ({card['hours']:.2f} hours) "
+        f"of {counted(counts['speakers'], 'speaker')}, {counted(counts['annotations'], 'annotation')} "
+        f"by {counted(counts['listeners'], 'listener')}"
     )
     print(f"  emotions: {', '.join(card['emotions'])}")
     for note in card["notes"]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perser.errors import UserError
-from perser.io.terminal import print_json
+from perser.io.terminal import as_shown, print_json
 
 if TYPE_CHECKING:
     from perser.inference.active_learning import Judge, Suggestion
@@ -44,7 +43,7 @@ def suggest(
     if profile is not None and len(model) > 1:
         raise UserError("a profile is of one model: give --examples for several")
     from perser.inference.active_learning import suggest as choose_clips
-    from perser.inference.clips import clip_paths, read_examples
+    from perser.inference.clips import clip_paths, exit_after_failures, read_examples
 
     clips = clip_paths([pool])
     pairs = [] if examples is None else read_examples(examples)
@@ -54,10 +53,7 @@ def suggest(
     unlabeled = [path for path in clips if path.resolve() not in known]
     suggestions, failures = choose_clips(judges, unlabeled, n, labeled)
     (_print_json if json else _print_table)(suggestions)
-    for failure in failures:
-        print(f"perser: {failure.path}: {failure.reason}", file=sys.stderr)
-    if failures:
-        raise SystemExit(1)
+    exit_after_failures(failures)
 
 
 def _judges(
@@ -85,8 +81,9 @@ def _print_json(suggestions: list[Suggestion]) -> None:
 
 def _print_table(suggestions: list[Suggestion]) -> None:
     """Print a line for each clip."""
-    width = max((len(suggestion.path) for suggestion in suggestions), default=0)
+    names = [as_shown(suggestion.path) for suggestion in suggestions]
+    width = max(map(len, names), default=0)
     print(f"{'clip':<{width}}  unsure  distance")
-    for suggestion in suggestions:
+    for name, suggestion in zip(names, suggestions, strict=True):
         distance = "-" if suggestion.distance is None else f"{suggestion.distance:.2f}"
-        print(f"{suggestion.path:<{width}}  {suggestion.unsure:>6.2f}  {distance:>8}")
+        print(f"{name:<{width}}  {suggestion.unsure:>6.2f}  {distance:>8}")

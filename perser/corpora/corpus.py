@@ -37,6 +37,7 @@ from perser.io.checksums import verify_checksums, write_checksums
 from perser.io.files import atomic_folder, check_name
 from perser.io.folders import did_you_mean
 from perser.labels import EmotionSet
+from perser.samples import MISSING
 
 CARD = "corpus.json"
 
@@ -289,14 +290,19 @@ def _refuse_if_too_few(
     allow_skips: bool,
 ) -> None:
     if len(bad) == len(listed):
-        reason = f"{left_out[-1].what}: {left_out[-1].reason}" if left_out else "no utterance at all"
+        reason = _example(left_out[-1], listing.audio_root) if left_out else "no utterance at all"
         raise UserError(f"nothing of {listing.name} can be used, for example {reason}")
     if len(bad) > MAX_LEFT_OUT * len(listed) and not allow_skips:
-        examples = "; ".join(f"{item.what}: {item.reason}" for item in bad[:3])
+        examples = "; ".join(_example(item, listing.audio_root) for item in bad[:3])
         raise UserError(
             f"{len(bad)} of {len(listed)} recordings are bad ({examples}{'; ...' if len(bad) > 3 else ''}): "
             "repair them, or pass --allow_skips to leave them out"
         )
+
+
+def _example(item: LeftOut, root: Path) -> str:
+    """Return what was left out and why, and a file that may have been meant where it is missing."""
+    return f"{item.what}: {item.reason}{did_you_mean(root / item.what) if item.reason == MISSING else ''}"
 
 
 def _card(

@@ -19,7 +19,7 @@ class HuggingFaceDataset:
         config: its configuration, if it has several.
         split: which split of it, as in train or train+test.
         audio: the column of the recordings: audio, or paths relative to a local folder.
-        emotions: the column of the labels: class labels, words (separated by `;`) or lists of either.
+        emotions: the column of the labels: class labels, words (separated by `;` or `,`) or lists of either.
         listener: the column of who labeled; none: one listener, `intended`.
         speaker: the column of who spoke; none: speakers are unknown.
         session: the column of a session; none: one session.

@@ -23,6 +23,7 @@ from perser.audio import BadAudio, load_audio
 from perser.errors import UserError, explain_damage
 from perser.io.checksums import json_sha256
 from perser.io.files import write_bytes_atomic
+from perser.io.terminal import counted
 from perser.progress import progress_bar
 
 TABLE = "recordings.arrow"
@@ -236,7 +237,7 @@ class RecordingFiles:
         if self._files:
             try:
                 write_recording_files(self._folder, self._files, self._fingerprint)
-            except (OSError, pa.ArrowException):
+            except (UserError, OSError, pa.ArrowException):
                 return
 
     def _differs(self, name: str, known: Mapping[str, RecordingFile]) -> bool:
@@ -271,7 +272,9 @@ class RecordingFiles:
         ] * bool(missing)
         if found:
             total = len(set(self._audio.values()))
-            raise UserError(f"{self._folder}: of its {total} recordings, {' and '.join(found)}: {AGAIN}")
+            raise UserError(
+                f"{self._folder}: of its {counted(total, 'recording')}, {' and '.join(found)}: {AGAIN}"
+            )
 
 
 def _is_other(file: RecordingFile | None, known: RecordingFile) -> bool:

@@ -15,6 +15,7 @@ from perser.episodes.open_episodes import OpenClasses, draw_open_episode
 from perser.episodes.sampling import MODES, EnrollmentMode, draw_pairs
 from perser.episodes.splits import Split, SplitOptions, Subset
 from perser.errors import UserError
+from perser.io.terminal import counted
 
 if TYPE_CHECKING:
     from perser.corpora.corpus import Corpus
@@ -32,7 +33,7 @@ def draw_episode(
     stream = zlib.crc32(task.person.encode())
     drawn = draw_pairs(task.emotions, most, q, mode, np.random.default_rng([seed, stream]))
     if drawn is None:
-        available = f"{task.person} has {len(task.utterances)} annotations"
+        available = f"{task.person} has {counted(len(task.utterances), 'annotation')}"
         raise ValueError(f"{available}, too few for {most} + {q} in mode '{mode}'")
     support, query = drawn
     utterances, emotions = task.at(support[:k])
@@ -168,5 +169,5 @@ def _too_many_pairs(tasks: Sequence[Task], kind: str, k: int, q: int, mode: Enro
     largest = max(len(task.utterances) for task in tasks)
     needed = f"K + Q = {k} + {q}" + ("" if mode == "any" else f" in mode '{mode}'")
     return UserError(
-        f"{needed} is more than any {kind} has (the most is {largest} annotations): lower k or q"
+        f"{needed} is more than any {kind} has (the most is {counted(largest, 'annotation')}): lower k or q"
     )

@@ -77,7 +77,12 @@ class EpisodeFile:
         except FileNotFoundError:
             hint = did_you_mean(Path(path))
             raise UserError(f"{path} is not there{hint}: draw episodes with `perser episodes`") from None
-        except (ValueError, OSError, RecursionError) as error:
+        except OSError as error:
+            reason = "a folder" if Path(path).is_dir() else error.strerror or error
+            raise UserError(
+                f"cannot read {path} ({reason}): give the file that `perser episodes` wrote"
+            ) from error
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{path} is not an episodes file: {error}") from error
         if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
             raise UserError(f"{path} is not an episodes file of this version: draw it with `perser episodes`")

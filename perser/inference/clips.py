@@ -6,6 +6,7 @@ A clip that cannot be used becomes a `Failure` and does not affect the others.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from perser.audio import SAMPLE_RATE, SHORTEST_SECONDS, BadAudio, load_audio
 from perser.errors import UserError
-from perser.io.folders import audio_files
+from perser.io.folders import audio_files, did_you_mean
 from perser.io.listed_paths import read_list
 from perser.io.tables import read_table
 from perser.labels import Emotions, open_labels, parse_emotions, split_words
@@ -29,6 +30,9 @@ LIST_SUFFIXES = (".txt", ".lst")
 
 CLIPS_AT_ONCE = 32
 """How many clips are read and encoded together."""
+
+HINTS = 10
+"""For how many clips that are missing a file with a similar name is looked for."""
 
 Clip = (
     str | PathLike[str] | bytes | BinaryIO | np.ndarray | Tensor | Sequence[float] | Mapping[str, Any] | tuple
@@ -155,8 +159,21 @@ def waveforms_of(audio: Clip | Iterable[Clip], min_seconds: float = SHORTEST_SEC
         try:
             waveforms.append(load_audio(clip, min_seconds))
         except BadAudio as error:
-            raise UserError(f"cannot use {name_of(clip, number)}: {error}") from error
+            hint = did_you_mean(Path(clip)) if isinstance(clip, str | PathLike) else ""
+            raise UserError(f"cannot use {name_of(clip, number)}: {error}{hint}") from error
     return waveforms
+
+
+def exit_after_failures(failures: Sequence[Failure]) -> None:
+    """Name the clips that could not be used, on standard error, and end the program with 1 if there are any.
+
+    For the first few, a file with a name like theirs is named too.
+    """
+    for number, failure in enumerate(failures):
+        hint = did_you_mean(Path(failure.path)) if number < HINTS else ""
+        print(f"perser: {failure.path}: {failure.reason}{hint}", file=sys.stderr)
+    if failures:
+        raise SystemExit(1)
 
 
 def stream_clips(

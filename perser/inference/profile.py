@@ -12,13 +12,13 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from perser.errors import UserError, advice_without_damage, first_line
 from perser.io.checksums import tensors_sha256
-from perser.io.files import check_name
+from perser.io.files import check_name, check_outputs, explain_write_errors
 from perser.io.folders import did_you_mean
 from perser.labels import Emotions
 from perser.route import RouteModel
@@ -77,7 +77,9 @@ class Profile:
 
     def save(self, path: Path) -> None:
         """Write the profile. Raises UserError where that fails, or the file holds something else."""
-        check_name(Path(path))
+        path = Path(path)
+        check_name(path)
+        _refuse_other(path)
         tensors = {f"{TENSOR}{name}": tensor for name, tensor in self.tensors.items()}
         tensors |= {f"{AUDIO}{number}": waveform for number, waveform in enumerate(self.audio)}
         header = {
@@ -90,23 +92,20 @@ class Profile:
         }
         if self.open_labels:  # left out elsewhere, so that version 0.1.0 reads those profiles
             header["labels"] = OPEN
-        path = Path(path)
-        if path.is_file() and path.stat().st_size and not _is_profile(path):
-            raise UserError(f"{path} exists and is no profile: give another output file, or remove it")
-        try:
+        with explain_write_errors(f"the profile {path}"):
             path.parent.mkdir(parents=True, exist_ok=True)
             owned = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
             header[DIGEST] = _digest(header, owned)
             with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as temporary:
                 save_file(owned, Path(temporary) / path.name, metadata=header)
                 (Path(temporary) / path.name).replace(path)
-        except (OSError, SafetensorError) as error:
-            raise UserError(f"cannot write the profile {path}: {error}") from error
 
     @classmethod
     def load(cls, path: Path) -> Profile:
         """Read a profile. Raises UserError for a file that is no profile, or a damaged one."""
         check_name(path)
+        if Path(path).is_dir():
+            raise UserError(f"{path} is a folder: give the profile, a file that `perser enroll` wrote")
         try:
             with safe_open(path, framework="pt") as file:
                 header = file.metadata() or {}
@@ -151,6 +150,17 @@ class Profile:
                     f"the profile {path} is of another model ({detail}): give the one that it was made with, "
                     "or enroll again"
                 )
+
+
+def check_place(path: Path) -> None:
+    """Raise UserError where no profile can be written, or where the file holds something else."""
+    check_outputs(files=[path])
+    _refuse_other(path)
+
+
+def _refuse_other(path: Path) -> None:
+    if path.is_file() and path.stat().st_size and not _is_profile(path):
+        raise UserError(f"{path} exists and is no profile: give another output file, or remove it")
 
 
 def _is_profile(path: Path) -> bool:

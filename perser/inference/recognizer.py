@@ -32,8 +32,16 @@ from perser.inference.clips import Clip, Failure, Waveforms, check_repeats, name
 from perser.inference.profile import Enrolled, Profile
 from perser.installed_routes import load_route_model
 from perser.io.hub import is_hub_name, trained_model_folder
-from perser.labels import Emotions, EmotionSet, decide, open_labels, parse_emotions, split_words
-from perser.route import OpenRouteModel, RouteModel, RoutePredictor
+from perser.labels import (
+    Emotions,
+    EmotionSet,
+    decide,
+    distinct_labels,
+    open_labels,
+    parse_emotions,
+    split_words,
+)
+from perser.route import EncodedClips, GrowingRouteModel, OpenRouteModel, RouteModel, RoutePredictor
 
 LabeledClip = tuple[Clip, str | Sequence[str]]
 """A clip and the emotions that the person heard in it: one, several, or several in one text separated by
@@ -82,6 +90,8 @@ class Recognizer:
         self.model = model
         self.name = name
         self.open_labels = open_labels
+        self.trained = self
+        """The recognizer with the emotions of the model, where this one has labels of a person."""
         self.predictor: RoutePredictor = model.predictor({}, ())
 
     @classmethod
@@ -142,32 +152,27 @@ class Recognizer:
         It has no examples of them until clips are enrolled. Raises UserError where the model cannot learn
         other labels.
         """
-        if not isinstance(self.model, OpenRouteModel):
+        if not isinstance(self.trained.model, OpenRouteModel):
             raise UserError(
                 f"a model of the route {self.model.route} cannot learn labels of your own: use its emotions, "
                 f"{', '.join(self.emotions.names)}"
             )
-        return Recognizer(self.model.with_labels(labels), self.name, open_labels=True)
+        opened = Recognizer(self.trained.model.with_labels(labels), self.name, open_labels=True)
+        opened.trained = self.trained
+        return opened
 
     def _enroll(
         self, examples: list[LabeledClip], spelled: list[Emotions], names: Sequence[str] | None
     ) -> PersonalRecognizer:
-        labels = tuple(parse_emotions(";".join(words)) for words in spelled)
+        labels = _in_one_form(spelled)
         self.emotions.multi_hot(labels)  # refuses an unknown emotion before anything is encoded
         if names is None:
             check_repeats([(clip, words) for (clip, _), words in zip(examples, labels, strict=True)])
             names = [name_of(clip, number) for number, (clip, _) in enumerate(examples, start=1)]
-        waveforms: dict[str, Tensor] = {}
-        for name, (clip, _) in zip(names, examples, strict=True):
-            try:
-                waveforms[name] = load_audio(clip)
-            except BadAudio as error:
-                raise UserError(f"cannot enroll {name}: {error}") from error
+        waveforms = _load(names, [clip for clip, _ in examples])
         encoded = self.model.encode_clips(Waveforms(waveforms))
         tensors = self.model.enroll(encoded, Support(tuple(names), labels, seed=0))
-        enrolled = tuple(
-            Enrolled(Path(name).name, emotions) for name, emotions in zip(names, labels, strict=True)
-        )
+        enrolled = _enrolled(names, labels)
         return PersonalRecognizer(self, enrolled, tensors, tuple(waveforms[name] for name in names))
 
     def personal(self, path: str | PathLike[str]) -> PersonalRecognizer:
@@ -261,6 +266,68 @@ class PersonalRecognizer:
     def model(self) -> RouteModel:
         return self.recognizer.model
 
+    @property
+    def keeps_audio(self) -> bool:
+        """Whether the enrolled clips themselves are known."""
+        return len(self._audio) == len(self.enrolled)
+
+    def enroll(self, examples: Sequence[LabeledClip]) -> PersonalRecognizer:
+        """Return the recognizer that has learned further clips beside those enrolled so far.
+
+        It is the same as after enrolling all of them at once. Labels of the person's own may be new. Raises
+        UserError as `Recognizer.enroll` does, for a recording that is enrolled already, and where too little
+        is known of the earlier clips.
+        """
+        examples = list(examples)
+        if not examples:
+            raise UserError("nothing to enroll: give at least one clip with its emotions")
+        spelled = [_labels_in(example, number) for number, example in enumerate(examples, start=1)]
+        recognizer = self.recognizer
+        if recognizer.open_labels:
+            further = distinct_labels(word for words in spelled for word in words)
+            known = self.emotions.names
+            if any(label not in known for label in further):
+                recognizer = recognizer.with_labels(EmotionSet(tuple(dict.fromkeys((*known, *further)))))
+        labels = _in_one_form(spelled)
+        recognizer.emotions.multi_hot(labels)
+        check_repeats([(clip, words) for (clip, _), words in zip(examples, labels, strict=True)])
+        names = [name_of(clip, number) for number, (clip, _) in enumerate(examples, start=1)]
+        new = Waveforms(_load(names, [clip for clip, _ in examples]))
+        earlier = [f"enrolled clip {number}" for number in range(1, len(self.enrolled) + 1)]
+        encoded = self._encode_all(earlier, new)
+        self._check_new(encoded, earlier, names)
+        every_label = (*(clip.emotions for clip in self.enrolled), *labels)
+        tensors = recognizer.model.enroll(encoded, Support((*earlier, *names), every_label, seed=0))
+        audio = (*self._audio, *map(new.waveform, names)) if self.keeps_audio else ()
+        enrolled = (*self.enrolled, *_enrolled(names, labels))
+        return PersonalRecognizer(recognizer, enrolled, tensors, audio)
+
+    def _encode_all(self, earlier: Sequence[str], new: Waveforms) -> EncodedClips:
+        """Return the enrolled clips under the names `earlier`, and the new ones."""
+        if isinstance(self.model, GrowingRouteModel):
+            encoded = self.model.encode_more(self._tensors, earlier, new)
+            if encoded is not None:
+                return encoded
+        if not self.keeps_audio:
+            raise UserError(
+                "the profile keeps neither features nor audio of its clips, so it cannot go on learning: "
+                "enroll all examples again with --keep_audio true"
+            )
+        waveforms = dict(zip(earlier, self._audio, strict=True))
+        waveforms |= {name: new.waveform(name) for name in new.utterance_ids}
+        return self.model.encode_clips(Waveforms(waveforms))
+
+    def _check_new(self, encoded: EncodedClips, earlier: Sequence[str], names: Sequence[str]) -> None:
+        """Raise UserError for a new clip that is one of the enrolled recordings."""
+        before, now = (self.model.embed_clips(encoded, each) for each in (earlier, names))
+        for name, row in zip(names, now, strict=True):
+            same = np.isclose(before, row, rtol=1e-5, atol=1e-6).all(axis=1)
+            if same.any():
+                there = self.enrolled[int(same.argmax())]
+                raise UserError(
+                    f"{name} is enrolled already (as {there.name}: {', '.join(there.emotions)}): leave it out"
+                )
+
     def predict(self, clips: Clip | Iterable[Clip]) -> list[Prediction]:
         """Return what `Recognizer.predict` does, each with what the answer would be without the
         enrollment."""
@@ -317,6 +384,26 @@ def _labels_in(example: LabeledClip, number: int) -> Emotions:
         if isinstance(texts, Iterable) and all(isinstance(text, str) for text in texts):
             return tuple(word for text in texts for word in split_words(text))
     raise UserError(f"cannot enroll example {number}: give a pair of a clip and its emotions")
+
+
+def _load(names: Sequence[str], clips: Sequence[Clip]) -> dict[str, Tensor]:
+    """Return the waveforms of clips to enroll, by name. Raises UserError for one that cannot be used."""
+    waveforms: dict[str, Tensor] = {}
+    for name, clip in zip(names, clips, strict=True):
+        try:
+            waveforms[name] = load_audio(clip)
+        except BadAudio as error:
+            raise UserError(f"cannot enroll {name}: {error}") from error
+    return waveforms
+
+
+def _enrolled(names: Sequence[str], labels: Sequence[Emotions]) -> tuple[Enrolled, ...]:
+    return tuple(Enrolled(Path(name).name, emotions) for name, emotions in zip(names, labels, strict=True))
+
+
+def _in_one_form(spelled: Sequence[Emotions]) -> tuple[Emotions, ...]:
+    """Return each clip's labels in lower case without repetitions."""
+    return tuple(parse_emotions(";".join(words)) for words in spelled)
 
 
 def _without_failures(answers: Iterator[Prediction | Failure]) -> list[Prediction]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,6 +24,10 @@ def check_name(path: Path) -> None:
         )
 
 
+class NotWritten(UserError):
+    """The error for a file or folder that the system does not let us write."""
+
+
 def check_replaceable(out: Path, marker: str) -> None:
     """Raise UserError if `out` exists, is not empty and does not hold the file `marker`.
 
@@ -30,16 +35,46 @@ def check_replaceable(out: Path, marker: str) -> None:
     call this before hours of work, not after.
     """
     check_name(out)
-    if out.exists() and not (out / marker).exists() and (not out.is_dir() or any(out.iterdir())):
+    _check_kind(out, is_folder=True)
+    if out.exists() and not (out / marker).exists() and any(out.iterdir()):
         raise UserError(f"{out} exists and holds no {marker}: give another output folder, or remove it")
 
 
 def check_output(out: Path, marker: str) -> None:
     """Raise UserError if `out` may not be replaced, or if its parent folder cannot be written to."""
     check_replaceable(out, marker)
-    with explain_write_errors(out.parent):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent)).rmdir()
+    check_outputs(folders=[out])
+
+
+def check_outputs(files: Iterable[Path | None] = (), folders: Iterable[Path | None] = ()) -> None:
+    """Raise UserError for a file or folder that cannot be written: it is there and is of the other kind, lies
+    below a file, or its folder does not let us write. None stands for an output that nobody asked for.
+
+    Each command calls this with all its outputs before it does anything. Nothing is left on the disk.
+    """
+    for place, is_folder in [(file, False) for file in files] + [(folder, True) for folder in folders]:
+        if place is None:
+            continue
+        check_name(place)
+        with explain_write_errors(place):
+            _check_kind(place, is_folder)
+            there = next(path for path in (place, *place.absolute().parents) if path.exists())
+            folder = there if is_folder or there != place else place.absolute().parent
+            if not folder.is_dir():
+                raise UserError(f"cannot write {place}: {folder} is a file, not a folder: give another place")
+            Path(tempfile.mkdtemp(prefix=".perser-", dir=folder)).rmdir()
+
+
+def _check_kind(place: Path, is_folder: bool) -> None:
+    """Raise UserError for a file where a folder is to be written, and for a folder, a device or a pipe where
+    a file is."""
+    with explain_write_errors(place):
+        if is_folder and place.exists() and not place.is_dir():
+            raise UserError(f"{place} is a file: give a folder")
+        if not is_folder and place.is_dir():
+            raise UserError(f"{place} is a folder: give the name of a file")
+        if not is_folder and place.exists() and not place.is_file():
+            raise UserError(f"{place} is a device or a pipe, which a file would replace: give another file")
 
 
 @contextmanager
@@ -54,15 +89,14 @@ def atomic_folder(out: Path, marker: str) -> Iterator[Path]:
     if out.is_symlink():  # replace the folder that the link points to, and keep the link
         out = out.resolve()
     check_replaceable(out, marker)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
+    with explain_write_errors(out):
+        _make_folder(out.parent)
         temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    except OSError as error:
-        raise UserError(f"cannot write in {out.parent}: {error.strerror}") from error
     try:
         yield temporary
-        _apply_umask(temporary)
-        swap_folders(temporary, out)
+        with explain_write_errors(out):
+            _apply_umask(temporary)
+            swap_folders(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -91,17 +125,42 @@ def write_text_atomic(path: Path, text: str) -> None:
 
 
 def write_bytes_atomic(path: Path, content: bytes) -> None:
-    """Write a file by way of a temporary file and a rename. Nothing of it is left if that fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    temporary = Path(name)
-    try:
-        os.close(descriptor)
+    """Write a file by way of a temporary file and a rename. Nothing of it is left if that fails.
+
+    Raises UserError where it cannot be written.
+    """
+    with new_file(path) as temporary:
         temporary.write_bytes(content)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """Yield an empty temporary file beside `path`; rename it to `path` if the block ends without an error.
+
+    Where `path` is a link, the file that it leads to is replaced. Raises UserError where it cannot be
+    written, the block's own errors of writing among them.
+    """
+    place = path.resolve() if path.is_symlink() else path
+    _check_kind(place, is_folder=False)
+    with explain_write_errors(path):
+        _make_folder(place.parent)
+        descriptor, name = tempfile.mkstemp(prefix=f".{place.name}-", dir=place.parent)
+        temporary = Path(name)
+        try:
+            os.close(descriptor)
+            yield temporary
+            temporary.chmod(0o644)
+            temporary.replace(place)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it, where they are not there yet."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:  # what is there is no folder, which "File exists" would not say
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from None
 
 
 def append_line(file: Path, line: str) -> None:
@@ -114,16 +173,17 @@ def append_line(file: Path, line: str) -> None:
 
 
 @contextmanager
-def explain_write_errors(place: Path, advice: str = "") -> Iterator[None]:
+def explain_write_errors(place: Path | str, advice: str = "") -> Iterator[None]:
     """Turn errors of writing (a full disk, no permission) into a UserError that names `place`.
 
-    `advice`, if given, ends the message.
+    `advice`, if given, ends the message. Of several such blocks, one in another, the outermost speaks.
     """
     try:
         yield
-    except (OSError, SafetensorError) as error:
-        reason = " ".join((getattr(error, "strerror", None) or str(error)).split())
-        raise UserError(f"cannot write {place} ({reason}){advice and ': '}{advice}") from error
+    except (OSError, SafetensorError, NotWritten) as error:
+        cause = error.__cause__ if isinstance(error, NotWritten) and error.__cause__ else error
+        reason = " ".join((getattr(cause, "strerror", None) or str(cause)).split())
+        raise NotWritten(f"cannot write {place} ({reason}){advice and ': '}{advice}") from cause
 
 
 def _apply_umask(folder: Path) -> None:

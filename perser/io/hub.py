@@ -75,6 +75,8 @@ def find_model(name: str, kind: str, built_in: str) -> ModelSource:
         if not (folder / "config.json").is_file():
             raise UserError(f"'{name}' is not a model folder: it has no config.json")
         return ModelSource(str(folder), offline=True)
+    if folder.is_file():
+        raise UserError(f"no {kind} '{name}': it is a file, give the model's folder")
     not_found = f"no {kind} '{name}': not a local folder, not on the Hub and not one of {built_in}"
     not_found += _hint(name, built_in)
     return ModelSource(name, offline=not _hub_answers(name, not_found))
@@ -130,6 +132,8 @@ def trained_model_folder(
     if folder.is_dir():
         check_name(folder)
         return folder
+    if folder.is_file():
+        raise UserError(f"no {kind} '{name}': it is a file, give the model's folder")
     if not is_hub_name(name):
         raise UserError(f"no {kind} '{name}': there is no such folder{did_you_mean(folder)}")
     hint = did_you_mean(folder)

@@ -7,6 +7,7 @@ import unicodedata
 from pathlib import Path, PurePath
 
 from perser.errors import UserError
+from perser.io.text_lines import read_lines, visible
 
 COMMENT = "#"
 """A line that begins with it is a comment, unless a file of that name is there."""
@@ -39,13 +40,11 @@ def read_list(file: Path) -> list[Path]:
     or that names nothing.
     """
     try:
-        content = file.read_bytes()
+        with file.open("rb") as stream:
+            lines = list(read_lines(file, stream, errors="surrogateescape"))
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror or error}") from error
-    if b"\0" in content:
-        raise UserError(f"{file} is not UTF-8: save it as a text in UTF-8")
-    lines = content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape").split("\n")
-    names = [name for line in lines if (name := _listed_name(file, line.strip()))]
+    names = [name for line in lines if (name := _listed_name(file, visible(line)))]
     if not names:
         raise UserError(f"{file} lists no recordings: write the name of a file on each line")
     return [file.parent / name for name in names]

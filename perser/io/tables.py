@@ -24,6 +24,7 @@ from typing import Any
 
 from perser.errors import UserError, is_unicode, nearest
 from perser.io.listed_paths import is_comment, listed_path
+from perser.io.text_lines import read_lines, visible
 from perser.labels import Emotions, parse_emotions, split_words
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
@@ -34,9 +35,6 @@ SUFFIXES = (".csv", ".tsv", *JSON_SUFFIXES)
 
 EMOTIONS, PATH = "emotions", "path"
 """The columns whose cells are labels, and a file relative to the table."""
-
-INVISIBLE = "\ufeff\u200b\u2060"
-"""Characters that editors leave at the ends of cells and that nobody sees."""
 
 _EXCEL_DELIMITER = re.compile(r'"?sep=([,;|\t])"?\s*', re.IGNORECASE)
 """A line above the header by which Excel is told the delimiter."""
@@ -93,8 +91,8 @@ def as_text(value: object) -> str:
     empty whole numbers writes 7 like that. Raises TypeError for a list or an object.
     """
     if isinstance(value, str):
-        text = value.strip()
-        return text if text.isascii() else unicodedata.normalize("NFC", text.strip(INVISIBLE).strip())
+        text = visible(value)
+        return text if text.isascii() else unicodedata.normalize("NFC", text)
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -122,7 +120,7 @@ def read_table(
     """
     try:
         with file.open("rb") as stream:
-            lines = enumerate(_decoded(file, stream), start=1)
+            lines = enumerate(read_lines(file, stream), start=1)
             number, head = next(((n, line) for n, line in lines if line.strip()), (0, ""))
             rest = (line for _, line in lines)
             is_json = file.suffix.lower() in JSON_SUFFIXES or head.lstrip()[:1] in ("{", "[")
@@ -139,22 +137,6 @@ def read_table(
                 raise UserError(f"{file} has no rows: list at least one recording")
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror or error}") from error
-
-
-def _decoded(file: Path, stream: Iterator[bytes]) -> Iterator[str]:
-    """Yield the lines of a UTF-8 file, whatever ends them."""
-    for number, line in enumerate(stream, start=1):
-        try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError:
-            advice = "save it as UTF-8 (in Excel: 'CSV UTF-8')"
-            raise UserError(f"{file}, line {number}: not UTF-8: {advice}") from None
-        if "\0" in text:
-            raise UserError(f"{file}, line {number}: not text, it has a zero byte: save it as UTF-8 text")
-        if "\r" in text.rstrip("\r\n"):  # ends of lines as on old Macs
-            yield from filter(None, re.split(r"(?<=\r)(?!\n)", text))
-        else:
-            yield text
 
 
 def _check_cells(row: InputRow, required: Sequence[str]) -> None:
@@ -297,7 +279,10 @@ def _object(file: Path, line: int, text: str, start: int) -> tuple[InputRow, int
         content, end = _DECODER.raw_decode(text, start)
     except (ValueError, RecursionError) as error:  # numbers of 5,000 digits, lists 10,000 deep
         reason = getattr(error, "msg", error)
-        raise UserError(f"{file}, line {line}: not JSON ({reason}): mend the line") from None
+        advice = "mend the line"
+        if start == 0 and getattr(error, "pos", 0) >= len(text):  # the object goes on in the next line
+            advice = "write each object on one line of its own, or all of them as a list in [ ]"
+        raise UserError(f"{file}, line {line}: not JSON ({reason}): {advice}") from None
     row = InputRow(file, line, content if isinstance(content, dict) else {})
     if not isinstance(content, dict):
         raise row.error("not a JSON object", "give one object for each recording")

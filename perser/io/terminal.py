@@ -9,6 +9,8 @@ import stat
 import sys
 from typing import Any
 
+from perser.errors import one_line
+
 
 def accept_any_text() -> None:
     """Make the output of this process take any text, so that no result is lost while it is printed.
@@ -31,6 +33,17 @@ def print_json(content: Any) -> None:
     except UnicodeEncodeError:
         text = json.dumps(content, indent=1)
     print(text)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 listener`, `2 listeners`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def as_shown(text: str) -> str:
+    """Return a text as it comes out on the standard output, so that the width of a column can be known."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return one_line(text).encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _is_file(stream: io.TextIOWrapper) -> bool:

@@ -55,7 +55,8 @@ class BestWeights:
             return False
         self.score, self.step = score, step
         self.weights = {
-            name: full_tensor(parameter.detach()).clone() for name, parameter in _trained(module).items()
+            name: full_tensor(parameter.detach()).clone()
+            for name, parameter in moving_parameters(module).items()
         }
         return True
 
@@ -96,7 +97,9 @@ class TrainingState:
     def capture(self) -> tuple[Tensors, JsonObject]:
         """Return CPU copies of all of it. All processes have to call it: they gather sharded weights."""
         optimizer = self.optimizer.state_dict()
-        tensors: Tensors = {f"module/{name}": weight for name, weight in _trained(self.module).items()}
+        tensors: Tensors = {
+            f"module/{name}": weight for name, weight in moving_parameters(self.module).items()
+        }
         tensors |= {f"best/{name}": weight for name, weight in self.best.weights.items()}
         plain: JsonObject = {}
         for parameter, values in optimizer["state"].items():
@@ -123,7 +126,7 @@ class TrainingState:
     @torch.no_grad()
     def restore(self, tensors: Mapping[str, Tensor], values: JsonObject) -> None:
         """Copy what `capture` returned into these objects."""
-        for name, parameter in _trained(self.module).items():
+        for name, parameter in moving_parameters(self.module).items():
             parameter.copy_(shard_like(tensors[f"module/{name}"], parameter))
         if values["best"]:
             device = next(self.module.parameters()).device
@@ -224,7 +227,8 @@ def remove_leftovers(folder: Path, newest: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _trained(module: nn.Module) -> dict[str, nn.Parameter]:
+def moving_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters that a training or an adaptation moves, by name."""
     return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
 
 

@@ -25,8 +25,19 @@ RENAMED_OPTIONS = {old: new for names in _RENAMED.values() for old, new in names
 RENAMED_STAGES = {"align": "pretrain-projector"}
 
 _DEFAULTS_SINCE = {
-    "pretrain": {"steps": None, "warmup": 0.1, "clip_norm": 1.0, "validate_every": None},
-    "meta-train": {"outer": {"warmup": 0.1}},
+    "pretrain": {"steps": None, "warmup": 0.1, "clip_norm": 1.0, "validate_every": None}
+    | {"head_learning_rate": None, "selection": "maF1"},
+    "meta-train": {
+        "outer": {
+            "warmup": 0.1,
+            "head_learning_rate": 1e-3,
+            "update": "maml",
+            "strengths_learning_rate": 0.1,
+        },
+        "inner": {"moves": "scope", "solver": "steps"},
+        "fresh_head": False,
+        "selection": "maF1",
+    },
     "icl-train": {
         "permute_labels_end": None,
         "label_words": "own",
@@ -48,11 +59,15 @@ def upgrade_options(command: str, options: Mapping[str, Any]) -> dict[str, Any]:
     inner = upgraded.get("inner")
     if isinstance(inner, Mapping) and inner.get("memory") == "checkpoint":
         upgraded["inner"] = {**inner, "memory": "adjoint"}  # the same gradients, and now the only such option
+    if isinstance(upgraded.get("lslr"), Mapping):
+        upgraded["lslr"] = _upgraded_rates(upgraded["lslr"])
     return _merge(_DEFAULTS_SINCE.get(command, {}), upgraded)
 
 
 def downgrade_options(command: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of a command as version 0.1.0 would have written them, where it could."""
+    if isinstance(options.get("lslr"), Mapping):
+        options = {**options, "lslr": _downgraded_rates(options["lslr"])}
     earlier = {new: old for old, new in _RENAMED.get(command, {}).items()}
     known = _without(_PROMPT_SINCE, options) if command == "icl-train" else options
     return _renamed(_without(_DEFAULTS_SINCE.get(command, {}), known), earlier)
@@ -64,6 +79,8 @@ def upgrade_training(training: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("options", "loop"):
         if isinstance(upgraded.get(key), Mapping):
             upgraded[key] = upgrade_options(str(training.get("command")), upgraded[key])
+    if isinstance(upgraded.get("lslr"), Mapping):
+        upgraded["lslr"] = _upgraded_rates(upgraded["lslr"])
     if isinstance(upgraded.get("model"), Mapping):  # a newer transformers does not make it another training
         upgraded["model"] = {
             name: value for name, value in upgraded["model"].items() if name != "transformers_version"
@@ -71,6 +88,22 @@ def upgrade_training(training: Mapping[str, Any]) -> dict[str, Any]:
         if "prompt" in upgraded["model"]:
             upgraded["model"] = _merge(_PROMPT_SINCE, upgraded["model"])
     return upgraded
+
+
+def _upgraded_rates(lslr: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of learned rates, of which version 0.1.0 learned the positive ones relative to their
+    start and the others as they are. Where none are learned, the other options mean nothing."""
+    if lslr["granularity"] == "off":
+        return {**lslr, "beyond": "initial", "relative": True}
+    return {"relative": lslr["sign"] == "positive", **lslr}
+
+
+def _downgraded_rates(lslr: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of learned rates as version 0.1.0 wrote them, where it had such rates."""
+    earlier = {name: value for name, value in lslr.items() if name != "relative"}
+    if lslr["granularity"] == "off":
+        return {**earlier, "beyond": "last"}
+    return earlier if _upgraded_rates(earlier) == lslr else dict(lslr)
 
 
 def _renamed(options: Mapping[str, Any], names: Mapping[str, str], prefix: str = "") -> dict[str, Any]:

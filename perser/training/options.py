@@ -7,6 +7,9 @@ from typing import ClassVar, Literal
 
 from perser.errors import require_package
 
+Criterion = Literal["log_loss", "maF1"]
+"""What is compared on validation episodes after adaptation; `perser.selection.validation` chooses by it."""
+
 Tracker = Literal["none", "tensorboard", "wandb", "trackio"]
 
 

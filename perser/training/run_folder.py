@@ -24,7 +24,7 @@ from torch import Tensor
 
 from perser.errors import UserError
 from perser.io.checksums import json_sha256
-from perser.io.files import check_replaceable, explain_write_errors
+from perser.io.files import check_output, check_outputs, check_replaceable, explain_write_errors
 from perser.io.json_files import read_json, to_json_value, write_json
 from perser.training.checkpoint import newest_checkpoint, read_checkpoint, remove_leftovers, write_checkpoint
 from perser.training.earlier_versions import upgrade_training
@@ -37,6 +37,16 @@ LONGEST_VALUE = 40
 def running_folder(out: Path) -> Path:
     """Return where a training that writes `out` keeps its files until it ends."""
     return out.with_name(f"{out.name}-running")
+
+
+def check_training_outputs(out: Path, marker: str, cache: Path) -> None:
+    """Raise UserError where a training could not write its output folder, its running folder or its cache.
+
+    `marker` is the file by which the output folder is recognized.
+    """
+    check_output(out, marker)
+    check_replaceable(running_folder(out), RUN)
+    check_outputs(folders=[cache])
 
 
 class RunFolder:

@@ -12,7 +12,7 @@ from uuid import uuid4
 from accelerate import Accelerator
 from accelerate.tracking import filter_trackers
 
-from perser.io.files import explain_write_errors, write_text_atomic
+from perser.io.files import write_text_atomic
 from perser.training.options import Tracker
 
 TENSORBOARD, WANDB = "tensorboard", "wandb"
@@ -94,6 +94,5 @@ def _run_id(folder: Path) -> str:
     cannot be written."""
     file = folder / ID_FILE
     if not file.exists():
-        with explain_write_errors(file):
-            write_text_atomic(file, f"{uuid4().hex[:8]}\n")
+        write_text_atomic(file, f"{uuid4().hex[:8]}\n")
     return file.read_text(encoding="utf-8").strip()

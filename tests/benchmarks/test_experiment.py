@@ -6,10 +6,12 @@ import csv
 import json
 import shutil
 import time
+from itertools import product
 
 import pytest
 
 from benchmarks import task_sharing
+from benchmarks.ceiling import measure
 from benchmarks.experiment import experiment
 from benchmarks.experiments.options import QUICKSTART, read_experiment
 from benchmarks.linear_probe import linear_probe
@@ -163,8 +165,22 @@ def test_the_same_seed_gives_the_same_results_except_for_times(finished, manifes
     assert contents[0] == contents[1]
 
 
+def ceilings(run):
+    return {file.name: file.read_text() for file in run.glob("ceiling-*.json")}
+
+
+def test_what_the_annotations_say_is_measured_once(manifest, tmp_path, monkeypatch):
+    measured = []
+    measure_corpus = measure.measure_corpus
+    monkeypatch.setattr(
+        measure, "measure_corpus", lambda corpus: measured.append(corpus.name) or measure_corpus(corpus)
+    )
+    run_small(manifest, tmp_path / "run", "--bench.methods", "[entire-zero]")
+    assert len(measured) == len(ceilings(tmp_path / "run")) == 1
+
+
 def test_a_worker_trains_and_measures_the_same(finished, manifest, tmp_path, monkeypatch, capsys):
-    """This process waits until the worker has taken a model, and later a cell."""
+    """This process waits until the worker has taken a model, then the next one, and later a cell."""
     monkeypatch.setattr(task_sharing, "_cores", lambda: 2)
     out, waited = tmp_path / "shared", []
     take_tasks = task_sharing._take_tasks
@@ -179,7 +195,8 @@ def test_a_worker_trains_and_measures_the_same(finished, manifest, tmp_path, mon
 
     monkeypatch.setattr(task_sharing, "_take_tasks", take_tasks_after_worker)
     run_small(manifest, out, "--workers", "1")
-    assert waited == [2, 2 * len(METHODS)], "two models on SSL-E, and every method on two seeds"
+    assert ceilings(out) == ceilings(finished)
+    assert waited == [2, 2, 2 * len(METHODS)], "SSL-E beside the ceiling, two models, every method twice"
     assert "meta-train: started" not in capsys.readouterr().err, "the worker shows nothing"
     contents = [json.loads((run / "results.json").read_text()) for run in (finished, out)]
     for content in contents:
@@ -211,12 +228,22 @@ def test_a_model_that_no_method_needs_may_be_missing(manifest, tmp_path):
     assert [row["method"] for row in rows] == ["random"]
 
 
+def run_page(folder):
+    """Return the page of the only run on a page of results."""
+    (page,) = (folder / "results").glob("*.md")
+    return page.read_text()
+
+
 def test_the_results_page_holds_the_runs_figures(finished, tmp_path):
     linear_probe(finished)
     results_page([finished], tmp_path / "RESULTS.md")
-    page = (tmp_path / "RESULTS.md").read_text()
+    (own,) = (tmp_path / "results").glob("*.md")
+    pages = [(tmp_path / "RESULTS.md").read_text(), own.read_text()]
+    assert f"(results/{own.name})" in pages[0]
+    assert "Who beats whom" in pages[1]
+    assert "Who beats whom" not in pages[0]
     results = json.loads((finished / "results.json").read_text())
-    for row in results["rows"]:
+    for row, page in product(results["rows"], pages):
         assert row["method"].replace("_", "\\_") in page
         assert f"{100 * row['metrics']['maF1']['mean']:.1f}" in page
 
@@ -233,8 +260,8 @@ def test_an_older_run_without_costs_still_has_its_tables(finished, tmp_path):
     (older / "results.json").write_text(json.dumps(results))
     pages = {}
     for run in (finished, older):
-        results_page([run], tmp_path / f"{run.name}.md")
-        pages[run.name] = (tmp_path / f"{run.name}.md").read_text()
+        results_page([run], tmp_path / run.name / "RESULTS.md")
+        pages[run.name] = run_page(tmp_path / run.name)
     assert "Parameters of one person" in pages[finished.name]
     assert "Parameters of one person" not in pages["older"]
     assert "Who beats whom" in pages["older"]
@@ -247,14 +274,14 @@ def test_the_page_has_the_controls_of_a_run(finished, tmp_path):
         run.mkdir(exist_ok=True)
         copy(finished / name, run / name)
     results_page([run], tmp_path / "RESULTS.md")
-    assert "another person's" not in (tmp_path / "RESULTS.md").read_text()
+    assert "another person's" not in run_page(tmp_path)
     metrics = {name: {"mean": 0.4321, "low": 0.4, "high": 0.5} for name in ("maF1", "miF1", "ece")}
     controls = {"method": "speech-lm", "pairs": 8, "persons": 3, "episodes": 6}
     controls |= {"rows": [{"condition": "another person's", "metrics": metrics}]}
     (run / "controls").mkdir()
     (run / "controls" / "controls.json").write_text(json.dumps(controls))
     results_page([run], tmp_path / "RESULTS.md")
-    assert "| another person's | 43.2 (40.0–50.0) |" in (tmp_path / "RESULTS.md").read_text()  # noqa: RUF001
+    assert "| another person's | 43.2 (40.0–50.0) |" in run_page(tmp_path)  # noqa: RUF001
 
 
 def test_a_runs_section_is_replaced_and_the_others_stay(finished, tmp_path):
@@ -266,6 +293,19 @@ def test_a_runs_section_is_replaced_and_the_others_stay(finished, tmp_path):
     page.write_text(own.replace(heading, f"{other}\n{heading}").replace("maF1", "old"))
     results_page([finished], page)
     assert page.read_text() == own.replace(heading, f"{other}\n{heading}")
+
+
+def test_the_page_has_at_most_ten_tables(finished, tmp_path):
+    page = tmp_path / "RESULTS.md"
+    results_page([finished], page)
+    heading = next(line for line in page.read_text().splitlines() if line.startswith("## "))
+    head, _, section = page.read_text().partition(heading)
+    page.write_text(head + "".join(f"## Run {number}{section}\n" for number in range(12)))
+    results_page([finished], page)
+    text = page.read_text()
+    assert text.count("\n## ") == 13
+    assert text.count("\n|---") == 10
+    assert text.rpartition("## ")[2].count("[all figures](results/") == 1
 
 
 def test_the_page_of_an_unfinished_run_is_refused(tmp_path):

@@ -39,7 +39,8 @@ def test_the_page_sums_the_seconds_of_a_stage_over_folds_and_sizes(old_run, pref
     for name in (f"{prefix}-0 pretrain", f"{prefix}-1 pretrain", f"{prefix}-1 bench k=2", "bench"):
         (old_run / "stages" / f"{name}.json").write_text('{"seconds": 40.0}')
     results_page([old_run], old_run / "RESULTS.md")
-    text = (old_run / "RESULTS.md").read_text()
+    (page,) = (old_run / "results").glob("*.md")
+    text = page.read_text()
     assert "pretrain 80.0 s" in text
     assert "bench 80.0 s" in text
     assert prefix not in text

@@ -9,8 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from meta_perser.inference import CLIPS, GradientModel
 from meta_perser.recognizer.model import EmotionRecognizer
 from perser.errors import UserError
+from perser.inference.profile import Profile
 from perser.inference.recognizer import PersonalRecognizer, Recognizer
 from perser.installed_routes import build_method
 
@@ -46,13 +48,72 @@ def test_its_answers_are_those_of_the_measured_method(folder, method, trained, t
     np.testing.assert_allclose(rows(again.predict(samples)), expected, atol=1e-5)
 
 
-def test_a_profile_holds_only_the_adapted_weights(trained, toy_episodes, tmp_path):
+def test_a_profile_holds_only_the_adapted_weights_and_the_clips_time_means(trained, toy_episodes, tmp_path):
     recognizer = Recognizer.from_pretrained(trained.models / "meta-perser")
-    recognizer.enroll(examples_of(toy_episodes.episodes[0].support, trained.recordings)).save(tmp_path / "p")
+    support = toy_episodes.episodes[0].support
+    recognizer.enroll(examples_of(support, trained.recordings)).save(tmp_path / "p")
     moved = sum(weight.numel() for weight in recognizer.model.model.trainable_parameters().values())
     files = [path for path in (trained.models / "meta-perser").rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in files)
-    assert (tmp_path / "p").stat().st_size < 4 * moved + 4096 < size / 10
+    means = len(support) * recognizer.model.model.state_mean.numel()
+    assert (tmp_path / "p").stat().st_size < 4 * (moved + means) + 4096 < size / 10
+
+
+@pytest.mark.parametrize("folder", ["meta-perser", "ssl-e"])
+def test_a_profile_that_goes_on_learning_is_that_of_all_clips_at_once(
+    folder, trained, toy_episodes, tmp_path, monkeypatch
+):
+    examples = examples_of(toy_episodes.episodes[0].support, trained.recordings)
+    recognizer = Recognizer.from_pretrained(trained.models / folder)
+    at_once = recognizer.enroll(examples)
+    recognizer.enroll(examples[:3]).save(tmp_path / "alice.profile")
+    before = PersonalRecognizer.load(tmp_path / "alice.profile")
+    encoded = []
+    encode = GradientModel.encode_clips
+    monkeypatch.setattr(
+        GradientModel, "encode_clips", lambda self, clips: encoded.append(clips) or encode(self, clips)
+    )
+    again = before.enroll(examples[3:])
+    assert [len(clips.utterance_ids) for clips in encoded] == [len(examples) - 3], (
+        "new clips alone are encoded"
+    )
+    again.save(tmp_path / "alice.profile")
+    at_once.save(tmp_path / "bob.profile")
+    profiles = [Profile.load(tmp_path / f"{name}.profile") for name in ("alice", "bob")]
+    assert profiles[0].enrolled == profiles[1].enrolled
+    assert profiles[0].tensors.keys() == profiles[1].tensors.keys()
+    for name, tensor in profiles[0].tensors.items():
+        torch.testing.assert_close(tensor, profiles[1].tensors[name], rtol=0, atol=0)
+
+
+def test_a_profile_of_other_scopes_goes_on_learning_only_with_its_audio(trained, toy_episodes, tmp_path):
+    examples = examples_of(toy_episodes.episodes[0].support, trained.recordings)
+    recognizer = Recognizer.from_pretrained(trained.models / "ssl-e")
+    recognizer.model.model.set_scope("top_layers:1")
+    queries = [path for path, _ in examples]
+    at_once = rows(recognizer.enroll(examples).predict(queries))
+    before = recognizer.enroll(examples[:3])
+    np.testing.assert_allclose(rows(before.enroll(examples[3:]).predict(queries)), at_once, atol=1e-6)
+    before.save(tmp_path / "alice.profile")
+    with pytest.raises(UserError, match=r"neither features nor audio.*--keep_audio true"):
+        recognizer.personal(tmp_path / "alice.profile").enroll(examples[3:])
+    before.save(tmp_path / "alice.profile", keep_audio=True)
+    kept = recognizer.personal(tmp_path / "alice.profile").enroll(examples[3:])
+    np.testing.assert_allclose(rows(kept.predict(queries)), at_once, atol=1e-6)
+
+
+def test_a_recording_that_is_enrolled_already_is_refused(trained, toy_episodes):
+    examples = examples_of(toy_episodes.episodes[0].support, trained.recordings)
+    recognizer = Recognizer.from_pretrained(trained.models / "meta-perser")
+    with pytest.raises(UserError, match=f"is enrolled already .as {examples[1][0].name}"):
+        recognizer.enroll(examples[:3]).enroll(examples[1:4])
+
+
+def test_clips_that_do_not_fit_their_labels_are_refused(trained, toy_episodes):
+    model = Recognizer.from_pretrained(trained.models / "meta-perser").model
+    moving = {name: weight.detach() for name, weight in model.model.trainable_parameters().items()}
+    with pytest.raises(UserError, match="clips are not those of its labels"):
+        model.predictor(moving | {CLIPS: torch.zeros(2, 3, 4)}, [("sad",)])
 
 
 def test_a_model_with_other_weights_is_refused(trained, toy_episodes, tmp_path):

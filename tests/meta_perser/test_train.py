@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 
 import numpy as np
@@ -26,7 +27,7 @@ from perser.episodes.draw import draw_episodes
 from perser.errors import UserError
 from perser.installed_routes import build_method
 from perser.labels import EmotionSet
-from perser.personalizer import mean_score
+from perser.selection.validation import all_scores
 
 FACTORIES = {
     "entire-zero": entire_zero,
@@ -53,7 +54,8 @@ def test_every_method_gives_probabilities(name, trained, toy_episodes):
 
 
 def test_ssl_e_recognizes_better_than_chance(trained, toy_episodes, toy_corpus):
-    score = mean_score(entire_zero(trained), toy_episodes.episodes, toy_corpus.emotions, "balanced_accuracy")
+    scores = all_scores(entire_zero(trained), toy_episodes.episodes, toy_corpus.emotions)
+    score = np.mean([one["balanced_accuracy"] for one in scores])
     assert score > 0.6
 
 
@@ -121,6 +123,22 @@ def test_a_model_of_another_split_or_other_emotions_is_refused(trained, toy_epis
             factory(reordered)
 
 
+@pytest.mark.parametrize(("method", "folder"), [("meta-perser", "meta-perser"), ("entire-zero", "ssl-e")])
+def test_a_model_without_a_record_of_its_training_is_refused_in_a_line(
+    method, folder, trained, toy_episodes, tmp_path
+):
+    shutil.copytree(trained.models / folder, tmp_path / folder)
+    config = tmp_path / folder / "meta_perser.json"
+    content = json.loads(config.read_text())
+    content["extra"].pop("trained_on")
+    config.write_text(json.dumps(content))
+    for name in ("checksums.json", "trained_on.json"):
+        (tmp_path / folder / name).unlink(missing_ok=True)
+    here = dataclasses.replace(trained, models=tmp_path, trained_on=toy_episodes.training_digest)
+    with pytest.raises(UserError, match=r"has no trained_on\.json that says which recordings it has met"):
+        build_method(method, here)
+
+
 def test_ssl_e_of_another_split_is_no_start(trained, toy_corpus, toy_split, tmp_path):
     other = draw_episodes(toy_corpus, dataclasses.replace(toy_split, fold=1), k=8, q=16, seeds=1)
     other.save(tmp_path / "episodes.json")
@@ -167,6 +185,10 @@ def test_the_same_seed_trains_the_same_model(scope, trained, toy_corpus, toy_epi
     method = meta_perser(dataclasses.replace(trained, models=tmp_path))
     described = method.describe()
     assert described.pop("iteration") in ("start", 3)
+    assert re.fullmatch(
+        r"start 0\.\d+ \(iteration 0\), best .*, last 0\.\d+ \(iteration 3\)",
+        described.pop("validation maf1"),
+    )
     assert described == {
         "scope": scope,
         "steps": 2,
@@ -174,6 +196,6 @@ def test_the_same_seed_trains_the_same_model(scope, trained, toy_corpus, toy_epi
         "S": 2,
         "INI": "on",
         "CSMT": "on",
-        "DA": "off",
+        "DA": "1 of 2 inner steps first order",
         "LSLR": "tensor",
     }

@@ -31,6 +31,19 @@ def test_a_methods_name_is_split_into_its_parts():
     assert parse_method("most-frequent").pairs is None
 
 
+def test_a_recalibration_may_follow_any_method():
+    for name in ("entire-zero+prior-shift", "random+bias-scale", "speech-lm-8+calibrated+bias-scale"):
+        check_method(name, k=8)
+    parsed = parse_method("speech-lm-8:small+prior-shift+orders=4")
+    assert (parsed.pairs, parsed.ablation) == (8, "small")
+    assert (parsed.options, parsed.recalibration) == (("orders=4",), "prior-shift")
+    assert parse_method("prior-shift").recalibration is None
+    with pytest.raises(UserError, match="give one of prior-shift and bias-scale, once"):
+        parse_method("entire-zero+prior-shift+bias-scale")
+    with pytest.raises(UserError, match=r"may be followed by \+prior-shift or \+bias-scale"):
+        check_method("entire-zero+shifted", k=8)
+
+
 def test_more_pairs_than_the_support_has_are_refused():
     check_method("speech-lm-8", k=8)
     with pytest.raises(UserError, match="reads 9 enrollment pairs, but a support has k = 8: raise k"):

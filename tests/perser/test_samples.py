@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import wave
 from array import array
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 
 from perser import samples as module
 from perser.audio import BadAudio, load_audio
+from perser.samples import is_single
 
 RATE = 16_000
 TIME = np.arange(8000) / RATE
@@ -270,3 +272,14 @@ def test_a_bad_value_in_any_channel_is_refused(bad: float):
         broken[channel, 9] = bad
         with pytest.raises(BadAudio, match="not finite"):
             load_audio(broken)
+
+
+@pytest.mark.parametrize("open_file", [soundfile.SoundFile, wave.open])
+def test_an_open_object_of_a_library_is_told_what_to_give(open_file, tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.full(16_000, 0.1), 16_000)
+    with open_file(str(tmp_path / "a.wav")) as recording:
+        assert is_single(recording)
+        with pytest.raises(
+            BadAudio, match=r"no recording \(an open .*\): give the file itself, or \(samples, rate\)"
+        ):
+            load_audio(recording)

@@ -67,6 +67,20 @@ def test_its_answers_are_those_of_the_measured_method(recognizer, context, toy_e
     np.testing.assert_allclose(rows(again.predict(samples)), expected, atol=1e-5)
 
 
+def test_a_profile_that_goes_on_learning_is_that_of_all_clips_at_once(
+    recognizer, context, toy_episodes, tmp_path
+):
+    support, recordings = toy_episodes.episodes[0].support, context.recordings
+    pairs = zip(support.utterances, support.emotions, strict=True)
+    examples = [(recordings.path(name), emotions) for name, emotions in pairs]
+    at_once = recognizer.enroll(examples)
+    recognizer.enroll(examples[:2]).save(tmp_path / "alice.profile")
+    again = PersonalRecognizer.load(tmp_path / "alice.profile").enroll(examples[2:])
+    queries = [recordings.path(name) for name in toy_episodes.episodes[0].query_utterances]
+    np.testing.assert_array_equal(rows(again.predict(queries)), rows(at_once.predict(queries)))
+    assert again.enrolled == at_once.enrolled
+
+
 @pytest.mark.parametrize("use", ["bench", "predict"])
 def test_clips_are_encoded_on_the_model_s_device(context, monkeypatch, use):
     devices = []

@@ -92,3 +92,18 @@ def test_the_chosen_pairs_are_read_in_the_supports_order(model, store):
         method.personalize(support.first(2))
     with pytest.raises(UserError, match="how many pairs"):
         SpeechLMPersonalizer(model, store, options=DemonstrationOptions(chosen=True))
+
+
+@pytest.mark.parametrize("pairs", [0, 1, 2, 3, None])
+def test_a_supports_own_clips_are_answered_without_having_been_read(model, store, pairs):
+    """Of three pairs, two are read for the third where the method reads so many."""
+    personalizer = SpeechLMPersonalizer(model, store, pairs)
+    predicted = personalizer.predict_support(SUPPORT)
+    assert predicted.shape == (len(SUPPORT), len(model.prompt.emotions))
+    for place, name in enumerate(SUPPORT.utterances):
+        others = [other for other in range(len(SUPPORT)) if other % 4 != place % 4]
+        rest = SUPPORT.ordered(others)
+        read = SpeechLMPersonalizer(model, store, None if pairs is None else min(pairs, len(rest)))
+        np.testing.assert_allclose(
+            predicted[place], read.personalize(rest).predict_proba([name])[0], atol=1e-5
+        )

@@ -57,6 +57,21 @@ def outer_gradients(
     return list(torch.autograd.grad(outer, case.moving))
 
 
+def outer_gradients_of_persons(
+    case: MamlCase, persons: Sequence[tuple[ClipBatch, Tensor]], steps: int
+) -> list[Tensor]:
+    """Return the gradients of the persons' mean outer loss, one person after the other as in training."""
+    learner = MetaLearner(case.model, _rate(case), loss)
+    for parameter in case.moving:
+        parameter.grad = None
+    for person in persons:
+        (learner(StepSchedule.plain(steps), 1.0, person) / len(persons)).backward()
+    gradients = [parameter.grad for parameter in case.moving if parameter.grad is not None]
+    for parameter in case.moving:
+        parameter.grad = None
+    return gradients
+
+
 def encode_anew(case: MamlCase) -> ClipBatch:
     """Encode the support from the waveforms on, as for a person whose clips are new."""
     with TemporaryDirectory() as cache, case.autocast():

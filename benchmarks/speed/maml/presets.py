@@ -22,6 +22,8 @@ class MamlPreset:
         adapt_steps: gradient steps of meta-testing.
         timed_steps: how many of those are run if the trunk adapts; the seconds of all are in proportion.
         repeats: rounds; in each every contender is timed once.
+        by_hand: the encoder, as above, of the comparison with loops written by hand.
+        by_hand_rounds: its rounds.
         precisions: the precisions to measure in, one after the other.
     """
 
@@ -34,6 +36,8 @@ class MamlPreset:
     adapt_steps: int = 50
     timed_steps: int = 50
     repeats: int = 5
+    by_hand: dict[str, Any] = field(default_factory=lambda: TINY)
+    by_hand_rounds: int = 9
     precisions: tuple[Precision, ...] = ("float32",)
 
 
@@ -77,6 +81,7 @@ PRESETS = {
         adapt_steps=4,
         timed_steps=2,
         repeats=1,
+        by_hand_rounds=1,
     ),
     "quick": MamlPreset(NARROWER, step_clips=4, memory_clips=2, timed_steps=1, repeats=3),
     "full": MamlPreset(NARROW, step_clips=8, memory_clips=4, timed_steps=5),

@@ -9,9 +9,12 @@ import torch
 from rich.console import Console
 
 from benchmarks.speed.maml.adaptation import SCOPES, check_adaptation, compare_adaptations
+from benchmarks.speed.maml.by_hand import SCOPES as BY_HAND_SCOPES
+from benchmarks.speed.maml.by_hand import compare_with_by_hand
 from benchmarks.speed.maml.case import MamlCase, make_case, make_network
 from benchmarks.speed.maml.noise import MEAN_SECONDS, SAMPLE_RATE
 from benchmarks.speed.maml.presets import BASE, MamlPreset
+from benchmarks.speed.maml.proximal import compare_with_proximal
 from benchmarks.speed.maml.step import compare_peaks, compare_steps
 from benchmarks.speed.timing.comparison import Peaks, Timing, halve_until_it_fits
 from benchmarks.speed.timing.machine import matrix_rate
@@ -49,13 +52,16 @@ class MamlComparisons:
         for scope in SCOPES:
             adaptations.append(self._adaptation(scope))
             print_timing(adaptations[-1], rate, self.console)
+        adaptations.append(compare_with_proximal(self._case(self.preset.adapt_clips, "head"), self.preset))
+        print_timing(adaptations[-1], rate, self.console)
+        by_hand = self._by_hand(rate)
         ratios = step.ratios | {"peak_memory_vs_higher": memory.ratio}
-        for adaptation in adaptations:
-            ratios |= adaptation.ratios
+        for timing in (*adaptations, *by_hand):
+            ratios |= timing.ratios
         return {
             "ratios": ratios,
             "matrix_rate": rate,
-            "timings": [timing_json(timing, rate) for timing in (step, *adaptations)],
+            "timings": [timing_json(timing, rate) for timing in (step, *adaptations, *by_hand)],
             "memory": {"title": memory.title, "bytes": memory.peaks},
         }
 
@@ -72,6 +78,18 @@ class MamlComparisons:
         small = self._case(min(CHECKED_CLIPS, self.preset.adapt_clips), scope)
         agreement = check_adaptation(small, CHECKED_STEPS)
         return compare_adaptations(self._case(self.preset.adapt_clips, scope), self.preset, agreement)
+
+    def _by_hand(self, rate: float) -> list[Timing]:
+        """Compare with loops written by hand, in float32 on small encoders, where overhead shows."""
+        if self.precision != "float32":
+            return []
+        timings = []
+        for scope in BY_HAND_SCOPES:
+            shapes, rounds = self.preset.by_hand, self.preset.by_hand_rounds
+            timings += compare_with_by_hand(shapes, scope, self.device, rounds, self.seed)
+        for timing in timings:
+            print_timing(timing, rate, self.console)
+        return timings
 
 
 def print_front_end_shares(preset: MamlPreset, device: str, console: Console) -> dict[str, Any]:

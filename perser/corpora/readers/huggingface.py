@@ -81,12 +81,11 @@ def read_huggingface(
     with explain_damage(f"--dataset.name {dataset.name}", "get it again"):  # rows are read one by one
         for number, row in enumerate(table):
             try:
-                utterance = recordings.add(number, row)
                 labels = words_in(row[dataset.emotions])
                 listener = _cell(row, dataset.listener, default="") if dataset.listener else INTENDED
                 if not (labels and listener):
                     raise _BadRow("no emotion" if listener else "no listener")
-                responses.append((utterance, listener, labels))
+                responses.append((recordings.add(number, row), listener, labels))
             except _BadRow as error:
                 listing.leave_out(f"row {number}", str(error))
     words = class_names or tuple(sorted({word for *_, labels in responses for word in labels}))
@@ -239,7 +238,10 @@ def _label_parser(table: Dataset, column: str) -> tuple[Callable[[Any], Emotions
         tuple(" ".join(parse_emotions(name)) for name in inner.names) if isinstance(inner, ClassLabel) else ()
     )
     if not names and getattr(inner, "dtype", None) not in TEXTS:
-        raise UserError(f"the column {column!r} holds {feature}, neither words nor class labels")
+        raise UserError(
+            f"the column {column!r} holds {feature}, neither words nor class labels: give --dataset.emotions "
+            "as a column of words, or cast the numbers to class labels (`datasets.ClassLabel(names=[...])`)"
+        )
 
     def words_in(cell: Any) -> Emotions:
         labels = cell if isinstance(cell, list) else [cell]

@@ -29,7 +29,7 @@ ABOUT = About(
     source="your own files",
     license="the user's own",
     axes=("listener", "speaker"),
-    how_to_get="write a CSV or JSONL file with path, speaker, listener and emotions; --root is that file",
+    how_to_get="write a CSV, TSV or JSON table with path, speaker, listener and emotions; --root is it",
 )
 
 
@@ -37,10 +37,10 @@ def read_manifest(root: Path, emotions: str | None = None) -> Listing:
     """Read a manifest. A recording with several listeners has several rows.
 
     Args:
-        root: The CSV or JSONL file, or a folder with one `manifest.csv` or `manifest.jsonl`. Paths in it are
+        root: The table, or a folder with one `manifest.csv` or `manifest.jsonl`. Paths in it are
             relative to its folder.
-        emotions: The emotion set in class order, separated by `;`. Without it, the words in the manifest,
-            sorted.
+        emotions: The emotion set in class order, separated by `;` or `,`. Without it, the words in the
+            manifest, sorted.
     """
     file = _manifest_file(root)
     emotion_set = parse_emotions(emotions) if emotions else None
@@ -148,7 +148,7 @@ def _manifest_file(root: Path) -> Path:
             raise UserError(f"{root} holds {problem}: give the file itself as --root")
         return files[0]
     if not root.is_file():
-        raise UserError(f"--root {root} is not there: give the manifest (CSV or JSONL) or its folder")
+        raise UserError(f"--root {root} is not there: give the manifest (CSV, TSV or JSON) or its folder")
     if root.suffix.lower() not in SUFFIXES:
         raise UserError(f"{root} is neither .csv nor .jsonl, .tsv or .json: save it as one of these")
     return root

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.experiments.ablations import with_ablations
-from benchmarks.experiments.options import QUICKSTART, read_experiment
+from benchmarks.experiments.options import CONFIGS, QUICKSTART, read_experiment
+from meta_perser.adaptation.step_schedule import second_order_steps
+from meta_perser.options import AnnealingOptions, LslrOptions
+from meta_perser.variants import VARIANTS
 from perser.errors import UserError
 
 META_TRAIN = read_experiment(QUICKSTART)["meta_train"]
@@ -39,3 +42,37 @@ def test_an_ablation_may_use_aliases_and_dotted_names():
     assert options["meta-perser-b"]["outer"].learning_rate == 0.5
     assert options["meta-perser-b"]["inner"].steps == 3
     assert options["meta-perser-b"]["mixed_precision"] == "bf16"
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("file", ["quickstart", "base/iemocap"])
+def test_every_known_variant_changes_what_its_name_says(name, file):
+    path = QUICKSTART if file == "quickstart" else CONFIGS / f"{file}.yaml"
+    meta_train = read_experiment(path)["meta_train"]
+    methods, options = with_ablations([f"meta-perser:{name}+last", f"meta-perser:{name}"], meta_train, {})
+    assert methods == [f"meta-perser:{name}+last", f"meta-perser:{name}"]
+    chosen = options[f"meta-perser-{name}"]
+    inner, lslr = chosen["inner"], chosen["lslr"]
+    assert inner.adaptation_steps == 50
+    if name == "paper":
+        assert (inner.steps, inner.query, chosen["csmt"], lslr) == (5, None, True, LslrOptions())
+        assert chosen["derivative_annealing"] == AnnealingOptions(by="inner_steps", share=0.3)
+    elif name == "schedule":
+        assert (inner.steps, lslr.granularity) == (50, "schedule")
+    elif name == "fomaml":
+        assert not any(second_order_steps(chosen["derivative_annealing"], inner.steps, progress=0.9))
+    elif name == "reptile":
+        assert (chosen["outer"].update, lslr.granularity) == ("reptile", "off")
+    elif name == "anil":
+        assert inner.moves == "classifier"
+
+
+def test_the_files_own_ablation_goes_before_a_variant_of_its_name():
+    _, options = with_ablations(["meta-perser:anil"], META_TRAIN, {"anil": {"inner": {"steps": 3}}})
+    assert options["meta-perser-anil"]["inner"].steps == 3
+    assert options["meta-perser-anil"]["inner"].moves == "scope"
+
+
+def test_an_unknown_variant_is_refused_with_those_that_there_are():
+    with pytest.raises(UserError, match=r"'meta-perser:papper' is none of .*meta-perser:paper"):
+        with_ablations(["meta-perser:papper"], META_TRAIN, {})

@@ -193,7 +193,9 @@ def test_a_method_does_not_remember_the_support_of_another_seed(case, tmp_path, 
         for two in by_person.values()
         if len(two) == 2 and set(two[0].support.utterances) & set(two[1].query_utterances)
     )
-    replace(case.episode_file, episodes=(first, second)).save(tmp_path / "episodes.json")
+    replace(case.episode_file, episodes=(first, second), validation_episodes=()).save(
+        tmp_path / "episodes.json"
+    )
     hoarders = []
 
     def build(name, context):

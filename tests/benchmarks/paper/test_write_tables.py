@@ -253,7 +253,7 @@ def test_the_page_says_where_its_episodes_are_fewer_than_the_papers():
     given = results()
     given["rows"] = [row | {"episodes": 2, "persons": 1} for row in given["rows"]]
     (page,) = paper_pages(given)
-    assert "1 listeners, 2 episodes" in page.standing
+    assert "1 listener, 2 episodes" in page.standing
 
 
 def test_latex_rows_have_one_cell_for_each_column(tmp_path):

@@ -37,6 +37,12 @@ RATIOS = [
     "peak_memory_vs_higher",
     "adapt_vs_finetune",
     "head_adapt_vs_finetune",
+    *(
+        f"{scope}_{what}_vs_by_hand"
+        for scope in ("head", "top_layers", "all")
+        for what in ("adapt", "meta_step")
+    ),
+    "head_steps_vs_proximal",
 ]
 
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from meta_perser.adaptation.step_schedule import StepSchedule, multi_step_weights, second_order_steps
+from meta_perser.adaptation.step_schedule import (
+    StepSchedule,
+    describe_annealing,
+    first_order_steps,
+    multi_step_weights,
+    second_order_steps,
+)
 from meta_perser.options import AnnealingOptions, MultiStepOptions
 
 
@@ -16,13 +22,29 @@ def test_a_schedule_with_unequal_lengths_is_refused():
 
 @pytest.mark.parametrize("progress", [0.0, 0.5])
 def test_without_annealing_every_step_is_second_order(progress):
-    assert second_order_steps(AnnealingOptions(), 4, progress) == (True,) * 4
+    assert second_order_steps(AnnealingOptions(by="off"), 4, progress) == (True,) * 4
 
 
-@pytest.mark.parametrize(("steps", "first_order"), [(10, 3), (5, 2), (50, 15), (1, 0)])
+@pytest.mark.parametrize(("steps", "first_order"), [(10, 3), (5, 1), (50, 15), (3, 1), (1, 0)])
 def test_the_first_share_of_inner_steps_is_first_order(steps, first_order):
     orders = second_order_steps(AnnealingOptions(by="inner_steps"), steps, progress=0.9)
     assert orders == (False,) * first_order + (True,) * (steps - first_order)
+
+
+@pytest.mark.parametrize(
+    ("share", "steps", "first_order"), [(0.5, 5, 2), (0.7, 5, 3), (0.0, 5, 0), (1.0, 5, 5)]
+)
+def test_a_half_step_is_rounded_down(share, steps, first_order):
+    assert first_order_steps(share, steps) == first_order
+
+
+def test_reports_say_how_many_steps_are_of_first_order():
+    assert describe_annealing(AnnealingOptions(), 5, 100) == "1 of 5 inner steps first order"
+    by_training = AnnealingOptions(by="training", share=0.3)
+    described = describe_annealing(by_training, 5, 100)
+    assert described == "30 of 100 iterations first order"
+    assert sum(not second_order_steps(by_training, 5, step / 100)[0] for step in range(100)) == 30
+    assert describe_annealing(AnnealingOptions(by="off"), 5, 100) == "off"
 
 
 def test_the_first_share_of_training_is_first_order():

@@ -7,11 +7,12 @@ import torch
 from torch.func import functional_call
 
 from meta_perser.recognizer.clip_batch import ClipBatch, bucketed
-from meta_perser.recognizer.functional import FunctionalModel, moving_parameters
+from meta_perser.recognizer.functional import FunctionalModel
 from meta_perser.recognizer.model import EmotionRecognizer
 from perser.encoders.encoder import SpeechEncoder
 from perser.encoders.loading import TINY_NAMES
 from perser.labels import EmotionSet
+from perser.training.checkpoint import moving_parameters
 
 SCOPES = ("head", "top_layers:1", "lora:2", "all")
 

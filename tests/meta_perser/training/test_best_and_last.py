@@ -15,6 +15,7 @@ from meta_perser.training.initialization import initial_meta_perser
 from meta_perser.training.outer_loop import OuterLoop
 from perser.errors import UserError
 from perser.training.accelerator import start_accelerator
+from perser.training.loop import Validation
 from perser.training.run_folder import running_folder
 
 INNER = InnerOptions(steps=1, support=4, adaptation_steps=1)
@@ -23,6 +24,10 @@ OUTER = OuterOptions(steps=9, batch_size=1, validate_every=1, cosine=False)
 
 class Killed(BaseException):
     """Nothing that a program means to catch."""
+
+
+def validation(score):
+    return Validation(score, {"log_loss": 1 - score, "maF1": score})
 
 
 @pytest.fixture
@@ -34,9 +39,9 @@ def validations(monkeypatch):
         if len(seen) == len(scores):
             raise Killed
         seen.append(method.model.classifier.weight.detach().clone())
-        return scores[len(seen) - 1]
+        return validation(scores[len(seen) - 1])
 
-    monkeypatch.setattr("meta_perser.training.outer_loop.mean_score", look)
+    monkeypatch.setattr("meta_perser.training.outer_loop.validate_on", look)
     return scores, seen
 
 
@@ -127,7 +132,7 @@ def test_other_models_are_not_written_over(trained, toy_corpus, toy_episodes_pat
 
 @pytest.mark.parametrize("main", [True, False])
 def test_only_the_main_process_saves_models(main, trained, toy_corpus, toy_episodes, monkeypatch):
-    monkeypatch.setattr("meta_perser.training.outer_loop.mean_score", lambda *_: 0.5)
+    monkeypatch.setattr("meta_perser.training.outer_loop.validate_on", lambda *_: validation(0.5))
     tasks = toy_episodes.training_tasks(toy_corpus)
     begun = initial_meta_perser(
         trained.models / "ssl-e", "ssl-e", "head", INNER, LslrOptions(), tasks, toy_corpus.recordings,

@@ -14,17 +14,18 @@ from perser.encoders.feature_cache import cached_features
 from perser.errors import UserError
 
 
-def begin(trained, toy_corpus, toy_episodes, init, folder=None, **inner):
+def begin(trained, toy_corpus, toy_episodes, init, folder=None, tune_fresh_head=None, scope="head", **inner):
     return initial_meta_perser(
         folder or trained.models / "ssl-e",
         init,
-        "head",
+        scope,
         InnerOptions(**inner),
         LslrOptions(),
         toy_episodes.training_tasks(toy_corpus),
         toy_corpus.recordings,
         trained.cache,
         torch.device("cpu"),
+        tune_fresh_head,
     )
 
 
@@ -78,3 +79,22 @@ def test_an_ssl_e_that_does_not_name_its_encoder_is_refused(trained, toy_corpus,
 def test_a_model_that_is_no_ssl_e_is_refused(name, trained, toy_corpus, toy_episodes):
     with pytest.raises(UserError, match=f"^ssl_e: .*{name} holds another model: .*--target ssl-e"):
         begin(trained, toy_corpus, toy_episodes, "ssl-e", trained.models / name)
+
+
+def test_a_fresh_head_has_the_rate_that_was_tuned_for_it(trained, toy_corpus, toy_episodes):
+    def begun(init, **inner):
+        rates = begin(
+            trained, toy_corpus, toy_episodes, init, None, lambda *_: 0.25, "top_layers:1", **inner
+        ).rates
+        return dict(zip(rates.names, rates.table(1)[0].tolist(), strict=True))
+
+    fresh, of_ssl_e, given = begun("encoder"), begun("ssl-e"), begun("encoder", rate=0.125)
+    assert all((rate == 0.25) != name.startswith("encoder.") for name, rate in fresh.items())
+    assert len(set(of_ssl_e.values())) == 1
+    assert set(given.values()) == {0.125}
+
+
+def test_the_inner_loop_may_move_the_classifier_alone(trained, toy_corpus, toy_episodes):
+    rates = begin(trained, toy_corpus, toy_episodes, "ssl-e", moves="classifier", rate=0.125).rates
+    by_name = dict(zip(rates.names, rates.table(1)[0].tolist(), strict=True))
+    assert {name for name, rate in by_name.items() if rate} == {"classifier.weight", "classifier.bias"}

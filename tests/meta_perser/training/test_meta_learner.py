@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from meta_perser.adaptation.lslr import LearnedRates
+from meta_perser.adaptation.inner_loop import adapt
+from meta_perser.adaptation.lslr import ConstantRate, LearnedRates
 from meta_perser.adaptation.step_schedule import StepSchedule
+from meta_perser.options import LslrOptions
 from meta_perser.recognizer.clip_batch import ClipBatch, bucketed
 from meta_perser.recognizer.model import EmotionRecognizer
 from meta_perser.training.outer_loop import MetaLearner
@@ -47,7 +49,8 @@ def examples(model, seed=1, lengths=(9, 14, 30, 12)):
 
 
 def learner_of(model, memory="unroll", steps=3):
-    rates = LearnedRates(list(model.trainable_parameters()), steps, 0.05).double()
+    options = LslrOptions(relative=False)
+    rates = LearnedRates(list(model.trainable_parameters()), steps, 0.05, options).double()
     rates.rates.data.copy_(torch.linspace(0.02, 0.08, rates.rates.numel()).view_as(rates.rates))
     return MetaLearner(model, rates, class_balanced_cross_entropy, memory)
 
@@ -205,3 +208,65 @@ def test_a_wrapper_sees_every_gradient():
     assert all(
         parameter.grad is not None and parameter.grad.any() for parameter in trained_parameters(wrapped)
     )
+
+
+def head_examples(model, seed=1):
+    """Examples of which the head alone is computed."""
+    batch, targets = examples(model, seed)
+    return ClipBatch(batch.lower), targets
+
+
+def test_reptile_follows_the_weights_to_where_the_inner_loop_leads():
+    model = recognizer("tiny-whisper", "head")
+    support = head_examples(model)
+    rates = ConstantRate(list(model.trainable_parameters()), 0.05).double()
+    learner = MetaLearner(model, rates, class_balanced_cross_entropy, update="reptile")
+    value = learner(StepSchedule.plain(3), 1.0, support)
+    value.backward()
+    optimizer = torch.optim.SGD(list(model.trainable_parameters().values()), lr=0.05)
+    gradients = {name: one.grad.clone() for name, one in model.trainable_parameters().items()}
+    before = {name: one.detach().clone() for name, one in model.trainable_parameters().items()}
+    for _ in range(3):
+        optimizer.zero_grad()
+        class_balanced_cross_entropy(model(support[0]), support[1]).backward()
+        optimizer.step()
+    for name, one in model.trainable_parameters().items():
+        torch.testing.assert_close(gradients[name], before[name] - one.detach())
+    torch.testing.assert_close(
+        value.detach(), class_balanced_cross_entropy(model(support[0]), support[1]).detach()
+    )
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_tensors_without_a_rate_stay_in_the_inner_loop_and_get_the_outer_gradient(memory):
+    """ANIL: the inner loop moves the classifier alone, and the outer gradient goes through it to the rest."""
+    model = recognizer("tiny-whisper", "head")
+    names = list(model.trainable_parameters())
+    initial = {name: 0.1 * name.startswith("classifier.") for name in names}
+    rates = LearnedRates(names, 2, initial).double()
+    support, query = head_examples(model), head_examples(model, seed=2)
+    learner = MetaLearner(model, rates, class_balanced_cross_entropy, memory)
+    learner(StepSchedule.plain(2), 1.0, support, query).backward()
+
+    def outer(theta):
+        states = [model.states(batch) for batch, _ in (support, query)]
+        last = (theta["classifier.weight"], theta["classifier.bias"])
+
+        def value(last, states, targets):
+            embedded = torch.einsum("l,bld->bd", theta["layer_logits"].softmax(0), states)
+            hidden = embedded @ theta["projector.weight"].T + theta["projector.bias"]
+            return class_balanced_cross_entropy(hidden @ last[0].T + last[1], targets)
+
+        for _ in range(2):
+            steps = torch.autograd.grad(value(last, states[0], support[1]), last, create_graph=True)
+            last = tuple(weight - 0.1 * step for weight, step in zip(last, steps, strict=True))
+        return value(last, states[1], query[1])
+
+    theta = dict(model.trainable_parameters())
+    wanted = torch.autograd.grad(outer(theta), list(theta.values()))
+    for (name, parameter), gradient in zip(theta.items(), wanted, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, msg=name)
+    adapted = adapt(model, rates, *support, class_balanced_cross_entropy, 2)
+    assert list(adapted) == names
+    for name, parameter in theta.items():
+        assert torch.equal(adapted[name], parameter) != name.startswith("classifier."), name

@@ -204,3 +204,67 @@ def test_openmp_is_told_so_before_torch_is_imported():
     )
     environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
     assert subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True).returncode == 0
+
+
+def test_help_about_help_lists_the_commands(capsys):
+    main(["help", "help"])
+    assert capsys.readouterr().out.startswith("usage: perser COMMAND")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["prepare", "--check"], "--check has no value: give what it is about, as in `--check FOLDER`"),
+        (["prepare", "--check=nowhere"], "nowhere is not a prepared corpus"),
+        (["prepare", "--list=3"], "--list takes no value"),
+        (["models", "file"], "folder: file is a file: give a folder"),
+        (["predict", "a.wav", "--model", "file"], "no model 'file': it is a file, give the model's folder"),
+        (["predict", "a.wav", "--profile", "folder"], "folder is a folder: give the profile"),
+        (["bench", "--corpus=c", "--episodes=folder", "--models=m"], "cannot read folder (a folder): give"),
+        (["bench", "--corpus=c", "--episodes=gone", "--methods=random"], "gone is not there"),
+        (["bench", "--corpus=c", "--episodes=gone", "--methods=meta-perser"], "no --models"),
+    ],
+)
+def test_a_place_of_the_wrong_kind_is_one_line(words, message, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert (ended.value.code, message in line) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "files", "folders"),
+    [
+        ("episodes --corpus c", ["out"], []),
+        ("enroll --model m --examples e", ["out"], []),
+        ("ceiling --corpus c", ["json"], ["out"]),
+        ("export --model m", [], ["out"]),
+        ("prepare simulated", [], ["out"]),
+        ("quickstart", [], ["out"]),
+        ("dynamic-superb --model m --instance i", [], ["out"]),
+        ("bench --corpus c --episodes e --models m", [], ["out", "cache"]),
+        ("icl-controls --corpus c --episodes e --models m --out new", [], ["out", "cache"]),
+        ("pretrain --corpus c --episodes e --out new", [], ["out", "cache"]),
+        ("meta-train --corpus c --episodes e --ssl-e s --out new", [], ["out", "cache"]),
+        ("icl-train --corpus c --episodes e --out new", [], ["out", "cache"]),
+    ],
+)
+def test_each_output_that_cannot_be_written_is_named_before_anything_else(
+    words, files, folders, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    cases = [(name, "folder", "folder is a folder: give the name of a file") for name in files]
+    cases += [(name, "file", "file is a file: give a folder") for name in folders]
+    cases += [(name, "file/x", "cannot write file/x") for name in (*files, *folders)]
+    for name, place, message in cases:
+        with pytest.raises(SystemExit) as ended:
+            main([*words.split(), f"--{name}={place}"])
+        (line,) = capsys.readouterr().err.splitlines()
+        assert (ended.value.code, message in line) == (2, True), line
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder"]
+    assert (tmp_path / "file").read_text() == "mine"

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
+from perser.cli.main import main
 from perser.cli.option_names import ALIASES, OLD_NAMES, OptionNames
 from perser.cli.parser import parse_command, parse_options
 from perser.errors import UserError
@@ -242,3 +243,22 @@ def test_a_batch_size_per_device_with_accumulation_is_refused(tmp_path):
     file.write_text("".join(f"{name}: {value}\n" for name, value in pair.items()))
     with pytest.raises(UserError, match=r"run\.yaml: .*give batch_size"):
         parse_command(icl_train, ["--config", str(file)])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["enroll", "--enroll", "a.wav=sad"], "--enroll is no option here, but one of perser predict"),
+        (["suggest", "--title", "x"], "--title is no option here, but one of perser bench"),
+        (["bench", "--meta_perser", "x"], "--meta_perser is no option: did you mean --methods meta-perser?"),
+        (["predict", "--version"], "--version is no option here: did you mean perser --version?"),
+        (["bench", "--no-such-thing"], "--no_such_thing is no option (see --help)"),
+        (["bench", "--models.meta_perser", "x"], "--models.meta_perser is no option: --models has no parts"),
+        (["episodes", "--split.folds.x", "3"], "--split.folds.x is no option: --split.folds has no parts"),
+        (["predict", "--json.x", "1"], "--json.x is no option: --json has no parts, give it true or false"),
+    ],
+)
+def test_an_option_of_another_command_is_told(words, message, capsys):
+    with pytest.raises(SystemExit):
+        main(words)
+    assert message in capsys.readouterr().err

@@ -66,6 +66,22 @@ def test_the_command_that_enroll_suggests_can_be_pasted(clips, capsys):
     assert json.loads(capsys.readouterr().out)[0]["path"] == "angry.wav"
 
 
+def test_a_profile_learns_more_in_place_or_into_another_file(clips, capsys):
+    Path("alice.csv").write_text("path,emotions\nangry.wav,angry\n")
+    Path("more.csv").write_text("path,emotions\nin/sad.wav,sad\n")
+    options = ["--examples", "alice.csv", "--out", "alice.profile", "--keep_audio", "true"]
+    main(["enroll", "--model", "model", *options])
+    before = Path("alice.profile").read_bytes()
+    main(["enroll", "--profile", "alice.profile", "--examples", "more.csv", "--out", "both.profile"])
+    assert Path("alice.profile").read_bytes() == before
+    main(["enroll", "--profile", "alice.profile", "--examples", "more.csv"])
+    assert "alice.profile: 2 enrolled" in capsys.readouterr().out
+    assert Path("alice.profile").stat().st_size == Path("both.profile").stat().st_size > len(before)
+    with pytest.raises(SystemExit):
+        main(["enroll", "--profile", "alice.profile", "--examples", "more.csv"])
+    assert "in/sad.wav is enrolled already" in capsys.readouterr().err
+
+
 def test_csv_has_a_row_for_each_clip(clips, capsys):
     main(["predict", "angry.wav", "in/sad.wav", "--model", "model", "--csv"])
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
@@ -123,6 +139,8 @@ def test_many_clips_show_a_progress_bar_on_a_terminal(clips, capsys, monkeypatch
         ("predict --model model --enroll b.wav -- a.wav", "not of the form"),
         ("predict --model model --enroll b.wav=sad -- a.wav", "cannot enroll b.wav: missing"),
         ("enroll --model model --examples none.csv --out p", "cannot read none.csv"),
+        ("enroll --examples none.csv --out p", "give --model, what to personalize, or --profile"),
+        ("enroll --model model --examples none.csv", "give --out, the profile to write"),
     ],
 )
 def test_bad_input_is_one_line(line, message, clips, capsys):

@@ -37,7 +37,7 @@ def test_a_manifest_is_prepared_and_summed_up(own: Path, tmp_path: Path, capsys:
     assert len(Corpus.load(tmp_path / "out").utterances) == 19
     printed = capsys.readouterr().out
     assert "manifest, 19 utterances" in printed
-    assert "3 speakers, 19 annotations by 1 listeners" in printed
+    assert "3 speakers, 19 annotations by 1 listener\n" in printed
     assert "1 empty: 7.wav" in printed
 
 

@@ -11,9 +11,11 @@ import torch
 
 from perser.errors import UserError
 from perser.inference.clips import (
+    Failure,
     Waveforms,
     clip_paths,
     clips_in,
+    exit_after_failures,
     name_of,
     parse_example,
     read_examples,
@@ -98,3 +100,19 @@ def test_clips_have_names_and_lengths():
     assert named == ["x/a.wav", "a.wav", "clip 2", "clip 2"]
     clips = Waveforms({"a": torch.zeros(8000)})
     assert (clips.utterance_ids, clips.duration("a")) == (["a"], 0.5)
+
+
+def test_a_missing_clip_gets_the_nearest_name_and_a_folder_is_called_one(tmp_path, capsys):
+    (tmp_path / "hello.wav").touch()
+    (tmp_path / "folder.wav").mkdir()
+    with pytest.raises(UserError, match=r"helo.wav: missing \(did you mean .*hello.wav\?\)"):
+        waveforms_of(tmp_path / "helo.wav")
+    with pytest.raises(UserError, match=r"folder.wav: a folder, not a recording$"):
+        waveforms_of(tmp_path / "folder.wav")
+    exit_after_failures([])
+    with pytest.raises(SystemExit) as ended:
+        exit_after_failures([Failure(str(tmp_path / "helo.wav"), "missing"), Failure("clip 2", "silent")])
+    first, second = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 1
+    assert first.endswith(f"helo.wav: missing (did you mean {tmp_path / 'hello.wav'}?)")
+    assert second == "perser: clip 2: silent"

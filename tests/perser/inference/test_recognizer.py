@@ -146,6 +146,20 @@ def test_a_saved_profile_gives_the_same_answers(keep_audio, recognizer, write_cl
     assert str(clip.parent) not in (tmp_path / "alice.profile").read_bytes().decode(errors="replace")
 
 
+def test_a_profile_without_features_goes_on_learning_from_its_audio(recognizer, write_clip, tmp_path):
+    examples = [(write_clip(f"{number}.wav", number), "sad") for number in range(3)]
+    queries = [samples(0.1), samples(0.4)]
+    expected = recognizer.enroll(examples).predict(queries)
+    recognizer.enroll(examples[:1]).save(tmp_path / "alice.profile", keep_audio=True)
+    before = PersonalRecognizer.load(tmp_path / "alice.profile")
+    assert before.keeps_audio
+    assert before.enroll(examples[1:]).predict(queries) == expected
+    with pytest.raises(UserError, match="nothing to enroll"):
+        before.enroll([])
+    with pytest.raises(UserError, match="bored"):
+        before.enroll([(examples[1][0], "bored")])
+
+
 def test_clips_can_be_named_and_a_loaded_model_reads_profiles(recognizer, tmp_path):
     clip = samples(0.1)
     personal = recognizer.enroll([(clip, "sad"), (clip + 0.5, "angry")], ["first", "second"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 
@@ -8,7 +9,13 @@ import pytest
 from safetensors.numpy import save_file
 
 from perser.errors import UserError
-from perser.io.files import atomic_folder, check_output, write_text_atomic
+from perser.io.files import (
+    atomic_folder,
+    check_output,
+    check_outputs,
+    explain_write_errors,
+    write_text_atomic,
+)
 
 MARKER = "card.json"
 
@@ -96,9 +103,9 @@ def test_an_empty_folder_is_replaced(tmp_path):
 
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot write in"):
+    with pytest.raises(UserError, match=r"cannot write .*file.out \(Not a directory\)"):
         fill(tmp_path / "file" / "out")
-    with pytest.raises(UserError, match=r"cannot write .*file \(\w"):
+    with pytest.raises(UserError, match=r"cannot write .*out: .*file is a file, not a folder: give another"):
         check_output(tmp_path / "file" / "out", MARKER)
     check_output(tmp_path / "out", MARKER)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
@@ -112,6 +119,63 @@ def test_text_is_written_without_leftovers(tmp_path):
 
 def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path):
     (tmp_path / "out").mkdir()
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(UserError, match="out is a folder: give the name of a file"):
         write_text_atomic(tmp_path / "out", "text")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_outputs_of_the_other_kind_or_below_a_file_are_refused_and_nothing_is_left(tmp_path):
+    file, folder = tmp_path / "file", tmp_path / "folder"
+    file.write_text("mine")
+    folder.mkdir()
+    for outputs, message in (
+        ({"files": [folder]}, "folder is a folder: give the name of a file"),
+        ({"folders": [file]}, "file is a file: give a folder"),
+        ({"files": [file / "x"]}, "file is a file, not a folder"),
+        ({"files": [file / "deep" / "x"]}, "file is a file, not a folder"),
+        ({"folders": [file / "x"]}, "file is a file, not a folder"),
+        ({"files": [folder / ("x" * 5000) / "y"]}, "cannot write"),
+    ):
+        with pytest.raises(UserError, match=message):
+            check_outputs(**outputs)
+    check_outputs(files=[None, file, tmp_path / "new" / "x"], folders=[folder, tmp_path / "new", None])
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder"]
+    assert file.read_text() == "mine"
+
+
+def test_a_folder_without_permission_is_refused(tmp_path, monkeypatch):
+    """Root may write everywhere: the system's refusal is played."""
+
+    def refused(*_, **__):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr("tempfile.mkdtemp", refused)
+    for outputs in ({"files": [tmp_path / "x"]}, {"folders": [tmp_path]}):
+        with pytest.raises(UserError, match=r"^cannot write .* \(Permission denied\)$"):
+            check_outputs(**outputs)
+
+
+def test_a_device_or_a_pipe_is_never_replaced_by_a_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for write in (lambda path: check_outputs(files=[path]), lambda path: write_text_atomic(path, "text")):
+        with pytest.raises(UserError, match="pipe is a device or a pipe"):
+            write(tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_link_to_a_file_stays_a_link(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real" / "file")
+    for text in ("first", "second"):
+        write_text_atomic(tmp_path / "link", text)
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "real" / "file").read_text() == text
+
+
+def test_the_outermost_block_says_what_could_not_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(UserError, match=r"^cannot write the run \(Not a directory\): make room$"),
+        explain_write_errors("the run", "make room"),
+    ):
+        write_text_atomic(tmp_path / "file" / "x", "text")

@@ -8,6 +8,7 @@ import pytest
 
 from perser.errors import UserError
 from perser.io.listed_paths import listed_path, read_list
+from perser.io.tables import read_table
 
 NFC, NFD = "é.wav", normalize("NFD", "é.wav")
 
@@ -54,9 +55,26 @@ def test_a_list_has_comments_quotes_and_any_name(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "lists no recordings"), (b"# a\n\n", "lists no recordings"), ("a".encode("utf-16"), "not UTF-8")],
+    [
+        (b"", "lists no recordings"),
+        (b"# a\n\n", "lists no recordings"),
+        ("a".encode("utf-16"), "line 1: not text, it has a zero byte: save it as UTF-8"),
+    ],
 )
 def test_a_list_of_nothing_is_refused(content: bytes, message: str, tmp_path: Path):
     (tmp_path / "list.txt").write_bytes(content)
-    with pytest.raises(UserError, match=rf"list\.txt {message}|list\.txt is {message}"):
+    with pytest.raises(UserError, match=rf"list\.txt,? {message}"):
         read_list(tmp_path / "list.txt")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("unseen", ["", "\u200b", "\u2060", " \ufeff"])
+def test_a_list_and_a_table_have_the_same_lines(end: str, mark: str, unseen: str, tmp_path: Path):
+    """Whatever ends the lines, and whatever nobody sees at the ends of a name."""
+    names = ["a.wav", "b c.wav", "é.wav"]
+    lines = [f"{unseen}{name}{unseen}" for name in names]
+    (tmp_path / "list.txt").write_bytes((mark + end.join(lines)).encode())
+    (tmp_path / "table.csv").write_bytes((mark + end.join(["path", *lines]) + end).encode())
+    assert [path.name for path in read_list(tmp_path / "list.txt")] == names
+    assert [row.path() for row in read_table(tmp_path / "table.csv", ["path"])] == names

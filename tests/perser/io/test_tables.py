@@ -192,3 +192,11 @@ def test_a_table_that_is_no_file_is_read_once(tmp_path: Path):
     writer.start()
     assert [row.text("path") for row in read_table(pipe, ("path", "emotions"))] == ["a.wav"]
     writer.join()
+
+
+def test_an_object_over_several_lines_is_told_how_to_be_written(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{\n "path": "a.wav",\n "emotions": "sad"\n}\n')
+    with pytest.raises(
+        UserError, match=r"line 1: not JSON .*: write each object on one line .* list in \[ \]"
+    ):
+        list(read_table(tmp_path / "a.jsonl", ["path"]))

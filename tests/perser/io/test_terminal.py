@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from perser.io.terminal import accept_any_text, print_json
+from perser.io.terminal import accept_any_text, as_shown, counted, print_json
 
 TEXT = "ü 😀 caf\udce9"
 """The last character is a part of a file's name that is not Unicode."""
@@ -63,3 +63,16 @@ def test_output_that_is_no_text_stream_is_left_alone(monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(sys, "stdout", stream)
         accept_any_text()
         print_json([TEXT])
+
+
+def test_a_number_has_its_noun():
+    assert [counted(number, "listener") for number in range(3)] == [
+        "0 listeners",
+        "1 listener",
+        "2 listeners",
+    ]
+
+
+def test_a_text_is_as_wide_as_it_comes_out(monkeypatch):
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    assert [as_shown(text) for text in ("a", "é", "a\nb")] == ["a", "\\xe9", "a b"]

@@ -148,3 +148,14 @@ def test_a_file_that_is_not_utf8_is_named(tmp_path: Path):
     (tmp_path / "manifest.csv").write_bytes(HEAD.encode() + b"caf\xe9.wav,s,me,sad\n")
     with pytest.raises(UserError, match="not UTF-8"):
         read_manifest(tmp_path)
+
+
+def test_a_folder_is_called_one_and_a_mistyped_name_gets_the_nearest(tmp_path: Path):
+    write_tone(tmp_path / "clips" / "hello.wav")
+    for name, reason in (
+        ("clips", "clips: a folder, not a recording"),
+        ("clips/helo.wav", r"clips/helo.wav: missing \(did you mean .*clips/hello.wav\?\)"),
+    ):
+        write(tmp_path, f"{HEAD}{name},anna,me,sad;happy\n")
+        with pytest.raises(UserError, match=f"for example {reason}"):
+            write_corpus(read_manifest(tmp_path), tmp_path / "out")

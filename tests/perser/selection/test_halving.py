@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from meta_perser.training.halving import successive_halving
+from perser.selection.halving import successive_halving
 
 
 class Table:

@@ -6,7 +6,7 @@ candidates that are not clearly worse.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -28,7 +28,7 @@ def successive_halving(
 ) -> Candidate:
     """Return the candidate with the best mean score over all items; of equal ones the first.
 
-    All candidates are tried on a share of the items (a quarter, for five candidates). Those in the worse half
+    All candidates are tried on an eighth of the items, at least two. Those in the worse half
     that are clearly worse than the best one are dropped. The rest are tried on twice as many items, and so
     on, until the candidates that are left were tried on all items, or only one is left. So a candidate that
     trying everything would find best can be lost only if it is clearly worse on the items that come first.
@@ -40,26 +40,34 @@ def successive_halving(
     """
     left = list(range(len(candidates)))
     found: list[list[float]] = [[] for _ in candidates]
-    rounds = max(1, (len(candidates) - 1).bit_length())
-    tried, stop = 0, max(LEAST_ITEMS, -(-num_items // 2 ** (rounds - 1)))
-    while True:
-        stop = min(stop, num_items)
+    tried = 0
+    for stop in stops(num_items):
         for place in left:
             found[place] += scores(candidates[place], tried, stop)
         best_first = sorted(left, key=lambda place: -float(np.mean(found[place])))
         best = best_first[0]
         if stop == num_items:
-            return candidates[best]
+            break
         better_half = best_first[: -(-len(left) // 2)]
         left = [
-            place for place in left if place in better_half or not _clearly_worse(found[place], found[best])
+            place for place in left if place in better_half or not clearly_worse(found[place], found[best])
         ]
         if len(left) == 1:
-            return candidates[best]
-        tried, stop = stop, 2 * stop
+            break
+        tried = stop
+    return candidates[best]
 
 
-def _clearly_worse(scores: Sequence[float], best: Sequence[float]) -> bool:
+def stops(num_items: int) -> Iterator[int]:
+    """Yield how many items are tried in each round, twice as many each time and all at last."""
+    stop = max(LEAST_ITEMS, -(-num_items // 8))
+    while stop < num_items:
+        yield stop
+        stop *= 2
+    yield num_items
+
+
+def clearly_worse(scores: Sequence[float], best: Sequence[float]) -> bool:
     """Return whether scores are clearly lower than others on the same items."""
     differences = np.subtract(best, scores)
     standard_error = differences.std(ddof=1) / np.sqrt(len(differences))

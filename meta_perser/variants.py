@@ -1,0 +1,77 @@
+"""Named variants of Meta-PerSER: what each changes of an experiment's `meta_train`.
+
+Each is measured as the method `meta-perser:NAME` wherever `bench.methods` lists it, beside `meta-perser`
+itself, which is trained as the experiment says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from meta_perser.options import InnerOptions
+
+Changes = dict[str, Any]
+"""What differs from `meta_train`, as an ablation in an experiment's file would write it."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A variant by name.
+
+    Args:
+        about: what it is, in a line.
+        changes: Function of the experiment's inner loop that returns what differs.
+    """
+
+    about: str
+    changes: Callable[[InnerOptions], Changes]
+
+
+PAPER: Changes = {
+    "init": "ssl-e",
+    "csmt": True,
+    "derivative_annealing": {"by": "inner_steps", "share": 0.3},
+    "lslr": {"granularity": "tensor", "sign": "free", "beyond": "initial"},
+    "multi_step_loss": {"enabled": False},
+    "inner": {"steps": 5, "query": None, "rate": None, "adaptation_steps": 50, "moves": "scope"},
+    "outer": {"update": "maml"},
+}
+
+REPTILE: Changes = {
+    "csmt": True,
+    "derivative_annealing": {"by": "inner_steps", "share": 1.0},
+    "lslr": {"granularity": "off", "sign": "free", "beyond": "initial", "relative": True},
+    "multi_step_loss": {"enabled": False},
+    "inner": {"query": None},
+    "outer": {"update": "reptile"},
+}
+
+
+def _schedule(inner: InnerOptions) -> Changes:
+    """Return the changes of `schedule`, which trains as many steps as adaptation takes."""
+    return {"lslr": {"granularity": "schedule"}, "inner": {"steps": inner.adaptation_steps}}
+
+
+VARIANTS = {
+    "paper": Variant(
+        "the paper to the letter: INI, CSMT, DA by inner steps, LSLR, S = 5, 50 steps at test",
+        lambda inner: PAPER,
+    ),
+    "schedule": Variant(
+        "rates that follow a + c log(1 + s), trained for as many steps as at test", _schedule
+    ),
+    "fomaml": Variant(
+        "first order throughout (Finn et al. 2017)",
+        lambda inner: {"derivative_annealing": {"by": "inner_steps", "share": 1.0}},
+    ),
+    "reptile": Variant(
+        "theta follows the inner loop (Nichol et al. 2018); no query, no learned rates", lambda inner: REPTILE
+    ),
+    "anil": Variant(
+        "the inner loop moves the last linear layer alone (Raghu et al. 2020)",
+        lambda inner: {"inner": {"moves": "classifier"}},
+    ),
+}
+"""The variants by name, `meta-perser:NAME`."""

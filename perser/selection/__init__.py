@@ -1,0 +1,1 @@
+"""How checkpoints, rates and strengths are chosen on validation episodes."""
