@@ -83,7 +83,7 @@ class GradientModel:
     def to(self, device: str) -> None:
         self.model.to(device)
 
-    def personalizer(self, source: ClipSource) -> GradientPersonalizer:
+    def personalizer(self, source: ClipSource) -> GradientPersonalizer | ProximalPersonalizer:
         """Return what adapts the model to clips of a source."""
         return self._personalizer(source)
 

@@ -12,7 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from meta_perser.adaptation.adaptation_loss import Weights
+from meta_perser.adaptation.predictor import embeddings
 from meta_perser.adaptation.similarity import emotion_centers
+from meta_perser.recognizer.batches import ClipSource
+from meta_perser.recognizer.model import EmotionRecognizer
+from perser.episodes.episode import Support
 
 
 def prototype_head(hidden: Tensor, targets: Tensor, trained: nn.Linear) -> Weights:
@@ -35,6 +39,15 @@ def prototype_head(hidden: Tensor, targets: Tensor, trained: nn.Linear) -> Weigh
     scale = _spread(trained(hidden)) / _spread(logits).clamp_min(torch.finfo(hidden.dtype).tiny)
     bias = torch.where(present, bias, logits.min())
     return {"classifier.weight": scale * weight, "classifier.bias": scale * bias}
+
+
+@torch.no_grad()
+def head_of_support(
+    model: EmotionRecognizer, source: ClipSource, support: Support, trained: nn.Linear
+) -> Weights:
+    """Return `prototype_head` of a support's clips."""
+    hidden = model.projector(embeddings(model, source, support.utterances))
+    return prototype_head(hidden, model.targets(support.emotions), trained)
 
 
 def _spread(logits: Tensor) -> Tensor:

@@ -14,8 +14,8 @@ from meta_perser.adaptation.adaptation_loss import LossFunction, Weights
 from meta_perser.adaptation.batched_adaptation import adapt_batched, adaptation_groups
 from meta_perser.adaptation.inner_loop import adapt
 from meta_perser.adaptation.lslr import ConstantRate, Rates
-from meta_perser.adaptation.open_head import prototype_head
-from meta_perser.adaptation.predictor import RecognizerPredictor, embeddings
+from meta_perser.adaptation.open_head import head_of_support
+from meta_perser.adaptation.predictor import RecognizerPredictor
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.model import EmotionRecognizer
 from meta_perser.scope import lora_rank
@@ -151,9 +151,7 @@ class PrototypePersonalizer(GradientPersonalizer):
 
     def start(self, support: Support) -> Weights:
         """Return the recognizer's own weights with a head of the support's prototypes."""
-        with torch.no_grad():
-            hidden = self.model.projector(embeddings(self.model, self.source, support.utterances))
-            head = prototype_head(hidden, self.model.targets(support.emotions), self._trained_head)
+        head = head_of_support(self.model, self.source, support, self._trained_head)
         return super().start(support) | head
 
     def describe(self) -> dict[str, object]:

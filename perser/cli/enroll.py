@@ -37,7 +37,8 @@ def enroll(
             in a new one.
         device: where to compute, such as cuda or cpu; none: the GPU if there is one.
     """
-    from perser.inference.clips import check_open_labels, read_examples
+    from perser.inference.clips import read_examples
+    from perser.inference.labeled_clips import check_open_labels
     from perser.inference.profile import check_place
     from perser.inference.recognizer import PersonalRecognizer, Recognizer
 

@@ -58,7 +58,8 @@ def predict(
         raise UserError("give --json or --csv, not both")
     if open_labels and not enroll:
         raise UserError("open_labels: there is nothing to learn them from: give --enroll with it")
-    from perser.inference.clips import check_open_labels, clip_paths, parse_example
+    from perser.inference.clips import clip_paths
+    from perser.inference.labeled_clips import check_open_labels, parse_example
 
     paths, examples = clip_paths(clips), [parse_example(example, open_labels) for example in enroll]
     if open_labels:

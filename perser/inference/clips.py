@@ -22,7 +22,7 @@ from perser.errors import UserError
 from perser.io.folders import audio_files, did_you_mean
 from perser.io.listed_paths import read_list
 from perser.io.tables import read_table
-from perser.labels import Emotions, open_labels, parse_emotions, split_words
+from perser.labels import Emotions
 from perser.samples import is_single
 
 LIST_SUFFIXES = (".txt", ".lst")
@@ -121,22 +121,6 @@ def check_repeats(
                 raise UserError(
                     f"{where}{clip} is labeled twice, as {others} and as {words}: keep one of the two"
                 )
-
-
-def check_open_labels(examples: Sequence[tuple[Clip, Emotions]]) -> None:
-    """Raise UserError where the words of labeled clips, as they are spelled, cannot be labels of a person's
-    own (`perser.labels.open_labels`)."""
-    open_labels(word for _, words in examples for word in words)
-
-
-def parse_example(text: str, as_spelled: bool = False) -> tuple[Path, Emotions]:
-    """Parse a labeled clip such as `a.wav=happy,excited`, whose words keep their capitals if `as_spelled`.
-    Raises UserError for a text of another form."""
-    path, equals, words = text.rpartition("=")
-    emotions = split_words(words) if as_spelled else parse_emotions(words)
-    if not equals or not path or not emotions:
-        raise UserError(f"enroll: '{text}' is not of the form clip.wav=emotion or clip.wav=emotion,emotion")
-    return Path(path), emotions
 
 
 def name_of(clip: Clip, number: int) -> str:

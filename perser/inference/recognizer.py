@@ -29,6 +29,7 @@ from perser.distributed import compute_device
 from perser.episodes.episode import Support
 from perser.errors import UserError
 from perser.inference.clips import Clip, Failure, Waveforms, check_repeats, name_of, stream_clips
+from perser.inference.labeled_clips import LabeledClip, in_one_form, labels_in
 from perser.inference.profile import Enrolled, Profile
 from perser.installed_routes import load_route_model
 from perser.io.hub import is_hub_name, trained_model_folder
@@ -38,14 +39,8 @@ from perser.labels import (
     decide,
     distinct_labels,
     open_labels,
-    parse_emotions,
-    split_words,
 )
 from perser.route import EncodedClips, GrowingRouteModel, OpenRouteModel, RouteModel, RoutePredictor
-
-LabeledClip = tuple[Clip, str | Sequence[str]]
-"""A clip and the emotions that the person heard in it: one, several, or several in one text separated by
-`;`."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +135,7 @@ class Recognizer:
         examples = list(examples)
         if not examples:
             raise UserError("nothing to enroll: give at least one clip with its emotions")
-        spelled = [_labels_in(example, number) for number, example in enumerate(examples, start=1)]
+        spelled = [labels_in(example, number) for number, example in enumerate(examples, start=1)]
         if labels == "open":
             opened = self.with_labels(open_labels(word for words in spelled for word in words))
             return opened._enroll(examples, spelled, names)
@@ -164,7 +159,7 @@ class Recognizer:
     def _enroll(
         self, examples: list[LabeledClip], spelled: list[Emotions], names: Sequence[str] | None
     ) -> PersonalRecognizer:
-        labels = _in_one_form(spelled)
+        labels = in_one_form(spelled)
         self.emotions.multi_hot(labels)  # refuses an unknown emotion before anything is encoded
         if names is None:
             check_repeats([(clip, words) for (clip, _), words in zip(examples, labels, strict=True)])
@@ -281,14 +276,14 @@ class PersonalRecognizer:
         examples = list(examples)
         if not examples:
             raise UserError("nothing to enroll: give at least one clip with its emotions")
-        spelled = [_labels_in(example, number) for number, example in enumerate(examples, start=1)]
+        spelled = [labels_in(example, number) for number, example in enumerate(examples, start=1)]
         recognizer = self.recognizer
         if recognizer.open_labels:
             further = distinct_labels(word for words in spelled for word in words)
             known = self.emotions.names
             if any(label not in known for label in further):
                 recognizer = recognizer.with_labels(EmotionSet(tuple(dict.fromkeys((*known, *further)))))
-        labels = _in_one_form(spelled)
+        labels = in_one_form(spelled)
         recognizer.emotions.multi_hot(labels)
         check_repeats([(clip, words) for (clip, _), words in zip(examples, labels, strict=True)])
         names = [name_of(clip, number) for number, (clip, _) in enumerate(examples, start=1)]
@@ -377,15 +372,6 @@ class PersonalRecognizer:
         return Recognizer.from_pretrained(name, device).personal(path)
 
 
-def _labels_in(example: LabeledClip, number: int) -> Emotions:
-    """Return the emotions of a labeled clip as they are written. Raises UserError for something else."""
-    if isinstance(example, tuple | list) and len(example) == 2:
-        texts = [example[1]] if isinstance(example[1], str) else example[1]
-        if isinstance(texts, Iterable) and all(isinstance(text, str) for text in texts):
-            return tuple(word for text in texts for word in split_words(text))
-    raise UserError(f"cannot enroll example {number}: give a pair of a clip and its emotions")
-
-
 def _load(names: Sequence[str], clips: Sequence[Clip]) -> dict[str, Tensor]:
     """Return the waveforms of clips to enroll, by name. Raises UserError for one that cannot be used."""
     waveforms: dict[str, Tensor] = {}
@@ -399,11 +385,6 @@ def _load(names: Sequence[str], clips: Sequence[Clip]) -> dict[str, Tensor]:
 
 def _enrolled(names: Sequence[str], labels: Sequence[Emotions]) -> tuple[Enrolled, ...]:
     return tuple(Enrolled(Path(name).name, emotions) for name, emotions in zip(names, labels, strict=True))
-
-
-def _in_one_form(spelled: Sequence[Emotions]) -> tuple[Emotions, ...]:
-    """Return each clip's labels in lower case without repetitions."""
-    return tuple(parse_emotions(";".join(words)) for words in spelled)
 
 
 def _without_failures(answers: Iterator[Prediction | Failure]) -> list[Prediction]:

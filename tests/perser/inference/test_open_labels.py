@@ -43,6 +43,18 @@ def test_a_profile_with_open_labels_is_saved_and_loaded(recognizer, examples, wr
     assert Profile.load(tmp_path / "again.profile").open_labels
 
 
+def test_further_clips_may_have_new_labels(recognizer, examples, write_clip):
+    further = [(write_clip("d.wav", 2), "Calm"), (write_clip("e.wav", 0), "tired")]
+    at_once = recognizer.enroll([*examples, *further], labels="open")
+    personal = recognizer.enroll(examples, labels="open").enroll(further)
+    clip = write_clip("c.wav", 1)
+    assert personal.predict([clip]) == at_once.predict([clip])
+    assert personal.emotions.names == ("tired", "very sarcastic", "calm")
+    assert [example.emotions for example in personal.enrolled][2:] == [("calm",), ("tired",)]
+    with pytest.raises(UserError, match="'a b c' cannot be a label"):
+        personal.enroll([(write_clip("f.wav", 1), "a b c")])
+
+
 def test_a_profile_without_open_labels_says_nothing_of_them(recognizer, write_clip, tmp_path):
     recognizer.enroll([(write_clip("a.wav", 0), "sad")]).save(tmp_path / "usual.profile")
     with safe_open(tmp_path / "usual.profile", "pt") as file:
