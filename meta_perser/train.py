@@ -112,7 +112,8 @@ def meta_train(
         raise UserError(f"{ssl_e} was trained on another split than {episodes}: train it with this one")
 
     def tune_fresh_head(model: EmotionRecognizer, loss: LossFunction) -> float:
-        tuner = Tuner(prepared, cache, loss, inner.adaptation_steps, drawn.validation_episodes)
+        steps = inner.adaptation_steps
+        tuner = Tuner(prepared, cache, loss, steps, drawn.validation_episodes, selection)
         return float(tuner.fine_tuning(model, "head", FRESH_RATES)["rate"])
 
     trained = initial_meta_perser(

@@ -48,6 +48,16 @@ REPTILE: Changes = {
     "outer": {"update": "reptile"},
 }
 
+PROXIMAL: Changes = {
+    "scope": "head",
+    "csmt": False,
+    "derivative_annealing": {"by": "off"},
+    "multi_step_loss": {"enabled": False},
+    "inner": {"solver": "proximal", "moves": "scope"},
+    "outer": {"update": "maml", "learning_rate": 1e-4},
+}
+"""The head's learning rate is lower than with gradient steps: a solved head follows every change at once."""
+
 
 def _schedule(inner: InnerOptions) -> Changes:
     """Return the changes of `schedule`, which trains as many steps as adaptation takes."""
@@ -61,6 +71,10 @@ VARIANTS = {
     ),
     "schedule": Variant(
         "rates that follow a + c log(1 + s), trained for as many steps as at test", _schedule
+    ),
+    "proximal": Variant(
+        "no steps: the best head that stays close to the meta-learned one (iMAML, Rajeswaran et al. 2019)",
+        lambda inner: PROXIMAL,
     ),
     "fomaml": Variant(
         "first order throughout (Finn et al. 2017)",

@@ -8,7 +8,7 @@ import torch
 
 from meta_perser.adaptation.meta_trained import MetaPerSER
 from meta_perser.adaptation.open_head import head_of_support
-from meta_perser.adaptation.prior_shift import PriorShift
+from meta_perser.adaptation.personalizer import Unadapted
 from meta_perser.adaptation.proximal.head import AdaptedHead, initial_strengths
 from meta_perser.adaptation.proximal.strengths import Strengths
 from meta_perser.options import LslrOptions
@@ -17,6 +17,7 @@ from meta_perser.recognizer.model import EmotionRecognizer
 from perser.encoders.encoder import SpeechEncoder
 from perser.episodes.episode import Support
 from perser.labels import EmotionSet
+from perser.recalibration import Priors, Recalibrated
 
 
 @pytest.fixture(params=["head", "linears", "head with a scale"])
@@ -60,7 +61,7 @@ def test_the_initial_strengths_give_prior_shift(begun, toy_episodes):
     answers = [
         personalizer.personalize(episode.support).predict_proba(episode.query_utterances)
         for personalizer in (
-            PriorShift(model, source, 2.0),
+            Recalibrated(Unadapted(model, source), model.emotions, Priors(2.0)),
             meta_perser(model, strengths).personalizer(source),
         )
     ]

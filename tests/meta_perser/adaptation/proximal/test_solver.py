@@ -8,8 +8,8 @@ import torch
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
-from meta_perser.adaptation.prior_shift import fit_bias
 from meta_perser.adaptation.proximal.solver import TOLERANCE, HeadProblem
+from perser.recalibration import fit_bias
 
 PAIRS, FEATURES, EMOTIONS = 7, 4, 3
 
@@ -81,8 +81,8 @@ def test_the_solution_is_the_minimum_that_scipy_finds(strengths):
 def test_prior_shift_is_the_limit_of_large_lambdas():
     problem = draw(strengths=(1e14, 0.7, 1e14))
     weight, bias, scale = problem.moved(problem.solve())
-    expected = fit_bias(problem.logits[0], problem.targets[0], 0.7)
-    np.testing.assert_allclose(bias[0].numpy(), expected.numpy(), atol=1e-8)
+    expected = fit_bias(problem.logits[0].numpy(), problem.targets[0].numpy(), 0.7)
+    np.testing.assert_allclose(bias[0].numpy(), expected, atol=1e-8)
     assert weight.abs().max() < 1e-10
     assert scale.abs().max() < 1e-10
 
