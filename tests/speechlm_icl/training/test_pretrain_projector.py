@@ -64,7 +64,7 @@ def test_the_stage_is_run_before_meta_training_and_only_when_asked_for(build, ta
 
 
 def test_its_accuracy_is_that_of_persons_it_has_not_met(build, tasks, store):
-    """Validation persons who say the opposite of the others: the more is learned, the worse for them."""
+    """Persons who say sad for angry and angry for sad: angry clips, a third, are wrong for them."""
     names = build().prompt.emotions.names
     opposite = [
         Task(
@@ -82,7 +82,8 @@ def test_its_accuracy_is_that_of_persons_it_has_not_met(build, tasks, store):
         for others in (tasks[9:], opposite)
     ]
     assert right[0] > 0.6
-    assert right[1] < 0.4
+    assert right[1] <= 2 / 3
+    assert right[1] < right[0]
 
 
 def test_the_same_seed_gives_the_same_projector(build, tasks, store):
