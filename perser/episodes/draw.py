@@ -85,23 +85,9 @@ def draw_episodes(
     most = k if largest_k is None else largest_k
     if most < k:
         raise UserError(f"largest_k: {most} is below k = {k}")
-    left_out: dict[str, int] = {}
-    drawn: dict[Subset, tuple[Episode, ...]] = {}
     divided, tasks = _divided(corpus, Choice(split, k, q), largest_k, mode)
-    for subset, draws in (("test", seeds), ("validation", validation_seeds)):
-        drawn[subset] = ()
-        for task in tasks[subset]:
-            if split.scenario == "open" and subset == "test":
-                episodes, usable = _open_episodes(task, k, q, draws, most, split)
-            else:
-                episodes, usable = _episodes(task, k, q, draws, most, mode), len(task.utterances)
-            drawn[subset] += episodes
-            if not episodes:
-                left_out[task.person] = usable
-    if not drawn["test"]:
-        raise UserError(
-            f"no {split.person_axis} has {most} + {q} clips of the classes of an open episode: lower k or q"
-        )
+    draws: dict[Subset, int] = {"test": seeds, "validation": validation_seeds}
+    drawn, left_out = _drawn(tasks, draws, k, q, most, split, mode)
     return EpisodeFile(
         corpus=corpus.name,
         corpus_fingerprint=corpus.fingerprint,
@@ -116,6 +102,36 @@ def draw_episodes(
         left_out=left_out,
         mode=mode,
     )
+
+
+def _drawn(
+    tasks: dict[Subset, list[Task]],
+    draws: dict[Subset, int],
+    k: int,
+    q: int,
+    most: int,
+    split: SplitOptions,
+    mode: EnrollmentMode,
+) -> tuple[dict[Subset, tuple[Episode, ...]], dict[str, int]]:
+    """Return the episodes of each subset, and the persons with too few clips with how many they have.
+
+    Raises UserError where nobody is left to test.
+    """
+    left_out: dict[str, int] = {}
+    drawn: dict[Subset, tuple[Episode, ...]] = dict.fromkeys(draws, ())
+    for subset, task in ((subset, task) for subset in draws for task in tasks[subset]):
+        if split.scenario == "open" and subset == "test":
+            episodes, usable = _open_episodes(task, k, q, draws[subset], most, split)
+        else:
+            episodes, usable = _episodes(task, k, q, draws[subset], most, mode), len(task.utterances)
+        drawn[subset] += episodes
+        if not episodes:
+            left_out[task.person] = usable
+    if not drawn["test"]:
+        raise UserError(
+            f"no {split.person_axis} has {most} + {q} clips of the classes of an open episode: lower k or q"
+        )
+    return drawn, left_out
 
 
 def _check(corpus: Corpus, split: SplitOptions, mode: EnrollmentMode) -> None:
