@@ -119,7 +119,7 @@ def _drawn(
     """
     left_out: dict[str, int] = {}
     drawn: dict[Subset, tuple[Episode, ...]] = dict.fromkeys(draws, ())
-    for subset, task in ((subset, task) for subset in draws for task in tasks[subset]):
+    for subset, task in ((name, task) for name in draws for task in tasks[name]):
         if split.scenario == "open" and subset == "test":
             episodes, usable = _open_episodes(task, k, q, draws[subset], most, split)
         else:

@@ -44,7 +44,7 @@ def test_a_profile_with_open_labels_is_saved_and_loaded(recognizer, examples, wr
 
 
 def test_further_clips_may_have_new_labels(recognizer, examples, write_clip):
-    further = [(write_clip("d.wav", 2), "Calm"), (write_clip("e.wav", 0), "Tired")]
+    further = [(write_clip("d.wav", 2), "Calm"), (write_clip("e.wav", 3), "Tired")]
     at_once = recognizer.enroll([*examples, *further], labels="open")
     personal = recognizer.enroll(examples, labels="open").enroll(further)
     clip = write_clip("c.wav", 1)
