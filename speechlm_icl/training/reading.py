@@ -20,8 +20,8 @@ def read(
     """Return the prompts of some sequences and their clips' features, on the model's device.
 
     The targets are every answer, or the last one alone. Where words do not have their own meaning, the ends
-    of answers are no targets: a small model that also has to predict them is at chance after 100 steps, where
-    it is otherwise right about 60% of CREMA-D's clips. It learns the ends from other sequences.
+    of answers are no targets: a small model that also has to predict them is slower to read the pairs. It
+    learns the ends from other sequences.
     """
     utterances = [utterance for sequence in sequences for utterance in sequence.utterances]
     features = clips_on(read_clips(store, utterances), model.device)
