@@ -22,7 +22,7 @@ from perser.errors import UserError
 from perser.io.folders import audio_files, did_you_mean
 from perser.io.listed_paths import read_list
 from perser.io.tables import read_table
-from perser.labels import Emotions
+from perser.labels import Emotions, parse_emotions
 from perser.samples import is_single
 
 LIST_SUFFIXES = (".txt", ".lst")
