@@ -78,14 +78,8 @@ def pretrain_projector(
         return losses.mean().item(), parts
 
     def validate() -> Validation:
-        classifier.eval()
         clips = clips_on(read_clips(store, validation_ids), model.device)
-        wanted = distributions(validation_ids, validation_targets).to(model.device)
-        with torch.no_grad():
-            logits = classifier(clips)
-        loss = F.cross_entropy(logits, wanted).item()
-        accuracy = (logits.argmax(dim=1) == wanted.argmax(dim=1)).float().mean().item()
-        return Validation(accuracy, {"loss": loss, "accuracy": accuracy})
+        return _validated(classifier, clips, distributions(validation_ids, validation_targets))
 
     result = fit(
         training_run,
@@ -100,6 +94,15 @@ def pretrain_projector(
         display=Display("pretraining the projector"),
     )
     return result.history[-1]["accuracy"] if result.history else validate().score
+
+
+def _validated(classifier: ClipClassifier, clips: Clips, wanted: Tensor) -> Validation:
+    """Return accuracy and loss on the validation persons' clips; `wanted` are their distributions (B, C)."""
+    classifier.eval()
+    with torch.no_grad():
+        logits = classifier(clips).cpu()
+    accuracy = (logits.argmax(dim=1) == wanted.argmax(dim=1)).float().mean().item()
+    return Validation(accuracy, {"loss": F.cross_entropy(logits, wanted).item(), "accuracy": accuracy})
 
 
 def distributions(utterances: Sequence[str], targets: Mapping[str, np.ndarray]) -> Tensor:
