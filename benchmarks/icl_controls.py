@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measuring.answer import answer_questions, score_answers
+from benchmarks.measuring.answer import answer_episodes, score_answers
 from benchmarks.measuring.cells import Case
 from benchmarks.measuring.statistics import (
     EpisodeScores,
@@ -72,7 +72,7 @@ def icl_controls(
         raise UserError(
             f"orders must be at least 1, and pairs between 1 and the episodes' k = {episode_file.k}"
         )
-    check_method(method, episode_file.k)
+    check_method(method, episode_file.k, episode_file.is_open)
     personalizer = build_method(method, case.context())
     if personalizer.describe().get("pairs") != "all":
         raise UserError(
@@ -82,7 +82,7 @@ def icl_controls(
     scores = {}
     for condition in (*CONDITIONS, *(f"order {number + 1}" for number in range(orders))):
         changed = replace_supports(episode_file, tasks, condition, size, seed).episodes
-        answers = answer_questions(personalizer, [each.question for each in changed], f"with {condition}")
+        answers = answer_episodes(personalizer, changed, corpus_loaded.emotions, f"with {condition}")
         scores[condition] = score_answers(answers, changed, corpus_loaded.emotions)
     results = {"method": method, "model": str(models), "episodes": len(episode_file.episodes), "pairs": size}
     results |= {"seed": seed, "persons": len({episode.person for episode in episode_file.episodes})}

@@ -23,7 +23,7 @@ from perser.cli.main import run_command
 from perser.distributed import processes
 from perser.episodes.episode_file import EpisodeFile
 from perser.errors import UserError
-from perser.installed_routes import parse_method
+from perser.installed_routes import learns_labels, parse_method
 from perser.io.files import check_outputs
 
 
@@ -92,7 +92,11 @@ COMMAND = Command(bench, switches={"list": show_list})
 
 def _names(methods: Sequence[str] | None, episodes: Path) -> tuple[str, ...]:
     """Return the methods to measure on a file of episodes: those given, or the usual ones."""
-    return tuple(methods) if methods else for_supports_of(EpisodeFile.load(episodes).k, METHODS)
+    if methods:
+        return tuple(methods)
+    drawn = EpisodeFile.load(episodes)
+    usual = [name for name in METHODS if not drawn.is_open or learns_labels(name)]
+    return for_supports_of(drawn.k, usual)
 
 
 def _known(methods: Sequence[str]) -> tuple[str, ...]:

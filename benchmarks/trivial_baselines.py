@@ -30,40 +30,54 @@ class TrivialPredictor:
         return self._probabilities(len(utterances)).astype(np.float32)
 
 
+Rule = Callable[[Support, int, EmotionSet], np.ndarray]
+"""Maps a support, a number of utterances and the labels to choose from to probabilities."""
+
+
 class TrivialPersonalizer(Personalizer):
-    """Reads no recording; `rule` maps (support, number of utterances) to probabilities."""
+    """Reads no recording; `rule` gives the probabilities of these labels."""
 
     route: ClassVar[str] = "trivial"
 
-    def __init__(self, rule: Callable[[Support, int], np.ndarray]) -> None:
+    def __init__(self, rule: Rule, labels: EmotionSet) -> None:
         self._rule = rule
+        self._labels = labels
 
     def personalize(self, support: Support) -> TrivialPredictor:
-        return TrivialPredictor(lambda count: self._rule(support, count))
+        return TrivialPredictor(lambda count: self._rule(support, count, self._labels))
+
+    def with_labels(self, labels: EmotionSet) -> TrivialPersonalizer:
+        return TrivialPersonalizer(self._rule, labels)
 
 
 def random(context: RouteContext, pairs: int | None = None) -> Personalizer:
     """Random: softmax of normal logits, as from a classifier that was never trained."""
     refuse_pairs("random", pairs)
-    size = len(context.emotions)
-    return TrivialPersonalizer(lambda support, count: random_probabilities(count, size, support.seed))
+
+    def rule(support: Support, count: int, labels: EmotionSet) -> np.ndarray:
+        return random_probabilities(count, len(labels), support.seed)
+
+    return TrivialPersonalizer(rule, context.emotions)
 
 
 def nothing(context: RouteContext, pairs: int | None = None) -> Personalizer:
     """Nothing: uniform probabilities, so that no label passes 1/C."""
     refuse_pairs("nothing", pairs)
-    size = len(context.emotions)
-    return TrivialPersonalizer(lambda support, count: np.full((count, size), 1 / size))
+
+    def rule(support: Support, count: int, labels: EmotionSet) -> np.ndarray:
+        return np.full((count, len(labels)), 1 / len(labels))
+
+    return TrivialPersonalizer(rule, context.emotions)
 
 
 def most_frequent(context: RouteContext, pairs: int | None = None) -> Personalizer:
     """Most frequent: the emotion that the person gave most often in the support, for every utterance."""
     refuse_pairs("most-frequent", pairs)
 
-    def rule(support: Support, count: int) -> np.ndarray:
-        return np.tile(_most_frequent(support, context.emotions), (count, 1))
+    def rule(support: Support, count: int, labels: EmotionSet) -> np.ndarray:
+        return np.tile(_most_frequent(support, labels), (count, 1))
 
-    return TrivialPersonalizer(rule)
+    return TrivialPersonalizer(rule, context.emotions)
 
 
 def random_probabilities(count: int, size: int, seed: int) -> np.ndarray:
@@ -82,6 +96,7 @@ ROUTE = Route(
     "trivial",
     methods={"random": random, "nothing": nothing, "most-frequent": most_frequent},
     numbered=(),
+    learn_labels=("random", "nothing", "most-frequent"),
 )
 
 METHODS = (

@@ -43,6 +43,8 @@ class GradientModel:
     ) -> None:
         self.model = model.eval()
         self._personalizer = personalizer
+        self._trained = self
+        """The model as it was trained, of which this one may be a copy with other labels."""
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> Self:
@@ -69,10 +71,21 @@ class GradientModel:
         return self.model.emotions
 
     def fingerprint(self) -> str:
-        return self.model.fingerprint()
+        return self._trained.model.fingerprint()
+
+    def with_labels(self, labels: EmotionSet) -> GradientModel:
+        """Return this model with a new head over these labels (a `perser.route.OpenRouteModel`)."""
+        own = self._trained._personalizer
+        opened = GradientModel(self.model.with_labels(labels), lambda source: own(source).with_labels(labels))
+        opened._trained = self._trained
+        return opened
 
     def to(self, device: str) -> None:
         self.model.to(device)
+
+    def personalizer(self, source: ClipSource) -> GradientPersonalizer | ProximalPersonalizer:
+        """Return what adapts the model to clips of a source."""
+        return self._personalizer(source)
 
     def encode_clips(self, clips: Waveforms) -> ClipSource:
         return ClipSource(clips, self.model, cache=None)
@@ -81,6 +94,7 @@ class GradientModel:
         return embeddings(self.model, encoded, names).cpu().numpy()
 
     def enroll(self, encoded: ClipSource, support: Support) -> dict[str, Tensor]:
+        # A head over other labels adapts in a copy of the model that has the same names of weights.
         weights = self._personalizer(encoded).personalize(support).weights
         learned = {name: weight.detach() for name, weight in weights.items()}
         if self._moves_head_alone:

@@ -159,4 +159,8 @@ ROUTE = Route(
     check_episodes=check_episodes,
     check_models=check_models,
     numbered=(),
+    learn_labels=(
+        *("entire-few", "entire-sim", "head-few", "linear-few", "lora-few", "multi-few"),
+        "meta-perser",
+    ),
 )

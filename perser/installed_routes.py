@@ -130,9 +130,19 @@ def build_method(name: str, context: RouteContext) -> Personalizer:
     return recalibrated(personalizer, validation, context.emotions, with_scale)
 
 
-def check_method(name: str, k: int) -> None:
-    """Raise UserError for an unknown method or option, or for more pairs than a support of `k` has."""
+def learns_labels(name: str) -> bool:
+    """Return whether a method can learn labels that nobody trained it on."""
     parsed = parse_method(name)
+    return parsed.method in parsed.route.learn_labels
+
+
+def check_method(name: str, k: int, open_labels: bool = False) -> None:
+    """Raise UserError for an unknown method or option, or for more pairs than a support of `k` has; with
+    `open_labels`, for a method that can answer with the emotions that it was trained on alone."""
+    parsed = parse_method(name)
+    if open_labels and not learns_labels(name):
+        able = [method for method, route in method_routes().items() if method in route.learn_labels]
+        raise UserError(f"'{name}' cannot learn the labels of open episodes: measure {', '.join(able)}")
     _check_options(parsed)
     if parsed.route.numbered is not None and parsed.method not in parsed.route.numbered:
         refuse_pairs(parsed.method, parsed.pairs)

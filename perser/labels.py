@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,6 +14,9 @@ from perser.errors import UserError, unknown
 
 Emotions = tuple[str, ...]
 """The emotions that one listener gave to one utterance: one or more words, without repeats."""
+
+LONGEST_LABEL = 40
+"""Characters of a label that a person makes up."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,62 @@ def parse_emotions(text: str) -> Emotions:
     composed = unicodedata.normalize("NFC", text)
     words = (re.sub(r"\s+", " ", word).strip().lower() for word in re.split("[;,]", composed))
     return tuple(dict.fromkeys(word for word in words if word))
+
+
+def split_words(text: str) -> tuple[str, ...]:
+    """Return the words in a user's text as they are written, for labels whose spelling is checked.
+
+    Words are separated by `;` or `,`. Extra spaces and the Unicode form do not matter.
+    """
+    composed = unicodedata.normalize("NFC", text)
+    words = (re.sub(r"\s+", " ", word).strip() for word in re.split("[;,]", composed))
+    return tuple(word for word in words if word)
+
+
+def open_labels(spelled: Iterable[str]) -> EmotionSet:
+    """Return the labels that a person made up, in lower case, in the order in which they first occur.
+
+    Args:
+        spelled: The labels of all enrolled clips as they were written (`split_words`).
+
+    Raises UserError for a label that is not one word or two, for one that is spelled in two ways, and for
+    fewer than two labels.
+    """
+    labels = distinct_labels(spelled)
+    if len(labels) < 2:
+        only = f"only '{labels[0]}' is" if labels else "none is"
+        raise UserError(
+            f"labels of your own need at least two to choose from, and {only} given: label clips with another"
+        )
+    return EmotionSet(labels)
+
+
+def distinct_labels(spelled: Iterable[str]) -> Emotions:
+    """Return labels that a person made up, in lower case, each once. Raises UserError as `open_labels` does
+    for a single label."""
+    spellings: dict[str, str] = {}
+    for text in spelled:
+        check_open_label(text)
+        first = spellings.setdefault(text.lower(), text)
+        if first != text:
+            raise UserError(
+                f"the labels '{first}' and '{text}' differ only in capitals: spell them in one way"
+            )
+    return tuple(spellings)
+
+
+def check_open_label(text: str) -> None:
+    """Raise UserError for a label that is not one word or two, of letters."""
+    words = text.split(" ")
+    if len(text) > LONGEST_LABEL or len(words) > 2 or not all(map(_is_word, words)):
+        shown = text if len(text) <= LONGEST_LABEL else f"{text[:LONGEST_LABEL]}..."
+        raise UserError(f"'{shown}' cannot be a label: give one word or two, such as tired or very tired")
+
+
+def _is_word(text: str) -> bool:
+    """Return whether a text has letters of any alphabet, with hyphens and apostrophes between them alone."""
+    parts = re.split("['\u2019-]", text)
+    return all(part and all(unicodedata.category(letter)[0] in "LM" for letter in part) for part in parts)
 
 
 def decide(probabilities: np.ndarray) -> np.ndarray:

@@ -50,6 +50,17 @@ class Personalizer(ABC):
         other."""
         return [self.personalize(support) for support in supports]
 
+    def with_labels(self, labels: EmotionSet) -> Personalizer:
+        """Return this method with other labels to choose from, which its supports have examples of; override
+        where the method can learn labels that nobody trained it on.
+
+        Raises UserError where it cannot.
+        """
+        raise UserError(
+            f"{type(self).__name__} answers with the labels that it was trained on alone: "
+            "measure speech-lm, meta-perser or head-few on labels that the person chose"
+        )
+
     def predict_support(self, support: Support) -> np.ndarray:
         """Return what the method says of a support's utterances where it has not learned from them.
 

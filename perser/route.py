@@ -94,6 +94,18 @@ class RouteModel(Protocol):
 
 
 @runtime_checkable
+class OpenRouteModel(RouteModel, Protocol):
+    """A model that can learn labels that nobody trained it on from a few examples of each."""
+
+    def with_labels(self, labels: EmotionSet) -> RouteModel:
+        """Return this model with other labels to choose from, and the same weights and fingerprint.
+
+        Raise UserError for labels that the model cannot learn.
+        """
+        ...
+
+
+@runtime_checkable
 class GrowingRouteModel(RouteModel, Protocol):
     """A model whose profiles keep enough of the enrolled clips to learn further ones beside them.
 
@@ -214,6 +226,8 @@ class Route:
         check_models: Raises UserError for a method that the trained models are known not to allow, by their
             small files alone: called with the method, the folder of the trained models and the ablation.
         numbered: Methods whose names may end in a number of enrollment pairs; None: all.
+        learn_labels: Methods that can learn labels which nobody trained them on (`Personalizer.with_labels`),
+            and so can be measured in the scenario `open`.
     """
 
     name: str
@@ -229,6 +243,7 @@ class Route:
     check_episodes: Callable[[str, Options, Corpus, EpisodeFile], None] | None = None
     check_models: Callable[[str, Path, str | None], None] | None = None
     numbered: Collection[str] | None = None
+    learn_labels: Collection[str] = ()
 
     def factory(self, method: str) -> MethodFactory:
         """Return the function that builds a method, imported now if it was given by its place."""

@@ -48,6 +48,10 @@ class SpeechLM:
     def emotions(self) -> EmotionSet:
         return self.model.prompt.emotions
 
+    def with_labels(self, labels: EmotionSet) -> SpeechLM:
+        """Return this model with other labels in its prompts (a `perser.route.OpenRouteModel`)."""
+        return SpeechLM(self.model.with_labels(labels), self._folder)
+
     @property
     def level(self) -> str:
         """Level of the features that the projector reads (`perser.encoders.feature_cache`)."""
@@ -56,6 +60,10 @@ class SpeechLM:
     def fingerprint(self) -> str:
         config = self.model.config
         settings = {name: getattr(config, name) for name in ("emotions", "prompt", "projector", "lora")}
+        if not config.prompt["bind"]:  # the same as version 0.1.0, which could not bind
+            settings["prompt"] = {
+                name: value for name, value in config.prompt.items() if name not in ("bind", "other")
+            }
         settings["encoder"] = config.encoder_revision or config.encoder
         settings["language_model"] = config.language_model_revision or config.language_model
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())

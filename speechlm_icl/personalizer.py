@@ -14,6 +14,7 @@ from perser.device import loading_on
 from perser.encoders.feature_cache import FeatureStore, cached_features
 from perser.episodes.episode import Support
 from perser.errors import UserError, explain_damage
+from perser.labels import EmotionSet
 from perser.personalizer import SUPPORT_PARTS, Personalizer, RouteContext
 from speechlm_icl.model.configuration import read_config
 from speechlm_icl.model.context_length import check_fits, check_query_fits
@@ -134,6 +135,10 @@ class SpeechLMPersonalizer(Personalizer):
         query = max(lengths, default=1)
         check_fits(self.model.prompt, answers, [*lengths, query], self.model.language_model.context)
         return build_prefix_cache(self.model, features, answers)
+
+    def with_labels(self, labels: EmotionSet) -> SpeechLMPersonalizer:
+        model = self.model.with_labels(labels)
+        return SpeechLMPersonalizer(model, self.features, self.pairs, self.options)
 
     def describe(self) -> dict[str, object]:
         values, defaults = asdict(self.options), asdict(PLAIN)

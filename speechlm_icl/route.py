@@ -92,6 +92,7 @@ def _commit(revision: object) -> str | None:
 
 ROUTE = Route(
     name="speech-lm",
+    learn_labels=("speech-lm",),
     methods={"speech-lm": "speechlm_icl.personalizer:speech_lm"},
     check_options=check_options,
     load=load,

@@ -18,6 +18,7 @@ import torch
 from accelerate.commands.launch import launch_command_parser
 from torch.distributed.run import get_args_parser as torchrun_parser
 
+from benchmarks.few_shot.__main__ import few_shot
 from perser.cli.command import as_command
 from perser.cli.parser import parse_command
 from perser.corpora.readers.simulated import EMOTIONS
@@ -98,7 +99,14 @@ def check_pip(words: list[str]) -> None:
     assert words[3:] == ["-c", "constraints.txt"]
 
 
+def check_python(words: list[str]) -> None:
+    """Check the options of `python -m benchmarks.few_shot`, which is no command of `perser`."""
+    assert words[:2] == ["-m", "benchmarks.few_shot"]
+    parse_command(few_shot, words[2:])
+
+
 PROGRAMS = {
+    "python": check_python,
     "perser": check_perser,
     "torchrun": check_torchrun,
     "accelerate": check_accelerate,

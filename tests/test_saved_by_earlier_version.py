@@ -94,7 +94,16 @@ TRAININGS = {
             "--validate_every",
             "2",
         ],
-        *["--projector.width", "8", "--projector_steps", "4"],
+        *[
+            "--projector.width",
+            "8",
+            "--projector_steps",
+            "4",
+            "--prompt.bind",
+            "false",
+            "--label_words",
+            "own",
+        ],
     ],
 }
 """The commands, in this version's words, that version 0.1.0 was stopped in."""

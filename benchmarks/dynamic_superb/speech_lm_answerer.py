@@ -81,9 +81,12 @@ class SpeechLMAnswerer:
         start, clips = list(turns.start), list(range(len(item.clips)))
         answer = [] if option is None else [*self._option_tokens(option), *turns.end]
         after = len(turns.cue) + len(answer)
+        unbound = [TEXT] * (len(start) + len(clips) + after)
         return EncodedPrompt(
             token_ids=[*start, *(0 for _ in clips), *turns.cue, *answer],
             clips=[*(TEXT for _ in start), *clips, *[TEXT] * after],
+            answers=unbound,
+            ends=unbound,
             targets=[*[IGNORE] * (len(start) + len(clips) + len(turns.cue)), *answer],
         )
 

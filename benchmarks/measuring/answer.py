@@ -7,7 +7,7 @@ other functions compare answers with what the persons heard.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -42,7 +42,8 @@ def answer_questions(method: Personalizer, questions: Sequence[Question], title:
     with progress_bar(len(questions), title) as bar:
         for question in questions:
             started = clock(device)
-            predictor = method.personalize(question.support)
+            own = method.with_labels(EmotionSet(question.labels)) if question.labels else method
+            predictor = own.personalize(question.support)
             personalized = clock(device)
             probabilities = predictor.predict_proba(question.utterances)
             ended = clock(device)
@@ -57,6 +58,29 @@ def answer_questions(method: Personalizer, questions: Sequence[Question], title:
     return answers
 
 
+def answer_episodes(
+    method: Personalizer, episodes: Sequence[Episode], emotions: EmotionSet, title: str
+) -> list[EpisodeAnswer]:
+    """Answer the questions of episodes, with a probability for each of the corpus's emotions (Q, C).
+
+    In an open episode those that are not among its classes have probability 0.
+    """
+    answers = answer_questions(method, [episode.question for episode in episodes], title)
+    return [
+        replace(answer, probabilities=_spread(answer.probabilities, episode, emotions))
+        for answer, episode in zip(answers, episodes, strict=True)
+    ]
+
+
+def _spread(probabilities: np.ndarray, episode: Episode, emotions: EmotionSet) -> np.ndarray:
+    """Return probabilities of an episode's labels as those of all emotions (Q, C)."""
+    if not episode.words:
+        return probabilities
+    spread = np.zeros((len(probabilities), len(emotions)), dtype=probabilities.dtype)
+    spread[:, episode.columns(emotions)] = probabilities
+    return spread
+
+
 def score_answers(
     answers: Sequence[EpisodeAnswer],
     episodes: Sequence[Episode],
@@ -65,7 +89,8 @@ def score_answers(
 ) -> tuple[EpisodeScores, ...]:
     """Return the metrics of each episode (`perser.metrics.score_episode`).
 
-    The calibration error of an episode is its part in that of all episodes (`cross_fitted_errors`).
+    The calibration error of an episode is its part in that of all episodes (`cross_fitted_errors`). An open
+    episode is scored on its own classes alone.
 
     Args:
         answers: one for each episode.
@@ -74,8 +99,10 @@ def score_answers(
         speakers: the speaker of each utterance, where intervals should allow for them.
     """
     targets = [emotions.multi_hot(episode.query_emotions) for episode in episodes]
+    columns = [episode.columns(emotions) for episode in episodes]
     scores = [
-        score_episode(answer.probabilities, labels) for answer, labels in zip(answers, targets, strict=True)
+        score_episode(answer.probabilities[:, own], labels[:, own])
+        for answer, labels, own in zip(answers, targets, columns, strict=True)
     ]
     errors = cross_fitted_errors(
         np.concatenate([answer.probabilities for answer in answers]),

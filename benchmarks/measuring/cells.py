@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measuring.answer import answer_questions
+from benchmarks.measuring.answer import answer_episodes
 from benchmarks.measuring.predictions import Origin, Predictions, read_metadata
 from benchmarks.measuring.thresholds import choose_thresholds, first_of_each_person
 from benchmarks.oracles import check_truth, is_oracle, oracle_context
@@ -100,7 +100,7 @@ class Case:
     @property
     def episodes_digest(self) -> str:
         """A digest of the episodes to measure: their supports, queries and labels."""
-        episodes = [asdict(episode) for same in self.episodes_by_seed.values() for episode in same]
+        episodes = [episode.as_json() for same in self.episodes_by_seed.values() for episode in same]
         return json_sha256(episodes)
 
     @cached_property
@@ -125,21 +125,21 @@ class Case:
     def check_models(self) -> None:
         """Raise UserError for a method that cannot be measured with these episodes and models."""
         for name in self.methods:
-            check_method(name, self.episode_file.k)
+            check_method(name, self.episode_file.k, self.episode_file.is_open)
         check_models(self.methods, self.context())
 
     @cached_property
     def cells(self) -> list[Cell]:
         """Every method on every seed. Raises UserError for a method that cannot be measured here."""
         for name in self.methods:
-            check_method(name, self.episode_file.k)
+            check_method(name, self.episode_file.k, self.episode_file.is_open)
         if any(map(is_oracle, self.methods)):
             check_truth(self.loaded_corpus, self.episode_file.episodes)
         return [Cell(name, seed) for name in dict.fromkeys(self.methods) for seed in self.episodes_by_seed]
 
     def key(self, cell: Cell) -> str:
         """Return a digest of the cell's method and episodes, the corpus and the training split."""
-        episodes = [asdict(episode) for episode in self.episodes_by_seed[cell.seed]]
+        episodes = [episode.as_json() for episode in self.episodes_by_seed[cell.seed]]
         drawn = self.episode_file
         content = [cell.method, drawn.corpus_fingerprint, drawn.training_digest, episodes]
         return json_sha256(content)
@@ -190,9 +190,10 @@ def run_cell(case: Case, cell: Cell, folder: Path) -> None:
     personalizer = build_method(cell.method, context)
     seconds_build = clock(device) - started
     episodes = case.episodes_by_seed[cell.seed]
-    questions = [episode.question for episode in episodes]
     title = f"bench {cell.method}" + (f" (seed {cell.seed})" if len(case.episodes_by_seed) > 1 else "")
-    answers, peak_bytes = run_with_peak(lambda: answer_questions(personalizer, questions, title), device)
+    answers, peak_bytes = run_with_peak(
+        lambda: answer_episodes(personalizer, episodes, context.emotions, title), device
+    )
     thresholds = _thresholds(case, personalizer, f"{title}: thresholds")
     origin = Origin(
         key=case.key(cell),
@@ -213,11 +214,12 @@ def run_cell(case: Case, cell: Cell, folder: Path) -> None:
 
 
 def _thresholds(case: Case, personalizer: Personalizer, title: str) -> list[float] | None:
-    """Return the thresholds that are best on validation persons; None where there are none."""
+    """Return the thresholds that are best on validation persons; None where there are none, or where every
+    episode has labels of its own."""
     episodes = case.validation_episodes
-    if not episodes:
+    if not episodes or case.episode_file.is_open:
         return None
-    answers = answer_questions(personalizer, [episode.question for episode in episodes], title)
+    answers = answer_episodes(personalizer, episodes, case.loaded_corpus.emotions, title)
     labels = [case.loaded_corpus.emotions.multi_hot(episode.query_emotions) for episode in episodes]
     return choose_thresholds(
         np.concatenate([answer.probabilities for answer in answers]), np.concatenate(labels).astype(np.int64)

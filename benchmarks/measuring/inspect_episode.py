@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from benchmarks.measuring.answer import EpisodeAnswer, answer_questions, score_answers
+from benchmarks.measuring.answer import EpisodeAnswer, answer_episodes, score_answers
 from benchmarks.measuring.cells import Case, Cell
 from benchmarks.measuring.measure import predictions_of
 from benchmarks.measuring.predictions import Predictions
@@ -76,7 +76,9 @@ def _show(case: Case, folder: Path, episode: Episode, console: Console) -> None:
 
 def compute_answer(case: Case, method: str, episode: Episode) -> EpisodeAnswer:
     """Compute the method's answer to the episode's question."""
-    (computed,) = answer_questions(build_method(method, case.context()), [episode.question], method)
+    (computed,) = answer_episodes(
+        build_method(method, case.context()), [episode], case.loaded_corpus.emotions, method
+    )
     return computed
 
 

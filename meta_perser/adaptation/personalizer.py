@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,12 +14,14 @@ from meta_perser.adaptation.adaptation_loss import LossFunction, Weights
 from meta_perser.adaptation.batched_adaptation import adapt_batched, adaptation_groups
 from meta_perser.adaptation.inner_loop import adapt
 from meta_perser.adaptation.lslr import ConstantRate, Rates
+from meta_perser.adaptation.open_head import head_of_support
 from meta_perser.adaptation.predictor import RecognizerPredictor
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.model import EmotionRecognizer
 from meta_perser.scope import lora_rank
 from perser.device import seeded
 from perser.episodes.episode import Support
+from perser.labels import EmotionSet
 from perser.personalizer import Personalizer, Predictor
 from perser.selection.grid import Found
 
@@ -108,6 +111,20 @@ class GradientPersonalizer(Personalizer):
             for i in range(len(supports))
         ]
 
+    def with_labels(self, labels: EmotionSet) -> GradientPersonalizer:
+        """Return the same adaptation with a new head over these labels, which starts from their clips."""
+        return self._with_head(labels, partial(PrototypePersonalizer, trained_head=self.model.classifier))
+
+    def _with_head(
+        self, labels: EmotionSet, kind: Callable[..., GradientPersonalizer]
+    ) -> GradientPersonalizer:
+        """Return the same adaptation of a new head, as `kind` starts it; all labels count the same."""
+        model = self.model.with_labels(labels)
+        loss = partial(self._loss, class_weights=torch.ones(len(labels), device=model.layer_logits.device))
+        opened = kind(model, self.source, self._rates, loss, self._steps)
+        opened.trained_as = self.trained_as
+        return opened
+
     def describe(self) -> dict[str, object]:
         rate: object = "learned"
         if isinstance(self._rates, ConstantRate):
@@ -120,6 +137,25 @@ class GradientPersonalizer(Personalizer):
         learned = sum(parameter.numel() for parameter in self._rates.parameters())
         moved = sum(parameter.numel() for parameter in self.model.trainable_parameters().values())
         return {"trained": self.model.trained_parameters + learned, "moved": moved}
+
+
+class PrototypePersonalizer(GradientPersonalizer):
+    """Starts from a head that compares a clip with the mean of each label's clips, and descends from there.
+
+    `trained_head`: the head that the recognizer was trained with.
+    """
+
+    def __init__(self, *arguments: Any, trained_head: nn.Linear) -> None:
+        super().__init__(*arguments)
+        self._trained_head = trained_head
+
+    def start(self, support: Support) -> Weights:
+        """Return the recognizer's own weights with a head of the support's prototypes."""
+        head = head_of_support(self.model, self.source, support, self._trained_head)
+        return super().start(support) | head
+
+    def describe(self) -> dict[str, object]:
+        return super().describe() | {"start": "prototypes"}
 
 
 class NewHeadPersonalizer(GradientPersonalizer):
@@ -137,6 +173,9 @@ class NewHeadPersonalizer(GradientPersonalizer):
             for layer, linear in fresh.items()
             for name, parameter in linear.named_parameters()
         }
+
+    def with_labels(self, labels: EmotionSet) -> GradientPersonalizer:
+        return self._with_head(labels, NewHeadPersonalizer)
 
     def describe(self) -> dict[str, object]:
         return super().describe() | {"start": "a new head"}

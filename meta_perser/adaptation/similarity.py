@@ -16,6 +16,7 @@ from meta_perser.adaptation.predictor import embeddings
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.model import EmotionRecognizer
 from perser.episodes.episode import Support
+from perser.labels import EmotionSet
 from perser.personalizer import Personalizer
 
 
@@ -65,6 +66,9 @@ class Similarity(Personalizer):
         targets = self._model.targets(support.emotions)
         embedded = embeddings(self._model, self._source, support.utterances)
         return SimilarityPredictor(self._model, self._source, emotion_centers(embedded, targets))
+
+    def with_labels(self, labels: EmotionSet) -> Similarity:
+        return Similarity(self._model.with_labels(labels), self._source)
 
     def parameters(self) -> dict[str, int]:
         return {"trained": self._model.trained_parameters, "moved": 0}

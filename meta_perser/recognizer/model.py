@@ -23,6 +23,7 @@ from meta_perser.scope import lora_rank, lowest_trainable_layer, refuse_below_wi
 from perser.device import to_device
 from perser.encoders.encoder import SpeechEncoder, mean_pool
 from perser.encoders.lora import is_adapter
+from perser.encoders.structure_copy import structure_copy
 from perser.errors import UserError, explain_damage
 from perser.io.checksums import tensors_sha256, verify_checksums, write_checksums
 from perser.io.folders import did_you_mean
@@ -119,6 +120,15 @@ class EmotionRecognizer(HeadLayers):
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
         """Return everything that moves, theta of MAML: name to parameter, in a fixed order."""
         return moving_parameters(self)
+
+    def with_labels(self, labels: EmotionSet) -> EmotionRecognizer:
+        """Return the recognizer with a head of zeros over these labels; it shares all other weights."""
+        copy, own = structure_copy(self, ()), self.classifier
+        head = nn.Linear(own.in_features, len(labels), device=own.weight.device, dtype=own.weight.dtype)
+        nn.init.zeros_(head.weight)
+        nn.init.zeros_(head.bias)
+        copy.emotions, copy.classifier = labels, head
+        return copy
 
     def standardize(self, pooled: Tensor) -> None:
         """Fit the standardization of hidden states to `pooled` (num_utterances, L + 1, D)."""

@@ -16,6 +16,7 @@ def enroll(
     model: str | None = None,
     out: Path | None = None,
     profile: Path | None = None,
+    open_labels: bool = False,
     keep_audio: bool | None = None,
     device: str | None = None,
 ) -> None:
@@ -29,11 +30,15 @@ def enroll(
         out: the profile to write: one file, without audio; none, with `profile`: that file itself.
         profile: a profile that learns the examples beside those it has learned already; the result is that
             of enrolling all of them at once.
+        open_labels: whether the emotions are words of your own, such as sarcastic or very tired, which the
+            answers then choose among; otherwise they are emotions that the model was trained on. With
+            `profile`, they are what they are there.
         keep_audio: whether the profile also contains the clips themselves; none: as `profile` does, and not
             in a new one.
         device: where to compute, such as cuda or cpu; none: the GPU if there is one.
     """
     from perser.inference.clips import read_examples
+    from perser.inference.labeled_clips import check_open_labels
     from perser.inference.profile import check_place
     from perser.inference.recognizer import PersonalRecognizer, Recognizer
 
@@ -44,15 +49,21 @@ def enroll(
             raise UserError("give --out, the profile to write")
         out = profile
     check_place(out)
-    pairs = read_examples(examples)
+    pairs = read_examples(examples, as_spelled=True)
     if profile is None:
-        personal = Recognizer.from_pretrained(model or "", device).enroll(pairs)
+        if open_labels:
+            check_open_labels(pairs)  # before the model is loaded
+        labels = "open" if open_labels else "known"
+        personal = Recognizer.from_pretrained(model or "", device).enroll(pairs, labels=labels)
     else:
         before = PersonalRecognizer.load(profile, model, device)
+        if open_labels and not before.recognizer.open_labels:
+            raise UserError(f"open_labels: {profile} has the emotions of its model: leave it out")
         keep_audio = before.keeps_audio if keep_audio is None else keep_audio
         if keep_audio and not before.keeps_audio:
             raise UserError(f"keep_audio: {profile} holds no audio of its clips: leave it out")
         personal = before.enroll(pairs)
     personal.save(out, keep_audio=bool(keep_audio))
     command = shlex.join(["perser", "predict", "--profile", str(out)])
-    print(f"{out}: {len(personal.enrolled)} enrolled; now `{command} CLIP`")
+    own = f" under {len(personal.emotions)} labels" if personal.recognizer.open_labels else ""
+    print(f"{out}: {len(personal.enrolled)} enrolled{own}; now `{command} CLIP`")

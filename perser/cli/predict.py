@@ -27,6 +27,7 @@ def predict(
     profile: Path | None = None,
     model: str | None = None,
     enroll: tuple[str, ...] = (),
+    open_labels: bool = False,
     device: str | None = None,
     json: bool = False,
     csv: bool = False,
@@ -42,6 +43,7 @@ def predict(
             model is now.
         enroll: instead of a profile: clip=emotion or clip=emotion,emotion for each labeled clip; -- ends the
             list.
+        open_labels: whether the emotions of --enroll are words of your own, which the answers choose among.
         device: where to compute, such as cuda or cpu; none: the GPU if there is one.
         json: whether to print JSON instead of a table.
         csv: whether to print CSV instead of a table.
@@ -54,11 +56,16 @@ def predict(
         raise UserError("give --profile or --enroll, not both: `perser enroll` makes a new profile")
     if json and csv:
         raise UserError("give --json or --csv, not both")
-    from perser.inference.clips import clip_paths, parse_example
+    if open_labels and not enroll:
+        raise UserError("open_labels: there is nothing to learn them from: give --enroll with it")
+    from perser.inference.clips import clip_paths
+    from perser.inference.labeled_clips import check_open_labels, parse_example
 
-    paths, examples = clip_paths(clips), [parse_example(example) for example in enroll]
+    paths, examples = clip_paths(clips), [parse_example(example, open_labels) for example in enroll]
+    if open_labels:
+        check_open_labels(examples)
     print_predictions = _print_json if json else _print_csv if csv else _print_table
-    _answer(_recognizer(profile, model, examples, device), paths, print_predictions)
+    _answer(_recognizer(profile, model, examples, open_labels, device), paths, print_predictions)
 
 
 COMMAND = Command(predict, positional="clips", lists=("enroll",))
@@ -81,6 +88,7 @@ def _recognizer(
     profile: Path | None,
     model: str | None,
     examples: list[tuple[Path, tuple[str, ...]]],
+    open_labels: bool,
     device: str | None,
 ) -> Recognizer | PersonalRecognizer:
     from perser.inference.recognizer import PersonalRecognizer, Recognizer
@@ -88,7 +96,8 @@ def _recognizer(
     if profile is not None:
         return PersonalRecognizer.load(profile, model, device)
     recognizer = Recognizer.from_pretrained(model, device)
-    return recognizer.enroll(examples) if examples else recognizer
+    labels = "open" if open_labels else "known"
+    return recognizer.enroll(examples, labels=labels) if examples else recognizer
 
 
 def _answer(

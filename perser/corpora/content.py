@@ -77,15 +77,19 @@ class Content:
 
         The same name is taken for the same person, unless the two corpora are known to have different ones.
         """
-        kinds = KINDS[:1] if self._other_persons(other) else KINDS
-        for kind in kinds:
-            own = getattr(self, kind)
-            shared = sorted(own[digest] for digest in own.keys() & getattr(other, kind).keys())
-            if shared:
+        for kind in KINDS:
+            if shared := self.shared(other, kind):
                 more = f" and {len(shared) - 1} more" if len(shared) > 1 else ""
                 hint = " (if it is another person, give them another name)" if kind != "recordings" else ""
                 return f"the {kind.removesuffix('s')} {shared[0]}{more}{hint}"
         return ""
+
+    def shared(self, other: Content, kind: str) -> list[str]:
+        """Return the names of what both contents have of one of `KINDS`, sorted; see `shared_with`."""
+        if kind != "recordings" and self._other_persons(other):
+            return []
+        own = getattr(self, kind)
+        return sorted(own[digest] for digest in own.keys() & getattr(other, kind).keys())
 
     def _other_persons(self, other: Content) -> bool:
         return bool(self.namespace and other.namespace and self.namespace != other.namespace)

@@ -13,7 +13,10 @@ NOTHING_CHOSEN = "<p>Choose a clip to see the answers.</p>"
 
 
 def bars(replies: Sequence[Reply], emotions: Emotions) -> str:
-    """Return all replies, side by side where there is room, with the emotions in this order."""
+    """Return all replies, side by side where there is room, with the emotions in this order.
+
+    An answer over labels of the person's own has these instead.
+    """
     if not replies:
         return NOTHING_CHOSEN
     return f'<div class="replies">{"".join(_reply(reply, emotions) for reply in replies)}</div>'
@@ -33,7 +36,9 @@ def notice(message: str) -> str:
 def _reply(reply: Reply, emotions: Emotions) -> str:
     body = alert([reply.problem] if reply.problem else [])
     if reply.prediction is not None:
-        body += _table(_columns(reply.prediction, reply.enrolled), emotions)
+        answered = tuple(reply.prediction.probabilities)
+        rows = emotions if set(answered) == set(emotions) else answered
+        body += _table(_columns(reply.prediction, reply.enrolled), rows)
     name = escape(reply.model)
     return f'<section class="reply" data-model="{name}"><h3>{name}</h3>{body}</section>'
 

@@ -58,6 +58,7 @@ class DemoPage:
         with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=delete_cache) as self.blocks:
             self.session = gr.State(Session(models, limits, folder), delete_callback=Session.close)
             self.keys = gr.State(())  # keys of the examples that are shown
+            self.labels = gr.State(())  # labels of the person's own that are shown
             gr.HTML(INTRODUCTION.format(**vars(limits)))
             self.message = gr.HTML(elem_id="message")
             with gr.Row():
@@ -78,8 +79,17 @@ class DemoPage:
             sources="microphone", type="filepath", label="or record one", editable=False, elem_id="record"
         )
 
-        @gr.render(inputs=[self.session, self.keys], triggers=[self.keys.change], **ALONE)
-        def rows(session: Session, keys: tuple[str, ...]) -> None:
+        self.own_label = gr.Textbox(
+            label="Add a label of your own",
+            info="Such as sarcastic: once it is used, the answers choose among the labels in use.",
+            max_lines=1,
+            submit_btn="Add",
+            elem_id="own-label",
+        )
+        shown, changes = [self.session, self.keys, self.labels], [self.keys.change, self.labels.change]
+
+        @gr.render(inputs=shown, triggers=changes, **ALONE)
+        def rows(session: Session, keys: tuple[str, ...], labels: tuple[str, ...]) -> None:
             for key in keys:
                 if key in session.examples:
                     self._row(key, session.examples[key], session)
@@ -88,7 +98,7 @@ class DemoPage:
         with gr.Group(key=key):
             gr.HTML(_player(key, example), elem_classes="example", padding=True, key=f"{key} player")
             emotions = gr.CheckboxGroup(
-                choices=list(session.emotions),
+                choices=list(session.choices),
                 value=list(example.emotions),
                 label=f"What you hear in {key}",
                 key=f"{key} emotions",
@@ -128,6 +138,12 @@ class DemoPage:
         self.recorder.stop_recording(
             self._recorded, [self.session, self.recorder], [*changed, self.recorder], **keep_every
         )
+        self.own_label.submit(
+            self._label_added,
+            [self.session, self.own_label],
+            [self.labels, self.message, self.own_label],
+            **QUIETLY,
+        )
         self.clip.change(self._chosen, [self.session, self.clip], [self.answer, self.message], **QUIETLY)
         self.load.upload(self._loaded, [self.session, self.load], [self.answer, self.message], **QUIETLY)
         for name, button in self.save_buttons.items():
@@ -164,6 +180,13 @@ class DemoPage:
             except UserError as error:
                 problems.append(str(error))
         return {self.keys: tuple(session.examples), self.message: alert(problems)}
+
+    def _label_added(self, session: Session, text: str) -> Changes:
+        try:
+            session.add_label(text)
+        except UserError as error:
+            return {self.message: alert([str(error)])}
+        return {self.labels: session.own_labels, self.message: "", self.own_label: ""}
 
     def _labeled(self, session: Session, key: str, emotions: list[str]) -> Changes:
         session.label(key, emotions)

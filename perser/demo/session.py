@@ -17,7 +17,7 @@ from perser.errors import UserError
 from perser.inference.profile import Profile
 from perser.inference.recognizer import PersonalRecognizer, Prediction, Recognizer
 from perser.io.folders import is_left_out
-from perser.labels import Emotions
+from perser.labels import Emotions, check_open_label
 from perser.web.limits import Limits
 
 
@@ -67,6 +67,8 @@ class Session:
         self.limits = limits
         self.folder = folder
         self.examples: dict[str, Example] = {}
+        self.own_labels: Emotions = ()
+        """Labels that the person has added to the emotions."""
         self._keys = map("example {}".format, count(1))
         self._clip: Tensor | None = None
         self._uploads: set[Path] = set()  # the browser may play or read them again until the page is closed
@@ -84,6 +86,11 @@ class Session:
     def emotions(self) -> Emotions:
         """The emotions that all models know, in the first model's order."""
         return next(iter(self.models.values())).emotions.names
+
+    @property
+    def choices(self) -> Emotions:
+        """What an example can be labeled with: the emotions, and the person's own labels."""
+        return (*self.emotions, *self.own_labels)
 
     @property
     def labeled(self) -> dict[str, Example]:
@@ -109,6 +116,14 @@ class Session:
         if before is not None and before.emotions != tuple(emotions):
             self.examples[key] = replace(before, emotions=tuple(emotions))
             self._personal = {}
+
+    def add_label(self, text: str) -> None:
+        """Add a label of the person's own. Raises UserError for one that is there, or not one word or two."""
+        label = " ".join(text.split())
+        check_open_label(label)
+        if label.lower() in self.choices:
+            raise UserError(f"'{label}' is a label already: label an example with it")
+        self.own_labels = (*self.own_labels, label.lower())
 
     def remove(self, key: str) -> None:
         """Remove an example, if it is still there."""
@@ -190,7 +205,9 @@ class Session:
         personal, labeled = self._personal, self.labeled
         if name not in personal and labeled:
             pairs = [(example.waveform, example.emotions) for example in labeled.values()]
-            personal[name] = self.models[name].enroll(pairs, [*labeled])
+            used = {label for example in labeled.values() for label in example.emotions}
+            labels = "open" if used & set(self.own_labels) else "known"
+            personal[name] = self.models[name].enroll(pairs, [*labeled], labels)
         return personal.get(name)
 
     def _read(self, path: Path) -> Tensor:

@@ -11,6 +11,7 @@ import numpy as np
 from perser.episodes.episode import Episode, Support, Task, tasks_of
 from perser.episodes.episode_file import EpisodeFile
 from perser.episodes.fitting import Choice, Fitting, divide_tasks, has_enough
+from perser.episodes.open_episodes import OpenClasses, draw_open_episode
 from perser.episodes.sampling import MODES, EnrollmentMode, draw_pairs
 from perser.episodes.splits import Split, SplitOptions, Subset
 from perser.errors import UserError
@@ -80,24 +81,13 @@ def draw_episodes(
     too small for these options, the message says which ones work.
     """
     check_counts({"k": k, "q": q, "seeds": seeds, "validation_seeds": validation_seeds})
-    if mode not in MODES:
-        raise UserError(f"mode: '{mode}' is none of {', '.join(MODES)}")
+    _check(corpus, split, mode)
     most = k if largest_k is None else largest_k
     if most < k:
         raise UserError(f"largest_k: {most} is below k = {k}")
-    left_out: dict[str, int] = {}
-    drawn: dict[Subset, tuple[Episode, ...]] = {}
     divided, tasks = _divided(corpus, Choice(split, k, q), largest_k, mode)
-    for subset, draws in (("test", seeds), ("validation", validation_seeds)):
-        own = tasks[subset]
-        too_small = {task.person for task in own if not has_enough(task, most, q, mode)}
-        left_out |= {task.person: len(task.utterances) for task in own if task.person in too_small}
-        drawn[subset] = tuple(
-            draw_episode(task, k, q, seed, most, mode)
-            for task in own
-            if task.person not in too_small
-            for seed in range(draws)
-        )
+    draws: dict[Subset, int] = {"test": seeds, "validation": validation_seeds}
+    drawn, left_out = _drawn(tasks, draws, k, q, most, split, mode)
     return EpisodeFile(
         corpus=corpus.name,
         corpus_fingerprint=corpus.fingerprint,
@@ -112,6 +102,64 @@ def draw_episodes(
         left_out=left_out,
         mode=mode,
     )
+
+
+def _drawn(
+    tasks: dict[Subset, list[Task]],
+    draws: dict[Subset, int],
+    k: int,
+    q: int,
+    most: int,
+    split: SplitOptions,
+    mode: EnrollmentMode,
+) -> tuple[dict[Subset, tuple[Episode, ...]], dict[str, int]]:
+    """Return the episodes of each subset, and the persons with too few clips with how many they have.
+
+    Raises UserError where nobody is left to test.
+    """
+    left_out: dict[str, int] = {}
+    drawn: dict[Subset, tuple[Episode, ...]] = dict.fromkeys(draws, ())
+    for subset, task in ((name, task) for name in draws for task in tasks[name]):
+        if split.scenario == "open" and subset == "test":
+            episodes, usable = _open_episodes(task, k, q, draws[subset], most, split)
+        else:
+            episodes, usable = _episodes(task, k, q, draws[subset], most, mode), len(task.utterances)
+        drawn[subset] += episodes
+        if not episodes:
+            left_out[task.person] = usable
+    if not drawn["test"]:
+        raise UserError(
+            f"no {split.person_axis} has {most} + {q} clips of the classes of an open episode: lower k or q"
+        )
+    return drawn, left_out
+
+
+def _check(corpus: Corpus, split: SplitOptions, mode: EnrollmentMode) -> None:
+    """Raise UserError for a mode that cannot be drawn, or an unknown emotion that is held out."""
+    if mode not in MODES:
+        raise UserError(f"mode: '{mode}' is none of {', '.join(MODES)}")
+    if split.scenario == "open" and mode != "any":
+        raise UserError(f"mode: '{mode}' cannot be drawn in the scenario open: give any")
+    for emotion in split.held_out_emotions or ():
+        corpus.emotions.index(emotion)
+
+
+def _episodes(task: Task, k: int, q: int, draws: int, most: int, mode: EnrollmentMode) -> tuple[Episode, ...]:
+    """Return the episodes of a person; none for one with too few annotations."""
+    if not has_enough(task, most, q, mode):
+        return ()
+    return tuple(draw_episode(task, k, q, seed, most, mode) for seed in range(draws))
+
+
+def _open_episodes(
+    task: Task, k: int, q: int, draws: int, most: int, split: SplitOptions
+) -> tuple[tuple[Episode, ...], int]:
+    """Return the open episodes of a person, none for one with too few clips, and how many clips there are of
+    the classes that they may have."""
+    classes = OpenClasses.of(task, k, most + q, split.held_out_emotions or ())
+    if not classes.sizes:
+        return (), classes.num_clips
+    return tuple(draw_open_episode(task, q, seed, k, most, classes) for seed in range(draws)), 0
 
 
 def _divided(

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -70,16 +70,22 @@ class Support:
 class Question:
     """What a method gets of an episode: the support, and the utterances to predict.
 
-    It holds neither the person nor the labels of these utterances.
+    It holds neither the person nor the labels of these utterances. `labels` are the words to choose from
+    where these are not the emotions of the corpus.
     """
 
     support: Support
     utterances: tuple[str, ...]
+    labels: Emotions = ()
 
 
 @dataclass(frozen=True)
 class Episode:
-    """One draw from one person's task: a support to adapt to, and a query to be measured on."""
+    """One draw from one person's task: a support to adapt to, and a query to be measured on.
+
+    `words` are the classes of an open episode, each with the word that a method gets in its place
+    (`perser.episodes.open_episodes`); it is empty in the other scenarios.
+    """
 
     episode_id: str
     person: str
@@ -87,11 +93,30 @@ class Episode:
     support: Support
     query_utterances: tuple[str, ...]
     query_emotions: tuple[Emotions, ...]
+    words: tuple[tuple[str, str], ...] = ()
 
     @property
     def question(self) -> Question:
         """The episode without the person and the query's labels."""
-        return Question(self.support, self.query_utterances)
+        if not self.words:
+            return Question(self.support, self.query_utterances)
+        words = dict(self.words)
+        said = tuple(tuple(words[emotion] for emotion in emotions) for emotions in self.support.emotions)
+        support = replace(self.support, emotions=said)
+        return Question(support, self.query_utterances, tuple(sorted(words.values())))
+
+    def columns(self, emotions: EmotionSet) -> list[int]:
+        """Return the class indices of the emotions to choose from, in the order of the question's labels."""
+        if not self.words:
+            return list(range(len(emotions)))
+        return [emotions.index(emotion) for emotion, word in sorted(self.words, key=lambda pair: pair[1])]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields, without `words` where there are none, as earlier versions wrote them."""
+        content = asdict(self)
+        if not self.words:
+            del content["words"]
+        return content
 
 
 def tasks_of(corpus: Corpus, person_axis: PersonAxis) -> dict[str, Task]:

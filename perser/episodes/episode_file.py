@@ -52,13 +52,22 @@ class EpisodeFile:
         )
 
     @property
+    def is_open(self) -> bool:
+        """Whether the labels of its episodes are words that nobody was trained on."""
+        return self.scenario == "open"
+
+    @property
     def setting(self) -> str:
         """The scenario and the enrollment mode. Results on different settings are never compared."""
         return self.scenario if self.mode == "any" else f"{self.scenario} ({self.mode} enrollment)"
 
     def save(self, path: Path) -> None:
         """Write the file, as JSON."""
-        write_json(path, {"format": FORMAT} | asdict(self))
+        episodes = {
+            key: [episode.as_json() for episode in getattr(self, key)]
+            for key in ("episodes", "validation_episodes")
+        }
+        write_json(path, {"format": FORMAT} | asdict(self) | episodes)
 
     @classmethod
     def load(cls, path: Path) -> EpisodeFile:
@@ -157,6 +166,7 @@ def _episode(content: dict) -> Episode:
         support=Support(_strings(support["utterances"]), _labels(support["emotions"]), support["seed"]),
         query_utterances=_strings(content["query_utterances"]),
         query_emotions=_labels(content["query_emotions"]),
+        words=tuple((emotion, word) for emotion, word in _labels(content.get("words", []))),
     )
 
 
@@ -195,6 +205,11 @@ def _checked(file: EpisodeFile) -> EpisodeFile:
             raise ValueError(f"{episode.episode_id}: the numbers of labels and utterances differ")
         if not known.issuperset(set().union(*support.emotions, *episode.query_emotions)):
             raise ValueError(f"{episode.episode_id}: an emotion outside {', '.join(file.emotions)}")
+        if not known.issuperset(emotion for emotion, _ in episode.words):
+            raise ValueError(f"{episode.episode_id}: a word for an unknown emotion")
+        own = {emotion for emotion, _ in episode.words}
+        if own and not own.issuperset(set().union(*support.emotions, *episode.query_emotions)):
+            raise ValueError(f"{episode.episode_id}: an emotion without a word")
         if not all(isinstance(seed, int) and seed >= 0 for seed in (episode.seed, support.seed)):
             raise ValueError(f"{episode.episode_id}: a seed must be an integer, 0 or more")
         if not (isinstance(episode.episode_id, str) and isinstance(episode.person, str)):

@@ -12,6 +12,7 @@ import numpy as np
 
 from perser.corpora.listing import INTENDED, PersonAxis
 from perser.episodes.episode import Task, restrict, tasks_of
+from perser.episodes.open_episodes import without_emotions
 from perser.episodes.sampling import EnrollmentMode, draw_pairs
 from perser.episodes.splits import Split, SplitOptions, Subset, split_corpus
 from perser.errors import UserError
@@ -39,7 +40,7 @@ class Choice:
 
     def options_unlike(self, other: Choice) -> str:
         """Return the options of `perser episodes` in which this choice differs from another one."""
-        names = ("scenario", "folds", "fold", "held_out", "validation_groups")
+        names = ("scenario", "folds", "fold", "held_out", "validation_groups", "held_out_emotions")
         values = {f"split.{name}": (getattr(self.split, name), getattr(other.split, name)) for name in names}
         values |= {"k": (self.k, other.k), "q": (self.q, other.q)}
         return " ".join(
@@ -67,11 +68,28 @@ def divide_tasks(
         {name: getattr(row, split.held_out_by) for name, row in rows.items()},
         {name: row.speaker for name, row in rows.items()},
     )
+    if split.held_out_emotions:
+        divided = _without_emotions(divided, tasks, split.held_out_emotions)
     own: dict[Subset, list[Task]] = {}
     for subset in ("test", "validation"):
         allowed = set(divided.utterances[subset])
         own[subset] = [restrict(tasks[person], allowed) for person in divided.persons[subset]]
     return divided, own
+
+
+def _without_emotions(divided: Split, tasks: dict[str, Task], held_out: Sequence[str]) -> Split:
+    """Return the split without utterances of these emotions in training and validation.
+
+    Raises UserError where nothing is left to train on.
+    """
+    kept = {name for task in tasks.values() for name in without_emotions(task, held_out).utterances}
+    utterances = divided.utterances | {
+        subset: [name for name in divided.utterances[subset] if name in kept]
+        for subset in ("train", "validation")
+    }
+    if not utterances["train"]:
+        raise UserError(f"held_out_emotions: {', '.join(held_out)} leave nothing to train on: hold out fewer")
+    return replace(divided, utterances=utterances)
 
 
 def has_enough(task: Task, k: int, q: int, mode: EnrollmentMode) -> bool:
@@ -156,4 +174,4 @@ def _smaller_splits(split: SplitOptions) -> Iterator[SplitOptions]:
 
 def _test_set(split: SplitOptions) -> SplitOptions:
     axis: PersonAxis = split.person_axis
-    return replace(split, scenario=f"test-{axis}s", held_out=None)
+    return replace(split, scenario=f"test-{axis}s", held_out=None, held_out_emotions=None)

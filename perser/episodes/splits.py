@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from perser.corpora.listing import PersonAxis
 from perser.errors import UserError
 
-Scenario = Literal["seen", "unseen", "speaker", "test-listeners", "test-speakers"]
+Scenario = Literal["seen", "unseen", "speaker", "open", "test-listeners", "test-speakers"]
 
 Subset = Literal["train", "validation", "test"]
 
@@ -26,7 +26,8 @@ class SplitOptions:
     Args:
         scenario: `seen`: test listeners are new, their utterances may be in training (Meta-PerSER 3.2.1).
             `unseen`: test utterances are new too (3.2.2). `speaker`: the person is the speaker, so a new
-            person brings new utterances. `test-listeners`, `test-speakers`: a test set for models that were
+            person brings new utterances. `open`: as speaker, but each episode has some classes only, under
+            words that mean nothing. `test-listeners`, `test-speakers`: a test set for models that were
             trained on another corpus: all listeners, or speakers, are tested, and no one is trained on.
         folds: number of folds. The persons are cut into this many groups, and each fold tests one group.
         fold: which fold this is, from 0.
@@ -36,6 +37,8 @@ class SplitOptions:
             fold's.
         validation_groups: `unseen` only: how many more values are kept for the validation persons; 0: they
             are validated on training utterances; none: 0 with `held_out`, otherwise 3.
+        held_out_emotions: `open` only: the emotions that no one is trained on and that the episodes are
+            about; none: episodes have any classes.
         eligible: persons who may be in validation or test, the others are only trained on; none: all.
         excluded: persons whose data is not used at all; none: no one.
         seed: seed of the shuffle before persons are cut into folds.
@@ -48,6 +51,7 @@ class SplitOptions:
     held_out_by: Literal["speaker", "session"] = "speaker"
     held_out: list[str] | None = None
     validation_groups: int | None = None
+    held_out_emotions: list[str] | None = None
     eligible: list[str] | None = None
     excluded: list[str] | None = None
     seed: int = 0
@@ -65,10 +69,12 @@ class SplitOptions:
             raise ValueError(f"excluded: {both[0]!r} is eligible too")
         if self.scenario != "unseen" and self.held_out is not None:
             raise ValueError(f"held_out needs scenario: unseen, not {self.scenario}")
+        if self.scenario != "open" and self.held_out_emotions:
+            raise ValueError(f"held_out_emotions needs scenario: open, not {self.scenario}")
 
     @property
     def person_axis(self) -> PersonAxis:
-        return "speaker" if self.scenario in ("speaker", "test-speakers") else "listener"
+        return "speaker" if self.scenario in ("speaker", "open", "test-speakers") else "listener"
 
     @property
     def is_test_set(self) -> bool:
@@ -108,7 +114,7 @@ def split_corpus(
         utterances: dict[Subset, list[str]] = {"train": [], "validation": [], "test": everything}
     elif options.scenario == "seen":
         utterances = dict.fromkeys(SUBSETS, everything)
-    elif options.scenario == "speaker":
+    elif options.scenario in ("speaker", "open"):
         speakers_of = {subset: set(names) for subset, names in chosen.items()}
         utterances = {
             subset: [name for name in everything if speakers[name] in speakers_of[subset]]

@@ -93,16 +93,20 @@ def clip_paths(arguments: Iterable[str | Path]) -> list[Path]:
     return clips
 
 
-def read_examples(path: Path) -> list[tuple[Path, Emotions]]:
+def read_examples(path: Path, as_spelled: bool = False) -> list[tuple[Path, Emotions]]:
     """Read labeled clips from a table with the columns `path` (relative to the file) and `emotions`, which
     `perser.io.tables` describes, or from a folder with a folder for each emotion (`angry/a.wav`).
+
+    Args:
+        path: The table or the folder.
+        as_spelled: Whether the words keep their capitals, so that two spellings of one label are noticed.
 
     Raises UserError that names the file and the line, or the folder.
     """
     if _is_folder(path):
         return _examples_in_folder(path)
     rows = list(read_table(path, required=("path", "emotions"), optional=()))
-    examples = [(path.parent / row.path(), row.emotions()) for row in rows]
+    examples = [(path.parent / row.path(), row.spelled() if as_spelled else row.emotions()) for row in rows]
     check_repeats(examples, path, [row.line for row in rows])
     return examples
 
@@ -141,15 +145,6 @@ def check_repeats(
                 raise UserError(
                     f"{where}{clip} is labeled twice, as {others} and as {words}: keep one of the two"
                 )
-
-
-def parse_example(text: str) -> tuple[Path, Emotions]:
-    """Parse a labeled clip such as `a.wav=happy,excited`. Raises UserError for a text of another form."""
-    path, equals, words = text.rpartition("=")
-    emotions = parse_emotions(words)
-    if not equals or not path or not emotions:
-        raise UserError(f"enroll: '{text}' is not of the form clip.wav=emotion or clip.wav=emotion,emotion")
-    return Path(path), emotions
 
 
 def name_of(clip: Clip, number: int) -> str:

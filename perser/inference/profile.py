@@ -31,6 +31,9 @@ MAX_HEADER = 1 << 20
 TENSOR, AUDIO = "tensor:", "audio:"
 """Prefixes of the tensors' names in the file: the route's, by name, and the clips, by number."""
 
+OPEN = "open"
+"""Value of the header's `labels` where the person made up the labels."""
+
 DIGEST = "sha256"
 """Key of the header's digest of itself and the tensors, which detects damage; it does not prove who made
 it."""
@@ -56,6 +59,7 @@ class Profile:
         enrolled: The clips, in the order in which they were enrolled.
         tensors: What `RouteModel.enroll` returned.
         audio: Waveforms (num_samples,) at 16 kHz of the enrolled clips; empty where they were not kept.
+        open_labels: Whether the emotions are labels that the person made up, not those of the model.
     """
 
     route: str
@@ -65,6 +69,7 @@ class Profile:
     enrolled: tuple[Enrolled, ...]
     tensors: dict[str, Tensor]
     audio: tuple[Tensor, ...] = ()
+    open_labels: bool = False
 
     @property
     def labels(self) -> tuple[Emotions, ...]:
@@ -85,6 +90,8 @@ class Profile:
             "emotions": json.dumps(self.emotions),
             "enrolled": json.dumps([[clip.name, clip.emotions] for clip in self.enrolled]),
         }
+        if self.open_labels:  # left out elsewhere, so that version 0.1.0 reads those profiles
+            header["labels"] = OPEN
         with explain_write_errors(f"the profile {path}"):
             path.parent.mkdir(parents=True, exist_ok=True)
             owned = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
@@ -126,13 +133,15 @@ class Profile:
             name.removeprefix(TENSOR): tensor for name, tensor in tensors.items() if name.startswith(TENSOR)
         }
         audio = tuple(tensors[f"{AUDIO}{i}"] for i in range(len(enrolled)) if f"{AUDIO}{i}" in tensors)
-        return cls(route, model, fingerprint, emotions, tuple(enrolled), own, audio)
+        is_open = header.get("labels") == OPEN
+        return cls(route, model, fingerprint, emotions, tuple(enrolled), own, audio, is_open)
 
     def check(self, model: RouteModel, path: Path) -> None:
         """Raise UserError where the profile, read from `path`, belongs to another model."""
+        known = self.emotions if self.open_labels else model.emotions.names
         for what, there, here in (
             ("route", self.route, model.route),
-            ("emotions", ", ".join(self.emotions), ", ".join(model.emotions.names)),
+            ("emotions", ", ".join(self.emotions), ", ".join(known)),
             ("content", self.fingerprint, model.fingerprint()),
         ):
             if there != here:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -29,15 +29,18 @@ from perser.distributed import compute_device
 from perser.episodes.episode import Support
 from perser.errors import UserError
 from perser.inference.clips import Clip, Failure, Waveforms, check_repeats, name_of, stream_clips
+from perser.inference.labeled_clips import LabeledClip, in_one_form, labels_in
 from perser.inference.profile import Enrolled, Profile
 from perser.installed_routes import load_route_model
 from perser.io.hub import is_hub_name, trained_model_folder
-from perser.labels import Emotions, EmotionSet, decide, parse_emotions
-from perser.route import EncodedClips, GrowingRouteModel, RouteModel, RoutePredictor
-
-LabeledClip = tuple[Clip, str | Sequence[str]]
-"""A clip and the emotions that the person heard in it: one, several, or several in one text separated by
-`;`."""
+from perser.labels import (
+    Emotions,
+    EmotionSet,
+    decide,
+    distinct_labels,
+    open_labels,
+)
+from perser.route import EncodedClips, GrowingRouteModel, OpenRouteModel, RouteModel, RoutePredictor
 
 
 @dataclass(frozen=True)
@@ -75,11 +78,15 @@ class Recognizer:
     Args:
         model: A model of one of the routes.
         name: The model's folder, or its name on the Hub.
+        open_labels: Whether it answers with labels of a person, not with the emotions that it was trained on.
     """
 
-    def __init__(self, model: RouteModel, name: str) -> None:
+    def __init__(self, model: RouteModel, name: str, open_labels: bool = False) -> None:
         self.model = model
         self.name = name
+        self.open_labels = open_labels
+        self.trained = self
+        """The recognizer with the emotions of the model, where this one has labels of a person."""
         self.predictor: RoutePredictor = model.predictor({}, ())
 
     @classmethod
@@ -107,7 +114,10 @@ class Recognizer:
         return self.model.emotions
 
     def enroll(
-        self, examples: Sequence[LabeledClip], names: Sequence[str] | None = None
+        self,
+        examples: Sequence[LabeledClip],
+        names: Sequence[str] | None = None,
+        labels: Literal["known", "open"] = "known",
     ) -> PersonalRecognizer:
         """Personalize to the person who labeled these clips.
 
@@ -115,11 +125,38 @@ class Recognizer:
             examples: The clips, in any form that `perser.audio.load_audio` takes, with their emotions.
             names: A different name for each clip; those of `name_of` when None. Then no file may be there
                 twice.
+            labels: `known`: the labels are emotions of the model. `open`: they are any words, such as
+                sarcastic or very tired, and the answers choose among those that occur.
 
         Raises UserError for no clips, a clip that cannot be used, an emotion that the model does not know,
-        or more clips than it can read.
+        or more clips than it can read; with open labels, for a label that is not one word or two, or is
+        spelled in two ways, and for fewer than two labels.
         """
-        names, labels, waveforms = _read_examples(examples, self.emotions, names)
+        examples, spelled = _spelled_labels(examples)
+        if labels == "open":
+            opened = self.with_labels(open_labels(word for words in spelled for word in words))
+            return opened._enroll(examples, spelled, names)
+        return self._enroll(examples, spelled, names)
+
+    def with_labels(self, labels: EmotionSet) -> Recognizer:
+        """Return the recognizer of the same model that chooses among other labels.
+
+        It has no examples of them until clips are enrolled. Raises UserError where the model cannot learn
+        other labels.
+        """
+        if not isinstance(self.trained.model, OpenRouteModel):
+            raise UserError(
+                f"a model of the route {self.model.route} cannot learn labels of your own: use its emotions, "
+                f"{', '.join(self.emotions.names)}"
+            )
+        opened = Recognizer(self.trained.model.with_labels(labels), self.name, open_labels=True)
+        opened.trained = self.trained
+        return opened
+
+    def _enroll(
+        self, examples: list[LabeledClip], spelled: list[Emotions], names: Sequence[str] | None
+    ) -> PersonalRecognizer:
+        names, labels, waveforms = _read_examples(examples, spelled, self.emotions, names)
         encoded = self.model.encode_clips(waveforms)
         tensors = self.model.enroll(encoded, Support(names, labels, seed=0))
         return PersonalRecognizer(
@@ -132,7 +169,8 @@ class Recognizer:
         profile = Profile.load(Path(path))
         profile.check(self.model, Path(path))
         try:
-            return PersonalRecognizer(self, profile.enrolled, profile.tensors, profile.audio)
+            own = self.with_labels(EmotionSet(profile.emotions)) if profile.open_labels else self
+            return PersonalRecognizer(own, profile.enrolled, profile.tensors, profile.audio)
         except UserError as error:
             raise UserError(f"the profile {path} is damaged ({error}): enroll again") from error
 
@@ -224,18 +262,26 @@ class PersonalRecognizer:
     def enroll(self, examples: Sequence[LabeledClip]) -> PersonalRecognizer:
         """Return the recognizer that has learned further clips beside those enrolled so far.
 
-        It is the same as after enrolling all of them at once. Raises UserError as `Recognizer.enroll` does,
-        for a recording that is enrolled already, and where too little is known of the earlier clips.
+        It is the same as after enrolling all of them at once. Labels of the person's own may be new. Raises
+        UserError as `Recognizer.enroll` does, for a recording that is enrolled already, and where too little
+        is known of the earlier clips.
         """
-        names, labels, new = _read_examples(examples, self.emotions)
+        examples, spelled = _spelled_labels(examples)
+        recognizer = self.recognizer
+        if recognizer.open_labels:
+            further = distinct_labels(word for words in spelled for word in words)
+            known = self.emotions.names
+            if any(label not in known for label in further):
+                recognizer = recognizer.with_labels(EmotionSet(tuple(dict.fromkeys((*known, *further)))))
+        names, labels, new = _read_examples(examples, spelled, recognizer.emotions)
         earlier = [f"enrolled clip {number}" for number in range(1, len(self.enrolled) + 1)]
         encoded = self._encode_all(earlier, new)
         self._check_new(encoded, earlier, names)
         every_label = (*(clip.emotions for clip in self.enrolled), *labels)
-        tensors = self.model.enroll(encoded, Support((*earlier, *names), every_label, seed=0))
+        tensors = recognizer.model.enroll(encoded, Support((*earlier, *names), every_label, seed=0))
         audio = (*self._audio, *map(new.waveform, names)) if self.keeps_audio else ()
         enrolled = (*self.enrolled, *_enrolled(names, labels))
-        return PersonalRecognizer(self.recognizer, enrolled, tensors, audio)
+        return PersonalRecognizer(recognizer, enrolled, tensors, audio)
 
     def _encode_all(self, earlier: Sequence[str], new: Waveforms) -> EncodedClips:
         """Return the enrolled clips under the names `earlier`, and the new ones."""
@@ -283,6 +329,7 @@ class PersonalRecognizer:
             enrolled=self.enrolled,
             tensors=self._tensors,
             audio=self._audio if keep_audio else (),
+            open_labels=self.recognizer.open_labels,
         )
         profile.save(Path(path))
 
@@ -311,23 +358,22 @@ class PersonalRecognizer:
         return Recognizer.from_pretrained(name, device).personal(path)
 
 
-def _labels_in(example: LabeledClip, number: int) -> Emotions:
-    """Return the emotions of a labeled clip without repetitions. Raises UserError for something else."""
-    if isinstance(example, tuple | list) and len(example) == 2:
-        texts = [example[1]] if isinstance(example[1], str) else example[1]
-        if isinstance(texts, Iterable) and all(isinstance(text, str) for text in texts):
-            return tuple(dict.fromkeys(word for text in texts for word in parse_emotions(text)))
-    raise UserError(f"cannot enroll example {number}: give a pair of a clip and its emotions")
-
-
-def _read_examples(
-    examples: Sequence[LabeledClip], emotions: EmotionSet, names: Sequence[str] | None = None
-) -> tuple[tuple[str, ...], tuple[Emotions, ...], Waveforms]:
-    """Return the names of clips to enroll, their labels, and their waveforms; see `Recognizer.enroll`."""
+def _spelled_labels(examples: Sequence[LabeledClip]) -> tuple[list[LabeledClip], list[Emotions]]:
+    """Return the examples as a list, and their labels as spelled. Raises UserError for none."""
     examples = list(examples)
     if not examples:
         raise UserError("nothing to enroll: give at least one clip with its emotions")
-    labels = tuple(_labels_in(example, number) for number, example in enumerate(examples, start=1))
+    return examples, [labels_in(example, number) for number, example in enumerate(examples, start=1)]
+
+
+def _read_examples(
+    examples: Sequence[LabeledClip],
+    spelled: Sequence[Emotions],
+    emotions: EmotionSet,
+    names: Sequence[str] | None = None,
+) -> tuple[tuple[str, ...], tuple[Emotions, ...], Waveforms]:
+    """Return the names of clips to enroll, their labels, and their waveforms; see `Recognizer.enroll`."""
+    labels = in_one_form(spelled)
     emotions.multi_hot(labels)  # refuses an unknown emotion before anything is read
     if names is None:
         check_repeats([(clip, words) for (clip, _), words in zip(examples, labels, strict=True)])

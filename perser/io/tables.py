@@ -25,7 +25,7 @@ from typing import Any
 from perser.errors import UserError, is_unicode, nearest
 from perser.io.listed_paths import is_comment, listed_path
 from perser.io.text_lines import read_lines, visible
-from perser.labels import Emotions, parse_emotions
+from perser.labels import Emotions, parse_emotions, split_words
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 
@@ -57,10 +57,17 @@ class InputRow:
 
     def emotions(self) -> Emotions:
         """Return the words in the cell of emotions: a text, or a list of texts in JSON."""
+        return parse_emotions(self._labels())
+
+    def spelled(self) -> tuple[str, ...]:
+        """Return the words in the cell of emotions as they are written, capitals and all."""
+        return split_words(self._labels())
+
+    def _labels(self) -> str:
         cell = self.cells.get(EMOTIONS)
         if not isinstance(cell, list):
-            return parse_emotions(self.text(EMOTIONS))
-        return parse_emotions(";".join(self._text(EMOTIONS, word) for word in cell))
+            return self.text(EMOTIONS)
+        return ";".join(self._text(EMOTIONS, word) for word in cell)
 
     def path(self) -> str:
         """Return the file that the row is about, relative to the table, in one form for each file."""

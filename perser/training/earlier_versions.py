@@ -38,8 +38,19 @@ _DEFAULTS_SINCE = {
         "fresh_head": False,
         "selection": "maF1",
     },
+    "icl-train": {
+        "permute_labels_end": None,
+        "label_words": "own",
+        "label_subsets": 0.0,
+        "merged_labels": 0.0,
+        "other_answers": 0.0,
+        "drawn_styles": 0.0,
+    },
 }
 """Options that version 0.1.0 did not have, by command, with the values that it used."""
+
+_PROMPT_SINCE = {"prompt": {"bind": False, "other": "other"}}
+"""The same for the prompts of a speech language model, which are options of the command and of the model."""
 
 
 def upgrade_options(command: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,7 +69,8 @@ def downgrade_options(command: str, options: Mapping[str, Any]) -> dict[str, Any
     if isinstance(options.get("lslr"), Mapping):
         options = {**options, "lslr": _downgraded_rates(options["lslr"])}
     earlier = {new: old for old, new in _RENAMED.get(command, {}).items()}
-    return _renamed(_without(_DEFAULTS_SINCE.get(command, {}), options), earlier)
+    known = _without(_PROMPT_SINCE, options) if command == "icl-train" else options
+    return _renamed(_without(_DEFAULTS_SINCE.get(command, {}), known), earlier)
 
 
 def upgrade_training(training: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,6 +85,8 @@ def upgrade_training(training: Mapping[str, Any]) -> dict[str, Any]:
         upgraded["model"] = {
             name: value for name, value in upgraded["model"].items() if name != "transformers_version"
         }
+        if "prompt" in upgraded["model"]:
+            upgraded["model"] = _merge(_PROMPT_SINCE, upgraded["model"])
     return upgraded
 
 

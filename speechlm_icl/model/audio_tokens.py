@@ -49,6 +49,8 @@ def expand_audio_tokens(prompt: EncodedPrompt, lengths: Sequence[int]) -> Encode
         prompt,
         token_ids=expand(prompt.token_ids),
         clips=expand(prompt.clips),
+        answers=expand(prompt.answers),
+        ends=expand(prompt.ends),
         targets=expand(prompt.targets),
     )
 

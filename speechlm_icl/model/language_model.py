@@ -191,7 +191,11 @@ def new_language_model(name: str, texts: Sequence[str], lora: LoraOptions) -> La
     """
     if name == TINY_LLAMA:
         tokenizer = word_tokenizer(texts)
-        return LanguageModel(LlamaForCausalLM(_tiny_config(len(tokenizer))), tokenizer, name)
+        model = LlamaForCausalLM(_tiny_config(len(tokenizer)))
+        # Embeddings of Llama's own scale, 0.02, are drowned by what the first layers add to them: with them,
+        # the model takes twice as many steps until it finds the enrolled clips like a query.
+        nn.init.normal_(model.get_input_embeddings().weight)
+        return LanguageModel(model, tokenizer, name)
     base, tokenizer = load_base(name, lora.base_weights)
     return LanguageModel(with_adapter(base, name, lora), tokenizer, name, lora.base_weights)
 

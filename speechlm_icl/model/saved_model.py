@@ -1,7 +1,7 @@
 """Save and load a speech language model. A checkpoint holds what was trained and names its base models.
 
 config.json                SpeechLMConfig
-projector.safetensors      the projector with its layer weights and standardization
+projector.safetensors      the projector with its layer weights and standardization, and what binds pairs
 adapter/                   the language model's LoRA adapter, in peft's format; or
 language_model/            the language model itself, where it was trained in full
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from perser.device import MAKING_A_MODEL, loading_device, loading_on
@@ -32,6 +33,9 @@ from speechlm_icl.model.revisions import check_revision, commit_of, portable_nam
 
 WEIGHTS = "projector.safetensors"
 """File that every model folder has."""
+
+BINDING = "binding."
+"""Before the names of the binding's weights in that file."""
 
 CHECKSUMMED = (CONFIG, WEIGHTS, f"{LANGUAGE_MODEL_FOLDER}/*", f"{ADAPTER_FOLDER}/*")
 """Files that checksums are written of (`perser.io.checksums.write_checksums`)."""
@@ -68,7 +72,7 @@ class CheckpointMixin:
         config.encoder = portable_name(config.encoder, folder)
         config.language_model = portable_name(config.language_model, folder)
         config.save_pretrained(folder)
-        state = {name: value.contiguous() for name, value in self.projector.state_dict().items()}
+        state = {name: value.contiguous() for name, value in _state(self).items()}
         save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
         self.language_model.save(folder)
         write_checksums(folder, CHECKSUMMED)
@@ -115,12 +119,30 @@ class CheckpointMixin:
             weights = LoraOptions(**config.lora).base_weights
             language_model = load_language_model(folder, config.language_model, weights, commit)
             model = cls(config, language_model)
-            model.projector.load_state_dict(load_file(folder / WEIGHTS))
+            _load_state(model, load_file(folder / WEIGHTS))
         if attention is not None:
             _choose_attention(model, attention)
         loading.place(model)
         model.name_or_path = str(name)
         return model.eval()
+
+
+def _state(model: PreTrainedModel) -> dict[str, Tensor]:
+    """Return the weights of the projector and, with a prefix, of the binding where there is one."""
+    state = model.projector.state_dict()
+    if model.binding is not None:
+        state |= {f"{BINDING}{name}": value for name, value in model.binding.state_dict().items()}
+    return state
+
+
+def _load_state(model: PreTrainedModel, state: dict[str, Tensor]) -> None:
+    """Load what `_state` gave."""
+    bound = {name: value for name, value in state.items() if name.startswith(BINDING)}
+    model.projector.load_state_dict({name: state[name] for name in state.keys() - bound.keys()})
+    if model.binding is not None:
+        model.binding.load_state_dict({name.removeprefix(BINDING): one for name, one in bound.items()})
+    elif bound:
+        raise ValueError(f"{WEIGHTS} binds pairs, but {CONFIG} says prompt.bind: false")
 
 
 def _choose_attention(model: PreTrainedModel, attention: str) -> None:

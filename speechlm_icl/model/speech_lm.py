@@ -26,6 +26,7 @@ from transformers.utils import ModelOutput
 from perser.device import MAKING_A_MODEL
 from perser.encoders.encoder import SpeechEncoder
 from perser.encoders.feature_cache import encode_clips
+from perser.encoders.structure_copy import structure_copy
 from perser.errors import UserError
 from perser.inference.clips import waveforms_of
 from perser.labels import EmotionSet
@@ -36,12 +37,15 @@ from speechlm_icl.model.audio_tokens import (
     pad_left,
     with_audio_token,
 )
+from speechlm_icl.model.binding import PairBinding, find_answers
 from speechlm_icl.model.configuration import SpeechLMConfig
 from speechlm_icl.model.language_model import LanguageModel, LoraOptions, new_language_model
 from speechlm_icl.model.revisions import check_revision, commit_of, revision_of
 from speechlm_icl.model.saved_model import CheckpointMixin
 from speechlm_icl.projectors import new_projector
 from speechlm_icl.projectors.base import Clips, ProjectorOptions, ProjectorSizes
+from speechlm_icl.prompt.drawn_words import drawable_words
+from speechlm_icl.prompt.open_labels import open_prompt
 from speechlm_icl.prompt.prompt import (
     IGNORE,
     EncodedPrompt,
@@ -81,7 +85,7 @@ class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
                 f"SpeechLMConfig: no {', '.join(missing)}: a speech LM needs emotions and feature_shape"
             )
         emotions = EmotionSet(tuple(config.emotions))
-        prompt = PromptOptions(**config.prompt or {})
+        prompt = PromptOptions(**{"bind": False} | (config.prompt or {}))  # older models know no binding
         if language_model is None:
             lora = LoraOptions(**config.lora or {})
             language_model = new_language_model(config.language_model, prompt.texts(emotions), lora)
@@ -90,6 +94,7 @@ class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
             *config.feature_shape, language_model.hidden_size, language_model.embedding_scale
         )
         self.projector = new_projector(sizes, ProjectorOptions(**config.projector or {}))
+        self.binding = PairBinding(language_model.hidden_size) if prompt.bind else None
         self.prompt = PromptFormat(language_model.tokenizer, emotions, prompt)
         config.prompt = asdict(self.prompt.options)  # with what depends on the language model resolved
         _, config.audio_token_id = with_audio_token(language_model.tokenizer)
@@ -250,7 +255,10 @@ class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
             clips = clip_at_each_position(audio, [len(clip) for clip in frames])
         except ValueError as error:
             raise UserError(f"{error}: let the processor expand one placeholder for each clip") from error
-        return insert_audio(embeddings, clips, frames)
+        inserted = insert_audio(embeddings, clips, frames)
+        if self.binding is None:
+            return inserted
+        return self.binding(inserted, frames, *find_answers(input_ids, clips, self.prompt.template))
 
     def encode_clips(self, input_values: Tensor, audio_mask: Tensor | None = None) -> Clips:
         """Map waveforms (num_clips, num_samples) to the features that the projector reads.
@@ -263,6 +271,23 @@ class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
         waveforms = waveforms_of(clips, min_seconds=0.0)
         features = encode_clips(self.speech_encoder, waveforms, self.projector.options.level)
         return torch.stack(features) if self.projector.options.level == "pooled" else features
+
+    def with_labels(self, labels: EmotionSet) -> SpeechLMForICL:
+        """Return this model with other labels in its prompts; it shares all weights.
+
+        Raises UserError for labels that its language model cannot read.
+        """
+        tokenizer = self.language_model.tokenizer
+        copy = structure_copy(self, ())
+        copy.prompt = open_prompt(tokenizer, self.prompt, labels, self.label_word_pool)
+        return copy
+
+    @cached_property
+    def label_word_pool(self) -> list[str]:
+        """The words that can be drawn as labels in training; none for a model whose pairs are not bound."""
+        if self.binding is None:
+            return []
+        return drawable_words(self.language_model.tokenizer, self.prompt.options.words(self.prompt.emotions))
 
     def batch(self, prompts: Sequence[EncodedPrompt], features: Clips | None) -> PromptBatch:
         """Return a batch of prompts with expanded placeholders, on the model's device.
@@ -291,7 +316,10 @@ class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
         Raises ValueError where a clip has more or fewer placeholders than embeddings.
         """
         frames = [] if features is None else self.projector(features)
-        return insert_audio(self.language_model.embed(batch.token_ids), batch.clips, frames)
+        embeddings = insert_audio(self.language_model.embed(batch.token_ids), batch.clips, frames)
+        if self.binding is None:
+            return embeddings
+        return self.binding(embeddings, frames, batch.answers, batch.ends)
 
     def losses(self, batch: PromptBatch, features: Clips | None) -> Tensor:
         """Return the negative log-likelihood in nats of every target token (B, T); 0 where there is none."""

@@ -23,6 +23,7 @@ from perser.device import to_device
 from perser.errors import UserError
 from perser.labels import EmotionSet
 from speechlm_icl.prompt.chat_template import from_chat_template, plain_template, token_ids
+from speechlm_icl.prompt.drawn_words import stand_ins
 
 TEXT = -1
 """Value of `clips` at positions of text."""
@@ -52,6 +53,9 @@ class PromptOptions:
         joiner: Text between two emotions of one clip.
         separator: Text that ends each clip's label words. A chat template ends them with its own end of turn.
         label_words: Words that stand for an emotion, as in `angry: very angry`. The default is its name.
+        bind: Whether pairs are bound: the token that ends an answer carries the answer and its clip, so that
+            a later clip finds the answers to clips like it. A model that was trained with it needs it.
+        other: Word for a clip that has none of the labels that the prompt uses.
     """
 
     instruction: str | None = None
@@ -59,6 +63,8 @@ class PromptOptions:
     joiner: str = " and"
     separator: str = "\n"
     label_words: dict[str, str] = field(default_factory=dict)
+    bind: bool = True
+    other: str = "other"
 
     def __post_init__(self) -> None:
         if not self.joiner.strip() or not self.separator:
@@ -72,7 +78,8 @@ class PromptOptions:
 
     def texts(self, emotions: EmotionSet) -> list[str]:
         """Return every text that a prompt can contain."""
-        return [self.instruction or "", self.joiner, self.separator, *self.words(emotions)]
+        texts = [self.instruction or "", self.joiner, self.separator, *self.words(emotions)]
+        return [*texts, self.other, *stand_ins()] if self.bind else texts
 
     def resolve(self, tokenizer: PreTrainedTokenizerBase, emotions: EmotionSet) -> PromptOptions:
         """Return the options with a definite instruction and `chat` either true or false.
@@ -87,20 +94,26 @@ class PromptOptions:
         chat = has_template if self.chat == "auto" else self.chat
         instruction = self.instruction
         if instruction is None:
-            labels = self.words(emotions)
-            fields = {"labels": labels, "joiner": self.joiner, "listed": ", ".join(labels)}
-            instruction = DEFAULT_INSTRUCTION.format(**fields) + ("" if chat else "\n")
+            instruction = default_instruction(self.words(emotions), self.joiner, chat)
             if tokenizer.unk_token_id in token_ids(tokenizer, instruction):
                 instruction = ""
         return replace(self, instruction=instruction, chat=chat)
 
 
+def default_instruction(labels: Sequence[str], joiner: str, chat: bool) -> str:
+    """Return the instruction for a pretrained language model that lists these label words."""
+    fields = {"labels": labels, "joiner": joiner, "listed": ", ".join(labels)}
+    return DEFAULT_INSTRUCTION.format(**fields) + ("" if chat else "\n")
+
+
 @dataclass(frozen=True)
 class EncodedPrompt:
-    """One prompt as three lists of equal length, with one entry a position."""
+    """One prompt as lists of equal length, with one entry a position."""
 
     token_ids: list[int]
     clips: list[int]  # number of the clip within the prompt; TEXT elsewhere
+    answers: list[int]  # at the words of an answer, the number of its clip; TEXT elsewhere
+    ends: list[int]  # at the last token of an answer's end, the number of its clip; TEXT elsewhere
     targets: list[int]  # the token that has to be predicted at this position; IGNORE elsewhere
 
 
@@ -110,6 +123,8 @@ class PromptBatch:
 
     token_ids: Tensor
     clips: Tensor  # number of the clip within the batch, counted prompt by prompt; TEXT elsewhere
+    answers: Tensor  # at the words of an answer, the number of its clip; TEXT elsewhere
+    ends: Tensor  # at the last token of an answer's end, the number of its clip; TEXT elsewhere
     targets: Tensor
     attention_mask: Tensor
     position_ids: Tensor
@@ -131,6 +146,7 @@ class PromptFormat:
         emotions: EmotionSet,
         options: PromptOptions,
     ) -> None:
+        self.tokenizer = tokenizer
         self.emotions = emotions
         self.options = options = options.resolve(tokenizer, emotions)
         if options.chat:
@@ -170,22 +186,30 @@ class PromptFormat:
             tokens += [*self.joiner, *self.labels[emotion]]
         return tokens + self.template.end
 
-    def encode(self, answers: Sequence[Answer], first_target: int = 0) -> EncodedPrompt:
+    def encode(
+        self, answers: Sequence[Answer], first_target: int = 0, end_targets: bool = True
+    ) -> EncodedPrompt:
         """Encode clips, with one placeholder each, and their answers.
 
         The prompt ends where a next clip would begin. The label words, joiners and ends of all answers from
         `first_target` on are targets. The ends are included so that the model learns where an answer ends.
-        Nothing else is a target.
+        Nothing else is a target. Without `end_targets` the ends are none either.
         """
         template = self.template
         start = len(template.start)
-        prompt = EncodedPrompt(list(template.start), [TEXT] * start, [IGNORE] * start)
+        prompt = EncodedPrompt(list(template.start), *([TEXT] * start for _ in range(3)), [IGNORE] * start)
         for clip, answer in enumerate(answers):
             tokens = self.answer_tokens(answer)
             text = [*template.cue, *tokens, *template.following]
-            targets = tokens if clip >= first_target else [IGNORE] * len(tokens)
+            targets = list(tokens) if clip >= first_target else [IGNORE] * len(tokens)
+            if not end_targets:
+                targets[-len(template.end) :] = [IGNORE] * len(template.end)
             prompt.token_ids.extend([0, *text])
+            before, after = [TEXT] * (1 + len(template.cue)), [TEXT] * len(template.following)
+            end = len(template.end)
             prompt.clips.extend([clip] + [TEXT] * len(text))
+            prompt.answers.extend([*before, *[clip] * (len(tokens) - end), *[TEXT] * end, *after])
+            prompt.ends.extend([*before, *[TEXT] * (len(tokens) - 1), clip, *after])
             prompt.targets.extend([IGNORE] * (1 + len(template.cue)))
             prompt.targets.extend(targets + [IGNORE] * len(template.following))
         return prompt
@@ -196,7 +220,7 @@ def collate(prompts: Sequence[EncodedPrompt]) -> PromptBatch:
     shape = (len(prompts), max(len(prompt.token_ids) for prompt in prompts))
     token_ids = torch.zeros(shape, dtype=torch.int64)
     attention_mask = torch.zeros(shape, dtype=torch.int64)
-    clips = torch.full(shape, TEXT)
+    numbers = {name: torch.full(shape, TEXT) for name in ("clips", "answers", "ends")}
     targets = torch.full(shape, IGNORE)
     first_clip = 0
     for row, prompt in enumerate(prompts):
@@ -204,10 +228,17 @@ def collate(prompts: Sequence[EncodedPrompt]) -> PromptBatch:
         token_ids[row, :length] = torch.tensor(prompt.token_ids)
         targets[row, :length] = torch.tensor(prompt.targets)
         attention_mask[row, :length] = 1
-        prompt_clips = torch.tensor(prompt.clips)
-        clips[row, :length] = torch.where(prompt_clips == TEXT, TEXT, prompt_clips + first_clip)
+        for name, batched in numbers.items():
+            own = torch.tensor(getattr(prompt, name))
+            batched[row, :length] = torch.where(own == TEXT, TEXT, own + first_clip)
         first_clip += max(prompt.clips, default=TEXT) + 1
-    return PromptBatch(token_ids, clips, targets, attention_mask, positions(attention_mask))
+    return PromptBatch(
+        token_ids,
+        **numbers,
+        targets=targets,
+        attention_mask=attention_mask,
+        position_ids=positions(attention_mask),
+    )
 
 
 def positions(attention_mask: Tensor) -> Tensor:

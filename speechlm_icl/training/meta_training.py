@@ -10,10 +10,7 @@ from torch import Tensor, nn
 
 from perser.distributed import (
     mean_over_processes,
-    own_items,
     own_share_of_batch,
-    processes,
-    sum_over_processes,
 )
 from perser.encoders.feature_cache import FeatureStore
 from perser.episodes.episode import Task
@@ -25,19 +22,19 @@ from perser.training.loop import Display, LoopOptions, Validation, fit
 from perser.training.nonfinite import StepPart
 from perser.training.run import TrainingRun
 from perser.training.sharding import is_sharded
-from speechlm_icl.model.audio_tokens import answer_numbers
 from speechlm_icl.model.speech_lm import SpeechLMForICL
-from speechlm_icl.projectors.base import Clips, clips_on, read_clips
+from speechlm_icl.projectors.base import Clips
 from speechlm_icl.prompt.prompt import PromptBatch
 from speechlm_icl.training.optimizer import new_optimizer
-from speechlm_icl.training.options import IclOptions, Loss
+from speechlm_icl.training.options import IclOptions
 from speechlm_icl.training.pretrain_projector import STAGE as PRETRAIN_PROJECTOR
 from speechlm_icl.training.pretrain_projector import pretrain_projector
+from speechlm_icl.training.reading import read
 from speechlm_icl.training.sequences import PairSequence, SequenceSampler, by_length
+from speechlm_icl.training.task_drawing import TaskShares
+from speechlm_icl.training.validation import ValidationSet
 
 STAGE = "meta-training"
-VALIDATION_BATCH_SIZE = 16
-"""Sequences."""
 STANDARDIZATION_UTTERANCES = 4096
 
 
@@ -60,8 +57,7 @@ def meta_train(
     if not train_tasks or not validation_tasks:
         raise UserError("meta-training needs training and validation persons: draw other episodes")
     sampler = _sampler(model, train_tasks, options)
-    validation_sampler = SequenceSampler(validation_tasks, model.prompt.emotions, options.pairs)
-    validation_sequences = validation_sampler.draw_each(options.validation_sequences, options.seed)
+    validation = ValidationSet.draw(model, validation_tasks, options)
     fit_standardization(model, train_tasks, store)
     training_run = training_run or TrainingRun(accelerator)
     if options.projector_steps and training_run.stage_found in (None, PRETRAIN_PROJECTOR):
@@ -75,8 +71,8 @@ def meta_train(
         return _add_gradients(trained, model, sampler, store, options, accelerator, number)
 
     def validated() -> Validation:
-        values = validate(model, validation_sequences, store, trained if is_sharded() else None)
-        return Validation(-values["loss"], values)
+        values, score = validation.measure(model, store, trained if is_sharded() else None)
+        return Validation(score, values)
 
     model.language_model.recompute_layers(options.gradient_checkpointing)
     result = fit(
@@ -116,7 +112,15 @@ def _sampler(model: SpeechLMForICL, tasks: Sequence[Task], options: IclOptions) 
         uniform=options.uniform_pairs,
         restricted=options.restricted,
         missing=options.missing,
-        permute_labels=options.permute_labels,
+        shares=TaskShares(
+            renamed=options.permute_labels,
+            subsets=options.label_subsets,
+            merged=options.merged_labels,
+            other=options.other_answers,
+            styles=options.drawn_styles,
+        ),
+        drawable=model.label_word_pool if options.label_words == "drawn" and options.permutes else (),
+        other=model.prompt.options.other,
     )
 
 
@@ -158,7 +162,8 @@ def _add_gradients(
     trained.train()
     seed_step(options.seed, step, accelerator.process_index)
     num_parts = options.gradient_accumulation_steps
-    sequences = sampler.draw(options.batch_size, options.seed, step)
+    share = options.permuted_share(step)
+    sequences = sampler.draw(options.batch_size, options.seed, step, renamed=share)
     answers = len(sequences) if options.loss == "query" else _num_answers(sequences)
 
     def length(sequence: PairSequence) -> int:
@@ -181,61 +186,6 @@ def _add_gradients(
             parts.append(StepPart(sequence.utterances, is_finite, sequence.person))
         total += loss.item()
     return mean_over_processes(total), parts
-
-
-def read(
-    model: SpeechLMForICL, sequences: Sequence[PairSequence], store: FeatureStore, loss: Loss = "every"
-) -> tuple[PromptBatch, Clips]:
-    """Return the prompts of some sequences and their clips' features, on the model's device.
-
-    The targets are every answer, or the last one alone.
-    """
-    utterances = [utterance for sequence in sequences for utterance in sequence.utterances]
-    features = clips_on(read_clips(store, utterances), model.device)
-    first = [0 if loss == "every" else len(sequence.answers) - 1 for sequence in sequences]
-    prompts = map(model.prompt.encode, [sequence.answers for sequence in sequences], first)
-    return model.batch(list(prompts), features), features
-
-
-@torch.no_grad()
-def validate(
-    model: SpeechLMForICL,
-    sequences: Sequence[PairSequence],
-    store: FeatureStore,
-    trained: nn.Module | None = None,
-    batch_size: int = VALIDATION_BATCH_SIZE,
-) -> dict[str, float]:
-    """Return the loss in nats an answer: over all answers, the first ones and the late ones.
-
-    `loss` is over all answers, `loss_first` over those with no pair before them, and `loss_late` over the
-    last quarter. The fall from first to late is what reading the enrollment is worth.
-
-    Several processes share the sequences. `trained` is the model's `AnswerLosses` if its weights are sharded.
-    """
-    model.eval()
-    losses_of = trained or model.losses
-    longest = max(len(sequence.answers) for sequence in sequences)
-    own = own_items(sequences)
-    largest_share = -(-len(sequences) // processes().num_processes)
-    losses, answers = torch.zeros(longest), torch.zeros(longest)
-    for start in range(0, largest_share, batch_size):
-        chunk = own[start : start + batch_size]
-        # All processes gather sharded weights together: one with nothing left computes a batch for nothing.
-        batch, features = read(model, chunk or sequences[:1], store)
-        found = losses_of(batch, features)
-        if not chunk:
-            break
-        answer = answer_numbers(batch.clips).clamp_min(0).flatten().cpu()
-        losses.index_add_(0, answer, found.flatten().cpu())
-        for sequence in chunk:
-            answers[: len(sequence.answers)] += 1
-    losses, answers = sum_over_processes(losses).cpu(), sum_over_processes(answers).cpu()
-    late = slice(3 * longest // 4, None)
-    return {
-        "loss": (losses.sum() / answers.sum()).item(),
-        "loss_first": (losses[0] / answers[0]).item(),
-        "loss_late": (losses[late].sum() / answers[late].sum()).item(),
-    }
 
 
 def fit_standardization(model: SpeechLMForICL, tasks: Sequence[Task], store: FeatureStore) -> None:

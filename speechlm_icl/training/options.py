@@ -9,6 +9,13 @@ from perser.training.options import OptimizationOptions, check_at_least
 
 Loss = Literal["every", "query"]
 Optimizer = Literal["adamw", "adamw8bit"]
+LabelWords = Literal["own", "drawn"]
+
+SHARES = (
+    *("permute_labels", "permute_labels_end"),
+    *("label_subsets", "merged_labels", "other_answers", "drawn_styles"),
+)
+"""Options that are shares of the sequences."""
 
 
 @dataclass(frozen=True)
@@ -20,11 +27,21 @@ class IclOptions(OptimizationOptions):
         uniform_pairs: whether every sequence's number of pairs is drawn uniformly from 0 to `pairs`.
         restricted: share of the sequences whose enrollment has only some of the person's emotions.
         missing: share of the sequences whose enrollment has none of the last clip's emotions.
-        permute_labels: share of the sequences in which the emotions swap their words at random.
+        permute_labels: share of the sequences, at the start of training, whose words do not have their own
+            meaning, so that only the pairs say what a word means.
+        permute_labels_end: the same share at the end of training. It stays as it was for the first half, in
+            which the model learns to read the pairs, and then changes evenly. none: it stays.
+        label_words: the words of these sequences: own, the emotions' own words, swapped at random; or drawn,
+            which are half of the time English nouns, drawn anew for every sequence.
+        label_subsets: share of the sequences that have only 2 or more of the emotions.
+        merged_labels: share, of the sequences that permute_labels makes, in which emotions share a word.
+        other_answers: share of them in which some emotions have no word and are answered with prompt.other.
+        drawn_styles: share of the sequences that a simulated person answers, whose bias and sharpness are
+            drawn for this sequence alone.
         loss: every: on the answer to every clip, each predicted from all pairs before it; query: on the
             answer to the last clip alone.
-        projector_steps: steps of a first stage, in which the projector alone learns to make clips look like
-            the label words' own embeddings, without the language model; 0: no such stage.
+        projector_steps: steps of a first stage, in which the projector alone learns to tell the training
+            persons' emotions apart, with a classifier's head that is then thrown away; 0: no such stage.
         projector_learning_rate: learning rate of that stage.
         gradient_accumulation_steps: parts into which a step's sequences are split, by length, to save memory.
         language_learning_rate: learning rate of the language model's own weights (its adapter, or all of
@@ -43,8 +60,14 @@ class IclOptions(OptimizationOptions):
     restricted: float = 0.0
     missing: float = 0.0
     permute_labels: float = 0.0
+    permute_labels_end: float | None = None
+    label_words: LabelWords = "drawn"
+    label_subsets: float = 0.0
+    merged_labels: float = 0.0
+    other_answers: float = 0.0
+    drawn_styles: float = 0.0
     loss: Loss = "every"
-    projector_steps: int = 0
+    projector_steps: int = 300
     projector_learning_rate: float = 1e-3
     gradient_accumulation_steps: int = 1
     language_learning_rate: float | None = None
@@ -59,19 +82,33 @@ class IclOptions(OptimizationOptions):
         super().__post_init__()
         for name in ("gradient_accumulation_steps", "validation_sequences"):
             check_at_least(name, getattr(self, name), 1)
-        for name in ("pairs", "projector_steps", "restricted", "missing", "permute_labels"):
+        for name in ("pairs", "projector_steps", "restricted", "missing"):
             check_at_least(name, getattr(self, name), 0)
+        for name in SHARES:
+            share = getattr(self, name)
+            if share is not None and not 0 <= share <= 1:
+                raise ValueError(f"{name}: {share}, give a share from 0 to 1")
         if self.batch_size % self.gradient_accumulation_steps:
             raise ValueError(
                 f"batch_size: {self.batch_size}, give a multiple of gradient_accumulation_steps "
                 f"({self.gradient_accumulation_steps})"
             )
-        if self.permute_labels > 1:
-            raise ValueError(f"permute_labels: {self.permute_labels}, give a share of at most 1")
         if self.restricted + self.missing > 1:
             raise ValueError(
                 f"restricted and missing: {self.restricted} and {self.missing}, their sum may be at most 1"
             )
-        for name, choices in (("loss", get_args(Loss)), ("optimizer", get_args(Optimizer))):
+        chosen = {"loss": Loss, "optimizer": Optimizer, "label_words": LabelWords}
+        for name, choices in ((name, get_args(kind)) for name, kind in chosen.items()):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}: {getattr(self, name)}, give one of {', '.join(choices)}")
+
+    @property
+    def permutes(self) -> bool:
+        """Whether some sequences have words without their own meaning."""
+        return max(self.permute_labels, self.permute_labels_end or 0) > 0
+
+    def permuted_share(self, step: int) -> float:
+        """Return the share of such sequences at a step, counted from 1."""
+        end = self.permute_labels if self.permute_labels_end is None else self.permute_labels_end
+        changed = max(0.0, 2 * step / self.steps - 1)
+        return self.permute_labels + changed * (end - self.permute_labels)

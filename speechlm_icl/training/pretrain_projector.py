@@ -1,8 +1,9 @@
-"""The projector's own stage: it learns to make clips look like the words for what is heard in them.
+"""The projector's own stage: it learns to tell emotions apart, with a classifier's head that is thrown away.
 
-The language model's layers take no part, so that this takes seconds. Training the projector through the
-frozen model would cost as much as training the adapter too. Afterwards the model meets clips that point
-toward its own words.
+The language model takes no part, so that this takes seconds. Afterwards clips with the same emotion have
+similar embeddings, whoever speaks. From a projector with random weights, clips are like each other by voice
+and room; a language model that is to find the enrolled clips like a query then learns nothing for hundreds
+of steps.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from perser.encoders.feature_cache import FeatureStore
 from perser.episodes.episode import Task, aggregated_targets
@@ -22,18 +23,17 @@ from perser.training.checkpoint import seed_step
 from perser.training.loop import Display, LoopOptions, Validation, fit
 from perser.training.nonfinite import StepPart
 from perser.training.run import TrainingRun
+from speechlm_icl.model.binding import clip_means
 from speechlm_icl.model.speech_lm import SpeechLMForICL
-from speechlm_icl.projectors.base import clips_on, read_clips
+from speechlm_icl.projectors.base import Clips, Projector, clips_on, read_clips
 from speechlm_icl.training.options import IclOptions
 
 STAGE = "pretrain-projector"
 """Its name in logs and checkpoints."""
-BATCH_SIZE = 128
+BATCH_SIZE = 256
 """Clips a step."""
 VALIDATION_CLIPS = 1024
 VALIDATE_EVERY = 20
-SHARPNESS = 10.0
-"""Factor on the cosines. With 1, the softmax over a few labels could never be sure."""
 
 
 def pretrain_projector(
@@ -44,42 +44,47 @@ def pretrain_projector(
     options: IclOptions,
     training_run: TrainingRun,
 ) -> float:
-    """Train the projector in place on the labels that all persons give together; return its validation loss.
+    """Train the projector in place on the labels that all persons give together; return its accuracy.
 
-    It is left as it did best on the validation persons' clips, because a few hundred steps learn the training
-    clips by heart. The loss is in nats a clip. Every process does the same.
+    The accuracy is that on the validation persons' clips. The projector is left at its last step, at which it
+    knows the training clips by heart: so the language model finds clips with the same emotion easily, and
+    learns sooner to look for them. On unseen persons it is as often right as it was before. Every process
+    does the same.
     """
     targets = aggregated_targets(tasks, model.prompt.emotions)
     utterance_ids = list(targets)
     validation_targets = aggregated_targets(validation_tasks, model.prompt.emotions)
     validation_ids = evenly_spaced(list(validation_targets), VALIDATION_CLIPS)
-    words = label_embeddings(model)
+    classifier = ClipClassifier(
+        model.projector, model.language_model.embedding_scale, len(model.prompt.emotions)
+    )
+    classifier.to(model.device)
     optimizer = torch.optim.AdamW(
-        model.projector.parameters(), lr=options.projector_learning_rate, weight_decay=options.weight_decay
+        classifier.parameters(), lr=options.projector_learning_rate, weight_decay=options.weight_decay
     )
     rng = np.random.default_rng((options.seed, options.projector_steps))
 
     def step(number: int) -> tuple[float, list[StepPart]]:
         seed_step(options.seed, number)
-        model.projector.train()
+        classifier.train()
         size = min(BATCH_SIZE, len(utterance_ids))
         utterances = rng.choice(utterance_ids, size=size, replace=False).tolist()
-        losses = alignment_losses(model, utterances, targets, words, store)
+        logits = classifier(clips_on(read_clips(store, utterances), model.device))
+        wanted = distributions(utterances, targets).to(model.device)
+        losses = F.cross_entropy(logits, wanted, reduction="none")
         losses.mean().backward()
         finite = losses.detach().isfinite().tolist()
         parts = [StepPart((utterance,), ok) for utterance, ok in zip(utterances, finite, strict=True)]
         return losses.mean().item(), parts
 
     def validate() -> Validation:
-        model.projector.eval()
-        with torch.no_grad():
-            loss = alignment_losses(model, validation_ids, validation_targets, words, store).mean().item()
-        return Validation(-loss, {"loss": loss})
+        clips = clips_on(read_clips(store, validation_ids), model.device)
+        return _validated(classifier, clips, distributions(validation_ids, validation_targets))
 
     result = fit(
         training_run,
         STAGE,
-        model.projector,
+        classifier,
         optimizer,
         step,
         validate,
@@ -88,34 +93,38 @@ def pretrain_projector(
         generators={"sampler": rng},
         display=Display("pretraining the projector"),
     )
-    result.best.restore(model.projector)
-    return -result.best.score
+    return result.history[-1]["accuracy"] if result.history else validate().score
 
 
-def label_embeddings(model: SpeechLMForICL) -> Tensor:
-    """Return the mean of the input embeddings of each label's tokens, float32 (C, H)."""
+def _validated(classifier: ClipClassifier, clips: Clips, wanted: Tensor) -> Validation:
+    """Return accuracy and loss on the validation persons' clips; `wanted` are their distributions (B, C)."""
+    classifier.eval()
     with torch.no_grad():
-        tokens = [torch.tensor(label, device=model.device)[None] for label in model.prompt.labels]
-        embeddings = [model.language_model.embed(label).float().mean(dim=1) for label in tokens]
-        return torch.cat(embeddings)
+        logits = classifier(clips).cpu()
+    accuracy = (logits.argmax(dim=1) == wanted.argmax(dim=1)).float().mean().item()
+    return Validation(accuracy, {"loss": F.cross_entropy(logits, wanted).item(), "accuracy": accuracy})
 
 
-def alignment_losses(
-    model: SpeechLMForICL,
-    utterances: Sequence[str],
-    targets: Mapping[str, np.ndarray],
-    words: Tensor,
-    store: FeatureStore,
-) -> Tensor:
-    """Return the loss of each clip (B,) in nats.
+def distributions(utterances: Sequence[str], targets: Mapping[str, np.ndarray]) -> Tensor:
+    """Return the label distributions of some utterances (B, C)."""
+    return torch.tensor(np.stack([targets[utterance] for utterance in utterances]))
 
-    It is the cross-entropy between the clip's label distribution and the softmax over the labels of SHARPNESS
-    times the cosine between the clip's mean embedding and the label's words (C, H).
+
+class ClipClassifier(nn.Module):
+    """The projector with a linear head on the mean of a clip's embeddings.
+
+    Args:
+        projector: The projector.
+        embedding_scale: Root mean square of the embeddings, by which the head's inputs are divided.
+        num_emotions: Number of emotions.
     """
-    frames = model.projector(clips_on(read_clips(store, utterances), model.device))
-    clips = torch.stack([clip.mean(dim=0) for clip in frames])
-    cosines = F.cosine_similarity(clips[:, None].float(), words[None], dim=-1)
-    distributions = np.stack([targets[utterance] for utterance in utterances])
-    return F.cross_entropy(
-        SHARPNESS * cosines, torch.tensor(distributions, device=model.device), reduction="none"
-    )
+
+    def __init__(self, projector: Projector, embedding_scale: float, num_emotions: int) -> None:
+        super().__init__()
+        self.projector = projector
+        self.head = nn.Linear(projector.hidden_size, num_emotions)
+        self._scale = embedding_scale
+
+    def forward(self, clips: Clips) -> Tensor:
+        """Return the logits of each clip (B, C), float32."""
+        return self.head(clip_means(self.projector(clips)) / self._scale).float()

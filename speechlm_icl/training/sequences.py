@@ -7,24 +7,46 @@ enrollment pairs at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 
-from perser.episodes.episode import Task
+from perser.episodes.episode import Task, aggregated_targets
 from perser.episodes.sampling import MODES, EnrollmentMode, draw_pairs
 from perser.labels import Emotions, EmotionSet
 from speechlm_icl.prompt.prompt import Answer
+from speechlm_icl.training.task_drawing import (
+    TaskShares,
+    draw_groups,
+    draw_style,
+    draw_subset,
+    draw_unnamed,
+    draw_words,
+    unnamed_last,
+)
+
+PLAIN = TaskShares()
+"""The emotions under their own words."""
 
 
 @dataclass(frozen=True)
 class PairSequence:
-    """N + 1 clips of one person with their answers; the last is the query."""
+    """N + 1 clips of one person with their answers; the last is the query.
+
+    Args:
+        utterances: the clips.
+        answers: the answer to each, as indices of `words`.
+        person: whose they are.
+        words: the label words; None for those of the emotions.
+        renamed: whether the words do not have their own meaning.
+    """
 
     utterances: tuple[str, ...]
     answers: list[Answer]
     person: str | None = None
+    words: tuple[str, ...] | None = None
+    renamed: bool = False
 
 
 class SequenceSampler:
@@ -37,8 +59,9 @@ class SequenceSampler:
         uniform: whether to draw every sequence's number of pairs uniformly from 0 to N.
         restricted: share of the sequences whose enrollment has only some of the person's emotions.
         missing: share of the sequences whose enrollment has none of the last clip's emotions.
-        permute_labels: share of the sequences in which the emotions swap their words at random, so that only
-            the pairs before it tell what a word means.
+        shares: shares of the sequences that ask something else than the emotions under their own words.
+        drawable: words that renamed sequences may use besides the emotions' own.
+        other: word for a clip that has none of the labels in use.
     """
 
     def __init__(
@@ -50,41 +73,82 @@ class SequenceSampler:
         uniform: bool = False,
         restricted: float = 0.0,
         missing: float = 0.0,
-        permute_labels: float = 0.0,
+        shares: TaskShares = PLAIN,
+        drawable: Sequence[str] = (),
+        other: str = "other",
     ) -> None:
         self.tasks = list(tasks)
         self.emotions = emotions
         self.pairs = pairs
         self.uniform = uniform
-        self.shares = (1 - restricted - missing, restricted, missing)
-        self.permute_labels = permute_labels
+        self.modes = (1 - restricted - missing, restricted, missing)
+        self.shares = shares
+        self.drawable = drawable
+        self.other = other
+        self._heard = aggregated_targets(tasks, emotions) if shares.styles else {}
 
-    def draw(self, count: int, *seeds: int) -> list[PairSequence]:
-        """Return `count` sequences of persons drawn at random, each as likely as any other."""
+    def draw(self, count: int, *seeds: int, renamed: float | None = None) -> list[PairSequence]:
+        """Return `count` sequences of persons drawn at random, each as likely as any other.
+
+        `renamed` replaces the share of that name.
+        """
         rng = np.random.default_rng(seeds)
+        shares = self.shares if renamed is None else replace(self.shares, renamed=renamed)
         return [
-            self._sequence(self.tasks[person], rng) for person in rng.integers(len(self.tasks), size=count)
+            self._sequence(self.tasks[person], rng, shares)
+            for person in rng.integers(len(self.tasks), size=count)
         ]
 
     def draw_each(self, count: int, *seeds: int) -> list[PairSequence]:
         """Return `count` sequences that go through the persons in turn."""
         rng = np.random.default_rng(seeds)
-        return [self._sequence(self.tasks[index % len(self.tasks)], rng) for index in range(count)]
+        return [
+            self._sequence(self.tasks[index % len(self.tasks)], rng, self.shares) for index in range(count)
+        ]
 
-    def _sequence(self, task: Task, rng: np.random.Generator) -> PairSequence:
+    def _sequence(self, task: Task, rng: np.random.Generator, shares: TaskShares) -> PairSequence:
         pairs = int(rng.integers(self.pairs + 1)) if self.uniform else self.pairs
-        mode = MODES[rng.choice(len(MODES), p=self.shares)]
+        mode = MODES[rng.choice(len(MODES), p=self.modes)]
+        if _happens(shares.styles, rng):
+            task = draw_style(task, self._heard, self.emotions, rng)
+        if _happens(shares.subsets, rng):
+            task = draw_subset(task, rng)
         utterances, labels = _pairs_of(task, pairs, mode, rng)
-        classes = np.arange(len(self.emotions))
-        if rng.random() < self.permute_labels:
-            rng.shuffle(classes)
-        answers = [self._answer(words, classes, rng) for words in labels]
-        return PairSequence(utterances, answers, task.person)
+        renamed = rng.random() < shares.renamed
+        answers = [
+            rng.permutation([self.emotions.index(word) for word in words]).tolist() for words in labels
+        ]
+        sequence = PairSequence(utterances, answers, task.person)
+        return self._renamed(sequence, rng, shares) if renamed else sequence
 
-    def _answer(self, words: Emotions, classes: np.ndarray, rng: np.random.Generator) -> Answer:
-        """Return class indices in random order, so that each emotion given is equally often the first."""
-        answer = classes[[self.emotions.index(word) for word in words]]
-        return rng.permutation(answer).tolist()
+    def _renamed(self, sequence: PairSequence, rng: np.random.Generator, shares: TaskShares) -> PairSequence:
+        """Return a sequence with words that mean nothing, or another emotion."""
+        own = self.emotions.names
+        words = draw_words(own, self.drawable, rng)
+        classes = np.arange(len(own))
+        if words is None:
+            rng.shuffle(classes)
+        heard = sorted(set().union(*sequence.answers))
+        if _happens(shares.merged, rng):
+            classes = classes[draw_groups(heard, len(own), rng)]
+        answers = [list(dict.fromkeys(classes[answer].tolist())) for answer in sequence.answers]
+        if not _happens(shares.other, rng):
+            return replace(sequence, answers=answers, words=words, renamed=True)
+        unnamed = draw_unnamed(sorted(set().union(*answers)), rng)
+        lacks_word = np.array([not unnamed.isdisjoint(answer) for answer in answers])
+        order = unnamed_last(lacks_word, rng)
+        return PairSequence(
+            tuple(sequence.utterances[index] for index in order),
+            [[len(own)] if lacks_word[index] else answers[index] for index in order],
+            sequence.person,
+            (*(own if words is None else words), self.other),
+            renamed=True,
+        )
+
+
+def _happens(share: float, rng: np.random.Generator) -> bool:
+    """Draw whether something happens that has this share; a share of 0 draws nothing."""
+    return share > 0 and rng.random() < share
 
 
 def _pairs_of(

@@ -50,9 +50,15 @@ class FakeModel:
         return {"bias": torch.as_tensor(self.emotions.distribution(support.emotions).mean(axis=0))}
 
     def predictor(self, tensors: Mapping[str, Tensor], labels: Sequence[Emotions]) -> FakePredictor:
-        if tensors and tensors["bias"].shape != (3,):
+        size = len(self.emotions)
+        if tensors and tensors["bias"].shape != (size,):
             raise UserError("its bias does not fit")
-        return FakePredictor(tensors["bias"].numpy() if tensors else np.zeros(3))
+        return FakePredictor(tensors["bias"].numpy() if tensors else np.zeros(size))
+
+    def with_labels(self, labels: EmotionSet) -> FakeModel:
+        opened = FakeModel(self.content)
+        opened.emotions = labels
+        return opened
 
 
 class FakePredictor:
@@ -61,7 +67,7 @@ class FakePredictor:
 
     def predict_proba(self, encoded: dict[str, float], names: Sequence[str]) -> np.ndarray:
         means = np.array([[encoded[name]] for name in names])
-        scores = np.exp(-8 * np.abs(means - np.arange(3) / 4) + 4 * self.bias)
+        scores = np.exp(-8 * np.abs(means - np.arange(len(self.bias)) / 4) + 4 * self.bias)
         return (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32)
 
 

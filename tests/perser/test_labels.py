@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perser.errors import UserError
-from perser.labels import EmotionSet, decide, parse_emotions
+from perser.labels import EmotionSet, decide, open_labels, parse_emotions
 
 EMOTIONS = EmotionSet(("angry", "happy", "neutral", "sad", "fear", "disgust"))
 label_sets = st.lists(
@@ -62,3 +62,27 @@ def test_a_uniform_row_gives_no_label(size, dtype):
 def test_a_probability_of_exactly_1_over_c_gives_no_label():
     chosen = decide(np.array([[0.26, 0.25, 0.25, 0.24]]))
     assert chosen.tolist() == [[True, False, False, False]]
+
+
+def test_open_labels_are_the_words_that_occur_in_lower_case():
+    spelled = ["Sarcastic", "very tired", "Sarcastic", "zmęczony", "थका हुआ", "so-so", "can't"]
+    expected = ("sarcastic", "very tired", "zmęczony", "थका हुआ", "so-so", "can't")
+    assert open_labels(spelled).names == expected
+
+
+@pytest.mark.parametrize(
+    ("spelled", "problem"),
+    [
+        (["tired", "much too tired"], "'much too tired' cannot be a label: give one word or two"),
+        (["tired", "x1"], "'x1' cannot be a label"),
+        (["tired", "-"], "'-' cannot be a label"),
+        (["tired", "a" * 41], "cannot be a label"),
+        (["tired", ""], "'' cannot be a label"),
+        (["Tired", "calm", "tired"], "'Tired' and 'tired' differ only in capitals"),
+        (["tired", "tired"], "at least two to choose from, and only 'tired' is given"),
+        ([], "at least two to choose from, and none is given"),
+    ],
+)
+def test_open_labels_that_cannot_be_learned_are_refused(spelled, problem):
+    with pytest.raises(UserError, match=problem):
+        open_labels(spelled)

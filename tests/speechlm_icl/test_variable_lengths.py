@@ -12,9 +12,11 @@ from speechlm_icl.projectors.base import clips_on, read_clips
 from speechlm_icl.prompt.prompt import TEXT
 from speechlm_icl.scoring.prefix_cache import build_prefix_cache
 from speechlm_icl.scoring.scoring import label_log_probabilities, score_queries
-from speechlm_icl.training.meta_training import AnswerLosses, _add_gradients, meta_train, read, validate
+from speechlm_icl.training.meta_training import AnswerLosses, _add_gradients, meta_train
 from speechlm_icl.training.options import IclOptions
+from speechlm_icl.training.reading import read
 from speechlm_icl.training.sequences import PairSequence, SequenceSampler
+from speechlm_icl.training.validation import validate
 
 SUPPORT, ANSWERS = ["u0", "u1", "u2", "u3"], [[0], [2, 1], [1], [2]]
 QUERIES = [f"u{i}" for i in range(10, 17)]

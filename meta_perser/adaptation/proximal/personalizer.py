@@ -7,13 +7,16 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
+from torch import nn
 
+from meta_perser.adaptation.open_head import head_of_support
 from meta_perser.adaptation.predictor import RecognizerPredictor
 from meta_perser.adaptation.proximal.head import AdaptedHead
 from meta_perser.adaptation.proximal.strengths import Strengths
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.model import EmotionRecognizer
 from perser.episodes.episode import Support
+from perser.labels import EmotionSet
 from perser.personalizer import Personalizer, Predictor
 
 PERSONS_AT_ONCE = 64
@@ -55,6 +58,13 @@ class ProximalPersonalizer(Personalizer):
         head = AdaptedHead.fit(self.model, self._strengths, batch, targets, len(supports))
         return [RecognizerPredictor(self.model, self.source, weights) for weights in head.weights(self.model)]
 
+    def with_labels(self, labels: EmotionSet) -> ProximalPersonalizer:
+        """Return the same solver for a new head over these labels, held to their clips' prototypes."""
+        model = self.model.with_labels(labels)
+        opened = ProximalPrototypePersonalizer(model, self.source, self._strengths, self.model.classifier)
+        opened.trained_as = self.trained_as
+        return opened
+
     def describe(self) -> dict[str, object]:
         scope = {"scope": f"the classifier ({self.model.scope} in training)", "solver": "proximal"}
         return {**scope, "lambda": self._strengths.describe(), **self.trained_as}
@@ -63,3 +73,31 @@ class ProximalPersonalizer(Personalizer):
         learned = sum(parameter.numel() for parameter in self._strengths.parameters())
         moved = sum(parameter.numel() for parameter in self.model.classifier.parameters())
         return {"trained": self.model.trained_parameters + learned, "moved": moved}
+
+
+class ProximalPrototypePersonalizer(ProximalPersonalizer):
+    """Finds the head that fits the support best while it stays close to the prototypes of its labels.
+
+    `trained_head`: the head that the recognizer was trained with.
+    """
+
+    def __init__(
+        self, model: EmotionRecognizer, source: ClipSource, strengths: Strengths, trained_head: nn.Linear
+    ) -> None:
+        super().__init__(model, source, strengths)
+        self._trained_head = trained_head
+
+    def personalize(self, support: Support) -> RecognizerPredictor:
+        head = head_of_support(self.model, self.source, support, self._trained_head)
+        start = self.model.with_labels(self.model.emotions)
+        with torch.no_grad():
+            start.classifier.weight.copy_(head["classifier.weight"])
+            start.classifier.bias.copy_(head["classifier.bias"])
+        return ProximalPersonalizer(start, self.source, self._strengths).personalize(support)
+
+    def personalize_many(self, supports: Sequence[Support]) -> list[Predictor]:
+        """Solve for one person after the other: each is held to a start of their own."""
+        return [self.personalize(support) for support in supports]
+
+    def describe(self) -> dict[str, object]:
+        return super().describe() | {"start": "prototypes"}

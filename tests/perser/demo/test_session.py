@@ -195,3 +195,33 @@ def test_closing_removes_every_file(labeled, tmp_path, write_clip):
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     assert not profile.exists()
     assert (labeled.examples, labeled.replies()) == ({}, [])
+
+
+def test_a_label_of_the_persons_own_is_learned_once_it_is_used(labeled):
+    labeled.add_label(" Very  tired ")
+    assert labeled.choices == ("angry", "happy", "sad", "very tired")
+    assert set(labeled.replies()[0].prediction.probabilities) == {"angry", "happy", "sad"}
+    labeled.label("example 1", ["very tired"])
+    (reply,) = labeled.replies()
+    assert (reply.enrolled, reply.problem) == (2, "")
+    assert list(reply.prediction.probabilities) == ["very tired", "happy", "sad"]
+    assert list(reply.prediction.unadapted.probabilities) == ["very tired", "happy", "sad"]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [("Happy", "'Happy' is a label already"), ("a b c", "'a b c' cannot be a label"), ("", "'' cannot be")],
+)
+def test_a_label_that_cannot_be_added_is_refused(text, problem, session):
+    with pytest.raises(UserError, match=problem):
+        session.add_label(text)
+    assert session.own_labels == ()
+
+
+def test_one_label_of_the_persons_own_alone_is_explained(session, write_clip):
+    session.add_label("tired")
+    session.label(session.add(write_clip("a.wav", 0)), ["tired"])
+    session.choose(write_clip("c.wav", 2))
+    (reply,) = session.replies()
+    assert "need at least two" in reply.problem
+    assert reply.enrolled == 0

@@ -17,10 +17,10 @@ from perser.inference.clips import (
     clips_in,
     exit_after_failures,
     name_of,
-    parse_example,
     read_examples,
     waveforms_of,
 )
+from perser.inference.labeled_clips import parse_example
 
 
 def test_files_folders_and_lists_become_clips(tmp_path):

@@ -44,6 +44,12 @@ OPTIONS = {
             "projector_steps": 0,
             "projector_learning_rate": 0.1,
             "steps": 9,
+            "permute_labels_end": None,
+            "label_words": "own",
+            "label_subsets": 0.0,
+            "merged_labels": 0.0,
+            "other_answers": 0.0,
+            "drawn_styles": 0.0,
         },
     ),
 }
@@ -72,6 +78,14 @@ def test_a_run_of_version_0_1_0_is_the_same_training_whatever_the_version_of_tra
         "options": today,
         "model": {"width": 8},
     }
+
+
+def test_prompts_of_version_0_1_0_bind_nothing():
+    model = {"prompt": {"chat": False}}
+    upgraded = upgrade_training({"command": "icl-train", "options": {}, "model": model})
+    assert upgraded["model"]["prompt"] == {"chat": False, "bind": False, "other": "other"}
+    assert downgrade_options("icl-train", upgraded["model"]) == model
+    assert downgrade_options("icl-train", {"prompt": {"bind": True}}) == {"prompt": {"bind": True}}
 
 
 def test_a_run_with_the_removed_memory_option_goes_on_with_adjoint():

@@ -63,7 +63,13 @@ def test_gradients_reach_text_embeddings_and_frames():
     assert_close(frames.grad, torch.ones(1, 1, 2))
 
 
-PROMPT = EncodedPrompt([5, 0, 6, 7, 0, 8], [TEXT, 0, TEXT, TEXT, 1, TEXT], [IGNORE, IGNORE, 6, 7, IGNORE, 8])
+PROMPT = EncodedPrompt(
+    token_ids=[5, 0, 6, 7, 0, 8],
+    clips=[TEXT, 0, TEXT, TEXT, 1, TEXT],
+    answers=[TEXT, TEXT, 0, TEXT, TEXT, TEXT],
+    ends=[TEXT, TEXT, TEXT, 0, TEXT, 1],
+    targets=[IGNORE, IGNORE, 6, 7, IGNORE, 8],
+)
 
 
 def test_a_placeholder_is_repeated_once_for_each_embedding_of_its_clip():

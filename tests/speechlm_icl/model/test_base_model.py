@@ -194,7 +194,7 @@ def test_an_adapter_on_quantized_weights_learns_and_can_be_saved_and_loaded(
     kind = {"8bit": Linear8bitLt, "4bit": Linear4bit}[weights]
     assert any(isinstance(module, kind) for module in model.modules())
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    assert all("lora_" in name or name.startswith("projector.") for name in trained)
+    assert all("lora_" in name or name.startswith(("projector.", "binding.")) for name in trained)
 
     features = store.stack(["u0", "u1", "u2"])
     batch = model.batch([model.prompt.encode([[0], [1], [2]])], features)

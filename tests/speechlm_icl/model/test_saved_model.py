@@ -39,7 +39,7 @@ def test_only_adapter_and_projector_of_a_frozen_model_are_trained_and_saved(
     model = build(str(llama_folder))
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert trained
-    assert all("lora_" in name or name.startswith("projector.") for name in trained)
+    assert all("lora_" in name or name.startswith(("projector.", "binding.")) for name in trained)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_B" in name:

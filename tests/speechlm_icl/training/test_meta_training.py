@@ -11,15 +11,16 @@ from speechlm_icl.training.meta_training import (
     _add_gradients,
     check_batch_size,
     meta_train,
-    read,
-    validate,
 )
 from speechlm_icl.training.options import IclOptions
+from speechlm_icl.training.reading import read
 from speechlm_icl.training.sequences import PairSequence, SequenceSampler
+from speechlm_icl.training.validation import validate
 
 
 def train(model, tasks, store, **options):
-    options = IclOptions(**({"pairs": 6, "steps": 4, "batch_size": 4, "validate_every": 2} | options))
+    few = {"pairs": 6, "steps": 4, "batch_size": 4, "validate_every": 2, "projector_steps": 0}
+    options = IclOptions(**(few | options))
     return meta_train(model, tasks[:9], tasks[9:], store, options, start_accelerator(options.seed))
 
 
@@ -135,6 +136,8 @@ def test_recomputed_layers_give_the_same_gradient_and_are_left_off(build, tasks,
 def test_every_option_at_once_runs_on_a_chat_model(build, tasks, store, chat_folder):
     model = build(str(chat_folder))
     options = {"uniform_pairs": True, "restricted": 0.3, "missing": 0.3, "permute_labels": 0.5}
+    shares = ("label_subsets", "merged_labels", "other_answers", "drawn_styles", "permute_labels_end")
+    options |= dict.fromkeys(shares, 0.5)
     options |= {
         "projector_steps": 2,
         "gradient_accumulation_steps": 2,
@@ -177,6 +180,9 @@ def test_without_persons_it_says_so(model, tasks, store):
         ({"projector_steps": -1}, "projector_steps: -1, give at least 0"),
         ({"restricted": 0.6, "missing": 0.6}, "restricted and missing: 0.6 and 0.6, .* at most 1"),
         ({"missing": -0.1}, "missing: -0.1, give at least 0"),
+        ({"permute_labels": 1.5}, "permute_labels: 1.5, give a share from 0 to 1"),
+        ({"other_answers": -0.5}, "other_answers: -0.5, give a share from 0 to 1"),
+        ({"label_words": "new"}, "label_words: new, give one of own, drawn"),
         ({"loss": "some"}, "loss: some, give one of every, query"),
         ({"optimizer": "sgd"}, "optimizer: sgd, give one of adamw, adamw8bit"),
     ],

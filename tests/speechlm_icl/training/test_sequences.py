@@ -4,6 +4,7 @@ import pytest
 from perser.episodes.episode import Task
 from perser.labels import EmotionSet
 from speechlm_icl.training.sequences import PairSequence, SequenceSampler, by_length
+from speechlm_icl.training.task_drawing import TaskShares
 
 EMOTIONS = EmotionSet(("angry", "happy", "sad"))
 TASKS = [
@@ -45,7 +46,7 @@ def test_a_person_with_few_clips_gives_a_shorter_sequence():
 
 
 def test_permuted_labels_are_consistent_within_a_sequence_and_vary_between():
-    sequences = SequenceSampler(TASKS, EMOTIONS, pairs=19, permute_labels=1.0).draw(30, 0)
+    sequences = SequenceSampler(TASKS, EMOTIONS, pairs=19, shares=TaskShares(renamed=1.0)).draw(30, 0)
     meanings = set()
     for sequence in sequences:
         pairs = zip(sequence.utterances, sequence.answers, strict=True)

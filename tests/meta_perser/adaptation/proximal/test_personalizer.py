@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from meta_perser.adaptation.meta_trained import MetaPerSER
+from meta_perser.adaptation.open_head import head_of_support
 from meta_perser.adaptation.personalizer import Unadapted
 from meta_perser.adaptation.proximal.head import AdaptedHead, initial_strengths
 from meta_perser.adaptation.proximal.strengths import Strengths
@@ -14,6 +15,8 @@ from meta_perser.options import LslrOptions
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.model import EmotionRecognizer
 from perser.encoders.encoder import SpeechEncoder
+from perser.episodes.episode import Support
+from perser.labels import EmotionSet
 from perser.recalibration import Priors, Recalibrated
 
 
@@ -96,3 +99,22 @@ def test_the_record_says_lambda_and_how_many_numbers_move(begun):
     personalizer = meta_perser(model, Strengths(STRENGTHS)).personalizer(source)
     assert personalizer.describe()["lambda"] == "weight 0.3, bias 0.5, scale 2"
     assert personalizer.parameters()["moved"] == (8 + 1) * len(model.emotions)
+
+
+def test_a_new_head_is_held_to_the_prototypes_of_its_labels(begun, toy_corpus):
+    model, source = begun
+    names = [name for name in toy_corpus.utterances if name.split("-")[1] in ("angry", "sad")][:8]
+    support = Support(tuple(names), tuple((name.split("-")[1],) for name in names), 0)
+    labels = EmotionSet(("sad", "angry"))
+    held = meta_perser(model, Strengths(torch.full((3,), 1e9))).personalizer(source).with_labels(labels)
+    own = held.personalize(support)
+    head = head_of_support(model.with_labels(labels), source, support, model.classifier)
+    for name, weight in head.items():
+        torch.testing.assert_close(own.weights[name], weight, rtol=1e-4, atol=1e-4)
+    free = meta_perser(model, Strengths(STRENGTHS)).personalizer(source).with_labels(labels)
+    before, after = (each.personalize(support).predict_proba(names) for each in (held, free))
+    right = [labels.index(name.split("-")[1]) for name in names]
+    rows = np.arange(len(names))
+    assert np.log(after[rows, right]).mean() > np.log(before[rows, right]).mean()
+    assert free.describe()["start"] == "prototypes"
+    assert model.emotions == toy_corpus.emotions

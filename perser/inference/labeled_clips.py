@@ -1,0 +1,44 @@
+"""Clips with the labels that a person gives them, as they are written and in one form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from perser.errors import UserError
+from perser.inference.clips import Clip
+from perser.labels import Emotions, open_labels, parse_emotions, split_words
+
+LabeledClip = tuple[Clip, str | Sequence[str]]
+"""A clip and the emotions that the person heard in it: one, several, or several in one text separated by
+`;`."""
+
+
+def labels_in(example: LabeledClip, number: int) -> Emotions:
+    """Return the emotions of a labeled clip as they are written. Raises UserError for something else."""
+    if isinstance(example, tuple | list) and len(example) == 2:
+        texts = [example[1]] if isinstance(example[1], str) else example[1]
+        if isinstance(texts, Iterable) and all(isinstance(text, str) for text in texts):
+            return tuple(word for text in texts for word in split_words(text))
+    raise UserError(f"cannot enroll example {number}: give a pair of a clip and its emotions")
+
+
+def parse_example(text: str, as_spelled: bool = False) -> tuple[Path, Emotions]:
+    """Parse a labeled clip such as `a.wav=happy,excited`, whose words keep their capitals if `as_spelled`.
+    Raises UserError for a text of another form."""
+    path, equals, words = text.rpartition("=")
+    emotions = split_words(words) if as_spelled else parse_emotions(words)
+    if not equals or not path or not emotions:
+        raise UserError(f"enroll: '{text}' is not of the form clip.wav=emotion or clip.wav=emotion,emotion")
+    return Path(path), emotions
+
+
+def in_one_form(spelled: Sequence[Emotions]) -> tuple[Emotions, ...]:
+    """Return each clip's labels in lower case without repetitions."""
+    return tuple(parse_emotions(";".join(words)) for words in spelled)
+
+
+def check_open_labels(examples: Sequence[tuple[Clip, Emotions]]) -> None:
+    """Raise UserError where the words of labeled clips, as they are spelled, cannot be labels of a person's
+    own (`perser.labels.open_labels`)."""
+    open_labels(word for _, words in examples for word in words)

@@ -1,0 +1,40 @@
+"""Read training sequences: their prompts, and the features of their clips."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from perser.encoders.feature_cache import FeatureStore
+from perser.labels import EmotionSet
+from speechlm_icl.model.speech_lm import SpeechLMForICL
+from speechlm_icl.projectors.base import Clips, clips_on, read_clips
+from speechlm_icl.prompt.open_labels import open_prompt
+from speechlm_icl.prompt.prompt import PromptBatch, PromptFormat
+from speechlm_icl.training.options import Loss
+from speechlm_icl.training.sequences import PairSequence
+
+
+def read(
+    model: SpeechLMForICL, sequences: Sequence[PairSequence], store: FeatureStore, loss: Loss = "every"
+) -> tuple[PromptBatch, Clips]:
+    """Return the prompts of some sequences and their clips' features, on the model's device.
+
+    The targets are every answer, or the last one alone. Where words do not have their own meaning, the ends
+    of answers are no targets: a small model that also has to predict them is slower to read the pairs. It
+    learns the ends from other sequences.
+    """
+    utterances = [utterance for sequence in sequences for utterance in sequence.utterances]
+    features = clips_on(read_clips(store, utterances), model.device)
+    first = [0 if loss == "every" else len(sequence.answers) - 1 for sequence in sequences]
+    prompts = [
+        prompt_of(model, sequence).encode(sequence.answers, target, end_targets=not sequence.renamed)
+        for sequence, target in zip(sequences, first, strict=True)
+    ]
+    return model.batch(prompts, features), features
+
+
+def prompt_of(model: SpeechLMForICL, sequence: PairSequence) -> PromptFormat:
+    """Return the format of a sequence's prompt, which has words of its own or the emotions'."""
+    if sequence.words is None:
+        return model.prompt
+    return open_prompt(model.language_model.tokenizer, model.prompt, EmotionSet(sequence.words), ())

@@ -1,0 +1,111 @@
+"""Validation of meta-training: losses under the emotions' own words and under swapped ones, and controls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import nn
+
+from perser.distributed import own_items, processes, sum_over_processes
+from perser.encoders.feature_cache import FeatureStore
+from perser.episodes.episode import Task
+from speechlm_icl.model.audio_tokens import answer_numbers
+from speechlm_icl.model.speech_lm import SpeechLMForICL
+from speechlm_icl.training.controls import Control, draw_controls, measure_controls
+from speechlm_icl.training.options import IclOptions
+from speechlm_icl.training.reading import read
+from speechlm_icl.training.sequences import PairSequence, SequenceSampler
+from speechlm_icl.training.task_drawing import TaskShares
+
+BATCH_SIZE = 16
+"""Sequences."""
+
+
+@dataclass(frozen=True)
+class ValidationSet:
+    """What every validation of a training measures.
+
+    Args:
+        own: Sequences of validation persons under the emotions' own words.
+        permuted: Sequences of the same persons with swapped words; none where training swaps none.
+        controls: A few enrollments with queries; see `speechlm_icl.training.controls`.
+    """
+
+    own: list[PairSequence]
+    permuted: list[PairSequence]
+    controls: list[Control]
+
+    @classmethod
+    def draw(cls, model: SpeechLMForICL, tasks: Sequence[Task], options: IclOptions) -> Self:
+        """Draw it. What is drawn depends on the tasks and on options alone."""
+        emotions, count = model.prompt.emotions, options.validation_sequences
+        own = SequenceSampler(tasks, emotions, options.pairs)
+        permuted = SequenceSampler(tasks, emotions, options.pairs, shares=TaskShares(renamed=1.0))
+        return cls(
+            own.draw_each(count, options.seed),
+            permuted.draw_each(count, options.seed) if options.permutes else [],
+            draw_controls(tasks, emotions, options.pairs, options.seed),
+        )
+
+    def measure(
+        self, model: SpeechLMForICL, store: FeatureStore, sharded: nn.Module | None
+    ) -> tuple[dict[str, float], float]:
+        """Return what is logged, and the score: minus the loss, which is the mean of the two where words are
+        swapped, too.
+
+        `sharded` is the model's `AnswerLosses` if its weights are sharded. The controls are then left out,
+        because they need whole weights.
+        """
+        values = validate(model, self.own, store, sharded)
+        losses = [values["loss"]]
+        if self.permuted:
+            found = validate(model, self.permuted, store, sharded)
+            values |= {f"permuted_{name}": value for name, value in found.items()}
+            losses.append(found["loss"])
+        if sharded is None:
+            values |= measure_controls(model, self.controls, store)
+        return values, -sum(losses) / len(losses)
+
+
+@torch.no_grad()
+def validate(
+    model: SpeechLMForICL,
+    sequences: Sequence[PairSequence],
+    store: FeatureStore,
+    trained: nn.Module | None = None,
+    batch_size: int = BATCH_SIZE,
+) -> dict[str, float]:
+    """Return the loss in nats an answer: over all answers, the first ones and the late ones.
+
+    `loss` is over all answers, `loss_first` over those with no pair before them, and `loss_late` over the
+    last quarter. The fall from first to late is what reading the enrollment is worth.
+
+    Several processes share the sequences. `trained` is the model's `AnswerLosses` if its weights are sharded.
+    """
+    model.eval()
+    losses_of = trained or model.losses
+    longest = max(len(sequence.answers) for sequence in sequences)
+    own = own_items(sequences)
+    largest_share = -(-len(sequences) // processes().num_processes)
+    losses, answers = torch.zeros(longest), torch.zeros(longest)
+    for start in range(0, largest_share, batch_size):
+        chunk = own[start : start + batch_size]
+        # All processes gather sharded weights together: one with nothing left computes a batch for nothing.
+        batch, features = read(model, chunk or sequences[:1], store)
+        found = losses_of(batch, features)
+        if not chunk:
+            break
+        answer = answer_numbers(batch.clips).clamp_min(0).flatten().cpu()
+        losses.index_add_(0, answer, found.flatten().cpu())
+        for sequence in chunk:
+            answers[: len(sequence.answers)] += 1
+    losses, answers = sum_over_processes(losses).cpu(), sum_over_processes(answers).cpu()
+    late = slice(3 * longest // 4, None)
+    return {
+        "loss": (losses.sum() / answers.sum()).item(),
+        "loss_first": (losses[0] / answers[0]).item(),
+        "loss_late": (losses[late].sum() / answers[late].sum()).item(),
+    }
