@@ -1,12 +1,16 @@
-"""Bound pairs: the token that ends an answer carries the answer and its clip.
+"""Bound pairs: the tokens of an answer carry its clip.
 
 In a prompt `clip, answer, end, clip, answer, end, ...` no position holds both a clip and its answer. A later
 clip could match earlier clips and read their answers only in two steps, which take a language model thousands
-of training steps to learn. So the end of each answer gets, beside its own embedding, the mean embedding of
-the answer's words and one linear map of the mean embedding of the clip: what is like a clip is found in one
-step, with the answer to it.
+of training steps to learn. So one linear map of the mean embedding of the clip is added to each word of its
+answer and to the answer's end. The end also gets the mean embedding of the words. What is like a clip is then
+found in one step, with the answer to it.
 
-The end of an answer that is still to be given is never read, so that scoring and generation change nothing.
+Words without their clip would be a trap. A model first learns to read which words are in use, from any
+position that holds one. It stays at that when it reads them where no clip can be matched.
+
+The answer to the last clip is still to be given, so its words are as they are in scoring and generation:
+without the clip. Its end is never read.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from speechlm_icl.prompt.prompt import TEXT
 
 
 class PairBinding(nn.Module):
-    """Adds the answer and its clip to the embedding of each answer's end.
+    """Adds each clip to the embeddings of its answer, and the answer to its end.
 
     Args:
         hidden_size: Width H of the embeddings.
@@ -32,23 +36,39 @@ class PairBinding(nn.Module):
         self.clip = nn.Linear(hidden_size, hidden_size, bias=False)
 
     def forward(
-        self, embeddings: Tensor, frames: Sequence[Tensor] | Tensor, answers: Tensor, ends: Tensor
+        self,
+        embeddings: Tensor,
+        frames: Sequence[Tensor] | Tensor,
+        clips: Tensor,
+        answers: Tensor,
+        ends: Tensor,
+        query_follows: bool = False,
     ) -> Tensor:
         """Return the embeddings (B, T, H) of prompts with bound pairs.
 
         Args:
             embeddings: Embeddings of the prompts (B, T, H).
             frames: The embeddings of each clip, (num_frames, H) a clip or (num_clips, num_frames, H).
+            clips: Which clip each position belongs to (B, T), TEXT elsewhere.
             answers: At the words of an answer, the number of its clip; TEXT elsewhere (B, T).
             ends: The same at the end of each answer (B, T).
+            query_follows: Whether the prompts are enrollments that a query follows: the answer to their last
+                clip is then bound like the others.
         """
         if not len(frames):
             return embeddings
         flat = embeddings.flatten(0, 1)
-        carried = self.clip(clip_means(frames)).to(flat.dtype) + _means(flat, answers.flatten(), len(frames))
-        places = (ends.flatten() != TEXT).nonzero()[:, 0]
-        added = carried[ends.flatten()[places]]
-        return flat.index_add(0, places, added.to(flat.dtype)).view_as(embeddings)
+        mapped = self.clip(clip_means(frames)).to(flat.dtype)
+        given = answers if query_follows else answers.where(answers < clips.amax(dim=1, keepdim=True), TEXT)
+        carried = mapped + _means(flat, answers.flatten(), len(frames))
+        bound = _add(_add(flat, given.flatten(), mapped), ends.flatten(), carried)
+        return bound.view_as(embeddings)
+
+
+def _add(embeddings: Tensor, numbers: Tensor, added: Tensor) -> Tensor:
+    """Add to each embedding (P, H) the row of `added` that has its number (P,); none where it is TEXT."""
+    places = (numbers != TEXT).nonzero()[:, 0]
+    return embeddings.index_add(0, places, added[numbers[places]].to(embeddings.dtype))
 
 
 def clip_means(frames: Sequence[Tensor] | Tensor) -> Tensor:

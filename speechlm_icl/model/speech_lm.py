@@ -258,7 +258,7 @@ class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
         inserted = insert_audio(embeddings, clips, frames)
         if self.binding is None:
             return inserted
-        return self.binding(inserted, frames, *find_answers(input_ids, clips, self.prompt.template))
+        return self.binding(inserted, frames, clips, *find_answers(input_ids, clips, self.prompt.template))
 
     def encode_clips(self, input_values: Tensor, audio_mask: Tensor | None = None) -> Clips:
         """Map waveforms (num_clips, num_samples) to the features that the projector reads.
@@ -310,8 +310,10 @@ class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
             )
         return collate(expanded).to(self.device)
 
-    def embed(self, batch: PromptBatch, features: Clips | None) -> Tensor:
+    def embed(self, batch: PromptBatch, features: Clips | None, query_follows: bool = False) -> Tensor:
         """Return the embeddings (B, T, H) of a batch from `batch` and the features it was made with.
+
+        `query_follows` says that the prompts are enrollments; see `PairBinding`.
 
         Raises ValueError where a clip has more or fewer placeholders than embeddings.
         """
@@ -319,7 +321,7 @@ class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
         embeddings = insert_audio(self.language_model.embed(batch.token_ids), batch.clips, frames)
         if self.binding is None:
             return embeddings
-        return self.binding(embeddings, frames, batch.answers, batch.ends)
+        return self.binding(embeddings, frames, batch.clips, batch.answers, batch.ends, query_follows)
 
     def losses(self, batch: PromptBatch, features: Clips | None) -> Tensor:
         """Return the negative log-likelihood in nats of every target token (B, T); 0 where there is none."""

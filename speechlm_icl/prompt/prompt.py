@@ -53,8 +53,8 @@ class PromptOptions:
         joiner: Text between two emotions of one clip.
         separator: Text that ends each clip's label words. A chat template ends them with its own end of turn.
         label_words: Words that stand for an emotion, as in `angry: very angry`. The default is its name.
-        bind: Whether pairs are bound: the token that ends an answer carries the answer and its clip, so that
-            a later clip finds the answers to clips like it. A model that was trained with it needs it.
+        bind: Whether pairs are bound: the tokens of an answer carry its clip, so that a later clip finds the
+            answers to clips like it. A model that was trained with it needs it.
         other: Word for a clip that has none of the labels that the prompt uses.
     """
 

@@ -70,4 +70,4 @@ def build_prefix_cache(
 def embed_enrollment(model: SpeechLMForICL, features: Clips | None, answers: Sequence[Answer]) -> Tensor:
     """Return the embeddings (num_positions, H) of the instruction and the pairs of `build_prefix_cache`."""
     clips = None if features is None else clips_on(features, model.device)
-    return model.embed(model.batch([model.prompt.encode(answers)], clips), clips)[0]
+    return model.embed(model.batch([model.prompt.encode(answers)], clips), clips, query_follows=True)[0]

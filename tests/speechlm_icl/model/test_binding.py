@@ -1,4 +1,4 @@
-"""Bound pairs: the end of an answer carries the answer and its clip."""
+"""Bound pairs: the tokens of an answer carry its clip."""
 
 import pytest
 import torch
@@ -25,14 +25,16 @@ def clips_for(kind: str, count: int, seed: int = 0):
     return [torch.randn(2 + number, 3, 5, generator=generator) for number in range(count)]
 
 
+@pytest.mark.parametrize("query_follows", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 @torch.no_grad()
-def test_the_end_of_an_answer_gets_its_words_and_a_linear_map_of_its_clip(build, kind):
-    """Compared with a loop over the pairs, for two prompts of unlike length in one batch."""
+def test_an_answers_words_get_a_linear_map_of_its_clip_and_its_end_the_words_too(build, kind, query_follows):
+    """Compared with a loop over the pairs, for two prompts of unlike length in one batch. The words of a
+    prompt's last answer get nothing, unless a query follows."""
     model = build(**KINDS[kind], prompt={"label_words": {"happy": "very glad"}})
     clips = clips_for(kind, 4)
     batch = model.batch([model.prompt.encode(ANSWERS), model.prompt.encode([[1]])], clips)
-    bound = model.embed(batch, clips)
+    bound = model.embed(batch, clips, query_follows)
     binding, model.binding = model.binding, None
     plain = model.embed(batch, clips)
     expected, frames = plain.clone(), model.projector(clips)
@@ -42,7 +44,10 @@ def test_the_end_of_an_answer_gets_its_words_and_a_linear_map_of_its_clip(build,
         answer = model.prompt.answer_tokens([*ANSWERS, [1]][number])
         end = begin + len(answer) - 1
         words = plain[rows[0], begin:end].mean(dim=0)
-        expected[rows[0], end] += words + binding.clip.weight @ frames[number].mean(dim=0)
+        mapped = binding.clip.weight @ frames[number].mean(dim=0)
+        expected[rows[0], end] += words + mapped
+        if query_follows or number not in (2, 3):
+            expected[rows[0], begin:end] += mapped
     assert_close(bound, expected)
     assert not torch.equal(bound, plain)
 
@@ -107,8 +112,8 @@ def test_gradients_reach_the_clip_the_answer_and_the_map():
     binding = PairBinding(4)
     embeddings = torch.randn(1, 3, 4, requires_grad=True)
     frames = torch.randn(1, 2, 4, requires_grad=True)
-    answers, ends = torch.tensor([[TEXT, 0, TEXT]]), torch.tensor([[TEXT, TEXT, 0]])
-    binding(embeddings, frames, answers, ends)[0, 2].sum().backward()
+    clips, answers, ends = (torch.where(torch.arange(3)[None] == place, 0, TEXT) for place in range(3))
+    binding(embeddings, frames, clips, answers, ends)[0, 2].sum().backward()
     assert embeddings.grad[0].abs().sum(dim=1).bool().tolist() == [False, True, True]
     assert frames.grad.abs().sum() > 0
     assert binding.clip.weight.grad.abs().sum() > 0

@@ -3,6 +3,7 @@ import torch
 
 from perser.errors import UserError
 from perser.training.accelerator import start_accelerator
+from speechlm_icl.model.audio_tokens import answer_numbers
 from speechlm_icl.model.language_model import LoraOptions
 from speechlm_icl.scoring.scoring import label_log_probabilities
 from speechlm_icl.train import check_shardable
@@ -160,8 +161,11 @@ def test_validation_tells_answers_apart_by_the_pairs_before_them(build, tasks, s
     model = build(tokens_per_clip=2)
     sequences = SequenceSampler(tasks, model.prompt.emotions, 3).draw_each(5, 0)
     found = validate(model, sequences, store, batch_size=2)
-    first = [PairSequence(sequence.utterances[:1], sequence.answers[:1]) for sequence in sequences]
-    expected = model.losses(*read(model, first, store)).sum().item() / 5
+    # Two clips, because the words of a prompt's last answer are not bound.
+    two = [PairSequence(sequence.utterances[:2], sequence.answers[:2]) for sequence in sequences]
+    batch, features = read(model, two, store)
+    of_first = answer_numbers(batch.clips) == 0
+    expected = model.losses(batch, features)[of_first].sum().item() / 5
     assert found["loss_first"] == pytest.approx(expected, rel=1e-4)
 
 
