@@ -1,4 +1,4 @@
-"""python -m benchmarks.speed.threads [--json FILE]
+"""python -m benchmarks.speed.threads [--models MODEL ...] [--json FILE]
 
 Measure whether personalizing one loaded model in threads takes longer than one person after the other.
 """
@@ -6,35 +6,43 @@ Measure whether personalizing one loaded model in threads takes longer than one 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor
 
-from benchmarks.gpu.tiny_models import EMOTIONS, clips, save_meta_perser, save_speech_lm
+from benchmarks.speed.maml.noise import noise_clips
 from perser.cli.main import run_command
 from perser.errors import UserError
 from perser.inference.recognizer import Recognizer
 from perser.io.files import check_outputs
 from perser.io.json_files import write_json
 
-MODELS: dict[str, Callable[[Path], None]] = {"meta_perser": save_meta_perser, "speech_lm": save_speech_lm}
-"""Each ratio's name, and what makes its model."""
+MODELS = ("runs/quickstart/models/meta-perser", "runs/quickstart/models/speech-lm")
+
+SAMPLES = 8_000
+"""Half a second at 16 kHz, the length of every clip."""
 
 Labeled = tuple[Tensor, str]
 """A waveform and its label."""
 
 
-def speed_threads(persons: int = 8, examples: int = 8, rounds: int = 5, json: Path | None = None) -> None:
+def speed_threads(
+    models: list[str] | None = None,
+    persons: int = 8,
+    examples: int = 8,
+    rounds: int = 5,
+    json: Path | None = None,
+) -> None:
     """Measure how long it takes to enroll persons and to answer one clip for each, in threads and in turn.
 
     Both ways alternate in every round, and the fastest rounds are compared, because other programs slow
     single rounds down. PyTorch has one thread, so that the threads are the only ones.
 
     Args:
+        models: trained models of either route; none: those of `perser quickstart`.
         persons: how many persons, each in a thread of their own.
         examples: clips that each of them labels.
         rounds: how often each way is timed.
@@ -45,7 +53,8 @@ def speed_threads(persons: int = 8, examples: int = 8, rounds: int = 5, json: Pa
             raise UserError(f"{name}: {value}, give at least 1")
     check_outputs(files={"json": json})
     torch.set_num_threads(1)
-    seconds = {name: _seconds(save, persons, examples, rounds) for name, save in MODELS.items()}
+    recognizers = {model: Recognizer.from_pretrained(model, "cpu") for model in models or MODELS}
+    seconds = {name: _seconds(each, persons, examples, rounds) for name, each in recognizers.items()}
     ratios = {name: min(in_threads) / min(in_turn) for name, (in_threads, in_turn) in seconds.items()}
     for name, (in_threads, in_turn) in seconds.items():
         print(
@@ -58,15 +67,13 @@ def speed_threads(persons: int = 8, examples: int = 8, rounds: int = 5, json: Pa
 
 
 def _seconds(
-    save: Callable[[Path], None], persons: int, examples: int, rounds: int
+    recognizer: Recognizer, persons: int, examples: int, rounds: int
 ) -> tuple[list[float], list[float]]:
     """Return the seconds of each round, in threads and in turn."""
-    with TemporaryDirectory(prefix="perser-threads-") as folder:
-        save(Path(folder) / "model")
-        recognizer = Recognizer.from_pretrained(Path(folder) / "model", "cpu")
-    waveforms = clips(persons * examples)
+    names = recognizer.emotions.names
+    waveforms = [waveform[:SAMPLES] for waveform in noise_clips(persons * examples)]
     labeled = [
-        [(waveform, EMOTIONS.names[place % len(EMOTIONS)]) for place, waveform in enumerate(own)]
+        [(waveform, names[place % len(names)]) for place, waveform in enumerate(own)]
         for own in (waveforms[start : start + examples] for start in range(0, len(waveforms), examples))
     ]
 

@@ -7,8 +7,11 @@ import json
 import pytest
 import torch
 
+from benchmarks.gpu.tiny_models import save_meta_perser, save_speech_lm
 from benchmarks.speed.threads import speed_threads
 from perser.errors import UserError
+
+SAVE = {"meta-perser": save_meta_perser, "speech-lm": save_speech_lm}
 
 
 @pytest.fixture(autouse=True)
@@ -19,13 +22,17 @@ def same_threads_afterwards():
 
 
 def test_both_ways_are_timed_in_every_round(tmp_path, capsys):
-    speed_threads(persons=2, examples=2, rounds=2, json=tmp_path / "threads.json")
+    for name, save in SAVE.items():
+        save(tmp_path / name)
+    models = [str(tmp_path / name) for name in SAVE]
+    speed_threads(models, persons=2, examples=2, rounds=2, json=tmp_path / "threads.json")
     found = json.loads((tmp_path / "threads.json").read_text())
     printed = capsys.readouterr().out
-    for route, ways in found["seconds"].items():
+    assert list(found["seconds"]) == models
+    for model, ways in found["seconds"].items():
         assert len(ways["threads"]) == len(ways["in_turn"]) == 2
-        assert found["ratios"][route] == pytest.approx(min(ways["threads"]) / min(ways["in_turn"]))
-        assert f"{route}: 2 persons in 2 threads" in printed
+        assert found["ratios"][model] == pytest.approx(min(ways["threads"]) / min(ways["in_turn"]))
+        assert f"{model}: 2 persons in 2 threads" in printed
 
 
 @pytest.mark.parametrize("name", ["persons", "examples", "rounds"])
