@@ -38,7 +38,7 @@ def enroll(
         device: where to compute, such as cuda or cpu; none: the GPU if there is one.
     """
     from perser.inference.clips import read_examples
-    from perser.inference.labeled_clips import check_open_labels
+    from perser.inference.labeled_clips import check_known_labels, check_open_labels
     from perser.inference.profile import check_place
     from perser.inference.recognizer import PersonalRecognizer, Recognizer
 
@@ -48,12 +48,15 @@ def enroll(
     if written is None:
         raise UserError("give --out, the profile to write")
     check_place(written, "profile" if out is None else "out")
-    pairs = read_examples(examples, as_spelled=True)
+    labeled = read_examples(examples, as_spelled=True)
+    pairs = [example.pair for example in labeled]
     if profile is None:
         if open_labels:
-            check_open_labels(pairs)  # before the model is loaded
-        labels = "open" if open_labels else "known"
-        personal = Recognizer.from_pretrained(model or "", device).enroll(pairs, labels=labels)
+            check_open_labels(labeled)  # before the model is loaded
+        recognizer = Recognizer.from_pretrained(model or "", device)
+        if not open_labels:
+            check_known_labels(labeled, recognizer.emotions)
+        personal = recognizer.enroll(pairs, labels="open" if open_labels else "known")
     else:
         before = PersonalRecognizer.load(profile, model, device)
         if open_labels and not before.recognizer.open_labels:
@@ -61,6 +64,8 @@ def enroll(
         keep_audio = before.keeps_audio if keep_audio is None else keep_audio
         if keep_audio and not before.keeps_audio:
             raise UserError(f"keep_audio: {profile} holds no audio of its clips: leave it out")
+        if not before.recognizer.open_labels:
+            check_known_labels(labeled, before.emotions)
         personal = before.enroll(pairs)
     personal.save(written, keep_audio=bool(keep_audio))
     command = shlex.join(["perser", "predict", "--profile", str(written)])

@@ -18,6 +18,7 @@ from perser.errors import UserError
 from perser.io.terminal import as_shown, print_json
 
 if TYPE_CHECKING:
+    from perser.inference.clips import LabeledFile
     from perser.inference.recognizer import Classification, PersonalRecognizer, Prediction, Recognizer
     from perser.labels import Emotions
 
@@ -87,17 +88,21 @@ def _no_clips(enroll: Sequence[str]) -> UserError:
 def _recognizer(
     profile: Path | None,
     model: str | None,
-    examples: list[tuple[Path, tuple[str, ...]]],
+    examples: list[LabeledFile],
     open_labels: bool,
     device: str | None,
 ) -> Recognizer | PersonalRecognizer:
+    from perser.inference.labeled_clips import check_known_labels
     from perser.inference.recognizer import PersonalRecognizer, Recognizer
 
     if profile is not None:
         return PersonalRecognizer.load(profile, model, device)
     recognizer = Recognizer.from_pretrained(model, device)
+    if not open_labels:
+        check_known_labels(examples, recognizer.emotions)
     labels = "open" if open_labels else "known"
-    return recognizer.enroll(examples, labels=labels) if examples else recognizer
+    pairs = [example.pair for example in examples]
+    return recognizer.enroll(pairs, labels=labels) if pairs else recognizer
 
 
 def _answer(

@@ -10,6 +10,7 @@ from perser.io.terminal import as_shown, print_json
 
 if TYPE_CHECKING:
     from perser.inference.active_learning import Judge, Suggestion
+    from perser.inference.clips import LabeledFile
 
 
 def suggest(
@@ -46,9 +47,9 @@ def suggest(
     from perser.inference.clips import clip_paths, exit_after_failures, read_examples
 
     clips = clip_paths([pool])
-    pairs = [] if examples is None else read_examples(examples)
-    judges, enrolled = _judges(model, profile, pairs, device)
-    labeled = [path for path in clips if path.name in enrolled] + [path for path, _ in pairs]
+    labeled_files = [] if examples is None else read_examples(examples)
+    judges, enrolled = _judges(model, profile, labeled_files, device)
+    labeled = [path for path in clips if path.name in enrolled] + [example.clip for example in labeled_files]
     known = {path.resolve() for path in labeled}
     unlabeled = [path for path in clips if path.resolve() not in known]
     suggestions, failures = choose_clips(judges, unlabeled, n, labeled)
@@ -59,16 +60,20 @@ def suggest(
 def _judges(
     models: list[str],
     profile: Path | None,
-    pairs: list[tuple[Path, tuple[str, ...]]],
+    examples: list[LabeledFile],
     device: str | None,
 ) -> tuple[list[Judge], set[str]]:
     """Return the models, personalized where there are examples, and the names of a profile's clips."""
+    from perser.inference.labeled_clips import check_known_labels
     from perser.inference.recognizer import PersonalRecognizer, Recognizer
 
     if profile is not None:
         personal = PersonalRecognizer.load(profile, models[0], device)
         return [personal], {clip.name for clip in personal.enrolled}
     plain = [Recognizer.from_pretrained(model, device) for model in models]
+    for recognizer in plain:
+        check_known_labels(examples, recognizer.emotions)
+    pairs = [example.pair for example in examples]
     return [recognizer.enroll(pairs) for recognizer in plain] if pairs else list(plain), set()
 
 

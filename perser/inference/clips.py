@@ -50,6 +50,20 @@ class Failure:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class LabeledFile:
+    """A file, the words that label it, and where a person wrote that, for messages."""
+
+    clip: Path
+    emotions: Emotions
+    place: str
+
+    @property
+    def pair(self) -> tuple[Path, Emotions]:
+        """The file and its words, as `Recognizer.enroll` takes them."""
+        return self.clip, self.emotions
+
+
 class Waveforms:
     """Recordings in memory, by name, in the form in which encoders read those of a corpus."""
 
@@ -93,7 +107,7 @@ def clip_paths(arguments: Iterable[str | Path]) -> list[Path]:
     return clips
 
 
-def read_examples(path: Path, as_spelled: bool = False) -> list[tuple[Path, Emotions]]:
+def read_examples(path: Path, as_spelled: bool = False) -> list[LabeledFile]:
     """Read labeled clips from a table with the columns `path` (relative to the file) and `emotions`, which
     `perser.io.tables` describes, or from a folder with a folder for each emotion (`angry/a.wav`).
 
@@ -106,15 +120,19 @@ def read_examples(path: Path, as_spelled: bool = False) -> list[tuple[Path, Emot
     if _is_folder(path):
         return _examples_in_folder(path)
     rows = list(read_table(path, required=("path", "emotions"), optional=()))
-    examples = [(path.parent / row.path(), row.spelled() if as_spelled else row.emotions()) for row in rows]
-    for row, (clip, _) in zip(rows, examples, strict=True):
+    clips = [path.parent / row.path() for row in rows]
+    for row, clip in zip(rows, clips, strict=True):
         if not os.path.lexists(clip):
             raise row.error(f"{clip} is missing{did_you_mean(clip)}", "correct the path or remove the line")
-    check_repeats(examples, path, [row.line for row in rows])
+    examples = [
+        LabeledFile(clip, row.spelled() if as_spelled else row.emotions(), row.place)
+        for row, clip in zip(rows, clips, strict=True)
+    ]
+    check_repeats([example.pair for example in examples], path, [row.line for row in rows])
     return examples
 
 
-def _examples_in_folder(folder: Path) -> list[tuple[Path, Emotions]]:
+def _examples_in_folder(folder: Path) -> list[LabeledFile]:
     """Read labeled clips from `EMOTION/clip.wav`, at any depth below; `happy;sad` is a folder of both."""
     examples = []
     for clip in audio_files(folder, "**/*"):
@@ -124,13 +142,13 @@ def _examples_in_folder(folder: Path) -> list[tuple[Path, Emotions]]:
             raise UserError(
                 f"{clip} is in no folder of an emotion: put it in one, such as {folder / 'angry' / clip.name}"
             )
-        examples.append((clip, emotions))
+        examples.append(LabeledFile(clip, emotions, str(clip)))
     if not examples:
         raise UserError(
             f"{folder} is a folder without recordings: put them into folders of emotions, such as "
             f"{folder / 'angry'}, or give a table"
         )
-    check_repeats(examples)
+    check_repeats([example.pair for example in examples])
     return examples
 
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from perser.errors import UserError
-from perser.inference.clips import Clip
-from perser.labels import Emotions, open_labels, parse_emotions, split_words
+from perser.inference.clips import Clip, LabeledFile
+from perser.labels import (
+    Emotions,
+    EmotionSet,
+    check_open_label,
+    open_labels,
+    parse_emotions,
+    split_words,
+)
 
 LabeledClip = tuple[Clip, str | Sequence[str]]
 """A clip and the emotions that the person heard in it: one, several, or several in one text separated by
@@ -23,14 +30,14 @@ def labels_in(example: LabeledClip, number: int) -> Emotions:
     raise UserError(f"cannot enroll example {number}: give a pair of a clip and its emotions")
 
 
-def parse_example(text: str, as_spelled: bool = False) -> tuple[Path, Emotions]:
+def parse_example(text: str, as_spelled: bool = False) -> LabeledFile:
     """Parse a labeled clip such as `a.wav=happy,excited`, whose words keep their capitals if `as_spelled`.
     Raises UserError for a text of another form."""
     path, equals, words = text.rpartition("=")
     emotions = split_words(words) if as_spelled else parse_emotions(words)
     if not equals or not path or not emotions:
         raise UserError(f"enroll: '{text}' is not of the form clip.wav=emotion or clip.wav=emotion,emotion")
-    return Path(path), emotions
+    return LabeledFile(Path(path), emotions, f"enroll: '{text}'")
 
 
 def in_one_form(spelled: Sequence[Emotions]) -> tuple[Emotions, ...]:
@@ -38,7 +45,31 @@ def in_one_form(spelled: Sequence[Emotions]) -> tuple[Emotions, ...]:
     return tuple(parse_emotions(";".join(words)) for words in spelled)
 
 
-def check_open_labels(examples: Sequence[tuple[Clip, Emotions]]) -> None:
+def check_emotions(names: Sequence[str], labels: Sequence[Emotions], known: EmotionSet) -> None:
+    """Raise UserError, which names the clip, for one with no emotion or one that is not known."""
+    for name, words in zip(names, labels, strict=True):
+        try:
+            known.multi_hot([words])
+        except UserError as error:
+            raise UserError(f"cannot enroll {name}: {error}") from None
+
+
+def check_known_labels(examples: Sequence[LabeledFile], known: EmotionSet) -> None:
+    """Raise UserError, which says where it is written, for a word that is none of the known emotions."""
+    _check_words(examples, lambda word: known.index(word.lower()))
+
+
+def check_open_labels(examples: Sequence[LabeledFile]) -> None:
     """Raise UserError where the words of labeled clips, as they are spelled, cannot be labels of a person's
-    own (`perser.labels.open_labels`)."""
-    open_labels(word for _, words in examples for word in words)
+    own (`perser.labels.open_labels`). It says where a word is written that cannot be one."""
+    _check_words(examples, check_open_label)
+    open_labels(word for example in examples for word in example.emotions)
+
+
+def _check_words(examples: Sequence[LabeledFile], check: Callable[[str], object]) -> None:
+    for example in examples:
+        try:
+            for word in example.emotions:
+                check(word)
+        except UserError as error:
+            raise UserError(f"{example.place}: {error}") from None

@@ -29,7 +29,7 @@ from perser.distributed import compute_device
 from perser.episodes.episode import Support
 from perser.errors import UserError
 from perser.inference.clips import Clip, Failure, Waveforms, check_repeats, name_of, stream_clips
-from perser.inference.labeled_clips import LabeledClip, in_one_form, labels_in
+from perser.inference.labeled_clips import LabeledClip, check_emotions, in_one_form, labels_in
 from perser.inference.profile import Enrolled, Profile
 from perser.installed_routes import load_route_model
 from perser.io.hub import is_hub_name, trained_model_folder
@@ -374,10 +374,10 @@ def _read_examples(
 ) -> tuple[tuple[str, ...], tuple[Emotions, ...], Waveforms]:
     """Return the names of clips to enroll, their labels, and their waveforms; see `Recognizer.enroll`."""
     labels = in_one_form(spelled)
-    emotions.multi_hot(labels)  # refuses an unknown emotion before anything is read
     if names is None:
         check_repeats([(clip, words) for (clip, _), words in zip(examples, labels, strict=True)])
         names = [name_of(clip, number) for number, (clip, _) in enumerate(examples, start=1)]
+    check_emotions(names, labels, emotions)  # before anything is read
     waveforms: dict[str, Tensor] = {}
     for name, (clip, _) in zip(names, examples, strict=True):
         try:

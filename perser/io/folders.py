@@ -4,18 +4,24 @@ it here, so that all of them find the same files."""
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
 from perser.audio import AUDIO_SUFFIXES
-from perser.errors import UserError, nearest
+from perser.errors import UserError, nearest, one_line
+from perser.io.terminal import counted
 
 MACOS_FOLDER = "__MACOSX"
 """macOS puts this folder into zip files. It holds attributes of the files (`._x.wav`), not the files."""
 
 ANY_DEPTH = "**"
 """What stands in a pattern for any number of folders, none among them."""
+
+
+SHOWN = 3
+"""How many links that are skipped are named."""
 
 
 def is_left_out(name: str) -> bool:
@@ -36,8 +42,8 @@ def walk(folder: Path, pattern: str = "**/*") -> list[Path]:
 
     Hidden files and folders and `__MACOSX` folders are left out. Links to folders are followed, but each
     folder is read once, by its own path where that is in `folder` too, and no link leads back up: a link to
-    the folder itself, or to one that holds it, is passed over. A link whose target is gone counts as a file.
-    Raises UserError for a folder that cannot be read.
+    the folder itself is passed over, and so is one to a folder that holds it, which a line on standard error
+    says. A link whose target is gone counts as a file. Raises UserError for a folder that cannot be read.
     """
     parts = pattern.split("/")
     depth = None if ANY_DEPTH in parts else len(parts)
@@ -68,12 +74,17 @@ def did_you_mean(missing: Path) -> str:
 
 def _files(folder: Path, depth: int | None) -> Iterator[Path]:
     """Yield the files at most `depth` levels below a folder; None: at any depth. Links come last."""
-    seen = {_identity(parent) for parent in folder.resolve().parents}
+    above = {_identity(parent) for parent in folder.resolve().parents}
+    seen: set[tuple[int, int]] = set()
+    upwards: list[str] = []
     folders, links = [folder], []
     while folders or links:
         links.sort(reverse=True)
         place = (folders or links).pop()
-        if (identity := _identity(place)) in seen:
+        identity = _identity(place)
+        if identity in above:
+            upwards.append(place.relative_to(folder).as_posix())
+        if identity in above or identity in seen:
             continue
         seen.add(identity)
         is_deepest = depth is not None and len(place.relative_to(folder).parts) >= depth - 1
@@ -82,6 +93,13 @@ def _files(folder: Path, depth: int | None) -> Iterator[Path]:
                 yield path
             elif not is_deepest:
                 (links if path.is_symlink() else folders).append(path)
+    if upwards:
+        more = ", ..." if len(upwards) > SHOWN else ""
+        print(
+            f"perser: {folder}: {counted(len(upwards), 'link')} to a folder that holds it skipped: "
+            f"{', '.join(map(one_line, upwards[:SHOWN]))}{more}",
+            file=sys.stderr,
+        )
 
 
 def _entries(folder: Path) -> list[tuple[Path, bool]]:

@@ -16,7 +16,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
@@ -48,6 +48,11 @@ class InputRow:
     line: int
     cells: dict[str, Any]
 
+    @property
+    def place(self) -> str:
+        """The file and the line."""
+        return f"{self.file}, line {self.line}"
+
     def text(self, column: str) -> str:
         """Return a cell's text, empty where there is none. Raises UserError for a list or an object."""
         value = self.cells.get(column)
@@ -75,7 +80,7 @@ class InputRow:
 
     def error(self, problem: str, remedy: str) -> UserError:
         """Return an error about this row."""
-        return UserError(f"{self.file}, line {self.line}: {problem}: {remedy}")
+        return UserError(f"{self.place}: {problem}: {remedy}")
 
     def _text(self, column: str, value: object) -> str:
         try:
@@ -142,7 +147,14 @@ def read_table(
 def _check_cells(row: InputRow, required: Sequence[str]) -> None:
     empty = [name for name in required if not (row.emotions() if name == EMOTIONS else row.text(name))]
     if empty:
-        raise row.error(f"no {', '.join(empty)}", "fill it in or remove the line")
+        other = None if empty[0] in row.cells else _other_name(empty[0], row.cells, required)
+        remedy = f"rename {other} to {empty[0]}" if other else "fill it in or remove the line"
+        raise row.error(f"no {', '.join(empty)}", remedy)
+
+
+def _other_name(column: str, names: Iterable[str], required: Sequence[str]) -> str | None:
+    """Return the name that a column seems to have instead of its own, among those of no required column."""
+    return nearest(column, [name for name in names if name and name not in required])
 
 
 def _csv_rows(
@@ -206,8 +218,8 @@ def _check_header(
 ) -> None:
     missing = [column for column in required if column not in header]
     if missing and header:
-        near = nearest(missing[0], header)
-        there = f"rename {near}" if near else f"the line has {', '.join(filter(None, header))}"
+        other = _other_name(missing[0], header, required)
+        there = f"rename {other}" if other else f"the line has {', '.join(filter(None, header))}"
         raise UserError(
             f"{file} has no column {', '.join(missing)} (line {number}): name the columns there ({there})"
         )

@@ -20,7 +20,8 @@ from perser.inference.clips import (
     read_examples,
     waveforms_of,
 )
-from perser.inference.labeled_clips import parse_example
+from perser.inference.labeled_clips import check_known_labels, check_open_labels, parse_example
+from perser.labels import EmotionSet
 
 
 def test_files_folders_and_lists_become_clips(tmp_path):
@@ -48,7 +49,7 @@ def test_examples_are_read_relative_to_their_file(tmp_path):
         clip.touch()
     rows = f"\ufeffpath,who,emotions\nin/a.wav,me,Happy; excited\n{elsewhere},me,sad\n"
     file.write_text(rows, encoding="utf-8")
-    assert read_examples(file) == [
+    assert [example.pair for example in read_examples(file)] == [
         (tmp_path / "table" / "in/a.wav", ("happy", "excited")),
         (elsewhere, ("sad",)),
     ]
@@ -66,7 +67,7 @@ def test_examples_are_read_from_folders_that_are_called_as_the_emotions(tmp_path
     for name in (*names, "sad/.hidden.wav", "sad/notes.txt", "readme.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
-    assert read_examples(tmp_path) == [
+    assert [example.pair for example in read_examples(tmp_path)] == [
         (tmp_path / "Happy;sad/a.wav", ("happy", "sad")),
         (tmp_path / "angry/a.wav", ("angry",)),
         (tmp_path / "angry/day 1/b.FLAC", ("angry",)),
@@ -105,7 +106,7 @@ def test_bad_lines_of_examples_are_named(text, message, tmp_path):
 
 
 def test_a_labeled_clip_is_parsed_from_an_argument():
-    assert parse_example("a=b.wav=Happy,excited") == (Path("a=b.wav"), ("happy", "excited"))
+    assert parse_example("a=b.wav=Happy,excited").pair == (Path("a=b.wav"), ("happy", "excited"))
     for wrong in ("a.wav", "a.wav=", "=sad", "a.wav=,"):
         with pytest.raises(UserError, match="is not of the form"):
             parse_example(wrong)
@@ -154,3 +155,22 @@ def test_a_missing_clip_gets_the_nearest_name_and_a_folder_is_called_one(tmp_pat
     assert ended.value.code == 1
     assert first.endswith(f"helo.wav: missing (did you mean {tmp_path / 'hello.wav'}?)")
     assert second == "perser: clip 2: silent"
+
+
+def test_a_word_that_is_no_emotion_is_named_with_its_line(tmp_path):
+    for name in ("a.wav", "b.wav", "in/c.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    known = EmotionSet(("happy", "sad"))
+    table = tmp_path / "alice.jsonl"
+    table.write_text(
+        '{"path": "a.wav", "emotions": "Happy"}\n{"path": "b.wav", "emotions": ["sad", "Hapy"]}\n'
+    )
+    with pytest.raises(UserError, match=r"alice\.jsonl, line 2: unknown emotion 'hapy'.*mean 'happy'\?"):
+        check_known_labels(read_examples(table, as_spelled=True), known)
+    check_known_labels([parse_example("a.wav=SAD", as_spelled=True)], known)
+    with pytest.raises(UserError, match=r"enroll: 'a\.wav=sd': unknown emotion 'sd'.*mean 'sad'\?"):
+        check_known_labels([parse_example("a.wav=sd")], known)
+    table.write_text('{"path": "a.wav", "emotions": "Happy"}\n{"path": "b.wav", "emotions": "7up"}\n')
+    with pytest.raises(UserError, match=r"alice\.jsonl, line 2: '7up' cannot be a label"):
+        check_open_labels(read_examples(table, as_spelled=True))

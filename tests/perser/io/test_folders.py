@@ -53,7 +53,7 @@ def test_patterns_choose_by_folder(tmp_path):
     assert found(tmp_path / "nowhere") == []
 
 
-def test_links_to_folders_are_followed_once_and_never_upwards(tmp_path):
+def test_links_to_folders_are_followed_once_and_never_upwards(tmp_path, capsys):
     corpus = tmp_path / "corpus"
     write(corpus, "real/a.wav")
     write(tmp_path, "elsewhere/b.wav", "elsewhere/deep/c.wav", "beside.wav")
@@ -72,6 +72,10 @@ def test_links_to_folders_are_followed_once_and_never_upwards(tmp_path):
     (corpus / "gone.wav").symlink_to("nowhere.wav")
     (corpus / "linked.wav").symlink_to("../beside.wav")
     assert found(corpus) == ["gone.wav", "linked.wav", "outside/b.wav", "outside/deep/c.wav", "real/a.wav"]
+    said = capsys.readouterr().err
+    assert said == f"perser: {corpus}: 2 links to a folder that holds it skipped: root, upwards\n"
+    assert found(corpus / "real") == ["a.wav"]
+    assert not capsys.readouterr().err, "a link to the folder itself loses nothing"
     (tmp_path / "door").symlink_to("corpus")
     assert found(tmp_path / "door") == found(corpus)
 
