@@ -37,8 +37,12 @@ PAPER: Changes = {
     "lslr": {"granularity": "tensor", "sign": "free", "beyond": "initial"},
     "multi_step_loss": {"enabled": False},
     "inner": {
-        "solver": "steps", "steps": 5, "query": None, "rate": None,
-        "adaptation_steps": 50, "moves": "scope",
+        "solver": "steps",
+        "steps": 5,
+        "query": None,
+        "rate": None,
+        "adaptation_steps": 50,
+        "moves": "scope",
     },
     "outer": {"update": "maml"},
 }
