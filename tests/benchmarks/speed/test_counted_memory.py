@@ -20,7 +20,7 @@ def measured_peak(clips, clips_at_once, precision):
     batch = fake_batch(case)  # outside of fake tensors' mode these are real zeros
     rates = LearnedRates(list(case.model.trainable_parameters()), COUNTED_STEPS, RATE)
     learner = MetaLearner(case.model, rates, loss, "adjoint", clips_at_once=clips_at_once)
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as recorded:
         with case.autocast():
             outer = learner(StepSchedule.plain(COUNTED_STEPS), 1.0, (batch, case.targets))
         torch.autograd.grad(outer, [*case.moving, *rates.parameters()])
