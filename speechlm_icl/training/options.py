@@ -13,7 +13,7 @@ LabelWords = Literal["own", "drawn"]
 
 SHARES = (
     *("permute_labels", "permute_labels_end"),
-    *("label_subsets", "merged_labels", "other_answers", "drawn_styles"),
+    *("label_subsets", "balanced_starts", "merged_labels", "other_answers", "drawn_styles"),
 )
 """Options that are shares of the sequences."""
 
@@ -34,6 +34,10 @@ class IclOptions(OptimizationOptions):
         label_words: the words of these sequences: own, the emotions' own words, swapped at random; or drawn,
             which are half of the time English nouns, drawn anew for every sequence.
         label_subsets: share of the sequences that have only 2 or more of the emotions.
+        balanced_starts: share of the sequences that begin as people enroll who are asked for some clips of
+            each emotion: with 1 to 5 of each, in random order.
+        left_out_emotions: emotions whose clips are left out of training and validation, such as
+            [neutral, sad], to measure how well the model learns labels that it has never met.
         merged_labels: share, of the sequences that permute_labels makes, in which emotions share a word.
         other_answers: share of them in which some emotions have no word and are answered with prompt.other.
         drawn_styles: share of the sequences that a simulated person answers, whose bias and sharpness are
@@ -63,6 +67,8 @@ class IclOptions(OptimizationOptions):
     permute_labels_end: float | None = None
     label_words: LabelWords = "drawn"
     label_subsets: float = 0.0
+    balanced_starts: float = 0.0
+    left_out_emotions: tuple[str, ...] = ()
     merged_labels: float = 0.0
     other_answers: float = 0.0
     drawn_styles: float = 0.0
@@ -109,6 +115,14 @@ class IclOptions(OptimizationOptions):
 
     def permuted_share(self, step: int) -> float:
         """Return the share of such sequences at a step, counted from 1."""
-        end = self.permute_labels if self.permute_labels_end is None else self.permute_labels_end
         changed = max(0.0, 2 * step / self.steps - 1)
-        return self.permute_labels + changed * (end - self.permute_labels)
+        return self.permute_labels + changed * (self._permuted_at_end - self.permute_labels)
+
+    @property
+    def trains_own_words(self) -> bool:
+        """Whether some sequences have the emotions' own words with their own meaning."""
+        return min(self.permute_labels, self._permuted_at_end) < 1
+
+    @property
+    def _permuted_at_end(self) -> float:
+        return self.permute_labels if self.permute_labels_end is None else self.permute_labels_end
