@@ -122,7 +122,8 @@ def test_a_balanced_start_leaves_the_query_last_and_keeps_every_clip():
     labels = [("sad",), ("happy",), ("happy",), ("sad",), ("angry",), ("happy",)]
     for seed in range(20):
         order = balanced_start(labels, np.random.default_rng(seed))
-        assert sorted(order) == list(range(6)) and order[-1] == 5
+        assert sorted(order) == list(range(6))
+        assert order[-1] == 5
 
 
 def test_own_words_are_trained_unless_all_sequences_are_renamed_to_the_end():
