@@ -58,8 +58,8 @@ class ValidationSet:
     ) -> tuple[dict[str, float], float]:
         """Return what is logged, and the score: minus the loss.
 
-        That is the mean of the two losses where words are swapped, too. Where no sequence is trained under the
-        own words, it is the loss under swapped words alone, because the other then says nothing.
+        That is the mean of the two losses where words are swapped, too. Where no sequence is trained under
+        the own words, it is the loss under swapped words alone, because the other then says nothing.
 
         `sharded` is the model's `AnswerLosses` if its weights are sharded. The controls are then left out,
         because they need whole weights.
