@@ -43,6 +43,7 @@ _DEFAULTS_SINCE = {
         "label_words": "own",
         "label_subsets": 0.0,
         "balanced_starts": 0.0,
+        "projector_mixup": 0.0,
         "left_out_emotions": [],
         "merged_labels": 0.0,
         "other_answers": 0.0,

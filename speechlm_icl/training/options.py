@@ -47,9 +47,13 @@ class IclOptions(OptimizationOptions):
         projector_steps: steps of a first stage, in which the projector alone learns to tell the training
             persons' emotions apart, with a classifier's head that is then thrown away; 0: no such stage.
         projector_learning_rate: learning rate of that stage.
+        projector_mixup: how strongly clips are mixed in that stage, so that the projector learns what clips
+            of an emotion share and does not know each clip by heart: the parameter a of Beta(a, a), from
+            which the share of one of two clips and of its labels is drawn (mixup, Zhang et al. 2018); 0: not
+            at all.
         gradient_accumulation_steps: parts into which a step's sequences are split, by length, to save memory.
-        language_learning_rate: learning rate of the language model's own weights (its adapter, or all of
-            tiny-llama); none: the same as the projector's.
+        language_learning_rate: learning rate of all but the projector: the language model's own weights (its
+            adapter, or all of tiny-llama) and what binds pairs; none: the same as the projector's.
         optimizer: adamw, or adamw8bit, which keeps its two moments in 8 bits, through bitsandbytes.
         weight_decay: weight decay of AdamW.
         gradient_checkpointing: whether the language model's layers are computed again in the backward pass:
@@ -75,6 +79,7 @@ class IclOptions(OptimizationOptions):
     loss: Loss = "every"
     projector_steps: int = 300
     projector_learning_rate: float = 1e-3
+    projector_mixup: float = 1.0
     gradient_accumulation_steps: int = 1
     language_learning_rate: float | None = None
     optimizer: Optimizer = "adamw"
@@ -88,7 +93,7 @@ class IclOptions(OptimizationOptions):
         super().__post_init__()
         for name in ("gradient_accumulation_steps", "validation_sequences"):
             check_at_least(name, getattr(self, name), 1)
-        for name in ("pairs", "projector_steps", "restricted", "missing"):
+        for name in ("pairs", "projector_steps", "projector_mixup", "restricted", "missing"):
             check_at_least(name, getattr(self, name), 0)
         for name in SHARES:
             share = getattr(self, name)
