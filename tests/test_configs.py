@@ -191,6 +191,7 @@ QUICKSTART_CHANGES = {
     "meta_train.outer.validate_every": 20,
     "icl_train.steps": 200,
     "icl_train.projector.feature_noise": 0.3,
+    "icl_train.projector_mixup": 0.0,
 }
 
 
