@@ -32,7 +32,8 @@ class IclOptions(OptimizationOptions):
         permute_labels_end: the same share at the end of training. It stays as it was for the first half, in
             which the model learns to read the pairs, and then changes evenly. none: it stays.
         label_words: the words of these sequences: own, the emotions' own words, swapped at random; or drawn,
-            which are half of the time English nouns, drawn anew for every sequence.
+            which are English nouns and own words, drawn anew for every sequence, and in a quarter of them the
+            own words, swapped.
         label_subsets: share of the sequences that have only 2 or more of the emotions.
         balanced_starts: share of the sequences that begin as people enroll who are asked for some clips of
             each emotion: with 1 to 5 of each, in random order.

@@ -18,8 +18,8 @@ from perser.labels import Emotions, EmotionSet
 STYLE_BIAS, STYLE_NOISE, STYLE_SHARPNESS = 1.2, 0.5, (0.6, 1.6)
 """Of a drawn style, in logits: the largest standard deviation of its bias over the emotions, the scale of its
 Gumbel noise, and the range of its sharpness."""
-SWAPPED, MANY = 0.25, 10
-"""Share of the sequences that swap the own words where the drawable ones are more than MANY times as many."""
+SWAPPED = 0.25
+"""Share of the renamed sequences that swap the emotions' own words."""
 MOST_OF_EACH = 5
 """Clips of each emotion at a balanced start."""
 _LEAST_SHARE = 0.02
@@ -53,12 +53,12 @@ def draw_words(
 ) -> tuple[str, ...] | None:
     """Return words, one an emotion, from the drawable ones and the emotions' own; or None: swap the own ones.
 
-    None is returned where nothing is drawable and, of thousands of drawable words, for a quarter of the
-    sequences, because the own words would hardly ever be drawn. Where only some words are in use, a model
-    first learns to read which, and then which clip has which. Under the own words alone, it learns nothing
-    for hundreds of steps.
+    None is returned where nothing is drawable and for a quarter of the sequences. Without these, all own
+    words together would always have their own meaning, and a model would trust it against the first pairs.
+    Under swapped own words alone, a model learns nothing for hundreds of steps: where only some words are in
+    use, it first learns to read which, and then which clip has which.
     """
-    if not drawable or (len(drawable) > MANY * len(emotions) and rng.random() < SWAPPED):
+    if not drawable or rng.random() < SWAPPED:
         return None
     pool = [*drawable, *(word for word in emotions if word not in drawable)]
     chosen = rng.choice(len(pool), size=len(emotions), replace=False)
