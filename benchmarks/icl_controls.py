@@ -64,7 +64,7 @@ def icl_controls(
         orders: how many other orders of the true enrollment.
         seed: seed of the shuffled labels, the other persons and the orders.
     """
-    check_outputs(folders=[out, cache])
+    check_outputs(folders={"out": out, "cache": cache})
     case = Case(corpus, episodes, models, cache, (method,))
     corpus_loaded, episode_file = case.loaded_corpus, case.episode_file
     size = episode_file.k if pairs is None else pairs

@@ -62,7 +62,7 @@ def bench(
     """
     if limit is not None and limit < 1:
         raise UserError(f"limit: {limit}, give at least 1 episode")
-    check_outputs(folders=[out, cache])
+    check_outputs(folders={"out": out, "cache": cache})
     plans = [plan_file(file, methods, limit) for file in experiments or ()]
     named = None if methods is None else _known(methods)
     inputs = {"--corpus": corpus, "--episodes": episodes, "--models": models}

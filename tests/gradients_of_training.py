@@ -157,6 +157,7 @@ def icl(corpus: Corpus, drawn: EpisodeFile, cache: Path, into: Gradients) -> Non
         validate_every=1,
         validation_sequences=5,
         warmup=0.0,
+        projector_steps=0,
     )
     for language_model in ("tiny-llama", str(llama)):
         torch.manual_seed(0)

@@ -76,9 +76,18 @@ class GradientPersonalizer(Personalizer):
             )
         return RecognizerPredictor(self.model, self.source, weights)
 
+    @property
+    def adapts_together(self) -> bool:
+        """Whether `personalize_many` adapts several persons at once; where layers of the trunk move, it does
+        not."""
+        return (
+            self.model.lowest_layer == self.model.encoder.num_layers
+            or lora_rank(self.model.scope) is not None
+        )
+
     def personalize_many(self, supports: Sequence[Support]) -> list[Predictor]:
         """Adapt several persons at once where that is faster (see `batched_adaptation.adaptation_groups`)."""
-        if self.model.lowest_layer != self.model.encoder.num_layers and lora_rank(self.model.scope) is None:
+        if not self.adapts_together:
             return super().personalize_many(supports)
         supports = [self._shortest_first(support) for support in supports]
         lengths = [[self.source.num_frames(name) for name in support.utterances] for support in supports]

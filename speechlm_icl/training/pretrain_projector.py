@@ -151,7 +151,8 @@ class ClipClassifier(nn.Module):
     def __init__(self, projector: Projector, embedding_scale: float, num_emotions: int) -> None:
         super().__init__()
         self.projector = projector
-        self.head = nn.Linear(projector.hidden_size, num_emotions)
+        dtype = next(projector.parameters()).dtype
+        self.head = nn.Linear(projector.hidden_size, num_emotions, dtype=dtype)
         self._scale = embedding_scale
 
     def forward(self, clips: Clips) -> Tensor:
