@@ -20,7 +20,6 @@ from perser.device import loading_on
 from perser.encoders.encoder import SpeechEncoder
 from perser.encoders.feature_cache import cached_features
 from perser.encoders.loading import check_encoder
-from perser.episodes.episode import without_emotions
 from perser.episodes.episode_file import EpisodeFile
 from perser.errors import UserError
 from perser.training.accelerator import start_accelerator
@@ -87,10 +86,7 @@ def icl_train(
         check_shardable(options, lora)
     prepared = Corpus.load(corpus)
     drawn = EpisodeFile.load(episodes)
-    train_tasks, validation_tasks = (
-        without_emotions(tasks, options.left_out_emotions, prepared.emotions, "left_out_emotions")
-        for tasks in (drawn.training_tasks(prepared), drawn.validation_tasks(prepared))
-    )
+    train_tasks, validation_tasks = drawn.training_tasks(prepared), drawn.validation_tasks(prepared)
     check_training_fits(
         language_model,
         prompt,

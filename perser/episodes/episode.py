@@ -174,22 +174,3 @@ def aggregated_targets(tasks: Sequence[Task], emotions: EmotionSet) -> dict[str,
 def restrict(task: Task, utterances: set[str]) -> Task:
     """Return the pairs of a task whose utterances are among these."""
     return Task(task.person, *task.at(i for i, name in enumerate(task.utterances) if name in utterances))
-
-
-def without_emotions(
-    tasks: Sequence[Task], left_out: Sequence[str], emotions: EmotionSet, name: str
-) -> list[Task]:
-    """Return the tasks without the clips that have one of the emotions to leave out, and without empty tasks.
-
-    Raises UserError, for an unknown emotion and, with the option's name, where fewer than two are left.
-    """
-    for word in left_out:
-        emotions.index(word)
-    if len(emotions) - len(set(left_out)) < 2:
-        raise UserError(f"{name}: fewer than two emotions are left to learn: leave out fewer")
-    kept = []
-    for task in tasks:
-        places = [i for i, words in enumerate(task.emotions) if not set(left_out).intersection(words)]
-        if places:
-            kept.append(Task(task.person, *task.at(places)))
-    return kept

@@ -37,8 +37,6 @@ class IclOptions(OptimizationOptions):
         label_subsets: share of the sequences that have only 2 or more of the emotions.
         balanced_starts: share of the sequences that begin as people enroll who are asked for some clips of
             each emotion: with 1 to 5 of each, in random order.
-        left_out_emotions: emotions whose clips are left out of training and validation, such as
-            [neutral, sad], to measure how well the model learns labels that it has never met.
         merged_labels: share, of the sequences that permute_labels makes, in which emotions share a word.
         other_answers: share of them in which some emotions have no word and are answered with prompt.other.
         drawn_styles: share of the sequences that a simulated person answers, whose bias and sharpness are
@@ -73,7 +71,6 @@ class IclOptions(OptimizationOptions):
     label_words: LabelWords = "drawn"
     label_subsets: float = 0.0
     balanced_starts: float = 0.0
-    left_out_emotions: tuple[str, ...] = ()
     merged_labels: float = 0.0
     other_answers: float = 0.0
     drawn_styles: float = 0.0

@@ -9,13 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perser.episodes.draw import draw_episode, draw_episodes
-from perser.episodes.episode import (
-    Task,
-    aggregated_labels,
-    aggregated_targets,
-    tasks_of,
-    without_emotions,
-)
+from perser.episodes.episode import Task, aggregated_labels, aggregated_targets, tasks_of
 from perser.episodes.episode_file import EpisodeFile
 from perser.episodes.splits import SplitOptions
 from perser.errors import UserError
@@ -223,19 +217,3 @@ def test_reordering_a_support_keeps_its_pairs(toy_episodes):
         zip(support.utterances[:3], support.emotions[:3], strict=True)
     )
     assert reordered.seed == support.seed
-
-
-def test_clips_with_emotions_that_are_left_out_are_dropped_and_so_is_a_person_with_no_others():
-    emotions = EmotionSet(("angry", "happy", "sad"))
-    tasks = [
-        Task("p", ("a", "b", "c"), (("angry",), ("sad", "happy"), ("happy",))),
-        Task("q", ("d",), (("sad",),)),
-    ]
-    assert without_emotions(tasks, ["sad"], emotions, "key") == [
-        Task("p", ("a", "c"), (("angry",), ("happy",)))
-    ]
-    assert without_emotions(tasks, [], emotions, "key") == tasks
-    with pytest.raises(UserError, match="tired"):
-        without_emotions(tasks, ["tired"], emotions, "key")
-    with pytest.raises(UserError, match="key: fewer than two"):
-        without_emotions(tasks, ["sad", "happy"], emotions, "key")

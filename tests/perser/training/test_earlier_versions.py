@@ -49,7 +49,6 @@ OPTIONS = {
             "label_subsets": 0.0,
             "balanced_starts": 0.0,
             "projector_mixup": 0.0,
-            "left_out_emotions": [],
             "merged_labels": 0.0,
             "other_answers": 0.0,
             "drawn_styles": 0.0,
