@@ -19,7 +19,8 @@ from accelerate.commands.launch import launch_command_parser
 from torch.distributed.run import get_args_parser as torchrun_parser
 
 from benchmarks.few_shot.__main__ import few_shot
-from perser.cli.command import as_command
+from perser.cli.command import as_command, examples
+from perser.cli.main import USES
 from perser.cli.parser import parse_command
 from perser.corpora.readers.simulated import EMOTIONS
 from perser.encoders.encoder import SpeechEncoder
@@ -124,6 +125,32 @@ def test_a_command_parses(document, command, monkeypatch):
         PROGRAMS[words[0]](words[1:])
     else:
         assert command in CHECKS or words[:2] == ["pre-commit", "install"], f"unchecked command in {document}"
+
+
+def examples_of(name: str) -> tuple[str, ...]:
+    return examples(as_command(COMMANDS[name].load()).function)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_begins_with_examples_of_it_that_parse(name, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)  # --config files are opened
+    with pytest.raises(SystemExit):
+        parse_command(COMMANDS[name].load(), ["--help"], f"perser {name}")
+    shown = capsys.readouterr().out.partition("\nusage: ")[0].replace("\\\n", "").splitlines()
+    assert shown[0] in ("example:", "examples:")
+    for line in filter(None, shown[1:]):
+        program, command, *arguments = shlex.split(line)
+        assert (program, command) == ("perser", name)
+        check_perser([command, *arguments])
+    assert len(shown) - 1 == len(examples_of(name)) > 0
+
+
+def test_the_commands_of_the_three_uses_parse(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    lines = [line for line in USES.replace("\\\n", "").splitlines() if line.startswith("  perser ")]
+    assert len(lines) == 4
+    for line in lines:
+        check_perser(shlex.split(line)[1:])
 
 
 def test_an_option_that_does_not_exist_is_noticed():
