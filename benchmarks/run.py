@@ -59,6 +59,11 @@ def bench(
         resume: whether cells (a method on the episodes of a seed) that were measured before are kept.
         rerun_one: an episode's id: answer it again, and show what each method says about each utterance.
         title: the heading of the report.
+
+    Examples:
+        perser bench --config configs/bench_quickstart.yaml
+        perser bench --corpus runs/mine/corpus --episodes runs/mine/episodes.json
+            --models runs/mine/models --out runs/mine/results
     """
     if limit is not None and limit < 1:
         raise UserError(f"limit: {limit}, give at least 1 episode")
