@@ -133,7 +133,7 @@ def build_method(name: str, context: RouteContext) -> Personalizer:
 def learns_labels(name: str) -> bool:
     """Return whether a method can learn labels that nobody trained it on."""
     parsed = parse_method(name)
-    return parsed.method in parsed.route.learn_labels
+    return parsed.method in parsed.route.learn_labels and parsed.recalibration is None
 
 
 def check_method(name: str, k: int, open_labels: bool = False) -> None:

@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from benchmarks.experiments.ablations import with_ablations
 from benchmarks.experiments.folds import Fold, Setting, plan_folds, plan_settings
-from benchmarks.experiments.options import CONFIGS, read_experiment
+from benchmarks.experiments.options import CONFIGS, TestLabels, read_experiment
+from benchmarks.experiments.other_corpora import OtherCorpus, check_entries, plan_other_corpora
 from benchmarks.experiments.train_models import Recipe, check_trainings, planned_models, trained_methods
 from benchmarks.measuring.cells import Case
 from benchmarks.oracles import check_simulated, is_oracle
@@ -62,6 +63,8 @@ class Plan:
     folds: Sequence[Fold]
     settings: Sequence[Setting]
     limit: int | None
+    others: Sequence[OtherCorpus] = ()
+    """The corpora in `test_on`, on which the models of the first fold are measured."""
 
     @property
     def corpus(self) -> Path:
@@ -72,13 +75,23 @@ class Plan:
         models, methods = fold.folder / "models", tuple(self.recipe.methods)
         return Case(self.corpus, fold.episodes(setting), models, self.cache, methods, self.limit)
 
+    def other_case(self, other: OtherCorpus, setting: Setting) -> Case:
+        """Return what is measured on another corpus in a setting."""
+        models, methods = self.folds[0].folder / "models", other.methods(self.recipe.methods)
+        return Case(other.corpus, other.fold.episodes(setting), models, self.cache, methods, self.limit)
+
     @property
     def measured(self) -> list[tuple[Case, Path]]:
         """All cases, each with the file of its scores."""
-        return [
+        own = [
             (self.case(fold, setting), fold.scores(setting))
             for fold in self.folds
             for setting in self.settings
+        ]
+        return own + [
+            (self.other_case(other, setting), other.fold.scores(setting))
+            for other in self.others
+            for setting in other.settings(self.settings)
         ]
 
 
@@ -107,6 +120,8 @@ def make_plan(
     draw: Mapping[str, Any],
     ablations: Mapping[str, Any],
     bench: Mapping[str, Any],
+    test_on: Sequence[str | Mapping[str, Any]] = (),
+    test_labels: TestLabels = "shared",
     **trainings: Mapping[str, Any],
 ) -> Plan:
     """Return the plan of an experiment's options; `trainings` are those of the routes' trainings, by key.
@@ -137,6 +152,7 @@ def make_plan(
         folds=plan_folds(folds, draw["split"], usual, out),
         settings=plan_settings(usual, sweep_k, modes),
         limit=bench["limit"],
+        others=plan_other_corpora(test_on, test_labels, out, usual, draw["split"].scenario, draw["q"], seed),
     )
     check(plan)
     return plan
@@ -159,6 +175,7 @@ def check(plan: Plan) -> None:
     )
     if any(map(is_oracle, recipe.methods)):
         check_simulated(reader, options, draw["split"]["scenario"])
+    check_entries(plan.others, plan.prepare, recipe.methods)
     check_encoder(recipe.encoder)
     check_trainings(recipe)
 
