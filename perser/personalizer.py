@@ -61,6 +61,17 @@ class Personalizer(ABC):
             "measure speech-lm, meta-perser or head-few on labels that the person chose"
         )
 
+    def standardized_by(self, clips: Sequence[str], prior_clips: float) -> Personalizer:
+        """Return this method with its features standardized by these clips, by utterance id, instead of those
+        that its model was trained on, which count as much as `prior_clips` clips; override where a model
+        standardizes features.
+
+        Raises UserError where none does.
+        """
+        raise UserError(
+            f"{type(self).__name__} standardizes no features: leave '+standardize=' out of the method's name"
+        )
+
     def predict_support(self, support: Support) -> np.ndarray:
         """Return what the method says of a support's utterances where it has not learned from them.
 

@@ -82,6 +82,14 @@ def _add_bench(parser: ArgumentParser) -> None:
         help="which methods to measure, by name; speech-lm-N reads N enrollment pairs",
     )
     parser.add_argument(
+        "--bench.standardize",
+        type=Literal["model", "corpus", "enrolled"],
+        default="model",
+        help="by which clips features are standardized, for all methods but entire-zero: those of training, "
+        "all of the corpus that is measured (without labels), or those that a person enrolls; a method's "
+        "name may say it, too, as in meta-perser+standardize=corpus",
+    )
+    parser.add_argument(
         "--bench.limit",
         type=int | None,
         default=None,

@@ -13,6 +13,7 @@ from benchmarks.experiments.folds import Fold, Setting, plan_folds, plan_setting
 from benchmarks.experiments.options import CONFIGS, TestLabels, read_experiment
 from benchmarks.experiments.other_corpora import OtherCorpus, check_entries, plan_other_corpora
 from benchmarks.experiments.train_models import Recipe, check_trainings, planned_models, trained_methods
+from benchmarks.installed import standardized_methods
 from benchmarks.measuring.cells import Case
 from benchmarks.oracles import check_simulated, is_oracle
 from benchmarks.task_sharing import useful_workers
@@ -138,6 +139,7 @@ def make_plan(
     if prepare["corpus"] == "simulated" and prepare["seed"] is None:
         prepare = prepare | {"seed": seed}
     methods, meta_trainings = with_ablations(bench["methods"], trainings["meta_train"], ablations)
+    methods = standardized_methods(methods, bench.get("standardize", "model"))
     usual = Setting(draw["k"], draw["mode"])
     plan = Plan(
         title=title,
@@ -174,7 +176,7 @@ def check(plan: Plan) -> None:
         **{name: value for name, value in plan.prepare.items() if name != "allow_skips"}
     )
     if any(map(is_oracle, recipe.methods)):
-        check_simulated(reader, options, draw["split"]["scenario"])
+        check_simulated(reader, options, draw["split"].scenario)
     check_entries(plan.others, plan.prepare, recipe.methods)
     check_encoder(recipe.encoder)
     check_trainings(recipe)

@@ -163,7 +163,7 @@ def _check_pair(trained: Known, known: Known, other: OtherCorpus) -> None:
 
     if not other.fold.split.is_open:
         try:
-            check_common(known.name, known.emotions, trained.name, trained.emotions)
+            check_common(other.name, known.emotions, trained.name, trained.emotions)
         except UserError as error:
             raise UserError(f"{KEY}: {error}") from error
     if shared := known.content.shared_with(trained.content):

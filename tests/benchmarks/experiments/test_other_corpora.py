@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ import yaml
 
 from benchmarks.experiment import experiment
 from benchmarks.experiments.options import QUICKSTART, read_experiment
-from perser.cli.main import main  # noqa: F401
+from benchmarks.run import bench
+from perser.cli.main import main
 from perser.cli.prepare import prepare
 from perser.corpora.corpus import Corpus
 from perser.errors import UserError
@@ -125,3 +127,137 @@ def test_what_the_models_do_not_know_is_left_out_with_a_count(speakers):
     assert corpus.card["dropped"] == {"utterances of surprise (manifest has no such emotion)": 8}
     assert len(corpus.utterances) == 2 * 3 * 4
     assert "8 utterances of surprise" in (speakers / "report.md").read_text()
+
+
+def test_the_report_shows_in_corpus_and_cross_corpus_side_by_side(speakers):
+    results = json.loads((speakers / "results.json").read_text())
+    means = {(row["corpus"], row["method"]): row["metrics"]["log_loss"]["mean"] for row in results["rows"]}
+    for page in ("report.md", "report.html"):
+        text = (speakers / page).read_text()
+        assert "In-corpus and cross-corpus: Trained on manifest, personalized to the speaker" in text
+        for heading in ("manifest: in-corpus, speaker", "manifest (abroad): cross-corpus, test-speakers"):
+            assert heading in text
+    lines = (speakers / "report.md").read_text().split("## In-corpus")[1].split("## ")[0].splitlines()
+    row = next(line for line in lines if line.startswith("| meta-perser "))
+    own, other = (means[corpus, "meta-perser"] for corpus in ("manifest", "manifest (abroad)"))
+    assert row.split("|")[2].split()[0] == f"{own:.3f}"
+    assert row.split("|")[3].split()[0] == f"{other:.3f}"
+
+
+def test_the_figures_are_those_of_bench_on_the_same_models(speakers, tmp_path):
+    """Measured by hand: `perser bench` with the trained models, the corpus and the episodes."""
+    other = speakers / "test_on" / "abroad"
+    bench(
+        corpus=other / "corpus",
+        episodes=other / "episodes.json",
+        models=speakers / "models",
+        out=tmp_path / "bench",
+        methods=["entire-zero", "speech-lm-2"],
+    )
+    by_hand = rows_by_corpus(tmp_path / "bench")["manifest (abroad)"]
+    own = {row["method"]: row["metrics"] for row in rows_by_corpus(speakers)["manifest (abroad)"]}
+    for row in by_hand:
+        for metric in ("log_loss", "maF1", "miF1"):
+            assert row["metrics"][metric]["mean"] == pytest.approx(
+                own[row["method"]][metric]["mean"], abs=1e-6
+            )
+
+
+def test_finished_corpora_are_skipped_and_a_further_one_trains_nothing_again(speakers, tables, capsys):
+    further = write_manifest(tables["home"].parent.parent / "further", ["f1"], ("angry", "sad"), 6, ("f",), 5)
+    chosen = options(
+        tables, speakers, [entry(tables["abroad"]), entry(further)], draw__split__scenario="speaker"
+    )
+    experiment(**chosen)
+    messages = capsys.readouterr().err.splitlines()
+    started = [line.partition(":")[0] for line in messages if line.endswith(": started")]
+    assert started == [f"test_on further {name}" for name in ("prepare", "emotions", "episodes", "bench")]
+    assert set(rows_by_corpus(speakers)) == {"manifest", "manifest (abroad)", "manifest (further)"}
+
+
+def test_listeners_of_a_prepared_folder_answer_for_themselves(tables, tmp_path):
+    prepare("manifest", tmp_path / "abroad-prepared", root=tables["abroad"])
+    chosen = options(
+        tables, tmp_path / "run", [str(tmp_path / "abroad-prepared")], bench__methods=["entire-zero"]
+    )
+    experiment(**chosen)
+    rows = rows_by_corpus(tmp_path / "run")["manifest (abroad-prepared)"]
+    assert [(row["scenario"], row["persons"]) for row in rows] == [("test-listeners", 2)]
+    corpus = Corpus.load(tmp_path / "run" / "test_on" / "abroad-prepared" / "corpus")
+    assert corpus.card["dropped"] == {"answers of surprise (manifest has no such emotion)": 16}
+
+
+def test_open_labels_keep_all_emotions_even_unknown_ones(tables, tmp_path):
+    methods = ["random", "entire-zero", "head-few", "meta-perser", "speech-lm-2"]
+    chosen = options(
+        tables,
+        tmp_path / "run",
+        [entry(tables["strange"], q=8)],
+        draw__split__scenario="speaker",
+        test_labels="open",
+        bench__methods=methods,
+    )
+    experiment(**chosen)
+    rows = rows_by_corpus(tmp_path / "run")["manifest (strange)"]
+    assert {row["method"] for row in rows} == {"random", "head-few", "meta-perser", "speech-lm-2"}
+    assert {row["scenario"] for row in rows} == {"test-open"}
+    assert set(rows[0]["emotions"]) == {"surprise", "calm", "angry"}
+
+
+@pytest.mark.parametrize(
+    ("test_on", "changes", "message"),
+    [
+        (["strange"], {}, r"strange.*have only 'angry' in common"),
+        (["mixed"], {"draw__split__scenario": "speaker"}, r"mixed has the speaker h4.*trained on"),
+        (["mixed"], {}, r"mixed has the speaker h4"),
+        (["abroad", "abroad"], {}, r"abroad-2 is given twice"),
+        (["home"], {}, r"home is given twice.*trained on"),
+        ([{"corpus": "manifest", "rot": "x"}], {}, r"test_on\[0\]\.rot.*did you mean root"),
+        ([{"corpus": "manifestt"}], {}, r"unknown corpus 'manifestt'"),
+        ([{"root": "x"}], {}, r"no corpus and no folder"),
+        (["/no/such/folder"], {}, r"/no/such/folder is not a prepared corpus"),
+        ([{"folder": "x", "q": 0}], {}, r"test_on\[0\]\.q: 0"),
+        (["abroad"], {"test_labels": "open"}, r"test_labels: open labels.*speakers alone"),
+        (["abroad"], {"bench__methods": ["oracle"]}, r"oracle"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line_before_any_work(test_on, changes, message, tables, tmp_path):
+    entries = [entry(tables[each]) if str(each) in tables else each for each in test_on]
+    with pytest.raises(UserError, match=message) as caught:
+        experiment(**options(tables, tmp_path / "run", entries, **changes))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_corpus_that_is_too_small_is_named_before_the_first_training(tables, tmp_path, capsys):
+    with pytest.raises(UserError, match=r"test_on \(abroad\): K \+ Q = 4 \+ 60"):
+        experiment(**options(tables, tmp_path / "run", [entry(tables["abroad"], q=60)]))
+    assert "train: started" not in capsys.readouterr().err
+
+
+def test_the_same_recordings_under_other_names_are_noticed_before_the_first_training(
+    tables, tmp_path, capsys
+):
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    with tables["home"].open() as stream, (copies / "copies.csv").open("w", newline="") as written:
+        rows = csv.writer(written)
+        for number, (path, speaker, listener, emotions) in enumerate(csv.reader(stream)):
+            new = path
+            if number:
+                new = copies / path.rpartition("/")[2].replace("h", "c", 1)
+                shutil.copy(path, new)
+            rows.writerow([new, speaker.replace("h", "c", 1), listener.replace("l1", "x"), emotions])
+    text = (copies / "copies.csv").read_text().replace(",l", ",y").replace("pypath", "path")
+    (copies / "copies.csv").write_text(text.replace("speaker,yistener", "speaker,listener"))
+    with pytest.raises(UserError, match="has the recording"):
+        experiment(**options(tables, tmp_path / "run", [entry(copies / "copies.csv")]))
+    assert "train: started" not in capsys.readouterr().err
+
+
+def test_the_program_takes_folders_on_the_command_line(tables, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(
+            ["experiment", "--config", str(QUICKSTART), "--out", str(tmp_path / "run"), "--test_on", "/no/b"]
+        )
+    assert "/no/b is not a prepared corpus" in capsys.readouterr().err
