@@ -66,6 +66,10 @@ def pretrain(
         resume: go on from the newest checkpoint in OUT-running, if the same training was stopped there.
         run: checkpoints, the limit of bad steps, and the tracker.
         **training: the fields of `PretrainOptions`.
+
+    Examples:
+        perser pretrain --corpus runs/mine/corpus --episodes runs/mine/episodes.json
+            --out runs/mine/models/ssl-e
     """
     try:
         options = PretrainOptions(**training)

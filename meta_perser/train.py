@@ -88,6 +88,10 @@ def meta_train(
         seed: seed of the sampled persons and examples.
         resume: go on from the newest checkpoint in OUT-running, if the same training was stopped there.
         run: checkpoints, the limit of bad steps, and the tracker.
+
+    Examples:
+        perser meta-train --corpus runs/mine/corpus --episodes runs/mine/episodes.json
+            --ssl_e runs/mine/models/ssl-e --out runs/mine/models/meta-perser
     """
     check_scope(scope)
     check_rates(inner, outer, lslr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import ClassVar
 
 import torch
@@ -13,7 +14,7 @@ from meta_perser.adaptation.open_head import head_of_support
 from meta_perser.adaptation.predictor import RecognizerPredictor
 from meta_perser.adaptation.proximal.head import AdaptedHead
 from meta_perser.adaptation.proximal.strengths import Strengths
-from meta_perser.recognizer.batches import ClipSource
+from meta_perser.recognizer.batches import ClipSource, standardized_by
 from meta_perser.recognizer.model import EmotionRecognizer
 from perser.episodes.episode import Support
 from perser.labels import EmotionSet
@@ -75,6 +76,11 @@ class ProximalPersonalizer(Personalizer):
         )
         opened.trained_as = self.trained_as
         return opened
+
+    def standardized_by(self, clips: Sequence[str], prior_clips: float) -> ProximalPersonalizer:
+        moved = copy(self)
+        moved.model = standardized_by(self.model, self.source, clips, prior_clips)
+        return moved
 
     def describe(self) -> dict[str, object]:
         scope = {"scope": f"the classifier ({self.model.scope} in training)", "solver": "proximal"}
