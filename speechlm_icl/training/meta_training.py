@@ -29,7 +29,7 @@ from speechlm_icl.training.optimizer import new_optimizer
 from speechlm_icl.training.options import IclOptions
 from speechlm_icl.training.pretrain_projector import STAGE as PRETRAIN_PROJECTOR
 from speechlm_icl.training.pretrain_projector import pretrain_projector
-from speechlm_icl.training.reading import read
+from speechlm_icl.training.reading import first_target, read
 from speechlm_icl.training.sequences import PairSequence, SequenceSampler, by_length
 from speechlm_icl.training.task_drawing import TaskShares
 from speechlm_icl.training.validation import ValidationSet
@@ -165,7 +165,9 @@ def _add_gradients(
     num_parts = options.gradient_accumulation_steps
     share = options.permuted_share(step)
     sequences = sampler.draw(options.batch_size, options.seed, step, renamed=share)
-    answers = len(sequences) if options.loss == "query" else _num_answers(sequences)
+    answers = sum(
+        len(sequence.answers) - first_target(sequence, options.loss, guesses=False) for sequence in sequences
+    )
 
     def length(sequence: PairSequence) -> int:
         clips = map(store.num_rows, sequence.utterances)
@@ -175,7 +177,7 @@ def _add_gradients(
     computed: list[tuple[Sequence[PairSequence], Tensor, Tensor]] = []
     for part in by_length(own, num_parts, length):
         with accelerator.accumulate(trained):
-            losses = trained(*read(model, part, store, options.loss))
+            losses = trained(*read(model, part, store, options.loss, guesses=False))
             loss = losses.sum() / answers * factor
             # accelerate divides by the number of parts, as for a mean over them, but this is a sum.
             accelerator.backward(loss * num_parts)
@@ -194,7 +196,3 @@ def fit_standardization(model: SpeechLMForICL, tasks: Sequence[Task], store: Fea
     utterances = sorted({utterance for task in tasks for utterance in task.utterances})
     chosen = evenly_spaced(utterances, STANDARDIZATION_UTTERANCES)
     model.projector.fit_standardization(store[utterance] for utterance in chosen)
-
-
-def _num_answers(sequences: Sequence[PairSequence]) -> int:
-    return sum(len(sequence.answers) for sequence in sequences)

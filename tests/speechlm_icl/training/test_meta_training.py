@@ -14,7 +14,7 @@ from speechlm_icl.training.meta_training import (
     meta_train,
 )
 from speechlm_icl.training.options import IclOptions
-from speechlm_icl.training.reading import read
+from speechlm_icl.training.reading import first_target, read
 from speechlm_icl.training.sequences import PairSequence, SequenceSampler
 from speechlm_icl.training.validation import validate
 
@@ -215,3 +215,28 @@ def test_what_is_quantized_is_not_sharded(options, lora, key):
     check_shardable(IclOptions(), LoraOptions(base_weights="bfloat16"))
     with pytest.raises(UserError, match=rf"^{key} cannot be sharded: .*ddp\.yaml"):
         check_shardable(IclOptions(**options), LoraOptions(**lora))
+
+
+@pytest.mark.parametrize(
+    ("renamed", "loss", "guesses", "targets"),
+    [
+        (False, "every", False, [0, 1, 2]),
+        (True, "every", True, [0, 1, 2]),
+        (True, "every", False, [1, 2]),
+        (True, "query", False, [2]),
+    ],
+)
+def test_the_first_answer_under_words_without_meaning_is_no_target(
+    build, store, renamed, loss, guesses, targets
+):
+    model = build()
+    sequence = PairSequence(("u0", "u1", "u2"), [[0], [1], [2]], "p0", renamed=renamed)
+    assert first_target(sequence, loss, guesses) == targets[0]
+    batch, features = read(model, [sequence], store, loss, guesses)
+    found = model.losses(batch, features)[0]
+    words = [int((batch.answers[0] == number).nonzero()[0, 0]) for number in range(3)]
+    assert [number for number, place in enumerate(words) if found[place] > 0] == targets
+
+
+def test_a_sequence_of_one_answer_has_a_target():
+    assert first_target(PairSequence(("u0",), [[0]], renamed=True), "every", guesses=False) == 0
