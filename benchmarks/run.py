@@ -57,8 +57,7 @@ def bench(
         methods: which methods, by name; speech-lm-N reads N enrollment pairs, meta-perser:NAME uses the model
             in the subfolder meta-perser-NAME; none: each experiment's own, or the usual ones (`--list`).
         limit: measure only so many episodes of each file, for a quick look; none: all.
-        standardize: by which clips features are standardized: those of the models' training, all of the
-            corpus (without labels), or those that a person enrolls; experiments have bench.standardize.
+        standardize: by which clips features are: those of the training, all of the corpus, or the enrolled.
         resume: whether cells (a method on the episodes of a seed) that were measured before are kept.
         rerun_one: an episode's id: answer it again, and show what each method says about each utterance.
         title: the heading of the report.

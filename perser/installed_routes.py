@@ -12,14 +12,14 @@ from perser.errors import UserError, unknown
 from perser.io.folders import did_you_mean, walk
 from perser.io.model_facts import ModelFacts
 from perser.labels import EmotionSet
-from perser.personalizer import Personalizer, RouteContext, ablation_folder, refuse_pairs
+from perser.personalizer import Personalizer, RouteContext, ablation_folder, refuse_pairs, standardized
 from perser.route import Route, RouteModel
 
 GROUP = "perser.routes"
 """The entry-point group whose entries are `Route` objects."""
 
 STANDARDIZE = ("model", "corpus", "enrolled")
-"""By which clips the features of a method can be standardized: see `perser.standardization`."""
+"""By which clips the features of a method can be standardized: see `perser.personalizer.standardized`."""
 
 PREFIX = "standardize="
 """What begins that option in any method's name (`meta-perser+standardize=corpus`)."""
@@ -139,8 +139,6 @@ def build_method(name: str, context: RouteContext) -> Personalizer:
     if parsed.ablation is not None and personalizer.route == TRIVIAL:
         raise _no_ablations(name, parsed)
     if parsed.standardize != "model":
-        from perser.standardization import standardized
-
         personalizer = standardized(personalizer, parsed.standardize, context)
     if parsed.recalibration is None:
         return personalizer
