@@ -57,14 +57,20 @@ def bench(
         methods: which methods, by name; speech-lm-N reads N enrollment pairs, meta-perser:NAME uses the model
             in the subfolder meta-perser-NAME; none: each experiment's own, or the usual ones (`--list`).
         limit: measure only so many episodes of each file, for a quick look; none: all.
-        standardize: by which clips features are: those of the training, all of the corpus, or the enrolled.
+        standardize: by which clips features are standardized: those of the models' training, all of the
+            corpus (without labels), or those that a person enrolls; experiments have bench.standardize.
         resume: whether cells (a method on the episodes of a seed) that were measured before are kept.
         rerun_one: an episode's id: answer it again, and show what each method says about each utterance.
         title: the heading of the report.
+
+    Examples:
+        perser bench --config configs/bench_quickstart.yaml
+        perser bench --corpus runs/mine/corpus --episodes runs/mine/episodes.json
+            --models runs/mine/models --out runs/mine/results
     """
     if limit is not None and limit < 1:
         raise UserError(f"limit: {limit}, give at least 1 episode")
-    check_outputs(folders=[out, cache])
+    check_outputs(folders={"out": out, "cache": cache})
     plans = [plan_file(file, methods, limit) for file in experiments or ()]
     named = None if methods is None else _known(methods)
     inputs = {"--corpus": corpus, "--episodes": episodes, "--models": models}

@@ -184,13 +184,16 @@ QUICKSTART_CHANGES = {
     "meta_train.scope": "head",
     "meta_train.csmt": False,
     "meta_train.derivative_annealing.by": "off",
+    "meta_train.inner.solver": "proximal",
     "meta_train.inner.steps": 50,
     "meta_train.inner.query": 64,
     "meta_train.inner.rate": 0.005,
-    "meta_train.outer.steps": 120,
+    "meta_train.outer.steps": 240,
+    "meta_train.outer.batch_size": 8,
     "meta_train.outer.validate_every": 20,
     "icl_train.steps": 200,
     "icl_train.projector.feature_noise": 0.3,
+    "icl_train.projector_mixup": 0.0,
 }
 
 

@@ -166,7 +166,7 @@ def check(plan: Plan) -> None:
     from perser.encoders.loading import check_encoder
     from perser.episodes.draw import check_counts
 
-    check_outputs(folders=[plan.out, plan.cache])
+    check_outputs(folders={"out": plan.out, "cache": plan.cache})
     recipe, draw, smallest = plan.recipe, plan.draw, min(setting.k for setting in plan.settings)
     counts = {f"draw.{name}": draw[name] for name in ("k", "q", "seeds", "validation_seeds")}
     check_counts(counts | {"sweep_k": smallest})

@@ -50,6 +50,10 @@ def prepare(
         seed: seed of everything that is simulated.
         dataset: the name of a Hugging Face dataset, and its columns.
         allow_skips: go on even if more than 5% of the recordings are bad.
+
+    Examples:
+        perser prepare simulated --out runs/mine/corpus
+        perser prepare manifest --root data/mine/manifest.csv --out runs/own/corpus
     """
     # Imported here, so that `perser prepare --help` does not wait for torch and datasets.
     from perser.corpora.corpus import CARD, Corpus, fill_corpus
