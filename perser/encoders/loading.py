@@ -9,18 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 from transformers.utils import logging as transformers_logging
 
 from perser.audio import SAMPLE_RATE
 from perser.device import MAKING_A_MODEL, seeded
-from perser.encoders.families import FAMILIES, Family
+from perser.encoders.families import FAMILIES, family_of
+from perser.encoders.family import Family
 from perser.errors import UserError, first_line, unknown
 from perser.io.hub import ModelSource, find_model, out_of_reach, refuse_pickles
 from perser.io.model_facts import is_built_in
 
-TINY_NAMES: dict[str, str] = {f"tiny-{kind.removesuffix('-audio')}": kind for kind in FAMILIES}
+TINY_NAMES: dict[str, str] = {
+    f"tiny-{'ast' if kind == 'audio-spectrogram-transformer' else kind.removesuffix('-audio')}": kind
+    for kind in FAMILIES
+}
 """The built-in encoders, made on the spot with random weights: name to model type."""
 
 LoadedEncoder = tuple[PreTrainedModel, SequenceFeatureExtractor, Family]
@@ -99,6 +104,8 @@ def _tiny(name: str, seed: int) -> LoadedEncoder:
     config = _without_randomness(family.config_class(**family.tiny_config))
     with seeded(seed):
         model = family.model_class(config)
+        for parameter in family.zero_parameters(model):
+            nn.init.normal_(parameter, std=0.5)
     return model, family.default_extractor(config), family
 
 
@@ -124,9 +131,17 @@ def _pretrained(name: str, source: ModelSource, commit: str | None) -> LoadedEnc
         raise UserError(f"cannot load the encoder '{name}': {first_line(error)}") from error
     if missing := sorted(report["missing_keys"]):  # transformers fills them with random numbers
         raise UserError(f"the weights of '{name}' lack {len(missing)} tensors, such as {missing[0]}")
-    if extractor.sampling_rate != SAMPLE_RATE:
-        raise UserError(f"'{name}' wants audio at {extractor.sampling_rate} Hz, not {SAMPLE_RATE}")
-    return model, extractor, family
+    check_rate(name, extractor)
+    return model, extractor, family_of(config)
+
+
+def check_rate(name: str, extractor: SequenceFeatureExtractor) -> None:
+    """Raise UserError for a model that wants more samples per second than recordings are read with."""
+    if extractor.sampling_rate > SAMPLE_RATE:
+        raise UserError(
+            f"'{name}' wants audio at {extractor.sampling_rate} Hz, but recordings are read at {SAMPLE_RATE}"
+            " Hz: give a model for that rate"
+        )
 
 
 def _model_type(name: str, source: ModelSource, where: dict[str, Any]) -> str:
