@@ -128,6 +128,7 @@ def train_supervised(
     title: str,
     training_run: TrainingRun | None = None,
     fresh: Sequence[nn.Parameter] = (),
+    validate_first: bool = False,
 ) -> BestWeights:
     """Train in place and leave the learner, in evaluation mode, at its best validated step.
 
@@ -142,6 +143,7 @@ def train_supervised(
         title: of the progress bar.
         training_run: where it logs, and goes on from a checkpoint; None: nowhere.
         fresh: parameters of the learner that learn at `head_learning_rate`.
+        validate_first: whether the start is validated too, and kept where no later step is better.
     """
     wrapped = wrap_for_training(learner, accelerator)
     batches = ShuffledBatches(len(examples), options.batch_size, options.seed)
@@ -167,7 +169,7 @@ def train_supervised(
             optimizer,
             step,
             validate,
-            LoopOptions(steps, validate_every, options.clip_norm),
+            LoopOptions(steps, validate_every, options.clip_norm, validate_first=validate_first),
             schedule=cosine_schedule(optimizer, steps, options.warmup),
             trained=wrapped,
             display=Display(title, " utterances", options.batch_size),

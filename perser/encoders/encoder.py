@@ -256,6 +256,8 @@ class SpeechEncoder(nn.Module):
             settings["sampling_rate"] = self._extractor.sampling_rate
         fields = family.front_fields if part == "frontend" else family.front_fields + family.trunk_fields
         settings |= {name: getattr(config, name, None) for name in fields}
+        if part != "frontend" and family.plain_last(config):
+            settings["plain_last_state"] = True
         state = base_state(self.model)
         if part == "frontend":
             modules = family.front_modules(self.model)

@@ -108,9 +108,15 @@ class Wav2Vec2Family(Family):
         self, model: PreTrainedModel, hidden: Tensor, mask: Tensor | None, start: int, stop: int
     ) -> list[Tensor]:
         states = self._layer_outputs(model, hidden, mask, start, stop)
-        if states and stop == len(model.encoder.layers) and self._normalizes_last(model):
+        last = stop == len(model.encoder.layers) and not self.plain_last(model.config)
+        if states and last and self._normalizes_last(model):
             states[-1] = model.encoder.layer_norm(states[-1])
         return states
+
+    def unused_parameters(self, model: PreTrainedModel) -> list[nn.Parameter]:
+        if self.plain_last(model.config) and self._normalizes_last(model):
+            return list(model.encoder.layer_norm.parameters())
+        return []
 
     def _layer_outputs(
         self, model: PreTrainedModel, hidden: Tensor, mask: Tensor | None, start: int, stop: int
@@ -179,7 +185,8 @@ class UniSpeechSatFamily(Wav2Vec2Family):
     model_class = UniSpeechSatModel
 
     def unused_parameters(self, model: PreTrainedModel) -> list[nn.Parameter]:
-        return [model.masked_spec_embed]  # for masking in training, which is off
+        # What masks frames in training, which is off here.
+        return [model.masked_spec_embed, *super().unused_parameters(model)]
 
 
 class Data2VecFamily(Wav2Vec2Family):

@@ -111,6 +111,13 @@ class Family(ABC):
         """Return parameters that transformers starts at zero, which a built-in encoder has at random."""
         return []
 
+    def plain_last(self, config: PretrainedConfig) -> bool:
+        """Return whether the last hidden state is what the last layer gives, without a final norm.
+
+        That is how transformers' classifiers read it in a weighted sum of all states.
+        """
+        return bool(getattr(config, "plain_last_state", False))
+
     def default_extractor(self, config: PretrainedConfig) -> SequenceFeatureExtractor:
         """Return the feature extractor of a built-in encoder."""
         return self.extractor_class()

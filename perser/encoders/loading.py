@@ -101,7 +101,7 @@ def quiet_transformers(progress: bool = False) -> Iterator[None]:
 
 def _tiny(name: str, seed: int) -> LoadedEncoder:
     family = FAMILIES[TINY_NAMES[name]]
-    config = _without_randomness(family.config_class(**family.tiny_config))
+    config = without_randomness(family.config_class(**family.tiny_config))
     with seeded(seed):
         model = family.model_class(config)
         for parameter in family.zero_parameters(model):
@@ -120,7 +120,7 @@ def _pretrained(name: str, source: ModelSource, commit: str | None) -> LoadedEnc
         extractor = family.extractor_class.from_pretrained(source.path, **where)
         model, report = family.model_class.from_pretrained(
             source.path,
-            config=_without_randomness(config),
+            config=without_randomness(config),
             dtype=torch.float32,
             key_mapping=family.key_mapping,
             use_safetensors=True,
@@ -144,14 +144,20 @@ def check_rate(name: str, extractor: SequenceFeatureExtractor) -> None:
         )
 
 
-def _model_type(name: str, source: ModelSource, where: dict[str, Any]) -> str:
+def read_config(name: str, source: ModelSource, where: dict[str, Any]) -> dict[str, Any]:
+    """Return what the config.json of a model says. Raises UserError where it cannot be read."""
     try:
         settings, _ = PretrainedConfig.get_config_dict(source.path, **where)
-        model_type = settings.get("model_type")
+        settings.get("model_type")
+        return settings
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         if source.offline and not source.is_folder:
             raise out_of_reach(name, "encoder", ", ".join(TINY_NAMES)) from error
         raise UserError(f"cannot read the config.json of '{name}': {first_line(error)}") from error
+
+
+def _model_type(name: str, source: ModelSource, where: dict[str, Any]) -> str:
+    model_type = read_config(name, source, where).get("model_type")
     if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise UserError(
             f"'{name}' is a model of type '{model_type}', not a supported speech encoder: "
@@ -160,7 +166,8 @@ def _model_type(name: str, source: ModelSource, where: dict[str, Any]) -> str:
     return model_type
 
 
-def _without_randomness(config: PretrainedConfig) -> PretrainedConfig:
+def without_randomness(config: PretrainedConfig) -> PretrainedConfig:
+    """Return a configuration without what changes outputs at random, and without an adapter."""
     for field in _RANDOMNESS:
         if hasattr(config, field):
             setattr(config, field, 0.0)

@@ -19,6 +19,7 @@ from perser.encoders.family import (
     Family,
     FrameCount,
     at_least,
+    mean_pool,
     receptive_field,
     run_plain,
     zero_padding,
@@ -96,12 +97,21 @@ class SEWFamily(Family):
         layers = list(model.encoder.layers)[start:stop]
         outputs = run_plain(layers, squeezed, whole)
         states = [self._at_every_frame(model, output, whole, frames) for output in outputs]
-        if states and stop == len(model.encoder.layers):
+        if states and stop == len(model.encoder.layers) and not self.plain_last(model.config):
             upsampled = model.encoder.upsample(outputs[-1])
             if whole is not None:
                 upsampled = zero_padding(upsampled, whole.repeat_interleave(factor, dim=1))
             states[-1] = F.pad(upsampled, (0, 0, 0, frames - upsampled.shape[1]))
         return states
+
+    def pool(self, config: PretrainedConfig, hidden: Tensor, mask: Tensor | None) -> Tensor:
+        if not self.plain_last(config):
+            return super().pool(config, hidden, mask)
+        factor = config.squeeze_factor  # the mean over the layers' frames, as transformers takes it then
+        return mean_pool(hidden[:, factor - 1 :: factor], self._whole(mask, factor))
+
+    def unused_parameters(self, model: PreTrainedModel) -> list[nn.Parameter]:
+        return list(model.encoder.upsample.parameters()) if self.plain_last(model.config) else []
 
     @staticmethod
     def _whole(mask: Tensor | None, factor: int) -> Tensor | None:
