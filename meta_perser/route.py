@@ -10,8 +10,9 @@ from meta_perser.options import CONFIG, LAST, PretrainOptions
 from meta_perser.scope import check_scope, check_solver, check_window
 from perser.errors import UserError
 from perser.installed_routes import RECALIBRATIONS
+from perser.io.emotion_names import emotion_words
 from perser.io.json_files import read_json
-from perser.io.model_facts import ModelFacts, emotions_in, is_published_classifier
+from perser.io.model_facts import SPEECH_TYPES, ModelFacts, emotions_in, is_published_classifier
 from perser.personalizer import ablation_folder
 from perser.route import Options, Route, TrainedModel, Training, check_fields
 
@@ -43,10 +44,25 @@ def facts(folder: Path) -> ModelFacts | None:
     """Return what the files of such a folder say; it holds its own encoder."""
     config = read_json(folder / CONFIG)
     if config is None:
-        return None
+        return _facts_of_classifier(folder)
     extra = config.get("extra")
     trained_on = extra.get("trained_on") if isinstance(extra, dict) else None
     return ModelFacts("meta-perser", emotions_in(config), {}, trained_on)
+
+
+def _facts_of_classifier(folder: Path) -> ModelFacts | None:
+    """Return what transformers' folder with an audio classifier of emotions says; None for any other."""
+    published = read_json(folder / "config.json") or {}
+    labels = published.get("id2label")
+    if not (is_classifier_folder(folder) and published.get("model_type") in SPEECH_TYPES):
+        return None
+    if not isinstance(labels, dict) or not str(published.get("architectures")).endswith("Classification']"):
+        return None
+    try:
+        words = emotion_words([str(labels[str(number)]) for number in range(len(labels))], str(folder), "")
+    except (KeyError, UserError):
+        return None
+    return ModelFacts("meta-perser", words, {}, is_published=True)
 
 
 def check_episodes(folder: str, options: Options, corpus: Corpus, episodes: EpisodeFile) -> None:

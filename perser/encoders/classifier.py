@@ -35,9 +35,6 @@ HOW_TO_NAME = (
 NO_WEIGHT = -1e4
 """The logit of a state that counts nothing: the softmax makes it 0, and its gradient too."""
 
-BUILT_IN = "a classifier of your own"
-"""What stands in messages where the names of built-in models would."""
-
 
 @dataclass(frozen=True)
 class Head:
@@ -118,8 +115,8 @@ def load_classifier(name: str) -> AudioClassifier:
 
 def _checked(name: str) -> tuple[Any, PretrainedConfig, Emotions]:
     """Return where a classifier is, its configuration and its labels."""
-    source = find_model(name, "classifier", BUILT_IN)
-    settings = read_config(name, source, {"local_files_only": source.offline})
+    source = find_model(name, "classifier", "")
+    settings = read_config(name, source, {"local_files_only": source.offline}, "classifier", "")
     model_type = settings.get("model_type")
     if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise UserError(

@@ -144,20 +144,25 @@ def check_rate(name: str, extractor: SequenceFeatureExtractor) -> None:
         )
 
 
-def read_config(name: str, source: ModelSource, where: dict[str, Any]) -> dict[str, Any]:
-    """Return what the config.json of a model says. Raises UserError where it cannot be read."""
+def read_config(
+    name: str, source: ModelSource, where: dict[str, Any], kind: str, built_in: str
+) -> dict[str, Any]:
+    """Return what the config.json of a model says; `kind` and `built_in` are those of `find_model`.
+
+    Raises UserError where it cannot be read.
+    """
     try:
         settings, _ = PretrainedConfig.get_config_dict(source.path, **where)
         settings.get("model_type")
         return settings
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         if source.offline and not source.is_folder:
-            raise out_of_reach(name, "encoder", ", ".join(TINY_NAMES)) from error
+            raise out_of_reach(name, kind, built_in) from error
         raise UserError(f"cannot read the config.json of '{name}': {first_line(error)}") from error
 
 
 def _model_type(name: str, source: ModelSource, where: dict[str, Any]) -> str:
-    model_type = read_config(name, source, where).get("model_type")
+    model_type = read_config(name, source, where, "encoder", ", ".join(TINY_NAMES)).get("model_type")
     if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise UserError(
             f"'{name}' is a model of type '{model_type}', not a supported speech encoder: "

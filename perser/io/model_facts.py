@@ -30,12 +30,15 @@ class ModelFacts:
         needs: The models that it uses but does not contain, as folders, files or Hub names. For a Hub model,
             the value is the commit if it is known.
         trained_on: Digest of the training part that it was trained on; None where unknown.
+        is_published: Whether it is a classifier as transformers saved it, for which nothing was chosen yet
+            that the methods of a comparison need.
     """
 
     route: str
     emotions: Emotions
     needs: Mapping[str, str | None]
     trained_on: str | None = None
+    is_published: bool = False
 
     @property
     def places(self) -> dict[str, Place]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForAudioClassification
+from transformers import AutoModelForAudioClassification, WhisperFeatureExtractor
 
 from perser.encoders.families import FAMILIES
 from perser.encoders.loading import quiet_transformers
@@ -36,6 +36,8 @@ def save_classifier(
                 torch.nn.init.normal_(parameter, mean=float(parameter.detach().mean()), std=0.3)
         model.save_pretrained(folder)
         extractor = family.default_extractor(config)
+        if kind == "whisper":  # what it pads to is as long as its positions
+            extractor = WhisperFeatureExtractor(chunk_length=config.max_source_positions // 50)
         extractor.sampling_rate = rate
         extractor.save_pretrained(folder)
     return folder

@@ -103,7 +103,7 @@ def changed(folder: Path, **settings) -> Path:
     [
         (
             {"id2label": {"0": "LABEL_0", "1": "LABEL_1"}},
-            "has labels without a name (LABEL_0, LABEL_1): name",
+            "has labels without a name (LABEL_0, LABEL_1): ",
         ),
         ({"id2label": {"0": "down", "1": "up"}}, "are no emotions (down, up): name them by emotions in its"),
         ({"id2label": {"0": "joy", "1": "happy", "2": "sad"}}, "the labels joy and happy are both happy"),
@@ -133,7 +133,7 @@ def test_weights_of_another_task_are_refused(tmp_path):
         with quiet_transformers():
             other(config).save_pretrained(tmp_path)
         (tmp_path / "config.json").write_text(text)
-        with pytest.raises(UserError, match="lack 4 tensors, such as classifier.bias: it was not trained to"):
+        with pytest.raises(UserError, match=r"lack 4 tensors, such as classifier\.bias: it was not"):
             load_classifier(str(tmp_path))
 
 
