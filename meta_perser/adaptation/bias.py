@@ -36,3 +36,9 @@ class BiasPersonalizer(Personalizer):
         own = weights["classifier.bias"]
         weights["classifier.bias"] = own + torch.from_numpy(bias).to(own)
         return RecognizerPredictor(self.model, self.source, weights)
+
+    def describe(self) -> dict[str, object]:
+        return {"recalibrated": "a bias of the logits", "strength": Priors().bias}
+
+    def parameters(self) -> dict[str, int]:
+        return {"trained": self.model.trained_parameters, "moved": len(self.model.emotions)}
