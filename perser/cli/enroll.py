@@ -47,6 +47,9 @@ def enroll(
             the column path and a column of probabilities for each emotion. No model is loaded.
         recalibration: what is fitted to probabilities: prior-shift (a bias of each emotion) or bias-scale
             (also how sharply emotions are told apart); none: as `profile` says, and prior-shift in a new one.
+
+    Examples:
+        perser enroll --model runs/quickstart/models/speech-lm --examples alice.csv --out alice.profile
     """
     if probabilities is not None:
         others = {"model": model, "open_labels": open_labels, "keep_audio": keep_audio, "device": device}
@@ -77,11 +80,10 @@ def _enroll_clips(
 
     if profile is None and model is None:
         raise UserError("give --model, what to personalize, or --profile, which is to learn more")
-    if out is None:
-        if profile is None:
-            raise UserError("give --out, the profile to write")
-        out = profile
-    check_place(out)
+    written = profile if out is None else out
+    if written is None:
+        raise UserError("give --out, the profile to write")
+    check_place(written, "profile" if out is None else "out")
     pairs = read_examples(examples, as_spelled=True)
     if profile is None:
         if open_labels:
@@ -96,10 +98,10 @@ def _enroll_clips(
         if keep_audio and not before.keeps_audio:
             raise UserError(f"keep_audio: {profile} holds no audio of its clips: leave it out")
         personal = before.enroll(pairs)
-    personal.save(out, keep_audio=bool(keep_audio))
-    command = shlex.join(["perser", "predict", "--profile", str(out)])
+    personal.save(written, keep_audio=bool(keep_audio))
+    command = shlex.join(["perser", "predict", "--profile", str(written)])
     own = f" under {len(personal.emotions)} labels" if personal.recognizer.open_labels else ""
-    print(f"{out}: {len(personal.enrolled)} enrolled{own}; now `{command} CLIP`")
+    print(f"{written}: {len(personal.enrolled)} enrolled{own}; now `{command} CLIP`")
 
 
 def _enroll_probabilities(
@@ -122,8 +124,8 @@ def _enroll_probabilities(
         raise UserError(f"{given[0]}: no model is loaded with --probabilities: leave it out")
     if out is None and profile is None:
         raise UserError("give --out, the profile to write")
-    out = out or profile
-    check_place(out)
+    written = out or profile
+    check_place(written, "out" if out is not None else "profile")
     labeled = read_labels(examples)
     words = {word for clip in labeled for word in clip.emotions}
     if profile is None:
@@ -134,9 +136,9 @@ def _enroll_probabilities(
         if recalibration not in (None, before.recalibration):
             raise UserError(f"recalibration: {profile} has {before.recalibration}: leave it out")
         personal = before.enroll(ProbabilityTable.read(probabilities, before.emotions.names), labeled)
-    personal.save(out)
-    command = shlex.join(["perser", "predict", "--profile", str(out), "--probabilities"])
-    print(f"{out}: {len(personal.enrolled)} enrolled; now `{command} TABLE`")
+    personal.save(written)
+    command = shlex.join(["perser", "predict", "--profile", str(written), "--probabilities"])
+    print(f"{written}: {len(personal.enrolled)} enrolled; now `{command} TABLE`")
 
 
 def refuse_profile_of_probabilities(profile: Path) -> None:

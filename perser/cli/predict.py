@@ -51,6 +51,10 @@ def predict(
         csv: whether to print CSV instead of a table.
         probabilities: with a profile that was made from probabilities: a table of what the tool says of the
             clips; without names of clips, all its rows are answered.
+
+    Examples:
+        perser predict clip.wav --profile alice.profile
+        perser predict clip.wav --model runs/quickstart/models/meta-perser --enroll a.wav=angry b.wav=happy
     """
     if json and csv:
         raise UserError("give --json or --csv, not both")

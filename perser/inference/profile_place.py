@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from perser.errors import UserError
-from perser.io.files import check_outputs
+from perser.io.files import check_outputs, naming_option
 
 FORMAT = "perser-profile-3"
 
@@ -16,10 +16,12 @@ MAX_HEADER = 1 << 20
 """How many bytes at the beginning of a file are searched for a profile's format."""
 
 
-def check_place(path: Path) -> None:
-    """Raise UserError where no profile can be written, or where the file holds something else."""
-    check_outputs(files=[path])
-    refuse_other(path)
+def check_place(path: Path, option: str) -> None:
+    """Raise UserError where no profile can be written to the path that an option names, or where the file
+    holds something else."""
+    check_outputs(files={option: path})
+    with naming_option(option):
+        refuse_other(path)
 
 
 def refuse_other(path: Path) -> None:

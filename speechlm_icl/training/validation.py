@@ -32,11 +32,13 @@ class ValidationSet:
         own: Sequences of validation persons under the emotions' own words.
         permuted: Sequences of the same persons with swapped words; none where training swaps none.
         controls: A few enrollments with queries; see `speechlm_icl.training.controls`.
+        own_words_count: Whether `own` has a say in the score.
     """
 
     own: list[PairSequence]
     permuted: list[PairSequence]
     controls: list[Control]
+    own_words_count: bool = True
 
     @classmethod
     def draw(cls, model: SpeechLMForICL, tasks: Sequence[Task], options: IclOptions) -> Self:
@@ -48,19 +50,22 @@ class ValidationSet:
             own.draw_each(count, options.seed),
             permuted.draw_each(count, options.seed) if options.permutes else [],
             draw_controls(tasks, emotions, options.pairs, options.seed),
+            options.trains_own_words,
         )
 
     def measure(
         self, model: SpeechLMForICL, store: FeatureStore, sharded: nn.Module | None
     ) -> tuple[dict[str, float], float]:
-        """Return what is logged, and the score: minus the loss, which is the mean of the two where words are
-        swapped, too.
+        """Return what is logged, and the score: minus the loss.
+
+        That is the mean of the two losses where words are swapped, too. Where no sequence is trained under
+        the own words, it is the loss under swapped words alone, because the other then says nothing.
 
         `sharded` is the model's `AnswerLosses` if its weights are sharded. The controls are then left out,
         because they need whole weights.
         """
         values = validate(model, self.own, store, sharded)
-        losses = [values["loss"]]
+        losses = [values["loss"]] if self.own_words_count else []
         if self.permuted:
             found = validate(model, self.permuted, store, sharded)
             values |= {f"permuted_{name}": value for name, value in found.items()}
