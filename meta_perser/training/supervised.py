@@ -140,27 +140,25 @@ def train_supervised(
         loss: of logits and target distributions.
         validate: scores on the validation episodes.
         options: how long and how fast.
-        accelerator: of the training.
-        title: of the progress bar.
+        accelerator, title: of the training, and of its progress bar.
         training_run: where it logs, and goes on from a checkpoint; None: nowhere.
         fresh: parameters of the learner that learn at `head_learning_rate`.
-        validate_first: whether the start is validated too, and kept where no later step is better.
+        validate_first: whether the start is kept, too, where no later step is better.
     """
     wrapped = wrap_for_training(learner, accelerator)
     batches = ShuffledBatches(len(examples), options.batch_size, options.seed)
     steps = options.epochs * batches.steps_per_epoch if options.steps is None else options.steps
-    validate_every = options.validate_every or batches.steps_per_epoch
-    optimizer = torch.optim.AdamW(
-        _parameter_groups(learner, fresh, options), weight_decay=options.weight_decay
-    )
+    every = options.validate_every or batches.steps_per_epoch
+    loop = LoopOptions(steps, every, options.clip_norm, validate_first=validate_first)
+    groups = _parameter_groups(learner, fresh, options)
+    optimizer = torch.optim.AdamW(groups, weight_decay=options.weight_decay)
 
     def step(number: int) -> tuple[float, list[StepPart]]:
         wrapped.train()
         # A seed for each step, so that a training that goes on draws what an undisturbed one does.
         with seeded(options.seed + number), dropout(learner, options.dropout):
-            own_loss, utterances, finite = _own_loss(
-                wrapped, examples, source, loss, batches.at(number), options.mask_time
-            )
+            shares = _own_loss(wrapped, examples, source, loss, batches.at(number), options.mask_time)
+        own_loss, utterances, finite = shares
         accelerator.backward(own_loss)
         # Read after the backward pass, because the program waits for a GPU here.
         parts = [StepPart((name,), ok) for name, ok in zip(utterances, finite.tolist(), strict=True)]
@@ -174,7 +172,7 @@ def train_supervised(
             optimizer,
             step,
             validate,
-            LoopOptions(steps, validate_every, options.clip_norm, validate_first=validate_first),
+            loop,
             schedule=cosine_schedule(optimizer, steps, options.warmup),
             trained=wrapped,
             display=Display(title, " utterances", options.batch_size),
