@@ -13,9 +13,9 @@ import torch
 from meta_perser.adaptation.predictor import RecognizerPredictor
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.model import EmotionRecognizer
+from perser.adjustments.recalibration import Priors, fit
 from perser.episodes.episode import Support
 from perser.personalizer import Personalizer
-from perser.recalibration import Priors, fit
 
 
 class BiasPersonalizer(Personalizer):

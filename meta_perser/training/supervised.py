@@ -140,16 +140,15 @@ def train_supervised(
         loss: of logits and target distributions.
         validate: scores on the validation episodes.
         options: how long and how fast.
-        accelerator, title: of the training, and of its progress bar.
+        accelerator: of the training.
+        title: of the progress bar.
         training_run: where it logs, and goes on from a checkpoint; None: nowhere.
         fresh: parameters of the learner that learn at `head_learning_rate`.
         validate_first: whether the start is kept, too, where no later step is better.
     """
     wrapped = wrap_for_training(learner, accelerator)
     batches = ShuffledBatches(len(examples), options.batch_size, options.seed)
-    steps = options.epochs * batches.steps_per_epoch if options.steps is None else options.steps
-    every = options.validate_every or batches.steps_per_epoch
-    loop = LoopOptions(steps, every, options.clip_norm, validate_first=validate_first)
+    loop = _loop_options(options, batches.steps_per_epoch, validate_first)
     groups = _parameter_groups(learner, fresh, options)
     optimizer = torch.optim.AdamW(groups, weight_decay=options.weight_decay)
 
@@ -173,13 +172,20 @@ def train_supervised(
             step,
             validate,
             loop,
-            schedule=cosine_schedule(optimizer, steps, options.warmup),
+            schedule=cosine_schedule(optimizer, loop.steps, options.warmup),
             trained=wrapped,
             display=Display(title, " utterances", options.batch_size),
         )
     result.best.restore(learner)
     learner.eval()
     return result.best
+
+
+def _loop_options(options: PretrainOptions, epoch: int, validate_first: bool) -> LoopOptions:
+    """Return how long the training runs, where an epoch has so many steps."""
+    steps = options.epochs * epoch if options.steps is None else options.steps
+    every = options.validate_every or epoch
+    return LoopOptions(steps, every, options.clip_norm, validate_first=validate_first)
 
 
 def _parameter_groups(

@@ -6,7 +6,7 @@
     personal.predict(ProbabilityTable.read(Path("new.csv")))
 
 No model is loaded, and torch is not imported. The answers are those that `+prior-shift` and `+bias-scale`
-give after the same clips (`perser.recalibration`), with strengths of 1 unless others are given.
+give after the same clips (`perser.adjustments.recalibration`), with strengths of 1 unless others are given.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Literal
 
 import numpy as np
 
+from perser.adjustments.recalibration import Fitted, Priors, fit
 from perser.errors import UserError
 from perser.inference.prediction import Prediction, classify
 from perser.inference.probability_table import ProbabilityTable
@@ -31,7 +32,6 @@ from perser.io.folders import did_you_mean
 from perser.io.json_files import read_json
 from perser.io.tables import read_table
 from perser.labels import Emotions, EmotionSet
-from perser.recalibration import Fitted, Priors, fit
 
 Recalibration = Literal["prior-shift", "bias-scale"]
 

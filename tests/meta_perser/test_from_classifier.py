@@ -19,6 +19,7 @@ from meta_perser.options import InnerOptions, OuterOptions
 from meta_perser.pretrain import pretrain
 from meta_perser.recognizer.model import EmotionRecognizer, saved_settings
 from meta_perser.train import meta_train
+from perser.adjustments.recalibration import Priors, fit
 from perser.cli.main import main
 from perser.encoders.families import FAMILIES
 from perser.encoders.loading import quiet_transformers
@@ -28,7 +29,6 @@ from perser.inference.profile import Profile
 from perser.inference.recognizer import PersonalRecognizer, Recognizer
 from perser.installed_routes import build_method, check_models
 from perser.labels import EmotionSet
-from perser.recalibration import Priors, fit
 from tests.perser.published_classifiers import save_classifier
 
 LABELED = ("happy", "angry", "happy", "sad", "neutral", "happy")

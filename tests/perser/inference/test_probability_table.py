@@ -13,11 +13,11 @@ from pyarrow import parquet
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
+from perser.adjustments.recalibration import Priors
 from perser.cli.main import main
 from perser.errors import UserError
 from perser.inference.probability_profile import ProbabilityProfile, enroll_probabilities, read_labels
 from perser.inference.probability_table import LEAST, ProbabilityTable
-from perser.recalibration import Priors
 
 EMOTIONS = ("angry", "happy", "neutral", "sad")
 LABELS = "path,emotions\nclip0.wav,happy\nclip1.wav,angry;sad\nclip2.wav,happy\n"
