@@ -149,8 +149,7 @@ def train_supervised(
     wrapped = wrap_for_training(learner, accelerator)
     batches = ShuffledBatches(len(examples), options.batch_size, options.seed)
     loop = _loop_options(options, batches.steps_per_epoch, validate_first)
-    groups = _parameter_groups(learner, fresh, options)
-    optimizer = torch.optim.AdamW(groups, weight_decay=options.weight_decay)
+    optimizer = _optimizer(learner, fresh, options)
 
     def step(number: int) -> tuple[float, list[StepPart]]:
         wrapped.train()
@@ -186,6 +185,13 @@ def _loop_options(options: PretrainOptions, epoch: int, validate_first: bool) ->
     steps = options.epochs * epoch if options.steps is None else options.steps
     every = options.validate_every or epoch
     return LoopOptions(steps, every, options.clip_norm, validate_first=validate_first)
+
+
+def _optimizer(
+    learner: nn.Module, fresh: Sequence[nn.Parameter], options: PretrainOptions
+) -> torch.optim.AdamW:
+    groups = _parameter_groups(learner, fresh, options)
+    return torch.optim.AdamW(groups, weight_decay=options.weight_decay)
 
 
 def _parameter_groups(
