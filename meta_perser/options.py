@@ -45,7 +45,8 @@ class PretrainOptions(OptimizationOptions):
         logit_scale: multiply the logits by a learned scale, which adapts with the head in everything that
             starts from this model (not in the paper): one number for how sharply a person tells emotions
             apart.
-        epochs: passes over the training utterances.
+        epochs: passes over the training utterances; 0, with --from: none, so that the classifier stays as it
+            is, and only what adapting it needs is chosen.
         steps: optimizer steps instead of epochs; none: as many as the epochs take.
         validate_every: steps between two validations; none: one after each epoch.
         weight_decay: weight decay of AdamW.
@@ -90,8 +91,9 @@ class PretrainOptions(OptimizationOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("head_size", "frame_window", "epochs", "adaptation_steps"):
+        for name in ("head_size", "frame_window", "adaptation_steps"):
             check_at_least(name, getattr(self, name), 1)
+        check_at_least("epochs", self.epochs, 0)
         check_at_least("weight_decay", self.weight_decay, 0)
         check_at_least("head_learning_rate", self.head_learning_rate, 0)
         if not 0 <= self.label_smoothing < 1:
