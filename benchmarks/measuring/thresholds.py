@@ -39,7 +39,11 @@ def choose_thresholds(probabilities: np.ndarray, labels: np.ndarray) -> list[flo
     return chosen
 
 
-def tuned_macro_f1(probabilities: np.ndarray, labels: np.ndarray, thresholds: Sequence[float]) -> float:
-    """Return macro-F1 of the decisions at these thresholds; see `perser.metrics`."""
-    decisions = probabilities >= np.asarray(thresholds, dtype=probabilities.dtype)
+def decide_at(probabilities: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:
+    """Return which emotions are given at these thresholds, bool (N, C)."""
+    return probabilities >= np.asarray(thresholds, dtype=probabilities.dtype)
+
+
+def macro_f1(labels: np.ndarray, decisions: np.ndarray) -> float:
+    """Return macro-F1 of decisions; see `perser.metrics`."""
     return float(cell_scores(*cell_counts(labels, decisions))["maF1"])
