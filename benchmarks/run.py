@@ -36,6 +36,7 @@ def bench(
     cache: Path = Path("runs/cache"),
     methods: list[str] | None = None,
     limit: int | None = None,
+    train_seeds: list[int] | None = None,
     resume: bool = True,
     rerun_one: str | None = None,
     title: str = "Personalized speech emotion recognition",
@@ -56,14 +57,18 @@ def bench(
         methods: which methods, by name; speech-lm-N reads N enrollment pairs, meta-perser:NAME uses the model
             in the subfolder meta-perser-NAME; none: each experiment's own, or the usual ones (`--list`).
         limit: measure only so many episodes of each file, for a quick look; none: all.
+        train_seeds: train the models of each experiment with these seeds; a row is the mean over them, beside
+            their spread; none: what each experiment's file says.
         resume: whether cells (a method on the episodes of a seed) that were measured before are kept.
         rerun_one: an episode's id: answer it again, and show what each method says about each utterance.
         title: the heading of the report.
     """
     if limit is not None and limit < 1:
         raise UserError(f"limit: {limit}, give at least 1 episode")
+    if train_seeds and not experiments:
+        raise UserError("--train_seeds: nothing is trained here; give --experiments, whose models are")
     check_outputs(folders=[out, cache])
-    plans = [plan_file(file, methods, limit) for file in experiments or ()]
+    plans = [plan_file(file, methods, limit, train_seeds) for file in experiments or ()]
     named = None if methods is None else _known(methods)
     inputs = {"--corpus": corpus, "--episodes": episodes, "--models": models}
     _check_inputs(inputs, bool(plans), named)

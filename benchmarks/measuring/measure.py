@@ -26,16 +26,19 @@ from perser.io.checksums import weights_sha256
 SCORES = "scores.json"
 
 
-def write_scores(case: Case, out: Path, resume: bool = True, workers: int = 0) -> None:
+def write_scores(
+    case: Case, out: Path, resume: bool = True, workers: int = 0, train_seed: int | None = None
+) -> None:
     """Measure a case, and write what each method scored on each episode (`Scores`) to the file `out`.
 
     The predictions are written to a folder beside it. If several processes run, each measures its share of
-    the cells, and the main process writes the scores. `workers`: see `run_with_workers`.
+    the cells, and the main process writes the scores. `workers`: see `run_with_workers`. `train_seed`: the
+    seed of the models, where several are measured.
     """
     folder = predictions_of(out, case.limit)
     run_cells(case, folder, resume, workers)
     if processes().is_main_process:
-        _scores(case, folder).save(out)
+        replace(_scores(case, folder), train_seed=train_seed).save(out)
     processes().wait_for_everyone()
 
 
