@@ -11,16 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.metrics import precision_recall_curve
 
-from perser.episodes.episode import Episode
 from perser.metrics import cell_counts, cell_scores
 
 TUNED = "maF1_tuned"
 """The name of macro-F1 at these thresholds."""
-
-
-def first_of_each_person(episodes: Sequence[Episode]) -> list[Episode]:
-    """Return the first episode of each person: thresholds need no more, and answering takes time."""
-    return list({episode.person: episode for episode in reversed(episodes)}.values())[::-1]
 
 
 def choose_thresholds(probabilities: np.ndarray, labels: np.ndarray) -> list[float]:

@@ -14,9 +14,9 @@ from benchmarks.measuring.thresholds import (
     TUNED,
     choose_thresholds,
     decide_at,
-    first_of_each_person,
     macro_f1,
 )
+from perser.selection.validation import first_of_each_person
 
 
 @pytest.mark.parametrize("seed", range(5))
