@@ -187,7 +187,7 @@ def check(plan: Plan) -> None:
         **{name: value for name, value in plan.prepare.items() if name != "allow_skips"}
     )
     if any(map(is_oracle, recipe.methods)):
-        check_simulated(reader, options, draw["split"]["scenario"])
+        check_simulated(reader, options, draw["split"].scenario)
     check_encoder(recipe.encoder)
     check_trainings(recipe)
 
