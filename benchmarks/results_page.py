@@ -46,7 +46,7 @@ def results_page(runs: list[Path], out: Path = Path("benchmarks/RESULTS.md")) ->
         runs: folders that `perser experiment` wrote; new sections are added in this order.
         out: the Markdown file of all runs.
     """
-    check_outputs(files=[out])
+    check_outputs(files={"out": out})
     templates = environment()
     found = [_run(Path(folder)) for folder in runs]
     head, new = _sections(templates.get_template("results.md.jinja").render(runs=found))

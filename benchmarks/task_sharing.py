@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import TYPE_CHECKING
 
-from perser.distributed import processes
+from perser.distributed import is_alone_on_cpu, num_cores
 from perser.errors import UserError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def run_with_workers(task: Task, titles: Sequence[str], workers: int) -> None:
         titles: of the tasks, for the message that names those that this process waits for.
         workers: how many. None are started on a GPU, or beside other processes of a launch.
     """
-    count = min(workers, len(titles) - 1) if _is_alone_on_cpu() else 0
+    count = min(workers, len(titles) - 1) if is_alone_on_cpu() else 0
     if count <= 0:
         for number in range(len(titles)):
             task(number)
@@ -75,18 +75,7 @@ def useful_workers(wanted: int, threads: int | None) -> int:
         raise UserError(f"workers: {wanted}, give 0 or more")
     if threads is None:
         return 0
-    return min(wanted, max(0, _cores() // max(threads, 1) - 1))
-
-
-def _cores() -> int:
-    """Return how many cores this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)  # only Linux has it
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
-
-
-def _is_alone_on_cpu() -> bool:
-    state = processes()
-    return state.num_processes == 1 and state.device.type == "cpu"
+    return min(wanted, max(0, num_cores() // max(threads, 1) - 1))
 
 
 def _start(context: SpawnContext, task: Task, taken: Counter, done: Marks) -> SpawnProcess:

@@ -46,6 +46,18 @@ def processes() -> PartialState:
     return state
 
 
+def is_alone_on_cpu() -> bool:
+    """Return whether this process computes on a CPU and no other one was launched beside it."""
+    state = processes()
+    return state.num_processes == 1 and state.device.type == "cpu"
+
+
+def num_cores() -> int:
+    """Return how many cores this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # only Linux has it
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+
+
 def own_items(items: Sequence[T]) -> Sequence[T]:
     """Return the items that this process takes of a list that all share out: every n-th of them."""
     state = processes()

@@ -18,6 +18,9 @@ def ceiling(corpus: Path, out: Path | None = None, json: Path | None = None) -> 
         corpus: a prepared corpus.
         out: folder for ceiling.html, ceiling.md, ceiling.json and ceiling.png.
         json: file for the figures alone.
+
+    Examples:
+        perser ceiling --corpus runs/mine/corpus --out runs/mine/ceiling
     """
     from benchmarks.ceiling.measure import measure_corpus
     from benchmarks.ceiling.pages import print_summary, write_pages
@@ -25,7 +28,7 @@ def ceiling(corpus: Path, out: Path | None = None, json: Path | None = None) -> 
     from perser.io.files import check_outputs
     from perser.io.json_files import write_json
 
-    check_outputs(files=[json], folders=[out])
+    check_outputs(files={"json": json}, folders={"out": out})
     content = measure_corpus(Corpus.load(corpus))
     if out is not None:
         write_pages(content, out)

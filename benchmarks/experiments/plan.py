@@ -17,8 +17,10 @@ from benchmarks.experiments.folds import (
     plan_settings,
     plan_trainings,
 )
-from benchmarks.experiments.options import CONFIGS, read_experiment
+from benchmarks.experiments.options import CONFIGS, TestLabels, read_experiment
+from benchmarks.experiments.other_corpora import OtherCorpus, check_entries, plan_other_corpora
 from benchmarks.experiments.train_models import Recipe, check_trainings, planned_models, trained_methods
+from benchmarks.installed import standardized_methods
 from benchmarks.measuring.cells import Case
 from benchmarks.oracles import check_simulated, is_oracle
 from benchmarks.task_sharing import useful_workers
@@ -73,6 +75,8 @@ class Plan:
     folds: Sequence[Fold]
     settings: Sequence[Setting]
     limit: int | None
+    others: Sequence[OtherCorpus] = ()
+    """The corpora in `test_on`, on which the models of the first fold are measured."""
 
     @property
     def corpus(self) -> Path:
@@ -88,14 +92,24 @@ class Plan:
         episodes = trained.fold.episodes(setting)
         return Case(self.corpus, episodes, trained.models, self.cache, trained.methods, self.limit)
 
+    def other_case(self, other: OtherCorpus, setting: Setting) -> Case:
+        """Return what is measured on another corpus in a setting."""
+        models, methods = self.trainings(self.folds[0])[0].models, other.methods(self.recipe.methods)
+        return Case(other.corpus, other.fold.episodes(setting), models, self.cache, methods, self.limit)
+
     @property
     def measured(self) -> list[tuple[Case, Path]]:
         """All cases, each with the file of its scores."""
-        return [
+        own = [
             (self.case(trained, setting), trained.scores(setting))
             for fold in self.folds
             for trained in self.trainings(fold)
             for setting in self.settings
+        ]
+        return own + [
+            (self.other_case(other, setting), other.fold.scores(setting))
+            for other in self.others
+            for setting in other.settings(self.settings)
         ]
 
 
@@ -133,6 +147,8 @@ def make_plan(
     draw: Mapping[str, Any],
     ablations: Mapping[str, Any],
     bench: Mapping[str, Any],
+    test_on: Sequence[str | Mapping[str, Any]] = (),
+    test_labels: TestLabels = "shared",
     **trainings: Mapping[str, Any],
 ) -> Plan:
     """Return the plan of an experiment's options; `trainings` are those of the routes' trainings, by key.
@@ -149,6 +165,7 @@ def make_plan(
     if prepare["corpus"] == "simulated" and prepare["seed"] is None:
         prepare = prepare | {"seed": seed}
     methods, meta_trainings = with_ablations(bench["methods"], trainings["meta_train"], ablations)
+    methods = standardized_methods(methods, bench.get("standardize", "model"))
     usual = Setting(draw["k"], draw["mode"])
     plan = Plan(
         title=title,
@@ -164,6 +181,7 @@ def make_plan(
         folds=plan_folds(folds, draw["split"], usual, out),
         settings=plan_settings(usual, sweep_k, modes),
         limit=bench["limit"],
+        others=plan_other_corpora(test_on, test_labels, out, usual, draw["split"].scenario, draw["q"], seed),
     )
     check(plan)
     return plan
@@ -175,7 +193,7 @@ def check(plan: Plan) -> None:
     from perser.encoders.loading import check_encoder
     from perser.episodes.draw import check_counts
 
-    check_outputs(folders=[plan.out, plan.cache])
+    check_outputs(folders={"out": plan.out, "cache": plan.cache})
     if len(set(plan.train_seeds)) < len(plan.train_seeds):
         raise UserError(f"train_seeds: {[*plan.train_seeds]}, give each seed once")
     recipe, draw, smallest = plan.recipe, plan.draw, min(setting.k for setting in plan.settings)
@@ -188,6 +206,7 @@ def check(plan: Plan) -> None:
     )
     if any(map(is_oracle, recipe.methods)):
         check_simulated(reader, options, draw["split"].scenario)
+    check_entries(plan.others, plan.prepare, recipe.methods)
     check_encoder(recipe.encoder)
     check_trainings(recipe)
 

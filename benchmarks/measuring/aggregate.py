@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations, groupby
 from typing import Any
@@ -55,7 +55,10 @@ ZERO, ORACLE = "entire-zero", "oracle"
 SAME_META = ("corpus_fingerprint", "emotions", "q")
 """Parts of `meta` that must be equal in all scores that are pooled."""
 
-MERGED_META = ("persons_left_out", "training_persons", "simulated", "notes")
+ROW_META = ("emotions", "trained_on", "mode")
+"""Parts of `meta` that rows have, too; the last two are not in scores of earlier versions."""
+
+MERGED_META = ("persons_left_out", "training_persons", "trained_on", "mode", "simulated", "notes")
 """Parts of `meta` that have their own rule for merging (see `_meta`)."""
 
 
@@ -142,11 +145,9 @@ def aggregate_results(scores: Sequence[Scores], title: str) -> dict[str, Any]:
     Raises UserError where the folds of a setting do not go together.
     """
     rows, differences = [], []
-    for setting, emotions, methods in pool_folds(scores):
+    for setting, shared, methods in pool_folds(scores):
         gained = gains(methods)
-        rows += [
-            _row(method, setting, gained.get(method.name, {})) | {"emotions": emotions} for method in methods
-        ]
+        rows += [_row(method, setting, gained.get(method.name, {})) | shared for method in methods]
         differences += [difference | setting for difference in _differences(methods)]
     return {"meta": _meta(scores, title), "rows": rows, "differences": differences}
 
@@ -167,8 +168,13 @@ def aggregate_costs(scores: Sequence[Scores]) -> list[dict[str, Any]]:
     ]
 
 
-def pool_folds(scores: Sequence[Scores]) -> Iterator[tuple[dict[str, Any], list[str], list[PooledMethod]]]:
-    """Yield each setting, its emotions, and its methods with all their folds and training seeds."""
+def pool_folds(
+    scores: Sequence[Scores],
+) -> Iterator[tuple[dict[str, Any], dict[str, Any], list[PooledMethod]]]:
+    """Yield each setting, what its rows have in common besides (ROW_META), and its methods.
+
+    A method has all its folds and training seeds.
+    """
     for same_setting in _by_setting(scores):
         _check_alike(same_setting)
         by_seed = {seed: _methods(merge_overlapping(folds)) for seed, folds in _by_seed(same_setting).items()}
@@ -177,7 +183,9 @@ def pool_folds(scores: Sequence[Scores]) -> Iterator[tuple[dict[str, Any], list[
             PooledMethod({seed: found[name] for seed, found in by_seed.items() if name in found})
             for name in names
         ]
-        yield same_setting[0].setting, same_setting[0].meta["emotions"], methods
+        first = same_setting[0]
+        shared = {name: first.meta[name] for name in ROW_META if name in first.meta}
+        yield first.setting, shared, methods
 
 
 def single_or_distinct(values: Iterable[Any]) -> Any:
@@ -193,7 +201,11 @@ def _single_or_all(values: list[Any]) -> Any:
 
 
 def _by_setting(scores: Sequence[Scores]) -> list[list[Scores]]:
-    """Group scores by setting; within a setting they keep their order."""
+    """Group scores by setting; within a setting they keep their order.
+
+    Models of several trainings on other corpora have a setting each: its scenario names the training.
+    """
+    scores = _with_trainings(scores)
 
     def key(fold: Scores) -> tuple[Any, ...]:
         return tuple(fold.setting.values())
@@ -205,6 +217,20 @@ def _by_seed(same_setting: Sequence[Scores]) -> dict[int | None, list[Scores]]:
     """Group the scores of a setting by training seed, in their order."""
     seeds = dict.fromkeys(part.train_seed for part in same_setting)
     return {seed: [part for part in same_setting if part.train_seed == seed] for seed in seeds}
+
+
+def _with_trainings(scores: Sequence[Scores]) -> list[Scores]:
+    trainings: dict[tuple[Any, ...], set[str]] = {}
+    for part in scores:
+        if name := part.meta.get("trained_on"):
+            trainings.setdefault(tuple(part.setting.values()), set()).add(name)
+    several = {setting for setting, names in trainings.items() if len(names) > 1}
+    return [
+        replace(part, scenario=f"{part.scenario}, trained on {part.meta['trained_on']}")
+        if tuple(part.setting.values()) in several and part.meta.get("trained_on")
+        else part
+        for part in scores
+    ]
 
 
 def _methods(folds: Sequence[Scores]) -> dict[str, list[MethodScores]]:

@@ -21,11 +21,11 @@ from perser.training.options import Criterion
 
 RATES = (3e-6, 1e-5, 3e-5, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 
-FINE_TUNE_RATES = Grid(RATES, start=(4, 8))
-"""From 0.0003 to 0.03, and further in either direction where that is better."""
+FINE_TUNE_RATES = Grid(RATES, start=(4, 6))
+"""From 0.0003 to 0.003, and further in either direction while that is better."""
 
-FRESH_RATES = Grid(RATES, start=(6, 10))
-"""For what is trained from scratch, a new head or adapters: from 0.003 to 0.3, and further."""
+FRESH_RATES = Grid(RATES, start=(7, 9))
+"""For what is trained from scratch, a new head or adapters: from 0.01 to 0.1, and further."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,9 @@ class Tuner:
 
             def scores(rate: float, start: int, stop: int) -> list[float]:
                 personalizer = kind(model, source, ConstantRate(names, rate), self.loss, self.steps)
-                found = all_scores(personalizer, episodes[start:stop], model.emotions)
+                found = all_scores(
+                    personalizer, episodes[start:stop], model.emotions, not personalizer.adapts_together
+                )
                 bar.update(stop - start)
                 return [goodness(metrics, self.criterion) for metrics in found]
 

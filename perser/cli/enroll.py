@@ -36,6 +36,9 @@ def enroll(
         keep_audio: whether the profile also contains the clips themselves; none: as `profile` does, and not
             in a new one.
         device: where to compute, such as cuda or cpu; none: the GPU if there is one.
+
+    Examples:
+        perser enroll --model runs/quickstart/models/speech-lm --examples alice.csv --out alice.profile
     """
     from perser.inference.clips import read_examples
     from perser.inference.labeled_clips import check_open_labels
@@ -44,11 +47,10 @@ def enroll(
 
     if profile is None and model is None:
         raise UserError("give --model, what to personalize, or --profile, which is to learn more")
-    if out is None:
-        if profile is None:
-            raise UserError("give --out, the profile to write")
-        out = profile
-    check_place(out)
+    written = profile if out is None else out
+    if written is None:
+        raise UserError("give --out, the profile to write")
+    check_place(written, "profile" if out is None else "out")
     pairs = read_examples(examples, as_spelled=True)
     if profile is None:
         if open_labels:
@@ -63,7 +65,7 @@ def enroll(
         if keep_audio and not before.keeps_audio:
             raise UserError(f"keep_audio: {profile} holds no audio of its clips: leave it out")
         personal = before.enroll(pairs)
-    personal.save(out, keep_audio=bool(keep_audio))
-    command = shlex.join(["perser", "predict", "--profile", str(out)])
+    personal.save(written, keep_audio=bool(keep_audio))
+    command = shlex.join(["perser", "predict", "--profile", str(written)])
     own = f" under {len(personal.emotions)} labels" if personal.recognizer.open_labels else ""
-    print(f"{out}: {len(personal.enrolled)} enrolled{own}; now `{command} CLIP`")
+    print(f"{written}: {len(personal.enrolled)} enrolled{own}; now `{command} CLIP`")

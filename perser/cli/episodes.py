@@ -39,12 +39,15 @@ def episodes(
             them.
         mode: which emotions a support has: any; restricted: only some of the person's, while queries have all
             of them; missing: only some, while queries have the others.
+
+    Examples:
+        perser episodes --corpus runs/mine/corpus --out runs/mine/episodes.json
     """
     from perser.corpora.corpus import Corpus
     from perser.episodes.draw import draw_episodes
     from perser.io.files import check_outputs
 
-    check_outputs(files=[out])
+    check_outputs(files={"out": out})
     loaded, chosen, notes = Corpus.load(corpus), Choice(split, k, q), []
     if chosen == USUAL and largest_k is None and mode in MODES:  # several files with one largest K must agree
         fitting = Fitting(loaded, mode)

@@ -16,7 +16,7 @@ from transformers.utils import logging as transformers_logging
 from perser.audio import SAMPLE_RATE
 from perser.device import MAKING_A_MODEL, seeded
 from perser.encoders.families import FAMILIES, Family
-from perser.errors import UserError, first_line, unknown
+from perser.errors import UserError, reason_and_advice, unknown
 from perser.io.hub import ModelSource, find_model, out_of_reach, refuse_pickles
 from perser.io.model_facts import is_built_in
 
@@ -121,7 +121,7 @@ def _pretrained(name: str, source: ModelSource, commit: str | None) -> LoadedEnc
             **where,
         )
     except Exception as error:  # a damaged folder can make the libraries raise any exception
-        raise UserError(f"cannot load the encoder '{name}': {first_line(error)}") from error
+        raise UserError(f"cannot load the encoder '{name}': {reason_and_advice(error)}") from error
     if missing := sorted(report["missing_keys"]):  # transformers fills them with random numbers
         raise UserError(f"the weights of '{name}' lack {len(missing)} tensors, such as {missing[0]}")
     if extractor.sampling_rate != SAMPLE_RATE:
@@ -136,7 +136,7 @@ def _model_type(name: str, source: ModelSource, where: dict[str, Any]) -> str:
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         if source.offline and not source.is_folder:
             raise out_of_reach(name, "encoder", ", ".join(TINY_NAMES)) from error
-        raise UserError(f"cannot read the config.json of '{name}': {first_line(error)}") from error
+        raise UserError(f"cannot read the config.json of '{name}': {reason_and_advice(error)}") from error
     if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise UserError(
             f"'{name}' is a model of type '{model_type}', not a supported speech encoder: "

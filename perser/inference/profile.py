@@ -18,7 +18,7 @@ from torch import Tensor
 
 from perser.errors import UserError, advice_without_damage, first_line
 from perser.io.checksums import tensors_sha256
-from perser.io.files import check_name, check_outputs, explain_write_errors
+from perser.io.files import check_name, check_outputs, explain_write_errors, naming_option
 from perser.io.folders import did_you_mean
 from perser.labels import Emotions
 from perser.route import RouteModel
@@ -152,10 +152,12 @@ class Profile:
                 )
 
 
-def check_place(path: Path) -> None:
-    """Raise UserError where no profile can be written, or where the file holds something else."""
-    check_outputs(files=[path])
-    _refuse_other(path)
+def check_place(path: Path, option: str) -> None:
+    """Raise UserError where no profile can be written to the path that an option names, or where the file
+    holds something else."""
+    check_outputs(files={option: path})
+    with naming_option(option):
+        _refuse_other(path)
 
 
 def _refuse_other(path: Path) -> None:

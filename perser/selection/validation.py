@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import torch
 
-from perser.distributed import gather_in_order, own_items
+from perser.distributed import gather_in_order, is_alone_on_cpu, num_cores, own_items
 from perser.episodes.episode import Episode
 from perser.labels import EmotionSet
 from perser.metrics import score_episode
@@ -42,10 +44,20 @@ def episode_scores(
 
 
 def all_scores(
-    personalizer: Personalizer, episodes: Sequence[Episode], emotions: EmotionSet
+    personalizer: Personalizer, episodes: Sequence[Episode], emotions: EmotionSet, one_by_one: bool = False
 ) -> list[dict[str, float]]:
-    """Return `episode_scores`, to which several processes contribute: all of them have to call it."""
-    return gather_in_order(episode_scores(personalizer, own_items(episodes), emotions))
+    """Return `episode_scores`, to which several processes contribute: all of them have to call it.
+
+    `one_by_one` says that the personalizer takes one person after the other. Then cores that are not used by
+    torch's threads each take an episode.
+    """
+    own = own_items(episodes)
+    threads = num_cores() // torch.get_num_threads() if one_by_one and is_alone_on_cpu() else 1
+    if threads > 1:
+        with ThreadPoolExecutor(threads) as pool:
+            found = pool.map(lambda episode: episode_scores(personalizer, [episode], emotions), own)
+            return [scores for (scores,) in found]
+    return gather_in_order(episode_scores(personalizer, own, emotions))
 
 
 def validate(

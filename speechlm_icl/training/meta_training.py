@@ -118,6 +118,7 @@ def _sampler(model: SpeechLMForICL, tasks: Sequence[Task], options: IclOptions) 
         shares=TaskShares(
             renamed=options.permute_labels,
             subsets=options.label_subsets,
+            balanced=options.balanced_starts,
             merged=options.merged_labels,
             other=options.other_answers,
             styles=options.drawn_styles,

@@ -37,4 +37,5 @@ def prompt_of(model: SpeechLMForICL, sequence: PairSequence) -> PromptFormat:
     """Return the format of a sequence's prompt, which has words of its own or the emotions'."""
     if sequence.words is None:
         return model.prompt
-    return open_prompt(model.language_model.tokenizer, model.prompt, EmotionSet(sequence.words), ())
+    tokenizer, labels = model.language_model.tokenizer, EmotionSet(sequence.words)
+    return open_prompt(tokenizer, model.prompt, labels, model.label_word_pool)

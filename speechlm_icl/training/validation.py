@@ -33,6 +33,7 @@ class ValidationSet:
         own: Sequences of validation persons under the emotions' own words.
         permuted: Sequences of the same persons with swapped words; none where training swaps none.
         controls: A few enrollments with queries; see `speechlm_icl.training.controls`.
+        own_words_count: Whether `own` has a say in the score.
         episodes: One of each validation person; see `speechlm_icl.training.on_episodes`.
         pairs: How many pairs of these are read.
     """
@@ -40,6 +41,7 @@ class ValidationSet:
     own: list[PairSequence]
     permuted: list[PairSequence]
     controls: list[Control]
+    own_words_count: bool = True
     episodes: Sequence[Episode] = ()
     pairs: int = 0
 
@@ -59,6 +61,7 @@ class ValidationSet:
             own.draw_each(count, options.seed),
             permuted.draw_each(count, options.seed) if options.permutes else [],
             draw_controls(tasks, emotions, options.pairs, options.seed),
+            options.trains_own_words,
             episodes=episodes,
             pairs=options.pairs,
         )
@@ -66,8 +69,10 @@ class ValidationSet:
     def measure(
         self, model: SpeechLMForICL, store: FeatureStore, sharded: nn.Module | None
     ) -> tuple[dict[str, float], float]:
-        """Return what is logged, and the score: minus the loss, which is the mean of the two where words are
-        swapped, too.
+        """Return what is logged, and the score: minus the loss.
+
+        That is the mean of the two losses where words are swapped, too. Where no sequence is trained under
+        the own words, it is the loss under swapped words alone, because the other then says nothing.
 
         Under the own words it is the log loss of the episodes, where there are some, and else of the
         sequences. `sharded` is the model's `AnswerLosses` if its weights are sharded. Episodes and controls
@@ -78,7 +83,7 @@ class ValidationSet:
         if self.episodes and sharded is None:
             values |= validate_on_episodes(model, self.episodes, self.pairs, store)
             own_loss = values["episodes_log_loss"]
-        losses = [own_loss]
+        losses = [own_loss] if self.own_words_count else []
         if self.permuted:
             found = validate(model, self.permuted, store, sharded)
             values |= {f"permuted_{name}": value for name, value in found.items()}

@@ -181,7 +181,7 @@ def test_what_the_annotations_say_is_measured_once(manifest, tmp_path, monkeypat
 
 def test_a_worker_trains_and_measures_the_same(finished, manifest, tmp_path, monkeypatch, capsys):
     """This process waits until the worker has taken a model, then the next one, and later a cell."""
-    monkeypatch.setattr(task_sharing, "_cores", lambda: 2)
+    monkeypatch.setattr(task_sharing, "num_cores", lambda: 2)
     out, waited = tmp_path / "shared", []
     take_tasks = task_sharing._take_tasks
 

@@ -104,7 +104,7 @@ def is_running(pid):
     [(1, 1, 2, 1), (1, 1, 1, 0), (1, 2, 2, 0), (3, 2, 8, 3), (9, 2, 8, 3), (1, None, 64, 0), (0, 1, 64, 0)],
 )
 def test_task_sharing_get_cores_of_their_own(wanted, threads, cores, expected, monkeypatch):
-    monkeypatch.setattr(module, "_cores", lambda: cores)
+    monkeypatch.setattr(module, "num_cores", lambda: cores)
     assert useful_workers(wanted, threads) == expected
 
 

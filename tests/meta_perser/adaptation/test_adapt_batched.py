@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ from perser.encoders.encoder import SpeechEncoder
 from perser.installed_routes import build_method
 from perser.losses import class_balanced_cross_entropy
 from perser.personalizer import Personalizer
+from perser.selection import validation
+from perser.selection.validation import all_scores
 
 HEADS = ["head-few", "linear-few", "multi-few", "meta-perser"]
 
@@ -52,6 +55,25 @@ def test_persons_are_batched_where_only_head_or_adapters_move(name, trained, toy
     monkeypatch.setattr(personalizer, "adaptation_groups", lambda *_: [[4, 1], [2], [0, 3]])
     method.personalize_many(supports[:5])
     assert calls == [2, 2]
+
+
+@pytest.mark.parametrize("name", ["head-few", "entire-few"])
+def test_persons_that_adapt_alone_share_free_cores(name, trained, toy_episodes, monkeypatch):
+    method = build_method(name, trained)
+    episodes = toy_episodes.episodes
+    expected = all_scores(method, episodes, method.model.emotions)
+    counts = []
+
+    def counted(count):
+        counts.append(count)
+        return ThreadPoolExecutor(count)
+
+    monkeypatch.setattr(validation, "ThreadPoolExecutor", counted)
+    monkeypatch.setattr(validation, "num_cores", lambda: 3 * torch.get_num_threads())
+    one_by_one = not method.adapts_together
+    assert one_by_one == (name == "entire-few")
+    assert all_scores(method, episodes, method.model.emotions, one_by_one) == expected
+    assert counts == ([3] if one_by_one else [])
 
 
 ENCODERS = ("tiny-wav2vec2", "tiny-hubert", "tiny-wavlm", "tiny-data2vec", "tiny-whisper")

@@ -10,7 +10,7 @@ from importlib.metadata import EntryPoint, entry_points, version
 import pytest
 
 from perser.cli import main as program
-from perser.cli.command import Command, first_paragraph
+from perser.cli.command import Command, examples, first_paragraph
 from perser.cli.main import main, run_command
 from perser.errors import UserError
 
@@ -66,6 +66,31 @@ def test_the_nearest_right_word_is_named(line, message, tmp_path, monkeypatch, c
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_the_program_alone_shows_three_uses_before_its_commands(capsys):
+    main([])
+    shown = capsys.readouterr().out
+    uses, _, commands = shown.partition("\ncommands:\n")
+    assert uses.count("\n  perser ") >= 3
+    assert all(f"perser {name} " in uses for name in ("enroll", "predict", "experiment", "meta-train"))
+    assert "  enroll " in commands
+
+
+def test_an_example_that_is_continued_can_be_copied_into_a_shell():
+    def greet() -> None:
+        """Greet.
+
+        Examples:
+            perser greet --name Alice
+                --politely
+            perser greet
+
+        More text.
+        """
+
+    assert examples(greet) == ("perser greet --name Alice \\\n    --politely", "perser greet")
+    assert examples(main) == ()
 
 
 @pytest.mark.parametrize("option", ["--version", "-V"])
@@ -240,6 +265,8 @@ def test_a_place_of_the_wrong_kind_is_one_line(words, message, tmp_path, monkeyp
     [
         ("episodes --corpus c", ["out"], []),
         ("enroll --model m --examples e", ["out"], []),
+        ("serve --model m", [], ["profiles"]),
+        ("experiment --prepare.corpus simulated", [], ["out", "cache"]),
         ("ceiling --corpus c", ["json"], ["out"]),
         ("export --model m", [], ["out"]),
         ("prepare simulated", [], ["out"]),
@@ -258,9 +285,9 @@ def test_each_output_that_cannot_be_written_is_named_before_anything_else(
     (tmp_path / "file").write_text("mine")
     (tmp_path / "folder").mkdir()
     monkeypatch.chdir(tmp_path)
-    cases = [(name, "folder", "folder is a folder: give the name of a file") for name in files]
-    cases += [(name, "file", "file is a file: give a folder") for name in folders]
-    cases += [(name, "file/x", "cannot write file/x") for name in (*files, *folders)]
+    cases = [(name, "folder", f"{name}: folder is a folder: give the name of a file") for name in files]
+    cases += [(name, "file", f"{name}: file is a file: give a folder") for name in folders]
+    cases += [(name, "file/x", f"{name}: cannot write file/x") for name in (*files, *folders)]
     for name, place, message in cases:
         with pytest.raises(SystemExit) as ended:
             main([*words.split(), f"--{name}={place}"])

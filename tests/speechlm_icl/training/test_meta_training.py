@@ -137,8 +137,8 @@ def test_recomputed_layers_give_the_same_gradient_and_are_left_off(build, tasks,
 def test_every_option_at_once_runs_on_a_chat_model(build, tasks, store, chat_folder):
     model = build(str(chat_folder))
     options = {"uniform_pairs": True, "restricted": 0.3, "missing": 0.3, "permute_labels": 0.5}
-    shares = ("label_subsets", "merged_labels", "other_answers", "drawn_styles", "permute_labels_end")
-    options |= dict.fromkeys(shares, 0.5)
+    shares = ("label_subsets", "balanced_starts", "merged_labels", "other_answers", "drawn_styles")
+    options |= dict.fromkeys([*shares, "permute_labels_end"], 0.5)
     options |= {
         "projector_steps": 2,
         "gradient_accumulation_steps": 2,
