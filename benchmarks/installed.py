@@ -45,8 +45,8 @@ def _first_paragraph(entry: EntryPoint) -> str:
 
 
 def standardized_methods(methods: Sequence[str], by: str) -> list[str]:
-    """Return the names of methods with a standardization (`perser.standardization`), where they have models
-    and name none of their own. Entire-Zero stays as it is: gains are counted from it."""
+    """Return the names of methods with a standardization (`perser.adjustments.standardization`), where they
+    have models and name none of their own. Entire-Zero stays as it is: gains are counted from it."""
     if by == "model":
         return list(methods)
     return [

@@ -26,9 +26,9 @@ from meta_perser.adaptation.similarity import Similarity
 from meta_perser.options import CONFIG, LAST
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.model import EmotionRecognizer, saved_settings
+from perser.adjustments.recalibration import Priors, Recalibrated
 from perser.errors import UserError
 from perser.personalizer import Personalizer, RouteContext, refuse_pairs
-from perser.recalibration import Priors, Recalibrated
 from perser.selection.grid import Found
 
 

@@ -19,13 +19,14 @@ GROUP = "perser.routes"
 """The entry-point group whose entries are `Route` objects."""
 
 STANDARDIZE = ("model", "corpus", "enrolled")
-"""By which clips the features of a method can be standardized: see `perser.standardization`."""
+"""By which clips the features of a method can be standardized: see `perser.adjustments.standardization`."""
 
 PREFIX = "standardize="
 """What begins that option in any method's name (`meta-perser+standardize=corpus`)."""
 
 RECALIBRATIONS = ("prior-shift", "bias-scale")
-"""What may follow a plus in any method's name (`speech-lm-0+prior-shift`): see `perser.recalibration`."""
+"""What may follow a plus in any method's name (`speech-lm-0+prior-shift`):
+see `perser.adjustments.recalibration`."""
 
 TRIVIAL = "trivial"
 """The name of the route of methods without a model."""
@@ -139,12 +140,12 @@ def build_method(name: str, context: RouteContext) -> Personalizer:
     if parsed.ablation is not None and personalizer.route == TRIVIAL:
         raise _no_ablations(name, parsed)
     if parsed.standardize != "model":
-        from perser.standardization import standardized
+        from perser.adjustments.standardization import standardized
 
         personalizer = standardized(personalizer, parsed.standardize, context)
     if parsed.recalibration is None:
         return personalizer
-    from perser.recalibration import recalibrated  # slow to import
+    from perser.adjustments.recalibration import recalibrated  # slow to import
 
     validation = context.validation() if context.validation is not None else ()
     with_scale = parsed.recalibration == "bias-scale"

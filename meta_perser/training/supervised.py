@@ -147,10 +147,8 @@ def train_supervised(
     wrapped = wrap_for_training(learner, accelerator)
     batches = ShuffledBatches(len(examples), options.batch_size, options.seed)
     steps = options.epochs * batches.steps_per_epoch if options.steps is None else options.steps
-    validate_every = options.validate_every or batches.steps_per_epoch
-    optimizer = torch.optim.AdamW(
-        _parameter_groups(learner, fresh, options), weight_decay=options.weight_decay
-    )
+    groups = _parameter_groups(learner, fresh, options)
+    optimizer = torch.optim.AdamW(groups, weight_decay=options.weight_decay)
 
     def step(number: int) -> tuple[float, list[StepPart]]:
         wrapped.train()
@@ -172,7 +170,7 @@ def train_supervised(
             optimizer,
             step,
             validate,
-            LoopOptions(steps, validate_every, options.clip_norm),
+            LoopOptions(steps, options.validate_every or batches.steps_per_epoch, options.clip_norm),
             schedule=cosine_schedule(optimizer, steps, options.warmup),
             trained=wrapped,
             display=Display(title, " utterances", options.batch_size),

@@ -14,10 +14,10 @@ from meta_perser.adaptation.proximal.strengths import Strengths
 from meta_perser.options import LslrOptions
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.model import EmotionRecognizer
+from perser.adjustments.recalibration import Priors, Recalibrated
 from perser.encoders.encoder import SpeechEncoder
 from perser.episodes.episode import Support
 from perser.labels import EmotionSet
-from perser.recalibration import Priors, Recalibrated
 
 
 @pytest.fixture(params=["head", "linears", "head with a scale"])
