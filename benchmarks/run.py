@@ -50,8 +50,7 @@ def bench(
     Args:
         corpus: a prepared corpus.
         episodes: the episodes file, or several of one split: several K, several modes of enrollment.
-        models: the folder of the trained models: ssl-e, linear, multi, meta-perser, speech-lm; not needed
-            where no method has a model.
+        models: the folder of the trained models, such as ssl-e; not needed where no method has a model.
         experiments: files for `perser experiment`, each trained and measured in its own folder.
         out: folder for predictions, scores.json, results.json, report.md, report.html and plots.
         cache: folder of the feature cache.
@@ -67,8 +66,6 @@ def bench(
 
     Examples:
         perser bench --config configs/bench_quickstart.yaml
-        perser bench --corpus runs/mine/corpus --episodes runs/mine/episodes.json
-            --models runs/mine/models --out runs/mine/results
     """
     if limit is not None and limit < 1:
         raise UserError(f"limit: {limit}, give at least 1 episode")

@@ -287,7 +287,8 @@ def test_ci_runs_what_contributing_and_pre_commit_say():
     assert os.access(ROOT / ".ci/run", os.X_OK)
     steps = re.findall(r'^step "([a-z.].*)"$', script, re.MULTILINE)
     # What CONTRIBUTING.md does not list needs the fresh environment, or another one.
-    assert steps == ["pip check", *CHECKS, ".ci/audio_tests", ".ci/audit"]
+    *quick, tests = CHECKS
+    assert steps == ["pip check", *quick, "mkdocs build --strict", tests, ".ci/audio_tests", ".ci/audit"]
     assert all(os.access(ROOT / step, os.X_OK) for step in steps if step.startswith(".ci/"))
     assert re.findall(r"^ +entry: (.*)$", text_of(".pre-commit-config.yaml"), re.MULTILINE) == list(CHECKS)
     assert set(CHECKS) <= set(shell_commands("CONTRIBUTING.md"))
