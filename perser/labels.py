@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
@@ -65,6 +66,20 @@ class EmotionSet:
     def words(self, multi_hot: np.ndarray) -> Emotions:
         """Return the emotions of one 0/1 row of shape (num_emotions,): the inverse of `multi_hot`."""
         return tuple(name for name, on in zip(self.names, multi_hot, strict=True) if on)
+
+
+@dataclass(frozen=True, slots=True)
+class LabeledFile:
+    """A file, the words that label it, and where a person wrote that, for messages."""
+
+    clip: Path
+    emotions: Emotions
+    place: str
+
+    @property
+    def pair(self) -> tuple[Path, Emotions]:
+        """The file and its words, as `Recognizer.enroll` takes them."""
+        return self.clip, self.emotions
 
 
 @lru_cache(maxsize=4096)

@@ -95,6 +95,7 @@ def few_shot(
         "models": {route: str(folder) for route, (folder, _) in found.items()},
         "encoder": models.encoder,
         "person": person,
+        "emotions": list(_classes(loaded, emotions)),
         "labels": labels,
         "standardize": standardize,
         "draws": draws,

@@ -22,7 +22,7 @@ from perser.errors import UserError
 from perser.io.folders import audio_files, did_you_mean
 from perser.io.listed_paths import read_list
 from perser.io.tables import read_table
-from perser.labels import Emotions, parse_emotions
+from perser.labels import Emotions, LabeledFile, parse_emotions
 from perser.samples import is_single
 
 LIST_SUFFIXES = (".txt", ".lst")
@@ -48,20 +48,6 @@ class Failure:
 
     path: str
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class LabeledFile:
-    """A file, the words that label it, and where a person wrote that, for messages."""
-
-    clip: Path
-    emotions: Emotions
-    place: str
-
-    @property
-    def pair(self) -> tuple[Path, Emotions]:
-        """The file and its words, as `Recognizer.enroll` takes them."""
-        return self.clip, self.emotions
 
 
 class Waveforms:

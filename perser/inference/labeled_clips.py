@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from perser.errors import UserError
-from perser.inference.clips import Clip, LabeledFile
+from perser.inference.clips import Clip
 from perser.labels import (
     Emotions,
     EmotionSet,
+    LabeledFile,
     check_open_label,
     open_labels,
     parse_emotions,
