@@ -27,6 +27,9 @@ def experiment(**options: Any) -> None:
     """Run a whole comparison from one file: prepare, draw, train both routes, measure every method.
 
     `options`: the arguments of `benchmarks.experiments.plan.make_plan`.
+
+    Examples:
+        perser experiment --config configs/quickstart.yaml
     """
     from benchmarks.experiments.plan import make_plan
     from benchmarks.results import write_results

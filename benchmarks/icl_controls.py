@@ -63,6 +63,10 @@ def icl_controls(
         pairs: how many pairs of each support it reads; none: all of them.
         orders: how many other orders of the true enrollment.
         seed: seed of the shuffled labels, the other persons and the orders.
+
+    Examples:
+        perser icl-controls --corpus runs/mine/corpus --episodes runs/mine/episodes.json
+            --models runs/mine/models --out runs/mine/controls
     """
     check_outputs(folders={"out": out, "cache": cache})
     case = Case(corpus, episodes, models, cache, (method,))

@@ -14,6 +14,9 @@ def quickstart(out: Path = Path("runs/quickstart"), seed: int = 0) -> None:
     Args:
         out: folder of everything that the run writes.
         seed: seed of the simulation, the training and the episodes.
+
+    Examples:
+        perser quickstart
     """
     from benchmarks.experiment import experiment
     from benchmarks.experiments.options import QUICKSTART, read_experiment

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from benchmarks.experiments.plan import check_trained_alike, plan_file
 from benchmarks.experiments.run_plan import run_stages
-from benchmarks.installed import show_list
+from benchmarks.installed import show_list, standardized_methods
 from benchmarks.measuring.cells import Case
 from benchmarks.measuring.inspect_episode import show_episode
 from benchmarks.measuring.measure import SCORES, write_scores
@@ -36,6 +36,7 @@ def bench(
     cache: Path = Path("runs/cache"),
     methods: list[str] | None = None,
     limit: int | None = None,
+    standardize: Literal["model", "corpus", "enrolled"] = "model",
     resume: bool = True,
     rerun_one: str | None = None,
     title: str = "Personalized speech emotion recognition",
@@ -56,9 +57,16 @@ def bench(
         methods: which methods, by name; speech-lm-N reads N enrollment pairs, meta-perser:NAME uses the model
             in the subfolder meta-perser-NAME; none: each experiment's own, or the usual ones (`--list`).
         limit: measure only so many episodes of each file, for a quick look; none: all.
+        standardize: by which clips features are standardized: those of the models' training, all of the
+            corpus (without labels), or those that a person enrolls; experiments have bench.standardize.
         resume: whether cells (a method on the episodes of a seed) that were measured before are kept.
         rerun_one: an episode's id: answer it again, and show what each method says about each utterance.
         title: the heading of the report.
+
+    Examples:
+        perser bench --config configs/bench_quickstart.yaml
+        perser bench --corpus runs/mine/corpus --episodes runs/mine/episodes.json
+            --models runs/mine/models --out runs/mine/results
     """
     if limit is not None and limit < 1:
         raise UserError(f"limit: {limit}, give at least 1 episode")
@@ -69,7 +77,7 @@ def bench(
     _check_inputs(inputs, bool(plans), named)
     files = [episodes] if isinstance(episodes, Path) else episodes or []
     folder = models or out / "models"  # where no method needs a model, nothing is there
-    cases = [Case(corpus, file, folder, cache, _names(named, file), limit) for file in files]
+    cases = [Case(corpus, file, folder, cache, _names(named, file, standardize), limit) for file in files]
     trained = [(case, out / _scores_name(case.episodes, files)) for case in cases]
     measured = trained + [pair for plan in plans for pair in plan.measured]
     if rerun_one:
@@ -90,13 +98,13 @@ def bench(
 COMMAND = Command(bench, switches={"list": show_list})
 
 
-def _names(methods: Sequence[str] | None, episodes: Path) -> tuple[str, ...]:
+def _names(methods: Sequence[str] | None, episodes: Path, standardize: str) -> tuple[str, ...]:
     """Return the methods to measure on a file of episodes: those given, or the usual ones."""
     if methods:
-        return tuple(methods)
+        return tuple(standardized_methods(methods, standardize))
     drawn = EpisodeFile.load(episodes)
     usual = [name for name in METHODS if not drawn.is_open or learns_labels(name)]
-    return for_supports_of(drawn.k, usual)
+    return tuple(standardized_methods(for_supports_of(drawn.k, usual), standardize))
 
 
 def _known(methods: Sequence[str]) -> tuple[str, ...]:

@@ -50,6 +50,12 @@ class PretrainOptions(OptimizationOptions):
         validate_every: steps between two validations; none: one after each epoch.
         weight_decay: weight decay of AdamW.
         label_smoothing: share of every target that is spread over all emotions (EMO-SUPERB: 0.05).
+        standardize: whether hidden states are standardized on the training utterances before they are
+            weighed and summed, here and in everything that starts from this model (not in the paper).
+        dropout: share that the encoder's dropout layers drop in this training; 0: none. Attention weights and
+            whole layers are not dropped.
+        mask_time: share of the front-end's frames that are hidden in this training, in stretches of 10; 0:
+            none. Both need an encoder whose layers are trained.
         class_balanced: whether rare emotions weigh more in the loss, here and in everything that starts from
             this model (Cui et al. 2019; as in the paper); false: every utterance weighs the same.
         head_learning_rate: learning rate of what is trained from scratch on another's encoder: all of target
@@ -72,6 +78,9 @@ class PretrainOptions(OptimizationOptions):
     validate_every: int | None = None
     weight_decay: float = 0.01
     label_smoothing: float = 0.05
+    standardize: bool = True
+    dropout: float = 0.0
+    mask_time: float = 0.0
     class_balanced: bool = True
     head_learning_rate: float | None = None
     selection: Criterion = "log_loss"
@@ -89,6 +98,14 @@ class PretrainOptions(OptimizationOptions):
             raise ValueError(f"label_smoothing: {self.label_smoothing}, give at least 0 and less than 1")
         if self.frame_window > 1 and self.scope in ("all", "head", "linears"):
             raise ValueError(f"frame_window: {self.frame_window} needs scope top_layers:N or lora:R:N")
+        for name in ("dropout", "mask_time"):
+            share = getattr(self, name)
+            if not 0 <= share < 1:
+                raise ValueError(f"{name}: {share}, give at least 0 and less than 1")
+            if share and self.scope in ("head", "linears"):
+                raise ValueError(
+                    f"{name}: {share}, but scope {self.scope} trains no layer that it applies to"
+                )
         if self.lora is not None and lora_rank(self.lora) is None:
             raise ValueError(f"lora: '{self.lora}', give lora, lora:R, lora:R:N or none")
 

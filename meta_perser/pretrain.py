@@ -66,6 +66,10 @@ def pretrain(
         resume: go on from the newest checkpoint in OUT-running, if the same training was stopped there.
         run: checkpoints, the limit of bad steps, and the tracker.
         **training: the fields of `PretrainOptions`.
+
+    Examples:
+        perser pretrain --corpus runs/mine/corpus --episodes runs/mine/episodes.json
+            --out runs/mine/models/ssl-e
     """
     try:
         options = PretrainOptions(**training)
@@ -88,7 +92,8 @@ def pretrain(
     model = _new_recognizer(target, encoder, prepared.emotions, options).to(accelerator.device)
     # First what the training reads: where that is the front-end's frames, the rest is computed from them.
     source = ClipSource(prepared.recordings, model, cache)
-    standardize(model, examples.utterances, prepared.recordings, cache)
+    if options.standardize:
+        standardize(model, examples.utterances, prepared.recordings, cache)
     learner, average, fresh = model, model, [*model.parameters()] if target == "linear" else []
     if target == "multi":
         learner = MultiHead(model, len(tasks)).to(accelerator.device)
@@ -120,6 +125,7 @@ def pretrain(
             trained_on=drawn.training_digest,
             class_weights=class_weights.tolist(),
             label_smoothing=options.label_smoothing,
+            standardize=options.standardize,
             best_step=best.step,
             **{f"validation_{options.selection.lower()}": abs(best.score)},
             adaptation_steps=options.adaptation_steps,

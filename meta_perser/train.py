@@ -88,6 +88,10 @@ def meta_train(
         seed: seed of the sampled persons and examples.
         resume: go on from the newest checkpoint in OUT-running, if the same training was stopped there.
         run: checkpoints, the limit of bad steps, and the tracker.
+
+    Examples:
+        perser meta-train --corpus runs/mine/corpus --episodes runs/mine/episodes.json
+            --ssl_e runs/mine/models/ssl-e --out runs/mine/models/meta-perser
     """
     check_scope(scope)
     check_rates(inner, outer, lslr)
@@ -136,7 +140,9 @@ def meta_train(
     training_run = open_training_run(
         "meta-train", out, prepared, episodes, accelerator, run, resume, trained_on, **training
     )
-    models = BestAndLast(trained, running_folder(out), drawn.training_digest, _switches(loop, init))
+    models = BestAndLast(
+        trained, running_folder(out), drawn.training_digest, _switches(loop, init), selection
+    )
     loop.train(trained, source, tasks, drawn.validation_episodes, accelerator, models.save, training_run)
     if accelerator.is_main_process:
         with training_run.finished(out, RATES_FILE) as folder:

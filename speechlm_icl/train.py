@@ -70,6 +70,10 @@ def icl_train(
         resume: go on from the newest checkpoint in OUT-running, if the same training was stopped there.
         run: checkpoints, the limit of bad steps, and the tracker.
         **training: the fields of `IclOptions`.
+
+    Examples:
+        perser icl-train --corpus runs/mine/corpus --episodes runs/mine/episodes.json
+            --encoder runs/mine/models/ssl-e/encoder --out runs/mine/models/speech-lm
     """
     try:
         options = IclOptions(**training)

@@ -1,4 +1,4 @@
-"""The commands of README.md and docs/protocol.md run in their order, on a toy corpus and in small."""
+"""The commands of README.md and of the pages that use one run work in order, on a toy corpus and in small."""
 
 from __future__ import annotations
 
@@ -13,7 +13,17 @@ import pytest
 from perser.cli.main import main
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/protocol.md")
+PAGES = (
+    "docs/how_to/train.md",
+    "docs/how_to/corpora.md",
+    "docs/how_to/ceiling.md",
+    "docs/how_to/compare.md",
+    "docs/how_to/personalize.md",
+    "README.md",
+    "docs/tutorials/own_recordings.md",
+    "docs/tutorials/new_label.md",
+    "docs/protocol.md",
+)
 FENCE = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SMALL = {
     "episodes": "--k 8 --q 8 --split.validation_groups 2 --split.validation_persons 2",
@@ -34,6 +44,7 @@ ELSEWHERE = {
     "perser serve": "tests/perser/server: the command would wait for requests",
     "HuggingFaceTB/": "tests/speechlm_icl: the model comes from the Hub",
     "accelerate launch": "tests/meta_perser/training/test_outer_loop.py, with torchrun: it needs GPUs",
+    "--processes": "tests/perser/training and tests/test_two_processes.py",
     "torchrun": "tests/test_two_processes.py, tests/meta_perser and tests/benchmarks/measuring/test_cells.py",
     "--run.tracker": "tests/perser/training/test_trackers.py",
 }
@@ -41,6 +52,7 @@ ELSEWHERE = {
 
 
 def commands() -> Iterator[str]:
+    """Yield the commands of all pages, those that train first, because the others use the models."""
     for page in PAGES:
         for block in FENCE.findall((ROOT / page).read_text(encoding="utf-8")):
             yield from filter(None, block.replace("\\\n", " ").splitlines())
@@ -61,6 +73,10 @@ def test_the_commands_of_a_users_own_run_work(toy_corpus, tmp_path, monkeypatch,
         ("a.wav", "b.wav", "clip.wav", "c.wav"), recordings.utterance_ids, strict=False
     ):
         shutil.copy(recordings.path(utterance), name)
+    for emotion in ("angry", "sad"):
+        Path("alice", emotion).mkdir(parents=True)
+        shutil.copy(recordings.path(f"s0-{emotion}-0"), f"alice/{emotion}/one.wav")
+    Path("moods.csv").write_text("path,emotions\na.wav,tired\nb.wav,fired up\n")
     Path("recordings").mkdir()
     for utterance in recordings.utterance_ids[3:9]:
         shutil.copy(recordings.path(utterance), "recordings")

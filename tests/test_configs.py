@@ -184,10 +184,12 @@ QUICKSTART_CHANGES = {
     "meta_train.scope": "head",
     "meta_train.csmt": False,
     "meta_train.derivative_annealing.by": "off",
+    "meta_train.inner.solver": "proximal",
     "meta_train.inner.steps": 50,
     "meta_train.inner.query": 64,
     "meta_train.inner.rate": 0.005,
-    "meta_train.outer.steps": 120,
+    "meta_train.outer.steps": 240,
+    "meta_train.outer.batch_size": 8,
     "meta_train.outer.validate_every": 20,
     "icl_train.steps": 200,
     "icl_train.projector.feature_noise": 0.3,
@@ -237,7 +239,11 @@ def test_an_empty_file_has_the_defaults_of_each_stage(name, empty):
 
 
 def test_an_empty_file_measures_what_bench_does(empty):
-    assert read_experiment(empty)["bench"] == {"methods": list(METHODS), "limit": None}
+    assert read_experiment(empty)["bench"] == {
+        "methods": list(METHODS),
+        "limit": None,
+        "standardize": "model",
+    }
 
 
 def test_the_quickstart_differs_from_the_defaults_in_these_options(empty):

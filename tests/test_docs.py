@@ -19,7 +19,8 @@ from accelerate.commands.launch import launch_command_parser
 from torch.distributed.run import get_args_parser as torchrun_parser
 
 from benchmarks.few_shot.__main__ import few_shot
-from perser.cli.command import as_command
+from perser.cli.command import as_command, examples
+from perser.cli.main import USES
 from perser.cli.parser import parse_command
 from perser.corpora.readers.simulated import EMOTIONS
 from perser.encoders.encoder import SpeechEncoder
@@ -36,8 +37,19 @@ COMMANDS = {
     name: EntryPoint(name, value, "perser.commands")
     for name, value in PROJECT["entry-points"]["perser.commands"].items()
 }
-PAGES = sorted(page.relative_to(ROOT).as_posix() for page in ROOT.glob("docs/*.md"))
+PAGES = sorted(page.relative_to(ROOT).as_posix() for page in ROOT.glob("docs/**/*.md"))
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", *PAGES)
+NAMING_FILES = (
+    "CONTRIBUTING.md",
+    "docs/adding_a_corpus.md",
+    "docs/how_to/compare.md",
+    "docs/how_to/corpora.md",
+    "docs/how_to/personalize.md",
+    "docs/how_to/train.md",
+    "docs/tutorials/eight_gpus.md",
+    "docs/tutorials/iemocap.md",
+    "docs/tutorials/new_label.md",
+)
 CHECKS = ("ruff format --check .", "ruff check .", "lint-imports", "pytest")
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TASK = re.compile(r"^\| ([\w -]+) \| `([\w/.]+)` \| `(\w+)` \|$", re.MULTILINE)
@@ -126,6 +138,32 @@ def test_a_command_parses(document, command, monkeypatch):
         assert command in CHECKS or words[:2] == ["pre-commit", "install"], f"unchecked command in {document}"
 
 
+def examples_of(name: str) -> tuple[str, ...]:
+    return examples(as_command(COMMANDS[name].load()).function)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_begins_with_examples_of_it_that_parse(name, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)  # --config files are opened
+    with pytest.raises(SystemExit):
+        parse_command(COMMANDS[name].load(), ["--help"], f"perser {name}")
+    shown = capsys.readouterr().out.partition("\nusage: ")[0].replace("\\\n", "").splitlines()
+    assert shown[0] in ("example:", "examples:")
+    for line in filter(None, shown[1:]):
+        program, command, *arguments = shlex.split(line)
+        assert (program, command) == ("perser", name)
+        check_perser([command, *arguments])
+    assert len(shown) - 1 == len(examples_of(name)) > 0
+
+
+def test_the_commands_of_the_three_uses_parse(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    lines = [line for line in USES.replace("\\\n", "").splitlines() if line.startswith("  perser ")]
+    assert len(lines) == 4
+    for line in lines:
+        check_perser(shlex.split(line)[1:])
+
+
 def test_an_option_that_does_not_exist_is_noticed():
     with pytest.raises(Exception, match="stepz"):
         check_torchrun(shlex.split("-m meta_perser.train --corpus a --inner.stepz 1"))
@@ -144,7 +182,7 @@ def test_no_relative_link_is_broken(document):
     assert [target for target in relative if not (folder / target.partition("#")[0]).exists()] == []
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/adding_a_corpus.md"])
+@pytest.mark.parametrize("document", NAMING_FILES)
 def test_every_named_file_exists(document):
     prose = FENCE.sub("", text_of(document))
     named = {quoted for quoted in QUOTED.findall(prose) if OUR_FILE.fullmatch(quoted)} - OUTPUTS
@@ -180,16 +218,21 @@ def test_the_file_of_a_task_defines_what_the_table_names(task, file, name):
     assert name in defined
 
 
-def test_every_method_and_corpus_is_in_the_readme():
-    quoted = set(QUOTED.findall(text_of("README.md")))
+def test_every_method_and_corpus_is_in_the_documents():
+    quoted = set(QUOTED.findall(text_of("docs/reference/methods.md") + text_of("docs/how_to/corpora.md")))
     methods = method_routes()
     corpora = PROJECT["entry-points"]["perser.corpora"]
     assert {*methods, *corpora} - {"speech-lm"} <= quoted
     assert {"speech-lm-8", "speech-lm-32"} <= quoted
 
 
-def test_the_readme_has_the_quickstarts_emotions():
-    assert f"--emotions '{';'.join(EMOTIONS.names)}'" in text_of("README.md")
+@pytest.mark.parametrize("page", ["docs/how_to/compare.md", "docs/tutorials/own_recordings.md"])
+def test_a_page_about_own_recordings_has_the_quickstarts_emotions(page):
+    assert f"--emotions '{';'.join(EMOTIONS.names)}'" in text_of(page)
+
+
+def test_the_readme_is_short():
+    assert len(text_of("README.md").splitlines()) <= 150
 
 
 def test_the_python_examples_run(toy_corpus, tmp_path, monkeypatch, capsys):
@@ -216,9 +259,10 @@ def test_the_python_examples_run(toy_corpus, tmp_path, monkeypatch, capsys):
     )
     model.save_pretrained(run / "models" / "speech-lm")
     SpeechLMProcessor.of(model).save_pretrained(run / "models" / "speech-lm")
-    personalize, transformers = fenced("README.md", "python")
+    page = "docs/how_to/personalize.md"
+    personalize, transformers = fenced(page, "python")
     names: dict = {}
-    exec(compile(personalize, "README.md", "exec"), names)
+    exec(compile(personalize, page, "exec"), names)
     enrolled = [clip.name for clip in names["personal"].enrolled]
     assert enrolled == [f"speaker-00_00_{emotion}.wav" for emotion in ("angry", "sad", "happy")]
     assert tuple(names["prediction"].probabilities) == toy_corpus.emotions.names
@@ -226,9 +270,14 @@ def test_the_python_examples_run(toy_corpus, tmp_path, monkeypatch, capsys):
     answered = [line.split()[0] for line in printed[::2]]
     assert answered == [str(clips / f"speaker-00_01_{emotion}.wav") for emotion in ("angry", "sad")]
     assert Path("alice.profile").is_file()
-    exec(compile(transformers, "README.md", "exec"), names)
+    exec(compile(transformers, page, "exec"), names)
     assert names["loss"].isfinite()
     assert names["answer"].shape[0] == 1
+    for name, clip in zip(("a", "b", "clip"), sorted(clips.iterdir()), strict=False):
+        shutil.copy(clip, f"{name}.wav")
+    [short] = fenced("README.md", "python")
+    exec(compile(short, "README.md", "exec"), {})
+    assert capsys.readouterr().out.startswith(("(", "frozenset", "["))
 
 
 def test_ci_runs_what_contributing_and_pre_commit_say():

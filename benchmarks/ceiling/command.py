@@ -18,6 +18,9 @@ def ceiling(corpus: Path, out: Path | None = None, json: Path | None = None) -> 
         corpus: a prepared corpus.
         out: folder for ceiling.html, ceiling.md, ceiling.json and ceiling.png.
         json: file for the figures alone.
+
+    Examples:
+        perser ceiling --corpus runs/mine/corpus --out runs/mine/ceiling
     """
     from benchmarks.ceiling.measure import measure_corpus
     from benchmarks.ceiling.pages import print_summary, write_pages

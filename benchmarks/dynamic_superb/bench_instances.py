@@ -62,6 +62,10 @@ def dynamic_superb(
         limit: how many items of each instance; none: all.
         max_new_tokens: longest answer, in tokens.
         batch_size: how many items are asked together.
+
+    Examples:
+        perser dynamic-superb --model runs/quickstart/models/speech-lm --instance data/instances/emotion
+            --out runs/dynamic-superb
     """
     for name, value in (("limit", limit), ("max_new_tokens", max_new_tokens), ("batch_size", batch_size)):
         if value is not None and value < 1:

@@ -10,8 +10,10 @@ from typing import Any, Literal
 
 from benchmarks.experiments.ablations import with_ablations
 from benchmarks.experiments.folds import Fold, Setting, plan_folds, plan_settings
-from benchmarks.experiments.options import CONFIGS, read_experiment
+from benchmarks.experiments.options import CONFIGS, TestLabels, read_experiment
+from benchmarks.experiments.other_corpora import OtherCorpus, check_entries, plan_other_corpora
 from benchmarks.experiments.train_models import Recipe, check_trainings, planned_models, trained_methods
+from benchmarks.installed import standardized_methods
 from benchmarks.measuring.cells import Case
 from benchmarks.oracles import check_simulated, is_oracle
 from benchmarks.task_sharing import useful_workers
@@ -62,6 +64,8 @@ class Plan:
     folds: Sequence[Fold]
     settings: Sequence[Setting]
     limit: int | None
+    others: Sequence[OtherCorpus] = ()
+    """The corpora in `test_on`, on which the models of the first fold are measured."""
 
     @property
     def corpus(self) -> Path:
@@ -72,13 +76,23 @@ class Plan:
         models, methods = fold.folder / "models", tuple(self.recipe.methods)
         return Case(self.corpus, fold.episodes(setting), models, self.cache, methods, self.limit)
 
+    def other_case(self, other: OtherCorpus, setting: Setting) -> Case:
+        """Return what is measured on another corpus in a setting."""
+        models, methods = self.folds[0].folder / "models", other.methods(self.recipe.methods)
+        return Case(other.corpus, other.fold.episodes(setting), models, self.cache, methods, self.limit)
+
     @property
     def measured(self) -> list[tuple[Case, Path]]:
         """All cases, each with the file of its scores."""
-        return [
+        own = [
             (self.case(fold, setting), fold.scores(setting))
             for fold in self.folds
             for setting in self.settings
+        ]
+        return own + [
+            (self.other_case(other, setting), other.fold.scores(setting))
+            for other in self.others
+            for setting in other.settings(self.settings)
         ]
 
 
@@ -107,6 +121,8 @@ def make_plan(
     draw: Mapping[str, Any],
     ablations: Mapping[str, Any],
     bench: Mapping[str, Any],
+    test_on: Sequence[str | Mapping[str, Any]] = (),
+    test_labels: TestLabels = "shared",
     **trainings: Mapping[str, Any],
 ) -> Plan:
     """Return the plan of an experiment's options; `trainings` are those of the routes' trainings, by key.
@@ -123,6 +139,7 @@ def make_plan(
     if prepare["corpus"] == "simulated" and prepare["seed"] is None:
         prepare = prepare | {"seed": seed}
     methods, meta_trainings = with_ablations(bench["methods"], trainings["meta_train"], ablations)
+    methods = standardized_methods(methods, bench.get("standardize", "model"))
     usual = Setting(draw["k"], draw["mode"])
     plan = Plan(
         title=title,
@@ -137,6 +154,7 @@ def make_plan(
         folds=plan_folds(folds, draw["split"], usual, out),
         settings=plan_settings(usual, sweep_k, modes),
         limit=bench["limit"],
+        others=plan_other_corpora(test_on, test_labels, out, usual, draw["split"].scenario, draw["q"], seed),
     )
     check(plan)
     return plan
@@ -158,7 +176,8 @@ def check(plan: Plan) -> None:
         **{name: value for name, value in plan.prepare.items() if name != "allow_skips"}
     )
     if any(map(is_oracle, recipe.methods)):
-        check_simulated(reader, options, draw["split"]["scenario"])
+        check_simulated(reader, options, draw["split"].scenario)
+    check_entries(plan.others, plan.prepare, recipe.methods)
     check_encoder(recipe.encoder)
     check_trainings(recipe)
 

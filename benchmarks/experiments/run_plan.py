@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.experiments.run_other_corpora import check_before_work, measure_others, prepare_others
 from benchmarks.experiments.stages import Stages
 from perser.errors import UserError
 
@@ -28,6 +29,7 @@ def run_stages(
     from perser.episodes.episode_file import EpisodeFile
 
     fix_threads(plan.threads)
+    check_before_work(plan)
     stages = Stages(plan.out)
     stages.run(
         "prepare",
@@ -41,11 +43,15 @@ def run_stages(
         fold
     ) in plan.folds:  # all of them before any training, so that a fold that cannot be drawn fails early
         draw_fold(stages, plan, fold)
+    prepare_others(stages, plan)
     corpus = Corpus.load(plan.corpus)
     for fold in plan.folds:
         check_on_episodes(plan.recipe, corpus, EpisodeFile.load(fold.episodes(fold.usual)))
-    for fold in plan.folds:
-        run_fold(stages, plan, fold, again, meanwhile if fold is plan.folds[0] else None)
+    first, *others = plan.folds
+    trained = run_fold(stages, plan, first, again, meanwhile)
+    measure_others(stages, plan, trained, again)
+    for fold in others:
+        run_fold(stages, plan, fold, again)
     return stages
 
 
@@ -84,8 +90,11 @@ def run_fold(
     fold: Fold,
     again: bool,
     meanwhile: Mapping[str, Callable[[], None]] | None = None,
-) -> None:
-    """Train what the methods need on this fold's split, and measure them in every setting."""
+) -> tuple[str, ...]:
+    """Train what the methods need on this fold's split, and measure them in every setting.
+
+    Return the names of the stages that trained.
+    """
     from benchmarks.experiments.train_models import train
     from benchmarks.measuring.measure import write_scores
 
@@ -101,6 +110,7 @@ def run_fold(
             after=(fold.stage("episodes", setting), *trained),
             again=again,
         )
+    return trained
 
 
 def fix_threads(threads: int | None) -> None:

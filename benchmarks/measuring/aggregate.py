@@ -8,7 +8,7 @@ parameters) have a file of their own because they differ from run to run; result
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, groupby
 from typing import Any
 
@@ -49,7 +49,10 @@ ZERO, ORACLE = "entire-zero", "oracle"
 SAME_META = ("corpus_fingerprint", "emotions", "q")
 """Parts of `meta` that must be equal in all scores that are pooled."""
 
-MERGED_META = ("persons_left_out", "training_persons", "simulated", "notes")
+ROW_META = ("emotions", "trained_on", "mode")
+"""Parts of `meta` that rows have, too; the last two are not in scores of earlier versions."""
+
+MERGED_META = ("persons_left_out", "training_persons", "trained_on", "mode", "simulated", "notes")
 """Parts of `meta` that have their own rule for merging (see `_meta`)."""
 
 
@@ -115,11 +118,9 @@ def aggregate_results(scores: Sequence[Scores], title: str) -> dict[str, Any]:
     Raises UserError where the folds of a setting do not go together.
     """
     rows, differences = [], []
-    for setting, emotions, methods in pool_folds(scores):
+    for setting, shared, methods in pool_folds(scores):
         gained = gains(methods)
-        rows += [
-            _row(method, setting, gained.get(method.name, {})) | {"emotions": emotions} for method in methods
-        ]
+        rows += [_row(method, setting, gained.get(method.name, {})) | shared for method in methods]
         differences += [difference | setting for difference in _differences(methods)]
     return {"meta": _meta(scores, title), "rows": rows, "differences": differences}
 
@@ -140,12 +141,15 @@ def aggregate_costs(scores: Sequence[Scores]) -> list[dict[str, Any]]:
     ]
 
 
-def pool_folds(scores: Sequence[Scores]) -> Iterator[tuple[dict[str, Any], list[str], list[PooledMethod]]]:
-    """Yield each setting, its emotions, and its methods with all their folds."""
+def pool_folds(
+    scores: Sequence[Scores],
+) -> Iterator[tuple[dict[str, Any], dict[str, Any], list[PooledMethod]]]:
+    """Yield each setting, what its rows have in common besides (ROW_META), and its methods with all folds."""
     for same_setting in _by_setting(scores):
         _check_alike(same_setting)
         folds = merge_overlapping(same_setting)
-        yield folds[0].setting, folds[0].meta["emotions"], _methods(folds)
+        shared = {name: folds[0].meta[name] for name in ROW_META if name in folds[0].meta}
+        yield folds[0].setting, shared, _methods(folds)
 
 
 def single_or_distinct(values: Iterable[Any]) -> Any:
@@ -161,12 +165,30 @@ def _single_or_all(values: list[Any]) -> Any:
 
 
 def _by_setting(scores: Sequence[Scores]) -> list[list[Scores]]:
-    """Group scores by setting; within a setting they keep their order."""
+    """Group scores by setting; within a setting they keep their order.
+
+    Models of several trainings on other corpora have a setting each: its scenario names the training.
+    """
+    scores = _with_trainings(scores)
 
     def key(fold: Scores) -> tuple[Any, ...]:
         return tuple(fold.setting.values())
 
     return [list(same) for _, same in groupby(sorted(scores, key=key), key=key)]
+
+
+def _with_trainings(scores: Sequence[Scores]) -> list[Scores]:
+    trainings: dict[tuple[Any, ...], set[str]] = {}
+    for part in scores:
+        if name := part.meta.get("trained_on"):
+            trainings.setdefault(tuple(part.setting.values()), set()).add(name)
+    several = {setting for setting, names in trainings.items() if len(names) > 1}
+    return [
+        replace(part, scenario=f"{part.scenario}, trained on {part.meta['trained_on']}")
+        if tuple(part.setting.values()) in several and part.meta.get("trained_on")
+        else part
+        for part in scores
+    ]
 
 
 def _methods(folds: Sequence[Scores]) -> list[PooledMethod]:

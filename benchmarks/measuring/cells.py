@@ -120,6 +120,7 @@ class Case:
             device=str(processes().device),
             content=lambda: self.content,
             validation=lambda: self.episode_file.validation_episodes,
+            open_labels=self.episode_file.is_open,
         )
 
     def check_models(self) -> None:

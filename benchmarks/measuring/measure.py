@@ -153,6 +153,14 @@ def _test_set_notes(predictions: Mapping[str, Sequence[Predictions]]) -> list[st
     ]
 
 
+def _trained_on(case: Case, predictions: Mapping[str, Sequence[Predictions]]) -> str:
+    """Return the corpus that the models were trained on; empty where that is not known."""
+    cells = [cell for same in predictions.values() for cell in same]
+    if case.episode_file.split.persons["train"]:
+        return case.loaded_corpus.name
+    return ", ".join(dict.fromkeys(name for cell in cells for name in cell.origin.other_corpora.values()))
+
+
 def _meta(case: Case, predictions: Mapping[str, Sequence[Predictions]]) -> dict[str, Any]:
     corpus, episode_file = case.loaded_corpus, case.episode_file
     return {
@@ -164,6 +172,8 @@ def _meta(case: Case, predictions: Mapping[str, Sequence[Predictions]]) -> dict[
         "seeds": sorted(case.episodes_by_seed),
         "limit": case.limit,
         "persons_left_out": episode_file.left_out,
+        "trained_on": _trained_on(case, predictions),
+        "mode": episode_file.mode,
         "training_persons": len(episode_file.split.persons["train"]),
         "corpus_fingerprint": corpus.fingerprint,
         "versions": package_versions(),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.oracles import ROUTE as ORACLE_ROUTE
+from perser.installed_routes import PREFIX
 
 Row = Mapping[str, Any]
 
@@ -72,6 +73,11 @@ def headline(rows: Sequence[Row]) -> Headline:
     return LOG_LOSS if rows and all(LOG_LOSS.value(row) is not None for row in rows) else MACRO_F1
 
 
+def is_baseline(row: Row) -> bool:
+    """Return whether the row is one of BASELINES, whatever its features are standardized by."""
+    return str(row["method"]).partition(f"+{PREFIX}")[0] in BASELINES
+
+
 def is_trivial(row: Row) -> bool:
     """Return whether the row never hears the speech."""
     return row["route"] == "trivial" and row["method"] not in ORACLES
@@ -105,7 +111,7 @@ def best_of_routes(rows: Sequence[Row]) -> list[Row]:
     Trivial rows, oracles and BASELINES are left out.
     """
     ranking = headline(rows)
-    usable = [row for row in rows if is_method(row) and row["method"] not in BASELINES]
+    usable = [row for row in rows if is_method(row) and not is_baseline(row)]
     ranked = sorted(
         (row for row in usable if ranking.value(row) is not None),
         key=lambda row: (-ranking.goodness(row), row["method"]),

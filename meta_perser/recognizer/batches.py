@@ -155,6 +155,18 @@ class PooledClips(ClipSource):
         return torch.stack([self._own_means[name] for name in utterances])
 
 
+@torch.no_grad()
+def standardized_by(
+    model: EmotionRecognizer, source: ClipSource, clips: Sequence[str], prior_clips: float
+) -> EmotionRecognizer:
+    """Return the recognizer with the standardization of these clips (`EmotionRecognizer.standardized_by`)."""
+    pooled = [
+        model.pooled_states(source.batch(clips[first : first + CLIPS_AT_ONCE])).cpu()
+        for first in range(0, len(clips), CLIPS_AT_ONCE)
+    ]
+    return model.standardized_by(torch.cat(pooled), prior_clips)
+
+
 def standardize(
     model: EmotionRecognizer, utterances: Sequence[str], recordings: AudioSource, cache: Path
 ) -> None:

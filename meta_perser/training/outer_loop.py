@@ -189,7 +189,7 @@ class OuterLoop:
     def _learner(self, trained: MetaPerSER) -> MetaLearner | ProximalLearner:
         """Return the module whose forward pass is one person's outer loss."""
         if isinstance(trained.rates, Strengths):
-            return ProximalLearner(trained.model, trained.rates)
+            return ProximalLearner(trained.model, trained.rates, trained.label_smoothing)
         return MetaLearner(trained.model, trained.rates, trained.loss, self.inner.memory, self.outer.update)
 
     def check(self, tasks: Sequence[Task]) -> None:

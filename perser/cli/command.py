@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import importlib.util
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +80,18 @@ def as_command(loaded: Command | Callable[..., None]) -> Command:
 def first_paragraph(function: Callable[..., Any]) -> str:
     """Return the docstring up to its first empty line."""
     return (function.__doc__ or "").strip().partition("\n\n")[0]
+
+
+def examples(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the commands in the section `Examples:` of a docstring, as one would copy them into a shell.
+
+    Each line is a command; one that is indented further continues the line before.
+    """
+    lines = (inspect.getdoc(function) or "").splitlines()
+    start = lines.index("Examples:") + 1 if "Examples:" in lines else len(lines)
+    section = takewhile(lambda line: line.startswith("    "), lines[start:])
+    commands = re.split(r"\n(?! )", "\n".join(line.removeprefix("    ") for line in section))
+    return tuple(re.sub(r"\n *", " \\\\\n    ", command) for command in commands if command)
 
 
 def function_of(entry: EntryPoint) -> ast.FunctionDef | None:

@@ -18,6 +18,9 @@ def demo(model: list[str], port: int = 7860, device: str | None = None, limits: 
         port: port of the page, http://127.0.0.1:PORT; 0: any free port.
         device: where to compute, such as cuda or cpu; none: the GPU if there is one.
         limits: what the page accepts.
+
+    Examples:
+        perser demo --model runs/quickstart/models/speech-lm
     """
     from perser.errors import require_package
 

@@ -36,6 +36,9 @@ def enroll(
         keep_audio: whether the profile also contains the clips themselves; none: as `profile` does, and not
             in a new one.
         device: where to compute, such as cuda or cpu; none: the GPU if there is one.
+
+    Examples:
+        perser enroll --model runs/quickstart/models/speech-lm --examples alice.csv --out alice.profile
     """
     from perser.inference.clips import read_examples
     from perser.inference.labeled_clips import check_open_labels

@@ -39,6 +39,9 @@ def episodes(
             them.
         mode: which emotions a support has: any; restricted: only some of the person's, while queries have all
             of them; missing: only some, while queries have the others.
+
+    Examples:
+        perser episodes --corpus runs/mine/corpus --out runs/mine/episodes.json
     """
     from perser.corpora.corpus import Corpus
     from perser.episodes.draw import draw_episodes

@@ -31,6 +31,9 @@ def export(
         license: license of the weights, as the Hub spells it, such as cc-by-4.0, for the card.
         language: spoken in the recordings, such as en, or en,da, for the card.
         push_to_hub: whether to upload the folder under its name (--name), too; a new repository is private.
+
+    Examples:
+        perser export --model runs/quickstart/models/speech-lm --out runs/exported/speech-lm
     """
     from perser.export.folder import MARKER, export_folder
     from perser.io.files import check_output

@@ -20,6 +20,20 @@ from perser.training.launch import check_processes, is_launched, launch, let_fir
 
 USAGE = "usage: perser COMMAND [--help] [--debug] [--config FILE.yaml] [options]"
 
+USES = """\
+Learn one person from a few clips that they labeled, and label other clips as they would:
+  perser enroll --model runs/quickstart/models/speech-lm --examples alice.csv --out alice.profile
+  perser predict --profile alice.profile clip.wav
+
+Compare methods on the same episodes, from a corpus to a report:
+  perser experiment --config configs/cremad_listeners.yaml
+
+Train a model, on a CPU or on several GPUs of this machine:
+  perser meta-train --corpus runs/mine/corpus --episodes runs/mine/episodes.json \\
+      --ssl_e runs/mine/models/ssl-e --out runs/mine/models/meta-perser --processes 8
+
+No model yet? `perser quickstart` trains small ones on simulated speech, in about five minutes."""
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the `perser` program. Exits with 2 and one line on bad input."""
@@ -130,7 +144,16 @@ def _overview(commands: dict[str, EntryPoint]) -> str:
     width = max(map(len, commands), default=0)
     rows = [f"  {name:<{width}}  {_summary(commands[name])}" for name in sorted(commands)]
     return "\n".join(
-        [USAGE, "", "commands:", *rows, "", "perser COMMAND --help explains a command's options."]
+        [
+            USAGE,
+            "",
+            USES,
+            "",
+            "commands:",
+            *rows,
+            "",
+            "perser COMMAND --help begins with an example and explains the options.",
+        ]
     )
 
 

@@ -15,6 +15,9 @@ def models(folder: Path = Path("runs"), json: bool = False) -> None:
     Args:
         folder: where to look, at any depth; --folder may be left out before it.
         json: whether to print JSON instead of text.
+
+    Examples:
+        perser models runs
     """
     from perser.installed_routes import find_models
     from perser.io.folders import did_you_mean

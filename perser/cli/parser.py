@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perser.cli.command import Command, as_command, first_paragraph
+from perser.cli.command import Command, as_command, examples, first_paragraph
 from perser.cli.option_names import OptionNames
 from perser.cli.option_types import as_list, explain, is_list_item, is_nothing, option_types, refuse_nothing
 from perser.cli.options_file import read_options, with_bases
@@ -63,6 +63,7 @@ def parse_command(
         first_paragraph(command.function),
         appended,
         takes_words=command.positional is not None,
+        examples=examples(command.function),
     )
     for name in command.switches:
         values.pop(name)
@@ -76,6 +77,7 @@ def parse_options(
     description: str = "",
     appended: Sequence[str] = (),
     takes_words: bool = False,
+    examples: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return the values of the options that `add_options` adds to a parser.
 
@@ -88,6 +90,7 @@ def parse_options(
         description: text in the help.
         appended: options that may be repeated, `--name A --name B`, to give a list one value at a time.
         takes_words: whether the command takes words without a name, such as clips.
+        examples: commands with which the help begins.
 
     Raises UserError, which names the option.
     """
@@ -103,6 +106,9 @@ def parse_options(
     )
     parser.parser_mode = _register_loader()
     add_options(parser)
+    if examples:
+        options_help = parser.format_help
+        parser.format_help = lambda: f"{_shown_examples(examples)}\n{options_help()}"
     spelled, files = _spelled_out(parser, arguments, appended, takes_words)
     try:
         parsed = parser.parse_args(spelled)
@@ -113,6 +119,11 @@ def parse_options(
     for name in (CONFIG, BASE):
         values.pop(name, None)
     return dict(values.as_dict() if hasattr(values, "as_dict") else values)
+
+
+def _shown_examples(examples: Sequence[str]) -> str:
+    title = "example:" if len(examples) == 1 else "examples:"
+    return "\n".join([title, *(f"  {example}".replace("\n", "\n  ") for example in examples), ""])
 
 
 def _register_loader() -> str:

@@ -47,6 +47,10 @@ def predict(
         device: where to compute, such as cuda or cpu; none: the GPU if there is one.
         json: whether to print JSON instead of a table.
         csv: whether to print CSV instead of a table.
+
+    Examples:
+        perser predict clip.wav --profile alice.profile
+        perser predict clip.wav --model runs/quickstart/models/meta-perser --enroll a.wav=angry b.wav=happy
     """
     if not clips:
         raise _no_clips(enroll)

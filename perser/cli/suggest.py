@@ -37,6 +37,9 @@ def suggest(
             path and emotions, or a folder with a folder for each emotion.
         device: where to compute, such as cuda or cpu; none: the GPU if there is one.
         json: whether to print JSON instead of a table.
+
+    Examples:
+        perser suggest --model runs/quickstart/models/speech-lm --pool recordings --n 8
     """
     if profile is not None and examples is not None:
         raise UserError("give --profile or --examples, not both")

@@ -32,6 +32,9 @@ def serve(
             do not see in the list of programs.
         device: where to compute, such as cuda or cpu; none: the GPU if there is one.
         limits: what the server accepts.
+
+    Examples:
+        perser serve --model runs/quickstart/models/speech-lm --profiles profiles
     """
     from perser.errors import require_package
 

@@ -10,7 +10,7 @@ from importlib.metadata import EntryPoint, entry_points, version
 import pytest
 
 from perser.cli import main as program
-from perser.cli.command import Command, first_paragraph
+from perser.cli.command import Command, examples, first_paragraph
 from perser.cli.main import main, run_command
 from perser.errors import UserError
 
@@ -66,6 +66,31 @@ def test_the_nearest_right_word_is_named(line, message, tmp_path, monkeypatch, c
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_the_program_alone_shows_three_uses_before_its_commands(capsys):
+    main([])
+    shown = capsys.readouterr().out
+    uses, _, commands = shown.partition("\ncommands:\n")
+    assert uses.count("\n  perser ") >= 3
+    assert all(f"perser {name} " in uses for name in ("enroll", "predict", "experiment", "meta-train"))
+    assert "  enroll " in commands
+
+
+def test_an_example_that_is_continued_can_be_copied_into_a_shell():
+    def greet() -> None:
+        """Greet.
+
+        Examples:
+            perser greet --name Alice
+                --politely
+            perser greet
+
+        More text.
+        """
+
+    assert examples(greet) == ("perser greet --name Alice \\\n    --politely", "perser greet")
+    assert examples(main) == ()
 
 
 @pytest.mark.parametrize("option", ["--version", "-V"])
