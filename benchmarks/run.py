@@ -36,6 +36,7 @@ def bench(
     cache: Path = Path("runs/cache"),
     methods: list[str] | None = None,
     limit: int | None = None,
+    train_seeds: list[int] | None = None,
     standardize: Literal["model", "corpus", "enrolled"] = "model",
     resume: bool = True,
     rerun_one: str | None = None,
@@ -49,14 +50,14 @@ def bench(
     Args:
         corpus: a prepared corpus.
         episodes: the episodes file, or several of one split: several K, several modes of enrollment.
-        models: the folder of the trained models: ssl-e, linear, multi, meta-perser, speech-lm; not needed
-            where no method has a model.
+        models: the folder of the trained models, such as ssl-e; not needed where no method has a model.
         experiments: files for `perser experiment`, each trained and measured in its own folder.
         out: folder for predictions, scores.json, results.json, report.md, report.html and plots.
         cache: folder of the feature cache.
         methods: which methods, by name; speech-lm-N reads N enrollment pairs, meta-perser:NAME uses the model
             in the subfolder meta-perser-NAME; none: each experiment's own, or the usual ones (`--list`).
         limit: measure only so many episodes of each file, for a quick look; none: all.
+        train_seeds: seeds that each experiment's models are trained with; none: what its file says.
         standardize: by which clips features are standardized: those of the models' training, all of the
             corpus (without labels), or those that a person enrolls; experiments have bench.standardize.
         resume: whether cells (a method on the episodes of a seed) that were measured before are kept.
@@ -65,16 +66,14 @@ def bench(
 
     Examples:
         perser bench --config configs/bench_quickstart.yaml
-        perser bench --corpus runs/mine/corpus --episodes runs/mine/episodes.json
-            --models runs/mine/models --out runs/mine/results
     """
     if limit is not None and limit < 1:
         raise UserError(f"limit: {limit}, give at least 1 episode")
     check_outputs(folders={"out": out, "cache": cache})
-    plans = [plan_file(file, methods, limit) for file in experiments or ()]
+    plans = [plan_file(file, methods, limit, train_seeds) for file in experiments or ()]
     named = None if methods is None else _known(methods)
     inputs = {"--corpus": corpus, "--episodes": episodes, "--models": models}
-    _check_inputs(inputs, bool(plans), named)
+    _check_inputs(inputs, bool(plans), named, train_seeds)
     files = [episodes] if isinstance(episodes, Path) else episodes or []
     folder = models or out / "models"  # where no method needs a model, nothing is there
     cases = [Case(corpus, file, folder, cache, _names(named, file, standardize), limit) for file in files]
@@ -114,11 +113,18 @@ def _known(methods: Sequence[str]) -> tuple[str, ...]:
     return tuple(methods)
 
 
-def _check_inputs(inputs: Mapping[str, Any], has_plans: bool, methods: Sequence[str] | None) -> None:
+def _check_inputs(
+    inputs: Mapping[str, Any],
+    has_plans: bool,
+    methods: Sequence[str] | None,
+    train_seeds: Sequence[int] | None,
+) -> None:
     """Raise UserError for inputs beside experiments, and without these for inputs that are missing.
 
     Methods that have no model need no models.
     """
+    if train_seeds and not has_plans:
+        raise UserError("--train_seeds: nothing is trained here; give --experiments, whose models are")
     if has_plans and any(inputs.values()):
         raise UserError("--experiments have their own corpora, episodes and models: leave yours out")
     parsed = [parse_method(name) for name in methods or ()]

@@ -242,6 +242,12 @@ def _trained(context: RouteContext, name: str, scope: str) -> tuple[EmotionRecog
 def _extra(folder: Path) -> dict[str, Any]:
     """Return what was saved with a model's weights. Raises UserError where there is no such model."""
     if not (folder / CONFIG).exists():
+        if (folder / "config.json").exists():
+            raise UserError(
+                f"{folder} holds no model of ours: if it is an audio classifier of transformers, make it one "
+                f"with `perser pretrain --from {shlex.quote(str(folder))} --epochs 0 --out DIR`, which "
+                "chooses what adapting it needs"
+            )
         raise UserError(
             f"{folder} holds no trained model: make it with "
             f"`perser pretrain --target {folder.name} --out {shlex.quote(str(folder))}`"

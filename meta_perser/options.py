@@ -20,7 +20,7 @@ one in `LAST`."""
 
 Target = Literal["ssl-e", "linear", "multi"]
 Init = Literal["ssl-e", "encoder"]
-Memory = Literal["unroll", "adjoint"]
+Memory = Literal["unroll", "adjoint", "adjoint_host"]
 # YAML reads a bare `off` as false: both are accepted, and stored as "off".
 Granularity = Literal["off", "tensor", "module", "schedule", "module_schedule", False]
 Annealing = Literal["off", "inner_steps", "training", False]
@@ -45,7 +45,8 @@ class PretrainOptions(OptimizationOptions):
         logit_scale: multiply the logits by a learned scale, which adapts with the head in everything that
             starts from this model (not in the paper): one number for how sharply a person tells emotions
             apart.
-        epochs: passes over the training utterances.
+        epochs: passes over the training utterances; 0, with --from: none, so that the classifier stays as it
+            is, and only what adapting it needs is chosen.
         steps: optimizer steps instead of epochs; none: as many as the epochs take.
         validate_every: steps between two validations; none: one after each epoch.
         weight_decay: weight decay of AdamW.
@@ -90,8 +91,9 @@ class PretrainOptions(OptimizationOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("head_size", "frame_window", "epochs", "adaptation_steps"):
+        for name in ("head_size", "frame_window", "adaptation_steps"):
             check_at_least(name, getattr(self, name), 1)
+        check_at_least("epochs", self.epochs, 0)
         check_at_least("weight_decay", self.weight_decay, 0)
         check_at_least("head_learning_rate", self.head_learning_rate, 0)
         if not 0 <= self.label_smoothing < 1:
@@ -126,8 +128,11 @@ class InnerOptions:
         rate: initial value of every learned rate; none: the rate with which fine-tuning SSL-E does best.
         adaptation_steps: gradient steps in meta-testing; for those beyond `steps` see `lslr.beyond`.
         memory: how gradients get through the inner loop; both ways give the same: unroll (keep every step's
-            graph: fastest) or adjoint (keep every step's weights, and compute one Hessian-vector product a
-            step backwards: the memory of one step's graph, however many steps there are).
+            graph: fastest), adjoint (keep every step's weights, and compute one Hessian-vector product a
+            step backwards: the memory of one step's graph, however many steps there are) or adjoint_host (the
+            same, with every step's weights in the computer's main memory instead of the GPU's).
+        clips_at_once: how many clips' graph is in memory at once, one group after the other; the gradients
+            are the same. It needs memory adjoint or adjoint_host. None: that of all clips.
         moves: what the inner loop moves: all of the scope, or the last linear layer alone (classifier: ANIL,
             Raghu et al. 2020). The outer loop moves all of the scope in either case.
     """
@@ -138,12 +143,18 @@ class InnerOptions:
     rate: float | None = None
     adaptation_steps: int = 50
     memory: Memory = "unroll"
+    clips_at_once: int | None = None
     moves: Moves = "scope"
     solver: Solver = "steps"
 
     def __post_init__(self) -> None:
-        for name in ("steps", "support", "query"):
+        for name in ("steps", "support", "query", "clips_at_once"):
             check_at_least(f"inner.{name}", getattr(self, name), 1)
+        if self.clips_at_once is not None and self.memory == "unroll":
+            raise ValueError(
+                f"inner.clips_at_once: {self.clips_at_once}, but inner.memory: unroll keeps the graph of "
+                "every clip: give adjoint or adjoint_host"
+            )
         if self.rate is not None and self.rate <= 0:
             raise ValueError(f"inner.rate: {self.rate}, give more than 0, or none for the one that was tuned")
         if self.adaptation_steps < self.steps:

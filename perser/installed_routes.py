@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
@@ -194,6 +195,11 @@ def check_models(methods: Sequence[str], context: RouteContext) -> None:
         for name in parsed.route.needs.get(parsed.method, ()):
             folder = context.models / ablation_folder(name, parsed.ablation)
             facts = read_facts(folder)
+            if facts is not None and facts.is_published:
+                raise UserError(
+                    f"{folder} holds a published classifier: choose what its methods need with `perser "
+                    f"pretrain --from {shlex.quote(str(folder))} --epochs 0 --out DIR`, and put DIR there"
+                )
             if facts is not None:
                 trained_on = facts.trained_on or context.trained_on
                 context.check_model(folder, EmotionSet(facts.emotions), trained_on)

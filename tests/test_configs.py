@@ -58,7 +58,12 @@ def test_a_config_is_accepted(path):
 def test_a_config_can_be_planned(path, no_files_needed):
     plan = plan_file(path)
     assert plan.measured
-    assert {case.methods for case, _ in plan.measured} == {tuple(plan.recipe.methods)}
+    first = {case.methods for fold in plan.folds for case in [plan.case(plan.trainings(fold)[0], fold.usual)]}
+    assert first == {tuple(plan.recipe.methods)}
+    # Further training seeds measure what is trained alone.
+    assert all({*case.methods} <= {*plan.recipe.methods} for case, _ in plan.measured)
+    if not plan.train_seeds:
+        assert {case.methods for case, _ in plan.measured} == first
 
 
 @pytest.mark.parametrize("path", BENCHES, ids=lambda path: path.stem)

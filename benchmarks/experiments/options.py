@@ -118,6 +118,14 @@ def _add_own(parser: ArgumentParser) -> None:
         "draw.split.seed and draw.seeds",
     )
     parser.add_argument(
+        "--train_seeds",
+        type=list[int],
+        default=[],
+        help="train the models with each of these seeds, on the same corpus and episodes: a row is then the "
+        "mean over them, beside their spread; the experiment's own seed keeps its folder, others have "
+        "train-seed-N; none: the experiment's own seed",
+    )
+    parser.add_argument(
         "--folds",
         type=list[int] | Literal["all"] | None,
         default=None,

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.experiments.ablations import with_ablations
-from benchmarks.experiments.folds import Fold, Setting, plan_folds, plan_settings
+from benchmarks.experiments.folds import (
+    Fold,
+    Setting,
+    TrainedFold,
+    plan_folds,
+    plan_settings,
+    plan_trainings,
+)
 from benchmarks.experiments.options import CONFIGS, TestLabels, read_experiment
 from benchmarks.experiments.other_corpora import OtherCorpus, check_entries, plan_other_corpora
 from benchmarks.experiments.train_models import Recipe, check_trainings, planned_models, trained_methods
@@ -30,7 +37,10 @@ def check_trained_alike(plans: Sequence[Plan]) -> None:
         shared = trained_methods({*first.recipe.methods} & {*second.recipe.methods})
         if not (shared and _split(first) == _split(second) and {*first.settings} & {*second.settings}):
             continue
-        stages: list[tuple[str, object, object]] = [("seed", first.seed, second.seed)]
+        stages: list[tuple[str, object, object]] = [
+            ("seed", first.seed, second.seed),
+            ("choice of train_seeds", [*first.train_seeds], [*second.train_seeds]),
+        ]
         of_second = {model.folder: model for model in planned_models(second.recipe, shared)}
         for model in planned_models(first.recipe, shared):
             stages.append((model.name, model.options, of_second[model.folder].options))
@@ -56,6 +66,7 @@ class Plan:
     out: Path
     cache: Path
     seed: int
+    train_seeds: Sequence[int]
     threads: int | None
     workers: int
     prepare: Mapping[str, Any]
@@ -71,22 +82,28 @@ class Plan:
     def corpus(self) -> Path:
         return self.out / "corpus"
 
-    def case(self, fold: Fold, setting: Setting) -> Case:
-        """Return what is measured on a fold in a setting."""
-        models, methods = fold.folder / "models", tuple(self.recipe.methods)
-        return Case(self.corpus, fold.episodes(setting), models, self.cache, methods, self.limit)
+    def trainings(self, fold: Fold) -> list[TrainedFold]:
+        """Return what is trained and measured on a fold, by training seed."""
+        methods = self.recipe.methods
+        return plan_trainings(fold, self.seed, self.train_seeds, methods, trained_methods(methods))
+
+    def case(self, trained: TrainedFold, setting: Setting) -> Case:
+        """Return what is measured with these models in a setting."""
+        episodes = trained.fold.episodes(setting)
+        return Case(self.corpus, episodes, trained.models, self.cache, trained.methods, self.limit)
 
     def other_case(self, other: OtherCorpus, setting: Setting) -> Case:
         """Return what is measured on another corpus in a setting."""
-        models, methods = self.folds[0].folder / "models", other.methods(self.recipe.methods)
+        models, methods = self.trainings(self.folds[0])[0].models, other.methods(self.recipe.methods)
         return Case(other.corpus, other.fold.episodes(setting), models, self.cache, methods, self.limit)
 
     @property
     def measured(self) -> list[tuple[Case, Path]]:
         """All cases, each with the file of its scores."""
         own = [
-            (self.case(fold, setting), fold.scores(setting))
+            (self.case(trained, setting), trained.scores(setting))
             for fold in self.folds
+            for trained in self.trainings(fold)
             for setting in self.settings
         ]
         return own + [
@@ -96,13 +113,21 @@ class Plan:
         ]
 
 
-def plan_file(file: Path, methods: Sequence[str] | None = None, limit: int | None = None) -> Plan:
-    """Return the plan of an experiment's file, with this limit and these methods, if any, instead of its own.
+def plan_file(
+    file: Path,
+    methods: Sequence[str] | None = None,
+    limit: int | None = None,
+    train_seeds: Sequence[int] | None = None,
+) -> Plan:
+    """Return the plan of an experiment's file, with this limit and these methods and training seeds, if any,
+    instead of its own.
 
     Raises UserError for what can be known to fail.
     """
     options = read_experiment(file)
     options["bench"] |= {"limit": limit} | ({"methods": methods} if methods else {})
+    if train_seeds is not None:
+        options["train_seeds"] = list(train_seeds)
     return make_plan(**options)
 
 
@@ -111,6 +136,7 @@ def make_plan(
     out: Path,
     cache: Path | None,
     seed: int,
+    train_seeds: list[int],
     threads: int | None,
     workers: int,
     folds: list[int] | Literal["all"] | None,
@@ -146,6 +172,7 @@ def make_plan(
         out=out,
         cache=cache or out / "cache",
         seed=seed,
+        train_seeds=train_seeds,
         threads=threads,
         workers=useful_workers(workers, threads),
         prepare=prepare | {"out": out / "corpus"},
@@ -167,6 +194,8 @@ def check(plan: Plan) -> None:
     from perser.episodes.draw import check_counts
 
     check_outputs(folders={"out": plan.out, "cache": plan.cache})
+    if len(set(plan.train_seeds)) < len(plan.train_seeds):
+        raise UserError(f"train_seeds: {[*plan.train_seeds]}, give each seed once")
     recipe, draw, smallest = plan.recipe, plan.draw, min(setting.k for setting in plan.settings)
     counts = {f"draw.{name}": draw[name] for name in ("k", "q", "seeds", "validation_seeds")}
     check_counts(counts | {"sweep_k": smallest})

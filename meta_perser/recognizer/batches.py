@@ -11,7 +11,7 @@ from torch import Tensor
 
 from meta_perser.recognizer.clip_batch import Bucket, ClipBatch, bucket_cost, bucketed, stacked_buckets
 from meta_perser.recognizer.model import EmotionRecognizer
-from perser.encoders.encoder import SpeechEncoder, mean_pool, window_means
+from perser.encoders.encoder import SpeechEncoder, window_means
 from perser.encoders.feature_cache import FeatureStore, cached_features
 from perser.episodes.sampling import evenly_spaced
 
@@ -130,7 +130,7 @@ class ClipSource:
         """Run those layers for one bucket of the utterances `names`."""
         on_device = bucket.to(self._device)
         states = encoder.run_layers(on_device.frames, on_device.mask, self._disk_layer, self._lowest_layer)
-        means = torch.stack([mean_pool(state, on_device.mask) for state in states], dim=1).cpu()
+        means = torch.stack([encoder.pool(state, on_device.mask) for state in states], dim=1).cpu()
         for row, position in enumerate(bucket.positions.tolist()):
             self._means[names[position]] = means[row]
             if self._moves_layers:

@@ -21,7 +21,7 @@ from meta_perser.recognizer.clip_batch import Bucket, ClipBatch
 from meta_perser.recognizer.head import HeadAlone, HeadLayers
 from meta_perser.scope import lora_rank, lowest_trainable_layer, refuse_below_windows
 from perser.device import to_device
-from perser.encoders.encoder import SpeechEncoder, mean_pool
+from perser.encoders.encoder import SpeechEncoder
 from perser.encoders.lora import is_adapter
 from perser.encoders.moments import blended_moments
 from perser.encoders.structure_copy import structure_copy
@@ -181,7 +181,7 @@ class EmotionRecognizer(HeadLayers):
             moving = self.encoder.hidden_states(bucket.frames, bucket.mask)
         else:
             moving = self.encoder.run_layers(bucket.frames, bucket.mask, start=self.lowest_layer)
-        return torch.stack([mean_pool(hidden, bucket.mask) for hidden in moving], dim=1)
+        return torch.stack([self.encoder.pool(hidden, bucket.mask) for hidden in moving], dim=1)
 
     def save_pretrained(self, folder: Path, **extra: object) -> None:
         """Write the model to a folder, and `extra` with it, which `saved_settings` reads.

@@ -129,6 +129,7 @@ def train_supervised(
     title: str,
     training_run: TrainingRun | None = None,
     fresh: Sequence[nn.Parameter] = (),
+    validate_first: bool = False,
 ) -> BestWeights:
     """Train in place and leave the learner, in evaluation mode, at its best validated step.
 
@@ -143,20 +144,19 @@ def train_supervised(
         title: of the progress bar.
         training_run: where it logs, and goes on from a checkpoint; None: nowhere.
         fresh: parameters of the learner that learn at `head_learning_rate`.
+        validate_first: whether the start is kept, too, where no later step is better.
     """
     wrapped = wrap_for_training(learner, accelerator)
     batches = ShuffledBatches(len(examples), options.batch_size, options.seed)
-    steps = options.epochs * batches.steps_per_epoch if options.steps is None else options.steps
-    groups = _parameter_groups(learner, fresh, options)
-    optimizer = torch.optim.AdamW(groups, weight_decay=options.weight_decay)
+    loop = _loop_options(options, batches.steps_per_epoch, validate_first)
+    optimizer = _optimizer(learner, fresh, options)
 
     def step(number: int) -> tuple[float, list[StepPart]]:
         wrapped.train()
         # A seed for each step, so that a training that goes on draws what an undisturbed one does.
         with seeded(options.seed + number), dropout(learner, options.dropout):
-            own_loss, utterances, finite = _own_loss(
-                wrapped, examples, source, loss, batches.at(number), options.mask_time
-            )
+            shares = _own_loss(wrapped, examples, source, loss, batches.at(number), options.mask_time)
+        own_loss, utterances, finite = shares
         accelerator.backward(own_loss)
         # Read after the backward pass, because the program waits for a GPU here.
         parts = [StepPart((name,), ok) for name, ok in zip(utterances, finite.tolist(), strict=True)]
@@ -170,14 +170,28 @@ def train_supervised(
             optimizer,
             step,
             validate,
-            LoopOptions(steps, options.validate_every or batches.steps_per_epoch, options.clip_norm),
-            schedule=cosine_schedule(optimizer, steps, options.warmup),
+            loop,
+            schedule=cosine_schedule(optimizer, loop.steps, options.warmup),
             trained=wrapped,
             display=Display(title, " utterances", options.batch_size),
         )
     result.best.restore(learner)
     learner.eval()
     return result.best
+
+
+def _loop_options(options: PretrainOptions, epoch: int, validate_first: bool) -> LoopOptions:
+    """Return how long the training runs, where an epoch has so many steps."""
+    steps = options.epochs * epoch if options.steps is None else options.steps
+    every = options.validate_every or epoch
+    return LoopOptions(steps, every, options.clip_norm, validate_first=validate_first)
+
+
+def _optimizer(
+    learner: nn.Module, fresh: Sequence[nn.Parameter], options: PretrainOptions
+) -> torch.optim.AdamW:
+    groups = _parameter_groups(learner, fresh, options)
+    return torch.optim.AdamW(groups, weight_decay=options.weight_decay)
 
 
 def _parameter_groups(

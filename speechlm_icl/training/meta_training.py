@@ -13,7 +13,7 @@ from perser.distributed import (
     own_share_of_batch,
 )
 from perser.encoders.feature_cache import FeatureStore
-from perser.episodes.episode import Task
+from perser.episodes.episode import Episode, Task
 from perser.episodes.sampling import evenly_spaced
 from perser.errors import UserError
 from perser.training.accelerator import cosine_schedule, wrap_for_training
@@ -25,6 +25,7 @@ from perser.training.sharding import is_sharded
 from speechlm_icl.model.speech_lm import SpeechLMForICL
 from speechlm_icl.projectors.base import Clips
 from speechlm_icl.prompt.prompt import PromptBatch
+from speechlm_icl.training.on_episodes import choosing_episodes
 from speechlm_icl.training.optimizer import new_optimizer
 from speechlm_icl.training.options import IclOptions
 from speechlm_icl.training.pretrain_projector import STAGE as PRETRAIN_PROJECTOR
@@ -46,18 +47,20 @@ def meta_train(
     options: IclOptions,
     accelerator: Accelerator,
     training_run: TrainingRun | None = None,
+    episodes: Sequence[Episode] = (),
 ) -> list[dict[str, float]]:
     """Train in place and leave the model, in evaluation mode, at its best validated step.
 
-    With a `training_run` it goes on from that run's checkpoint. Returns what each validation found; see
-    `validate`.
+    It is chosen on the validation `episodes` (`ValidationSet.measure`). With a `training_run` it goes on from
+    that run's checkpoint. Returns what each validation found; see `validate`.
 
     Raises UserError where there are no persons.
     """
     if not train_tasks or not validation_tasks:
         raise UserError("meta-training needs training and validation persons: draw other episodes")
     sampler = _sampler(model, train_tasks, options)
-    validation = ValidationSet.draw(model, validation_tasks, options)
+    chosen_on = choosing_episodes(episodes, train_tasks)
+    validation = ValidationSet.draw(model, validation_tasks, options, chosen_on)
     fit_standardization(model, train_tasks, store)
     training_run = training_run or TrainingRun(accelerator)
     if options.projector_steps and training_run.stage_found in (None, PRETRAIN_PROJECTOR):

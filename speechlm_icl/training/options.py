@@ -57,7 +57,8 @@ class IclOptions(OptimizationOptions):
         weight_decay: weight decay of AdamW.
         gradient_checkpointing: whether the language model's layers are computed again in the backward pass:
             less memory, a third more time.
-        validation_sequences: sequences of validation persons, the same ones each time.
+        validation_sequences: sequences of validation persons whose loss is logged, the same ones each time.
+            The step is chosen on one validation episode of each person, and under swapped words on these.
         mixed_precision: precision of the matrix products.
         seed: seed of the weights, the sequences and the noise.
     """
