@@ -68,7 +68,7 @@ def icl_controls(
         perser icl-controls --corpus runs/mine/corpus --episodes runs/mine/episodes.json
             --models runs/mine/models --out runs/mine/controls
     """
-    check_outputs(folders=[out, cache])
+    check_outputs(folders={"out": out, "cache": cache})
     case = Case(corpus, episodes, models, cache, (method,))
     corpus_loaded, episode_file = case.loaded_corpus, case.episode_file
     size = episode_file.k if pairs is None else pairs

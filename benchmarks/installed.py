@@ -1,14 +1,16 @@
-"""List the methods, corpora and metrics there are: `perser bench --list`."""
+"""The methods, corpora and metrics there are (`perser bench --list`), and methods under an option."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
 
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.measuring.aggregate import ZERO
 from benchmarks.reporting.columns import METRICS
-from perser.installed_routes import describe_methods
+from perser.installed_routes import PREFIX, describe_methods, has_models
 
 
 def show_list() -> None:
@@ -40,3 +42,14 @@ def _first_paragraph(entry: EntryPoint) -> str:
         return " ".join((entry.load().__doc__ or "").strip().partition("\n\n")[0].split())
     except Exception as error:
         return f"does not load: {error}"
+
+
+def standardized_methods(methods: Sequence[str], by: str) -> list[str]:
+    """Return the names of methods with a standardization (`perser.adjustments.standardization`), where they
+    have models and name none of their own. Entire-Zero stays as it is: gains are counted from it."""
+    if by == "model":
+        return list(methods)
+    return [
+        f"{name}+{PREFIX}{by}" if PREFIX not in name and name != ZERO and has_models(name) else name
+        for name in methods
+    ]

@@ -20,6 +20,7 @@ from perser.encoders.encoder import SpeechEncoder
 from perser.encoders.feature_cache import cached_features
 from perser.episodes.episode import Task, aggregated_targets
 from perser.episodes.episode_file import EpisodeFile
+from perser.io.files import check_outputs
 from perser.io.json_files import write_json
 from perser.io.terminal import counted
 from perser.labels import EmotionSet
@@ -36,6 +37,7 @@ def linear_probe(run: Path, cache: Path | None = None, regularization: float = 0
         regularization: scikit-learn's C.
     """
     corpus, episode_file = Corpus.load(run / "corpus"), EpisodeFile.load(run / "episodes.json")
+    check_outputs(files={"run": run / REFERENCE}, folders={"cache": cache or run / "cache"})
     encoder = SpeechEncoder.from_name(str(run / "models" / "ssl-e" / "encoder"))
     features = cached_features(corpus.recordings, encoder, "pooled", cache or run / "cache")
     train = likeliest(episode_file.tasks(corpus, "train"), corpus.emotions)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.ceiling.agreement import nominal_alpha
 from perser.cli.main import run_command
 from perser.corpora.listeners.kinds import REALISTIC, ListenerKind
 from perser.corpora.listeners.listener import annotate
@@ -119,15 +120,6 @@ class ConditionAnswers:
         return float((_plurality(first[heard]) * _plurality(second[heard])).sum(axis=1).mean())
 
 
-def alpha(votes: np.ndarray) -> float:
-    """Return Krippendorff's alpha for nominal answers, from the votes on each clip (num_clips, C)."""
-    votes = votes[votes.sum(axis=1) > 1]
-    heard, total = votes.sum(axis=1, keepdims=True), votes.sum(axis=0)
-    observed = (votes * (heard - votes) / (heard - 1)).sum() / total.sum()
-    expected = 1 - (total * (total - 1)).sum() / (total.sum() * (total.sum() - 1))
-    return float(1 - observed / expected)
-
-
 def construal(profiles: np.ndarray) -> np.ndarray:
     """Return each listener's place on the first principal component of the profiles: (L,)."""
     heard = profiles.sum(axis=2, keepdims=True)
@@ -155,7 +147,7 @@ def moments(conditions: Sequence[ConditionAnswers], rng: np.random.Generator) ->
     half, fair_half = _upper_half(place), _upper_half(place_at_equal_ability)
     moved = mass_moved(sum(answers.profiles() for answers in conditions), fair_half)
     return {
-        "alpha": alpha(voice.votes()),
+        "alpha": nominal_alpha(voice.votes()),
         "agreement, voice": float(by_condition[0].mean()),
         "agreement, all": float(overall.mean()),
         "true deviation of agreement, all": float(np.sqrt(max(overall.var() - noise, 0.0))),

@@ -24,8 +24,9 @@ from perser.cli.main import run_command
 from perser.errors import UserError
 from perser.io.files import check_outputs, write_text_atomic
 
-FOLD_OR_SIZE = re.compile(r"^(?:fold|turn)-\d+ | k=\d+$")
-"""What the records of one stage differ in: the fold (`turn` in version 0.1.0), or the size of the support."""
+FOLD_OR_SIZE = re.compile(r"^(?:(?:fold|turn)-\d+ )?(?:train-seed-\d+ )?| k=\d+$")
+"""What the records of one stage differ in: the fold (`turn` in version 0.1.0), the training seed, or the size
+of the support."""
 
 
 MOST_TABLES = 10
@@ -45,7 +46,7 @@ def results_page(runs: list[Path], out: Path = Path("benchmarks/RESULTS.md")) ->
         runs: folders that `perser experiment` wrote; new sections are added in this order.
         out: the Markdown file of all runs.
     """
-    check_outputs(files=[out])
+    check_outputs(files={"out": out})
     templates = environment()
     found = [_run(Path(folder)) for folder in runs]
     head, new = _sections(templates.get_template("results.md.jinja").render(runs=found))

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from benchmarks.experiments.plan import check_trained_alike, plan_file
 from benchmarks.experiments.run_plan import run_stages
-from benchmarks.installed import show_list
+from benchmarks.installed import show_list, standardized_methods
 from benchmarks.measuring.cells import Case
 from benchmarks.measuring.inspect_episode import show_episode
 from benchmarks.measuring.measure import SCORES, write_scores
@@ -36,6 +36,8 @@ def bench(
     cache: Path = Path("runs/cache"),
     methods: list[str] | None = None,
     limit: int | None = None,
+    train_seeds: list[int] | None = None,
+    standardize: Literal["model", "corpus", "enrolled"] = "model",
     resume: bool = True,
     rerun_one: str | None = None,
     title: str = "Personalized speech emotion recognition",
@@ -55,6 +57,9 @@ def bench(
         methods: which methods, by name; speech-lm-N reads N enrollment pairs, meta-perser:NAME uses the model
             in the subfolder meta-perser-NAME; none: each experiment's own, or the usual ones (`--list`).
         limit: measure only so many episodes of each file, for a quick look; none: all.
+        train_seeds: seeds that each experiment's models are trained with; none: what its file says.
+        standardize: by which clips features are standardized: those of the models' training, all of the
+            corpus (without labels), or those that a person enrolls; experiments have bench.standardize.
         resume: whether cells (a method on the episodes of a seed) that were measured before are kept.
         rerun_one: an episode's id: answer it again, and show what each method says about each utterance.
         title: the heading of the report.
@@ -64,14 +69,14 @@ def bench(
     """
     if limit is not None and limit < 1:
         raise UserError(f"limit: {limit}, give at least 1 episode")
-    check_outputs(folders=[out, cache])
-    plans = [plan_file(file, methods, limit) for file in experiments or ()]
+    check_outputs(folders={"out": out, "cache": cache})
+    plans = [plan_file(file, methods, limit, train_seeds) for file in experiments or ()]
     named = None if methods is None else _known(methods)
     inputs = {"--corpus": corpus, "--episodes": episodes, "--models": models}
-    _check_inputs(inputs, bool(plans), named)
+    _check_inputs(inputs, bool(plans), named, train_seeds)
     files = [episodes] if isinstance(episodes, Path) else episodes or []
     folder = models or out / "models"  # where no method needs a model, nothing is there
-    cases = [Case(corpus, file, folder, cache, _names(named, file), limit) for file in files]
+    cases = [Case(corpus, file, folder, cache, _names(named, file, standardize), limit) for file in files]
     trained = [(case, out / _scores_name(case.episodes, files)) for case in cases]
     measured = trained + [pair for plan in plans for pair in plan.measured]
     if rerun_one:
@@ -92,13 +97,13 @@ def bench(
 COMMAND = Command(bench, switches={"list": show_list})
 
 
-def _names(methods: Sequence[str] | None, episodes: Path) -> tuple[str, ...]:
+def _names(methods: Sequence[str] | None, episodes: Path, standardize: str) -> tuple[str, ...]:
     """Return the methods to measure on a file of episodes: those given, or the usual ones."""
     if methods:
-        return tuple(methods)
+        return tuple(standardized_methods(methods, standardize))
     drawn = EpisodeFile.load(episodes)
     usual = [name for name in METHODS if not drawn.is_open or learns_labels(name)]
-    return for_supports_of(drawn.k, usual)
+    return tuple(standardized_methods(for_supports_of(drawn.k, usual), standardize))
 
 
 def _known(methods: Sequence[str]) -> tuple[str, ...]:
@@ -108,11 +113,18 @@ def _known(methods: Sequence[str]) -> tuple[str, ...]:
     return tuple(methods)
 
 
-def _check_inputs(inputs: Mapping[str, Any], has_plans: bool, methods: Sequence[str] | None) -> None:
+def _check_inputs(
+    inputs: Mapping[str, Any],
+    has_plans: bool,
+    methods: Sequence[str] | None,
+    train_seeds: Sequence[int] | None,
+) -> None:
     """Raise UserError for inputs beside experiments, and without these for inputs that are missing.
 
     Methods that have no model need no models.
     """
+    if train_seeds and not has_plans:
+        raise UserError("--train_seeds: nothing is trained here; give --experiments, whose models are")
     if has_plans and any(inputs.values()):
         raise UserError("--experiments have their own corpora, episodes and models: leave yours out")
     parsed = [parse_method(name) for name in methods or ()]

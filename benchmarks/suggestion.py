@@ -68,7 +68,7 @@ def suggestion(
         out: a JSON file for the figures; none: they are only printed.
         seed: seed of the pools and of the random choices.
     """
-    check_outputs(files=[out])
+    check_outputs(files={"out": out})
     if n < 1 or draws < 1 or pool <= n:
         raise UserError("n and draws must be at least 1, and pool above n")
     corpus, episode_file = Corpus.load(run / "corpus"), EpisodeFile.load(run / "episodes.json")

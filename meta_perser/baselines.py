@@ -8,7 +8,7 @@ adapts, clips are read as cached means over time.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,9 @@ from meta_perser.adaptation.similarity import Similarity
 from meta_perser.options import CONFIG, LAST
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.model import EmotionRecognizer, saved_settings
+from perser.adjustments.recalibration import Priors, Recalibrated
 from perser.errors import UserError
 from perser.personalizer import Personalizer, RouteContext, refuse_pairs
-from perser.recalibration import Priors, Recalibrated
 from perser.selection.grid import Found
 
 
@@ -77,16 +77,34 @@ def _validations(folder: Path) -> dict[str, object]:
     validations = saved_settings(folder / LAST).get("validations", [])
     if not validations:
         return {}
-    chosen = saved_settings(folder)["iteration"]
+    settings = saved_settings(folder)
+    chosen = settings["iteration"]
     steps = {"start": validations[0], "last": validations[-1]}
     steps |= {"best": next((one for one in validations if one[0] == chosen), validations[0])}
-    return {
+    reason = {} if chosen else {"start chosen because": _why_the_start(settings, validations)}
+    return reason | {
         f"validation {figure.replace('_', ' ')}": ", ".join(
             f"{name} {steps[name][1][figure]:.4f} (iteration {steps[name][0]})"
             for name in ("start", "best", "last")
         )
         for figure in validations[-1][1]
     }
+
+
+def _why_the_start(settings: Mapping[str, Any], validations: Sequence[Any]) -> str:
+    """Return why no trained iteration was chosen: what the validations after the start had."""
+    (_, start), *later = validations
+    if not later:
+        return "nothing was validated after it"
+    figure = "maF1" if settings.get("selection") == "maF1" else "log_loss"
+    values = [one[figure] for _, one in later]
+    reason = (
+        f"no later validation was better: {figure.replace('_', ' ')} {min(values):.4f} to {max(values):.4f}, "
+        f"{start[figure]:.4f} at the start"
+    )
+    if settings.get("switches", {}).get("CSMT"):
+        reason += "; the outer loss of CSMT is on the support itself, which does not show this"
+    return reason
 
 
 def entire_zero(context: RouteContext, pairs: int | None = None) -> Personalizer:
@@ -224,6 +242,12 @@ def _trained(context: RouteContext, name: str, scope: str) -> tuple[EmotionRecog
 def _extra(folder: Path) -> dict[str, Any]:
     """Return what was saved with a model's weights. Raises UserError where there is no such model."""
     if not (folder / CONFIG).exists():
+        if (folder / "config.json").exists():
+            raise UserError(
+                f"{folder} holds no model of ours: if it is an audio classifier of transformers, make it one "
+                f"with `perser pretrain --from {shlex.quote(str(folder))} --epochs 0 --out DIR`, which "
+                "chooses what adapting it needs"
+            )
         raise UserError(
             f"{folder} holds no trained model: make it with "
             f"`perser pretrain --target {folder.name} --out {shlex.quote(str(folder))}`"

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from meta_perser.adaptation.meta_trained import RATES_FILE
-from meta_perser.inference import GradientModel
+from meta_perser.inference import UNTUNED, UntunedModel, load_model
 from meta_perser.modeling_hf import write_transformers_files
 from meta_perser.recognizer.model import CHECKSUMMED, CONFIG, saved_settings
 from perser.export.folder import copy_safe_files
@@ -21,6 +21,9 @@ that fits a few clips that a person labeled best while it stays close to its own
 
 AVERAGE = """A speech emotion recognizer trained on the labels of many listeners together; to personalize it,
 its head is fine-tuned on a few clips that a person labeled."""
+
+CLASSIFIER = """An audio classifier of transformers, with its own weights; to personalize it, a bias of each
+emotion is fitted to a few clips that a person labeled."""
 
 CODE = """\
 import meta_perser.auto  # registers it with the Auto classes
@@ -44,7 +47,10 @@ METHODS = {"meta-perser": ("meta-perser",), "ssl-e": ("entire-zero", "head-few")
 def export_gradient_model(folder: Path, out: Path) -> Exported:
     """Write the recognizer in a folder to `out` (`perser.route.Route.export`). Raises UserError for a model
     that `GradientModel` refuses."""
-    emotions = GradientModel.from_pretrained(folder).emotions
+    model = load_model(folder)
+    if isinstance(model, UntunedModel):
+        return _export_classifier(model, out)
+    emotions = model.emotions
     copy_safe_files(folder, out)
     copy_safe_files(folder / "encoder", out / "encoder")
     _shorten_encoder_name(out / CONFIG)
@@ -59,6 +65,15 @@ def export_gradient_model(folder: Path, out: Path) -> Exported:
         methods=METHODS,
         trained_on=saved_settings(folder).get("trained_on"),
     )
+
+
+def _export_classifier(model: UntunedModel, out: Path) -> Exported:
+    """Write an audio classifier of transformers in our form, with which it adapts in the same way."""
+    encoder = {"name": Path(model.model.encoder.name).name, "seed": 0}
+    model.model.save_pretrained(out, **{UNTUNED: True}, encoder=encoder)
+    write_transformers_files(out, model.emotions)
+    write_checksums(out, CHECKSUMMED)
+    return Exported(summary=CLASSIFIER, transformers_code=CODE, methods={})
 
 
 def _shorten_encoder_name(config: Path) -> None:

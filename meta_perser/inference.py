@@ -1,8 +1,9 @@
 """The gradient route on single clips, as `perser.inference.recognizer` uses it.
 
 A meta-trained model adapts as the method `meta-perser` does; SSL-E and the linear model adapt as `head-few`
-does, with the rate that was chosen for their head. A profile holds the adapted weights and, where the head
-alone moves, the time means of the enrolled clips, so that it can go on learning.
+does, with the rate that was chosen for their head. An audio classifier of transformers, for which nothing
+was chosen, gets a bias of each emotion. A profile holds the adapted weights and, where the head alone moves,
+the time means of the enrolled clips, so that it can go on learning.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from meta_perser.adaptation.bias import BiasPersonalizer
 from meta_perser.adaptation.meta_trained import RATES_FILE, MetaPerSER
 from meta_perser.adaptation.personalizer import GradientPersonalizer
 from meta_perser.adaptation.predictor import RecognizerPredictor, embeddings
 from meta_perser.adaptation.proximal.personalizer import ProximalPersonalizer
 from meta_perser.baselines import fine_tuning
+from meta_perser.options import CONFIG
 from meta_perser.recognizer.batches import ClipSource, PooledClips
+from meta_perser.recognizer.checkpoint import recognizer_of
 from meta_perser.recognizer.model import EmotionRecognizer, saved_settings
 from perser.episodes.episode import Support
 from perser.errors import UserError, explain_damage
@@ -29,6 +33,13 @@ from perser.labels import Emotions, EmotionSet
 
 CLIPS = "enrolled-clips"
 """Name of a profile's tensor with the time means of the enrolled clips, (K, L + 1, D)."""
+
+UNTUNED = "untuned"
+"""A saved setting of a classifier that was exported as it was: nothing was chosen for it."""
+
+
+Adapts = GradientPersonalizer | ProximalPersonalizer | BiasPersonalizer
+"""What adapts a recognizer to clips of one source."""
 
 
 class GradientModel:
@@ -39,7 +50,7 @@ class GradientModel:
     def __init__(
         self,
         model: EmotionRecognizer,
-        personalizer: Callable[[ClipSource], GradientPersonalizer | ProximalPersonalizer],
+        personalizer: Callable[[ClipSource], Adapts],
     ) -> None:
         self.model = model.eval()
         self._personalizer = personalizer
@@ -83,7 +94,7 @@ class GradientModel:
     def to(self, device: str) -> None:
         self.model.to(device)
 
-    def personalizer(self, source: ClipSource) -> GradientPersonalizer | ProximalPersonalizer:
+    def personalizer(self, source: ClipSource) -> Adapts:
         """Return what adapts the model to clips of a source."""
         return self._personalizer(source)
 
@@ -123,6 +134,35 @@ class GradientModel:
             raise UserError("its clips are not those of its labels")
         device = self.model.layer_logits.device
         return GradientPredictor(self.model, {name: tensor.to(device) for name, tensor in weights.items()})
+
+
+class UntunedModel(GradientModel):
+    """An audio classifier of transformers as it is. It learns a bias of each emotion."""
+
+    def __init__(self, model: EmotionRecognizer) -> None:
+        super().__init__(model, lambda source: BiasPersonalizer(model, source))
+
+    @classmethod
+    def from_pretrained(cls, folder: Path) -> Self:
+        """Load transformers' folder, or one that was exported. Raises UserError for what is none."""
+        if (folder / CONFIG).is_file():
+            return cls(EmotionRecognizer.from_pretrained(folder))
+        return cls(recognizer_of(str(folder)))
+
+    def with_labels(self, labels: EmotionSet) -> GradientModel:
+        """Raise UserError: new labels need gradient steps."""
+        raise UserError(
+            "no learning rate was chosen for this model, so that it cannot learn labels of your own: choose "
+            "one with `perser pretrain --from MODEL --epochs 0`, or use its emotions, "
+            f"{', '.join(self.emotions.names)}"
+        )
+
+
+def load_model(folder: Path) -> GradientModel:
+    """Load the recognizer or the audio classifier in a folder. Raises UserError for what is none."""
+    if not (folder / CONFIG).is_file() or saved_settings(folder).get(UNTUNED):
+        return UntunedModel.from_pretrained(folder)
+    return GradientModel.from_pretrained(folder)
 
 
 class GradientPredictor:

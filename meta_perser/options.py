@@ -20,7 +20,7 @@ one in `LAST`."""
 
 Target = Literal["ssl-e", "linear", "multi"]
 Init = Literal["ssl-e", "encoder"]
-Memory = Literal["unroll", "adjoint"]
+Memory = Literal["unroll", "adjoint", "adjoint_host"]
 # YAML reads a bare `off` as false: both are accepted, and stored as "off".
 Granularity = Literal["off", "tensor", "module", "schedule", "module_schedule", False]
 Annealing = Literal["off", "inner_steps", "training", False]
@@ -45,11 +45,18 @@ class PretrainOptions(OptimizationOptions):
         logit_scale: multiply the logits by a learned scale, which adapts with the head in everything that
             starts from this model (not in the paper): one number for how sharply a person tells emotions
             apart.
-        epochs: passes over the training utterances.
+        epochs: passes over the training utterances; 0, with --from: none, so that the classifier stays as it
+            is, and only what adapting it needs is chosen.
         steps: optimizer steps instead of epochs; none: as many as the epochs take.
         validate_every: steps between two validations; none: one after each epoch.
         weight_decay: weight decay of AdamW.
         label_smoothing: share of every target that is spread over all emotions (EMO-SUPERB: 0.05).
+        standardize: whether hidden states are standardized on the training utterances before they are
+            weighed and summed, here and in everything that starts from this model (not in the paper).
+        dropout: share that the encoder's dropout layers drop in this training; 0: none. Attention weights and
+            whole layers are not dropped.
+        mask_time: share of the front-end's frames that are hidden in this training, in stretches of 10; 0:
+            none. Both need an encoder whose layers are trained.
         class_balanced: whether rare emotions weigh more in the loss, here and in everything that starts from
             this model (Cui et al. 2019; as in the paper); false: every utterance weighs the same.
         head_learning_rate: learning rate of what is trained from scratch on another's encoder: all of target
@@ -72,6 +79,9 @@ class PretrainOptions(OptimizationOptions):
     validate_every: int | None = None
     weight_decay: float = 0.01
     label_smoothing: float = 0.05
+    standardize: bool = True
+    dropout: float = 0.0
+    mask_time: float = 0.0
     class_balanced: bool = True
     head_learning_rate: float | None = None
     selection: Criterion = "log_loss"
@@ -81,14 +91,23 @@ class PretrainOptions(OptimizationOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("head_size", "frame_window", "epochs", "adaptation_steps"):
+        for name in ("head_size", "frame_window", "adaptation_steps"):
             check_at_least(name, getattr(self, name), 1)
+        check_at_least("epochs", self.epochs, 0)
         check_at_least("weight_decay", self.weight_decay, 0)
         check_at_least("head_learning_rate", self.head_learning_rate, 0)
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing: {self.label_smoothing}, give at least 0 and less than 1")
         if self.frame_window > 1 and self.scope in ("all", "head", "linears"):
             raise ValueError(f"frame_window: {self.frame_window} needs scope top_layers:N or lora:R:N")
+        for name in ("dropout", "mask_time"):
+            share = getattr(self, name)
+            if not 0 <= share < 1:
+                raise ValueError(f"{name}: {share}, give at least 0 and less than 1")
+            if share and self.scope in ("head", "linears"):
+                raise ValueError(
+                    f"{name}: {share}, but scope {self.scope} trains no layer that it applies to"
+                )
         if self.lora is not None and lora_rank(self.lora) is None:
             raise ValueError(f"lora: '{self.lora}', give lora, lora:R, lora:R:N or none")
 
@@ -109,8 +128,11 @@ class InnerOptions:
         rate: initial value of every learned rate; none: the rate with which fine-tuning SSL-E does best.
         adaptation_steps: gradient steps in meta-testing; for those beyond `steps` see `lslr.beyond`.
         memory: how gradients get through the inner loop; both ways give the same: unroll (keep every step's
-            graph: fastest) or adjoint (keep every step's weights, and compute one Hessian-vector product a
-            step backwards: the memory of one step's graph, however many steps there are).
+            graph: fastest), adjoint (keep every step's weights, and compute one Hessian-vector product a
+            step backwards: the memory of one step's graph, however many steps there are) or adjoint_host (the
+            same, with every step's weights in the computer's main memory instead of the GPU's).
+        clips_at_once: how many clips' graph is in memory at once, one group after the other; the gradients
+            are the same. It needs memory adjoint or adjoint_host. None: that of all clips.
         moves: what the inner loop moves: all of the scope, or the last linear layer alone (classifier: ANIL,
             Raghu et al. 2020). The outer loop moves all of the scope in either case.
     """
@@ -121,12 +143,18 @@ class InnerOptions:
     rate: float | None = None
     adaptation_steps: int = 50
     memory: Memory = "unroll"
+    clips_at_once: int | None = None
     moves: Moves = "scope"
     solver: Solver = "steps"
 
     def __post_init__(self) -> None:
-        for name in ("steps", "support", "query"):
+        for name in ("steps", "support", "query", "clips_at_once"):
             check_at_least(f"inner.{name}", getattr(self, name), 1)
+        if self.clips_at_once is not None and self.memory == "unroll":
+            raise ValueError(
+                f"inner.clips_at_once: {self.clips_at_once}, but inner.memory: unroll keeps the graph of "
+                "every clip: give adjoint or adjoint_host"
+            )
         if self.rate is not None and self.rate <= 0:
             raise ValueError(f"inner.rate: {self.rate}, give more than 0, or none for the one that was tuned")
         if self.adaptation_steps < self.steps:

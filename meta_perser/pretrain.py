@@ -16,6 +16,7 @@ from meta_perser.adaptation.meta_trained import RATES_FILE
 from meta_perser.adaptation.personalizer import NewHeadPersonalizer
 from meta_perser.options import CONFIG, PretrainOptions, Target
 from meta_perser.recognizer.batches import ClipSource, standardize
+from meta_perser.recognizer.checkpoint import recognizer_of
 from meta_perser.recognizer.model import EmotionRecognizer
 from meta_perser.scope import check_scope, lowest_trainable_layer
 from meta_perser.training.multi_head import Consensus, MultiHead
@@ -29,6 +30,7 @@ from meta_perser.training.tuning import FRESH_RATES, Tuner
 from perser.cli.command import Command
 from perser.cli.main import run_command
 from perser.corpora.corpus import Corpus
+from perser.encoders.classifier import check_classifier
 from perser.encoders.encoder import SpeechEncoder
 from perser.encoders.loading import check_encoder
 from perser.episodes.episode_file import EpisodeFile
@@ -48,6 +50,7 @@ def pretrain(
     cache: Path = Path("runs/cache"),
     encoder: str = "tiny-whisper",
     target: Target = "ssl-e",
+    from_model: str | None = None,
     resume: bool = True,
     run: RunOptions = RunOptions(),
     **training: Any,
@@ -60,9 +63,12 @@ def pretrain(
             choose the best step.
         out: folder for the trained recognizer.
         cache: folder of the feature cache.
-        encoder: a Hub name, a local folder, or tiny-{wav2vec2,hubert,wavlm,data2vec,whisper}.
+        encoder: a Hub name, a local folder, or tiny-{wav2vec2,hubert,wavlm,data2vec,whisper,unispeech-sat,
+            sew,wav2vec2-bert,ast}.
         target: ssl-e, on labels aggregated over the listeners; linear, the same on the frozen, pretrained
             encoder (for linear-few); multi, a head for each listener on a shared encoder (for multi-few).
+        from_model: (or --from) instead of an encoder: an audio classifier of transformers, a folder or a Hub
+            name, which the training goes on with; --epochs 0 leaves it as it is.
         resume: go on from the newest checkpoint in OUT-running, if the same training was stopped there.
         run: checkpoints, the limit of bad steps, and the tracker.
         **training: the fields of `PretrainOptions`.
@@ -76,7 +82,7 @@ def pretrain(
     except ValueError as error:
         raise UserError(str(error)) from error
     check_scope(options.scope)
-    check_encoder(encoder)
+    begun_from = _check_start(encoder, from_model, target, options)
     check_training_outputs(out, CONFIG, cache)
     if (out / RATES_FILE).exists():
         raise UserError(f"out: {out} is the folder of a meta-trained model: give another one, or remove it")
@@ -89,17 +95,21 @@ def pretrain(
         class_weights = training_class_weights(tasks, emotions)
     loss = class_balanced_loss(class_weights, options.label_smoothing)
     examples = (examples_by_listener if target == "multi" else aggregated_examples)(tasks, emotions)
-    model = _new_recognizer(target, encoder, prepared.emotions, options).to(accelerator.device)
+    if from_model is None:
+        model = _new_recognizer(target, encoder, prepared.emotions, options).to(accelerator.device)
+    else:
+        model = _continued(from_model, prepared.emotions, options).to(accelerator.device)
     # First what the training reads: where that is the front-end's frames, the rest is computed from them.
     source = ClipSource(prepared.recordings, model, cache)
-    standardize(model, examples.utterances, prepared.recordings, cache)
+    if options.standardize and from_model is None:
+        standardize(model, examples.utterances, prepared.recordings, cache)
     learner, average, fresh = model, model, [*model.parameters()] if target == "linear" else []
     if target == "multi":
         learner = MultiHead(model, len(tasks)).to(accelerator.device)
         average = Consensus(learner)
         fresh = [*learner.projector.parameters(), *learner.classifier.parameters()]
-    trained = {"target": target, "options": options, "encoder": encoder, "begun_from": model.fingerprint()}
-    trained_on = drawn.trained_on(prepared, [encoder])
+    trained = {"target": target, "options": options, "encoder": begun_from, "begun_from": model.fingerprint()}
+    trained_on = drawn.trained_on(prepared, [begun_from])
     training_run = open_training_run(
         "pretrain", out, prepared, episodes, accelerator, run, resume, trained_on, **trained
     )
@@ -109,7 +119,17 @@ def pretrain(
 
     title = f"pretrain {target}"
     best = train_supervised(
-        learner, examples, source, loss, validate, options, accelerator, title, training_run, fresh
+        learner,
+        examples,
+        source,
+        loss,
+        validate,
+        options,
+        accelerator,
+        title,
+        training_run,
+        fresh,
+        validate_first=from_model is not None,
     )
     tuner = Tuner(
         prepared, cache, loss, options.adaptation_steps, drawn.validation_episodes, options.selection
@@ -120,15 +140,43 @@ def pretrain(
     with training_run.finished(out, marker=CONFIG) as folder:
         model.save_pretrained(
             folder,
-            encoder={"name": encoder, "seed": options.seed},
+            encoder={"name": begun_from, "seed": options.seed},
             trained_on=drawn.training_digest,
             class_weights=class_weights.tolist(),
             label_smoothing=options.label_smoothing,
+            standardize=options.standardize,
             best_step=best.step,
             **{f"validation_{options.selection.lower()}": abs(best.score)},
             adaptation_steps=options.adaptation_steps,
             **tuned,
         )
+
+
+def _check_start(encoder: str, from_model: str | None, target: Target, options: PretrainOptions) -> str:
+    """Return what the training begins from, an encoder or a classifier.
+
+    Raises UserError for one that cannot be used, and for options that do not fit it.
+    """
+    if from_model is None:
+        if options.epochs == 0 and options.steps is None:
+            raise UserError("epochs: 0 trains nothing: give at least 1, or --from a classifier")
+        check_encoder(encoder)
+        return encoder
+    if target != "ssl-e":
+        raise UserError(f"target: {target} begins from a plain encoder: give --encoder, not --from")
+    if options.frame_window > 1:
+        raise UserError("frame_window: it would change the answers of a classifier (--from): give 1")
+    check_classifier(from_model)
+    return from_model
+
+
+def _continued(from_model: str, emotions: EmotionSet, options: PretrainOptions) -> EmotionRecognizer:
+    """Return a classifier as the recognizer that the training goes on with."""
+    is_trained = options.epochs > 0 or options.steps is not None
+    model = recognizer_of(from_model, emotions, options.scope, options.logit_scale, is_trained)
+    if options.lora is not None:
+        model.lowest_layer_of(options.lora)  # refuses it now, not after hours of training
+    return model
 
 
 def _new_recognizer(

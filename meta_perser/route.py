@@ -10,8 +10,9 @@ from meta_perser.options import CONFIG, LAST, PretrainOptions
 from meta_perser.scope import check_scope, check_solver, check_window
 from perser.errors import UserError
 from perser.installed_routes import RECALIBRATIONS
+from perser.io.emotion_names import emotion_words
 from perser.io.json_files import read_json
-from perser.io.model_facts import ModelFacts, emotions_in
+from perser.io.model_facts import SPEECH_TYPES, ModelFacts, emotions_in, is_published_classifier
 from perser.personalizer import ablation_folder
 from perser.route import Options, Route, TrainedModel, Training, check_fields
 
@@ -25,22 +26,43 @@ SSL_E = ("ssl-e",)
 
 
 def load(folder: Path) -> GradientModel | None:
-    """Return the model that `perser meta-train` or `perser pretrain` wrote to a folder, or None."""
-    if not (folder / CONFIG).is_file():
+    """Return the model that `perser meta-train` or `perser pretrain` wrote to a folder, or an audio
+    classifier of transformers, or None."""
+    if not (folder / CONFIG).is_file() and not is_classifier_folder(folder):
         return None
-    from meta_perser.inference import GradientModel
+    from meta_perser.inference import load_model
 
-    return GradientModel.from_pretrained(folder)
+    return load_model(folder)
+
+
+def is_classifier_folder(folder: Path) -> bool:
+    """Return whether transformers wrote a folder with a speech model, or with any classifier."""
+    return not (folder / CONFIG).is_file() and is_published_classifier(read_json(folder / "config.json"))
 
 
 def facts(folder: Path) -> ModelFacts | None:
     """Return what the files of such a folder say; it holds its own encoder."""
     config = read_json(folder / CONFIG)
     if config is None:
-        return None
+        return _facts_of_classifier(folder)
     extra = config.get("extra")
     trained_on = extra.get("trained_on") if isinstance(extra, dict) else None
     return ModelFacts("meta-perser", emotions_in(config), {}, trained_on)
+
+
+def _facts_of_classifier(folder: Path) -> ModelFacts | None:
+    """Return what transformers' folder with an audio classifier of emotions says; None for any other."""
+    published = read_json(folder / "config.json") or {}
+    labels = published.get("id2label")
+    if not (is_classifier_folder(folder) and published.get("model_type") in SPEECH_TYPES):
+        return None
+    if not isinstance(labels, dict) or not str(published.get("architectures")).endswith("Classification']"):
+        return None
+    try:
+        words = emotion_words([str(labels[str(number)]) for number in range(len(labels))], str(folder), "")
+    except (KeyError, UserError):
+        return None
+    return ModelFacts("meta-perser", words, {}, is_published=True)
 
 
 def check_episodes(folder: str, options: Options, corpus: Corpus, episodes: EpisodeFile) -> None:
@@ -100,6 +122,11 @@ def check(options: Mapping[str, Options], models: Collection[str]) -> None:
     check_fields(PretrainOptions, "pretrain", pretrain)
 
 
+def _target(target: str) -> Options:
+    """Return the options of a model that begins from a plain encoder, whatever SSL-E begins from."""
+    return {"target": target, "from_model": None}
+
+
 ROUTE = Route(
     name="meta-perser",
     methods={
@@ -122,7 +149,7 @@ ROUTE = Route(
             "pretrain",
             "meta_perser.pretrain:pretrain",
             shared=("corpus", "episodes", "cache", "seed", "encoder"),
-            sources=("encoder",),
+            sources=("encoder", "from_model"),
             resumes=True,
             complete=with_lora,
         ),
@@ -137,10 +164,8 @@ ROUTE = Route(
             requires=SSL_E,
             options=lambda models: {"ssl_e": models / "ssl-e"},
         ),
-        TrainedModel(
-            "linear", "pretrain", stage="pretrain linear", options=lambda models: {"target": "linear"}
-        ),
-        TrainedModel("multi", "pretrain", stage="pretrain multi", options=lambda models: {"target": "multi"}),
+        TrainedModel("linear", "pretrain", stage="pretrain linear", options=lambda models: _target("linear")),
+        TrainedModel("multi", "pretrain", stage="pretrain multi", options=lambda models: _target("multi")),
     ),
     needs={
         "prior-shift": SSL_E,

@@ -140,7 +140,9 @@ def meta_train(
     training_run = open_training_run(
         "meta-train", out, prepared, episodes, accelerator, run, resume, trained_on, **training
     )
-    models = BestAndLast(trained, running_folder(out), drawn.training_digest, _switches(loop, init))
+    models = BestAndLast(
+        trained, running_folder(out), drawn.training_digest, _switches(loop, init), selection
+    )
     loop.train(trained, source, tasks, drawn.validation_episodes, accelerator, models.save, training_run)
     if accelerator.is_main_process:
         with training_run.finished(out, RATES_FILE) as folder:

@@ -131,6 +131,15 @@ def at_sample_rate(waveform: torch.Tensor, rate: int) -> torch.Tensor:
     return resample(waveform, rate, SAMPLE_RATE)
 
 
+def resample_from_16_khz(waveform: torch.Tensor, rate: int) -> torch.Tensor:
+    """Resample (num_samples,) from 16 kHz to `rate` samples per second, as transformers' pipelines do."""
+    if rate == SAMPLE_RATE:
+        return waveform
+    from torchaudio.functional import resample
+
+    return resample(waveform, SAMPLE_RATE, rate)
+
+
 class _Content(BytesIO):
     """A file's content in memory. A damaged header may seek to before its beginning; that ends at 0."""
 

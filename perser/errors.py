@@ -108,9 +108,17 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+def reason_and_advice(error: Exception) -> str:
+    """Return the first line of an error's message, and what to do where no file is to blame for it."""
+    advice = advice_without_damage(error)
+    return first_line(error) if advice is None else f"{first_line(error).rstrip('.')}: {advice}"
+
+
 def advice_without_damage(error: Exception) -> str | None:
     """Return what to do about an error that no file's content causes; None where a file may be to blame."""
     text = str(error)
+    if isinstance(error, ImportError) and "flash" in text.lower():
+        return "install flash-attn, or take attn_implementation out of the model's config.json"
     if isinstance(error, ImportError):
         return f"install {error.name}" if error.name else "install what it names"
     if isinstance(error, MemoryError) or _MEMORY.search(text):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
@@ -18,8 +19,15 @@ from perser.route import Route, RouteModel
 GROUP = "perser.routes"
 """The entry-point group whose entries are `Route` objects."""
 
+STANDARDIZE = ("model", "corpus", "enrolled")
+"""By which clips the features of a method can be standardized: see `perser.adjustments.standardization`."""
+
+PREFIX = "standardize="
+"""What begins that option in any method's name (`meta-perser+standardize=corpus`)."""
+
 RECALIBRATIONS = ("prior-shift", "bias-scale")
-"""What may follow a plus in any method's name (`speech-lm-0+prior-shift`): see `perser.recalibration`."""
+"""What may follow a plus in any method's name (`speech-lm-0+prior-shift`):
+see `perser.adjustments.recalibration`."""
 
 TRIVIAL = "trivial"
 """The name of the route of methods without a model."""
@@ -36,6 +44,7 @@ class MethodName:
         ablation: Which ablation of its model it uses; None for the model itself.
         options: The method's own options.
         recalibration: Which of `RECALIBRATIONS` follows; None for none.
+        standardize: By which clips its features are standardized (`+standardize=corpus`).
     """
 
     route: Route
@@ -44,6 +53,7 @@ class MethodName:
     ablation: str | None
     options: tuple[str, ...]
     recalibration: str | None = None
+    standardize: str = "model"
 
 
 def load_routes() -> dict[str, Route | Exception]:
@@ -103,8 +113,17 @@ def parse_method(name: str) -> MethodName:
     shifts = [option for option in options if option in RECALIBRATIONS]
     if len(shifts) > 1:
         raise UserError(f"'{name}': give one of {' and '.join(RECALIBRATIONS)}, once")
-    own = tuple(option for option in options if option not in RECALIBRATIONS)
-    return MethodName(routes[method], method, number, ablation or None, own, next(iter(shifts), None))
+    standardize = [option.removeprefix(PREFIX) for option in options if option.startswith(PREFIX)] or [
+        "model"
+    ]
+    if len(standardize) > 1 or standardize[0] not in STANDARDIZE:
+        raise UserError(f"'{name}': give {PREFIX} once, with one of {', '.join(STANDARDIZE)}")
+    own = tuple(
+        option for option in options if option not in RECALIBRATIONS and not option.startswith(PREFIX)
+    )
+    return MethodName(
+        routes[method], method, number, ablation or None, own, next(iter(shifts), None), standardize[0]
+    )
 
 
 def build_method(name: str, context: RouteContext) -> Personalizer:
@@ -121,9 +140,13 @@ def build_method(name: str, context: RouteContext) -> Personalizer:
     personalizer = build(replace(context, ablation=parsed.ablation, options=parsed.options), parsed.pairs)
     if parsed.ablation is not None and personalizer.route == TRIVIAL:
         raise _no_ablations(name, parsed)
+    if parsed.standardize != "model":
+        from perser.adjustments.standardization import standardized
+
+        personalizer = standardized(personalizer, parsed.standardize, context)
     if parsed.recalibration is None:
         return personalizer
-    from perser.recalibration import recalibrated  # slow to import
+    from perser.adjustments.recalibration import recalibrated  # slow to import
 
     validation = context.validation() if context.validation is not None else ()
     with_scale = parsed.recalibration == "bias-scale"
@@ -133,7 +156,7 @@ def build_method(name: str, context: RouteContext) -> Personalizer:
 def learns_labels(name: str) -> bool:
     """Return whether a method can learn labels that nobody trained it on."""
     parsed = parse_method(name)
-    return parsed.method in parsed.route.learn_labels
+    return parsed.method in parsed.route.learn_labels and parsed.recalibration is None
 
 
 def check_method(name: str, k: int, open_labels: bool = False) -> None:
@@ -144,12 +167,21 @@ def check_method(name: str, k: int, open_labels: bool = False) -> None:
         able = [method for method, route in method_routes().items() if method in route.learn_labels]
         raise UserError(f"'{name}' cannot learn the labels of open episodes: measure {', '.join(able)}")
     _check_options(parsed)
+    if parsed.standardize != "model" and not _has_models(parsed):
+        raise UserError(
+            f"'{name}': {parsed.method} has no model, and reads no features: leave '+{PREFIX}' out"
+        )
     if parsed.route.numbered is not None and parsed.method not in parsed.route.numbered:
         refuse_pairs(parsed.method, parsed.pairs)
     if parsed.ablation is not None and parsed.route.name == TRIVIAL:
         raise _no_ablations(name, parsed)
     if parsed.pairs is not None and parsed.pairs > k:
         raise UserError(f"'{name}' reads {parsed.pairs} enrollment pairs, but a support has k = {k}: raise k")
+
+
+def has_models(name: str) -> bool:
+    """Return whether a method reads features, with a trained model."""
+    return _has_models(parse_method(name))
 
 
 def check_models(methods: Sequence[str], context: RouteContext) -> None:
@@ -163,6 +195,11 @@ def check_models(methods: Sequence[str], context: RouteContext) -> None:
         for name in parsed.route.needs.get(parsed.method, ()):
             folder = context.models / ablation_folder(name, parsed.ablation)
             facts = read_facts(folder)
+            if facts is not None and facts.is_published:
+                raise UserError(
+                    f"{folder} holds a published classifier: choose what its methods need with `perser "
+                    f"pretrain --from {shlex.quote(str(folder))} --epochs 0 --out DIR`, and put DIR there"
+                )
             if facts is not None:
                 trained_on = facts.trained_on or context.trained_on
                 context.check_model(folder, EmotionSet(facts.emotions), trained_on)
@@ -207,6 +244,10 @@ def load_route_model(folder: Path) -> RouteModel:
         f"there are {', '.join(map(str, sorted(nearby)))}" if nearby else "train one, or `perser quickstart`"
     )
     raise UserError(f"{folder} holds no model of an installed route: {hint}")
+
+
+def _has_models(parsed: MethodName) -> bool:
+    return bool(parsed.route.needs.get(parsed.method))
 
 
 def _check_options(parsed: MethodName) -> None:

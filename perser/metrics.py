@@ -145,16 +145,24 @@ def cross_fitted_errors(
 ) -> np.ndarray:
     """Return the part of each episode in the calibration error of all rows pooled, (num_episodes,).
 
-    The mean of the parts, weighted by the episodes' rows, is the calibration error. Whether a bin is too sure
-    or not sure enough is decided by the other half of the utterances, averaged over SPLITS random halves. The
-    plain error takes the size of each bin's gap, so that chance always adds to it; here chance adds as much
-    as it subtracts.
+    The mean of the parts, weighted by the episodes' rows, is the calibration error; see `signed_gaps`.
 
     Args:
         probabilities: (N, C).
         labels: 0/1, (N, C).
         episodes: the number of each row's episode, from 0, (N,).
-        utterances: what each row is about, (N,). Rows of one utterance are always in the same half.
+        utterances: what each row is about, (N,).
+    """
+    gaps = signed_gaps(probabilities, labels, utterances)
+    return np.bincount(episodes, weights=gaps) / np.bincount(episodes)
+
+
+def signed_gaps(probabilities: np.ndarray, labels: np.ndarray, utterances: Sequence[str | int]) -> np.ndarray:
+    """Return what each row adds to the calibration error of all rows, which is their mean, (N,).
+
+    Whether a bin is too sure or not sure enough is decided by the other half of the utterances, averaged over
+    SPLITS random halves. The plain error takes the size of each bin's gap, so that chance always adds to it;
+    here chance adds as much as it subtracts. Rows of one utterance are always in the same half.
     """
     confidence, right, bins = _confidences(probabilities, labels, ECE_BINS)
     gaps = right - confidence
@@ -163,7 +171,7 @@ def cross_fitted_errors(
     for halves in np.random.default_rng(0).integers(2, size=(SPLITS, len(names)))[:, utterance]:
         of_half = [np.bincount(bins, weights=gaps * (halves == half), minlength=ECE_BINS) for half in (0, 1)]
         signs += np.sign(np.stack(of_half))[1 - halves, bins]
-    return np.bincount(episodes, weights=gaps * signs / SPLITS) / np.bincount(episodes)
+    return gaps * signs / SPLITS
 
 
 class PersonalizedSER(evaluate.Metric):

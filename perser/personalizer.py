@@ -61,6 +61,17 @@ class Personalizer(ABC):
             "measure speech-lm, meta-perser or head-few on labels that the person chose"
         )
 
+    def standardized_by(self, clips: Sequence[str], prior_clips: float) -> Personalizer:
+        """Return this method with its features standardized by these clips, by utterance id, instead of those
+        that its model was trained on, which count as much as `prior_clips` clips; override where a model
+        standardizes features.
+
+        Raises UserError where none does.
+        """
+        raise UserError(
+            f"{type(self).__name__} standardizes no features: leave '+standardize=' out of the method's name"
+        )
+
     def predict_support(self, support: Support) -> np.ndarray:
         """Return what the method says of a support's utterances where it has not learned from them.
 
@@ -122,6 +133,8 @@ class RouteContext:
     other_corpora: dict[str, str] = field(default_factory=dict)
     """The models that were trained on other corpora and have met nothing of this one: the name of the
     subfolder, and that of the corpora."""
+    open_labels: bool = False
+    """Whether methods learn the labels of each episode, so that the models may know other emotions."""
 
     def folder(self, model: str) -> Path:
         """Return the folder of a trained model."""
@@ -134,9 +147,9 @@ class RouteContext:
 
         After training on another split, it may have met the persons or utterances of these episodes. A model
         that has met no recording, speaker or listener of this corpus is measured: for it, the corpus is a
-        test set.
+        test set. Where labels are open, it may have any emotions.
         """
-        if emotions != self.emotions:
+        if emotions != self.emotions and not self.open_labels:
             remedy = "train one on this corpus"
             if set(self.emotions.names) <= set(emotions.names):
                 remedy = f"prepare the corpus with --emotions '{';'.join(emotions.names)}', or {remedy}"

@@ -83,6 +83,8 @@ def find_samples(source: Any, max_seconds: float) -> Samples | Path | bytes:
     """
     if isinstance(source, str | PathLike):
         return Path(fspath(source))
+    if isinstance(source, memoryview) and source.format not in ("B", "b", "c"):
+        source = np.asarray(source)
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source)
     if source is None:

@@ -140,6 +140,10 @@ class SpeechLMPersonalizer(Personalizer):
         model = self.model.with_labels(labels)
         return SpeechLMPersonalizer(model, self.features, self.pairs, self.options)
 
+    def standardized_by(self, clips: Sequence[str], prior_clips: float) -> SpeechLMPersonalizer:
+        model = self.model.standardized_by((self.features[name] for name in clips), prior_clips)
+        return SpeechLMPersonalizer(model, self.features, self.pairs, self.options)
+
     def describe(self) -> dict[str, object]:
         values, defaults = asdict(self.options), asdict(PLAIN)
         changed = {name: value for name, value in values.items() if value != defaults[name]}

@@ -125,7 +125,16 @@ def icl_train(
         options=options,
         model=_identity(model),
     )
-    history = meta_train(model, train_tasks, validation_tasks, store, options, accelerator, training_run)
+    history = meta_train(
+        model,
+        train_tasks,
+        validation_tasks,
+        store,
+        options,
+        accelerator,
+        training_run,
+        drawn.validation_episodes,
+    )
     if not accelerator.is_main_process:
         return
     with training_run.finished(out, marker=WEIGHTS) as folder:

@@ -21,6 +21,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from meta_perser.adaptation.adaptation_loss import class_balanced_loss
 from meta_perser.adaptation.lslr import make_rates
 from meta_perser.adaptation.meta_trained import MetaPerSER
+from meta_perser.adaptation.proximal.strengths import Strengths
 from meta_perser.options import InnerOptions, LslrOptions, OuterOptions, PretrainOptions
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.clip_batch import ClipBatch
@@ -114,6 +115,23 @@ def meta(corpus: Corpus, drawn: EpisodeFile, cache: Path, into: Gradients) -> No
             loop.train(trained, source, tasks, drawn.validation_episodes[:3], accelerator)
 
 
+def proximal(corpus: Corpus, drawn: EpisodeFile, cache: Path, into: Gradients) -> None:
+    """Add the gradients of meta-training with the proximal solver, with 3 persons a step, and with 1."""
+    tasks = drawn.training_tasks(corpus)
+    for persons in (3, 1):
+        model = recognizer(corpus, "head")
+        source = DoubleSource(corpus.recordings, model, cache)
+        model.double()
+        strengths = Strengths(torch.tensor([0.5, 0.3, 2.0])).double()
+        trained = MetaPerSER(model, strengths, LslrOptions(), 5, 50, WEIGHTS, 0.05)
+        inner = InnerOptions(solver="proximal", support=4, query=4)
+        loop = OuterLoop(inner, OuterOptions(steps=3, batch_size=persons, validate_every=2), csmt=False)
+        accelerator = start_accelerator(0)
+        both = nn.ModuleDict({"theta": model, "strengths": strengths})
+        with recorded(accelerator, both, into, f"proximal {persons}"):
+            loop.train(trained, source, tasks, drawn.validation_episodes[:3], accelerator)
+
+
 def supervised(corpus: Corpus, drawn: EpisodeFile, cache: Path, into: Gradients) -> None:
     """Add the gradients of pretraining: batches of 7 and a last one of 1; numbers of listeners differ."""
     examples = examples_by_listener(drawn.training_tasks(corpus), corpus.emotions)
@@ -198,7 +216,12 @@ def write_llama(corpus: Corpus, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-TRAININGS: tuple[Callable[[Corpus, EpisodeFile, Path, Gradients], None], ...] = (meta, supervised, icl)
+TRAININGS: tuple[Callable[[Corpus, EpisodeFile, Path, Gradients], None], ...] = (
+    meta,
+    proximal,
+    supervised,
+    icl,
+)
 
 
 def gradients(corpus: Path, episodes: Path, cache: Path) -> Gradients:

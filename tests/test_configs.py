@@ -58,7 +58,12 @@ def test_a_config_is_accepted(path):
 def test_a_config_can_be_planned(path, no_files_needed):
     plan = plan_file(path)
     assert plan.measured
-    assert {case.methods for case, _ in plan.measured} == {tuple(plan.recipe.methods)}
+    first = {case.methods for fold in plan.folds for case in [plan.case(plan.trainings(fold)[0], fold.usual)]}
+    assert first == {tuple(plan.recipe.methods)}
+    # Further training seeds measure what is trained alone.
+    assert all({*case.methods} <= {*plan.recipe.methods} for case, _ in plan.measured)
+    if not plan.train_seeds:
+        assert {case.methods for case, _ in plan.measured} == first
 
 
 @pytest.mark.parametrize("path", BENCHES, ids=lambda path: path.stem)
@@ -184,13 +189,16 @@ QUICKSTART_CHANGES = {
     "meta_train.scope": "head",
     "meta_train.csmt": False,
     "meta_train.derivative_annealing.by": "off",
+    "meta_train.inner.solver": "proximal",
     "meta_train.inner.steps": 50,
     "meta_train.inner.query": 64,
     "meta_train.inner.rate": 0.005,
-    "meta_train.outer.steps": 120,
+    "meta_train.outer.steps": 240,
+    "meta_train.outer.batch_size": 8,
     "meta_train.outer.validate_every": 20,
     "icl_train.steps": 200,
     "icl_train.projector.feature_noise": 0.3,
+    "icl_train.projector_mixup": 0.0,
 }
 
 
@@ -236,7 +244,11 @@ def test_an_empty_file_has_the_defaults_of_each_stage(name, empty):
 
 
 def test_an_empty_file_measures_what_bench_does(empty):
-    assert read_experiment(empty)["bench"] == {"methods": list(METHODS), "limit": None}
+    assert read_experiment(empty)["bench"] == {
+        "methods": list(METHODS),
+        "limit": None,
+        "standardize": "model",
+    }
 
 
 def test_the_quickstart_differs_from_the_defaults_in_these_options(empty):

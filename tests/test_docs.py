@@ -19,6 +19,7 @@ from accelerate.commands.launch import launch_command_parser
 from torch.distributed.run import get_args_parser as torchrun_parser
 
 from benchmarks.few_shot.__main__ import few_shot
+from benchmarks.results_page import results_page
 from perser.cli.command import as_command, examples
 from perser.cli.main import USES
 from perser.cli.parser import parse_command
@@ -112,9 +113,10 @@ def check_pip(words: list[str]) -> None:
 
 
 def check_python(words: list[str]) -> None:
-    """Check the options of `python -m benchmarks.few_shot`, which is no command of `perser`."""
-    assert words[:2] == ["-m", "benchmarks.few_shot"]
-    parse_command(few_shot, words[2:])
+    """Check the options of a program that is no command of `perser`."""
+    programs = {"benchmarks.few_shot": few_shot, "benchmarks.results_page": results_page}
+    assert words[0] == "-m"
+    parse_command(programs[words[1]], words[2:])
 
 
 PROGRAMS = {

@@ -38,19 +38,10 @@ def measure_agreement(answers: Answers) -> dict[str, Any]:
     )
     distances = masi_distances(sets)
     sizes = counts.sum(axis=1)
-    disagreement = np.concatenate(
-        [
-            _disagreement(counts[start : start + ROWS_AT_ONCE], distances)
-            for start in range(0, len(sizes), ROWS_AT_ONCE)
-        ]
-    )
+    disagreement = _disagreement(counts, distances)
 
     def alpha(times: np.ndarray) -> np.ndarray:
-        totals = (counts.T @ times.T).T  # (resamples, num_sets)
-        expected = np.einsum("rs,rs->r", totals @ distances, totals)
-        observed = times @ (disagreement / (sizes - 1))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return 1 - (totals.sum(axis=1) - 1) * observed / expected
+        return krippendorff_alpha(counts, disagreement, distances, times)
 
     return {
         "distance": "MASI" if answers.is_multi_label else "nominal",
@@ -60,9 +51,36 @@ def measure_agreement(answers: Answers) -> dict[str, Any]:
     }
 
 
+def nominal_alpha(votes: np.ndarray) -> float:
+    """Return Krippendorff's alpha of single answers, from the votes on each utterance (num_utterances, C)."""
+    counts = sparse.csr_array(votes[votes.sum(axis=1) > 1])
+    distances = 1 - np.eye(votes.shape[1])
+    times = np.ones((1, counts.shape[0]))
+    return float(krippendorff_alpha(counts, _disagreement(counts, distances), distances, times)[0])
+
+
+def krippendorff_alpha(
+    counts: sparse.csr_array, disagreement: np.ndarray, distances: np.ndarray, times: np.ndarray
+) -> np.ndarray:
+    """Return Krippendorff's alpha of resamples, (resamples,); nan where all answers are equal.
+
+    Args:
+        counts: how often each answer was given to each utterance (num_utterances, answers), two or more each.
+        disagreement: see `_disagreement`.
+        distances: between answers (answers, answers).
+        times: how often each utterance counts in each resample (resamples, num_utterances).
+    """
+    totals = (counts.T @ times.T).T  # (resamples, answers)
+    expected = np.einsum("rs,rs->r", totals @ distances, totals)
+    observed = times @ (disagreement / (counts.sum(axis=1) - 1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return 1 - (totals.sum(axis=1) - 1) * observed / expected
+
+
 def _disagreement(counts: sparse.csr_array, distances: np.ndarray) -> np.ndarray:
     """Return the distances of all ordered pairs of answers to each utterance, summed (num_utterances,)."""
-    return np.einsum("us,us->u", counts @ distances, counts.toarray())
+    parts = (counts[start : start + ROWS_AT_ONCE] for start in range(0, counts.shape[0], ROWS_AT_ONCE))
+    return np.concatenate([np.einsum("us,us->u", part @ distances, part.toarray()) for part in parts])
 
 
 def _agreement_with_others(answers: Answers) -> dict[str, Any]:

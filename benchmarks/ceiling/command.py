@@ -28,7 +28,7 @@ def ceiling(corpus: Path, out: Path | None = None, json: Path | None = None) -> 
     from perser.io.files import check_outputs
     from perser.io.json_files import write_json
 
-    check_outputs(files=[json], folders=[out])
+    check_outputs(files={"json": json}, folders={"out": out})
     content = measure_corpus(Corpus.load(corpus))
     if out is not None:
         write_pages(content, out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -47,6 +48,63 @@ class Fold:
     def _difference(self, setting: Setting, before_k: str, before_mode: str) -> str:
         k = "" if setting.k == self.usual.k else f"{before_k}{setting.k}"
         return k + ("" if setting.mode == self.usual.mode else f"{before_mode}{setting.mode}")
+
+
+@dataclass(frozen=True)
+class TrainedFold:
+    """The models that are trained on a fold with one seed, and their scores.
+
+    Args:
+        fold: the split, and the episodes.
+        seed: of the trainings.
+        methods: what is measured with these models.
+        own_folder: whether they have a folder of their own in the fold's, and stages of their own; the models
+            of the experiment's own seed have not.
+    """
+
+    fold: Fold
+    seed: int
+    methods: tuple[str, ...]
+    own_folder: bool = False
+
+    @property
+    def folder(self) -> Path:
+        return self.fold.folder / self._name if self.own_folder else self.fold.folder
+
+    @property
+    def prefix(self) -> str:
+        """The beginning of the names of its stages."""
+        return f"{self.fold.prefix}{self._name} " if self.own_folder else self.fold.prefix
+
+    @property
+    def _name(self) -> str:
+        return f"train-seed-{self.seed}"
+
+    @property
+    def models(self) -> Path:
+        return self.folder / "models"
+
+    def scores(self, setting: Setting) -> Path:
+        return self.folder / self.fold.scores(setting).name
+
+    def stage(self, name: str, setting: Setting) -> str:
+        return self.prefix + self.fold.stage(name, setting).removeprefix(self.fold.prefix)
+
+
+def plan_trainings(
+    fold: Fold, seed: int, train_seeds: Sequence[int], methods: Sequence[str], trained: Sequence[str]
+) -> list[TrainedFold]:
+    """Return the trainings on a fold: one for each of the seeds, or one with the experiment's own seed.
+
+    The first one measures all methods, the others those that are trained.
+    """
+    seeds = list(train_seeds) or [seed]
+    found = []
+    for place, chosen in enumerate(seeds):
+        measured = tuple(method for method in methods if place == 0 or method in trained)
+        if measured:
+            found.append(TrainedFold(fold, chosen, measured, own_folder=chosen != seed))
+    return found
 
 
 def plan_folds(

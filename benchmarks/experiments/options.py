@@ -17,6 +17,9 @@ from perser.installed_routes import installed_routes
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
+TestLabels = Literal["shared", "open"]
+"""How the emotions of a corpus in `test_on` are answered."""
+
 QUICKSTART = Path(__file__).parents[1] / "quickstart.yaml"
 """The quickstart's file, which is installed with the package."""
 
@@ -49,6 +52,7 @@ def read_experiment(file: Path, *arguments: str) -> dict[str, Any]:
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the options of an experiment to a parser."""
     _add_own(parser)
+    _add_other_corpora(parser)
     _add_sharing(parser)
     _add_stages(parser)
     _add_bench(parser)
@@ -78,6 +82,14 @@ def _add_bench(parser: ArgumentParser) -> None:
         help="which methods to measure, by name; speech-lm-N reads N enrollment pairs",
     )
     parser.add_argument(
+        "--bench.standardize",
+        type=Literal["model", "corpus", "enrolled"],
+        default="model",
+        help="by which clips features are standardized, for all methods but entire-zero: those of training, "
+        "all of the corpus that is measured (without labels), or those that a person enrolls; a method's "
+        "name may say it, too, as in meta-perser+standardize=corpus",
+    )
+    parser.add_argument(
         "--bench.limit",
         type=int | None,
         default=None,
@@ -104,6 +116,14 @@ def _add_own(parser: ArgumentParser) -> None:
         default=0,
         help="of the training stages, and of a simulated corpus; the split and the episodes have "
         "draw.split.seed and draw.seeds",
+    )
+    parser.add_argument(
+        "--train_seeds",
+        type=list[int],
+        default=[],
+        help="train the models with each of these seeds, on the same corpus and episodes: a row is then the "
+        "mean over them, beside their spread; the experiment's own seed keeps its folder, others have "
+        "train-seed-N; none: the experiment's own seed",
     )
     parser.add_argument(
         "--folds",
@@ -136,6 +156,23 @@ def _add_own(parser: ArgumentParser) -> None:
         default={},
         help="ablations of meta-training: name to what differs from meta_train; each is trained too, and "
         "measured as the method meta-perser:NAME",
+    )
+
+
+def _add_other_corpora(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--test_on",
+        type=list[str | dict[str, Any]],
+        default=[],
+        help="further corpora to measure the trained models on: each a prepared folder, or options of "
+        "prepare, such as {corpus: nemo, root: data/nemo}; `q` beside them replaces draw.q there",
+    )
+    parser.add_argument(
+        "--test_labels",
+        type=TestLabels,
+        default="shared",
+        help="how emotions of the corpora in test_on are answered. shared: by name, and what the trained "
+        "models do not know is left out; open: all of them, under words that mean nothing",
     )
 
 

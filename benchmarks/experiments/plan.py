@@ -9,9 +9,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.experiments.ablations import with_ablations
-from benchmarks.experiments.folds import Fold, Setting, plan_folds, plan_settings
-from benchmarks.experiments.options import CONFIGS, read_experiment
+from benchmarks.experiments.folds import (
+    Fold,
+    Setting,
+    TrainedFold,
+    plan_folds,
+    plan_settings,
+    plan_trainings,
+)
+from benchmarks.experiments.options import CONFIGS, TestLabels, read_experiment
+from benchmarks.experiments.other_corpora import OtherCorpus, check_entries, plan_other_corpora
 from benchmarks.experiments.train_models import Recipe, check_trainings, planned_models, trained_methods
+from benchmarks.installed import standardized_methods
 from benchmarks.measuring.cells import Case
 from benchmarks.oracles import check_simulated, is_oracle
 from benchmarks.task_sharing import useful_workers
@@ -28,7 +37,10 @@ def check_trained_alike(plans: Sequence[Plan]) -> None:
         shared = trained_methods({*first.recipe.methods} & {*second.recipe.methods})
         if not (shared and _split(first) == _split(second) and {*first.settings} & {*second.settings}):
             continue
-        stages: list[tuple[str, object, object]] = [("seed", first.seed, second.seed)]
+        stages: list[tuple[str, object, object]] = [
+            ("seed", first.seed, second.seed),
+            ("choice of train_seeds", [*first.train_seeds], [*second.train_seeds]),
+        ]
         of_second = {model.folder: model for model in planned_models(second.recipe, shared)}
         for model in planned_models(first.recipe, shared):
             stages.append((model.name, model.options, of_second[model.folder].options))
@@ -54,6 +66,7 @@ class Plan:
     out: Path
     cache: Path
     seed: int
+    train_seeds: Sequence[int]
     threads: int | None
     workers: int
     prepare: Mapping[str, Any]
@@ -62,33 +75,59 @@ class Plan:
     folds: Sequence[Fold]
     settings: Sequence[Setting]
     limit: int | None
+    others: Sequence[OtherCorpus] = ()
+    """The corpora in `test_on`, on which the models of the first fold are measured."""
 
     @property
     def corpus(self) -> Path:
         return self.out / "corpus"
 
-    def case(self, fold: Fold, setting: Setting) -> Case:
-        """Return what is measured on a fold in a setting."""
-        models, methods = fold.folder / "models", tuple(self.recipe.methods)
-        return Case(self.corpus, fold.episodes(setting), models, self.cache, methods, self.limit)
+    def trainings(self, fold: Fold) -> list[TrainedFold]:
+        """Return what is trained and measured on a fold, by training seed."""
+        methods = self.recipe.methods
+        return plan_trainings(fold, self.seed, self.train_seeds, methods, trained_methods(methods))
+
+    def case(self, trained: TrainedFold, setting: Setting) -> Case:
+        """Return what is measured with these models in a setting."""
+        episodes = trained.fold.episodes(setting)
+        return Case(self.corpus, episodes, trained.models, self.cache, trained.methods, self.limit)
+
+    def other_case(self, other: OtherCorpus, setting: Setting) -> Case:
+        """Return what is measured on another corpus in a setting."""
+        models, methods = self.trainings(self.folds[0])[0].models, other.methods(self.recipe.methods)
+        return Case(other.corpus, other.fold.episodes(setting), models, self.cache, methods, self.limit)
 
     @property
     def measured(self) -> list[tuple[Case, Path]]:
         """All cases, each with the file of its scores."""
-        return [
-            (self.case(fold, setting), fold.scores(setting))
+        own = [
+            (self.case(trained, setting), trained.scores(setting))
             for fold in self.folds
+            for trained in self.trainings(fold)
             for setting in self.settings
+        ]
+        return own + [
+            (self.other_case(other, setting), other.fold.scores(setting))
+            for other in self.others
+            for setting in other.settings(self.settings)
         ]
 
 
-def plan_file(file: Path, methods: Sequence[str] | None = None, limit: int | None = None) -> Plan:
-    """Return the plan of an experiment's file, with this limit and these methods, if any, instead of its own.
+def plan_file(
+    file: Path,
+    methods: Sequence[str] | None = None,
+    limit: int | None = None,
+    train_seeds: Sequence[int] | None = None,
+) -> Plan:
+    """Return the plan of an experiment's file, with this limit and these methods and training seeds, if any,
+    instead of its own.
 
     Raises UserError for what can be known to fail.
     """
     options = read_experiment(file)
     options["bench"] |= {"limit": limit} | ({"methods": methods} if methods else {})
+    if train_seeds is not None:
+        options["train_seeds"] = list(train_seeds)
     return make_plan(**options)
 
 
@@ -97,6 +136,7 @@ def make_plan(
     out: Path,
     cache: Path | None,
     seed: int,
+    train_seeds: list[int],
     threads: int | None,
     workers: int,
     folds: list[int] | Literal["all"] | None,
@@ -107,6 +147,8 @@ def make_plan(
     draw: Mapping[str, Any],
     ablations: Mapping[str, Any],
     bench: Mapping[str, Any],
+    test_on: Sequence[str | Mapping[str, Any]] = (),
+    test_labels: TestLabels = "shared",
     **trainings: Mapping[str, Any],
 ) -> Plan:
     """Return the plan of an experiment's options; `trainings` are those of the routes' trainings, by key.
@@ -123,12 +165,14 @@ def make_plan(
     if prepare["corpus"] == "simulated" and prepare["seed"] is None:
         prepare = prepare | {"seed": seed}
     methods, meta_trainings = with_ablations(bench["methods"], trainings["meta_train"], ablations)
+    methods = standardized_methods(methods, bench.get("standardize", "model"))
     usual = Setting(draw["k"], draw["mode"])
     plan = Plan(
         title=title,
         out=out,
         cache=cache or out / "cache",
         seed=seed,
+        train_seeds=train_seeds,
         threads=threads,
         workers=useful_workers(workers, threads),
         prepare=prepare | {"out": out / "corpus"},
@@ -137,6 +181,7 @@ def make_plan(
         folds=plan_folds(folds, draw["split"], usual, out),
         settings=plan_settings(usual, sweep_k, modes),
         limit=bench["limit"],
+        others=plan_other_corpora(test_on, test_labels, out, usual, draw["split"].scenario, draw["q"], seed),
     )
     check(plan)
     return plan
@@ -148,7 +193,9 @@ def check(plan: Plan) -> None:
     from perser.encoders.loading import check_encoder
     from perser.episodes.draw import check_counts
 
-    check_outputs(folders=[plan.out, plan.cache])
+    check_outputs(folders={"out": plan.out, "cache": plan.cache})
+    if len(set(plan.train_seeds)) < len(plan.train_seeds):
+        raise UserError(f"train_seeds: {[*plan.train_seeds]}, give each seed once")
     recipe, draw, smallest = plan.recipe, plan.draw, min(setting.k for setting in plan.settings)
     counts = {f"draw.{name}": draw[name] for name in ("k", "q", "seeds", "validation_seeds")}
     check_counts(counts | {"sweep_k": smallest})
@@ -158,7 +205,8 @@ def check(plan: Plan) -> None:
         **{name: value for name, value in plan.prepare.items() if name != "allow_skips"}
     )
     if any(map(is_oracle, recipe.methods)):
-        check_simulated(reader, options, draw["split"]["scenario"])
+        check_simulated(reader, options, draw["split"].scenario)
+    check_entries(plan.others, plan.prepare, recipe.methods)
     check_encoder(recipe.encoder)
     check_trainings(recipe)
 

@@ -7,11 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.experiments.run_other_corpora import check_before_work, measure_others, prepare_others
 from benchmarks.experiments.stages import Stages
 from perser.errors import UserError
 
 if TYPE_CHECKING:
-    from benchmarks.experiments.folds import Fold
+    from benchmarks.experiments.folds import Fold, TrainedFold
     from benchmarks.experiments.plan import Plan
 
 
@@ -28,6 +29,7 @@ def run_stages(
     from perser.episodes.episode_file import EpisodeFile
 
     fix_threads(plan.threads)
+    check_before_work(plan)
     stages = Stages(plan.out)
     stages.run(
         "prepare",
@@ -41,11 +43,15 @@ def run_stages(
         fold
     ) in plan.folds:  # all of them before any training, so that a fold that cannot be drawn fails early
         draw_fold(stages, plan, fold)
+    prepare_others(stages, plan)
     corpus = Corpus.load(plan.corpus)
     for fold in plan.folds:
         check_on_episodes(plan.recipe, corpus, EpisodeFile.load(fold.episodes(fold.usual)))
-    for fold in plan.folds:
-        run_fold(stages, plan, fold, again, meanwhile if fold is plan.folds[0] else None)
+    first, *others = plan.folds
+    trained = run_fold(stages, plan, first, again, meanwhile)
+    measure_others(stages, plan, trained, again)
+    for fold in others:
+        run_fold(stages, plan, fold, again)
     return stages
 
 
@@ -84,23 +90,46 @@ def run_fold(
     fold: Fold,
     again: bool,
     meanwhile: Mapping[str, Callable[[], None]] | None = None,
-) -> None:
-    """Train what the methods need on this fold's split, and measure them in every setting."""
+) -> tuple[str, ...]:
+    """Train what the methods need on this fold's split, with each training seed, and measure them in every
+    setting.
+
+    Return the names of the stages that trained with the first seed.
+    """
+    done = [
+        run_training(stages, plan, trained, again, meanwhile if number == 0 else None)
+        for number, trained in enumerate(plan.trainings(fold))
+    ]
+    return done[0]
+
+
+def run_training(
+    stages: Stages,
+    plan: Plan,
+    trained: TrainedFold,
+    again: bool,
+    meanwhile: Mapping[str, Callable[[], None]] | None,
+) -> tuple[str, ...]:
+    """Train what the methods need with one seed, and measure them in every setting; return the stages that
+    trained."""
     from benchmarks.experiments.train_models import train
     from benchmarks.measuring.measure import write_scores
 
-    shared = {"corpus": plan.corpus, "cache": plan.cache, "seed": plan.seed}
+    fold = trained.fold
+    shared = {"corpus": plan.corpus, "cache": plan.cache, "seed": trained.seed}
     shared |= {"episodes": fold.episodes(fold.usual)}
-    models = fold.folder / "models"
-    trained = train(plan.recipe, stages, fold.prefix, models, shared, plan.workers, meanwhile)
+    drawn = ("prepare", fold.stage("episodes", fold.usual))
+    done = train(plan.recipe, stages, trained.prefix, trained.models, shared, drawn, plan.workers, meanwhile)
+    seed = {"train_seed": trained.seed} if plan.train_seeds else {}
     for setting in plan.settings:
         stages.run(
-            fold.stage("bench", setting),
+            trained.stage("bench", setting),
             partial(write_scores, resume=not again, workers=plan.workers),
-            {"case": plan.case(fold, setting), "out": fold.scores(setting)},
-            after=(fold.stage("episodes", setting), *trained),
+            {"case": plan.case(trained, setting), "out": trained.scores(setting), **seed},
+            after=(fold.stage("episodes", setting), *done),
             again=again,
         )
+    return done
 
 
 def fix_threads(threads: int | None) -> None:

@@ -165,6 +165,7 @@ def train(
     prefix: str,
     models: Path,
     shared: Options,
+    after: tuple[str, ...],
     workers: int = 0,
     meanwhile: Mapping[str, Callable[[], None]] | None = None,
 ) -> tuple[str, ...]:
@@ -176,6 +177,7 @@ def train(
         prefix: What the names of the stages begin with.
         models: Folder of the trained models.
         shared: The settings that trainings share: corpus, episodes, cache, seed.
+        after: The stages that made the corpus and the episodes.
         workers: How many models may be trained at the same time as another (`run_with_workers`).
         meanwhile: By a title: other work for a process that is free while the first models are trained.
     """
@@ -193,7 +195,7 @@ def train(
             "name": names[model.folder],
             "function": training.function,
             "options": options,
-            "after": tuple(names[base] for base in model.model.requires) or ("prepare", f"{prefix}episodes"),
+            "after": tuple(names[base] for base in model.model.requires) or after,
             "sources": training.sources,
             "resumes": training.resumes,
         }

@@ -21,7 +21,7 @@ from perser.distributed import compute_device
 from perser.episodes.episode import Task, restrict, tasks_of
 from perser.episodes.sampling import evenly_spaced
 from perser.errors import UserError
-from perser.io.files import check_name
+from perser.io.files import check_outputs
 from perser.io.json_files import write_json
 
 
@@ -77,7 +77,7 @@ def few_shot(
     for name, value in (("draws", draws), ("asked", asked), ("persons", persons)):
         if value is not None and value < 1:
             raise UserError(f"{name}: {value}, give at least 1")
-    check_name(json)
+    check_outputs(files={"json": json}, folders={"cache": cache})
     found, device = find(model), compute_device(device)
     loaded = Corpus.load(corpus)
     tasks, notes = _tasks(loaded, found, person, _classes(loaded, emotions), persons)
@@ -95,6 +95,7 @@ def few_shot(
         "models": {route: str(folder) for route, (folder, _) in found.items()},
         "encoder": models.encoder,
         "person": person,
+        "emotions": list(_classes(loaded, emotions)),
         "labels": labels,
         "standardize": standardize,
         "draws": draws,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--part", help="run this part alone, in this process (for the command itself)")
     options = parser.parse_args(arguments)
     out = options.out.resolve()
+    if problem := _unwritable(out):
+        parser.error(problem)
     environment = environment_of_parts(out / "packages") if options.part is None else dict(os.environ)
     if options.part is None:
         use(environment)
@@ -55,6 +58,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print_results(out / RESULTS)
     write_page(out / RESULTS, out / "gpu.md")
     return int(any(finding.status == "failed" for finding in findings))
+
+
+def _unwritable(out: Path) -> str | None:
+    """Return why no folder `out` can be written, None where it can. Nothing is left on the disk.
+
+    It needs no package, unlike `perser.io.files.check_outputs`: packages may be unpacked into that folder.
+    """
+    try:
+        there = next(path for path in (out, *out.parents) if path.exists())
+        Path(tempfile.mkdtemp(prefix=".perser-", dir=there)).rmdir()
+    except OSError as error:
+        return f"--out: cannot write {out} ({error.strerror}): give another folder"
+    return None
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def gpu_page(results: Path, out: Path = Path("benchmarks/results/gpu.md")) -> No
         results: the run's gpu.json.
         out: the Markdown file.
     """
-    check_outputs(files=[out])
+    check_outputs(files={"out": out})
     if not results.is_file():
         raise UserError(f"results: no file {results}: run `python -m benchmarks.gpu`, which writes it")
     write_page(results, out)

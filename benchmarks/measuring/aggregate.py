@@ -7,8 +7,10 @@ parameters) have a file of their own because they differ from run to run; result
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import combinations, groupby
 from typing import Any
 
@@ -16,18 +18,22 @@ import numpy as np
 
 from benchmarks.measuring.overlap import merge_overlapping, overlap_notes
 from benchmarks.measuring.scores import MethodScores, Scores
+from benchmarks.measuring.simultaneous import simultaneous_intervals
 from benchmarks.measuring.statistics import (
     EpisodeScores,
     Interval,
+    Scored,
     adjust_p_values,
     bootstrap_intervals,
     by_person,
+    difference_of,
     has_metric,
-    metric_difference,
+    paired_scores,
     ratio_interval,
     resampled_interval,
     scored,
 )
+from benchmarks.measuring.train_seeds import mean_over_seeds, spread_over_seeds
 from perser.errors import UserError
 
 COSTS = "costs.json"
@@ -49,15 +55,24 @@ ZERO, ORACLE = "entire-zero", "oracle"
 SAME_META = ("corpus_fingerprint", "emotions", "q")
 """Parts of `meta` that must be equal in all scores that are pooled."""
 
-MERGED_META = ("persons_left_out", "training_persons", "simulated", "notes")
+ROW_META = ("emotions", "trained_on", "mode")
+"""Parts of `meta` that rows have, too; the last two are not in scores of earlier versions."""
+
+MERGED_META = ("persons_left_out", "training_persons", "trained_on", "mode", "simulated", "notes")
 """Parts of `meta` that have their own rule for merging (see `_meta`)."""
 
 
 @dataclass(frozen=True)
 class PooledMethod:
-    """One method in one setting, over all folds."""
+    """One method in one setting, over all folds, and over the training seeds where there are several."""
 
-    folds: Sequence[MethodScores]
+    by_seed: Mapping[int | None, Sequence[MethodScores]]
+    """Its folds, by training seed."""
+
+    @property
+    def folds(self) -> list[MethodScores]:
+        """The folds of all training seeds."""
+        return [fold for folds in self.by_seed.values() for fold in folds]
 
     @property
     def name(self) -> str:
@@ -68,13 +83,28 @@ class PooledMethod:
         """Whether the method never hears the speech."""
         return self.folds[0].route == "trivial"
 
-    @property
+    @cached_property
     def episodes(self) -> list[EpisodeScores]:
-        return [episode for fold in self.folds for episode in fold.episodes]
+        """Its scores; where there are several training seeds, the mean over them, episode by episode."""
+        return mean_over_seeds(list(self._episodes_by_seed.values()), self.name)
+
+    @property
+    def over_seeds(self) -> dict[str, Any] | None:
+        """How the means of COMPARED_METRICS differ between training seeds; None where there is only one."""
+        if len(self.by_seed) < 2:
+            return None
+        return spread_over_seeds(self._episodes_by_seed, COMPARED_METRICS)
+
+    @property
+    def _episodes_by_seed(self) -> dict[int | None, list[EpisodeScores]]:
+        return {
+            seed: [episode for fold in folds for episode in fold.episodes]
+            for seed, folds in self.by_seed.items()
+        }
 
     @property
     def adapts(self) -> dict[str, Any]:
-        """What the method adapts; a value that differs between folds is a list with one entry per fold."""
+        """What the method adapts; a value that differs is a list with one entry per fold and training."""
         return {
             key: _single_or_all([fold.adapts.get(key) for fold in self.folds]) for key in self.folds[0].adapts
         }
@@ -115,11 +145,9 @@ def aggregate_results(scores: Sequence[Scores], title: str) -> dict[str, Any]:
     Raises UserError where the folds of a setting do not go together.
     """
     rows, differences = [], []
-    for setting, emotions, methods in pool_folds(scores):
+    for setting, shared, methods in pool_folds(scores):
         gained = gains(methods)
-        rows += [
-            _row(method, setting, gained.get(method.name, {})) | {"emotions": emotions} for method in methods
-        ]
+        rows += [_row(method, setting, gained.get(method.name, {})) | shared for method in methods]
         differences += [difference | setting for difference in _differences(methods)]
     return {"meta": _meta(scores, title), "rows": rows, "differences": differences}
 
@@ -140,12 +168,24 @@ def aggregate_costs(scores: Sequence[Scores]) -> list[dict[str, Any]]:
     ]
 
 
-def pool_folds(scores: Sequence[Scores]) -> Iterator[tuple[dict[str, Any], list[str], list[PooledMethod]]]:
-    """Yield each setting, its emotions, and its methods with all their folds."""
+def pool_folds(
+    scores: Sequence[Scores],
+) -> Iterator[tuple[dict[str, Any], dict[str, Any], list[PooledMethod]]]:
+    """Yield each setting, what its rows have in common besides (ROW_META), and its methods.
+
+    A method has all its folds and training seeds.
+    """
     for same_setting in _by_setting(scores):
         _check_alike(same_setting)
-        folds = merge_overlapping(same_setting)
-        yield folds[0].setting, folds[0].meta["emotions"], _methods(folds)
+        by_seed = {seed: _methods(merge_overlapping(folds)) for seed, folds in _by_seed(same_setting).items()}
+        names = dict.fromkeys(name for methods in by_seed.values() for name in methods)
+        methods = [
+            PooledMethod({seed: found[name] for seed, found in by_seed.items() if name in found})
+            for name in names
+        ]
+        first = same_setting[0]
+        shared = {name: first.meta[name] for name in ROW_META if name in first.meta}
+        yield first.setting, shared, methods
 
 
 def single_or_distinct(values: Iterable[Any]) -> Any:
@@ -161,7 +201,11 @@ def _single_or_all(values: list[Any]) -> Any:
 
 
 def _by_setting(scores: Sequence[Scores]) -> list[list[Scores]]:
-    """Group scores by setting; within a setting they keep their order."""
+    """Group scores by setting; within a setting they keep their order.
+
+    Models of several trainings on other corpora have a setting each: its scenario names the training.
+    """
+    scores = _with_trainings(scores)
 
     def key(fold: Scores) -> tuple[Any, ...]:
         return tuple(fold.setting.values())
@@ -169,11 +213,32 @@ def _by_setting(scores: Sequence[Scores]) -> list[list[Scores]]:
     return [list(same) for _, same in groupby(sorted(scores, key=key), key=key)]
 
 
-def _methods(folds: Sequence[Scores]) -> list[PooledMethod]:
+def _by_seed(same_setting: Sequence[Scores]) -> dict[int | None, list[Scores]]:
+    """Group the scores of a setting by training seed, in their order."""
+    seeds = dict.fromkeys(part.train_seed for part in same_setting)
+    return {seed: [part for part in same_setting if part.train_seed == seed] for seed in seeds}
+
+
+def _with_trainings(scores: Sequence[Scores]) -> list[Scores]:
+    trainings: dict[tuple[Any, ...], set[str]] = {}
+    for part in scores:
+        if name := part.meta.get("trained_on"):
+            trainings.setdefault(tuple(part.setting.values()), set()).add(name)
+    several = {setting for setting, names in trainings.items() if len(names) > 1}
+    return [
+        replace(part, scenario=f"{part.scenario}, trained on {part.meta['trained_on']}")
+        if tuple(part.setting.values()) in several and part.meta.get("trained_on")
+        else part
+        for part in scores
+    ]
+
+
+def _methods(folds: Sequence[Scores]) -> dict[str, list[MethodScores]]:
+    """Return each method's folds, by its name."""
     names = [method.method for method in folds[0].methods]
     if any([method.method for method in fold.methods] != names for fold in folds):
         raise UserError("the folds were not measured with the same methods: run the experiment again")
-    return [PooledMethod([fold.methods[place] for fold in folds]) for place in range(len(names))]
+    return {name: [fold.methods[place] for fold in folds] for place, name in enumerate(names)}
 
 
 def gains(methods: Sequence[PooledMethod]) -> dict[str, dict[str, Interval]]:
@@ -199,7 +264,7 @@ def gains(methods: Sequence[PooledMethod]) -> dict[str, dict[str, Interval]]:
 
 
 def _row(method: PooledMethod, setting: Mapping[str, Any], gained: Mapping[str, Interval]) -> dict[str, Any]:
-    first, episodes = method.folds[0], method.episodes
+    first, episodes, over_seeds = method.folds[0], method.episodes, method.over_seeds
     return {
         "method": first.method,
         "route": first.route,
@@ -214,6 +279,7 @@ def _row(method: PooledMethod, setting: Mapping[str, Any], gained: Mapping[str, 
         "seconds_personalize": round(method.seconds("seconds_personalize"), 5),
         "seconds_predict": round(method.seconds("seconds_predict"), 6),
         "parameters": first.parameters,
+        **({"over_seeds": over_seeds} if over_seeds else {}),
         "by_person": method.by_person,
         "confusion": method.total("confusion"),
         "reliability": method.total("reliability"),
@@ -225,17 +291,26 @@ def _differences(methods: Sequence[PooledMethod]) -> list[dict[str, Any]]:
 
     Pairs of two trivial methods are left out. The Wilcoxon tests of a metric are corrected together
     (`wilcoxon_q`). Tests against trivial methods are corrected separately: nearly all of them are
-    significant, and they would make the other tests look more certain than they are.
+    significant, and they would make the other tests look more certain than they are. `adjusted` is an
+    interval that holds for all pairs of methods together (`simultaneous_intervals`).
     """
-    differences = []
+    differences: list[dict[str, Any]] = []
+    together: dict[str, list[tuple[dict[str, Any], Scored]]] = defaultdict(list)
     for b, a in combinations(methods, 2):
         if a.is_trivial and b.is_trivial:
             continue
         for metric in COMPARED_METRICS:
             if not (has_metric(a.episodes, metric) and has_metric(b.episodes, metric)):
                 continue
-            pair = metric_difference(a.episodes, b.episodes, metric)
-            differences.append({"a": a.name, "b": b.name, "metric": metric} | pair.as_json())
+            pair = paired_scores(a.episodes, b.episodes, metric)
+            row = {"a": a.name, "b": b.name, "metric": metric} | difference_of(pair).as_json()
+            differences.append(row)
+            if not (a.is_trivial or b.is_trivial):
+                together[metric].append((row, pair))
+    for same_metric in together.values():
+        intervals = simultaneous_intervals([pair for _, pair in same_metric])
+        for (row, _), (low, high) in zip(same_metric, intervals, strict=True):
+            row["adjusted"] = [min(low, row["low"]), max(high, row["high"])]
     trivial = {method.name for method in methods if method.is_trivial}
 
     def family(difference: Mapping[str, Any]) -> tuple[str, bool]:
@@ -274,6 +349,11 @@ def _meta(scores: Sequence[Scores], title: str) -> dict[str, Any]:
             # A page of several corpora warns if any of them is simulated, and shows the notes of all.
             "simulated": any(part.meta["simulated"] for part in scores),
             "notes": list(dict.fromkeys(note for part in scores for note in part.meta["notes"]))
-            + [note for same_setting in _by_setting(scores) for note in overlap_notes(same_setting)],
+            + [
+                note
+                for same_setting in _by_setting(scores)
+                for folds in _by_seed(same_setting).values()
+                for note in overlap_notes(folds)
+            ],
         }
     )

@@ -17,7 +17,7 @@ from perser.device import clock
 from perser.distributed import processes
 from perser.episodes.episode import Episode, Question
 from perser.labels import EmotionSet
-from perser.metrics import confidence_bins, cross_fitted_errors, score_episode
+from perser.metrics import confidence_bins, score_episode, signed_gaps
 from perser.personalizer import Personalizer
 from perser.progress import progress_bar
 
@@ -89,8 +89,8 @@ def score_answers(
 ) -> tuple[EpisodeScores, ...]:
     """Return the metrics of each episode (`perser.metrics.score_episode`).
 
-    The calibration error of an episode is its part in that of all episodes (`cross_fitted_errors`). An open
-    episode is scored on its own classes alone.
+    The calibration error of an episode is its part in that of all episodes (`signed_gaps`). An open episode
+    is scored on its own classes alone.
 
     Args:
         answers: one for each episode.
@@ -98,36 +98,26 @@ def score_answers(
         emotions: of the corpus.
         speakers: the speaker of each utterance, where intervals should allow for them.
     """
-    targets = [emotions.multi_hot(episode.query_emotions) for episode in episodes]
-    columns = [episode.columns(emotions) for episode in episodes]
-    scores = [
-        score_episode(answer.probabilities[:, own], labels[:, own])
-        for answer, labels, own in zip(answers, targets, columns, strict=True)
-    ]
-    errors = cross_fitted_errors(
+    targets = [emotions.multi_hot(episode.query_emotions).astype(np.int64) for episode in episodes]
+    gaps = signed_gaps(
         np.concatenate([answer.probabilities for answer in answers]),
-        np.concatenate(targets).astype(np.int64),
-        np.repeat(np.arange(len(targets)), [len(labels) for labels in targets]),
+        np.concatenate(targets),
         [utterance for episode in episodes for utterance in episode.query_utterances],
     )
-    found = zip(answers, episodes, targets, scores, errors.tolist(), strict=True)
-    return tuple(
-        EpisodeScores(
-            episode.person,
-            episode.episode_id,
-            metrics | {"ece": error},
-            _by_speaker(answer, episode, labels.astype(np.int64), speakers) if speakers else {},
-        )
-        for answer, episode, labels, metrics, error in found
-    )
-
-
-def _by_speaker(
-    answer: EpisodeAnswer, episode: Episode, labels: np.ndarray, speakers: Mapping[str, str]
-) -> dict[str, dict[str, float]]:
-    return speaker_contributions(
-        answer.probabilities, labels, [speakers[utterance] for utterance in episode.query_utterances]
-    )
+    ends = np.cumsum([len(labels) for labels in targets])[:-1]
+    found = []
+    for answer, episode, labels, own_gaps in zip(
+        answers, episodes, targets, np.split(gaps, ends), strict=True
+    ):
+        columns = episode.columns(emotions)
+        given, heard = answer.probabilities[:, columns], labels[:, columns]
+        metrics = score_episode(given, heard) | {"ece": float(own_gaps.mean())}
+        by_speaker = {}
+        if speakers:
+            names = [speakers[utterance] for utterance in episode.query_utterances]
+            by_speaker = speaker_contributions(given, heard, names, own_gaps)
+        found.append(EpisodeScores(episode.person, episode.episode_id, metrics, by_speaker))
+    return tuple(found)
 
 
 def confusion(

@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.measuring.answer import answer_episodes
 from benchmarks.measuring.predictions import Origin, Predictions, read_metadata
-from benchmarks.measuring.thresholds import choose_thresholds, first_of_each_person
+from benchmarks.measuring.thresholds import choose_thresholds
 from benchmarks.oracles import check_truth, is_oracle, oracle_context
 from benchmarks.task_sharing import run_with_workers
 from perser.corpora.content import Content
@@ -32,6 +32,7 @@ from perser.installed_routes import build_method, check_method, check_models
 from perser.io.checksums import file_sha256, json_sha256
 from perser.peak_memory import existing_objects_frozen, run_with_peak
 from perser.personalizer import Personalizer, RouteContext
+from perser.selection.validation import first_of_each_person
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,7 @@ class Case:
             device=str(processes().device),
             content=lambda: self.content,
             validation=lambda: self.episode_file.validation_episodes,
+            open_labels=self.episode_file.is_open,
         )
 
     def check_models(self) -> None:

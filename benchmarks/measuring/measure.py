@@ -14,8 +14,9 @@ from benchmarks.measuring.answer import confusion, reliability, score_answers
 from benchmarks.measuring.cells import Case, run_cells
 from benchmarks.measuring.predictions import Predictions
 from benchmarks.measuring.scores import MethodScores, Scores
+from benchmarks.measuring.speakers import decision_contributions
 from benchmarks.measuring.statistics import EpisodeScores
-from benchmarks.measuring.thresholds import TUNED, tuned_macro_f1
+from benchmarks.measuring.thresholds import TUNED, decide_at, macro_f1
 from meta_perser.options import CONFIG
 from meta_perser.recognizer.model import saved_settings
 from perser.distributed import processes
@@ -25,16 +26,19 @@ from perser.io.checksums import weights_sha256
 SCORES = "scores.json"
 
 
-def write_scores(case: Case, out: Path, resume: bool = True, workers: int = 0) -> None:
+def write_scores(
+    case: Case, out: Path, resume: bool = True, workers: int = 0, train_seed: int | None = None
+) -> None:
     """Measure a case, and write what each method scored on each episode (`Scores`) to the file `out`.
 
     The predictions are written to a folder beside it. If several processes run, each measures its share of
-    the cells, and the main process writes the scores. `workers`: see `run_with_workers`.
+    the cells, and the main process writes the scores. `workers`: see `run_with_workers`. `train_seed`: the
+    seed of the models, where several are measured.
     """
     folder = predictions_of(out, case.limit)
     run_cells(case, folder, resume, workers)
     if processes().is_main_process:
-        _scores(case, folder).save(out)
+        replace(_scores(case, folder), train_seed=train_seed).save(out)
     processes().wait_for_everyone()
 
 
@@ -83,12 +87,14 @@ def _method_scores(case: Case, cells: Sequence[Predictions]) -> MethodScores:
     answers = [answer for cell in cells for answer in cell.answers]
     episodes = [episode for same_seed in case.episodes_by_seed.values() for episode in same_seed]
     emotions, origin = case.loaded_corpus.emotions, cells[0].origin
+    speakers = _speakers(case)
+    scores = score_answers(answers, episodes, emotions, speakers)
     peaks = [cell.origin.peak_bytes for cell in cells if cell.origin.peak_bytes is not None]
     return MethodScores(
         method=origin.method,
         route=origin.route,
         adapts=dict(origin.adapts),
-        episodes=_with_tuned_f1(cells, score_answers(answers, episodes, emotions, _speakers(case)), case),
+        episodes=_with_tuned_f1(cells, scores, case, speakers),
         seconds_personalize=float(np.mean([answer.seconds_personalize for answer in answers])),
         seconds_predict=float(np.mean([answer.seconds_predict for answer in answers])),
         parameters=dict(origin.parameters),
@@ -99,7 +105,10 @@ def _method_scores(case: Case, cells: Sequence[Predictions]) -> MethodScores:
 
 
 def _with_tuned_f1(
-    cells: Sequence[Predictions], scores: Sequence[EpisodeScores], case: Case
+    cells: Sequence[Predictions],
+    scores: Sequence[EpisodeScores],
+    case: Case,
+    speakers: Mapping[str, str] | None,
 ) -> tuple[EpisodeScores, ...]:
     """Return the scores with macro-F1 at the thresholds of each cell, where all cells have some."""
     if any(cell.origin.thresholds is None for cell in cells):
@@ -109,8 +118,13 @@ def _with_tuned_f1(
     found = []
     for (answer, thresholds), episode, score in zip(answers, episodes, scores, strict=True):
         labels = case.loaded_corpus.emotions.multi_hot(episode.query_emotions)
-        tuned = tuned_macro_f1(answer.probabilities, labels, thresholds or ())
-        found.append(replace(score, metrics={**score.metrics, TUNED: tuned}))
+        decisions = decide_at(answer.probabilities, thresholds or ())
+        by_speaker = dict(score.by_speaker)
+        if speakers:
+            names = [speakers[utterance] for utterance in episode.query_utterances]
+            by_speaker[TUNED] = decision_contributions(labels, decisions, names)["maF1"]
+        tuned = {TUNED: macro_f1(labels, decisions)}
+        found.append(replace(score, metrics={**score.metrics, **tuned}, by_speaker=by_speaker))
     return tuple(found)
 
 
@@ -153,6 +167,14 @@ def _test_set_notes(predictions: Mapping[str, Sequence[Predictions]]) -> list[st
     ]
 
 
+def _trained_on(case: Case, predictions: Mapping[str, Sequence[Predictions]]) -> str:
+    """Return the corpus that the models were trained on; empty where that is not known."""
+    cells = [cell for same in predictions.values() for cell in same]
+    if case.episode_file.split.persons["train"]:
+        return case.loaded_corpus.name
+    return ", ".join(dict.fromkeys(name for cell in cells for name in cell.origin.other_corpora.values()))
+
+
 def _meta(case: Case, predictions: Mapping[str, Sequence[Predictions]]) -> dict[str, Any]:
     corpus, episode_file = case.loaded_corpus, case.episode_file
     return {
@@ -164,6 +186,8 @@ def _meta(case: Case, predictions: Mapping[str, Sequence[Predictions]]) -> dict[
         "seeds": sorted(case.episodes_by_seed),
         "limit": case.limit,
         "persons_left_out": episode_file.left_out,
+        "trained_on": _trained_on(case, predictions),
+        "mode": episode_file.mode,
         "training_persons": len(episode_file.split.persons["train"]),
         "corpus_fingerprint": corpus.fingerprint,
         "versions": package_versions(),

@@ -66,6 +66,8 @@ class Scores:
     asked_digest: str = ""
     """Digest of the episodes (`Case.episodes_digest`), equal where all supports and queries are; empty where
     it is not known."""
+    train_seed: int | None = None
+    """The seed of the models, where several are measured."""
 
     @property
     def setting(self) -> dict[str, Any]:

@@ -196,13 +196,13 @@ def resampled_interval(values: Scored, seed: int = 0, resamples: int = RESAMPLES
 
     Raises ValueError for no scores, or for a score that is not finite.
     """
-    return _wider(values.mean if len(values.values) else np.nan, _resampled_means(values, seed, resamples))
+    return _wider(values.mean if len(values.values) else np.nan, resampled_means(values, seed, resamples))
 
 
 def ratio_interval(a: Scored, b: Scored, seed: int = 0, resamples: int = RESAMPLES) -> Interval:
     """Return the ratio of two means and its interval; each resample takes the same episodes of both."""
     # Where only one of them knows the speakers, its second resamples are left out.
-    pairs = zip(_resampled_means(a, seed, resamples), _resampled_means(b, seed, resamples), strict=False)
+    pairs = zip(resampled_means(a, seed, resamples), resampled_means(b, seed, resamples), strict=False)
     return _wider(a.mean / b.mean, [above / below for above, below in pairs])
 
 
@@ -222,7 +222,7 @@ def _by_key(scores: Iterable[EpisodeScores], metric: str) -> dict[EpisodeKey, Ep
     return found
 
 
-def _resampled_means(values: Scored, seed: int, resamples: int) -> list[np.ndarray]:
+def resampled_means(values: Scored, seed: int, resamples: int) -> list[np.ndarray]:
     """Return the means of the hierarchical resamples, and of the pigeonhole ones where there are speakers."""
     if not len(values.values) or not np.isfinite(values.values).all():
         raise ValueError(_NO_SCORES)
@@ -276,6 +276,18 @@ def paired_difference(
     return metric_difference(*scores, "", seed, resamples)
 
 
+def paired_scores(a: Sequence[EpisodeScores], b: Sequence[EpisodeScores], metric: str) -> Scored:
+    """Return a metric of a minus that of b, episode by episode.
+
+    Raises ValueError where a and b were not measured on the same episodes.
+    """
+    keys = [_by_key(scores, metric).keys() for scores in (a, b)]
+    if keys[0] != keys[1]:
+        odd = sorted(keys[0] ^ keys[1])
+        raise ValueError(f"not the same episodes: {len(odd)} are in one only, such as {odd[0]}")
+    return scored(a, metric) - scored(b, metric)
+
+
 def metric_difference(
     a: Sequence[EpisodeScores],
     b: Sequence[EpisodeScores],
@@ -287,11 +299,11 @@ def metric_difference(
 
     Raises ValueError where a and b were not measured on the same episodes.
     """
-    keys = [_by_key(scores, metric).keys() for scores in (a, b)]
-    if keys[0] != keys[1]:
-        odd = sorted(keys[0] ^ keys[1])
-        raise ValueError(f"not the same episodes: {len(odd)} are in one only, such as {odd[0]}")
-    differences = scored(a, metric) - scored(b, metric)
+    return difference_of(paired_scores(a, b, metric), seed, resamples)
+
+
+def difference_of(differences: Scored, seed: int = 0, resamples: int = RESAMPLES) -> Difference:
+    """Return the interval and the test of differences, episode by episode (`paired_scores`)."""
     interval = resampled_interval(differences, seed, resamples)
     groups = np.split(differences.values, np.cumsum(differences.counts)[:-1])
     # Rounded, so that float noise neither turns a zero into a difference nor breaks a tie of ranks.

@@ -11,16 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.metrics import precision_recall_curve
 
-from perser.episodes.episode import Episode
 from perser.metrics import cell_counts, cell_scores
 
 TUNED = "maF1_tuned"
 """The name of macro-F1 at these thresholds."""
-
-
-def first_of_each_person(episodes: Sequence[Episode]) -> list[Episode]:
-    """Return the first episode of each person: thresholds need no more, and answering takes time."""
-    return list({episode.person: episode for episode in reversed(episodes)}.values())[::-1]
 
 
 def choose_thresholds(probabilities: np.ndarray, labels: np.ndarray) -> list[float]:
@@ -39,7 +33,11 @@ def choose_thresholds(probabilities: np.ndarray, labels: np.ndarray) -> list[flo
     return chosen
 
 
-def tuned_macro_f1(probabilities: np.ndarray, labels: np.ndarray, thresholds: Sequence[float]) -> float:
-    """Return macro-F1 of the decisions at these thresholds; see `perser.metrics`."""
-    decisions = probabilities >= np.asarray(thresholds, dtype=probabilities.dtype)
+def decide_at(probabilities: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:
+    """Return which emotions are given at these thresholds, bool (N, C)."""
+    return probabilities >= np.asarray(thresholds, dtype=probabilities.dtype)
+
+
+def macro_f1(labels: np.ndarray, decisions: np.ndarray) -> float:
+    """Return macro-F1 of decisions; see `perser.metrics`."""
     return float(cell_scores(*cell_counts(labels, decisions))["maF1"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from benchmarks.reporting.formats import DASH, decimals, duration, percent, plain, points
 from benchmarks.reporting.summary import Row, finite
@@ -47,6 +47,8 @@ class Column:
     """Whether a metric is a fraction that is printed in percent."""
     signed: bool = False
     """Whether a metric is printed with its sign."""
+    only_with: str = ""
+    """A key of results.json that a row has to have for the column to be shown; empty where it always is."""
 
 
 def _metric(
@@ -159,6 +161,14 @@ COLUMNS = (
         better="lower",
     ),
     Column(
+        "over_seeds",
+        "Over trainings",
+        lambda row: seeds_text(row.get("over_seeds")),
+        "standard deviation of the log loss over models trained with several seeds, and how many there are; "
+        "all other figures are means over them. The intervals are about other people, not other trainings",
+        only_with="over_seeds",
+    ),
+    Column(
         "seconds_personalize",
         "To personalize",
         lambda row: duration(row.get("seconds_personalize")),
@@ -199,7 +209,9 @@ def columns_in(table: Table, rows: Sequence[Row]) -> list[Column]:
     return [
         column
         for column in columns
-        if table in column.tables and (not column.better or column.key in present)
+        if table in column.tables
+        and (not column.better or column.key in present)
+        and (not column.only_with or any(column.only_with in row for row in rows))
     ]
 
 
@@ -228,6 +240,15 @@ def interval_text(value: Mapping[str, float] | None, metric: str = "") -> str:
         return ""
     low, high = (value_text({"mean": value[bound]}, metric) for bound in ("low", "high"))
     return f"({low}{DASH}{high})"
+
+
+def seeds_text(over_seeds: Mapping[str, Any] | None) -> str:
+    """Format the spread of the log loss over training seeds; of macro-F1 where log loss was not measured."""
+    if not over_seeds:
+        return DASH
+    deviation = over_seeds["deviation"]
+    metric = "log_loss" if "log_loss" in deviation else "maF1"
+    return f"{value_text({'mean': deviation[metric]}, metric)} ({len(over_seeds['seeds'])} seeds)"
 
 
 def difference_text(difference: Row) -> str:

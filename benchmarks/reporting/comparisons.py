@@ -16,7 +16,6 @@ from benchmarks.reporting.canvas import Plot
 from benchmarks.reporting.columns import METRICS, Column, Table, columns_in
 from benchmarks.reporting.plots import plot_by_k, plots
 from benchmarks.reporting.summary import (
-    BASELINES,
     LOG_LOSS,
     ORACLES,
     Headline,
@@ -25,6 +24,7 @@ from benchmarks.reporting.summary import (
     best_of_routes,
     finite,
     headline,
+    is_baseline,
     is_trivial,
     person_spread,
 )
@@ -51,6 +51,26 @@ class Comparison:
     @property
     def title(self) -> str:
         return f"{_setting_text(self)}, K = {self.k}"
+
+    @property
+    def trained_on(self) -> str:
+        """The corpus that the models were trained on; empty where that is not known."""
+        return str(self.rows[0].get("trained_on", ""))
+
+    @property
+    def is_in_corpus(self) -> bool:
+        """Whether it is the corpus that the models were trained on."""
+        return self.trained_on == self.corpus
+
+    @property
+    def mode(self) -> str:
+        """The mode of enrollment."""
+        return str(self.rows[0].get("mode", "any"))
+
+    @property
+    def emotions(self) -> list[str]:
+        """The emotions of the corpus; empty in results of earlier versions."""
+        return list(self.rows[0].get("emotions", ()))
 
     def columns(self, table: Table) -> list[Column]:
         """Return the columns of a table of the rows."""
@@ -90,7 +110,7 @@ class Comparison:
     def routes(self) -> list[Row]:
         """The best method of each route and BASELINES, best first: the rows of the table of costs."""
         best = [row["method"] for row in best_of_routes(self.rows)]
-        return [row for row in self.rows if row["method"] in (*best, *BASELINES)]
+        return [row for row in self.rows if row["method"] in best or is_baseline(row)]
 
     @property
     def spreads(self) -> list[tuple[Row, PersonSpread]]:

@@ -17,6 +17,7 @@ from benchmarks.reporting.summary import (
     LOG_LOSS,
     MACRO_F1,
     Headline,
+    Lead,
     Row,
     best_of_routes,
     finite,
@@ -73,6 +74,8 @@ def _differences(rows: Sequence[Row], differences: Sequence[Row], ranking: Headl
     others = [row["method"] for row in rows if row["method"] != best and ranking.goodness(row) >= worst]
     known = {other: lead for other in others if (lead := ranking.lead(best, other, differences)) is not None}
     title = f"Lead of {best} over each other method in {ranking.name} on the same episodes, 95% intervals"
+    if any(lead.is_adjusted for lead in known.values()):
+        title += " that allow for the choice of the best"
     return Plot("differences", title, lambda theme: _draw_leads(known, ranking, theme)) if known else None
 
 
@@ -146,14 +149,15 @@ def _draw_scores(rows: Sequence[Row], ranking: Headline, theme: Theme) -> Figure
     return figure
 
 
-def _draw_leads(leads: Mapping[str, tuple[float, float, float]], ranking: Headline, theme: Theme) -> Figure:
-    others = sorted(leads, key=lambda other: leads[other][0])
+def _draw_leads(leads: Mapping[str, Lead], ranking: Headline, theme: Theme) -> Figure:
+    others = sorted(leads, key=lambda other: leads[other].mean)
     figure, axes = new_figure(theme, 0.36 * len(others) + 1.1)
     axes.axvline(0, color=theme.muted, linewidth=1.2, linestyle="--")
     for y, other in enumerate(others):
-        mean, low, high = leads[other]
-        color = theme.ink if low > 0 or high < 0 else theme.muted
-        interval_mark(axes, y, {"mean": mean, "low": low, "high": high}, color, ranking.scale)
+        lead = leads[other]
+        color = theme.ink if lead.low > 0 or lead.high < 0 else theme.muted
+        bounds = {"mean": lead.mean, "low": lead.low, "high": lead.high}
+        interval_mark(axes, y, bounds, color, ranking.scale)
     axes.set_yticks(range(len(others)), [f"over {other}" for other in others])
     axes.set_ylim(-0.6, len(others) - 0.4)
     axes.set_xlabel(f"lead in {ranking.name} ({ranking.unit_of_differences}, right is better)")

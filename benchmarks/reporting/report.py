@@ -20,6 +20,7 @@ from benchmarks.measuring.aggregate import single_or_distinct
 from benchmarks.reporting.canvas import DARK, LIGHT, data_uri
 from benchmarks.reporting.columns import Column, glossary
 from benchmarks.reporting.comparisons import Comparison, make_comparisons, make_sweeps, overall_verdicts
+from benchmarks.reporting.cross_corpus import compare_corpora
 from benchmarks.reporting.latex import latex_table
 from benchmarks.reporting.route_comparison import CLEAR_FACTOR, compare_routes
 from benchmarks.reporting.summary import Row
@@ -77,6 +78,7 @@ def write_report(
         | _provenance(provenance or {}),
         "comparisons": comparisons,
         "overall": overall_verdicts(comparisons),
+        "cross_corpora": compare_corpora(comparisons),
         "sweeps": make_sweeps(comparisons),
         "route_comparisons": compare_routes(comparisons),
         "clear_factor": CLEAR_FACTOR,

@@ -100,7 +100,7 @@ def _accuracy(pairs: Sequence[_Pair]) -> QuantityOutcome:
             continue
         mean, low, high = lead_text(lead, ranking)
         pair_text = f"{behind} minus {ahead}" if ranking.lower_is_better else f"{ahead} minus {behind}"
-        outcome = f"{pair.ahead['route']} is ahead" if lead[1] > 0 else "within chance"
+        outcome = f"{pair.ahead['route']} is ahead" if lead.low > 0 else "within chance"
         outcomes.append((outcome, pair.setting, f"{pair_text}: {mean}, {low} to {high}"))
     names = dict.fromkeys(pair.comparison.headline.name for pair in pairs)
     title = " or ".join(names)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from benchmarks.oracles import ROUTE as ORACLE_ROUTE
+from perser.installed_routes import PREFIX
 
 Row = Mapping[str, Any]
 
@@ -18,6 +19,19 @@ BASELINES = ("entire-zero", "prior-shift", "bias-scale")
 
 ORACLES = tuple(ORACLE_ROUTE.methods)
 """Rows that know how simulated listeners were made: they show what could be gained, and are no methods."""
+
+
+class Lead(NamedTuple):
+    """How much better one row is than another.
+
+    Where `is_adjusted`, the interval holds for all pairs of methods together, so that it may be read of a
+    pair that was picked because of its scores.
+    """
+
+    mean: float
+    low: float
+    high: float
+    is_adjusted: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,8 +70,8 @@ class Headline:
         """Return a value, or a difference of values, so that more is better."""
         return 0.0 - value if self.lower_is_better else value
 
-    def lead(self, a: str, b: str, differences: Sequence[Row]) -> tuple[float, float, float] | None:
-        """Return mean, low and high of how much better a is than b; None where the two were not paired."""
+    def lead(self, a: str, b: str, differences: Sequence[Row]) -> Lead | None:
+        """Return how much better a is than b; None where the two were not paired."""
         first, second = (b, a) if self.lower_is_better else (a, b)
         return paired(first, second, differences, self.metric)
 
@@ -70,6 +84,11 @@ MACRO_F1 = Headline("maF1", "macro-F1", False, "%", "points", 100.0)
 def headline(rows: Sequence[Row]) -> Headline:
     """Return log loss where all rows have it, or else macro-F1: versions before log loss measured that."""
     return LOG_LOSS if rows and all(LOG_LOSS.value(row) is not None for row in rows) else MACRO_F1
+
+
+def is_baseline(row: Row) -> bool:
+    """Return whether the row is one of BASELINES, whatever its features are standardized by."""
+    return str(row["method"]).partition(f"+{PREFIX}")[0] in BASELINES
 
 
 def is_trivial(row: Row) -> bool:
@@ -105,7 +124,7 @@ def best_of_routes(rows: Sequence[Row]) -> list[Row]:
     Trivial rows, oracles and BASELINES are left out.
     """
     ranking = headline(rows)
-    usable = [row for row in rows if is_method(row) and row["method"] not in BASELINES]
+    usable = [row for row in rows if is_method(row) and not is_baseline(row)]
     ranked = sorted(
         (row for row in usable if ranking.value(row) is not None),
         key=lambda row: (-ranking.goodness(row), row["method"]),
@@ -116,22 +135,22 @@ def best_of_routes(rows: Sequence[Row]) -> list[Row]:
     return list(best.values())
 
 
-def paired(
-    a: str, b: str, differences: Sequence[Row], metric: str = "maF1"
-) -> tuple[float, float, float] | None:
-    """Return mean, low and high of method a minus method b, in whichever order the pair is listed.
+def paired(a: str, b: str, differences: Sequence[Row], metric: str = "maF1") -> Lead | None:
+    """Return method a minus method b, in whichever order the pair is listed; None if the two were not paired.
 
-    None where the two were not paired.
+    The interval is the adjusted one where there is one.
     """
     for difference in differences:
+        names = (difference["a"], difference["b"])
         bounds = [difference.get(name) for name in ("mean", "low", "high")]
-        if difference["metric"] != metric or not all(map(finite, bounds)):
+        if difference["metric"] != metric or not all(map(finite, bounds)) or {*names} != {a, b}:
             continue
         mean, low, high = bounds
-        if (difference["a"], difference["b"]) == (a, b):
-            return mean, low, high
-        if (difference["a"], difference["b"]) == (b, a):
-            return 0.0 - mean, 0.0 - high, 0.0 - low  # no negative zero
+        if adjusted := difference.get("adjusted"):
+            low, high = adjusted
+        if names == (b, a):
+            mean, low, high = 0.0 - mean, 0.0 - high, 0.0 - low  # no negative zero
+        return Lead(mean, low, high, bool(adjusted))
     return None
 
 

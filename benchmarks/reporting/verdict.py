@@ -12,6 +12,7 @@ from benchmarks.reporting.summary import (
     MACRO_F1,
     ORACLES,
     Headline,
+    Lead,
     Row,
     finite,
     headline,
@@ -49,10 +50,7 @@ def verdict(rows: Sequence[Row], differences: Sequence[Row]) -> str:
     if trivial and trivial is not others[0]:
         text += f" The best trivial row, {trivial['method']}, has {_value(trivial, ranking)}."
     if len(methods) > 2:
-        text += (
-            f" It is the best of {len(methods)} methods, chosen on these episodes; the intervals are not "
-            "adjusted for this choice."
-        )
+        text += _choice(best, [row for row in methods if row is not best], differences, ranking)
     persons = best.get("persons")
     if persons == 1:
         text += " It was measured on one person: the interval says nothing about other people."
@@ -96,20 +94,20 @@ def power(rows: Sequence[Row], differences: Sequence[Row]) -> str:
 
 
 def leader(rows: Sequence[Row], differences: Sequence[Row]) -> tuple[str | None, bool]:
-    """Return the best row by the headline, and whether the interval of its lead leaves out 0.
+    """Return the best row by the headline, and whether all its leads are beyond chance.
 
-    Oracles are left out.
+    Oracles are left out, and so are rows that it was not paired with, other than the next best.
     """
     ranking = headline(rows)
-    names = [row["method"] for row in _ranked(rows, ranking)[:2]]
-    lead = ranking.lead(*names, differences) if len(names) == 2 else None
-    return (names[0] if names else None), lead is not None and lead[1] > 0
+    names = [row["method"] for row in _ranked(rows, ranking)]
+    leads = [ranking.lead(names[0], name, differences) for name in names[1:]]
+    clear = bool(leads) and leads[0] is not None and all(lead.low > 0 for lead in leads if lead is not None)
+    return (names[0] if names else None), clear
 
 
-def lead_text(lead: tuple[float, float, float], ranking: Headline) -> tuple[str, str, str]:
+def lead_text(lead: Lead, ranking: Headline) -> tuple[str, str, str]:
     """Format mean, low and high of a lead: the mean with its unit."""
-    mean, low, high = lead
-    return _amount(mean, ranking), _number(low, ranking), _number(high, ranking)
+    return _amount(lead.mean, ranking), _number(lead.low, ranking), _number(lead.high, ranking)
 
 
 def _ranked(rows: Sequence[Row], ranking: Headline) -> list[Row]:
@@ -136,9 +134,25 @@ def _lead(best: Row, second: Row, differences: Sequence[Row], ranking: Headline)
         return f"; next is {second['method']} with {_value(second, ranking)}, without a paired comparison"
     mean, low, high = lead_text(lead, ranking)
     by = f"{mean} ({low} to {high} on the same episodes)"
-    if lead[1] > 0:
+    if lead.low > 0:
         return f", ahead of {second['method']} by {by}"
     return f"; its lead over {second['method']}, {by}, is within chance"
+
+
+def _choice(best: Row, others: Sequence[Row], differences: Sequence[Row], ranking: Headline) -> str:
+    """Say that the best one was chosen, and which others may be as good for all that is known."""
+    text = f" It is the best of {len(others) + 1} methods, chosen on these episodes"
+    leads = {row["method"]: ranking.lead(best["method"], row["method"], differences) for row in others}
+    if not all(lead is not None and lead.is_adjusted for lead in leads.values()):
+        return f"{text}; the intervals are not adjusted for this choice."
+    close = [name for name, lead in leads.items() if lead is not None and lead.low <= 0]
+    allowed = "with intervals that allow for this choice"
+    if not close:
+        return f"{text}; {allowed}, its lead over each of them is beyond chance."
+    if len(close) == len(others):
+        return f"{text}; {allowed}, its lead over none of them is beyond chance."
+    names = " and ".join(filter(None, (", ".join(close[:-1]), close[-1])))
+    return f"{text}; {allowed}, its lead over {names} is within chance."
 
 
 def _gain(row: Row) -> str:

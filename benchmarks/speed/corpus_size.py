@@ -59,9 +59,11 @@ def corpus_size(
         folder: where to write both corpora; none: a temporary folder.
         json: a file for every figure; none: print them only.
     """
-    check_outputs(files=[json])
+    check_outputs(files={"json": json}, folders={"folder": folder})
     if utterances < SMALL or annotations < utterances:
         raise UserError(f"utterances: at least {SMALL}, and no fewer annotations than utterances")
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as place:
         small = _measure(Path(place) / "small", SMALL, SMALL * annotations // utterances)
         large = _measure(Path(place) / "large", utterances, annotations)

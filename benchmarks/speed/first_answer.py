@@ -41,7 +41,7 @@ def speed_first_answer(
     """
     if rounds < 1:
         raise UserError(f"rounds: {rounds}, give at least 1")
-    check_outputs(files=[json])
+    check_outputs(files={"json": json})
     examples, [query] = first_episode_clips(run, PAIRS, 1)
     commands = {"imports": [sys.executable, "-c", IMPORTS]}
     commands |= {name: _predict_command(run / "models" / MODELS[name], examples, query) for name in MODELS}

@@ -30,7 +30,7 @@ def harness(run: Path, json: Path | None = None) -> None:
     from benchmarks.measuring.predictions import Predictions
     from benchmarks.results import write_results
 
-    check_outputs(files=[json])
+    check_outputs(files={"json": json})
     stages = [loads(path.read_text(encoding="utf-8")) for path in (run / "stages").glob("*.json")]
     if not stages or not (run / "results.json").exists():
         raise UserError(f"{run} is no finished run: give the folder of a finished one")

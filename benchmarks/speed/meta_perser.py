@@ -54,7 +54,7 @@ def speed_meta_perser(
     if importlib.util.find_spec("higher") is None:
         raise UserError("this compares with the library `higher`, which is not installed: pip install higher")
     check_device(device)
-    check_outputs(files=[json])
+    check_outputs(files={"json": json})
     from rich.console import Console
 
     from benchmarks.speed.maml.presets import PRESETS

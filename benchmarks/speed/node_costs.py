@@ -88,7 +88,7 @@ def node_costs(page: Path | None = None, measured: Path = MEASURED) -> None:
         measured: the file that `python -m benchmarks.speed.scaling --json FILE` wrote, on a machine like the
             nodes.
     """
-    check_outputs(files=[page])
+    check_outputs(files={"page": page})
     written = f"{tables()}\n\n{cost_of_nodes(measured)}"
     if page is None:
         print(written)

@@ -51,7 +51,7 @@ def scaling(
     """
     if rounds < 1:
         raise UserError(f"rounds: {rounds}, give at least 1")
-    check_outputs(files=[json])
+    check_outputs(files={"json": json})
     from rich.console import Console
 
     measured: dict[str, list[dict[str, Any]]] = {name: [] for name in COUNTS}

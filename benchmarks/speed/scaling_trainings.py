@@ -122,7 +122,7 @@ def scaling_trainings(out: Path, preset: ScalingPresetName = "quick", seed: int 
         preset: quick, full (wider, more clips), or tiny (a check that it runs).
         seed: of weights, speech and batches.
     """
-    check_outputs(files=[out])
+    check_outputs(files={"out": out})
     sizes = PRESETS[preset]
     device = str(start_accelerator(seed).device)
     case = make_case(sizes.encoder, sizes.clips, device, seed=seed)

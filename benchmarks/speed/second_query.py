@@ -44,7 +44,7 @@ def speed_second_query(
     """
     if queries < 1:
         raise UserError(f"queries: {queries}, give at least 1")
-    check_outputs(files=[json])
+    check_outputs(files={"json": json})
     for package, extra in (("gradio", "demo"), ("playwright", "test")):
         require_package(package, extra, "this measurement")
     program = find_browser()

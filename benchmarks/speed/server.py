@@ -28,6 +28,7 @@ import soundfile
 from perser.audio import SAMPLE_RATE
 from perser.cli.main import run_command
 from perser.errors import UserError, require_package
+from perser.io.files import check_outputs
 from perser.io.json_files import write_json
 
 CLOSE = 1e-6
@@ -125,6 +126,7 @@ def speed_server(
         json: a file for every figure; none: print them only.
     """
     require_package("httpx", "test", "this measurement")
+    check_outputs(files={"json": json})
     if min(persons, connections) < 1:
         raise UserError("persons and connections: give at least 1 of each")
     with TemporaryDirectory(prefix="perser-server-") as folder:

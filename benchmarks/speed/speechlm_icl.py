@@ -53,7 +53,7 @@ def speed_speech_lm(
     from benchmarks.speed.timing.machine import check_device, machine_of
 
     check_device(device)
-    check_outputs(files=[json])
+    check_outputs(files={"json": json})
     chosen = PROMPT_PRESETS[preset]
     console = Console(width=112, highlight=False)
     console.print(CONVENTIONS)

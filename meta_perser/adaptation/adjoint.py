@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from meta_perser.adaptation.adaptation_loss import Weights, WeightsLoss
+from meta_perser.adaptation.adaptation_loss import Weights, WeightsLoss, parts_of
 from meta_perser.adaptation.flat_weights import WeightLayout
 from meta_perser.adaptation.step_schedule import StepSchedule
 
@@ -31,14 +31,17 @@ def adjoint_inner_loop(
     alpha: Tensor,
     schedule: StepSchedule,
     outer_loss: WeightsLoss | None = None,
+    on_host: bool = False,
 ) -> tuple[Weights, Tensor]:
     """Return the same as `inner_loop.inner_loop`, in the memory of a single step's graph.
+
+    With `on_host` the weights of every step wait in the computer's main memory.
 
     Gradients reach `theta` and `alpha` (S, num_tensors), and nothing else that the losses may read. Forwards,
     every step is of first order and uses `first_order_loss`.
     """
     layout = WeightLayout(theta)
-    problem = _Problem(loss, first_order_loss, outer_loss, schedule, layout)
+    problem = _Problem(loss, first_order_loss, outer_loss, schedule, layout, on_host)
     multi_step_loss, adapted = _Adjoint.apply(problem, alpha, layout.flatten(theta))
     return layout.weights(adapted), multi_step_loss
 
@@ -52,6 +55,7 @@ class _Problem:
     outer_loss: WeightsLoss | None
     schedule: StepSchedule
     layout: WeightLayout
+    on_host: bool
 
 
 class _Adjoint(torch.autograd.Function):
@@ -79,7 +83,8 @@ class _Adjoint(torch.autograd.Function):
                 multi_step_loss = multi_step_loss + w_s * value.detach()
             # Backwards, a second-order step is computed again from its weights; of a first-order step, the
             # gradients suffice.
-            saved += [theta_s] if second_order else [g_s, *([outer_gradient] if w_s else [])]
+            kept = [theta_s] if second_order else [g_s, *([outer_gradient] if w_s else [])]
+            saved += [tensor.cpu() for tensor in kept] if problem.on_host else kept
             theta_s = layout.step(theta_s, alpha_s, g_s)
             # Autocast remembers its copies of leaves, and so every step's weights, until it ends.
             torch.clear_autocast_cache()
@@ -97,14 +102,14 @@ class _Adjoint(torch.autograd.Function):
         for s in reversed(range(len(alpha))):
             w_s = problem.schedule.step_loss_weights[s]
             if problem.schedule.second_order[s]:
-                theta_s = saved.pop().detach().requires_grad_()
+                theta_s = saved.pop().to(v.device).detach().requires_grad_()
                 outer_weight = w_s * multi_step_gradient if w_s else None
                 with torch.autocast(**ctx.autocast):
                     g_s, change = _second_order_change(problem, theta_s, alpha[s], v, outer_weight)
                 torch.clear_autocast_cache()  # as above, if this runs within autocast
             else:
-                change = w_s * multi_step_gradient * saved.pop() if w_s else None
-                g_s = saved.pop()
+                change = w_s * multi_step_gradient * saved.pop().to(v.device) if w_s else None
+                g_s = saved.pop().to(v.device)
             if alpha_gradient is not None:
                 alpha_gradient[s] = -problem.layout.sums(g_s * v)
             if change is not None:
@@ -117,16 +122,33 @@ def _second_order_change(
 ) -> tuple[Tensor, Tensor]:
     """Return g_s, and v_s - v_{s+1} = -H_s (alpha_s * v_{s+1}) + outer_weight * grad W(theta_s).
 
-    The latter is the gradient at theta_s of -<g_s, alpha_s * v_{s+1}> + outer_weight * W(theta_s).
+    The latter is the gradient at theta_s of -<g_s, alpha_s * v_{s+1}> + outer_weight * W(theta_s). Where the
+    loss is in parts, both are sums over them.
     """
+    direction = problem.layout.expand(alpha_s) * v
+    gradient, change = torch.zeros_like(v), torch.zeros_like(v)
+    for part in parts_of(problem.loss):
+        own_gradient, own_change = _change_of_part(problem, part, theta_s, direction, outer_weight)
+        gradient, change = gradient + own_gradient, change + own_change
+    if outer_weight is not None and problem.outer_loss is not None:
+        with torch.enable_grad():
+            value = problem.outer_loss(problem.layout.weights(theta_s))
+            (outer_gradient,) = torch.autograd.grad(value, theta_s)
+        change = change + outer_weight * outer_gradient
+    return gradient, change
+
+
+def _change_of_part(
+    problem: _Problem, part: WeightsLoss, theta_s: Tensor, direction: Tensor, outer_weight: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return what a part of the loss adds to both; `outer_weight` counts where W is the loss itself."""
     with torch.enable_grad():
         weights = problem.layout.weights(theta_s)
-        value = problem.loss(weights)
+        value = part(weights)
         (g_s,) = torch.autograd.grad(value, theta_s, create_graph=True)
-        scalar = -(g_s * (problem.layout.expand(alpha_s) * v)).sum()
-        if outer_weight is not None:
-            outer_value = value if problem.outer_loss is None else problem.outer_loss(weights)
-            scalar = scalar + outer_weight * outer_value
+        scalar = -(g_s * direction).sum()
+        if outer_weight is not None and problem.outer_loss is None:
+            scalar = scalar + outer_weight * value
         (change,) = torch.autograd.grad(scalar, theta_s, materialize_grads=True)
     return g_s.detach(), change
 

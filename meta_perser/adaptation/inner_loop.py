@@ -50,8 +50,9 @@ def inner_loop(
             None: `loss`.
     """
     first_order_loss = first_order_loss or loss
-    if memory == "adjoint":
-        return adjoint_inner_loop(loss, first_order_loss, theta, alpha, schedule, outer_loss)
+    if memory != "unroll":
+        on_host = memory == "adjoint_host"
+        return adjoint_inner_loop(loss, first_order_loss, theta, alpha, schedule, outer_loss, on_host)
     layout = WeightLayout(theta)
     theta_s = layout.flatten(theta)
     multi_step_loss = alpha.new_zeros(())

@@ -73,7 +73,7 @@ class MetaPerSER:
         is_there = all(tensor.device == device for tensor in self.rates.state_dict().values())
         rates = self.rates if is_there else deepcopy(self.rates).to(device)
         if isinstance(rates, Strengths):
-            return ProximalPersonalizer(self.model, source, rates)
+            return ProximalPersonalizer(self.model, source, rates, self.label_smoothing)
         loss = class_balanced_loss(self.class_weights.to(device), self.label_smoothing)
         return GradientPersonalizer(self.model, source, rates, loss, self.adaptation_steps)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from functools import partial
 from typing import Any, ClassVar
 
@@ -16,7 +17,7 @@ from meta_perser.adaptation.inner_loop import adapt
 from meta_perser.adaptation.lslr import ConstantRate, Rates
 from meta_perser.adaptation.open_head import head_of_support
 from meta_perser.adaptation.predictor import RecognizerPredictor
-from meta_perser.recognizer.batches import ClipSource
+from meta_perser.recognizer.batches import ClipSource, standardized_by
 from meta_perser.recognizer.model import EmotionRecognizer
 from meta_perser.scope import lora_rank
 from perser.device import seeded
@@ -40,6 +41,10 @@ class Unadapted(Personalizer):
     def predict_support(self, support: Support) -> np.ndarray:
         """Return the probabilities of a support's utterances; nothing is learned from it."""
         return self._predictor.predict_proba(support.utterances)
+
+    def standardized_by(self, clips: Sequence[str], prior_clips: float) -> Unadapted:
+        own = self._predictor
+        return Unadapted(standardized_by(own.model, own.source, clips, prior_clips), own.source)
 
     def parameters(self) -> dict[str, int]:
         return {"trained": self._predictor.model.trained_parameters, "moved": 0}
@@ -133,6 +138,11 @@ class GradientPersonalizer(Personalizer):
         opened = kind(model, self.source, self._rates, loss, self._steps)
         opened.trained_as = self.trained_as
         return opened
+
+    def standardized_by(self, clips: Sequence[str], prior_clips: float) -> GradientPersonalizer:
+        moved = copy(self)
+        moved.model = standardized_by(self.model, self.source, clips, prior_clips)
+        return moved
 
     def describe(self) -> dict[str, object]:
         rate: object = "learned"

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from meta_perser.adaptation.predictor import embeddings
-from meta_perser.recognizer.batches import ClipSource
+from meta_perser.recognizer.batches import ClipSource, standardized_by
 from meta_perser.recognizer.model import EmotionRecognizer
 from perser.episodes.episode import Support
 from perser.labels import EmotionSet
@@ -69,6 +69,9 @@ class Similarity(Personalizer):
 
     def with_labels(self, labels: EmotionSet) -> Similarity:
         return Similarity(self._model.with_labels(labels), self._source)
+
+    def standardized_by(self, clips: Sequence[str], prior_clips: float) -> Similarity:
+        return Similarity(standardized_by(self._model, self._source, clips, prior_clips), self._source)
 
     def parameters(self) -> dict[str, int]:
         return {"trained": self._model.trained_parameters, "moved": 0}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from meta_perser.recognizer.clip_batch import Bucket, ClipBatch, bucket_cost, bucketed, stacked_buckets
 from meta_perser.recognizer.model import EmotionRecognizer
-from perser.encoders.encoder import SpeechEncoder, mean_pool, window_means
+from perser.encoders.encoder import SpeechEncoder, window_means
 from perser.encoders.feature_cache import FeatureStore, cached_features
 from perser.episodes.sampling import evenly_spaced
 
@@ -130,7 +130,7 @@ class ClipSource:
         """Run those layers for one bucket of the utterances `names`."""
         on_device = bucket.to(self._device)
         states = encoder.run_layers(on_device.frames, on_device.mask, self._disk_layer, self._lowest_layer)
-        means = torch.stack([mean_pool(state, on_device.mask) for state in states], dim=1).cpu()
+        means = torch.stack([encoder.pool(state, on_device.mask) for state in states], dim=1).cpu()
         for row, position in enumerate(bucket.positions.tolist()):
             self._means[names[position]] = means[row]
             if self._moves_layers:
@@ -153,6 +153,18 @@ class PooledClips(ClipSource):
 
     def _lower(self, utterances: Sequence[str]) -> Tensor:
         return torch.stack([self._own_means[name] for name in utterances])
+
+
+@torch.no_grad()
+def standardized_by(
+    model: EmotionRecognizer, source: ClipSource, clips: Sequence[str], prior_clips: float
+) -> EmotionRecognizer:
+    """Return the recognizer with the standardization of these clips (`EmotionRecognizer.standardized_by`)."""
+    pooled = [
+        model.pooled_states(source.batch(clips[first : first + CLIPS_AT_ONCE])).cpu()
+        for first in range(0, len(clips), CLIPS_AT_ONCE)
+    ]
+    return model.standardized_by(torch.cat(pooled), prior_clips)
 
 
 def standardize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -26,6 +26,12 @@ class Bucket:
     mask: Tensor | None
     positions: Tensor
 
+    def split(self, at_once: int) -> list[Bucket]:
+        """Return the bucket in parts of at most `at_once` clips."""
+        masks = [None] * len(self.positions) if self.mask is None else self.mask.split(at_once)
+        frames, positions = self.frames.split(at_once), self.positions.split(at_once)
+        return [Bucket(*part) for part in zip(frames, masks, positions, strict=False)]
+
     def to(self, device: torch.device) -> Bucket:
         """Return the bucket on a device."""
         mask = None if self.mask is None else to_device(self.mask, device)
@@ -47,6 +53,22 @@ class ClipBatch:
     def to(self, device: torch.device) -> ClipBatch:
         """Return the batch on a device."""
         return ClipBatch(to_device(self.lower, device), tuple(bucket.to(device) for bucket in self.buckets))
+
+    def split(self, at_once: int) -> list[tuple[ClipBatch, Tensor]]:
+        """Return the batch in parts of at most `at_once` clips, each with its clips' places in the batch.
+
+        Clips of similar length stay together.
+        """
+        places = torch.arange(len(self.lower), device=self.lower.device)
+        # Where only the head moves, there are no frames: any order will do.
+        buckets = self.buckets or (Bucket(self.lower, None, places),)
+        parts = []
+        for piece in (piece for bucket in buckets for piece in bucket.split(at_once)):
+            own = replace(piece, positions=places[: len(piece.positions)])
+            parts.append(
+                (ClipBatch(self.lower[piece.positions], (own,) if self.buckets else ()), piece.positions)
+            )
+        return parts
 
 
 BUCKET_COST = 100

@@ -21,8 +21,9 @@ from meta_perser.recognizer.clip_batch import Bucket, ClipBatch
 from meta_perser.recognizer.head import HeadAlone, HeadLayers
 from meta_perser.scope import lora_rank, lowest_trainable_layer, refuse_below_windows
 from perser.device import to_device
-from perser.encoders.encoder import SpeechEncoder, mean_pool
+from perser.encoders.encoder import SpeechEncoder
 from perser.encoders.lora import is_adapter
+from perser.encoders.moments import blended_moments
 from perser.encoders.structure_copy import structure_copy
 from perser.errors import UserError, explain_damage
 from perser.io.checksums import tensors_sha256, verify_checksums, write_checksums
@@ -130,6 +131,19 @@ class EmotionRecognizer(HeadLayers):
         copy.emotions, copy.classifier = labels, head
         return copy
 
+    def standardized_by(self, pooled: Tensor, prior_clips: float) -> EmotionRecognizer:
+        """Return the recognizer with the standardization of other clips; it shares all other weights.
+
+        Args:
+            pooled: Time means of the clips' hidden states, (num_clips, L + 1, D).
+            prior_clips: How many clips its own standardization counts as much as.
+        """
+        copy = structure_copy(self, ())
+        copy.state_mean, copy.state_scale = blended_moments(
+            pooled, self.state_mean, self.state_scale, prior_clips
+        )
+        return copy
+
     def standardize(self, pooled: Tensor) -> None:
         """Fit the standardization of hidden states to `pooled` (num_utterances, L + 1, D)."""
         self.state_mean.copy_(pooled.mean(dim=0))
@@ -151,9 +165,9 @@ class EmotionRecognizer(HeadLayers):
 
     def states(self, batch: ClipBatch) -> Tensor:
         """Return the standardized time means of all hidden states, (B, L + 1, D)."""
-        return (self._pooled_states(batch) - self.state_mean) / self.state_scale
+        return (self.pooled_states(batch) - self.state_mean) / self.state_scale
 
-    def _pooled_states(self, batch: ClipBatch) -> Tensor:
+    def pooled_states(self, batch: ClipBatch) -> Tensor:
         """Return the time means of all hidden states, in the batch's order, (B, L + 1, D)."""
         if not batch.buckets:
             return batch.lower
@@ -167,7 +181,7 @@ class EmotionRecognizer(HeadLayers):
             moving = self.encoder.hidden_states(bucket.frames, bucket.mask)
         else:
             moving = self.encoder.run_layers(bucket.frames, bucket.mask, start=self.lowest_layer)
-        return torch.stack([mean_pool(hidden, bucket.mask) for hidden in moving], dim=1)
+        return torch.stack([self.encoder.pool(hidden, bucket.mask) for hidden in moving], dim=1)
 
     def save_pretrained(self, folder: Path, **extra: object) -> None:
         """Write the model to a folder, and `extra` with it, which `saved_settings` reads.

@@ -16,6 +16,7 @@ from perser.io.files import atomic_folder, explain_write_errors
 from perser.selection.validation import saved_scores
 from perser.training.checkpoint import BestWeights
 from perser.training.loop import Validation
+from perser.training.options import Criterion
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,14 @@ class BestAndLast:
         running: the folder OUT-running.
         trained_on: digest of the training part of the episodes file.
         switches: which parts of the method the training used, for the rows of reports.
+        selection: what chose the best one.
     """
 
     trained: MetaPerSER
     running: Path
     trained_on: str
     switches: Mapping[str, object] = field(default_factory=dict)
+    selection: Criterion = "log_loss"
 
     def save(self, best: BestWeights, step: int, validation: Validation) -> None:
         """Save after the validation of a step, whose score was offered to `best`.
@@ -47,6 +50,7 @@ class BestAndLast:
                     new,
                     trained_on=self.trained_on,
                     iteration=step,
+                    selection=self.selection,
                     **saved_scores(validation),
                     switches=dict(self.switches),
                     validations=validations,

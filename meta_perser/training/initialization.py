@@ -104,7 +104,7 @@ def _plain(
 ) -> EmotionRecognizer:
     """Return the encoder that SSL-E began from, with a fresh head of the same shape.
 
-    Its hidden states are standardized on the training utterances, as SSL-E's were.
+    Its hidden states are standardized on the training utterances where SSL-E's were.
     """
     if "encoder" not in extra:
         raise UserError(f"{ssl_e} does not say which encoder it began from: train it again for init: encoder")
@@ -118,7 +118,8 @@ def _plain(
         trained.frame_window,
         trained.log_scale is not None,
     ).to(device)
-    standardize(model, _utterances(tasks), recordings, cache)
+    if extra.get("standardize", True):
+        standardize(model, _utterances(tasks), recordings, cache)
     return model
 
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -61,6 +62,7 @@ class MetaLearner(nn.Module):
         loss: LossFunction,
         memory: Memory = "unroll",
         update: Update = "maml",
+        clips_at_once: int | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -68,6 +70,7 @@ class MetaLearner(nn.Module):
         self._loss = loss
         self._memory: Memory = memory
         self._update: Update = update
+        self._clips_at_once = clips_at_once
 
     def forward(
         self, schedule: StepSchedule, final_weight: float, support: Examples, query: Examples | None = None
@@ -80,9 +83,10 @@ class MetaLearner(nn.Module):
         """
         if self._update == "reptile":
             return self._reptile(len(schedule.step_loss_weights), support)
-        support_loss = loss_on(self.model, self._loss, *support)
-        first_order_loss = loss_on(self.model, self._loss, *support, attention="sdpa")
-        query_loss = None if query is None else loss_on(self.model, self._loss, *query, attention="sdpa")
+        of_model = partial(loss_on, self.model, self._loss, clips_at_once=self._clips_at_once)
+        support_loss = of_model(*support)
+        first_order_loss = of_model(*support, attention="sdpa")
+        query_loss = None if query is None else of_model(*query, attention="sdpa")
         adapted, path = inner_loop(
             support_loss,
             dict(self.model.trainable_parameters()),
@@ -189,8 +193,11 @@ class OuterLoop:
     def _learner(self, trained: MetaPerSER) -> MetaLearner | ProximalLearner:
         """Return the module whose forward pass is one person's outer loss."""
         if isinstance(trained.rates, Strengths):
-            return ProximalLearner(trained.model, trained.rates)
-        return MetaLearner(trained.model, trained.rates, trained.loss, self.inner.memory, self.outer.update)
+            return ProximalLearner(trained.model, trained.rates, trained.label_smoothing)
+        inner = self.inner
+        return MetaLearner(
+            trained.model, trained.rates, trained.loss, inner.memory, self.outer.update, inner.clips_at_once
+        )
 
     def check(self, tasks: Sequence[Task]) -> None:
         """Raise UserError, naming the key, where a person has too few examples."""

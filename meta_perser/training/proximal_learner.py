@@ -18,21 +18,23 @@ class ProximalLearner(nn.Module):
     """The recognizer and its strengths. A forward pass solves for one person's head and returns the loss on
     their query.
 
-    Both losses are the plain cross-entropy, without class weights and smoothing: with it, the problem is the
-    most likely head under a prior, and the outer loss is the log loss that reports lead with.
+    The loss on the query is the plain cross-entropy, which is the log loss that reports lead with. That on
+    the support is not weighted by class either: so the problem is the most likely head under a prior. Its
+    labels are smoothed as SSL-E's were: what a person has not said in K answers stays possible.
     """
 
-    def __init__(self, model: EmotionRecognizer, strengths: Strengths) -> None:
+    def __init__(self, model: EmotionRecognizer, strengths: Strengths, label_smoothing: float = 0.0) -> None:
         super().__init__()
         self.model = model
         self.rates = strengths
+        self._label_smoothing = label_smoothing
 
     def forward(self, support: tuple[ClipBatch, Tensor], query: tuple[ClipBatch, Tensor]) -> Tensor:
         """Return the loss on the query of the head that was solved for the support.
 
         Both are clips and their target distributions.
         """
-        head = AdaptedHead.fit(self.model, self.rates, *support)
+        head = AdaptedHead.fit(self.model, self.rates, *support, label_smoothing=self._label_smoothing)
         clips, targets = query
         return class_balanced_cross_entropy(head.logits(self.model, clips), targets)
 

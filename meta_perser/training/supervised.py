@@ -16,7 +16,8 @@ from meta_perser.adaptation.adaptation_loss import LossFunction
 from meta_perser.adaptation.predictor import RecognizerPredictor
 from meta_perser.options import PretrainOptions
 from meta_perser.recognizer.batches import ClipSource
-from perser.device import to_device
+from meta_perser.training.regularization import dropout, masked
+from perser.device import seeded, to_device
 from perser.distributed import mean_over_processes, own_share_of_batch
 from perser.encoders.encoder import use_attention
 from perser.episodes.episode import Episode, Support, Task, aggregated_targets
@@ -128,6 +129,7 @@ def train_supervised(
     title: str,
     training_run: TrainingRun | None = None,
     fresh: Sequence[nn.Parameter] = (),
+    validate_first: bool = False,
 ) -> BestWeights:
     """Train in place and leave the learner, in evaluation mode, at its best validated step.
 
@@ -142,18 +144,19 @@ def train_supervised(
         title: of the progress bar.
         training_run: where it logs, and goes on from a checkpoint; None: nowhere.
         fresh: parameters of the learner that learn at `head_learning_rate`.
+        validate_first: whether the start is kept, too, where no later step is better.
     """
     wrapped = wrap_for_training(learner, accelerator)
     batches = ShuffledBatches(len(examples), options.batch_size, options.seed)
-    steps = options.epochs * batches.steps_per_epoch if options.steps is None else options.steps
-    validate_every = options.validate_every or batches.steps_per_epoch
-    optimizer = torch.optim.AdamW(
-        _parameter_groups(learner, fresh, options), weight_decay=options.weight_decay
-    )
+    loop = _loop_options(options, batches.steps_per_epoch, validate_first)
+    optimizer = _optimizer(learner, fresh, options)
 
     def step(number: int) -> tuple[float, list[StepPart]]:
         wrapped.train()
-        own_loss, utterances, finite = _own_loss(wrapped, examples, source, loss, batches.at(number))
+        # A seed for each step, so that a training that goes on draws what an undisturbed one does.
+        with seeded(options.seed + number), dropout(learner, options.dropout):
+            shares = _own_loss(wrapped, examples, source, loss, batches.at(number), options.mask_time)
+        own_loss, utterances, finite = shares
         accelerator.backward(own_loss)
         # Read after the backward pass, because the program waits for a GPU here.
         parts = [StepPart((name,), ok) for name, ok in zip(utterances, finite.tolist(), strict=True)]
@@ -167,14 +170,28 @@ def train_supervised(
             optimizer,
             step,
             validate,
-            LoopOptions(steps, validate_every, options.clip_norm),
-            schedule=cosine_schedule(optimizer, steps, options.warmup),
+            loop,
+            schedule=cosine_schedule(optimizer, loop.steps, options.warmup),
             trained=wrapped,
             display=Display(title, " utterances", options.batch_size),
         )
     result.best.restore(learner)
     learner.eval()
     return result.best
+
+
+def _loop_options(options: PretrainOptions, epoch: int, validate_first: bool) -> LoopOptions:
+    """Return how long the training runs, where an epoch has so many steps."""
+    steps = options.epochs * epoch if options.steps is None else options.steps
+    every = options.validate_every or epoch
+    return LoopOptions(steps, every, options.clip_norm, validate_first=validate_first)
+
+
+def _optimizer(
+    learner: nn.Module, fresh: Sequence[nn.Parameter], options: PretrainOptions
+) -> torch.optim.AdamW:
+    groups = _parameter_groups(learner, fresh, options)
+    return torch.optim.AdamW(groups, weight_decay=options.weight_decay)
 
 
 def _parameter_groups(
@@ -199,12 +216,13 @@ def _own_loss(
     source: ClipSource,
     loss: LossFunction,
     chosen: list[int],
+    mask_time: float,
 ) -> tuple[Tensor, list[str], Tensor]:
     """Return this process's share of a batch's mean loss (see `own_share_of_batch`), the m utterances that it
     read, and whether the logits of each are finite (m,)."""
     mine, factor = own_share_of_batch(chosen, lambda index: source.cost(examples.utterances[index]))
     utterances = [examples.utterances[index] for index in mine]
-    logits = wrapped(source.batch(utterances))
+    logits = wrapped(masked(source.batch(utterances), mask_time))
     logits = logits.view(len(mine), -1, logits.shape[-1])
     finite = logits.detach().isfinite().flatten(1).all(dim=1)
     places, heads, targets = (to_device(tensor, logits.device) for tensor in examples.pairs(mine))

@@ -11,10 +11,10 @@ from meta_perser.adaptation.lslr import ConstantRate
 from meta_perser.adaptation.personalizer import GradientPersonalizer, Unadapted
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.model import EmotionRecognizer
+from perser.adjustments.recalibration import choose_priors
 from perser.corpora.corpus import Corpus
 from perser.episodes.episode import Episode
 from perser.progress import progress_bar
-from perser.recalibration import choose_priors
 from perser.selection.grid import Grid, search
 from perser.selection.validation import all_scores, goodness
 from perser.training.options import Criterion

@@ -1,12 +1,17 @@
 """perser enroll --model DIR --examples FILE.csv --out FILE: adapt a model to a person and save a profile.
 
 perser enroll --profile FILE --examples MORE.csv: let a profile learn further clips.
+
+perser enroll --probabilities SCORES.csv --examples FILE.csv --out FILE: the same for what any tool says,
+without a model.
 """
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 from perser.errors import UserError
 
@@ -19,6 +24,8 @@ def enroll(
     open_labels: bool = False,
     keep_audio: bool | None = None,
     device: str | None = None,
+    probabilities: Path | None = None,
+    recalibration: Literal["prior-shift", "bias-scale"] | None = None,
 ) -> None:
     """Learn one person from a few labeled clips, and save the result as a profile.
 
@@ -36,22 +43,47 @@ def enroll(
         keep_audio: whether the profile also contains the clips themselves; none: as `profile` does, and not
             in a new one.
         device: where to compute, such as cuda or cpu; none: the GPU if there is one.
+        probabilities: instead of a model: a table (CSV, JSON or Parquet) of what any tool says of clips, with
+            the column path and a column of probabilities for each emotion. No model is loaded.
+        recalibration: what is fitted to probabilities: prior-shift (a bias of each emotion) or bias-scale
+            (also how sharply emotions are told apart); none: as `profile` says, and prior-shift in a new one.
 
     Examples:
         perser enroll --model runs/quickstart/models/speech-lm --examples alice.csv --out alice.profile
     """
+    if probabilities is not None:
+        others = {"model": model, "open_labels": open_labels, "keep_audio": keep_audio, "device": device}
+        _enroll_probabilities(probabilities, examples, out, profile, recalibration, others)
+        return
+    if recalibration is not None:
+        raise UserError("recalibration: it is for --probabilities: give these, or leave it out")
+    if profile is not None:
+        refuse_profile_of_probabilities(profile)
+    _enroll_clips(examples, model, out, profile, open_labels, keep_audio, device)
+
+
+def _enroll_clips(
+    examples: Path,
+    model: str | None,
+    out: Path | None,
+    profile: Path | None,
+    open_labels: bool,
+    keep_audio: bool | None,
+    device: str | None,
+) -> None:
+    """Learn one person from labeled clips with a model, and save the profile; the options are those of
+    `enroll`."""
     from perser.inference.clips import read_examples
     from perser.inference.labeled_clips import check_open_labels
-    from perser.inference.profile import check_place
+    from perser.inference.profile_place import check_place
     from perser.inference.recognizer import PersonalRecognizer, Recognizer
 
     if profile is None and model is None:
         raise UserError("give --model, what to personalize, or --profile, which is to learn more")
-    if out is None:
-        if profile is None:
-            raise UserError("give --out, the profile to write")
-        out = profile
-    check_place(out)
+    written = profile if out is None else out
+    if written is None:
+        raise UserError("give --out, the profile to write")
+    check_place(written, "profile" if out is None else "out")
     pairs = read_examples(examples, as_spelled=True)
     if profile is None:
         if open_labels:
@@ -66,7 +98,55 @@ def enroll(
         if keep_audio and not before.keeps_audio:
             raise UserError(f"keep_audio: {profile} holds no audio of its clips: leave it out")
         personal = before.enroll(pairs)
-    personal.save(out, keep_audio=bool(keep_audio))
-    command = shlex.join(["perser", "predict", "--profile", str(out)])
+    personal.save(written, keep_audio=bool(keep_audio))
+    command = shlex.join(["perser", "predict", "--profile", str(written)])
     own = f" under {len(personal.emotions)} labels" if personal.recognizer.open_labels else ""
-    print(f"{out}: {len(personal.enrolled)} enrolled{own}; now `{command} CLIP`")
+    print(f"{written}: {len(personal.enrolled)} enrolled{own}; now `{command} CLIP`")
+
+
+def _enroll_probabilities(
+    probabilities: Path,
+    examples: Path,
+    out: Path | None,
+    profile: Path | None,
+    recalibration: Literal["prior-shift", "bias-scale"] | None,
+    others: Mapping[str, object],
+) -> None:
+    """Learn one person from what a tool says of the clips that they labeled, and save the profile.
+
+    `others`: the options that need a model, by name.
+    """
+    from perser.inference.probability_profile import ProbabilityProfile, enroll_probabilities, read_labels
+    from perser.inference.probability_table import ProbabilityTable
+    from perser.inference.profile_place import check_place
+
+    if given := [name for name, value in others.items() if value]:
+        raise UserError(f"{given[0]}: no model is loaded with --probabilities: leave it out")
+    if out is None and profile is None:
+        raise UserError("give --out, the profile to write")
+    written = out or profile
+    check_place(written, "out" if out is not None else "profile")
+    labeled = read_labels(examples)
+    words = {word for clip in labeled for word in clip.emotions}
+    if profile is None:
+        table = ProbabilityTable.read(probabilities, words)
+        personal = enroll_probabilities(table, labeled, recalibration or "prior-shift")
+    else:
+        before = ProbabilityProfile.load(profile)
+        if recalibration not in (None, before.recalibration):
+            raise UserError(f"recalibration: {profile} has {before.recalibration}: leave it out")
+        personal = before.enroll(ProbabilityTable.read(probabilities, before.emotions.names), labeled)
+    personal.save(written)
+    command = shlex.join(["perser", "predict", "--profile", str(written), "--probabilities"])
+    print(f"{written}: {len(personal.enrolled)} enrolled; now `{command} TABLE`")
+
+
+def refuse_profile_of_probabilities(profile: Path) -> None:
+    """Raise UserError for a profile that was made from probabilities, where none are given."""
+    from perser.inference.profile_place import is_of_probabilities
+
+    if is_of_probabilities(profile):
+        raise UserError(
+            f"profile: {profile} was made from probabilities: give --probabilities, the table with those of "
+            "the clips"
+        )

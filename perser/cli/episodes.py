@@ -47,7 +47,7 @@ def episodes(
     from perser.episodes.draw import draw_episodes
     from perser.io.files import check_outputs
 
-    check_outputs(files=[out])
+    check_outputs(files={"out": out})
     loaded, chosen, notes = Corpus.load(corpus), Choice(split, k, q), []
     if chosen == USUAL and largest_k is None and mode in MODES:  # several files with one largest K must agree
         fitting = Fitting(loaded, mode)

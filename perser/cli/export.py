@@ -44,7 +44,8 @@ def export(
     languages = tuple(filter(None, map(str.strip, (language or "").split(","))))
     if (out / ".git").exists():
         raise UserError(
-            f"{out} is a Git repository, which would be lost: export to another folder, then copy the files"
+            f"out: {out} is a Git repository, which would be lost: export to another folder, then copy the "
+            "files"
         )
     check_output(out, MARKER)
     folder = trained_model_folder(model)

@@ -72,8 +72,10 @@ ALIASES = {
     "bf16": Alias("mixed_precision", _precision),
     "learning_rate": Alias("learning_rate"),
     "lr": Alias("learning_rate"),
+    "from": Alias("from_model"),
 }
-"""Names of transformers' Trainer (and `lr`) to our options. An alias works where its option exists."""
+"""Names of transformers' Trainer (and `lr`), and `from`, which Python keeps for itself, to our options. An
+alias works where its option exists."""
 
 ROUTES = "perser.routes"
 """The group of the routes' entry points. Each route has a method of its name."""

@@ -8,17 +8,18 @@ from __future__ import annotations
 import csv
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perser.cli.command import Command
+from perser.cli.enroll import refuse_profile_of_probabilities
 from perser.errors import UserError
 from perser.io.terminal import as_shown, print_json
 
-if TYPE_CHECKING:
-    from perser.inference.recognizer import Classification, PersonalRecognizer, Prediction, Recognizer
+if TYPE_CHECKING:  # jsonargparse imports these, so that none of them may import torch
+    from perser.inference.prediction import AnswersClips, Classification, Prediction
     from perser.labels import Emotions
 
 
@@ -31,6 +32,7 @@ def predict(
     device: str | None = None,
     json: bool = False,
     csv: bool = False,
+    probabilities: Path | None = None,
 ) -> None:
     """Predict which emotions a person would hear in clips, with and without their enrollment.
 
@@ -47,19 +49,28 @@ def predict(
         device: where to compute, such as cuda or cpu; none: the GPU if there is one.
         json: whether to print JSON instead of a table.
         csv: whether to print CSV instead of a table.
+        probabilities: with a profile that was made from probabilities: a table of what the tool says of the
+            clips; without names of clips, all its rows are answered.
 
     Examples:
         perser predict clip.wav --profile alice.profile
         perser predict clip.wav --model runs/quickstart/models/meta-perser --enroll a.wav=angry b.wav=happy
     """
+    if json and csv:
+        raise UserError("give --json or --csv, not both")
+    print_predictions = _print_json if json else _print_csv if csv else _print_table
+    if probabilities is not None:
+        others = {"model": model, "enroll": enroll, "open_labels": open_labels, "device": device}
+        _answer_probabilities(probabilities, profile, clips, others, print_predictions)
+        return
+    if profile is not None:
+        refuse_profile_of_probabilities(profile)
     if not clips:
         raise _no_clips(enroll)
     if profile is None and model is None:
         raise UserError("give --profile FILE (of `perser enroll`), or --model DIR, with --enroll or without")
     if profile is not None and enroll:
         raise UserError("give --profile or --enroll, not both: `perser enroll` makes a new profile")
-    if json and csv:
-        raise UserError("give --json or --csv, not both")
     if open_labels and not enroll:
         raise UserError("open_labels: there is nothing to learn them from: give --enroll with it")
     from perser.inference.clips import clip_paths
@@ -68,7 +79,6 @@ def predict(
     paths, examples = clip_paths(clips), [parse_example(example, open_labels) for example in enroll]
     if open_labels:
         check_open_labels(examples)
-    print_predictions = _print_json if json else _print_csv if csv else _print_table
     _answer(_recognizer(profile, model, examples, open_labels, device), paths, print_predictions)
 
 
@@ -94,7 +104,7 @@ def _recognizer(
     examples: list[tuple[Path, tuple[str, ...]]],
     open_labels: bool,
     device: str | None,
-) -> Recognizer | PersonalRecognizer:
+) -> AnswersClips:
     from perser.inference.recognizer import PersonalRecognizer, Recognizer
 
     if profile is not None:
@@ -104,8 +114,38 @@ def _recognizer(
     return recognizer.enroll(examples, labels=labels) if examples else recognizer
 
 
+def _answer_probabilities(
+    probabilities: Path,
+    profile: Path | None,
+    clips: Sequence[str],
+    others: Mapping[str, object],
+    print_predictions: Callable[[Emotions, Sequence[Prediction]], None],
+) -> None:
+    """Print what a person would hear in the clips of a table, or in those of them that are named.
+
+    `others`: the options that need a model, by name.
+    """
+    from perser.inference.probability_profile import ProbabilityProfile
+    from perser.inference.probability_table import ProbabilityTable
+
+    if given := [name for name, value in others.items() if value]:
+        raise UserError(f"{given[0]}: no model is loaded with --probabilities: leave it out")
+    if profile is None:
+        raise UserError("give --profile FILE (of `perser enroll --probabilities`) with --probabilities")
+    personal = ProbabilityProfile.load(profile)
+    table = ProbabilityTable.read(probabilities, personal.emotions.names)
+    rows = [table.row_of(clip, Path()) for clip in clips]
+    answers = personal.predict(table)
+    known = [answers[row] for row in rows if row is not None] if clips else answers
+    print_predictions(personal.emotions.names, known)
+    for clip in [clip for clip, row in zip(clips, rows, strict=True) if row is None]:
+        print(f"perser: {clip}: {probabilities} has no row for it", file=sys.stderr)
+    if None in rows:
+        raise SystemExit(1)
+
+
 def _answer(
-    recognizer: Recognizer | PersonalRecognizer,
+    recognizer: AnswersClips,
     paths: list[Path],
     print_predictions: Callable[[Emotions, Sequence[Prediction]], None],
 ) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from perser.cli.command import Command
 from perser.corpora.huggingface_options import HuggingFaceDataset
-from perser.corpora.listing import CorpusReader
+from perser.corpora.listing import CorpusReader, Listing
 from perser.errors import UserError, unknown
 from perser.io.files import atomic_folder, check_output
 from perser.io.folders import did_you_mean
@@ -63,12 +63,26 @@ def prepare(
     )
     with atomic_folder(out, CARD) as folder:
         source = {"audio_out": folder / "audio"} if _makes_audio(reader) else {"root": root}
-        try:
-            listing = reader.read(**source, **options)
-        except OSError as error:  # such as a folder or file without permission to read it
-            raise UserError(f"cannot read {error.filename or root}: {error.strerror or error}") from error
+        listing = _read(reader, source, options)
         fill_corpus(listing, folder, allow_skips=allow_skips)
     _print_summary(out, Corpus.load(out).card)
+
+
+def list_published(
+    corpus: str, out: Path, root: Path | None, **options: int | str | HuggingFaceDataset | None
+) -> Listing | None:
+    """Return what the published files of a corpus say, without opening its audio; None where the recordings
+    are yet to be made. Raises UserError as `prepare` does."""
+    reader, chosen = check_prepare(corpus, out, root, **options)
+    return None if _makes_audio(reader) else _read(reader, {"root": root}, chosen)
+
+
+def _read(reader: CorpusReader, source: dict[str, Path | None], options: dict[str, Any]) -> Listing:
+    try:
+        return reader.read(**source, **options)
+    except OSError as error:  # such as a folder or file without permission to read it
+        place = error.filename or next(iter(source.values()))
+        raise UserError(f"cannot read {place}: {error.strerror or error}") from error
 
 
 def check_prepare(

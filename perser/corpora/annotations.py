@@ -12,7 +12,7 @@ from typing import overload
 import numpy as np
 
 from perser.corpora.listing import Annotation
-from perser.labels import Emotions, EmotionSet
+from perser.labels import Emotions, EmotionSet, decide
 
 Pairs = tuple[tuple[str, ...], tuple[Emotions, ...]]
 """The sorted ids of the utterances that one listener labeled, and the emotions that they gave to each."""
@@ -116,6 +116,20 @@ class Annotations(Sequence[Annotation]):
         # In double precision, so that equal shares come out equal from any number of listeners.
         means = np.stack(totals, axis=1)[annotated] / counts[annotated, None]
         return [self._utterances[index] for index in annotated.tolist()], means.astype(np.float32)
+
+    def aggregated(self, emotions: EmotionSet) -> dict[str, Emotions]:
+        """Return, by utterance id, the emotions whose mean share over the listeners is above 1/C.
+
+        If no share is above 1/C (all are equal), these are the emotions with the largest share.
+        """
+        names, shares = self.shares(emotions)
+        chosen = decide(shares)
+        largest = shares == shares.max(axis=1, keepdims=True)
+        chosen = np.where(chosen.any(axis=1, keepdims=True), chosen, largest)
+        words: dict[bytes, Emotions] = {}
+        for row in np.unique(chosen, axis=0):
+            words[row.tobytes()] = emotions.words(row)
+        return {name: words[row.tobytes()] for name, row in zip(names, chosen, strict=True)}
 
 
 def _numbered(names: object) -> dict:

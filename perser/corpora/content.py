@@ -72,6 +72,13 @@ class Content:
         """Return the content of a whole corpus. Raises UserError for a recording that cannot be read."""
         return cls.of(corpus, corpus.utterances, {annotation.listener for annotation in corpus.annotations})
 
+    @classmethod
+    def of_persons(
+        cls, corpus: str, namespace: str, speakers: Iterable[str], listeners: Iterable[str]
+    ) -> Content:
+        """Return the content of a corpus whose recordings are not known yet."""
+        return cls(corpus, namespace, {}, _persons(speakers), _persons(listeners))
+
     def shared_with(self, other: Content) -> str:
         """Return what this content has in common with another, for a message; empty if nothing.
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -207,14 +207,26 @@ def fill_corpus(
     good = {
         row.utterance_id: (row, check)
         for row, check in zip(listed, checks, strict=True)
-        if isinstance(check, _Recording)
+        if isinstance(check, CheckedRecording)
     }
     annotations = [annotation for annotation in annotations if annotation.utterance_id in good]
-    write_tables(folder, ((row, recording.seconds) for row, recording in good.values()), annotations)
+    write_checked(replace(listing, annotations=annotations, left_out=left_out, dropped=dropped), folder, good)
+
+
+def write_checked(
+    listing: Listing, folder: Path, good: Mapping[str, tuple[Utterance, CheckedRecording]]
+) -> None:
+    """Write the tables and the card of a listing into an existing folder.
+
+    `good` has the utterances by id, sorted, each with what is known of its recording. All of the listing's
+    annotations are of these.
+    """
+    rows = ((row, recording.seconds) for row, recording in good.values())
+    write_tables(folder, rows, listing.annotations)
     if listing.truth is not None:
         listing.truth.save(folder)
     write_checksums(folder, ("utterances/*", "annotations/*", TRUTH))
-    card = _card(listing, folder, good, annotations, left_out, dropped)
+    card = _card(listing, folder, good)
     files = {row.audio: recording.file for row, recording in good.values()}
     write_recording_files(folder, files, card["audio_fingerprint"])
     text = json.dumps(card, indent=1, ensure_ascii=False) + "\n"
@@ -224,7 +236,7 @@ def fill_corpus(
 
 
 @dataclass(frozen=True)
-class _Recording:
+class CheckedRecording:
     """The duration of a good file, and its state."""
 
     seconds: float
@@ -265,15 +277,15 @@ def _matching(
 
 def _check_recordings(
     utterances: list[Utterance], root: Path, min_seconds: float
-) -> list[_Recording | LeftOut]:
+) -> list[CheckedRecording | LeftOut]:
     """Decode each recording and return, in order, its duration and digest, or the reason why it is bad."""
 
-    def check(audio: str) -> _Recording | LeftOut:
+    def check(audio: str) -> CheckedRecording | LeftOut:
         path = root / audio
         try:
             waveform = load_audio(path, min_seconds)
             file = replace(digest_file(path), content=samples_sha256(waveform))
-            return _Recording(len(waveform) / SAMPLE_RATE, file)
+            return CheckedRecording(len(waveform) / SAMPLE_RATE, file)
         except (BadAudio, OSError) as error:
             return LeftOut(audio, str(error))
 
@@ -306,12 +318,7 @@ def _example(item: LeftOut, root: Path) -> str:
 
 
 def _card(
-    listing: Listing,
-    folder: Path,
-    good: dict[str, tuple[Utterance, _Recording]],
-    annotations: list[Annotation],
-    left_out: list[LeftOut],
-    dropped: dict[str, int],
+    listing: Listing, folder: Path, good: Mapping[str, tuple[Utterance, CheckedRecording]]
 ) -> dict[str, Any]:
     utterances = [row for row, _ in good.values()]
     audio_root = listing.audio_root.absolute()
@@ -320,7 +327,7 @@ def _card(
     fingerprint = _rows_sha256(
         [digest, listing.emotions],
         ([row.utterance_id, row.speaker, row.session, row.text] for row in utterances),
-        ([row.utterance_id, row.listener, row.emotions] for row in annotations),
+        ([row.utterance_id, row.listener, row.emotions] for row in listing.annotations),
     )
     return {
         "format": FORMAT,
@@ -336,13 +343,13 @@ def _card(
             "utterances": len(utterances),
             "speakers": len({row.speaker for row in utterances}),
             "sessions": len({row.session for row in utterances}),
-            "listeners": len({annotation.listener for annotation in annotations}),
-            "annotations": len(annotations),
-            "left_out": len(left_out),
+            "listeners": len({annotation.listener for annotation in listing.annotations}),
+            "annotations": len(listing.annotations),
+            "left_out": len(listing.left_out),
         },
         "hours": round(sum(recording.seconds for _, recording in good.values()) / 3600, 4),
-        "left_out": [[item.what, item.reason] for item in left_out],
-        "dropped": dropped,
+        "left_out": [[item.what, item.reason] for item in listing.left_out],
+        "dropped": listing.dropped,
         "audio_fingerprint": digest,
         "fingerprint": fingerprint,
     }

@@ -206,6 +206,11 @@ class RecordingFiles:
         self._save()
         return found | {name: file.content for name, file in known.items() if file.content}
 
+    def states(self) -> dict[str, RecordingFile]:
+        """Return what is known of each file, with the digest of its samples, by the file's name."""
+        self.contents()
+        return dict(self._known())
+
     def _known(self) -> dict[str, RecordingFile]:
         if self._files is None:
             self._files = read_recording_files(self._folder, self._fingerprint)

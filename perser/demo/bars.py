@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from perser.demo.session import Reply
-from perser.inference.recognizer import Classification, Prediction
+from perser.inference.prediction import Classification, Prediction
 from perser.labels import Emotions
 
 NOTHING_CHOSEN = "<p>Choose a clip to see the answers.</p>"

@@ -22,7 +22,9 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 
-from perser.encoders.families import Family, WavLMFamily
+from perser.audio import SAMPLE_RATE, resample_from_16_khz
+from perser.encoders.families import WavLMFamily
+from perser.encoders.family import Family
 from perser.encoders.loading import load_encoder, quiet_transformers
 from perser.encoders.lora import (
     LAYER,
@@ -42,7 +44,8 @@ Attention = Literal["eager", "sdpa"]
 
 
 class SpeechEncoder(nn.Module):
-    """wav2vec 2.0, HuBERT, WavLM, data2vec-audio or Whisper's encoder, behind one interface.
+    """wav2vec 2.0, HuBERT, WavLM, UniSpeech-SAT, data2vec-audio, SEW, w2v-BERT 2.0, AST or Whisper's encoder,
+    behind one interface.
 
     The output for an utterance does not depend on the other utterances of its batch. There is no dropout,
     layer drop or masking, and the transformers model stays in evaluation mode even in training. A `mask` of
@@ -71,6 +74,8 @@ class SpeechEncoder(nn.Module):
         use_exact_weight_norm(model)
         for module in family.front_modules(model):
             module.requires_grad_(False)
+        for parameter in family.unused_parameters(model):
+            parameter.requires_grad_(False)
         # What transformers keeps fixed (Whisper's sinusoids) is not part of the trunk either.
         self._trunk_names = {key for key, value in model.named_parameters() if value.requires_grad}
         self.set_attention(attention)
@@ -82,9 +87,9 @@ class SpeechEncoder(nn.Module):
         """Load an encoder by name, in float32.
 
         Args:
-            name: A local transformers folder, a model on the Hugging Face Hub, or a built-in one:
-                `tiny-wav2vec2`, `tiny-hubert`, `tiny-wavlm`, `tiny-data2vec` or `tiny-whisper`. A Whisper
-                folder may hold the encoder alone or all of Whisper.
+            name: A local transformers folder, a model on the Hugging Face Hub, or a built-in one, such as
+                `tiny-wav2vec2` (`perser.encoders.loading.TINY_NAMES`). A Whisper folder may hold the encoder
+                alone or all of Whisper.
             seed: Of the random weights of built-in encoders.
             attention: See `set_attention`.
             commit: The version of a model on the Hub; the newest if None.
@@ -169,7 +174,9 @@ class SpeechEncoder(nn.Module):
         base models have a group norm over time, which padding would change. A clip too short for one frame
         (25 ms) is padded with silence.
         """
-        return [self._family.front_end(self.model, self._extractor, waveform) for waveform in waveforms]
+        rate = self._extractor.sampling_rate
+        resampled = (resample_from_16_khz(waveform, rate) for waveform in waveforms)
+        return [self._family.front_end(self.model, self._extractor, waveform) for waveform in resampled]
 
     def embed(self, frames: Tensor, mask: Tensor | None) -> Tensor:
         """Return the input of layer 0, (B, T, D), for frames (B, T, F) with their mask (B, T)."""
@@ -190,6 +197,13 @@ class SpeechEncoder(nn.Module):
         """Return the input of layer 0 and the hidden state after every layer: L + 1 tensors (B, T, D)."""
         embedded = self.embed(frames, mask)
         return [embedded, *self.run_layers(embedded, mask)]
+
+    def pool(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
+        """Return what stands for each clip of a hidden state, (B, T, D) to (B, D): the mean over time.
+
+        For AST, whose first two frames stand for a clip, it is their mean.
+        """
+        return self._family.pool(self.model.config, hidden, mask)
 
     def forward(self, frames: Tensor, mask: Tensor | None) -> list[Tensor]:
         """Return `hidden_states`. Wrappers need this name."""
@@ -238,8 +252,12 @@ class SpeechEncoder(nn.Module):
         """
         family, config = self._family, self.model.config
         settings = {name: getattr(self._extractor, name) for name in family.extractor_fields}
+        if self._extractor.sampling_rate != SAMPLE_RATE:  # so that other digests stay what they were
+            settings["sampling_rate"] = self._extractor.sampling_rate
         fields = family.front_fields if part == "frontend" else family.front_fields + family.trunk_fields
         settings |= {name: getattr(config, name, None) for name in fields}
+        if part != "frontend" and family.plain_last(config):
+            settings["plain_last_state"] = True
         state = base_state(self.model)
         if part == "frontend":
             modules = family.front_modules(self.model)
@@ -274,13 +292,6 @@ def pad(frames: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     batch = pad_sequence(list(frames), batch_first=True)
     lengths = torch.tensor([len(clip) for clip in frames], device=batch.device)
     return batch, torch.arange(batch.shape[1], device=batch.device) < lengths[:, None]
-
-
-def mean_pool(hidden: Tensor, mask: Tensor | None) -> Tensor:
-    """Return the mean over each utterance's real frames: (B, T, D), (B, T) to (B, D)."""
-    if mask is None:
-        return hidden.mean(dim=1)
-    return hidden.masked_fill(~mask.unsqueeze(-1), 0.0).sum(dim=1) / mask.sum(dim=1, keepdim=True)
 
 
 def window_means(frames: Tensor, size: int) -> Tensor:

@@ -1,16 +1,13 @@
 """What differs between the speech encoders of transformers, so that `SpeechEncoder` can treat them alike.
 
-A `Family` runs the front-end, the trunk's entrance and the layers of one kind of encoder, and computes from
-the number of samples how many frames the front-end gives. It holds no weights: every method gets the
-transformers model. `mask` is True on real frames; None means that no frame of the batch is padding.
+Here are wav2vec 2.0 with its relatives and Whisper, and all families by name; see `perser.encoders.family`.
 """
 
 from __future__ import annotations
 
 import warnings
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -24,6 +21,8 @@ from transformers import (
     HubertModel,
     PretrainedConfig,
     PreTrainedModel,
+    UniSpeechSatConfig,
+    UniSpeechSatModel,
     Wav2Vec2Config,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2Model,
@@ -35,87 +34,21 @@ from transformers import (
 from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from perser.audio import SAMPLE_RATE
+from perser.encoders.family import (
+    Family,
+    FrameCount,
+    at_least,
+    receptive_field,
+    run_plain,
+    zero_padding,
+)
 from perser.encoders.grouped_convolution import grouped_convolution
+from perser.encoders.sew import SEWFamily
+from perser.encoders.spectrogram_transformer import SpectrogramTransformerFamily
+from perser.encoders.wav2vec2_bert import Wav2Vec2BertFamily
 
 # transformers' own call for WavLM gives this warning for each padded batch. The result is right.
 warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask")
-
-
-@dataclass(frozen=True)
-class FrameCount:
-    """The number of frames of a clip, for a front-end that is a chain of strided convolutions.
-
-    Args:
-        convolutions: (kernel, stride) of each, in samples of its input; padding counts as part of the kernel.
-        least: A shorter clip is padded with silence to this many samples.
-        window: A longer clip is cut into windows of this many samples; None for no windows.
-    """
-
-    convolutions: tuple[tuple[int, int], ...]
-    least: int
-    window: int | None = None
-
-    def __call__(self, num_samples: int) -> int:
-        """Return the number of frames of a clip of `num_samples` at 16 kHz."""
-        if self.window is None or num_samples <= self.window:
-            return self._in_window(num_samples)
-        windows, rest = divmod(num_samples, self.window)
-        return windows * self._in_window(self.window) + (self._in_window(rest) if rest else 0)
-
-    def _in_window(self, num_samples: int) -> int:
-        length = max(num_samples, self.least)
-        for kernel, stride in self.convolutions:
-            length = (length - kernel) // stride + 1
-        return length
-
-
-class Family(ABC):
-    """One kind of encoder: its transformers classes, a tiny configuration, and how to run it."""
-
-    config_class: ClassVar[type[PretrainedConfig]]
-    model_class: ClassVar[type[PreTrainedModel]]
-    extractor_class: ClassVar[type[SequenceFeatureExtractor]]
-    tiny_config: ClassVar[dict[str, Any]]
-    """A configuration small enough for a quick start on a CPU."""
-    extractor_fields: ClassVar[tuple[str, ...]]
-    front_fields: ClassVar[tuple[str, ...]]
-    trunk_fields: ClassVar[tuple[str, ...]]
-    """The fields of the feature extractor's and the model's configuration that change the output."""
-    key_mapping: ClassVar[dict[str, str] | None] = None
-    """Patterns that turn the weight names of a larger checkpoint into those of this model."""
-
-    @abstractmethod
-    def front_modules(self, model: PreTrainedModel) -> list[nn.Module]:
-        """Return the modules that stay frozen: everything from the waveform to the cached frames."""
-
-    @abstractmethod
-    def front_size(self, config: PretrainedConfig) -> int:
-        """Return the number of channels of a front-end frame."""
-
-    @abstractmethod
-    def front_end(
-        self, model: PreTrainedModel, extractor: SequenceFeatureExtractor, waveform: Tensor
-    ) -> Tensor:
-        """Return the frames (num_frames, F) of one waveform (num_samples,) at 16 kHz."""
-
-    @abstractmethod
-    def frame_count(self, config: PretrainedConfig, extractor: SequenceFeatureExtractor) -> FrameCount:
-        """Return the function from a number of samples to the number of frames that `front_end` gives."""
-
-    @abstractmethod
-    def embed(self, model: PreTrainedModel, frames: Tensor, mask: Tensor | None) -> Tensor:
-        """Return the input of layer 0, (B, T, D), for frames (B, T, F)."""
-
-    @abstractmethod
-    def run_layers(
-        self, model: PreTrainedModel, hidden: Tensor, mask: Tensor | None, start: int, stop: int
-    ) -> list[Tensor]:
-        """Return the hidden states after layers start .. stop - 1, each (B, T, D)."""
-
-    def default_extractor(self, config: PretrainedConfig) -> SequenceFeatureExtractor:
-        """Return the feature extractor of a built-in encoder."""
-        return self.extractor_class()
 
 
 class Wav2Vec2Family(Family):
@@ -154,20 +87,20 @@ class Wav2Vec2Family(Family):
     def front_end(
         self, model: PreTrainedModel, extractor: SequenceFeatureExtractor, waveform: Tensor
     ) -> Tensor:
-        waveform = _at_least(waveform, _receptive_field(model.config))
+        waveform = at_least(waveform, receptive_field(model.config))
         values = extractor(
-            waveform.float().cpu().numpy(), sampling_rate=SAMPLE_RATE, return_tensors="pt"
+            waveform.float().cpu().numpy(), sampling_rate=extractor.sampling_rate, return_tensors="pt"
         ).input_values
         return model.feature_extractor(values.to(model.device, model.dtype))[0].T
 
     def frame_count(self, config: PretrainedConfig, extractor: SequenceFeatureExtractor) -> FrameCount:
         convolutions = tuple(zip(config.conv_kernel, config.conv_stride, strict=True))
-        return FrameCount(convolutions, least=_receptive_field(config))
+        return FrameCount(convolutions, least=receptive_field(config), rate=extractor.sampling_rate)
 
     def embed(self, model: PreTrainedModel, frames: Tensor, mask: Tensor | None) -> Tensor:
         projected = model.feature_projection(frames)
         hidden = projected[0] if isinstance(projected, tuple) else projected  # HuBERT returns a tensor
-        hidden = _zero_padding(hidden, mask)  # otherwise the positional convolution mixes padding in
+        hidden = zero_padding(hidden, mask)  # otherwise the positional convolution mixes padding in
         hidden = hidden + self._positions(model, hidden, mask)
         return hidden if self._normalizes_last(model) else model.encoder.layer_norm(hidden)
 
@@ -175,14 +108,20 @@ class Wav2Vec2Family(Family):
         self, model: PreTrainedModel, hidden: Tensor, mask: Tensor | None, start: int, stop: int
     ) -> list[Tensor]:
         states = self._layer_outputs(model, hidden, mask, start, stop)
-        if states and stop == len(model.encoder.layers) and self._normalizes_last(model):
+        last = stop == len(model.encoder.layers) and not self.plain_last(model.config)
+        if states and last and self._normalizes_last(model):
             states[-1] = model.encoder.layer_norm(states[-1])
         return states
+
+    def unused_parameters(self, model: PreTrainedModel) -> list[nn.Parameter]:
+        if self.plain_last(model.config) and self._normalizes_last(model):
+            return list(model.encoder.layer_norm.parameters())
+        return []
 
     def _layer_outputs(
         self, model: PreTrainedModel, hidden: Tensor, mask: Tensor | None, start: int, stop: int
     ) -> list[Tensor]:
-        return _run_plain(list(model.encoder.layers)[start:stop], hidden, mask)
+        return run_plain(list(model.encoder.layers)[start:stop], hidden, mask)
 
     def _positions(self, model: PreTrainedModel, hidden: Tensor, mask: Tensor | None) -> Tensor:
         module = model.encoder.pos_conv_embed
@@ -206,7 +145,7 @@ class HubertFamily(Wav2Vec2Family):
         batch_norm = model.encoder.pos_conv_embed.batch_norm
         if batch_norm is not None:
             # The batch norm shifts padding away from zero, so it is zeroed again before the convolution.
-            hidden = _zero_padding(batch_norm(hidden.transpose(1, 2)).transpose(1, 2), mask)
+            hidden = zero_padding(batch_norm(hidden.transpose(1, 2)).transpose(1, 2), mask)
         return super()._positions(model, hidden, mask)
 
 
@@ -239,6 +178,17 @@ class WavLMFamily(Wav2Vec2Family):
         return states
 
 
+class UniSpeechSatFamily(Wav2Vec2Family):
+    """UniSpeech-SAT: wav2vec 2.0's architecture."""
+
+    config_class = UniSpeechSatConfig
+    model_class = UniSpeechSatModel
+
+    def unused_parameters(self, model: PreTrainedModel) -> list[nn.Parameter]:
+        # What masks frames in training, which is off here.
+        return [model.masked_spec_embed, *super().unused_parameters(model)]
+
+
 class Data2VecFamily(Wav2Vec2Family):
     """data2vec-audio: wav2vec 2.0 with several positional convolutions instead of one."""
 
@@ -255,7 +205,7 @@ class Data2VecFamily(Wav2Vec2Family):
         positions = hidden
         for layer in model.encoder.pos_conv_embed.layers:
             # Each convolution writes into the padding, and the next one would read that.
-            padded = grouped_convolution(layer.conv, _zero_padding(positions, mask).transpose(1, 2))
+            padded = grouped_convolution(layer.conv, zero_padding(positions, mask).transpose(1, 2))
             positions = layer.activation(layer.layer_norm(layer.padding(padded).transpose(1, 2)))
         return positions
 
@@ -304,17 +254,28 @@ class WhisperFamily(Family):
         # The hops of the log-mel, then the stride of the second convolution; kernels are padded.
         hop = extractor.hop_length
         window = config.max_source_positions * hop * 2
-        return FrameCount(((hop, hop), (1, 2)), least=extractor.n_fft, window=window)
+        return FrameCount(
+            ((hop, hop), (1, 2)), least=extractor.n_fft, window=window, rate=extractor.sampling_rate
+        )
 
     @staticmethod
     def _window(model: PreTrainedModel, extractor: SequenceFeatureExtractor, waveform: Tensor) -> Tensor:
-        waveform = _at_least(waveform, extractor.n_fft)
+        return WhisperFamily._frames(model, extractor, at_least(waveform, extractor.n_fft), "longest", False)
+
+    @staticmethod
+    def _frames(
+        model: PreTrainedModel,
+        extractor: SequenceFeatureExtractor,
+        waveform: Tensor,
+        padding: str,
+        truncation: bool,
+    ) -> Tensor:
         with _Float32Windows():
             mel = extractor(
                 waveform.float().cpu().numpy(),
-                sampling_rate=SAMPLE_RATE,
-                padding="longest",  # the clip's own length instead of 30 s
-                truncation=False,
+                sampling_rate=extractor.sampling_rate,
+                padding=padding,  # longest: the clip's own length instead of 30 s
+                truncation=truncation,
                 return_tensors="pt",
             ).input_features.to(model.device, model.dtype)
         return F.gelu(model.conv2(F.gelu(model.conv1(mel))))[0].T
@@ -330,7 +291,7 @@ class WhisperFamily(Family):
         window = model.config.max_source_positions
         layers = list(model.layers)[start:stop]
         if frames <= window:
-            states = _run_plain(layers, hidden, mask)
+            states = run_plain(layers, hidden, mask)
         else:
             if mask is None:
                 mask = hidden.new_ones((batch, frames), dtype=torch.bool)
@@ -338,11 +299,31 @@ class WhisperFamily(Family):
             hidden = F.pad(hidden, (0, 0, 0, padding)).reshape(-1, window, width)
             mask = F.pad(mask, (0, padding)).reshape(-1, window)
             states = [
-                state.reshape(batch, -1, width)[:, :frames] for state in _run_plain(layers, hidden, mask)
+                state.reshape(batch, -1, width)[:, :frames] for state in run_plain(layers, hidden, mask)
             ]
         if states and stop == len(model.layers):
             states[-1] = model.layer_norm(states[-1])
         return states
+
+
+class PaddedWhisperFamily(WhisperFamily):
+    """Whisper's encoder as transformers' classifiers use it: a clip is padded with silence to 30 s, which
+    counts as a part of it, and what comes after 30 s is cut off.
+
+    It is that of a configuration with `pads_clips`.
+    """
+
+    front_fields = ("pads_clips",)
+
+    def front_end(
+        self, model: PreTrainedModel, extractor: SequenceFeatureExtractor, waveform: Tensor
+    ) -> Tensor:
+        return self._frames(model, extractor, waveform, padding="max_length", truncation=True)
+
+    def frame_count(self, config: PretrainedConfig, extractor: SequenceFeatureExtractor) -> FrameCount:
+        samples = config.max_source_positions * extractor.hop_length * 2
+        plain = super().frame_count(config, extractor)
+        return replace(plain, least=samples, most=samples, window=None)
 
 
 class _Float32Windows(TorchFunctionMode):
@@ -364,35 +345,16 @@ FAMILIES: dict[str, Family] = {
     "wavlm": WavLMFamily(),
     "data2vec-audio": Data2VecFamily(),
     "whisper": WhisperFamily(),
+    "unispeech-sat": UniSpeechSatFamily(),
+    "sew": SEWFamily(),
+    "wav2vec2-bert": Wav2Vec2BertFamily(),
+    "audio-spectrogram-transformer": SpectrogramTransformerFamily(),
 }
 """The families by `model_type` of a transformers configuration."""
 
 
-def _run_plain(layers: Sequence[nn.Module], hidden: Tensor, mask: Tensor | None) -> list[Tensor]:
-    """Run layers that take an additive mask, and return the hidden state after each."""
-    additive = None
-    if mask is not None:
-        lowest = torch.finfo(hidden.dtype).min
-        additive = torch.zeros_like(mask, dtype=hidden.dtype).masked_fill(~mask, lowest)[:, None, None, :]
-    states = []
-    for layer in layers:
-        hidden = layer(hidden, attention_mask=additive)
-        states.append(hidden)
-    return states
-
-
-def _zero_padding(hidden: Tensor, mask: Tensor | None) -> Tensor:
-    return hidden if mask is None else hidden.masked_fill(~mask.unsqueeze(-1), 0.0)
-
-
-def _at_least(waveform: Tensor, samples: int) -> Tensor:
-    """Return the waveform, padded with silence to at least this many samples."""
-    return F.pad(waveform, (0, max(0, samples - len(waveform))))
-
-
-def _receptive_field(config: PretrainedConfig) -> int:
-    """Return how many samples the convolutions need for one frame (400 with the real kernels and strides)."""
-    samples = 1
-    for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
-        samples = (samples - 1) * stride + kernel
-    return samples
+def family_of(config: PretrainedConfig) -> Family:
+    """Return the family of a configuration whose `model_type` is known."""
+    if getattr(config, "pads_clips", False):
+        return PaddedWhisperFamily()
+    return FAMILIES[config.model_type]

@@ -34,7 +34,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from perser.encoders.encoder import SpeechEncoder, mean_pool, pad, window_means
+from perser.encoders.encoder import SpeechEncoder, pad, window_means
 from perser.encoders.parallel_build import build_in_parallel
 from perser.errors import UserError, explain_damage
 from perser.io.checksums import json_sha256
@@ -336,7 +336,9 @@ def _from_frames(encoder: SpeechEncoder, clips: list[Tensor], level: Level) -> l
         return clips
     frames, mask = pad(clips)
     if level == "pooled":
-        return torch.stack([mean_pool(state, mask) for state in encoder.hidden_states(frames, mask)], dim=1)
+        return torch.stack(
+            [encoder.pool(state, mask) for state in encoder.hidden_states(frames, mask)], dim=1
+        )
     kind, _, number = level.partition(":")
     if kind == "windows":
         states = torch.stack(encoder.hidden_states(frames, mask), dim=2)  # (B, T, L + 1, D)
@@ -347,7 +349,7 @@ def _from_frames(encoder: SpeechEncoder, clips: list[Tensor], level: Level) -> l
     if int(number):
         states += encoder.run_layers(states[0], mask, stop=int(number))
     if kind == "pooled":
-        return torch.stack([mean_pool(state, mask) for state in states], dim=1)
+        return torch.stack([encoder.pool(state, mask) for state in states], dim=1)
     return [state[: len(clip)] for state, clip in zip(states[-1], clips, strict=True)]
 
 

@@ -9,18 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 from transformers.utils import logging as transformers_logging
 
 from perser.audio import SAMPLE_RATE
 from perser.device import MAKING_A_MODEL, seeded
-from perser.encoders.families import FAMILIES, Family
-from perser.errors import UserError, first_line, unknown
+from perser.encoders.families import FAMILIES, family_of
+from perser.encoders.family import Family
+from perser.errors import UserError, reason_and_advice, unknown
 from perser.io.hub import ModelSource, find_model, out_of_reach, refuse_pickles
 from perser.io.model_facts import is_built_in
 
-TINY_NAMES: dict[str, str] = {f"tiny-{kind.removesuffix('-audio')}": kind for kind in FAMILIES}
+TINY_NAMES: dict[str, str] = {
+    f"tiny-{'ast' if kind == 'audio-spectrogram-transformer' else kind.removesuffix('-audio')}": kind
+    for kind in FAMILIES
+}
 """The built-in encoders, made on the spot with random weights: name to model type."""
 
 LoadedEncoder = tuple[PreTrainedModel, SequenceFeatureExtractor, Family]
@@ -96,9 +101,11 @@ def quiet_transformers(progress: bool = False) -> Iterator[None]:
 
 def _tiny(name: str, seed: int) -> LoadedEncoder:
     family = FAMILIES[TINY_NAMES[name]]
-    config = _without_randomness(family.config_class(**family.tiny_config))
+    config = without_randomness(family.config_class(**family.tiny_config))
     with seeded(seed):
         model = family.model_class(config)
+        for parameter in family.zero_parameters(model):
+            nn.init.normal_(parameter, std=0.5)
     return model, family.default_extractor(config), family
 
 
@@ -113,7 +120,7 @@ def _pretrained(name: str, source: ModelSource, commit: str | None) -> LoadedEnc
         extractor = family.extractor_class.from_pretrained(source.path, **where)
         model, report = family.model_class.from_pretrained(
             source.path,
-            config=_without_randomness(config),
+            config=without_randomness(config),
             dtype=torch.float32,
             key_mapping=family.key_mapping,
             use_safetensors=True,
@@ -121,22 +128,41 @@ def _pretrained(name: str, source: ModelSource, commit: str | None) -> LoadedEnc
             **where,
         )
     except Exception as error:  # a damaged folder can make the libraries raise any exception
-        raise UserError(f"cannot load the encoder '{name}': {first_line(error)}") from error
+        raise UserError(f"cannot load the encoder '{name}': {reason_and_advice(error)}") from error
     if missing := sorted(report["missing_keys"]):  # transformers fills them with random numbers
         raise UserError(f"the weights of '{name}' lack {len(missing)} tensors, such as {missing[0]}")
-    if extractor.sampling_rate != SAMPLE_RATE:
-        raise UserError(f"'{name}' wants audio at {extractor.sampling_rate} Hz, not {SAMPLE_RATE}")
-    return model, extractor, family
+    check_rate(name, extractor)
+    return model, extractor, family_of(config)
+
+
+def check_rate(name: str, extractor: SequenceFeatureExtractor) -> None:
+    """Raise UserError for a model that wants more samples per second than recordings are read with."""
+    if extractor.sampling_rate > SAMPLE_RATE:
+        raise UserError(
+            f"'{name}' wants audio at {extractor.sampling_rate} Hz, but recordings are read at {SAMPLE_RATE}"
+            " Hz: give a model for that rate"
+        )
+
+
+def read_config(
+    name: str, source: ModelSource, where: dict[str, Any], kind: str, built_in: str
+) -> dict[str, Any]:
+    """Return what the config.json of a model says; `kind` and `built_in` are those of `find_model`.
+
+    Raises UserError where it cannot be read.
+    """
+    try:
+        settings, _ = PretrainedConfig.get_config_dict(source.path, **where)
+        settings.get("model_type")
+        return settings
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        if source.offline and not source.is_folder:
+            raise out_of_reach(name, kind, built_in) from error
+        raise UserError(f"cannot read the config.json of '{name}': {reason_and_advice(error)}") from error
 
 
 def _model_type(name: str, source: ModelSource, where: dict[str, Any]) -> str:
-    try:
-        settings, _ = PretrainedConfig.get_config_dict(source.path, **where)
-        model_type = settings.get("model_type")
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
-        if source.offline and not source.is_folder:
-            raise out_of_reach(name, "encoder", ", ".join(TINY_NAMES)) from error
-        raise UserError(f"cannot read the config.json of '{name}': {first_line(error)}") from error
+    model_type = read_config(name, source, where, "encoder", ", ".join(TINY_NAMES)).get("model_type")
     if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise UserError(
             f"'{name}' is a model of type '{model_type}', not a supported speech encoder: "
@@ -145,7 +171,8 @@ def _model_type(name: str, source: ModelSource, where: dict[str, Any]) -> str:
     return model_type
 
 
-def _without_randomness(config: PretrainedConfig) -> PretrainedConfig:
+def without_randomness(config: PretrainedConfig) -> PretrainedConfig:
+    """Return a configuration without what changes outputs at random, and without an adapter."""
     for field in _RANDOMNESS:
         if hasattr(config, field):
             setattr(config, field, 0.0)

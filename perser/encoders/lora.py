@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from perser.device import seeded
 
-PROJECTIONS = r"(.*\.)?layers\.({layers})\.(self_attn|attention)\.(q|k|v|out)_proj"
-"""The attention projections of some layers, as all families of `perser.encoders.families` name them."""
+PROJECTIONS = r"(.*\.)?layers\.({layers})\.(self_attn|attention)\.((q|k|v|o|out)_proj|linear_(q|k|v|out))"
+"""The attention projections of some layers, as the families of `perser.encoders.families` name them."""
 
 LAYER = re.compile(r"\blayers\.(\d+)\.")
 """The layer number in a parameter's name."""

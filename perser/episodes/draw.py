@@ -120,7 +120,7 @@ def _drawn(
     left_out: dict[str, int] = {}
     drawn: dict[Subset, tuple[Episode, ...]] = dict.fromkeys(draws, ())
     for subset, task in ((name, task) for name in draws for task in tasks[name]):
-        if split.scenario == "open" and subset == "test":
+        if split.is_open and subset == "test":
             episodes, usable = _open_episodes(task, k, q, draws[subset], most, split)
         else:
             episodes, usable = _episodes(task, k, q, draws[subset], most, mode), len(task.utterances)
@@ -138,8 +138,8 @@ def _check(corpus: Corpus, split: SplitOptions, mode: EnrollmentMode) -> None:
     """Raise UserError for a mode that cannot be drawn, or an unknown emotion that is held out."""
     if mode not in MODES:
         raise UserError(f"mode: '{mode}' is none of {', '.join(MODES)}")
-    if split.scenario == "open" and mode != "any":
-        raise UserError(f"mode: '{mode}' cannot be drawn in the scenario open: give any")
+    if split.is_open and mode != "any":
+        raise UserError(f"mode: '{mode}' cannot be drawn in the scenario {split.scenario}: give any")
     for emotion in split.held_out_emotions or ():
         corpus.emotions.index(emotion)
 

@@ -15,7 +15,7 @@ import numpy as np
 from perser.corpora.annotations import Annotations
 from perser.corpora.listing import PersonAxis, is_unknown_listener
 from perser.errors import UserError
-from perser.labels import Emotions, EmotionSet, decide
+from perser.labels import Emotions, EmotionSet
 
 if TYPE_CHECKING:
     from perser.corpora.corpus import Corpus
@@ -148,13 +148,7 @@ def aggregated_labels(corpus: Corpus) -> dict[str, Emotions]:
 
     If no share is above 1/C (all are equal), these are the emotions with the largest share.
     """
-    names, shares = Annotations.of(corpus.annotations).shares(corpus.emotions)
-    chosen = decide(shares)
-    chosen = np.where(chosen.any(axis=1, keepdims=True), chosen, shares == shares.max(axis=1, keepdims=True))
-    words: dict[bytes, Emotions] = {}
-    for row in np.unique(chosen, axis=0):
-        words[row.tobytes()] = corpus.emotions.words(row)
-    return {name: words[row.tobytes()] for name, row in zip(names, chosen, strict=True)}
+    return Annotations.of(corpus.annotations).aggregated(corpus.emotions)
 
 
 def aggregated_targets(tasks: Sequence[Task], emotions: EmotionSet) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ from perser.corpora.content import Content, load_contents, without_repeats
 from perser.corpora.listing import PersonAxis
 from perser.episodes.episode import Episode, Support, Task, restrict, tasks_of
 from perser.episodes.sampling import MODES, EnrollmentMode
-from perser.episodes.splits import SUBSETS, Scenario, Split, Subset
+from perser.episodes.splits import OPEN, SUBSETS, Scenario, Split, Subset
 from perser.errors import UserError, explain_damage
 from perser.io.checksums import json_sha256
 from perser.io.folders import did_you_mean
@@ -54,7 +54,7 @@ class EpisodeFile:
     @property
     def is_open(self) -> bool:
         """Whether the labels of its episodes are words that nobody was trained on."""
-        return self.scenario == "open"
+        return self.scenario in OPEN
 
     @property
     def setting(self) -> str:

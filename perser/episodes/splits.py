@@ -10,7 +10,10 @@ from typing import Literal, get_args
 from perser.corpora.listing import PersonAxis
 from perser.errors import UserError
 
-Scenario = Literal["seen", "unseen", "speaker", "open", "test-listeners", "test-speakers"]
+Scenario = Literal["seen", "unseen", "speaker", "open", "test-listeners", "test-speakers", "test-open"]
+
+OPEN: tuple[Scenario, ...] = ("open", "test-open")
+"""The scenarios of open episodes (`perser.episodes.open_episodes`)."""
 
 Subset = Literal["train", "validation", "test"]
 
@@ -29,6 +32,7 @@ class SplitOptions:
             person brings new utterances. `open`: as speaker, but each episode has some classes only, under
             words that mean nothing. `test-listeners`, `test-speakers`: a test set for models that were
             trained on another corpus: all listeners, or speakers, are tested, and no one is trained on.
+            `test-open`: as test-speakers, in open episodes.
         folds: number of folds. The persons are cut into this many groups, and each fold tests one group.
         fold: which fold this is, from 0.
         validation_persons: how many persons of the next group choose checkpoints and learning rates.
@@ -74,12 +78,17 @@ class SplitOptions:
 
     @property
     def person_axis(self) -> PersonAxis:
-        return "speaker" if self.scenario in ("speaker", "open", "test-speakers") else "listener"
+        return "speaker" if self.is_open or self.scenario in ("speaker", "test-speakers") else "listener"
 
     @property
     def is_test_set(self) -> bool:
         """Whether everyone is tested and no one is trained on."""
-        return self.scenario in ("test-listeners", "test-speakers")
+        return self.scenario in ("test-listeners", "test-speakers", "test-open")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the labels of its episodes are words that nobody was trained on."""
+        return self.scenario in OPEN
 
 
 @dataclass(frozen=True)

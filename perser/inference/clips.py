@@ -107,6 +107,9 @@ def read_examples(path: Path, as_spelled: bool = False) -> list[tuple[Path, Emot
         return _examples_in_folder(path)
     rows = list(read_table(path, required=("path", "emotions"), optional=()))
     examples = [(path.parent / row.path(), row.spelled() if as_spelled else row.emotions()) for row in rows]
+    for row, (clip, _) in zip(rows, examples, strict=True):
+        if not os.path.lexists(clip):
+            raise row.error(f"{clip} is missing{did_you_mean(clip)}", "correct the path or remove the line")
     check_repeats(examples, path, [row.line for row in rows])
     return examples
 

@@ -17,16 +17,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from perser.errors import UserError, advice_without_damage, first_line
+from perser.inference.profile_place import FORMAT, refuse_other
 from perser.io.checksums import tensors_sha256
-from perser.io.files import check_name, check_outputs, explain_write_errors
+from perser.io.files import check_name, explain_write_errors
 from perser.io.folders import did_you_mean
 from perser.labels import Emotions
 from perser.route import RouteModel
-
-FORMAT = "perser-profile-3"
-
-MAX_HEADER = 1 << 20
-"""How many bytes at the beginning of a file are searched for a profile's format."""
 
 TENSOR, AUDIO = "tensor:", "audio:"
 """Prefixes of the tensors' names in the file: the route's, by name, and the clips, by number."""
@@ -79,7 +75,7 @@ class Profile:
         """Write the profile. Raises UserError where that fails, or the file holds something else."""
         path = Path(path)
         check_name(path)
-        _refuse_other(path)
+        refuse_other(path)
         tensors = {f"{TENSOR}{name}": tensor for name, tensor in self.tensors.items()}
         tensors |= {f"{AUDIO}{number}": waveform for number, waveform in enumerate(self.audio)}
         header = {
@@ -150,27 +146,6 @@ class Profile:
                     f"the profile {path} is of another model ({detail}): give the one that it was made with, "
                     "or enroll again"
                 )
-
-
-def check_place(path: Path) -> None:
-    """Raise UserError where no profile can be written, or where the file holds something else."""
-    check_outputs(files=[path])
-    _refuse_other(path)
-
-
-def _refuse_other(path: Path) -> None:
-    if path.is_file() and path.stat().st_size and not _is_profile(path):
-        raise UserError(f"{path} exists and is no profile: give another output file, or remove it")
-
-
-def _is_profile(path: Path) -> bool:
-    """Return whether a file is a profile of any version, even a damaged one whose header can be
-    recognized."""
-    try:
-        with path.open("rb") as file:
-            return FORMAT.rstrip("0123456789").encode() in file.read(MAX_HEADER)
-    except OSError:  # writing the file fails with the reason
-        return True
 
 
 def _digest(header: dict[str, str], tensors: dict[str, Tensor]) -> str:

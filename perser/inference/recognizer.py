@@ -14,7 +14,6 @@ rounding of TF32, which `perser bench` uses).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Literal, Self
@@ -30,46 +29,17 @@ from perser.episodes.episode import Support
 from perser.errors import UserError
 from perser.inference.clips import Clip, Failure, Waveforms, check_repeats, name_of, stream_clips
 from perser.inference.labeled_clips import LabeledClip, in_one_form, labels_in
+from perser.inference.prediction import Prediction, classify
 from perser.inference.profile import Enrolled, Profile
 from perser.installed_routes import load_route_model
 from perser.io.hub import is_hub_name, trained_model_folder
 from perser.labels import (
     Emotions,
     EmotionSet,
-    decide,
     distinct_labels,
     open_labels,
 )
 from perser.route import EncodedClips, GrowingRouteModel, OpenRouteModel, RouteModel, RoutePredictor
-
-
-@dataclass(frozen=True)
-class Classification:
-    """What a recognizer says about one clip.
-
-    Args:
-        probabilities: By emotion, in the model's order; they sum to 1.
-        labels: The emotions whose probability is above 1/C, for C emotions; none where all are equal.
-        confidence: 1 - H(p) / log C for the entropy H of the probabilities: 0 where all emotions are equally
-            probable, 1 where one is certain.
-    """
-
-    probabilities: dict[str, float]
-    labels: Emotions
-    confidence: float
-
-
-@dataclass(frozen=True)
-class Prediction(Classification):
-    """The answer about one clip.
-
-    Args:
-        path: The clip's path as it was given, or `clip 3`, counted from 1, for another form.
-        unadapted: What the same model answers without an enrollment; None where there was no enrollment.
-    """
-
-    path: str
-    unadapted: Classification | None = None
 
 
 class Recognizer:
@@ -207,18 +177,9 @@ class Recognizer:
         ]
 
     def _prediction(self, name: str, plain: np.ndarray, own: np.ndarray | None) -> Prediction:
-        answer = self._classification(plain if own is None else own)
-        unadapted = None if own is None else self._classification(plain)
+        answer = classify(self.emotions, plain if own is None else own)
+        unadapted = None if own is None else classify(self.emotions, plain)
         return Prediction(**vars(answer), path=name, unadapted=unadapted)
-
-    def _classification(self, probabilities: np.ndarray) -> Classification:
-        """Make the answer of a row of probabilities (num_emotions,)."""
-        entropy = -(probabilities * np.log(probabilities.clip(min=1e-30))).sum(dtype=np.float64)
-        return Classification(
-            probabilities=dict(zip(self.emotions.names, probabilities.tolist(), strict=True)),
-            labels=self.emotions.words(decide(probabilities[None])[0]),
-            confidence=float(np.clip(1 - entropy / np.log(len(probabilities)), 0, 1)),
-        )
 
 
 class PersonalRecognizer:

@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,29 +40,54 @@ def check_replaceable(out: Path, marker: str) -> None:
         raise UserError(f"{out} exists and holds no {marker}: give another output folder, or remove it")
 
 
-def check_output(out: Path, marker: str) -> None:
-    """Raise UserError if `out` may not be replaced, or if its parent folder cannot be written to."""
-    check_replaceable(out, marker)
-    check_outputs(folders=[out])
+def check_output(out: Path, marker: str, option: str = "out") -> None:
+    """Raise UserError if `out` may not be replaced, or if its parent folder cannot be written to.
+
+    `option` is what the command calls it.
+    """
+    with naming_option(option):
+        check_replaceable(out, marker)
+    check_outputs(folders={option: out})
 
 
-def check_outputs(files: Iterable[Path | None] = (), folders: Iterable[Path | None] = ()) -> None:
+def check_outputs(
+    files: Mapping[str, Path | None] | None = None, folders: Mapping[str, Path | None] | None = None
+) -> None:
     """Raise UserError for a file or folder that cannot be written: it is there and is of the other kind, lies
-    below a file, or its folder does not let us write. None stands for an output that nobody asked for.
+    below a file, or its folder does not let us write.
 
     Each command calls this with all its outputs before it does anything. Nothing is left on the disk.
+
+    Args:
+        files: Files, by the option that names them; None stands for an output that nobody asked for.
+        folders: The same for folders.
     """
-    for place, is_folder in [(file, False) for file in files] + [(folder, True) for folder in folders]:
-        if place is None:
-            continue
-        check_name(place)
-        with explain_write_errors(place):
-            _check_kind(place, is_folder)
-            there = next(path for path in (place, *place.absolute().parents) if path.exists())
-            folder = there if is_folder or there != place else place.absolute().parent
-            if not folder.is_dir():
-                raise UserError(f"cannot write {place}: {folder} is a file, not a folder: give another place")
-            Path(tempfile.mkdtemp(prefix=".perser-", dir=folder)).rmdir()
+    for places, is_folder in ((files, False), (folders, True)):
+        for option, place in (places or {}).items():
+            if place is not None:
+                with naming_option(option):
+                    _check_place(place, is_folder)
+
+
+@contextmanager
+def naming_option(option: str) -> Iterator[None]:
+    """Put the name of the option that a path was given by before the message of a UserError."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{option}: {error}") from error
+
+
+def _check_place(place: Path, is_folder: bool) -> None:
+    """Raise UserError for a file or folder that cannot be written."""
+    check_name(place)
+    with explain_write_errors(place):
+        _check_kind(place, is_folder)
+        there = next(path for path in (place, *place.absolute().parents) if path.exists())
+        folder = there if is_folder or there != place else place.absolute().parent
+        if not folder.is_dir():
+            raise UserError(f"cannot write {place}: {folder} is a file, not a folder: give another place")
+        Path(tempfile.mkdtemp(prefix=".perser-", dir=folder)).rmdir()
 
 
 def _check_kind(place: Path, is_folder: bool) -> None:

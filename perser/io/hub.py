@@ -64,7 +64,7 @@ def find_model(name: str, kind: str, built_in: str) -> ModelSource:
     Args:
         name: A folder or a Hub name.
         kind: What the model is, for messages: `encoder` or `language model`.
-        built_in: The names of built-in models, for messages.
+        built_in: The names of built-in models, for messages; empty where there are none.
 
     Raises UserError for a folder that holds no model, or a name that is not on the Hub.
     """
@@ -77,7 +77,7 @@ def find_model(name: str, kind: str, built_in: str) -> ModelSource:
         return ModelSource(str(folder), offline=True)
     if folder.is_file():
         raise UserError(f"no {kind} '{name}': it is a file, give the model's folder")
-    not_found = f"no {kind} '{name}': not a local folder, not on the Hub and not one of {built_in}"
+    not_found = f"no {kind} '{name}': not a local folder, not on the Hub{_or(' and not one of', built_in)}"
     not_found += _hint(name, built_in)
     return ModelSource(name, offline=not _hub_answers(name, not_found))
 
@@ -86,7 +86,7 @@ def out_of_reach(name: str, kind: str, built_in: str) -> UserError:
     """Return the error for a model that is not in the local cache while the Hub cannot be reached."""
     return UserError(
         f"cannot reach the Hugging Face Hub for the {kind} '{name}', and it is not in the local cache: "
-        f"give a model folder, or one of {built_in}{_hint(name, built_in)}"
+        f"give a model folder{_or(', or one of', built_in)}{_hint(name, built_in)}"
     )
 
 
@@ -196,6 +196,11 @@ def refuse_pickles(folder: Path, kind: str) -> None:
                 raise UserError(
                     f"{folder / INDEX} names '{name}', which is no safetensors file of its folder"
                 )
+
+
+def _or(words: str, built_in: str) -> str:
+    """Return words and the names of built-in models; nothing where there are none."""
+    return f"{words} {built_in}" if built_in else ""
 
 
 def _hint(name: str, built_in: str) -> str:

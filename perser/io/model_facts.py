@@ -9,6 +9,12 @@ from typing import Any, Literal
 
 from perser.labels import Emotions
 
+SPEECH_TYPES = (
+    *("wav2vec2", "hubert", "wavlm", "data2vec-audio", "whisper", "unispeech-sat", "sew", "wav2vec2-bert"),
+    "audio-spectrogram-transformer",
+)
+"""The `model_type` of all families of `perser.encoders.families`, for code that does not import torch."""
+
 Place = Literal["built in", "here", "downloaded", "to be downloaded", "missing"]
 """Where a model is that another model needs: made on the spot, an existing file or folder, in the Hub's local
 cache, on the Hub only, or a file or folder that does not exist."""
@@ -24,12 +30,15 @@ class ModelFacts:
         needs: The models that it uses but does not contain, as folders, files or Hub names. For a Hub model,
             the value is the commit if it is known.
         trained_on: Digest of the training part that it was trained on; None where unknown.
+        is_published: Whether it is a classifier as transformers saved it, for which nothing was chosen yet
+            that the methods of a comparison need.
     """
 
     route: str
     emotions: Emotions
     needs: Mapping[str, str | None]
     trained_on: str | None = None
+    is_published: bool = False
 
     @property
     def places(self) -> dict[str, Place]:
@@ -61,6 +70,16 @@ def place_of(name: str, commit: str | None = None) -> Place:
     except HFValidationError:  # a path, which is no valid Hub name
         return "missing"
     return "downloaded" if isinstance(cached, str) else "to be downloaded"
+
+
+def is_published_classifier(config: Mapping[str, Any] | None) -> bool:
+    """Return whether a config.json is that of a speech model, or of any classifier, of transformers."""
+    if config is None or "emotions" in config:
+        return False
+    listed = config.get("architectures")
+    names = map(str, listed if isinstance(listed, list) else ())
+    classifies = any(name.endswith(("ForSequenceClassification", "ForAudioClassification")) for name in names)
+    return classifies or config.get("model_type") in SPEECH_TYPES
 
 
 def emotions_in(config: dict[str, Any]) -> Emotions:

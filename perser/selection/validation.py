@@ -25,6 +25,11 @@ def goodness(scores: Mapping[str, float], criterion: Criterion) -> float:
     return -scores[criterion] if criterion == "log_loss" else scores[criterion]
 
 
+def first_of_each_person(episodes: Sequence[Episode]) -> list[Episode]:
+    """Return the first episode of each person, where answering all would take too long."""
+    return list({episode.person: episode for episode in reversed(episodes)}.values())[::-1]
+
+
 def episode_scores(
     personalizer: Personalizer, episodes: Sequence[Episode], emotions: EmotionSet
 ) -> list[dict[str, float]]:

@@ -6,8 +6,8 @@ from dataclasses import asdict
 
 from pydantic import BaseModel, Field
 
+from perser.inference.prediction import Prediction
 from perser.inference.profile import Enrolled
-from perser.inference.recognizer import Prediction
 
 
 class PlainAnswer(BaseModel):

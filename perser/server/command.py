@@ -40,6 +40,7 @@ def serve(
 
     for package in ("fastapi", "uvicorn", "python_multipart", "fastapi_offline", "prometheus_client"):
         require_package(package, "serve", "perser serve")
+    from perser.io.files import check_outputs
     from perser.server.serving import check_access, serve_until_stopped
     from perser.web.access import check_port
     from perser.web.models import load_models
@@ -47,5 +48,6 @@ def serve(
     token = token if token is not None else os.environ.get(TOKEN)
     check_port(port)
     check_access(host, token)
+    check_outputs(folders={"profiles": profiles})
     ((title, recognizer),) = load_models([model], device).items()
     serve_until_stopped(recognizer, title, limits, host, port, profiles, token)

@@ -32,7 +32,7 @@ from transformers.pytorch_utils import Conv1D
 
 from perser.device import is_gpu, loading_device
 from perser.encoders.loading import quiet_transformers
-from perser.errors import UserError, require_package
+from perser.errors import UserError, reason_and_advice, require_package
 from perser.io.hub import ModelSource, find_model, out_of_reach, refuse_pickles
 
 TINY_LLAMA = "tiny-llama"
@@ -78,8 +78,11 @@ class BaseFiles:
         except Exception as error:  # a damaged folder can make the libraries raise any exception
             if self.source.offline and not self.source.is_folder:
                 raise out_of_reach(self.name, KIND, TINY_LLAMA) from error
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise UserError(f"cannot load the {KIND} '{self.name}': {reason}") from error
+            raise self.unloadable(error) from error
+
+    def unloadable(self, error: Exception) -> UserError:
+        """Return the error for a model that a library cannot load."""
+        return UserError(f"cannot load the {KIND} '{self.name}': {reason_and_advice(error)}")
 
 
 def find_base(name: str, commit: str | None = None) -> BaseFiles:
@@ -117,10 +120,14 @@ def base_tokenizer(files: BaseFiles) -> PreTrainedTokenizerBase:
 
 def check_base(name: str, weights: BaseWeights, targets: Sequence[str]) -> None:
     """Raise UserError where `load_base` or an adapter on these targets would. Loads no weights."""
-    config = base_config(find_base(name))
+    files = find_base(name)
+    config = base_config(files)
     _check_quantized(name, weights)
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+    except ImportError as error:  # such as flash-attention, which a config may ask for
+        raise files.unloadable(error) from error
     if "past_key_values" not in signature(model.get_decoder().forward).parameters:
         raise _ignores_cache(name, config)
     check_targets(model, name, targets)

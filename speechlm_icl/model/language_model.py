@@ -25,7 +25,7 @@ from transformers import (
 )
 
 from perser.encoders.loading import quiet_transformers
-from perser.errors import UserError
+from perser.errors import UserError, first_line
 from perser.io.hub import refuse_pickles
 from perser.io.json_files import read_json
 from speechlm_icl.model.base_model import (
@@ -286,3 +286,27 @@ def tokenizer_and_context(name: str, texts: Sequence[str]) -> tuple[PreTrainedTo
         return tokenizer, context_length(_tiny_config(len(tokenizer)))
     files = find_base(name)
     return base_tokenizer(files), context_length(base_config(files))
+
+
+def check_attention(attention: str) -> None:
+    """Raise UserError for an attention function that no model can use here. Loads no weights."""
+    config = LlamaConfig(
+        vocab_size=8, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1
+    )
+    with torch.device("meta"):
+        choose_attention(LlamaForCausalLM(config), attention)
+
+
+def choose_attention(model: PreTrainedModel, attention: str) -> None:
+    """Set the attention function of a model's language model. Raises UserError where it cannot be used."""
+    try:
+        model.set_attn_implementation(attention)
+    except (ImportError, ValueError, RuntimeError, OSError) as error:
+        remedy = "give sdpa or eager"
+        if isinstance(error, ImportError):
+            package = "flash-attn" if attention == "flash_attention_2" else "what it names"
+            remedy = f"install {package}, or {remedy}"
+        reason = first_line(error).rstrip(".")
+        raise UserError(
+            f"attn_implementation: '{attention}' cannot be used here ({reason}): {remedy}"
+        ) from error

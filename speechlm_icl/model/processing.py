@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from perser.audio import SAMPLE_RATE
-from perser.encoders.families import FrameCount
+from perser.encoders.family import FrameCount
 from perser.errors import UserError
 from perser.inference.clips import Clip, waveforms_of
 from speechlm_icl.model.audio_tokens import AUDIO_TOKEN, with_audio_token

@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from perser.device import MAKING_A_MODEL, loading_device, loading_on
-from perser.errors import UserError, explain_damage, first_line
+from perser.errors import explain_damage
 from perser.io.checksums import verify_checksums, write_checksums
 from perser.io.hub import trained_model_folder
 from perser.io.loading_options import LoadingOptions
@@ -27,6 +27,8 @@ from speechlm_icl.model.language_model import (
     ADAPTER_FOLDER,
     LANGUAGE_MODEL_FOLDER,
     LoraOptions,
+    check_attention,
+    choose_attention,
     load_language_model,
 )
 from speechlm_icl.model.revisions import check_revision, commit_of, portable_name, resolve_name
@@ -108,6 +110,8 @@ class CheckpointMixin:
         # The Auto classes pass it in the config. It is used at the end: it is no property of the folder.
         attention = loading.attention or config._attn_implementation_internal
         config._attn_implementation_internal = None
+        if attention is not None:
+            check_attention(attention)
         commit = commit_of(config.language_model_revision)
         if commit is None:
             check_revision(config.language_model, config.language_model_revision, "language model")
@@ -121,7 +125,7 @@ class CheckpointMixin:
             model = cls(config, language_model)
             _load_state(model, load_file(folder / WEIGHTS))
         if attention is not None:
-            _choose_attention(model, attention)
+            choose_attention(model, attention)
         loading.place(model)
         model.name_or_path = str(name)
         return model.eval()
@@ -143,14 +147,3 @@ def _load_state(model: PreTrainedModel, state: dict[str, Tensor]) -> None:
         model.binding.load_state_dict({name.removeprefix(BINDING): one for name, one in bound.items()})
     elif bound:
         raise ValueError(f"{WEIGHTS} binds pairs, but {CONFIG} says prompt.bind: false")
-
-
-def _choose_attention(model: PreTrainedModel, attention: str) -> None:
-    """Set the attention function of a model's language model. Raises UserError where it cannot be used."""
-    try:
-        model.set_attn_implementation(attention)
-    except (ImportError, ValueError, RuntimeError, OSError) as error:
-        raise UserError(
-            f"attn_implementation: '{attention}' cannot be used here ({first_line(error)}): "
-            "give sdpa or eager, or install what it needs"
-        ) from error

@@ -11,7 +11,7 @@ words = model.generate(**inputs, max_new_tokens=4)[:, inputs.input_ids.shape[1] 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
@@ -26,6 +26,7 @@ from transformers.utils import ModelOutput
 from perser.device import MAKING_A_MODEL
 from perser.encoders.encoder import SpeechEncoder
 from perser.encoders.feature_cache import encode_clips
+from perser.encoders.moments import blended_moments
 from perser.encoders.structure_copy import structure_copy
 from perser.errors import UserError
 from perser.inference.clips import waveforms_of
@@ -280,6 +281,18 @@ class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
         tokenizer = self.language_model.tokenizer
         copy = structure_copy(self, ())
         copy.prompt = open_prompt(tokenizer, self.prompt, labels, self.label_word_pool)
+        return copy
+
+    def standardized_by(self, clips: Iterable[Tensor], prior_clips: float) -> SpeechLMForICL:
+        """Return this model with features standardized by other clips; it shares all other weights.
+
+        Args:
+            clips: Features of each clip, (L + 1, D) or (num_windows, L + 1, D).
+            prior_clips: How many clips its own standardization counts as much as.
+        """
+        copy = structure_copy(self, ("projector",))
+        own = copy.projector
+        own.mean, own.std = blended_moments(clips, own.mean, own.std, prior_clips)
         return copy
 
     @cached_property

@@ -13,7 +13,7 @@ from perser.distributed import (
     own_share_of_batch,
 )
 from perser.encoders.feature_cache import FeatureStore
-from perser.episodes.episode import Task
+from perser.episodes.episode import Episode, Task
 from perser.episodes.sampling import evenly_spaced
 from perser.errors import UserError
 from perser.training.accelerator import cosine_schedule, wrap_for_training
@@ -25,11 +25,12 @@ from perser.training.sharding import is_sharded
 from speechlm_icl.model.speech_lm import SpeechLMForICL
 from speechlm_icl.projectors.base import Clips
 from speechlm_icl.prompt.prompt import PromptBatch
+from speechlm_icl.training.on_episodes import choosing_episodes
 from speechlm_icl.training.optimizer import new_optimizer
 from speechlm_icl.training.options import IclOptions
 from speechlm_icl.training.pretrain_projector import STAGE as PRETRAIN_PROJECTOR
 from speechlm_icl.training.pretrain_projector import pretrain_projector
-from speechlm_icl.training.reading import read
+from speechlm_icl.training.reading import first_target, read
 from speechlm_icl.training.sequences import PairSequence, SequenceSampler, by_length
 from speechlm_icl.training.task_drawing import TaskShares
 from speechlm_icl.training.validation import ValidationSet
@@ -46,18 +47,20 @@ def meta_train(
     options: IclOptions,
     accelerator: Accelerator,
     training_run: TrainingRun | None = None,
+    episodes: Sequence[Episode] = (),
 ) -> list[dict[str, float]]:
     """Train in place and leave the model, in evaluation mode, at its best validated step.
 
-    With a `training_run` it goes on from that run's checkpoint. Returns what each validation found; see
-    `validate`.
+    It is chosen on the validation `episodes` (`ValidationSet.measure`). With a `training_run` it goes on from
+    that run's checkpoint. Returns what each validation found; see `validate`.
 
     Raises UserError where there are no persons.
     """
     if not train_tasks or not validation_tasks:
         raise UserError("meta-training needs training and validation persons: draw other episodes")
     sampler = _sampler(model, train_tasks, options)
-    validation = ValidationSet.draw(model, validation_tasks, options)
+    chosen_on = choosing_episodes(episodes, train_tasks)
+    validation = ValidationSet.draw(model, validation_tasks, options, chosen_on)
     fit_standardization(model, train_tasks, store)
     training_run = training_run or TrainingRun(accelerator)
     if options.projector_steps and training_run.stage_found in (None, PRETRAIN_PROJECTOR):
@@ -115,6 +118,7 @@ def _sampler(model: SpeechLMForICL, tasks: Sequence[Task], options: IclOptions) 
         shares=TaskShares(
             renamed=options.permute_labels,
             subsets=options.label_subsets,
+            balanced=options.balanced_starts,
             merged=options.merged_labels,
             other=options.other_answers,
             styles=options.drawn_styles,
@@ -164,7 +168,9 @@ def _add_gradients(
     num_parts = options.gradient_accumulation_steps
     share = options.permuted_share(step)
     sequences = sampler.draw(options.batch_size, options.seed, step, renamed=share)
-    answers = len(sequences) if options.loss == "query" else _num_answers(sequences)
+    answers = sum(
+        len(sequence.answers) - first_target(sequence, options.loss, guesses=False) for sequence in sequences
+    )
 
     def length(sequence: PairSequence) -> int:
         clips = map(store.num_rows, sequence.utterances)
@@ -174,7 +180,7 @@ def _add_gradients(
     computed: list[tuple[Sequence[PairSequence], Tensor, Tensor]] = []
     for part in by_length(own, num_parts, length):
         with accelerator.accumulate(trained):
-            losses = trained(*read(model, part, store, options.loss))
+            losses = trained(*read(model, part, store, options.loss, guesses=False))
             loss = losses.sum() / answers * factor
             # accelerate divides by the number of parts, as for a mean over them, but this is a sum.
             accelerator.backward(loss * num_parts)
@@ -193,7 +199,3 @@ def fit_standardization(model: SpeechLMForICL, tasks: Sequence[Task], store: Fea
     utterances = sorted({utterance for task in tasks for utterance in task.utterances})
     chosen = evenly_spaced(utterances, STANDARDIZATION_UTTERANCES)
     model.projector.fit_standardization(store[utterance] for utterance in chosen)
-
-
-def _num_answers(sequences: Sequence[PairSequence]) -> int:
-    return sum(len(sequence.answers) for sequence in sequences)

@@ -1,4 +1,8 @@
-"""AdamW for meta-training, with one learning rate for the projector and one for the language model."""
+"""AdamW for meta-training, with one learning rate for the projector and one for the language model.
+
+What binds pairs is learned with the language model: a projector that its own stage has trained needs small
+steps, and this starts at random.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,8 @@ def new_optimizer(model: SpeechLMForICL, options: IclOptions) -> torch.optim.Opt
 
     With 8 bits, tensors of fewer than 4,096 numbers still keep their moments in float32.
     """
-    language = [parameter for parameter in model.language_model.parameters() if parameter.requires_grad]
+    binding = [] if model.binding is None else list(model.binding.parameters())
+    language = [*binding, *(one for one in model.language_model.parameters() if one.requires_grad)]
     in_language = {id(parameter) for parameter in language}
     projector = [
         parameter

@@ -13,7 +13,7 @@ LabelWords = Literal["own", "drawn"]
 
 SHARES = (
     *("permute_labels", "permute_labels_end"),
-    *("label_subsets", "merged_labels", "other_answers", "drawn_styles"),
+    *("label_subsets", "balanced_starts", "merged_labels", "other_answers", "drawn_styles"),
 )
 """Options that are shares of the sequences."""
 
@@ -32,8 +32,11 @@ class IclOptions(OptimizationOptions):
         permute_labels_end: the same share at the end of training. It stays as it was for the first half, in
             which the model learns to read the pairs, and then changes evenly. none: it stays.
         label_words: the words of these sequences: own, the emotions' own words, swapped at random; or drawn,
-            which are half of the time English nouns, drawn anew for every sequence.
+            which are English nouns and own words, drawn anew for every sequence, and in a quarter of them the
+            own words, swapped.
         label_subsets: share of the sequences that have only 2 or more of the emotions.
+        balanced_starts: share of the sequences that begin as people enroll who are asked for some clips of
+            each emotion: with 1 to 5 of each, in random order.
         merged_labels: share, of the sequences that permute_labels makes, in which emotions share a word.
         other_answers: share of them in which some emotions have no word and are answered with prompt.other.
         drawn_styles: share of the sequences that a simulated person answers, whose bias and sharpness are
@@ -43,14 +46,19 @@ class IclOptions(OptimizationOptions):
         projector_steps: steps of a first stage, in which the projector alone learns to tell the training
             persons' emotions apart, with a classifier's head that is then thrown away; 0: no such stage.
         projector_learning_rate: learning rate of that stage.
+        projector_mixup: how strongly clips are mixed in that stage, so that the projector learns what clips
+            of an emotion share and does not know each clip by heart: the parameter a of Beta(a, a), from
+            which the share of one of two clips and of its labels is drawn (mixup, Zhang et al. 2018); 0: not
+            at all.
         gradient_accumulation_steps: parts into which a step's sequences are split, by length, to save memory.
-        language_learning_rate: learning rate of the language model's own weights (its adapter, or all of
-            tiny-llama); none: the same as the projector's.
+        language_learning_rate: learning rate of all but the projector: the language model's own weights (its
+            adapter, or all of tiny-llama) and what binds pairs; none: the same as the projector's.
         optimizer: adamw, or adamw8bit, which keeps its two moments in 8 bits, through bitsandbytes.
         weight_decay: weight decay of AdamW.
         gradient_checkpointing: whether the language model's layers are computed again in the backward pass:
             less memory, a third more time.
-        validation_sequences: sequences of validation persons, the same ones each time.
+        validation_sequences: sequences of validation persons whose loss is logged, the same ones each time.
+            The step is chosen on one validation episode of each person, and under swapped words on these.
         mixed_precision: precision of the matrix products.
         seed: seed of the weights, the sequences and the noise.
     """
@@ -63,12 +71,14 @@ class IclOptions(OptimizationOptions):
     permute_labels_end: float | None = None
     label_words: LabelWords = "drawn"
     label_subsets: float = 0.0
+    balanced_starts: float = 0.0
     merged_labels: float = 0.0
     other_answers: float = 0.0
     drawn_styles: float = 0.0
     loss: Loss = "every"
     projector_steps: int = 300
     projector_learning_rate: float = 1e-3
+    projector_mixup: float = 1.0
     gradient_accumulation_steps: int = 1
     language_learning_rate: float | None = None
     optimizer: Optimizer = "adamw"
@@ -82,7 +92,7 @@ class IclOptions(OptimizationOptions):
         super().__post_init__()
         for name in ("gradient_accumulation_steps", "validation_sequences"):
             check_at_least(name, getattr(self, name), 1)
-        for name in ("pairs", "projector_steps", "restricted", "missing"):
+        for name in ("pairs", "projector_steps", "projector_mixup", "restricted", "missing"):
             check_at_least(name, getattr(self, name), 0)
         for name in SHARES:
             share = getattr(self, name)
@@ -109,6 +119,14 @@ class IclOptions(OptimizationOptions):
 
     def permuted_share(self, step: int) -> float:
         """Return the share of such sequences at a step, counted from 1."""
-        end = self.permute_labels if self.permute_labels_end is None else self.permute_labels_end
         changed = max(0.0, 2 * step / self.steps - 1)
-        return self.permute_labels + changed * (end - self.permute_labels)
+        return self.permute_labels + changed * (self._permuted_at_end - self.permute_labels)
+
+    @property
+    def trains_own_words(self) -> bool:
+        """Whether some sequences have the emotions' own words with their own meaning."""
+        return min(self.permute_labels, self._permuted_at_end) < 1
+
+    @property
+    def _permuted_at_end(self) -> float:
+        return self.permute_labels if self.permute_labels_end is None else self.permute_labels_end

@@ -18,6 +18,7 @@ from perser.labels import Emotions, EmotionSet
 from speechlm_icl.prompt.prompt import Answer
 from speechlm_icl.training.task_drawing import (
     TaskShares,
+    balanced_start,
     draw_groups,
     draw_style,
     draw_subset,
@@ -114,6 +115,9 @@ class SequenceSampler:
         if _happens(shares.subsets, rng):
             task = draw_subset(task, rng)
         utterances, labels = _pairs_of(task, pairs, mode, rng)
+        if _happens(shares.balanced, rng):
+            order = balanced_start(labels, rng)
+            utterances, labels = tuple(utterances[i] for i in order), tuple(labels[i] for i in order)
         renamed = rng.random() < shares.renamed
         answers = [
             rng.permutation([self.emotions.index(word) for word in words]).tolist() for words in labels

@@ -6,6 +6,7 @@ learns that for any labels, tasks vary in their number of labels, in their grain
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,8 +18,10 @@ from perser.labels import Emotions, EmotionSet
 STYLE_BIAS, STYLE_NOISE, STYLE_SHARPNESS = 1.2, 0.5, (0.6, 1.6)
 """Of a drawn style, in logits: the largest standard deviation of its bias over the emotions, the scale of its
 Gumbel noise, and the range of its sharpness."""
-SWAPPED, MANY = 0.25, 10
-"""Share of the sequences that swap the own words where the drawable ones are more than MANY times as many."""
+SWAPPED = 0.25
+"""Share of the renamed sequences that swap the emotions' own words."""
+MOST_OF_EACH = 5
+"""Clips of each emotion at a balanced start."""
 _LEAST_SHARE = 0.02
 """Added to the shares of the emotions, so that a style can hear what nobody heard."""
 
@@ -30,6 +33,7 @@ class TaskShares:
     Args:
         renamed: The words mean nothing, or another emotion, so that only the pairs say what a word means.
         subsets: Only 2 or more of the person's emotions occur.
+        balanced: The first clips are 1 to MOST_OF_EACH of each emotion.
         merged: Of the renamed ones: two or more emotions have one word.
         other: Of the renamed ones: some emotions have no word. Clips of them come late, and are answered
             with the word for `other`.
@@ -38,6 +42,7 @@ class TaskShares:
 
     renamed: float = 0.0
     subsets: float = 0.0
+    balanced: float = 0.0
     merged: float = 0.0
     other: float = 0.0
     styles: float = 0.0
@@ -48,12 +53,12 @@ def draw_words(
 ) -> tuple[str, ...] | None:
     """Return words, one an emotion, from the drawable ones and the emotions' own; or None: swap the own ones.
 
-    None is returned where nothing is drawable and, of thousands of drawable words, for a quarter of the
-    sequences, because the own words would hardly ever be drawn. Where only some words are in use, a model
-    first learns to read which, and then which clip has which. Under the own words alone, it learns nothing
-    for hundreds of steps.
+    None is returned where nothing is drawable and for a quarter of the sequences. Without these, all own
+    words together would always have their own meaning, and a model would trust it against the first pairs.
+    Under swapped own words alone, a model learns nothing for hundreds of steps: where only some words are in
+    use, it first learns to read which, and then which clip has which.
     """
-    if not drawable or (len(drawable) > MANY * len(emotions) and rng.random() < SWAPPED):
+    if not drawable or rng.random() < SWAPPED:
         return None
     pool = [*drawable, *(word for word in emotions if word not in drawable)]
     chosen = rng.choice(len(pool), size=len(emotions), replace=False)
@@ -70,6 +75,20 @@ def draw_subset(task: Task, rng: np.random.Generator) -> Task:
     places = [index for index, words in enumerate(task.emotions) if kept.issuperset(words)]
     found = set().union(*(task.emotions[index] for index in places))
     return Task(task.person, *task.at(places)) if len(found) >= 2 else task
+
+
+def balanced_start(labels: Sequence[Emotions], rng: np.random.Generator) -> np.ndarray:
+    """Return an order of clips that begins with 1 to MOST_OF_EACH clips of each label, in random order.
+
+    A label with fewer clips gives those that it has. The last clip, which is asked, stays last.
+    """
+    most = int(rng.integers(1, MOST_OF_EACH + 1))
+    seen: Counter[Emotions] = Counter()
+    first, rest = [], []
+    for place, label in enumerate(labels[:-1]):
+        (first if seen[label] < most else rest).append(place)
+        seen[label] += 1
+    return np.concatenate([rng.permutation(first), rest, [len(labels) - 1]]).astype(np.int64)
 
 
 def draw_groups(heard: Sequence[int], count: int, rng: np.random.Generator) -> np.ndarray:

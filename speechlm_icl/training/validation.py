@@ -11,10 +11,11 @@ from torch import nn
 
 from perser.distributed import own_items, processes, sum_over_processes
 from perser.encoders.feature_cache import FeatureStore
-from perser.episodes.episode import Task
+from perser.episodes.episode import Episode, Task
 from speechlm_icl.model.audio_tokens import answer_numbers
 from speechlm_icl.model.speech_lm import SpeechLMForICL
 from speechlm_icl.training.controls import Control, draw_controls, measure_controls
+from speechlm_icl.training.on_episodes import validate_on_episodes
 from speechlm_icl.training.options import IclOptions
 from speechlm_icl.training.reading import read
 from speechlm_icl.training.sequences import PairSequence, SequenceSampler
@@ -32,14 +33,26 @@ class ValidationSet:
         own: Sequences of validation persons under the emotions' own words.
         permuted: Sequences of the same persons with swapped words; none where training swaps none.
         controls: A few enrollments with queries; see `speechlm_icl.training.controls`.
+        own_words_count: Whether `own` has a say in the score.
+        episodes: One of each validation person; see `speechlm_icl.training.on_episodes`.
+        pairs: How many pairs of these are read.
     """
 
     own: list[PairSequence]
     permuted: list[PairSequence]
     controls: list[Control]
+    own_words_count: bool = True
+    episodes: Sequence[Episode] = ()
+    pairs: int = 0
 
     @classmethod
-    def draw(cls, model: SpeechLMForICL, tasks: Sequence[Task], options: IclOptions) -> Self:
+    def draw(
+        cls,
+        model: SpeechLMForICL,
+        tasks: Sequence[Task],
+        options: IclOptions,
+        episodes: Sequence[Episode] = (),
+    ) -> Self:
         """Draw it. What is drawn depends on the tasks and on options alone."""
         emotions, count = model.prompt.emotions, options.validation_sequences
         own = SequenceSampler(tasks, emotions, options.pairs)
@@ -48,19 +61,29 @@ class ValidationSet:
             own.draw_each(count, options.seed),
             permuted.draw_each(count, options.seed) if options.permutes else [],
             draw_controls(tasks, emotions, options.pairs, options.seed),
+            options.trains_own_words,
+            episodes=episodes,
+            pairs=options.pairs,
         )
 
     def measure(
         self, model: SpeechLMForICL, store: FeatureStore, sharded: nn.Module | None
     ) -> tuple[dict[str, float], float]:
-        """Return what is logged, and the score: minus the loss, which is the mean of the two where words are
-        swapped, too.
+        """Return what is logged, and the score: minus the loss.
 
-        `sharded` is the model's `AnswerLosses` if its weights are sharded. The controls are then left out,
-        because they need whole weights.
+        That is the mean of the two losses where words are swapped, too. Where no sequence is trained under
+        the own words, it is the loss under swapped words alone, because the other then says nothing.
+
+        Under the own words it is the log loss of the episodes, where there are some, and else of the
+        sequences. `sharded` is the model's `AnswerLosses` if its weights are sharded. Episodes and controls
+        are then left out, because they need whole weights.
         """
         values = validate(model, self.own, store, sharded)
-        losses = [values["loss"]]
+        own_loss = values["loss"]
+        if self.episodes and sharded is None:
+            values |= validate_on_episodes(model, self.episodes, self.pairs, store)
+            own_loss = values["episodes_log_loss"]
+        losses = [own_loss] if self.own_words_count else []
         if self.permuted:
             found = validate(model, self.permuted, store, sharded)
             values |= {f"permuted_{name}": value for name, value in found.items()}

@@ -221,6 +221,42 @@ def test_the_model_of_a_single_method_is_trained_in_a_stage_of_its_own(manifest,
     assert [line.split(":")[0] for line in stages] == ["prepare", "episodes", "pretrain multi"]
 
 
+def test_models_are_trained_with_several_seeds_and_what_is_finished_stays(manifest, tmp_path, capsys):
+    out = tmp_path / "toy"
+    methods = ["--bench.methods", "[random, entire-zero, prior-shift]"]
+    run_small(manifest, out, *methods)
+    alone = {row["method"]: row for row in json.loads((out / "results.json").read_text())["rows"]}
+    weights = (out / "models" / "ssl-e" / "model.safetensors").read_bytes()
+    capsys.readouterr()
+    run_small(manifest, out, *methods, "--train_seeds", "[0, 5]")
+    lines = capsys.readouterr().err.splitlines()
+    started = [line.removesuffix(": started") for line in lines if line.endswith(": started")]
+    assert started == ["bench", "train-seed-5 pretrain", "train-seed-5 bench"]
+    assert {file.parent.name for file in (out / "train-seed-5" / "predictions").glob("*/*")} == {
+        "entire-zero",
+        "prior-shift",
+    }
+    assert (out / "models" / "ssl-e" / "model.safetensors").read_bytes() == weights
+    assert (out / "train-seed-5" / "models" / "ssl-e" / "model.safetensors").read_bytes() != weights
+    rows = {row["method"]: row for row in json.loads((out / "results.json").read_text())["rows"]}
+    assert "over_seeds" not in rows["random"]
+    for name in ("entire-zero", "prior-shift"):
+        over_seeds, mean = rows[name]["over_seeds"], rows[name]["metrics"]["log_loss"]["mean"]
+        assert over_seeds["seeds"] == [0, 5]
+        first, second = over_seeds["means"]["log_loss"]
+        assert first == pytest.approx(alone[name]["metrics"]["log_loss"]["mean"])
+        assert first != second
+        assert mean == pytest.approx((first + second) / 2)
+        assert over_seeds["deviation"]["log_loss"] == pytest.approx(abs(first - second) / 2**0.5)
+    assert "(2 seeds)" in (out / "report.md").read_text()
+    assert "**Over trainings**" in (out / "report.md").read_text()
+    capsys.readouterr()
+    run_small(manifest, out, *methods, "--train_seeds", "[0, 5]")
+    assert "started" not in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"train_seeds: \[1, 1\], give each seed once"):
+        run_small(manifest, out, *methods, "--train_seeds", "[1, 1]")
+
+
 def test_a_model_that_no_method_needs_may_be_missing(manifest, tmp_path):
     options = ["--bench.methods", "[random]", "--icl_train.language_model", "/no/such/model"]
     run_small(manifest, tmp_path / "toy", *options)

@@ -7,7 +7,9 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 
 from benchmarks.experiment import experiment
 from benchmarks.experiments.options import read_experiment
@@ -183,3 +185,62 @@ def test_experiments_that_overlap_give_one_table(root, tmp_path):
         for note in results["meta"]["notes"]
     )
     assert (tmp_path / "all" / "paper_tables.html").exists()
+
+
+PAPERS_WAY = {
+    "pretrain.standardize": True,
+    "pretrain.dropout": 0,
+    "pretrain.mask_time": 0,
+    "pretrain.head_learning_rate": 0.001,
+    "meta_train.lslr.relative": True,
+    "meta_train.outer.rates_learning_rate": 0.1,
+}
+"""Every key of the paper's file, with the value that the other files have."""
+
+
+@pytest.fixture(scope="module")
+def to_the_letter(root, tmp_path_factory) -> tuple[dict, Path]:
+    """The paper's file on the miniature, and the folder of its models."""
+    out = tmp_path_factory.mktemp("paper")
+    return run("base/iemocap_paper", "tiny-wav2vec2", root, out, folds="null"), out / "models"
+
+
+def test_the_papers_file_measures_table_1(to_the_letter):
+    results, _ = to_the_letter
+    methods = [row["method"] for row in results["rows"]]
+    assert methods[3:] == [
+        *("linear-few", "entire-few", "entire-zero", "multi-few", "entire-sim"),
+        *("meta-perser", "meta-perser+last"),
+    ]
+
+
+def test_the_papers_file_sets_every_deviation_that_has_a_key():
+    ours, papers = (
+        read_experiment(CONFIGS / "base" / f"{name}.yaml") for name in ("iemocap", "iemocap_paper")
+    )
+    for key, value in PAPERS_WAY.items():
+        stage, *path = key.split(".")
+        of_ours, of_papers = ours[stage], papers[stage]
+        for name in path:
+            of_ours, of_papers = (
+                one[name] if isinstance(one, dict) else getattr(one, name) for one in (of_ours, of_papers)
+            )
+        assert of_ours == value
+        assert of_papers != value
+
+
+@pytest.mark.parametrize("key", PAPERS_WAY)
+def test_each_key_of_the_papers_file_takes_effect(key, to_the_letter, root, tmp_path):
+    _, models = to_the_letter
+    changed = {"folds": "null", key: PAPERS_WAY[key], "bench.methods": "[linear-few, meta-perser]"}
+    run("base/iemocap_paper", "tiny-wav2vec2", root, tmp_path, **changed)
+    # Linear-Few's model is the only one of the miniature with a head alone.
+    name = "linear" if key == "pretrain.head_learning_rate" else "meta-perser/last"
+    file = "rates.safetensors" if key.startswith("meta_train") else "recogniser.safetensors"
+    assert differ(models / name / file, tmp_path / "models" / name / file)
+
+
+def differ(first: Path, second: Path) -> bool:
+    """Return whether two files of weights have different values or shapes."""
+    one, other = load_file(first), load_file(second)
+    return any(not torch.equal(one[name], other[name]) for name in one)

@@ -2,37 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import permutations
-
 import numpy as np
 import pytest
 
-from benchmarks.listener_moments import Clips, ConditionAnswers, alpha, draw_answers, mass_moved, moments
+from benchmarks.listener_moments import Clips, ConditionAnswers, draw_answers, mass_moved, moments
 from perser.corpora.listeners.kinds import REALISTIC, ListenerKind
 from perser.corpora.listeners.listener import Listener
 from perser.corpora.listeners.shares import CREMAD_VOICE
 from perser.corpora.readers.cremad import EMOTIONS
-
-FEW_RATERS = np.array([[3, 0, 0], [0, 3, 0], [1, 0, 3], [0, 4, 0], [1, 1, 1], [0, 0, 4], [0, 1, 0]])
-"""Votes of several raters, each on some units."""
-
-
-def alpha_by_pairs(votes: np.ndarray) -> float:
-    """Return alpha from its definition: disagreement of pairs in a unit against that of all pairs."""
-    units = [np.repeat(np.arange(len(row)), row) for row in votes if row.sum() > 1]
-    every = np.concatenate(units)
-    inside = sum(
-        sum(a != b for a, b in permutations(unit.tolist(), 2)) / (len(unit) - 1) for unit in units
-    ) / len(every)
-    among = np.mean([a != b for a, b in permutations(every.tolist(), 2)])
-    return 1 - inside / among
-
-
-def test_alpha_is_krippendorffs():
-    assert alpha(FEW_RATERS.astype(float)) == pytest.approx(alpha_by_pairs(FEW_RATERS))
-    rng = np.random.default_rng(0)
-    votes = rng.multinomial(5, rng.dirichlet(np.ones(4), 20))
-    assert alpha(votes.astype(float)) == pytest.approx(alpha_by_pairs(votes))
 
 
 def test_agreement_is_with_the_others_and_ties_count_in_part():

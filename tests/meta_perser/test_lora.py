@@ -6,14 +6,18 @@ import dataclasses
 
 import pytest
 import torch
+from transformers import Wav2Vec2FeatureExtractor
 
 from meta_perser.adaptation.adaptation_loss import loss_on
 from meta_perser.adaptation.inner_loop import inner_loop
+from meta_perser.adaptation.lslr import LearnedRates
 from meta_perser.adaptation.step_schedule import StepSchedule
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.clip_batch import ClipBatch
 from meta_perser.recognizer.model import EmotionRecognizer
+from meta_perser.training.outer_loop import MetaLearner
 from perser.encoders.encoder import SpeechEncoder
+from perser.encoders.families import FAMILIES
 from perser.losses import class_balanced_cross_entropy
 
 
@@ -102,3 +106,34 @@ def test_only_adapters_and_head_move(toy_corpus):
     assert head < moving
     assert all(".lora_" in name for name in moving - head)
     assert model.fingerprint() != recognizer("tiny-wav2vec2", toy_corpus, "lora:3").fingerprint()
+
+
+LARGE = {"do_stable_layer_norm": True, "feat_extract_norm": "layer", "conv_bias": True}
+"""What WavLM-large and HuBERT-XL have and the base models have not; sizes are tiny here."""
+
+
+@pytest.mark.parametrize("kind", ["wavlm", "hubert"])
+def test_adapters_of_large_encoders_are_fast_weights(kind, toy_corpus, tmp_path):
+    family = FAMILIES[kind]
+    torch.manual_seed(0)
+    config = family.config_class(**family.tiny_config, **LARGE)
+    family.model_class(config).save_pretrained(tmp_path / kind)
+    Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(tmp_path / kind)
+    model = recognizer(str(tmp_path / kind), toy_corpus)
+    source = ClipSource(toy_corpus.recordings, model, tmp_path / "cache")
+    batch = source.batch(toy_corpus.recordings.utterance_ids[:3])
+    names = list(model.trainable_parameters())
+    rates = LearnedRates(names, 2, 0.1)
+    learner = MetaLearner(model, rates, class_balanced_cross_entropy, "adjoint_host", clips_at_once=2)
+    optimizer = torch.optim.Adam(learner.parameters(), lr=0.01)
+    losses = []
+    for _ in range(5):
+        optimizer.zero_grad()
+        outer = learner(StepSchedule.plain(2), 1.0, (batch, torch.eye(4)[:3]))
+        outer.backward()
+        optimizer.step()
+        losses.append(outer.item())
+    assert losses[-1] < 0.9 * losses[0]
+    adapters = [name for name in names if ".lora_" in name]
+    assert len(adapters) == 3 * 4 * 2
+    assert all(model.get_parameter(name).grad.any() for name in adapters)

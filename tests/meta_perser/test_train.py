@@ -181,6 +181,8 @@ def test_the_same_seed_trains_the_same_model(scope, trained, begun_from, tmp_pat
     (tmp_path / "first").rename(tmp_path / "meta-perser")
     method = meta_perser(dataclasses.replace(trained, models=tmp_path))
     described = method.describe()
+    assert ("start chosen because" in described) == (described["iteration"] == "start")
+    described.pop("start chosen because", None)
     assert described.pop("iteration") in ("start", 3)
     assert re.fullmatch(
         r"start \d\.\d+ \(iteration 0\), best .*, last \d\.\d+ \(iteration 3\)",

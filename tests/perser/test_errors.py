@@ -17,7 +17,8 @@ def test_the_error_for_a_missing_package_names_its_extra():
     ("error", "advice"),
     [
         (ModuleNotFoundError("No module named 'peft'", name="peft"), "install peft"),
-        (ImportError("FlashAttention2 cannot be used:\nnot installed"), "install what it names"),
+        (ImportError("FlashAttention2 cannot be used:\nnot installed"), "install flash-attn, or take"),
+        (ImportError("`kernels` is not\ninstalled"), "install what it names"),
         (MemoryError(), "free some memory"),
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "free some memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"), "free some memory"),

@@ -51,6 +51,7 @@ FORMS: dict[str, Callable[[np.ndarray], Any]] = {
     "tensor with gradient": lambda samples: torch.tensor(samples, requires_grad=True),
     "list": lambda samples: samples.tolist(),
     "tuple": lambda samples: tuple(samples.tolist()),
+    "memory of floats": lambda samples: memoryview(samples),
     "array.array": lambda samples: array("f", samples.tobytes()),
     "backwards in memory": lambda samples: samples[::-1].copy()[::-1],
     "every second value in memory": lambda samples: np.repeat(samples, 2)[::2],

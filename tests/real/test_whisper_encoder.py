@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import WhisperFeatureExtractor
 
-from perser.encoders.encoder import SpeechEncoder, mean_pool, pad
+from perser.encoders.encoder import SpeechEncoder, pad
+from perser.encoders.family import mean_pool
 
 FOLDER = Path(__file__).parents[3] / "shared" / "models" / "whisper-base-encoder"
 

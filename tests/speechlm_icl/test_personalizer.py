@@ -107,3 +107,15 @@ def test_a_supports_own_clips_are_answered_without_having_been_read(model, store
         np.testing.assert_allclose(
             predicted[place], read.personalize(rest).predict_proba([name])[0], atol=1e-5
         )
+
+
+def test_features_standardized_by_other_clips_are_those_of_a_model_fitted_to_them(model, store):
+    """As `Projector.fit_standardization`, without a change of the model."""
+    names = [f"u{number}" for number in range(12)]
+    plain = SpeechLMPersonalizer(model, store)
+    before = plain.personalize(SUPPORT).predict_proba(QUERIES)
+    moved = plain.standardized_by(names, prior_clips=0.0).personalize(SUPPORT).predict_proba(QUERIES)
+    np.testing.assert_array_equal(plain.personalize(SUPPORT).predict_proba(QUERIES), before)
+    assert np.abs(moved - before).max() > 1e-6
+    model.projector.fit_standardization(store[name] for name in names)
+    np.testing.assert_allclose(plain.personalize(SUPPORT).predict_proba(QUERIES), moved, atol=1e-6)

@@ -43,14 +43,23 @@ class AdaptedHead:
         batch: ClipBatch,
         targets: Tensor,
         persons: int = 1,
+        label_smoothing: float = 0.0,
     ) -> AdaptedHead:
         """Return the best heads of persons whose equally large supports follow each other in the batch.
 
-        `targets`: their target distributions, (P * K, C).
+        Args:
+            model: the recognizer.
+            strengths: the lambdas.
+            batch: the supports.
+            targets: their target distributions, (P * K, C).
+            persons: P.
+            label_smoothing: the share of every target that is spread over all emotions.
         """
         parts = [*features_and_logits(model, batch), targets.double()]
         features, logits, targets = (part.unflatten(0, (persons, -1)) for part in parts)
-        problem = HeadProblem(features, logits, targets / targets.sum(dim=-1, keepdim=True), strengths())
+        targets = targets / targets.sum(dim=-1, keepdim=True)
+        targets = (1 - label_smoothing) * targets + label_smoothing / targets.shape[-1]
+        problem = HeadProblem(features, logits, targets, strengths())
         return cls(problem, problem.solve())
 
     def logits(self, model: EmotionRecognizer, batch: ClipBatch) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import ClassVar
 
 import torch
@@ -13,7 +14,7 @@ from meta_perser.adaptation.open_head import head_of_support
 from meta_perser.adaptation.predictor import RecognizerPredictor
 from meta_perser.adaptation.proximal.head import AdaptedHead
 from meta_perser.adaptation.proximal.strengths import Strengths
-from meta_perser.recognizer.batches import ClipSource
+from meta_perser.recognizer.batches import ClipSource, standardized_by
 from meta_perser.recognizer.model import EmotionRecognizer
 from perser.episodes.episode import Support
 from perser.labels import EmotionSet
@@ -27,10 +28,17 @@ class ProximalPersonalizer(Personalizer):
 
     route: ClassVar[str] = "meta-perser"
 
-    def __init__(self, model: EmotionRecognizer, source: ClipSource, strengths: Strengths) -> None:
+    def __init__(
+        self,
+        model: EmotionRecognizer,
+        source: ClipSource,
+        strengths: Strengths,
+        label_smoothing: float = 0.0,
+    ) -> None:
         self.model = model
         self.source = source
         self._strengths = strengths
+        self._label_smoothing = label_smoothing
         self.trained_as: Mapping[str, object] = {}
         """How the model was meta-trained, for `describe`."""
 
@@ -55,15 +63,24 @@ class ProximalPersonalizer(Personalizer):
         """Return the predictors of persons with equally many pairs."""
         batch = self.source.batch([name for support in supports for name in support.utterances])
         targets = self.model.targets([words for support in supports for words in support.emotions])
-        head = AdaptedHead.fit(self.model, self._strengths, batch, targets, len(supports))
+        head = AdaptedHead.fit(
+            self.model, self._strengths, batch, targets, len(supports), self._label_smoothing
+        )
         return [RecognizerPredictor(self.model, self.source, weights) for weights in head.weights(self.model)]
 
     def with_labels(self, labels: EmotionSet) -> ProximalPersonalizer:
         """Return the same solver for a new head over these labels, held to their clips' prototypes."""
         model = self.model.with_labels(labels)
-        opened = ProximalPrototypePersonalizer(model, self.source, self._strengths, self.model.classifier)
+        opened = ProximalPrototypePersonalizer(
+            model, self.source, self._strengths, self._label_smoothing, self.model.classifier
+        )
         opened.trained_as = self.trained_as
         return opened
+
+    def standardized_by(self, clips: Sequence[str], prior_clips: float) -> ProximalPersonalizer:
+        moved = copy(self)
+        moved.model = standardized_by(self.model, self.source, clips, prior_clips)
+        return moved
 
     def describe(self) -> dict[str, object]:
         scope = {"scope": f"the classifier ({self.model.scope} in training)", "solver": "proximal"}
@@ -82,9 +99,14 @@ class ProximalPrototypePersonalizer(ProximalPersonalizer):
     """
 
     def __init__(
-        self, model: EmotionRecognizer, source: ClipSource, strengths: Strengths, trained_head: nn.Linear
+        self,
+        model: EmotionRecognizer,
+        source: ClipSource,
+        strengths: Strengths,
+        label_smoothing: float,
+        trained_head: nn.Linear,
     ) -> None:
-        super().__init__(model, source, strengths)
+        super().__init__(model, source, strengths, label_smoothing)
         self._trained_head = trained_head
 
     def personalize(self, support: Support) -> RecognizerPredictor:
@@ -93,7 +115,8 @@ class ProximalPrototypePersonalizer(ProximalPersonalizer):
         with torch.no_grad():
             start.classifier.weight.copy_(head["classifier.weight"])
             start.classifier.bias.copy_(head["classifier.bias"])
-        return ProximalPersonalizer(start, self.source, self._strengths).personalize(support)
+        solver = ProximalPersonalizer(start, self.source, self._strengths, self._label_smoothing)
+        return solver.personalize(support)
 
     def personalize_many(self, supports: Sequence[Support]) -> list[Predictor]:
         """Solve for one person after the other: each is held to a start of their own."""

@@ -4,7 +4,7 @@ import krippendorff
 import numpy as np
 import pytest
 
-from benchmarks.ceiling.agreement import masi_distances, measure_agreement
+from benchmarks.ceiling.agreement import masi_distances, measure_agreement, nominal_alpha
 from benchmarks.ceiling.answers import Answers
 from perser.corpora.listing import Annotation
 from perser.labels import EmotionSet
@@ -83,3 +83,14 @@ def test_what_needs_to_know_who_answered_is_left_out_where_nobody_knows():
     others = measure_agreement(answers_of(sets))["agreement_with_others"]
     assert others["by_listener"] is others["deviation"] is None
     assert 0 < others["mean"]["mean"] < 1
+
+
+FEW_RATERS = np.array([[3, 0, 0], [0, 3, 0], [1, 0, 3], [0, 4, 0], [1, 1, 1], [0, 0, 4], [0, 1, 0]])
+"""Votes of several raters, each on some units."""
+
+
+def test_alpha_of_votes_is_krippendorffs():
+    rng = np.random.default_rng(0)
+    for votes in (FEW_RATERS, rng.multinomial(5, rng.dirichlet(np.ones(4), 20))):
+        expected = krippendorff.alpha(value_counts=votes, level_of_measurement="nominal")
+        assert nominal_alpha(votes.astype(float)) == pytest.approx(expected)

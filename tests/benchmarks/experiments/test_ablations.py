@@ -54,6 +54,7 @@ def test_every_known_variant_changes_what_its_name_says(name, file):
     chosen = options[f"meta-perser-{name}"]
     inner, lslr = chosen["inner"], chosen["lslr"]
     assert inner.adaptation_steps == 50
+    assert inner.solver == ("proximal" if name == "proximal" else "steps")
     if name == "paper":
         assert (inner.steps, inner.query, chosen["csmt"], lslr) == (5, None, True, LslrOptions())
         assert chosen["derivative_annealing"] == AnnealingOptions(by="inner_steps", share=0.3)

@@ -38,6 +38,15 @@ def test_an_unknown_part_is_refused_with_the_names_of_all(tmp_path, capsys):
     assert not (tmp_path / "gpu" / RESULTS).exists()
 
 
+@pytest.mark.parametrize("place", ["file", "file/x"])
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(place, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit, match="2"):
+        main(["--out", str(tmp_path / place)])
+    assert f"--out: cannot write {tmp_path / place} (Not a directory)" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_one_part_runs_in_a_process_and_says_what_needs_a_gpu(tmp_path):
     command = [sys.executable, "-m", "benchmarks.gpu", "--part=environment", f"--out={tmp_path}", "--quick"]
     assert subprocess.run(command).returncode == 0

@@ -213,3 +213,65 @@ def test_scores_without_log_loss_are_still_put_together():
     found = aggregate_results([FIRST], "t")
     assert "log_loss" not in found["rows"][0]["metrics"]
     assert {pair["metric"] for pair in found["differences"]} == set(METRICS)
+
+
+def trained_with(seed: int) -> list[Scores]:
+    """The two folds with models of a training seed: the second seed measures the trained method only."""
+    folds = []
+    for fold in (FIRST, SECOND):
+        methods = []
+        for method in fold.methods if seed == 0 else fold.methods[1:]:
+            episodes = tuple(
+                replace(each, metrics={name: value + 0.1 * seed for name, value in each.metrics.items()})
+                for each in method.episodes
+            )
+            methods.append(replace(method, episodes=episodes))
+        folds.append(replace(fold, methods=tuple(methods), train_seed=seed))
+    return folds
+
+
+def test_a_row_is_the_mean_over_training_seeds_and_says_how_they_differ():
+    (plain,) = (row for row in aggregate_results([FIRST, SECOND], "t")["rows"] if row["method"] == "better")
+    results = aggregate_results([*trained_with(0), *trained_with(1), *trained_with(2)], "t")
+    trivial, row = results["rows"]
+    assert "over_seeds" not in trivial
+    assert row["over_seeds"]["seeds"] == [0, 1, 2]
+    assert (row["persons"], row["episodes"]) == (3, 6)
+    for metric in METRICS:
+        before, after = plain["metrics"][metric], row["metrics"][metric]
+        for name in ("mean", "low", "high"):
+            assert after[name] == pytest.approx(before[name] + 0.1), metric
+        mean = before["mean"]
+        assert row["over_seeds"]["means"][metric] == pytest.approx([mean, mean + 0.1, mean + 0.2])
+        assert row["over_seeds"]["deviation"][metric] == pytest.approx(0.1)
+    (first,) = (pair for pair in aggregate_results([FIRST, SECOND], "t")["differences"][:1])
+    assert results["differences"][0]["mean"] == pytest.approx(first["mean"] + 0.1)
+    assert results["meta"]["notes"] == []
+
+
+def test_training_seeds_have_to_be_measured_on_the_same_episodes():
+    fewer = [
+        replace(fold, methods=tuple(replace(each, episodes=each.episodes[1:]) for each in fold.methods))
+        for fold in trained_with(1)
+    ]
+    with pytest.raises(UserError, match="better was measured on other episodes with other training seeds"):
+        aggregate_results([*trained_with(0), *fewer], "t")
+
+
+def test_each_pair_of_methods_has_an_interval_that_holds_for_all_of_them():
+    fold = scores({"a": 3, "b": 2, "c": 4}, 0)
+    third = replace(
+        fold.methods[1],
+        method="third",
+        episodes=scores({"a": 3, "b": 2, "c": 4}, 1).methods[1].episodes,
+    )
+    fourth = replace(third, method="fourth", episodes=scores({"a": 3, "b": 2, "c": 4}, 2).methods[1].episodes)
+    for pair in aggregate_results([replace(fold, methods=(*fold.methods, third, fourth))], "t")[
+        "differences"
+    ]:
+        if "random" in (pair["a"], pair["b"]):
+            assert "adjusted" not in pair
+        else:
+            low, high = pair["adjusted"]
+            assert low <= pair["low"] <= pair["mean"] <= pair["high"] <= high
+            assert high - low > pair["high"] - pair["low"]

@@ -12,43 +12,88 @@ from benchmarks.measuring.statistics import (
     metric_difference,
     scored,
 )
-from perser.metrics import cell_counts, cell_scores, log_losses
+from perser.metrics import score_episode, signed_gaps
 
-METRICS = ("log_loss", "maF1", "miF1", "label_accuracy", "balanced_accuracy")
+EXACT = ("log_loss", "auroc", "average_precision", "label_accuracy", "uar", "wa", "brier", "ece")
 
 
-def episode(rng, queries=600, speakers=5):
-    probabilities = rng.dirichlet(np.ones(4), size=queries).astype(np.float32)
+def episode(rng, queries=600, speakers=5, multi_label=False):
+    """Draw probabilities, rounded so that some are equal, that say something of the labels."""
     labels = np.eye(4, dtype=int)[rng.integers(4, size=queries)]
-    return probabilities, labels, rng.integers(speakers, size=queries)
+    if multi_label:
+        labels |= rng.random(labels.shape) < 0.3
+    probabilities = np.round(rng.dirichlet(np.ones(4), size=queries) + 0.3 * labels, 2) + 0.01
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    return probabilities.astype(np.float32), labels, rng.integers(speakers, size=queries)
 
 
-def scores(probabilities, labels):
-    counts = cell_counts(labels, probabilities > 1 / 4)
-    return cell_scores(*counts) | {"log_loss": log_losses(probabilities, labels).mean()}
+def scores(probabilities, labels, gaps):
+    return score_episode(probabilities, labels) | {"ece": gaps.mean()}
 
 
-def test_a_contribution_is_what_a_few_more_utterances_of_the_speaker_change():
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_a_contribution_is_what_a_few_more_utterances_of_the_speaker_change(multi_label):
     """Compared with an episode that repeats one of the speaker's utterances in twenty."""
     rng = np.random.default_rng(0)
-    for seed in range(5):
-        probabilities, labels, speakers = episode(rng)
-        found = speaker_contributions(probabilities, labels, [f"s{name}" for name in speakers])
-        before = scores(probabilities, labels)
+    for seed in range(3):
+        probabilities, labels, speakers = episode(rng, multi_label=multi_label)
+        gaps = signed_gaps(probabilities, labels, np.arange(len(labels)))
+        found = speaker_contributions(probabilities, labels, [f"s{name}" for name in speakers], gaps)
+        before = scores(probabilities, labels, gaps)
+        assert found.keys() == before.keys()
         for name in range(5):
             repeated = np.tile(np.arange(len(labels)), 20)
             repeated = np.r_[repeated, np.flatnonzero(speakers == name)]
-            after = scores(probabilities[repeated], labels[repeated])
-            for metric in METRICS:
+            after = scores(probabilities[repeated], labels[repeated], gaps[repeated])
+            for metric in before:
                 slope = 20 * (after[metric] - before[metric])
                 assert found[metric][f"s{name}"] == pytest.approx(slope, abs=2e-3), (seed, metric)
 
 
+def test_the_contributions_of_all_speakers_add_up_to_nothing_where_they_are_exact():
+    probabilities, labels, speakers = episode(np.random.default_rng(1), 60)
+    gaps = signed_gaps(probabilities, labels, np.arange(60))
+    found = speaker_contributions(probabilities, labels, [f"s{name}" for name in speakers], gaps)
+    for metric in EXACT:
+        assert sum(found[metric].values()) == pytest.approx(0, abs=1e-6), metric
+
+
 def test_a_speaker_who_said_everything_contributes_nothing():
     probabilities, labels, _ = episode(np.random.default_rng(0), 20)
-    found = speaker_contributions(probabilities, labels, ["alone"] * 20)
+    gaps = signed_gaps(probabilities, labels, np.arange(20))
+    found = speaker_contributions(probabilities, labels, ["alone"] * 20, gaps)
     assert found == {metric: {"alone": 0.0} for metric in found}
-    assert found.keys() == set(METRICS)
+    assert found.keys() == score_episode(probabilities, labels).keys()
+
+
+@pytest.mark.parametrize("metric", ["auroc", "average_precision", "brier", "maF1"])
+def test_the_interval_of_a_metric_that_is_no_mean_is_near_that_of_whole_resamples(metric):
+    """The loop draws persons and speakers, and computes the metric anew from the rows that were drawn."""
+    rng = np.random.default_rng(5)
+    persons, speakers = 10, 12
+    hard = rng.normal(0, 0.25, speakers)  # some speakers are easier to hear
+    data, drawn = [], []
+    for person in range(persons):
+        who = np.tile(np.arange(speakers), 6)
+        labels = np.eye(3, dtype=int)[rng.integers(3, size=len(who))]
+        signal = np.exp((1 + hard[who, None]) * labels + rng.normal(0, 0.5, labels.shape))
+        probabilities = (signal / signal.sum(axis=1, keepdims=True)).astype(np.float32)
+        names, gaps = [f"s{speaker:02}" for speaker in who], signed_gaps(probabilities, labels, np.arange(72))
+        slopes = speaker_contributions(probabilities, labels, names, gaps)
+        drawn.append(EpisodeScores(f"p{person}", "e", score_episode(probabilities, labels), slopes))
+        data.append((probabilities, labels, who))
+    found = bootstrap_intervals(drawn, resamples=2000)[metric]
+    means = []
+    for _ in range(400):
+        times = np.bincount(rng.integers(speakers, size=speakers), minlength=speakers)
+        values = []
+        for person in rng.integers(persons, size=persons):
+            probabilities, labels, who = data[person]
+            rows = np.repeat(np.arange(len(who)), times[who])
+            values.append(score_episode(probabilities[rows], labels[rows])[metric])
+        means.append(np.mean(values))
+    low, high = np.quantile(means, [0.025, 0.975])
+    assert found.pigeonhole == pytest.approx((low, high), abs=0.2 * (high - low))
 
 
 def crossed(rng, person_sd, speaker_sd, persons=15, speakers=12, shift=0.0):

@@ -13,12 +13,12 @@ from benchmarks.measuring.aggregate import aggregate_results
 from benchmarks.measuring.answer import answer_questions, score_answers
 from benchmarks.measuring.scores import MethodScores
 from benchmarks.oracles import OraclePersonalizer
+from perser.adjustments.recalibration import Recalibrated, choose_priors
 from perser.corpora.listeners.listener import Listener, annotate, mean_distribution
 from perser.corpora.listeners.truth import ListenerTruth
 from perser.episodes.episode import Episode, Support
 from perser.labels import EmotionSet
 from perser.personalizer import Personalizer
-from perser.recalibration import Recalibrated, choose_priors
 
 from .test_aggregate import FIRST
 

@@ -41,8 +41,8 @@ def test_a_pair_is_found_in_either_order():
         {"a": "m", "b": "n", "metric": "miF1", "mean": 0.9, "low": 0.8, "high": 1.0},
         {"a": "m", "b": "n", "metric": "maF1", "mean": 0.1, "low": -0.1, "high": 0.4},
     ]
-    assert paired("m", "n", listed) == (0.1, -0.1, 0.4)
-    assert paired("n", "m", listed) == (-0.1, -0.4, 0.1)
+    assert paired("m", "n", listed) == (0.1, -0.1, 0.4, False)
+    assert paired("n", "m", listed) == (-0.1, -0.4, 0.1, False)
     assert paired("m", "o", listed) is None
     listed[1]["high"] = None
     assert paired("m", "n", listed) is None
@@ -88,8 +88,8 @@ def test_methods_are_ranked_by_log_loss_where_all_rows_have_it():
 
 def test_a_lead_in_log_loss_is_by_how_much_it_is_lower():
     listed = [{"a": "m", "b": "n", "metric": "log_loss", "mean": -0.1, "low": -0.2, "high": 0.05}]
-    assert LOG_LOSS.lead("m", "n", listed) == (0.1, -0.05, 0.2)
-    assert LOG_LOSS.lead("n", "m", listed) == (-0.1, -0.2, 0.05)
+    assert LOG_LOSS.lead("m", "n", listed) == (0.1, -0.05, 0.2, False)
+    assert LOG_LOSS.lead("n", "m", listed) == (-0.1, -0.2, 0.05, False)
     assert MACRO_F1.lead("m", "n", listed) is None
 
 
@@ -98,3 +98,10 @@ def test_the_worst_person_in_log_loss_has_the_highest():
         {"by_person": {"a": {"log_loss": 1.4}, "b": {"log_loss": 0.9}, "c": {"log_loss": 1.0}}}, LOG_LOSS
     )
     assert (spread.worst_person, spread.worst, spread.best_person, spread.best) == ("a", 1.4, "b", 0.9)
+
+
+def test_an_interval_that_holds_for_all_pairs_is_read_where_there_is_one():
+    pair = {"a": "m", "b": "n", "metric": "maF1", "mean": 0.1, "low": 0.05, "high": 0.2}
+    listed = [pair | {"adjusted": [-0.02, 0.3]}]
+    assert paired("m", "n", listed) == (0.1, -0.02, 0.3, True)
+    assert paired("n", "m", listed) == (-0.1, -0.3, 0.02, True)

@@ -60,6 +60,27 @@ def test_the_best_of_many_is_said_to_be_chosen():
     )
 
 
+def adjusted(a, b, mean, half):
+    return difference(a, b, mean) | {"adjusted": [mean - half, mean + half]}
+
+
+def test_the_lead_of_the_best_of_many_allows_for_its_choice():
+    rows = [*ROWS, row("third", 1.0)]
+    pairs = [adjusted("learns", "entire-zero", -0.1, 0.04), adjusted("third", "entire-zero", -0.05, 0.04)]
+    far, near = (adjusted("learns", "third", -0.05, half) for half in (0.04, 0.06))
+    text = verdict(rows, [*pairs, far])
+    assert "ahead of third by 0.050 nats (0.010 to 0.090 on the same episodes)" in text
+    assert (
+        "the best of 3 methods, chosen on these episodes; with intervals that allow for this choice, " in text
+    )
+    assert "its lead over each of them is beyond chance." in text
+    assert leader(rows, [*pairs, far]) == ("learns", True)
+    text = verdict(rows, [*pairs, near])
+    assert "its lead over third, 0.050 nats (−0.010 to 0.110 on the same episodes), is within chance" in text  # noqa: RUF001
+    assert "with intervals that allow for this choice, its lead over third is within chance." in text
+    assert leader(rows, [*pairs, near]) == ("learns", False)
+
+
 def test_older_results_say_that_log_loss_was_not_measured():
     older = [{"method": "m", "route": "mine", "metrics": {"maF1": {"mean": 0.3}}}]
     assert "log loss was not measured" in verdict(older, [])

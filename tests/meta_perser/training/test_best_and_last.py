@@ -7,6 +7,7 @@ import torch
 from accelerate import Accelerator
 
 from meta_perser.adaptation.meta_trained import MetaPerSER
+from meta_perser.baselines import meta_perser
 from meta_perser.options import InnerOptions, LslrOptions, OuterOptions
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.model import saved_settings
@@ -14,6 +15,7 @@ from meta_perser.train import meta_train
 from meta_perser.training.initialization import initial_meta_perser
 from meta_perser.training.outer_loop import OuterLoop
 from perser.errors import UserError
+from perser.personalizer import RouteContext
 from perser.training.accelerator import start_accelerator
 from perser.training.loop import Validation
 from perser.training.run_folder import running_folder
@@ -137,3 +139,26 @@ def test_only_the_main_process_saves_models(main, trained, toy_corpus, toy_episo
         lambda best, iteration, score: kept.append((best.step, iteration)),
     )
     assert kept == ([(0, 0), (0, 2), (0, 3)] if main else [])
+
+
+def test_a_row_says_why_the_start_was_chosen(validations, begun_from, toy_corpus, tmp_path):
+    scores, _ = validations
+    scores += [0.4, *(0.3 - look / 100 for look in range(9))]
+    train_head(begun_from, tmp_path / "meta-perser")
+    context = RouteContext(toy_corpus.emotions, toy_corpus.recordings, tmp_path, begun_from["cache"])
+    said = meta_perser(context).describe()
+    assert said["iteration"] == "start"
+    assert said["start chosen because"] == (
+        "no later validation was better: log loss 0.7000 to 0.7800, 0.6000 at the start; "
+        "the outer loss of CSMT is on the support itself, which does not show this"
+    )
+
+
+def test_a_row_of_a_trained_iteration_gives_no_such_reason(validations, begun_from, toy_corpus, tmp_path):
+    scores, _ = validations
+    scores += [0.1, 0.3, *[0.2] * 8]
+    train_head(begun_from, tmp_path / "meta-perser")
+    context = RouteContext(toy_corpus.emotions, toy_corpus.recordings, tmp_path, begun_from["cache"])
+    said = meta_perser(context).describe()
+    assert said["iteration"] == 1
+    assert "start chosen because" not in said

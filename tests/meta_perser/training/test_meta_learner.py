@@ -22,7 +22,7 @@ from perser.encoders.encoder import SpeechEncoder
 from perser.labels import EmotionSet
 from perser.losses import class_balanced_cross_entropy
 
-MEMORIES = ("unroll", "adjoint")
+MEMORIES = ("unroll", "adjoint", "adjoint_host")
 MIXED = StepSchedule((False, True, True), (0.0, 0.3, 0.2))
 """First order, then second, and losses on the way."""
 
@@ -48,11 +48,11 @@ def examples(model, seed=1, lengths=(9, 14, 30, 12)):
     return ClipBatch(lower, bucketed(clips)), draw(len(lengths), 3).softmax(dim=-1)
 
 
-def learner_of(model, memory="unroll", steps=3):
+def learner_of(model, memory="unroll", steps=3, clips_at_once=None):
     options = LslrOptions(relative=False)
     rates = LearnedRates(list(model.trainable_parameters()), steps, 0.05, options).double()
     rates.rates.data.copy_(torch.linspace(0.02, 0.08, rates.rates.numel()).view_as(rates.rates))
-    return MetaLearner(model, rates, class_balanced_cross_entropy, memory)
+    return MetaLearner(model, rates, class_balanced_cross_entropy, memory, clips_at_once=clips_at_once)
 
 
 def trained_parameters(learner):
@@ -75,6 +75,24 @@ def test_all_memories_give_the_same_outer_gradients(encoder, scope):
             found = outer_gradients(learner_of(model, memory), MIXED, *given)
             for got, wanted in zip(found, unrolled, strict=True):
                 assert (got - wanted).norm() <= 1e-6 * wanted.norm() + 1e-15
+
+
+@pytest.mark.parametrize("clips_at_once", [1, 3, 100])
+@pytest.mark.parametrize("encoder", ["tiny-wav2vec2", "tiny-whisper", "head"])
+def test_clips_a_few_at_a_time_give_the_same_outer_gradients(encoder, clips_at_once):
+    model = recognizer("tiny-whisper", "head") if encoder == "head" else recognizer(encoder, "all")
+    read = head_examples if encoder == "head" else examples
+    sets = [read(model, 1), read(model, 2)]
+    for given in (sets[:1], sets):
+        together = outer_gradients(learner_of(model), MIXED, *given)
+        apart = outer_gradients(learner_of(model, "adjoint", clips_at_once=clips_at_once), MIXED, *given)
+        for got, wanted in zip(apart, together, strict=True):
+            assert (got - wanted).norm() <= 1e-6 * wanted.norm() + 1e-15
+
+
+def test_clips_a_few_at_a_time_need_less_memory():
+    model = recognizer("tiny-whisper", "top_layers:1")
+    assert peak_bytes(model, "adjoint", 3, clips_at_once=2) < 0.5 * peak_bytes(model, "adjoint", 3)
 
 
 @pytest.mark.parametrize("memory", MEMORIES)
@@ -181,8 +199,9 @@ class PeakBytes(TorchDispatchMode):
         self.now -= size
 
 
-def peak_bytes(model, memory, steps):
-    learner, support = learner_of(model, memory, steps), examples(model, lengths=(60,) * 8)
+def peak_bytes(model, memory, steps, clips_at_once=None):
+    learner = learner_of(model, memory, steps, clips_at_once)
+    support = examples(model, lengths=(60,) * 8)
     with PeakBytes() as peak:
         learner(StepSchedule.plain(steps), 1.0, support).backward()
     return peak.most

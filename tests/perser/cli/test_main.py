@@ -265,6 +265,8 @@ def test_a_place_of_the_wrong_kind_is_one_line(words, message, tmp_path, monkeyp
     [
         ("episodes --corpus c", ["out"], []),
         ("enroll --model m --examples e", ["out"], []),
+        ("serve --model m", [], ["profiles"]),
+        ("experiment --prepare.corpus simulated", [], ["out", "cache"]),
         ("ceiling --corpus c", ["json"], ["out"]),
         ("export --model m", [], ["out"]),
         ("prepare simulated", [], ["out"]),
@@ -283,9 +285,9 @@ def test_each_output_that_cannot_be_written_is_named_before_anything_else(
     (tmp_path / "file").write_text("mine")
     (tmp_path / "folder").mkdir()
     monkeypatch.chdir(tmp_path)
-    cases = [(name, "folder", "folder is a folder: give the name of a file") for name in files]
-    cases += [(name, "file", "file is a file: give a folder") for name in folders]
-    cases += [(name, "file/x", "cannot write file/x") for name in (*files, *folders)]
+    cases = [(name, "folder", f"{name}: folder is a folder: give the name of a file") for name in files]
+    cases += [(name, "file", f"{name}: file is a file: give a folder") for name in folders]
+    cases += [(name, "file/x", f"{name}: cannot write file/x") for name in (*files, *folders)]
     for name, place, message in cases:
         with pytest.raises(SystemExit) as ended:
             main([*words.split(), f"--{name}={place}"])

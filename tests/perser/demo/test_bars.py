@@ -4,7 +4,7 @@ import re
 
 from perser.demo.bars import alert, bars, notice
 from perser.demo.session import Reply
-from perser.inference.recognizer import Classification, Prediction
+from perser.inference.prediction import Classification, Prediction
 
 PLAIN = Classification({"angry": 0.25, "sad": 0.75}, ("sad",), 0.1)
 OWN = Prediction({"angry": 0.8, "sad": 0.2}, ("angry",), 0.3, path="clip 1", unadapted=PLAIN)

@@ -4,14 +4,13 @@ import pytest
 import torch
 
 from perser.encoders.encoder import SpeechEncoder
+from perser.encoders.loading import TINY_NAMES
 
 # Lengths around one frame, around the 25 ms that a first frame needs, and odd ones.
 SAMPLES = (1, 200, 399, 400, 401, 639, 640, 719, 720, 721, 800, 4_321, 16_000, 40_123)
 
 
-@pytest.mark.parametrize(
-    "name", ["tiny-wav2vec2", "tiny-hubert", "tiny-wavlm", "tiny-data2vec", "tiny-whisper"]
-)
+@pytest.mark.parametrize("name", TINY_NAMES)
 def test_the_count_is_the_number_of_frames_of_the_front_end(name):
     encoder = SpeechEncoder.from_name(name)
     for samples in SAMPLES:

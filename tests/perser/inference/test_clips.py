@@ -42,12 +42,23 @@ def test_a_folder_or_list_without_clips_is_refused_by_name(tmp_path):
 
 
 def test_examples_are_read_relative_to_their_file(tmp_path):
-    file = tmp_path / "alice.csv"
-    file.write_text("\ufeffpath,who,emotions\nin/a.wav,me,Happy; excited\n/b.wav,me,sad\n", encoding="utf-8")
+    file, elsewhere = tmp_path / "table" / "alice.csv", tmp_path / "b.wav"
+    (tmp_path / "table" / "in").mkdir(parents=True)
+    for clip in (tmp_path / "table" / "in" / "a.wav", elsewhere):
+        clip.touch()
+    rows = f"\ufeffpath,who,emotions\nin/a.wav,me,Happy; excited\n{elsewhere},me,sad\n"
+    file.write_text(rows, encoding="utf-8")
     assert read_examples(file) == [
-        (tmp_path / "in/a.wav", ("happy", "excited")),
-        (Path("/b.wav"), ("sad",)),
+        (tmp_path / "table" / "in/a.wav", ("happy", "excited")),
+        (elsewhere, ("sad",)),
     ]
+
+
+def test_an_example_that_is_missing_is_named_with_its_line(tmp_path):
+    (tmp_path / "hello.wav").touch()
+    (tmp_path / "alice.csv").write_text("path,emotions\nhello.wav,sad\nhelo.wav,happy\n")
+    with pytest.raises(UserError, match=r"alice\.csv, line 3: .*helo\.wav is missing \(did you mean .*hello"):
+        read_examples(tmp_path / "alice.csv")
 
 
 def test_examples_are_read_from_folders_that_are_called_as_the_emotions(tmp_path):

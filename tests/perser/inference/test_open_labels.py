@@ -118,6 +118,8 @@ def test_the_commands_enroll_and_answer(recognizer, examples, tmp_path, capsys):
     ],
 )
 def test_the_command_refuses_wrong_labels_before_the_model_is_loaded(rows, problem, tmp_path, capsys):
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / name).touch()
     table = tmp_path / "own.csv"
     table.write_text(f"path,emotions\n{rows}", encoding="utf-8")
     out = tmp_path / "own.profile"

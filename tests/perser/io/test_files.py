@@ -129,16 +129,16 @@ def test_outputs_of_the_other_kind_or_below_a_file_are_refused_and_nothing_is_le
     file.write_text("mine")
     folder.mkdir()
     for outputs, message in (
-        ({"files": [folder]}, "folder is a folder: give the name of a file"),
-        ({"folders": [file]}, "file is a file: give a folder"),
-        ({"files": [file / "x"]}, "file is a file, not a folder"),
-        ({"files": [file / "deep" / "x"]}, "file is a file, not a folder"),
-        ({"folders": [file / "x"]}, "file is a file, not a folder"),
-        ({"files": [folder / ("x" * 5000) / "y"]}, "cannot write"),
+        ({"files": {"json": folder}}, "folder is a folder: give the name of a file"),
+        ({"folders": {"json": file}}, "file is a file: give a folder"),
+        ({"files": {"json": file / "x"}}, "file is a file, not a folder"),
+        ({"files": {"json": file / "deep" / "x"}}, "file is a file, not a folder"),
+        ({"folders": {"json": file / "x"}}, "file is a file, not a folder"),
+        ({"files": {"json": folder / ("x" * 5000) / "y"}}, "cannot write"),
     ):
-        with pytest.raises(UserError, match=message):
+        with pytest.raises(UserError, match=f"^json: .*{message}"):
             check_outputs(**outputs)
-    check_outputs(files=[None, file, tmp_path / "new" / "x"], folders=[folder, tmp_path / "new", None])
+    check_outputs({"a": None, "b": file, "c": tmp_path / "new" / "x"}, {"d": folder, "e": tmp_path / "new"})
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder"]
     assert file.read_text() == "mine"
 
@@ -150,14 +150,14 @@ def test_a_folder_without_permission_is_refused(tmp_path, monkeypatch):
         raise OSError(errno.EACCES, os.strerror(errno.EACCES))
 
     monkeypatch.setattr("tempfile.mkdtemp", refused)
-    for outputs in ({"files": [tmp_path / "x"]}, {"folders": [tmp_path]}):
-        with pytest.raises(UserError, match=r"^cannot write .* \(Permission denied\)$"):
+    for outputs in ({"files": {"out": tmp_path / "x"}}, {"folders": {"out": tmp_path}}):
+        with pytest.raises(UserError, match=r"^out: cannot write .* \(Permission denied\)$"):
             check_outputs(**outputs)
 
 
 def test_a_device_or_a_pipe_is_never_replaced_by_a_file(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    for write in (lambda path: check_outputs(files=[path]), lambda path: write_text_atomic(path, "text")):
+    for write in (lambda path: check_outputs({"out": path}), lambda path: write_text_atomic(path, "text")):
         with pytest.raises(UserError, match="pipe is a device or a pipe"):
             write(tmp_path / "pipe")
     assert (tmp_path / "pipe").is_fifo()

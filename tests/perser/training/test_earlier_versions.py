@@ -47,6 +47,8 @@ OPTIONS = {
             "permute_labels_end": None,
             "label_words": "own",
             "label_subsets": 0.0,
+            "balanced_starts": 0.0,
+            "projector_mixup": 0.0,
             "merged_labels": 0.0,
             "other_answers": 0.0,
             "drawn_styles": 0.0,

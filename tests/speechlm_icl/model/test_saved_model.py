@@ -2,6 +2,7 @@ import json
 import shutil
 import subprocess
 import sys
+from functools import partial
 from importlib.util import find_spec
 
 import pytest
@@ -13,6 +14,7 @@ from transformers import AutoModelForCausalLM
 import speechlm_icl.auto  # noqa: F401
 from perser.encoders.encoder import SpeechEncoder
 from perser.errors import UserError
+from speechlm_icl.model.base_model import check_base
 from speechlm_icl.model.speech_lm import SpeechLMForICL
 from speechlm_icl.scoring.scoring import label_log_probabilities
 
@@ -192,14 +194,44 @@ def test_it_is_loaded_with_the_options_of_transformers(build, store, tmp_path, m
         assert_close(scores(loaded, store), scores(model, store))
 
 
-@pytest.mark.parametrize("attention", ["flash_attention_2", "nonsense"])
+WITHOUT_FLASH = pytest.mark.skipif(find_spec("flash_attn") is not None, reason="flash-attention is installed")
+
+
+@pytest.mark.parametrize("attention", [pytest.param("flash_attention_2", marks=WITHOUT_FLASH), "nonsense"])
 def test_an_attention_function_that_cannot_be_used_is_not_called_damage(build, tmp_path, attention):
-    if find_spec("flash_attn") and attention != "nonsense":
-        pytest.skip("flash-attention is installed")
     build().save_pretrained(tmp_path)
+    message = f"^attn_implementation: '{attention}' cannot be used here .*give sdpa or eager$"
     for load in (SpeechLMForICL.from_pretrained, AutoModelForCausalLM.from_pretrained):
-        with pytest.raises(UserError, match=f"^attn_implementation: '{attention}' cannot be used here"):
+        with pytest.raises(UserError, match=message):
             load(tmp_path, attn_implementation=attention)
+
+
+@WITHOUT_FLASH
+def test_an_attention_function_that_cannot_be_used_is_found_before_weights_are_read(build, tmp_path):
+    build().save_pretrained(tmp_path)
+    (tmp_path / "checksums.json").unlink()
+    (tmp_path / "projector.safetensors").write_bytes(b"half of it")
+    with pytest.raises(UserError, match=r"^attn_implementation: .*: install flash-attn, or give sdpa"):
+        SpeechLMForICL.from_pretrained(tmp_path, attn_implementation="flash_attention_2")
+
+
+@WITHOUT_FLASH
+@pytest.mark.parametrize("kind", ["encoder", "language model"])
+def test_the_error_for_a_base_model_that_asks_for_flash_attention_says_what_to_do(
+    kind, tmp_path, llama_folder
+):
+    if kind == "encoder":
+        SpeechEncoder.from_name("tiny-whisper").save_pretrained(tmp_path / "base")
+    else:
+        shutil.copytree(llama_folder, tmp_path / "base")
+    file = tmp_path / "base" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"attn_implementation": "flash_attention_2"}))
+    advice = "install flash-attn, or take attn_implementation out of the model's config.json"
+    load = (
+        SpeechEncoder.from_name if kind == "encoder" else partial(check_base, weights="float32", targets=())
+    )
+    with pytest.raises(UserError, match=f"^cannot load the {kind} .*: {advice}$"):
+        load(str(tmp_path / "base"))
 
 
 def test_a_missing_package_is_not_called_damage(build, tmp_path, llama_folder, monkeypatch):

@@ -14,7 +14,7 @@ from speechlm_icl.training.meta_training import (
     meta_train,
 )
 from speechlm_icl.training.options import IclOptions
-from speechlm_icl.training.reading import read
+from speechlm_icl.training.reading import first_target, read
 from speechlm_icl.training.sequences import PairSequence, SequenceSampler
 from speechlm_icl.training.validation import validate
 
@@ -137,8 +137,8 @@ def test_recomputed_layers_give_the_same_gradient_and_are_left_off(build, tasks,
 def test_every_option_at_once_runs_on_a_chat_model(build, tasks, store, chat_folder):
     model = build(str(chat_folder))
     options = {"uniform_pairs": True, "restricted": 0.3, "missing": 0.3, "permute_labels": 0.5}
-    shares = ("label_subsets", "merged_labels", "other_answers", "drawn_styles", "permute_labels_end")
-    options |= dict.fromkeys(shares, 0.5)
+    shares = ("label_subsets", "balanced_starts", "merged_labels", "other_answers", "drawn_styles")
+    options |= dict.fromkeys([*shares, "permute_labels_end"], 0.5)
     options |= {
         "projector_steps": 2,
         "gradient_accumulation_steps": 2,
@@ -215,3 +215,28 @@ def test_what_is_quantized_is_not_sharded(options, lora, key):
     check_shardable(IclOptions(), LoraOptions(base_weights="bfloat16"))
     with pytest.raises(UserError, match=rf"^{key} cannot be sharded: .*ddp\.yaml"):
         check_shardable(IclOptions(**options), LoraOptions(**lora))
+
+
+@pytest.mark.parametrize(
+    ("renamed", "loss", "guesses", "targets"),
+    [
+        (False, "every", False, [0, 1, 2]),
+        (True, "every", True, [0, 1, 2]),
+        (True, "every", False, [1, 2]),
+        (True, "query", False, [2]),
+    ],
+)
+def test_the_first_answer_under_words_without_meaning_is_no_target(
+    build, store, renamed, loss, guesses, targets
+):
+    model = build()
+    sequence = PairSequence(("u0", "u1", "u2"), [[0], [1], [2]], "p0", renamed=renamed)
+    assert first_target(sequence, loss, guesses) == targets[0]
+    batch, features = read(model, [sequence], store, loss, guesses)
+    found = model.losses(batch, features)[0]
+    words = [int((batch.answers[0] == number).nonzero()[0, 0]) for number in range(3)]
+    assert [number for number, place in enumerate(words) if found[place] > 0] == targets
+
+
+def test_a_sequence_of_one_answer_has_a_target():
+    assert first_target(PairSequence(("u0",), [[0]], renamed=True), "every", guesses=False) == 0

@@ -25,12 +25,12 @@ def rates(model, options) -> dict[str, float]:
     return {names[id(parameter)]: group["lr"] for group in groups for parameter in group["params"]}
 
 
-def test_projector_and_adapter_have_rates_of_their_own(build, llama_folder):
+def test_the_projector_and_the_rest_have_rates_of_their_own(build, llama_folder):
     model = build(str(llama_folder))
     found = rates(model, IclOptions(learning_rate=1e-3, language_learning_rate=1e-4))
     assert set(found) == {name for name, one in model.named_parameters() if one.requires_grad}
     for name, rate in found.items():
-        assert rate == (1e-3 if name.startswith(("projector.", "binding.")) else 1e-4)
+        assert rate == (1e-3 if name.startswith("projector.") else 1e-4)
 
 
 def test_without_a_second_rate_there_is_one(build):

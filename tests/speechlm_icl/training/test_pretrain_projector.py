@@ -12,6 +12,7 @@ from speechlm_icl.training.options import IclOptions
 from speechlm_icl.training.pretrain_projector import (
     ClipClassifier,
     distributions,
+    mixed,
     pretrain_projector,
 )
 
@@ -35,7 +36,7 @@ def test_afterwards_clips_with_the_same_emotion_are_alike(build, tasks, store, l
     model = build(str(llama_folder), **QUIET)
     before = {name: one.detach().clone() for name, one in model.named_parameters()}
     model.projector.fit_standardization(store.stack([f"u{i}" for i in range(60)]))
-    options = IclOptions(projector_steps=60, projector_learning_rate=3e-3)
+    options = IclOptions(projector_steps=60, projector_learning_rate=3e-3, projector_mixup=0.0)
     right = pretrain_projector(model, tasks[:9], tasks[9:], store, options, TrainingRun(start_accelerator(0)))
     assert right > 0.6  # nobody can know what the validation persons call the third kind
     with torch.no_grad():
@@ -102,3 +103,20 @@ def test_the_same_seed_gives_the_same_projector(build, tasks, store):
             np.concatenate([parameter.detach().flatten() for parameter in model.projector.parameters()])
         )
     np.testing.assert_array_equal(*states)
+
+
+def test_clips_and_labels_are_mixed_alike():
+    clips, wanted = torch.randn(3, 2, 4), torch.eye(3)
+    found, labels = mixed(clips, wanted, torch.tensor([1.0, 0.25, 0.5]), np.array([2, 0, 2]))
+    assert_close(found[0], clips[0])
+    assert_close(found[1], 0.25 * clips[1] + 0.75 * clips[0])
+    assert_close(found[2], clips[2])
+    assert_close(labels, torch.tensor([[1, 0, 0], [0.75, 0.25, 0], [0, 0, 1]]))
+
+
+def test_clips_of_different_lengths_are_mixed_at_the_length_of_the_first():
+    short, long = torch.randn(2, 1, 4), torch.randn(5, 1, 4)
+    found, _ = mixed([short, long], torch.eye(2), torch.tensor([0.5, 0.5]), np.array([1, 0]))
+    assert_close(found[0], (short + long[[0, 4]]) / 2)
+    assert [len(clip) for clip in found] == [2, 5]
+    assert_close(found[1][4], (long[4] + short[1]) / 2)

@@ -7,7 +7,7 @@ from perser.episodes.episode import Task
 from perser.labels import EmotionSet
 from speechlm_icl.training.options import IclOptions
 from speechlm_icl.training.sequences import SequenceSampler
-from speechlm_icl.training.task_drawing import TaskShares, draw_style, draw_words
+from speechlm_icl.training.task_drawing import TaskShares, balanced_start, draw_style, draw_words
 
 EMOTIONS = EmotionSet(("angry", "happy", "neutral", "sad"))
 TASK = Task("p", tuple(f"u{i}" for i in range(80)), tuple((EMOTIONS.names[i % 4],) for i in range(80)))
@@ -98,3 +98,36 @@ def test_the_permuted_share_stays_for_half_of_the_training_and_then_changes_even
     assert options.permuted_share(100) == pytest.approx(0.2)
     assert IclOptions(permute_labels=0.3).permuted_share(100) == pytest.approx(0.3)
     assert not IclOptions().permutes
+
+
+def test_balanced_starts_have_as_many_of_each_emotion_and_the_rest_stays():
+    starts = []
+    for sequence in drawn(300, balanced=1.0):
+        classes = [answer[0] for answer in sequence.answers[:-1]]
+        assert len(set(sequence.utterances)) == 31
+        counts = np.zeros((len(classes) + 1, 4), dtype=int)
+        counts[1:] = np.cumsum(np.eye(4, dtype=int)[classes], axis=0)
+        total = counts[-1]
+        fits = [
+            most
+            for most in range(1, 6)
+            if (counts[np.minimum(total, most).sum()] == np.minimum(total, most)).all()
+        ]
+        assert fits
+        starts.append(fits[-1])
+    assert set(starts) == {1, 2, 3, 4, 5}
+
+
+def test_a_balanced_start_leaves_the_query_last_and_keeps_every_clip():
+    labels = [("sad",), ("happy",), ("happy",), ("sad",), ("angry",), ("happy",)]
+    for seed in range(20):
+        order = balanced_start(labels, np.random.default_rng(seed))
+        assert sorted(order) == list(range(6))
+        assert order[-1] == 5
+
+
+def test_own_words_are_trained_unless_all_sequences_are_renamed_to_the_end():
+    assert IclOptions().trains_own_words
+    assert not IclOptions(permute_labels=1.0).trains_own_words
+    assert IclOptions(permute_labels=1.0, permute_labels_end=0.5).trains_own_words
+    assert IclOptions(permute_labels=0.5, permute_labels_end=1.0).trains_own_words

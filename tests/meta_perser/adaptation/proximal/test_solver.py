@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 from meta_perser.adaptation.proximal.solver import TOLERANCE, HeadProblem
-from perser.recalibration import fit_bias
+from perser.adjustments.recalibration import fit_bias
 
 PAIRS, FEATURES, EMOTIONS = 7, 4, 3
 

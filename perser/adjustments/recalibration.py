@@ -141,6 +141,10 @@ class Recalibrated(Personalizer):
         fitted = fit(logits, self._emotions.distribution(support.emotions), self._priors)
         return RecalibratedPredictor(self._base.personalize(support), fitted)
 
+    def standardized_by(self, clips: Sequence[str], prior_clips: float) -> Recalibrated:
+        base = self._base.standardized_by(clips, prior_clips)
+        return Recalibrated(base, self._emotions, self._priors, self._tried)
+
     def describe(self) -> dict[str, object]:
         changed = "a bias" if self._priors.scale is None else "a bias and a scale"
         own: dict[str, object] = {"recalibrated": f"{changed} of the logits", "strength": self._priors.bias}

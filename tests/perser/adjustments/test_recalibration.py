@@ -7,11 +7,7 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
-from perser.episodes.episode import Episode, Support
-from perser.errors import UserError
-from perser.labels import EmotionSet
-from perser.personalizer import Personalizer
-from perser.recalibration import (
+from perser.adjustments.recalibration import (
     Fitted,
     Priors,
     Recalibrated,
@@ -20,6 +16,10 @@ from perser.recalibration import (
     fit,
     fit_bias,
 )
+from perser.episodes.episode import Episode, Support
+from perser.errors import UserError
+from perser.labels import EmotionSet
+from perser.personalizer import Personalizer
 
 EMOTIONS = EmotionSet(("angry", "happy", "neutral", "sad"))
 

@@ -1,0 +1,1 @@
+"""Adjust any method: its probabilities (recalibration) or its features (standardization)."""

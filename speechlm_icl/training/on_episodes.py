@@ -1,0 +1,57 @@
+"""Validation on episodes: the log loss after adaptation, by which every other method is chosen, too.
+
+One episode of each validation person is answered, because answering all of them would take longer than the
+training steps between two validations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from perser.distributed import gather_in_order, own_items
+from perser.encoders.feature_cache import FeatureStore
+from perser.episodes.episode import Episode, Task
+from perser.metrics import score_episode
+from perser.selection.validation import LOGGED, first_of_each_person
+from speechlm_icl.model.speech_lm import SpeechLMForICL
+from speechlm_icl.projectors.base import read_clips
+from speechlm_icl.scoring.scoring import label_log_probabilities
+
+
+def choosing_episodes(episodes: Sequence[Episode], train_tasks: Sequence[Task]) -> list[Episode]:
+    """Return the episodes that choose a step: one of each person, with no emotion that training left out.
+
+    There are none where each episode has labels of its own.
+    """
+    met = {word for task in train_tasks for words in task.emotions for word in words}
+    return [
+        episode
+        for episode in first_of_each_person(episodes)
+        if not episode.words
+        and met.issuperset(word for words in episode.support.emotions for word in words)
+        and met.issuperset(word for words in episode.query_emotions for word in words)
+    ]
+
+
+@torch.no_grad()
+def validate_on_episodes(
+    model: SpeechLMForICL, episodes: Sequence[Episode], pairs: int, store: FeatureStore
+) -> dict[str, float]:
+    """Return the mean scores of the episodes' queries after their first `pairs` pairs (`perser.metrics`).
+
+    Several processes share the episodes, and all of them have to call it.
+    """
+    model.eval()
+    found = gather_in_order([_scores(model, episode, pairs, store) for episode in own_items(episodes)])
+    return {f"episodes_{name}": float(np.mean([scores[name] for scores in found])) for name in LOGGED}
+
+
+def _scores(model: SpeechLMForICL, episode: Episode, pairs: int, store: FeatureStore) -> dict[str, float]:
+    support, emotions = episode.support.first(min(pairs, len(episode.support))), model.prompt.emotions
+    answers = [[emotions.index(word) for word in words] for words in support.emotions]
+    enrolled = read_clips(store, support.utterances) if answers else None
+    scores = label_log_probabilities(model, enrolled, answers, read_clips(store, episode.query_utterances))
+    return score_episode(scores.softmax(dim=1).cpu().numpy(), emotions.multi_hot(episode.query_emotions))
