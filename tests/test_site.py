@@ -59,7 +59,9 @@ def test_a_page_opened_from_a_folder_can_be_searched(site, page, browser):
     tab.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
     tab.on("pageerror", lambda error: problems.append(str(error)))
     tab.goto((site / page).as_uri())
-    tab.fill("[data-md-component=search-query]", "sarcastic")
+    query = tab.locator("[data-md-component=search-query]")
+    query.focus()
+    query.press_sequentially("sarcastic")
     tab.wait_for_selector(".md-search-result__link", state="attached", timeout=20_000)
     tab.close()
     assert problems == []

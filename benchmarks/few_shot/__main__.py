@@ -58,8 +58,8 @@ def few_shot(
         pairs: how many clips drawn at random are enrolled, such as 0,8,32,48; empty: not measured.
         labels: the words that stand for the classes: the corpus's own, these permuted in each draw, or
             invented ones that mean nothing.
-        standardize: whether features are standardized by all clips of this corpus, without their labels, or
-            as the model was trained.
+        standardize: whether features are standardized by all clips of this corpus, without their labels, by
+            the enrolled clips, or as the model was trained.
         emotions: the classes to measure, such as neutral,sad; empty: all.
         persons: most persons to measure; none: all.
         draws: draws of each person and setting.

@@ -13,6 +13,7 @@ import torch
 from benchmarks.few_shot.classifiers import Features
 from meta_perser.inference import GradientModel
 from meta_perser.recognizer.batches import ClipSource, standardize
+from perser.adjustments.standardization import StandardizedByEnrolled
 from perser.corpora.content import Content
 from perser.corpora.corpus import Corpus
 from perser.corpora.listing import PersonAxis
@@ -27,8 +28,9 @@ from perser.personalizer import Personalizer
 from speechlm_icl.model.speech_lm import SpeechLMForICL
 from speechlm_icl.personalizer import SpeechLMPersonalizer
 
-Standardization = Literal["corpus", "model"]
-"""By which clips features are standardized: all of the new corpus, or those that the model was trained on."""
+Standardization = Literal["corpus", "model", "enrolled"]
+"""By which clips features are standardized: all of the new corpus, those that the model was trained on, or
+each person's enrolled ones (those of ordinary classifiers are then standardized as the model was trained)."""
 
 ROUTES = ("speech-lm", "meta-perser")
 
@@ -109,8 +111,10 @@ def load(found: Found, corpus: Corpus, cache: Path, standardization: Standardiza
         if encoder is None:
             encoder = gradient.model.encoder
             scale = (gradient.model.state_mean.cpu(), gradient.model.state_scale.cpu())
+    if standardization == "enrolled":
+        personalizers = {route: StandardizedByEnrolled(own) for route, own in personalizers.items()}
     pooled = cached_features(corpus.recordings, encoder, "pooled", cache)
-    features = _standardized(pooled, names, scale if standardization == "model" else None)
+    features = _standardized(pooled, names, None if standardization == "corpus" else scale)
     return Models(personalizers, features, encoder.name)
 
 

@@ -19,6 +19,7 @@ from benchmarks.results_page import results_page
 from benchmarks.run import METHODS, bench
 from perser.cli.main import main
 from perser.errors import UserError
+from perser.io.checksums import weights_sha256
 
 SMALL = {
     "workers": 0,  # starting one takes longer than what it could do here
@@ -226,7 +227,7 @@ def test_models_are_trained_with_several_seeds_and_what_is_finished_stays(manife
     methods = ["--bench.methods", "[random, entire-zero, prior-shift]"]
     run_small(manifest, out, *methods)
     alone = {row["method"]: row for row in json.loads((out / "results.json").read_text())["rows"]}
-    weights = (out / "models" / "ssl-e" / "model.safetensors").read_bytes()
+    weights = weights_sha256(out / "models" / "ssl-e")
     capsys.readouterr()
     run_small(manifest, out, *methods, "--train_seeds", "[0, 5]")
     lines = capsys.readouterr().err.splitlines()
@@ -236,8 +237,8 @@ def test_models_are_trained_with_several_seeds_and_what_is_finished_stays(manife
         "entire-zero",
         "prior-shift",
     }
-    assert (out / "models" / "ssl-e" / "model.safetensors").read_bytes() == weights
-    assert (out / "train-seed-5" / "models" / "ssl-e" / "model.safetensors").read_bytes() != weights
+    assert weights_sha256(out / "models" / "ssl-e") == weights
+    assert weights_sha256(out / "train-seed-5" / "models" / "ssl-e") != weights
     rows = {row["method"]: row for row in json.loads((out / "results.json").read_text())["rows"]}
     assert "over_seeds" not in rows["random"]
     for name in ("entire-zero", "prior-shift"):

@@ -71,6 +71,13 @@ def test_all_rows_have_accuracies_with_intervals(run, toy_corpus, tmp_path, caps
     assert "1 a class" in capsys.readouterr().out
 
 
+def test_features_can_be_standardized_by_the_enrolled_clips(run, toy_corpus, tmp_path):
+    rows = measured(run, toy_corpus, tmp_path, shots="1", standardize="enrolled")["shots"]["1"]
+    assert all(0 <= rows[method]["mean"] <= 1 for method in METHODS)
+    plain = measured(run, toy_corpus, tmp_path, shots="1", standardize="model")["shots"]["1"]
+    assert rows["nearest-mean"] == plain["nearest-mean"], "ordinary classifiers read the same features"
+
+
 def test_speakers_of_the_training_are_left_out(run, toy_corpus, toy_episodes, tmp_path):
     found = measured(run, toy_corpus, tmp_path)
     met = {
