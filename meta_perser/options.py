@@ -297,6 +297,12 @@ class MultiStepOptions:
         check_at_least("multi_step_loss.epochs", self.epochs, 1)
 
 
+def check_trains(epochs: int, steps: int | None) -> None:
+    """Raise UserError where a training from an encoder, which is no recognizer yet, would have no step."""
+    if epochs == 0 and steps is None:
+        raise UserError("pretrain.epochs: 0 trains nothing: give at least 1, or --from a classifier")
+
+
 def check_rates(inner: InnerOptions, outer: OuterOptions, lslr: LslrOptions) -> None:
     """Raise UserError where the rates cannot be learned, or not be used, as the other options say."""
     if lslr.is_schedule and inner.adaptation_steps > inner.steps:

@@ -14,7 +14,7 @@ import torch
 from meta_perser.adaptation.adaptation_loss import class_balanced_loss, training_class_weights
 from meta_perser.adaptation.meta_trained import RATES_FILE
 from meta_perser.adaptation.personalizer import NewHeadPersonalizer
-from meta_perser.options import CONFIG, PretrainOptions, Target
+from meta_perser.options import CONFIG, PretrainOptions, Target, check_trains
 from meta_perser.recognizer.batches import ClipSource, standardize
 from meta_perser.recognizer.checkpoint import recognizer_of
 from meta_perser.recognizer.model import EmotionRecognizer
@@ -158,8 +158,7 @@ def _check_start(encoder: str, from_model: str | None, target: Target, options: 
     Raises UserError for one that cannot be used, and for options that do not fit it.
     """
     if from_model is None:
-        if options.epochs == 0 and options.steps is None:
-            raise UserError("epochs: 0 trains nothing: give at least 1, or --from a classifier")
+        check_trains(options.epochs, options.steps)
         check_encoder(encoder)
         return encoder
     if target != "ssl-e":

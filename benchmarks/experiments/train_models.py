@@ -248,7 +248,9 @@ def _bases_first(models: Sequence[PlannedModel]) -> list[PlannedModel]:
 
 
 def fixed_options(training: Training) -> set[str]:
-    """Return the options of a training that its models fix, so that a file cannot choose them."""
+    """Return the options of a training that its models fix, so that a file cannot choose them.
+
+    A model's None does not count: it only leaves out what the file chooses for other models."""
     models = [model for route in installed_routes() for model in route.models]
     own = [model.options(Path()) for model in models if model.training == training.key]
-    return {name for options in own for name in options}
+    return {name for options in own for name, value in options.items() if value is not None}

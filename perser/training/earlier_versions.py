@@ -26,7 +26,8 @@ RENAMED_STAGES = {"align": "pretrain-projector"}
 
 _DEFAULTS_SINCE = {
     "pretrain": {"steps": None, "warmup": 0.1, "clip_norm": 1.0, "validate_every": None}
-    | {"head_learning_rate": None, "selection": "maF1"},
+    | {"head_learning_rate": None, "selection": "maF1"}
+    | {"standardize": True, "dropout": 0.0, "mask_time": 0.0},
     "meta-train": {
         "outer": {
             "warmup": 0.1,

@@ -73,14 +73,17 @@ def pretrain_projector(
         utterances = rng.choice(utterance_ids, size=size, replace=False).tolist()
         clips = clips_on(read_clips(store, utterances), model.device)
         wanted = distributions(utterances, targets).to(model.device)
+        read = [(utterance,) for utterance in utterances]
         if options.projector_mixup:
             shares = rng.beta(options.projector_mixup, options.projector_mixup, size=size).astype(np.float32)
-            clips, wanted = mixed(clips, wanted, torch.from_numpy(shares), rng.permutation(size))
+            others = rng.permutation(size)
+            clips, wanted = mixed(clips, wanted, torch.from_numpy(shares), others)
+            read = [(*own, utterances[other]) for own, other in zip(read, others, strict=True)]
         logits = classifier(clips)
         losses = F.cross_entropy(logits, wanted, reduction="none")
         losses.mean().backward()
         finite = losses.detach().isfinite().tolist()
-        parts = [StepPart((utterance,), ok) for utterance, ok in zip(utterances, finite, strict=True)]
+        parts = [StepPart(names, ok) for names, ok in zip(read, finite, strict=True)]
         return losses.mean().item(), parts
 
     def validate() -> Validation:

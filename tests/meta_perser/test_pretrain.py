@@ -35,7 +35,7 @@ from perser.selection.validation import validate
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("epochs", 0),
+        ("epochs", -1),
         ("batch_size", 0),
         ("head_size", 0),
         ("frame_window", 0),
@@ -51,6 +51,12 @@ def test_impossible_options_are_refused_by_key(key, value, toy_corpus, toy_episo
         PretrainOptions(**{key: value})
     with pytest.raises(UserError, match=key):
         pretrain(corpus=toy_corpus.folder, episodes=toy_episodes_path, out=tmp_path / "out", **{key: value})
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_epoch_is_refused_where_an_encoder_is_the_start(toy_corpus, toy_episodes_path, tmp_path):
+    with pytest.raises(UserError, match="epochs: 0 trains nothing"):
+        pretrain(corpus=toy_corpus.folder, episodes=toy_episodes_path, out=tmp_path / "out", epochs=0)
     assert not (tmp_path / "out").exists()
 
 

@@ -23,7 +23,8 @@ def make(name: str, scope: str) -> tuple[EmotionRecognizer, ClipBatch]:
     encoder = model.encoder
     width = encoder.front_size if model.lowest_layer is None else encoder.hidden_size
     lower = 0 if model.lowest_layer is None else model.lowest_layer + 1
-    clips = [torch.randn(length, width) for length in (9, 14)] if scope != "head" else []
+    lengths = (62, 62) if name == "tiny-ast" else (9, 14)  # all spectrograms of an AST have one length
+    clips = [torch.randn(length, width) for length in lengths] if scope != "head" else []
     return model, ClipBatch(torch.randn(2, lower, encoder.hidden_size), bucketed(clips))
 
 
