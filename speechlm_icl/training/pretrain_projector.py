@@ -57,10 +57,8 @@ def pretrain_projector(
     utterance_ids = list(targets)
     validation_targets = aggregated_targets(validation_tasks, model.prompt.emotions)
     validation_ids = evenly_spaced(list(validation_targets), VALIDATION_CLIPS)
-    classifier = ClipClassifier(
-        model.projector, model.language_model.embedding_scale, len(model.prompt.emotions)
-    )
-    classifier.to(model.device)
+    scale = model.language_model.embedding_scale
+    classifier = ClipClassifier(model.projector, scale, len(model.prompt.emotions)).to(model.device)
     optimizer = torch.optim.AdamW(
         classifier.parameters(), lr=options.projector_learning_rate, weight_decay=options.weight_decay
     )
@@ -75,9 +73,8 @@ def pretrain_projector(
         wanted = distributions(utterances, targets).to(model.device)
         read = [(utterance,) for utterance in utterances]
         if options.projector_mixup:
-            shares = rng.beta(options.projector_mixup, options.projector_mixup, size=size).astype(np.float32)
-            others = rng.permutation(size)
-            clips, wanted = mixed(clips, wanted, torch.from_numpy(shares), others)
+            shares, others = _drawn_mixture(options.projector_mixup, size, rng)
+            clips, wanted = mixed(clips, wanted, shares, others)
             read = [(*own, utterances[other]) for own, other in zip(read, others, strict=True)]
         logits = classifier(clips)
         losses = F.cross_entropy(logits, wanted, reduction="none")
@@ -117,6 +114,12 @@ def _validated(classifier: ClipClassifier, clips: Clips, wanted: Tensor) -> Vali
 def distributions(utterances: Sequence[str], targets: Mapping[str, np.ndarray]) -> Tensor:
     """Return the label distributions of some utterances (B, C)."""
     return torch.tensor(np.stack([targets[utterance] for utterance in utterances]))
+
+
+def _drawn_mixture(mixup: float, size: int, rng: np.random.Generator) -> tuple[Tensor, np.ndarray]:
+    """Return each clip's share in its mixture, and the index of the clip that it is mixed with."""
+    shares = rng.beta(mixup, mixup, size=size).astype(np.float32)
+    return torch.from_numpy(shares), rng.permutation(size)
 
 
 def mixed(clips: Clips, wanted: Tensor, shares: Tensor, others: np.ndarray) -> tuple[Clips, Tensor]:
