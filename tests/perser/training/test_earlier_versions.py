@@ -18,6 +18,9 @@ OPTIONS = {
             "validate_every": None,
             "head_learning_rate": None,
             "selection": "maF1",
+            "standardize": True,
+            "dropout": 0.0,
+            "mask_time": 0.0,
         },
     ),
     "meta-train": (

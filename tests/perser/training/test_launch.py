@@ -23,7 +23,7 @@ from perser.errors import UserError
 
 def work(task: str) -> None:
     rank, size, threads = (os.environ[name] for name in ("RANK", "WORLD_SIZE", "OMP_NUM_THREADS"))
-    print("process", rank, "of", size, threads, flush=True)
+    print(f"process {rank} of {size} {threads}\\n", end="", flush=True)  # one write: both use one pipe
     if task == "fail":
         raise UserError("corpus: it is not there")
     if task == "crash":
