@@ -95,10 +95,7 @@ def pretrain(
         class_weights = training_class_weights(tasks, emotions)
     loss = class_balanced_loss(class_weights, options.label_smoothing)
     examples = (examples_by_listener if target == "multi" else aggregated_examples)(tasks, emotions)
-    if from_model is None:
-        model = _new_recognizer(target, encoder, prepared.emotions, options).to(accelerator.device)
-    else:
-        model = _continued(from_model, prepared.emotions, options).to(accelerator.device)
+    model = _start(target, encoder, from_model, prepared.emotions, options).to(accelerator.device)
     # First what the training reads: where that is the front-end's frames, the rest is computed from them.
     source = ClipSource(prepared.recordings, model, cache)
     if options.standardize and from_model is None:
@@ -169,10 +166,15 @@ def _check_start(encoder: str, from_model: str | None, target: Target, options: 
     return from_model
 
 
-def _continued(from_model: str, emotions: EmotionSet, options: PretrainOptions) -> EmotionRecognizer:
-    """Return a classifier as the recognizer that the training goes on with."""
-    is_trained = options.epochs > 0 or options.steps is not None
-    model = recognizer_of(from_model, emotions, options.scope, options.logit_scale, is_trained)
+def _start(
+    target: Target, encoder: str, from_model: str | None, emotions: EmotionSet, options: PretrainOptions
+) -> EmotionRecognizer:
+    """Return the recognizer that the training begins with: a classifier, or a new head on an encoder."""
+    if from_model is None:
+        model = _new_recognizer(target, encoder, emotions, options)
+    else:
+        is_trained = options.epochs > 0 or options.steps is not None
+        model = recognizer_of(from_model, emotions, options.scope, options.logit_scale, is_trained)
     if options.lora is not None:
         model.lowest_layer_of(options.lora)  # refuses it now, not after hours of training
     return model
@@ -184,7 +186,7 @@ def _new_recognizer(
     """Return an untrained recognizer."""
     speech_encoder = SpeechEncoder.from_name(encoder, seed=options.seed)
     scope = "head" if target == "linear" else options.scope
-    model = EmotionRecognizer(
+    return EmotionRecognizer(
         speech_encoder,
         emotions,
         scope,
@@ -193,9 +195,6 @@ def _new_recognizer(
         options.frame_window,
         options.logit_scale,
     )
-    if options.lora is not None:
-        model.lowest_layer_of(options.lora)  # refuses it now, not after hours of training
-    return model
 
 
 def tune(target: Target, model: EmotionRecognizer, tuner: Tuner, lora: str | None) -> dict[str, object]:

@@ -27,6 +27,15 @@ class UserError(Exception):
         super().__init__(one_line(message))
 
 
+@contextmanager
+def saying_where(place: str) -> Iterator[None]:
+    """Put the place, such as an option or a line of a table, before the message of a UserError."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{place}: {error}") from error
+
+
 class BadAudio(Exception):
     """A recording that cannot be used. The message is the reason, such as "empty" or "too short (0.03 s)"."""
 

@@ -12,7 +12,7 @@ from benchmarks.experiments.folds import Fold, Setting
 from benchmarks.oracles import is_oracle
 from perser.cli.option_types import explain
 from perser.episodes.splits import OPEN, Scenario, SplitOptions
-from perser.errors import UserError, nearest
+from perser.errors import UserError, nearest, saying_where
 from perser.installed_routes import learns_labels
 
 if TYPE_CHECKING:
@@ -123,10 +123,8 @@ def check_entries(others: Sequence[OtherCorpus], prepare: Mapping[str, Any], met
     for other in others:
         if other.prepare is not None:
             options = {name: value for name, value in other.prepare.items() if name != "allow_skips"}
-            try:
+            with saying_where(f"{KEY} ({other.name})"):
                 check_prepare(**options)
-            except UserError as error:
-                raise UserError(f"{KEY} ({other.name}): {error}") from error
         identity = _identity(other.source, other.prepare)
         if identity in known:
             where = f"{_described(other)} is {known[identity]}"

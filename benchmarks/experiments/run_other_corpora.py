@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.experiments.other_corpora import KEY, OtherCorpus
 from benchmarks.experiments.stages import Stages
 from perser.corpora.listing import PersonAxis
-from perser.errors import UserError
+from perser.errors import UserError, saying_where
 from perser.labels import Emotions
 
 if TYPE_CHECKING:
@@ -162,10 +162,8 @@ def _check_pair(trained: Known, known: Known, other: OtherCorpus) -> None:
     from perser.corpora.derived import check_common
 
     if not other.fold.split.is_open:
-        try:
+        with saying_where(KEY):
             check_common(other.name, known.emotions, trained.name, trained.emotions)
-        except UserError as error:
-            raise UserError(f"{KEY}: {error}") from error
     if shared := known.content.shared_with(trained.content):
         raise UserError(
             f"{KEY}: {other.name} has {shared} in common with {trained.name}, which is trained on: measure "

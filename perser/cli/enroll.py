@@ -125,8 +125,7 @@ def _enroll_probabilities(
     from perser.inference.probability_table import ProbabilityTable
     from perser.inference.profile_place import check_place
 
-    if given := [name for name, value in others.items() if value]:
-        raise UserError(f"{given[0]}: no model is loaded with --probabilities: leave it out")
+    refuse_with_probabilities(others)
     if out is None and profile is None:
         raise UserError("give --out, the profile to write")
     written = out or profile
@@ -144,6 +143,12 @@ def _enroll_probabilities(
     personal.save(written)
     command = shlex.join(["perser", "predict", "--profile", str(written), "--probabilities"])
     print(f"{written}: {len(personal.enrolled)} enrolled; now `{command} TABLE`")
+
+
+def refuse_with_probabilities(options: Mapping[str, object]) -> None:
+    """Raise UserError for an option that needs a model, where probabilities are given instead of one."""
+    if given := [name for name, value in options.items() if value]:
+        raise UserError(f"{given[0]}: no model is loaded with --probabilities: leave it out")
 
 
 def refuse_profile_of_probabilities(profile: Path) -> None:

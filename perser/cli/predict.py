@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perser.cli.command import Command
-from perser.cli.enroll import refuse_profile_of_probabilities
+from perser.cli.enroll import refuse_profile_of_probabilities, refuse_with_probabilities
 from perser.errors import UserError
 from perser.io.terminal import as_shown, print_json
 
@@ -132,8 +132,7 @@ def _answer_probabilities(
     from perser.inference.probability_profile import ProbabilityProfile
     from perser.inference.probability_table import ProbabilityTable
 
-    if given := [name for name, value in others.items() if value]:
-        raise UserError(f"{given[0]}: no model is loaded with --probabilities: leave it out")
+    refuse_with_probabilities(others)
     if profile is None:
         raise UserError("give --profile FILE (of `perser enroll --probabilities`) with --probabilities")
     personal = ProbabilityProfile.load(profile)

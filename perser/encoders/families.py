@@ -24,7 +24,6 @@ from transformers import (
     UniSpeechSatConfig,
     UniSpeechSatModel,
     Wav2Vec2Config,
-    Wav2Vec2FeatureExtractor,
     Wav2Vec2Model,
     WavLMConfig,
     WavLMModel,
@@ -37,8 +36,8 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from perser.encoders.family import (
     Family,
     FrameCount,
+    WaveformFamily,
     at_least,
-    receptive_field,
     run_plain,
     zero_padding,
 )
@@ -51,12 +50,11 @@ from perser.encoders.wav2vec2_bert import Wav2Vec2BertFamily
 warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask")
 
 
-class Wav2Vec2Family(Family):
+class Wav2Vec2Family(WaveformFamily):
     """wav2vec 2.0: strided convolutions on the waveform | projection, positional convolution, layers."""
 
     config_class = Wav2Vec2Config
     model_class = Wav2Vec2Model
-    extractor_class = Wav2Vec2FeatureExtractor
     tiny_config: ClassVar[dict[str, Any]] = {
         "hidden_size": 64,
         "num_hidden_layers": 3,
@@ -67,8 +65,6 @@ class Wav2Vec2Family(Family):
         "num_conv_pos_embedding_groups": 4,
         "vocab_size": 32,
     }
-    extractor_fields = ("do_normalize",)
-    front_fields = ("conv_stride", "conv_kernel", "feat_extract_norm", "feat_extract_activation")
     trunk_fields = (
         "num_attention_heads",
         "hidden_act",
@@ -77,25 +73,6 @@ class Wav2Vec2Family(Family):
         "num_conv_pos_embeddings",
         "num_conv_pos_embedding_groups",
     )
-
-    def front_modules(self, model: PreTrainedModel) -> list[nn.Module]:
-        return [model.feature_extractor]
-
-    def front_size(self, config: PretrainedConfig) -> int:
-        return config.conv_dim[-1]
-
-    def front_end(
-        self, model: PreTrainedModel, extractor: SequenceFeatureExtractor, waveform: Tensor
-    ) -> Tensor:
-        waveform = at_least(waveform, receptive_field(model.config))
-        values = extractor(
-            waveform.float().cpu().numpy(), sampling_rate=extractor.sampling_rate, return_tensors="pt"
-        ).input_values
-        return model.feature_extractor(values.to(model.device, model.dtype))[0].T
-
-    def frame_count(self, config: PretrainedConfig, extractor: SequenceFeatureExtractor) -> FrameCount:
-        convolutions = tuple(zip(config.conv_kernel, config.conv_stride, strict=True))
-        return FrameCount(convolutions, least=receptive_field(config), rate=extractor.sampling_rate)
 
     def embed(self, model: PreTrainedModel, frames: Tensor, mask: Tensor | None) -> Tensor:
         projected = model.feature_projection(frames)

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel, Wav2Vec2FeatureExtractor
 from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 
 from perser.audio import SAMPLE_RATE
@@ -121,6 +121,33 @@ class Family(ABC):
     def default_extractor(self, config: PretrainedConfig) -> SequenceFeatureExtractor:
         """Return the feature extractor of a built-in encoder."""
         return self.extractor_class()
+
+
+class WaveformFamily(Family):
+    """Encoders whose front-end is strided convolutions on the waveform: wav2vec 2.0 and its relatives."""
+
+    extractor_class = Wav2Vec2FeatureExtractor
+    extractor_fields = ("do_normalize",)
+    front_fields = ("conv_stride", "conv_kernel", "feat_extract_norm", "feat_extract_activation")
+
+    def front_modules(self, model: PreTrainedModel) -> list[nn.Module]:
+        return [model.feature_extractor]
+
+    def front_size(self, config: PretrainedConfig) -> int:
+        return config.conv_dim[-1]
+
+    def front_end(
+        self, model: PreTrainedModel, extractor: SequenceFeatureExtractor, waveform: Tensor
+    ) -> Tensor:
+        waveform = at_least(waveform, receptive_field(model.config))
+        values = extractor(
+            waveform.float().cpu().numpy(), sampling_rate=extractor.sampling_rate, return_tensors="pt"
+        ).input_values
+        return model.feature_extractor(values.to(model.device, model.dtype))[0].T
+
+    def frame_count(self, config: PretrainedConfig, extractor: SequenceFeatureExtractor) -> FrameCount:
+        convolutions = tuple(zip(config.conv_kernel, config.conv_stride, strict=True))
+        return FrameCount(convolutions, least=receptive_field(config), rate=extractor.sampling_rate)
 
 
 def run_plain(layers: Sequence[nn.Module], hidden: Tensor, mask: Tensor | None) -> list[Tensor]:

@@ -11,22 +11,17 @@ from transformers import (
     PreTrainedModel,
     SEWConfig,
     SEWModel,
-    Wav2Vec2FeatureExtractor,
 )
-from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 
 from perser.encoders.family import (
-    Family,
-    FrameCount,
-    at_least,
+    WaveformFamily,
     mean_pool,
-    receptive_field,
     run_plain,
     zero_padding,
 )
 
 
-class SEWFamily(Family):
+class SEWFamily(WaveformFamily):
     """SEW. A hidden state has the front-end's frames: what the layers give for one of their frames stands at
     each of the frames that it was made from, and zeros at frames behind the last whole one. The last state is
     transformers' output, which has frames of its own again.
@@ -34,7 +29,6 @@ class SEWFamily(Family):
 
     config_class = SEWConfig
     model_class = SEWModel
-    extractor_class = Wav2Vec2FeatureExtractor
     tiny_config: ClassVar[dict[str, Any]] = {
         "hidden_size": 64,
         "num_hidden_layers": 3,
@@ -45,8 +39,6 @@ class SEWFamily(Family):
         "num_conv_pos_embedding_groups": 4,
         "vocab_size": 32,
     }
-    extractor_fields = ("do_normalize",)
-    front_fields = ("conv_stride", "conv_kernel", "feat_extract_norm", "feat_extract_activation")
     trunk_fields = (
         "num_attention_heads",
         "hidden_act",
@@ -55,25 +47,6 @@ class SEWFamily(Family):
         "num_conv_pos_embeddings",
         "num_conv_pos_embedding_groups",
     )
-
-    def front_modules(self, model: PreTrainedModel) -> list[nn.Module]:
-        return [model.feature_extractor]
-
-    def front_size(self, config: PretrainedConfig) -> int:
-        return config.conv_dim[-1]
-
-    def front_end(
-        self, model: PreTrainedModel, extractor: SequenceFeatureExtractor, waveform: Tensor
-    ) -> Tensor:
-        waveform = at_least(waveform, receptive_field(model.config))
-        values = extractor(
-            waveform.float().cpu().numpy(), sampling_rate=extractor.sampling_rate, return_tensors="pt"
-        ).input_values
-        return model.feature_extractor(values.to(model.device, model.dtype))[0].T
-
-    def frame_count(self, config: PretrainedConfig, extractor: SequenceFeatureExtractor) -> FrameCount:
-        convolutions = tuple(zip(config.conv_kernel, config.conv_stride, strict=True))
-        return FrameCount(convolutions, least=receptive_field(config), rate=extractor.sampling_rate)
 
     def embed(self, model: PreTrainedModel, frames: Tensor, mask: Tensor | None) -> Tensor:
         hidden = model.layer_norm(frames)

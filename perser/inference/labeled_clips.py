@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from perser.errors import UserError
+from perser.errors import UserError, saying_where
 from perser.inference.clips import Clip
 from perser.labels import (
     Emotions,
@@ -49,10 +49,8 @@ def in_one_form(spelled: Sequence[Emotions]) -> tuple[Emotions, ...]:
 def check_emotions(names: Sequence[str], labels: Sequence[Emotions], known: EmotionSet) -> None:
     """Raise UserError, which names the clip, for one with no emotion or one that is not known."""
     for name, words in zip(names, labels, strict=True):
-        try:
+        with saying_where(f"cannot enroll {name}"):
             known.multi_hot([words])
-        except UserError as error:
-            raise UserError(f"cannot enroll {name}: {error}") from None
 
 
 def check_known_labels(examples: Sequence[LabeledFile], known: EmotionSet) -> None:
@@ -69,8 +67,6 @@ def check_open_labels(examples: Sequence[LabeledFile]) -> None:
 
 def _check_words(examples: Sequence[LabeledFile], check: Callable[[str], object]) -> None:
     for example in examples:
-        try:
+        with saying_where(example.place):
             for word in example.emotions:
                 check(word)
-        except UserError as error:
-            raise UserError(f"{example.place}: {error}") from None

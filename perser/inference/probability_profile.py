@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 
 from perser.adjustments.recalibration import Fitted, Priors, fit
-from perser.errors import UserError
+from perser.errors import UserError, saying_where
 from perser.inference.prediction import Prediction, classify
 from perser.inference.probability_table import ProbabilityTable
 from perser.inference.profile_place import OF_PROBABILITIES, refuse_other
@@ -119,10 +119,8 @@ class ProbabilityProfile:
         """Return a clip's emotions as the tool's table has them: `joy` is happy where it has no joy."""
         known = self.emotions.names
         words = tuple(dict.fromkeys(word if word in known else own_word(word) for word in clip.emotions))
-        try:
+        with saying_where(f"line {clip.line} of the examples: {clip.name}"):
             self.emotions.multi_hot([words])
-        except UserError as error:
-            raise UserError(f"line {clip.line} of the examples: {clip.name}: {error}") from None
         return words
 
     def save(self, path: Path) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from perser.errors import UserError
-from perser.io.files import check_outputs, naming_option
+from perser.errors import UserError, saying_where
+from perser.io.files import check_outputs
 
 FORMAT = "perser-profile-3"
 
@@ -20,7 +20,7 @@ def check_place(path: Path, option: str) -> None:
     """Raise UserError where no profile can be written to the path that an option names, or where the file
     holds something else."""
     check_outputs(files={option: path})
-    with naming_option(option):
+    with saying_where(option):
         refuse_other(path)
 
 

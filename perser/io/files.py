@@ -12,7 +12,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from perser.errors import UserError, is_unicode
+from perser.errors import UserError, is_unicode, saying_where
 
 
 def check_name(path: Path) -> None:
@@ -45,7 +45,7 @@ def check_output(out: Path, marker: str, option: str = "out") -> None:
 
     `option` is what the command calls it.
     """
-    with naming_option(option):
+    with saying_where(option):
         check_replaceable(out, marker)
     check_outputs(folders={option: out})
 
@@ -65,17 +65,8 @@ def check_outputs(
     for places, is_folder in ((files, False), (folders, True)):
         for option, place in (places or {}).items():
             if place is not None:
-                with naming_option(option):
+                with saying_where(option):
                     _check_place(place, is_folder)
-
-
-@contextmanager
-def naming_option(option: str) -> Iterator[None]:
-    """Put the name of the option that a path was given by before the message of a UserError."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"{option}: {error}") from error
 
 
 def _check_place(place: Path, is_folder: bool) -> None:

@@ -22,14 +22,13 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
-from perser.errors import UserError
+from perser.errors import UserError, saying_where
 from perser.io.checksums import json_sha256
 from perser.io.files import (
     check_output,
     check_outputs,
     check_replaceable,
     explain_write_errors,
-    naming_option,
 )
 from perser.io.json_files import read_json, to_json_value, write_json
 from perser.training.checkpoint import newest_checkpoint, read_checkpoint, remove_leftovers, write_checkpoint
@@ -51,7 +50,7 @@ def check_training_outputs(out: Path, marker: str, cache: Path) -> None:
     `marker` is the file by which the output folder is recognized.
     """
     check_output(out, marker)
-    with naming_option("out"):
+    with saying_where("out"):
         check_replaceable(running_folder(out), RUN)
     check_outputs(folders={"cache": cache})
 
