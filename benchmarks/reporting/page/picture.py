@@ -87,7 +87,7 @@ def main_picture(comparison: Comparison) -> Picture | None:
         for gains in shown
     ]
     unit = ranking.unit_of_differences
-    ticks = [(axis.place(tick), _number(tick, ranking)) for tick in axis.ticks]
+    ticks = [(axis.place(tick), _number(tick, ranking) if tick else "0") for tick in axis.ticks]
     return Picture(comparison.person_axis, unit, strips, ticks, axis.place(0), _note(found, comparison))
 
 
