@@ -55,7 +55,7 @@ def test_an_error_and_the_context_reach_the_thread_that_asked():
         def job() -> str:
             raise ValueError(_name.get())
 
-        with pytest.raises(ValueError) as caught:
+        with pytest.raises(ValueError, match="person") as caught:
             compute(job)
         return str(caught.value)
 
