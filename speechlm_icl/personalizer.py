@@ -155,7 +155,8 @@ class SpeechLMPersonalizer(Personalizer):
 
 
 def speech_lm(context: RouteContext, pairs: int | None = None) -> SpeechLMPersonalizer:
-    """Speech LM: reads the first enrollment pairs in its prompt; no gradient step.
+    """Speech LM: a language model that changes no weight, but hears labeled clips of the person as examples
+    in its prompt.
 
     It uses the model in the folder `speech-lm`; see `DemonstrationOptions` for the options.
     """
