@@ -1,0 +1,114 @@
+"""An audio LLM on single clips, as `perser.inference.recognizer` uses it.
+
+A profile holds the enrolled clips themselves and their labels: the prompt needs them, and what a model makes
+of them is many times larger.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from perser.audio import SHORTEST_SECONDS
+from perser.episodes.episode import Support
+from perser.errors import UserError
+from perser.inference.clips import Waveforms
+from perser.io.checksums import file_sha256
+from perser.labels import Emotions, EmotionSet
+from speechlm_icl.audio_llm.families import DEFAULT_EMOTIONS
+from speechlm_icl.audio_llm.loading import METHOD, load_audio_llm
+from speechlm_icl.audio_llm.model import AudioLLM
+from speechlm_icl.audio_llm.personalizer import AudioLLMPersonalizer, AudioLLMPredictor, read_waveforms
+
+FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
+"""The files of a model that its answers depend on."""
+
+
+class AudioLLMModel:
+    """An audio LLM (a `perser.route.GrowingRouteModel`).
+
+    Args:
+        llm: The model.
+        folder: Where it was loaded from.
+    """
+
+    route: ClassVar[str] = METHOD
+
+    def __init__(self, llm: AudioLLM, folder: Path) -> None:
+        self.llm = llm
+        self._folder = folder
+
+    @classmethod
+    def from_pretrained(cls, folder: Path) -> Self:
+        return cls(load_audio_llm(folder, EmotionSet(DEFAULT_EMOTIONS)), folder)
+
+    @property
+    def emotions(self) -> EmotionSet:
+        return self.llm.emotions
+
+    def with_labels(self, labels: EmotionSet) -> AudioLLMModel:
+        """Return this model with other labels in its prompts (a `perser.route.OpenRouteModel`)."""
+        return AudioLLMModel(self.llm.with_labels(labels), self._folder)
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for file in sorted({file for pattern in FILES for file in self._folder.glob(pattern)}):
+            digest.update(f"{file.name} {file_sha256(file)}\n".encode())
+        return digest.hexdigest()
+
+    def to(self, device: str) -> None:
+        if device != "cpu":
+            self.llm.model.to(device)
+
+    def encode_clips(self, clips: Waveforms) -> Waveforms:
+        return clips
+
+    def embed_clips(self, encoded: Waveforms, names: Sequence[str]) -> np.ndarray:
+        """Return the model's scores of the labels without an enrollment."""
+        return self.llm.score(self.llm.read((), ()), read_waveforms(encoded.waveform, names)).numpy()
+
+    def enroll(self, encoded: Waveforms, support: Support) -> dict[str, Tensor]:
+        if not self.llm.family.several_clips:
+            raise UserError(
+                f"'{self.llm.chat.name}' takes one clip in a prompt, so it cannot read an enrollment: use "
+                "another model"
+            )
+        return {_name(number): encoded.waveform(name) for number, name in enumerate(support.utterances)}
+
+    def encode_more(
+        self, tensors: Mapping[str, Tensor], enrolled: Sequence[str], clips: Waveforms
+    ) -> Waveforms | None:
+        waveforms = {name: tensors[_name(number)] for number, name in enumerate(enrolled)}
+        return Waveforms(waveforms | {name: clips.waveform(name) for name in clips.utterance_ids})
+
+    def predictor(self, tensors: Mapping[str, Tensor], labels: Sequence[Emotions]) -> AudioLLMReader:
+        names = tuple(map(_name, range(len(labels))))
+        if set(tensors) != set(names) or not all(map(_is_clip, tensors.values())):
+            raise UserError("it does not hold the enrolled clips")
+        return AudioLLMReader(self.llm, Waveforms(tensors), Support(names, tuple(labels), seed=0))
+
+
+class AudioLLMReader:
+    """An audio LLM that has read one person's enrollment, or none."""
+
+    def __init__(self, llm: AudioLLM, enrolled: Waveforms, support: Support) -> None:
+        pairs = None if len(support) else 0
+        personal = AudioLLMPersonalizer(llm, enrolled.waveform, pairs).personalize(support)
+        self._llm, self._enrollments = llm, personal.enrollments
+
+    def predict_proba(self, encoded: Waveforms, names: Sequence[str]) -> np.ndarray:
+        return AudioLLMPredictor(self._llm, encoded.waveform, self._enrollments).predict_proba(names)
+
+
+def _name(number: int) -> str:
+    return f"clip-{number}"
+
+
+def _is_clip(tensor: Tensor) -> bool:
+    return tensor.dtype == torch.float32 and tensor.ndim == 1 and len(tensor) >= SHORTEST_SECONDS
