@@ -123,10 +123,10 @@ def family_of_config(config: Mapping[str, Any], name: str) -> AudioFamily:
     return family
 
 
-def check_pairs(family: AudioFamily, name: str, pairs: int | None) -> None:
+def check_pairs(several_clips: bool, name: str, pairs: int | None) -> None:
     """Raise UserError for enrolled pairs where a prompt may hold one clip alone. `pairs`: None for all."""
-    if not family.several_clips and pairs != 0:
+    if not several_clips and pairs != 0:
         raise UserError(
-            f"'{name}': the processor of {family.model_class} takes one clip in a prompt, so it can read no "
-            f"enrolled clips: measure audio-llm:{name}-0, or another model"
+            f"'{name}': its processor takes one clip in a prompt, so it can read no enrolled clips: "
+            f"measure audio-llm:{name}-0, or another model"
         )

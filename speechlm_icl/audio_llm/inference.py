@@ -21,10 +21,16 @@ from perser.errors import UserError
 from perser.inference.clips import Waveforms
 from perser.io.checksums import file_sha256
 from perser.labels import Emotions, EmotionSet
+from speechlm_icl.audio_llm.endpoint.client import EndpointClient
+from speechlm_icl.audio_llm.endpoint.model import EndpointLLM
+from speechlm_icl.audio_llm.endpoint.settings import FILE, read_settings
 from speechlm_icl.audio_llm.families import DEFAULT_EMOTIONS
 from speechlm_icl.audio_llm.loading import METHOD, load_audio_llm
-from speechlm_icl.audio_llm.model import AudioLLM
-from speechlm_icl.audio_llm.personalizer import AudioLLMPersonalizer, AudioLLMPredictor, read_waveforms
+from speechlm_icl.audio_llm.model import InContextLLM
+from speechlm_icl.audio_llm.personalizer import AudioLLMPersonalizer, AudioLLMPredictor, log_spectrum
+
+ANSWERS = "answers"
+"""The folder in that of a model where the answers of its endpoint are kept."""
 
 FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
 """The files of a model that its answers depend on."""
@@ -40,13 +46,19 @@ class AudioLLMModel:
 
     route: ClassVar[str] = METHOD
 
-    def __init__(self, llm: AudioLLM, folder: Path) -> None:
+    def __init__(self, llm: InContextLLM, folder: Path) -> None:
         self.llm = llm
         self._folder = folder
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> Self:
-        return cls(load_audio_llm(folder, EmotionSet(DEFAULT_EMOTIONS)), folder)
+        """Return the model in a folder, or behind the endpoint that it names; answers of an endpoint are kept
+        in the folder."""
+        emotions = EmotionSet(DEFAULT_EMOTIONS)
+        if not (folder / FILE).is_file():
+            return cls(load_audio_llm(folder, emotions), folder)
+        client = EndpointClient(read_settings(str(folder / FILE), None))
+        return cls(EndpointLLM(client, folder / ANSWERS, emotions), folder)
 
     @property
     def emotions(self) -> EmotionSet:
@@ -58,25 +70,29 @@ class AudioLLMModel:
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256()
+        if isinstance(self.llm, EndpointLLM):  # its limits and prices change no answer
+            settings = self.llm.client.settings
+            digest.update(f"{settings.url} {settings.model}".encode())
+            return digest.hexdigest()
         for file in sorted({file for pattern in FILES for file in self._folder.glob(pattern)}):
             digest.update(f"{file.name} {file_sha256(file)}\n".encode())
         return digest.hexdigest()
 
     def to(self, device: str) -> None:
         if device != "cpu":
-            self.llm.model.to(device)
+            self.llm.to(device)
 
     def encode_clips(self, clips: Waveforms) -> Waveforms:
         return clips
 
     def embed_clips(self, encoded: Waveforms, names: Sequence[str]) -> np.ndarray:
-        """Return the model's scores of the labels without an enrollment."""
-        return self.llm.score(self.llm.read((), ()), read_waveforms(encoded.waveform, names)).numpy()
+        """Return the mean log spectrum of each clip: an endpoint shows nothing of what its model hears."""
+        return torch.stack([log_spectrum(encoded.waveform(name)) for name in names]).numpy()
 
     def enroll(self, encoded: Waveforms, support: Support) -> dict[str, Tensor]:
-        if not self.llm.family.several_clips:
+        if not self.llm.several_clips:
             raise UserError(
-                f"'{self.llm.chat.name}' takes one clip in a prompt, so it cannot read an enrollment: use "
+                f"'{self.llm.name}' takes one clip in a prompt, so it cannot read an enrollment: use "
                 "another model"
             )
         return {_name(number): encoded.waveform(name) for number, name in enumerate(support.utterances)}
@@ -97,7 +113,7 @@ class AudioLLMModel:
 class AudioLLMReader:
     """An audio LLM that has read one person's enrollment, or none."""
 
-    def __init__(self, llm: AudioLLM, enrolled: Waveforms, support: Support) -> None:
+    def __init__(self, llm: InContextLLM, enrolled: Waveforms, support: Support) -> None:
         pairs = None if len(support) else 0
         personal = AudioLLMPersonalizer(llm, enrolled.waveform, pairs).personalize(support)
         self._llm, self._enrollments = llm, personal.enrollments

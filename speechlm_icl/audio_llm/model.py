@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from inspect import signature
 from itertools import groupby
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -68,6 +68,33 @@ class ReadQueries:
     lengths: Tensor
 
 
+class InContextLLM(Protocol):
+    """What is asked about clips after an enrollment: an `AudioLLM`, or one behind an endpoint."""
+
+    emotions: EmotionSet
+    wording: Wording
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def several_clips(self) -> bool:
+        """Whether a prompt may hold more than one clip."""
+        ...
+
+    def with_labels(self, emotions: EmotionSet) -> InContextLLM: ...
+    def worded(self, emotions: EmotionSet, wording: Wording) -> InContextLLM: ...
+    def read(self, clips: Sequence[np.ndarray], answers: Answers) -> Any:
+        """Read enrolled clips, (num_samples,) at 16 kHz each, with their emotions; none is allowed."""
+        ...
+
+    def score(self, enrollment: Any, clips: Sequence[np.ndarray]) -> Tensor:
+        """Return the log-probability of each label for each of Q clips: float32 (Q, C), not normalized."""
+        ...
+
+    def to(self, device: str) -> None: ...
+    def describe(self) -> dict[str, Any]: ...
+
+
 class AudioLLM:
     """An audio LLM with labels to choose from.
 
@@ -110,6 +137,22 @@ class AudioLLM:
         return AudioLLM(self.model, self.chat, self.family, emotions, wording, self.batch, self.keeps_prefix)
 
     @property
+    def name(self) -> str:
+        return self.chat.name
+
+    @property
+    def several_clips(self) -> bool:
+        return self.family.several_clips
+
+    def to(self, device: str) -> None:
+        """Move the model to a device."""
+        self.model.to(device)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what is asked, for the record."""
+        return {"model": self.name}
+
+    @property
     def context(self) -> int | None:
         """How many positions a prompt may take; None where the model does not say."""
         return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
@@ -121,8 +164,8 @@ class AudioLLM:
         Raises UserError for clips in a model that takes one clip in a prompt, and where the prompt is longer
         than the model's context.
         """
-        if clips and not self.family.several_clips:
-            raise UserError(f"'{self.chat.name}' takes one clip in a prompt: it can read no enrolled clips")
+        if clips and not self.several_clips:
+            raise UserError(f"'{self.name}' takes one clip in a prompt: it can read no enrolled clips")
         prompt = self.tokens.prompt(answers)
         inputs = self.chat.clip_inputs(clips) if clips else ClipInputs({}, ())
         before = prompt.before_last_clip(inputs.counts)
@@ -150,10 +193,6 @@ class AudioLLM:
                 read = self._read_after(enrollment.prefix, enrollment.prompt, batch)
             scores[places] = self.trie.scores(self._logits_of_nodes(read)).cpu()
         return scores
-
-    def probabilities(self, enrollment: ReadEnrollment, clips: Sequence[np.ndarray]) -> np.ndarray:
-        """Return probabilities of the labels: float32 (Q, C), rows sum to 1."""
-        return self.score(enrollment, clips).softmax(dim=1).numpy()
 
     def _batches(self, enrollment: ReadEnrollment, clips: Sequence[np.ndarray]) -> Iterator[list[int]]:
         """Yield the places of clips that are answered together."""
@@ -258,7 +297,7 @@ class AudioLLM:
             enrolled = "" if pairs is None else f" of {pairs} enrolled clips"
             raise UserError(
                 f"the prompt{enrolled} takes {positions} positions, but the context of "
-                f"'{self.chat.name}' has {context}: enroll fewer or shorter clips"
+                f"'{self.name}' has {context}: enroll fewer or shorter clips"
             )
 
 

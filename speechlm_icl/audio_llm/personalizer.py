@@ -6,7 +6,7 @@ Nobody can know from its weights what such a model was trained on: the corpus ma
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,9 +16,10 @@ from perser.audio import SAMPLE_RATE
 from perser.episodes.episode import Support
 from perser.labels import EmotionSet
 from perser.personalizer import RouteContext
+from speechlm_icl.audio_llm.endpoint.settings import FILE, EndpointSettings, read_settings, split_endpoint
 from speechlm_icl.audio_llm.families import check_pairs
 from speechlm_icl.audio_llm.loading import METHOD, check_folder, load_audio_llm, model_folder
-from speechlm_icl.audio_llm.model import AudioLLM, ReadEnrollment
+from speechlm_icl.audio_llm.model import InContextLLM
 from speechlm_icl.in_context import PLAIN, InContextPersonalizer
 from speechlm_icl.projectors.base import Clips
 from speechlm_icl.prompt.demonstrations import DemonstrationOptions, parse_demonstration_options, reorderings
@@ -40,9 +41,9 @@ class AudioLLMPredictor:
 
     def __init__(
         self,
-        llm: AudioLLM,
+        llm: InContextLLM,
         waveform: Waveform,
-        enrollments: Sequence[ReadEnrollment],
+        enrollments: Sequence[Any],
         calibrated: bool = False,
     ) -> None:
         self.llm = llm
@@ -69,13 +70,13 @@ class AudioLLMPersonalizer(InContextPersonalizer):
 
     def __init__(
         self,
-        llm: AudioLLM,
+        llm: InContextLLM,
         waveform: Waveform,
         pairs: int | None = None,
         options: DemonstrationOptions = PLAIN,
     ) -> None:
         super().__init__(pairs, options)
-        check_pairs(llm.family, llm.chat.name, pairs)
+        check_pairs(llm.several_clips, llm.name, pairs)
         self.llm = llm
         self.waveform = waveform
 
@@ -103,26 +104,53 @@ class AudioLLMPersonalizer(InContextPersonalizer):
         return AudioLLMPersonalizer(self.llm.with_labels(labels), self.waveform, self.pairs, self.options)
 
     def describe(self) -> dict[str, object]:
-        return {"model": self.llm.chat.name} | super().describe()
+        return self.llm.describe() | super().describe()
 
 
 def audio_llm(context: RouteContext, pairs: int | None = None) -> AudioLLMPersonalizer:
     """Audio LLM: a ready model reads the first enrollment pairs as turns of its own chat; nothing is trained.
 
     The model follows a colon (`audio-llm-8:NAME`, or `audio-llm:NAME-8`): a folder `audio-llm-NAME` among the
-    models, a folder, or a name on the Hub. See `DemonstrationOptions` for the options.
+    models, a folder, a name on the Hub, or with `+endpoint=URL` the name that an endpoint knows it by. See
+    `DemonstrationOptions` for the other options.
     """
-    options = parse_demonstration_options(context.options, METHOD)  # before the model is loaded
+    endpoint, others = split_endpoint(context.options)
+    options = parse_demonstration_options(others, METHOD)  # before the model is loaded
     check(METHOD, context, pairs)
-    name = context.ablation or str(context.folder(METHOD))
-    llm = load_audio_llm(model_folder(context), context.emotions, name, context.device)
+    settings = endpoint_settings(context, endpoint)
+    if settings is not None:
+        from speechlm_icl.audio_llm.endpoint.client import EndpointClient
+        from speechlm_icl.audio_llm.endpoint.model import EndpointLLM
+
+        kept = context.cache / "endpoint"
+        llm: InContextLLM = EndpointLLM(EndpointClient(settings), kept, context.emotions)
+    else:
+        llm = load_audio_llm(model_folder(context), context.emotions, _name(context), context.device)
     return AudioLLMPersonalizer(llm, context.recordings.waveform, pairs, options)
 
 
 def check(method: str, context: RouteContext, pairs: int | None) -> None:
     """Raise UserError for a model that cannot be measured, by its files' names and its config.json alone."""
-    name = context.ablation or str(context.folder(METHOD))
-    check_pairs(check_folder(model_folder(context), name), name, pairs)
+    endpoint, _ = split_endpoint(context.options)
+    settings = endpoint_settings(context, endpoint)
+    if settings is not None:
+        settings.key()
+        return
+    name = _name(context)
+    check_pairs(check_folder(model_folder(context), name).several_clips, name, pairs)
+
+
+def endpoint_settings(context: RouteContext, endpoint: str | None) -> EndpointSettings | None:
+    """Return how the endpoint is asked that an option names, or a file in the model's folder; None for a
+    model that is loaded."""
+    if endpoint is not None:
+        return read_settings(endpoint, context.ablation)
+    file = context.folder(METHOD) / FILE
+    return read_settings(str(file), None) if file.is_file() else None
+
+
+def _name(context: RouteContext) -> str:
+    return context.ablation or str(context.folder(METHOD))
 
 
 def read_waveforms(waveform: Waveform, utterances: Sequence[str]) -> list[np.ndarray]:

@@ -1,4 +1,4 @@
-"""Every family, tiny and random: scores equal a plain forward pass; what its processor allows is as listed."""
+"""Every family, tiny and random: scores equal a plain forward pass; its processor allows what is listed."""
 
 from __future__ import annotations
 
@@ -92,11 +92,11 @@ def test_the_processor_of_audio_flamingo_3_takes_one_clip(tiny_llm):
 
 
 def test_a_family_of_one_clip_is_refused_by_name_unless_it_reads_no_pairs():
-    family = family_of_config({"model_type": "audioflamingo3"}, "flamingo")
-    check_pairs(family, "flamingo", 0)
+    several = family_of_config({"model_type": "audioflamingo3"}, "flamingo").several_clips
+    check_pairs(several, "flamingo", 0)
     for pairs in (None, 1, 8):
         with pytest.raises(UserError, match="measure audio-llm:flamingo-0"):
-            check_pairs(family, "flamingo", pairs)
+            check_pairs(several, "flamingo", pairs)
 
 
 @pytest.mark.parametrize("model_type", ["qwen2_vl", "llama", "wav2vec2", "whisper", None])

@@ -58,7 +58,7 @@ def test_it_answers_as_its_model_does(context, toy_episodes):
     clips = read_waveforms(context.recordings.waveform, support.utterances)
     queries = read_waveforms(context.recordings.waveform, episode.query_utterances)
     read = method.llm.read(clips, method.answers(support))
-    np.testing.assert_allclose(given, method.llm.probabilities(read, queries), atol=1e-6)
+    np.testing.assert_allclose(given, method.llm.score(read, queries).softmax(dim=1), atol=1e-6)
     np.testing.assert_allclose(given.sum(axis=1), 1, atol=1e-5)
     assert method.describe() == {"model": "tiny", "pairs": 3}
     assert context.opened == {"audio-llm-tiny"}
@@ -110,9 +110,13 @@ def test_a_support_is_predicted_from_its_other_pairs(context, toy_episodes):
 )
 def test_a_wrong_name_is_refused_before_anything_is_loaded(context, name, message, monkeypatch):
     monkeypatch.setattr("speechlm_icl.audio_llm.personalizer.load_audio_llm", None)
-    with pytest.raises(UserError, match=message):
+
+    def check() -> None:
         check_method(name, 8)
         check_models([name], context)
+
+    with pytest.raises(UserError, match=message):
+        check()
 
 
 def test_a_model_of_one_clip_is_refused_before_anything_is_loaded(context, tiny_folder, monkeypatch):
@@ -192,7 +196,7 @@ def test_a_template_of_texts_alone_gets_the_clips_as_tokens(tiny_folder, context
 def test_a_prompt_that_is_too_long_says_so(context, toy_episodes):
     method = build_method("audio-llm:tiny", context)
     method.llm.model.config.get_text_config().max_position_embeddings = 300
-    with pytest.raises(UserError, match="of 8 enrolled clips takes .* but the context of 'tiny' has 300"):
+    with pytest.raises(UserError, match=r"of 8 enrolled clips takes .* but the context of 'tiny' has 300"):
         method.personalize(toy_episodes.episodes[0].support)
 
 

@@ -452,8 +452,8 @@ def phi4_multimodal(folder: Path) -> None:
     template = (
         "{% for message in messages %}<|{{ message['role'] }}|>{% if message['content'] is string %}"
         "{{ message['content'] }}{% else %}{% for part in message['content'] %}"
-        "{% if part['type'] == 'audio' %}<|audio|>{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}"
-        "<|end|>{% endfor %}"
+        "{% if part['type'] == 'audio' %}<|audio|>{% else %}{{ part['text'] }}{% endif %}{% endfor %}"
+        "{% endif %}<|end|>{% endfor %}"
         "{% if add_generation_prompt %}<|assistant|>{% endif %}"
     )
     tokenizer = chat_tokenizer(template, named, ("<|user|>", "<|assistant|>", "<|system|>", "<|end|>"))
