@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Self
 
@@ -45,6 +45,13 @@ class InContextPersonalizer(Personalizer):
     @abstractmethod
     def reading(self, pairs: int) -> Self:
         """Return this method with another number of pairs."""
+
+    @abstractmethod
+    def worded(self, instruction: str | None, words: Mapping[str, str]) -> Self:
+        """Return this method with another instruction (None: its own) and other words for the emotions.
+
+        Raises UserError for words that its model cannot read.
+        """
 
     def predict_support(self, support: Support) -> np.ndarray:
         """Return what the model says of a support's utterances that it has not read.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -97,6 +97,10 @@ class SpeechLMPersonalizer(InContextPersonalizer):
 
     def reading(self, pairs: int) -> SpeechLMPersonalizer:
         return SpeechLMPersonalizer(self.model, self.features, pairs, self.options)
+
+    def worded(self, instruction: str | None, words: Mapping[str, str]) -> SpeechLMPersonalizer:
+        model = self.model.worded(instruction, words)
+        return SpeechLMPersonalizer(model, self.features, self.pairs, self.options)
 
     def personalize(self, support: Support) -> SpeechLMPredictor:
         enrolled = self.enrolled(support)

@@ -5,7 +5,7 @@ Nobody can know from its weights what such a model was trained on: the corpus ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +16,7 @@ from perser.audio import SAMPLE_RATE
 from perser.episodes.episode import Support
 from perser.labels import EmotionSet
 from perser.personalizer import RouteContext
+from speechlm_icl.audio_llm.chat import Wording
 from speechlm_icl.audio_llm.endpoint.settings import FILE, EndpointSettings, read_settings, split_endpoint
 from speechlm_icl.audio_llm.families import check_pairs
 from speechlm_icl.audio_llm.loading import METHOD, check_folder, load_audio_llm, model_folder
@@ -23,6 +24,7 @@ from speechlm_icl.audio_llm.model import InContextLLM
 from speechlm_icl.in_context import PLAIN, InContextPersonalizer
 from speechlm_icl.projectors.base import Clips
 from speechlm_icl.prompt.demonstrations import DemonstrationOptions, parse_demonstration_options, reorderings
+from speechlm_icl.prompt.prompt import default_instruction
 from speechlm_icl.scoring.scoring import calibrate
 
 Waveform = Callable[[str], Tensor]
@@ -102,6 +104,13 @@ class AudioLLMPersonalizer(InContextPersonalizer):
 
     def with_labels(self, labels: EmotionSet) -> AudioLLMPersonalizer:
         return AudioLLMPersonalizer(self.llm.with_labels(labels), self.waveform, self.pairs, self.options)
+
+    def worded(self, instruction: str | None, words: Mapping[str, str]) -> AudioLLMPersonalizer:
+        labels = tuple(words[emotion] for emotion in self.emotions.names)
+        own = default_instruction(labels, self.llm.wording.joiner, chat=True)
+        wording = Wording(own if instruction is None else instruction, labels, self.llm.wording.joiner)
+        llm = self.llm.worded(self.emotions, wording)
+        return AudioLLMPersonalizer(llm, self.waveform, self.pairs, self.options)
 
     def describe(self) -> dict[str, object]:
         return self.llm.describe() | super().describe()

@@ -25,7 +25,7 @@ from perser.io.checksums import json_sha256
 from perser.io.json_files import read_json, write_json
 from perser.labels import EmotionSet
 from speechlm_icl.audio_llm.chat import Wording
-from speechlm_icl.audio_llm.endpoint.client import EndpointClient, Refused, EndpointReply
+from speechlm_icl.audio_llm.endpoint.client import EndpointClient, EndpointReply, Refused
 from speechlm_icl.audio_llm.endpoint.reading import choice_format, from_choice, from_log_probabilities
 from speechlm_icl.audio_llm.endpoint.settings import EndpointSettings
 from speechlm_icl.audio_llm.model import Answers, default_wording

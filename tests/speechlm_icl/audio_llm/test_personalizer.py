@@ -245,3 +245,17 @@ def test_a_model_of_one_clip_answers_but_cannot_be_enrolled(tiny_folder, toy_cor
     assert sum(recognizer.predict([clip])[0].probabilities.values()) == pytest.approx(1, abs=1e-5)
     with pytest.raises(UserError, match="takes one clip in a prompt, so it cannot read an enrollment"):
         recognizer.enroll([(clip, "happy")])
+
+
+def test_another_wording_changes_the_prompt_and_the_label_words(context, toy_episodes):
+    episode = toy_episodes.episodes[0]
+    method = build_method("audio-llm:tiny-2", context)
+    names = method.emotions.names
+    same = method.worded(None, {name: name for name in names})
+    letters = method.worded("Say one.", dict(zip(names, "ABCD", strict=True)))
+    queries = episode.query_utterances[:2]
+    own = method.personalize(episode.support).predict_proba(queries)
+    np.testing.assert_allclose(same.personalize(episode.support).predict_proba(queries), own, atol=1e-6)
+    assert np.abs(letters.personalize(episode.support).predict_proba(queries) - own).max() > 1e-3
+    assert letters.llm.wording.instruction == "Say one."
+    assert letters.llm.wording.answer([0, 1]) == "A and B"
