@@ -11,7 +11,7 @@ words = model.generate(**inputs, max_new_tokens=4)[:, inputs.input_ids.shape[1] 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
@@ -46,7 +46,7 @@ from speechlm_icl.model.saved_model import CheckpointMixin
 from speechlm_icl.projectors import new_projector
 from speechlm_icl.projectors.base import Clips, ProjectorOptions, ProjectorSizes
 from speechlm_icl.prompt.drawn_words import drawable_words
-from speechlm_icl.prompt.open_labels import open_prompt
+from speechlm_icl.prompt.open_labels import open_prompt, reworded_prompt
 from speechlm_icl.prompt.prompt import (
     IGNORE,
     EncodedPrompt,
@@ -281,6 +281,15 @@ class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
         tokenizer = self.language_model.tokenizer
         copy = structure_copy(self, ())
         copy.prompt = open_prompt(tokenizer, self.prompt, labels, self.label_word_pool)
+        return copy
+
+    def worded(self, instruction: str | None, words: Mapping[str, str]) -> SpeechLMForICL:
+        """Return this model with another instruction (None: its own) and other label words.
+
+        It shares all weights. Raises UserError for words that its language model cannot read.
+        """
+        copy = structure_copy(self, ())
+        copy.prompt = reworded_prompt(self.language_model.tokenizer, self.prompt, instruction, words)
         return copy
 
     def standardized_by(self, clips: Iterable[Tensor], prior_clips: float) -> SpeechLMForICL:
