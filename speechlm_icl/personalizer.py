@@ -20,7 +20,7 @@ from speechlm_icl.model.configuration import read_config
 from speechlm_icl.model.context_length import check_fits, check_query_fits
 from speechlm_icl.model.saved_model import TRAINING
 from speechlm_icl.model.speech_lm import SpeechLMForICL
-from speechlm_icl.projectors.base import read_clips
+from speechlm_icl.projectors.base import Clips, read_clips
 from speechlm_icl.prompt.demonstrations import (
     DemonstrationOptions,
     most_representative,
@@ -28,6 +28,7 @@ from speechlm_icl.prompt.demonstrations import (
     reorderings,
     similarities,
 )
+from speechlm_icl.scoring.matching import Matcher, choose_mixture, flat_features
 from speechlm_icl.scoring.prefix_cache import PrefixCache, build_prefix_cache
 from speechlm_icl.scoring.scoring import calibrate, score_content_free, score_queries
 
@@ -44,6 +45,7 @@ class SpeechLMPredictor:
         features: Features of the clips to answer about.
         enrollments: The prefix cache of each order; probabilities are averaged over them.
         calibrated: Whether each is calibrated with a content-free clip.
+        matcher: Matches clips with the enrolled ones by the encoder's features; None: nothing does.
     """
 
     def __init__(
@@ -52,10 +54,12 @@ class SpeechLMPredictor:
         features: FeatureStore,
         enrollments: Sequence[PrefixCache],
         calibrated: bool = False,
+        matcher: Matcher | None = None,
     ) -> None:
         self.model = model
         self.features = features
         self.enrollments = enrollments
+        self.matcher = matcher
         self._free = [
             score_content_free(model, enrollment) if calibrated else None for enrollment in enrollments
         ]
@@ -73,7 +77,8 @@ class SpeechLMPredictor:
             scores = score_queries(self.model, enrollment, features)
             scores = scores if free is None else calibrate(scores, free)
             probabilities.append(scores.softmax(dim=1))
-        return torch.stack(probabilities).mean(dim=0).cpu().numpy()
+        means = torch.stack(probabilities).mean(dim=0).cpu().numpy()
+        return means if self.matcher is None else self.matcher.mix(means, _flat(self.model, features))
 
 
 class SpeechLMPersonalizer(Personalizer):
@@ -101,7 +106,8 @@ class SpeechLMPersonalizer(Personalizer):
     def personalize(self, support: Support) -> SpeechLMPredictor:
         enrolled = self.enrolled(support)
         read = [self._read(ordered) for ordered in reorderings(enrolled, self.options.orders)]
-        return SpeechLMPredictor(self.model, self.features, read, self.options.calibrated)
+        matcher = self._matcher(enrolled) if self.options.matched or self.model.matched else None
+        return SpeechLMPredictor(self.model, self.features, read, self.options.calibrated, matcher)
 
     def predict_support(self, support: Support) -> np.ndarray:
         """Return what the model says of a support's utterances that it has not read.
@@ -127,6 +133,21 @@ class SpeechLMPersonalizer(Personalizer):
         labels = self.model.prompt.emotions.multi_hot(support.emotions)
         return support.ordered(most_representative(similar, labels, self.pairs))
 
+    def _matcher(self, support: Support) -> Matcher | None:
+        """Return what matches clips with the enrolled ones; None where fewer than two labels are enrolled."""
+        targets = self.model.prompt.emotions.distribution(support.emotions)
+        if not len(support) or targets.any(axis=0).sum() < 2:
+            return None
+        features = _flat(self.model, read_clips(self.features, support.utterances))
+
+        def answer(learned: Sequence[int], asked: Sequence[int]) -> np.ndarray:
+            read = [self._read(support.ordered(learned))]
+            return SpeechLMPredictor(self.model, self.features, read, self.options.calibrated).predict_proba(
+                support.ordered(asked).utterances
+            )
+
+        return Matcher(features, targets, choose_mixture(features, targets, answer, support.seed))
+
     def _read(self, support: Support) -> PrefixCache:
         emotions = self.model.prompt.emotions
         answers = [[emotions.index(word) for word in words] for words in support.emotions]
@@ -147,11 +168,17 @@ class SpeechLMPersonalizer(Personalizer):
     def describe(self) -> dict[str, object]:
         values, defaults = asdict(self.options), asdict(PLAIN)
         changed = {name: value for name, value in values.items() if value != defaults[name]}
+        changed |= {"matched": True} if self.model.matched else {}
         return {"pairs": "all" if self.pairs is None else self.pairs} | changed
 
     def parameters(self) -> dict[str, int]:
         trained = sum(weight.numel() for weight in self.model.parameters() if weight.requires_grad)
         return {"trained": trained, "moved": 0}
+
+
+def _flat(model: SpeechLMForICL, features: Clips) -> np.ndarray:
+    """Return what a `Matcher` reads of clips."""
+    return flat_features(features, model.projector.mean, model.projector.std)
 
 
 def speech_lm(context: RouteContext, pairs: int | None = None) -> SpeechLMPersonalizer:

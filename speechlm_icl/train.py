@@ -145,6 +145,8 @@ def icl_train(
     )
     if not accelerator.is_main_process:
         return
+    if options.matched:
+        model.config.matched = True
     with training_run.finished(out, marker=WEIGHTS) as folder:
         model.save_pretrained(folder)
         SpeechLMProcessor.of(model).save_pretrained(folder)

@@ -55,6 +55,9 @@ class IclOptions(OptimizationOptions):
             of an emotion share and does not know each clip by heart: the parameter a of Beta(a, a), from
             which the share of one of two clips and of its labels is drawn (mixup, Zhang et al. 2018); 0: not
             at all.
+        matched: whether the trained model also matches clips with the enrolled ones by all of the encoder's
+            features, beside reading the pairs (`speechlm_icl.scoring.matching`); no part of the training. A
+            method's name turns it on for any model: speech-lm-8+matched.
         gradient_accumulation_steps: parts into which a step's sequences are split, by length, to save memory.
         language_learning_rate: learning rate of all but the projector: the language model's own weights (its
             adapter, or all of tiny-llama) and what binds pairs; none: the same as the projector's.
@@ -86,6 +89,7 @@ class IclOptions(OptimizationOptions):
     projector_steps: int = 300
     projector_learning_rate: float = 1e-3
     projector_mixup: float = 1.0
+    matched: bool = False
     gradient_accumulation_steps: int = 1
     language_learning_rate: float | None = None
     optimizer: Optimizer = "adamw"
