@@ -32,7 +32,7 @@ from perser.episodes.episode import Support
 from perser.errors import UserError
 from speechlm_icl.projectors.base import Clips
 
-OPTION_FORMS = "orders=N, calibrated, chosen"
+OPTION_FORMS = "orders=N, calibrated, chosen, matched"
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,14 @@ class DemonstrationOptions:
         orders: In how many orders the enrollment is read. Probabilities are averaged over them.
         calibrated: Whether probabilities are divided by those of a content-free clip.
         chosen: Whether the most representative pairs of the support are read, instead of its first ones.
+        matched: Whether clips are also matched with the enrolled ones by the encoder's own features
+            (`speechlm_icl.scoring.matching`).
     """
 
     orders: int = 1
     calibrated: bool = False
     chosen: bool = False
+    matched: bool = False
 
     def __post_init__(self) -> None:
         if self.orders < 1:
@@ -63,7 +66,7 @@ def parse_demonstration_options(texts: Iterable[str], method: str = "speech-lm")
     """
     options: dict[str, int | bool] = {}
     for text in texts:
-        match = re.fullmatch(r"(?:(orders)=(\d+)|(calibrated|chosen))", text)
+        match = re.fullmatch(r"(?:(orders)=(\d+)|(calibrated|chosen|matched))", text)
         name = match and (match[1] or match[3])
         if not name or name in options:
             raise UserError(
