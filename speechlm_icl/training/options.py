@@ -41,6 +41,9 @@ class IclOptions(OptimizationOptions):
         other_answers: share of them in which some emotions have no word and are answered with prompt.other.
         drawn_styles: share of the sequences that a simulated person answers, whose bias and sharpness are
             drawn for this sequence alone.
+        first_answers: clips that each step asks for, besides its sequences, with no pair before them and under
+            the emotions' own words. A sequence has one such answer only, so a model that reads pairs may
+            know little without any.
         loss: every: on the answer to every clip, each predicted from all pairs before it; query: on the
             answer to the last clip alone.
         projector_steps: steps of a first stage, in which the projector alone learns to tell the training
@@ -75,6 +78,7 @@ class IclOptions(OptimizationOptions):
     merged_labels: float = 0.0
     other_answers: float = 0.0
     drawn_styles: float = 0.0
+    first_answers: int = 0
     loss: Loss = "every"
     projector_steps: int = 300
     projector_learning_rate: float = 1e-3
@@ -92,7 +96,7 @@ class IclOptions(OptimizationOptions):
         super().__post_init__()
         for name in ("gradient_accumulation_steps", "validation_sequences"):
             check_at_least(name, getattr(self, name), 1)
-        for name in ("pairs", "projector_steps", "projector_mixup", "restricted", "missing"):
+        for name in ("pairs", "first_answers", "projector_steps", "projector_mixup", "restricted", "missing"):
             check_at_least(name, getattr(self, name), 0)
         for name in SHARES:
             share = getattr(self, name)
@@ -125,7 +129,7 @@ class IclOptions(OptimizationOptions):
     @property
     def trains_own_words(self) -> bool:
         """Whether some sequences have the emotions' own words with their own meaning."""
-        return min(self.permute_labels, self._permuted_at_end) < 1
+        return min(self.permute_labels, self._permuted_at_end) < 1 or self.first_answers > 0
 
     @property
     def _permuted_at_end(self) -> float:
