@@ -14,7 +14,7 @@ from perser.io.folders import did_you_mean, walk
 from perser.io.model_facts import ModelFacts
 from perser.labels import EmotionSet
 from perser.personalizer import Personalizer, RouteContext, ablation_folder, refuse_pairs
-from perser.route import Route, RouteModel
+from perser.route import Route, RouteModel, resolve
 
 GROUP = "perser.routes"
 """The entry-point group whose entries are `Route` objects."""
@@ -143,6 +143,8 @@ def parse_method(name: str) -> MethodName:
         if numbered is None or numbered[1] not in routes:
             raise UserError(f"{unknown('method', name, routes)}{_broken_packages()}")
         method, number = numbered[1], int(numbered[2])
+    if number is None and method in routes[method].names_models:
+        ablation, number = _model_and_pairs(ablation)
     shifts = [option for option in options if option in RECALIBRATIONS]
     if len(shifts) > 1:
         raise UserError(f"'{name}': give one of {' and '.join(RECALIBRATIONS)}, once")
@@ -247,6 +249,9 @@ def check_models(methods: Sequence[str], context: RouteContext) -> None:
         parsed = parse_method(method)
         if parsed.route.check_models is not None:
             parsed.route.check_models(parsed.method, context.models, parsed.ablation)
+        if parsed.route.check_method is not None:
+            named = replace(context, ablation=parsed.ablation, options=parsed.options)
+            resolve(parsed.route.check_method)(parsed.method, named, parsed.pairs)
 
 
 def read_facts(folder: Path) -> ModelFacts | None:
@@ -277,6 +282,15 @@ def load_route_model(folder: Path) -> RouteModel:
         f"there are {', '.join(map(str, sorted(nearby)))}" if nearby else "train one, or `perser quickstart`"
     )
     raise UserError(f"{folder} holds no model of an installed route: {hint}")
+
+
+def _model_and_pairs(name: str) -> tuple[str, int | None]:
+    """Split the name of a model and the number of pairs at its end (`NAME-8`).
+
+    A longer number (`Voxtral-Mini-3B-2507`) is part of the name.
+    """
+    numbered = re.fullmatch(r"(.+)-(\d{1,3})", name)
+    return (name, None) if numbered is None else (numbered[1], int(numbered[2]))
 
 
 def _has_models(parsed: MethodName) -> bool:
