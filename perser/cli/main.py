@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     name, *rest = arguments
     if name not in commands:
-        _fail(str(unknown("command", name, sorted(commands))))
+        _fail(str(unknown("command", name, [*sorted(commands), "help", "--help", "--version"])))
     _run(lambda: commands[name].load(), rest, f"perser {name}")
 
 
