@@ -110,9 +110,6 @@ def explain(error: Exception, parser: ArgumentParser, files: Mapping[str, Path])
     if (match := _NO_VALUE.search(text)) and match[1] in types:
         return f"--{match[1]} has no value: give {_what(match[1], types, helps)}"
     if match := _UNRECOGNIZED.search(text):
-        lists = [action.dest for action in parser._actions if not action.option_strings and action.nargs == "*"]
-        if lists and not match[1].startswith("-"):
-            return f"'{match[1]}' stands apart from other {lists[0]}: name all of them together, after the options"
         return f"'{match[1]}' belongs to no option: an option is --NAME and one value (see --help)"
     keys = [key for key in _KEY.findall(text) if key in types]
     if not keys:
