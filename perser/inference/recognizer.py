@@ -41,6 +41,7 @@ from perser.labels import (
     open_labels,
 )
 from perser.route import EncodedClips, GrowingRouteModel, OpenRouteModel, RouteModel, RoutePredictor
+from perser.starter import starter_folder
 
 
 class Recognizer:
@@ -67,7 +68,7 @@ class Recognizer:
         (`owner/name`).
 
         Args:
-            name: Folder or Hub name.
+            name: Folder, starter model (`starter`, `starter-icl`) or Hub name.
             device: Where it computes, as torch names it; when None, the GPU if there is one.
 
         On a GPU, float32 is multiplied in full from now on, so that answers are those of a CPU to many digits
@@ -317,7 +318,8 @@ class PersonalRecognizer:
         """
         profile = Profile.load(Path(path))
         name = str(profile.model if model is None else model)
-        if model is None and not Path(name).is_dir() and not is_hub_name(name):
+        known = Path(name).is_dir() or is_hub_name(name) or starter_folder(name) is not None
+        if model is None and not known:
             raise UserError(
                 f"the model of the profile {path} is no longer in {name}: say where it is (model)"
             )
