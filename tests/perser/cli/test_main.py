@@ -184,7 +184,7 @@ def test_a_closed_pipe_ends_the_overview_quietly(word):
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full")
 def test_output_that_has_no_room_is_an_error_and_closed_output_is_none():
     program = "from perser.cli.main import main\nmain(['--help'])"
-    with Path("/dev/full").open("wb") as full:
+    with open("/dev/full", "wb") as full:  # noqa: PTH123
         done = subprocess.run([sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 1
     problem = "cannot write the output (No space left on device)"
