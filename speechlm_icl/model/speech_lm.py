@@ -11,7 +11,7 @@ words = model.generate(**inputs, max_new_tokens=4)[:, inputs.input_ids.shape[1] 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
@@ -31,6 +31,7 @@ from perser.encoders.structure_copy import structure_copy
 from perser.errors import UserError
 from perser.inference.clips import waveforms_of
 from perser.labels import EmotionSet
+from perser.starter import check_weights
 from speechlm_icl.model.audio_tokens import (
     clip_at_each_position,
     expand_audio_tokens,
@@ -46,7 +47,7 @@ from speechlm_icl.model.saved_model import CheckpointMixin
 from speechlm_icl.projectors import new_projector
 from speechlm_icl.projectors.base import Clips, ProjectorOptions, ProjectorSizes
 from speechlm_icl.prompt.drawn_words import drawable_words
-from speechlm_icl.prompt.open_labels import open_prompt
+from speechlm_icl.prompt.open_labels import open_prompt, reworded_prompt
 from speechlm_icl.prompt.prompt import (
     IGNORE,
     EncodedPrompt,
@@ -112,6 +113,11 @@ class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
     def device(self) -> torch.device:
         return self.projector.layer_weights.device
 
+    @property
+    def matched(self) -> bool:
+        """Whether clips are also matched with the enrolled ones by the encoder's own features."""
+        return bool(getattr(self.config, "matched", False))
+
     def get_input_embeddings(self) -> nn.Module:
         return self.language_model.causal.get_input_embeddings()
 
@@ -140,6 +146,9 @@ class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
         if commit is None:
             check_revision(self.config.encoder, self.config.encoder_revision, "speech encoder")
         encoder = SpeechEncoder.from_name(self.config.encoder, commit=commit).requires_grad_(False)
+        # Starter models have it, because their encoder may come from a folder or from the Hub.
+        if (wanted := getattr(self.config, "encoder_fingerprint", None)) is not None:
+            check_weights(self.config.encoder, encoder.fingerprint("all"), wanted)
         shape = (encoder.num_layers + 1, encoder.hidden_size)
         if shape != tuple(self.config.feature_shape):
             raise UserError(
@@ -281,6 +290,15 @@ class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
         tokenizer = self.language_model.tokenizer
         copy = structure_copy(self, ())
         copy.prompt = open_prompt(tokenizer, self.prompt, labels, self.label_word_pool)
+        return copy
+
+    def worded(self, instruction: str | None, words: Mapping[str, str]) -> SpeechLMForICL:
+        """Return this model with another instruction (None: its own) and other label words.
+
+        It shares all weights. Raises UserError for words that its language model cannot read.
+        """
+        copy = structure_copy(self, ())
+        copy.prompt = reworded_prompt(self.language_model.tokenizer, self.prompt, instruction, words)
         return copy
 
     def standardized_by(self, clips: Iterable[Tensor], prior_clips: float) -> SpeechLMForICL:

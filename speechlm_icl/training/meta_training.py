@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
@@ -48,17 +49,19 @@ def meta_train(
     accelerator: Accelerator,
     training_run: TrainingRun | None = None,
     episodes: Sequence[Episode] = (),
+    weights: np.ndarray | None = None,
 ) -> list[dict[str, float]]:
     """Train in place and leave the model, in evaluation mode, at its best validated step.
 
     It is chosen on the validation `episodes` (`ValidationSet.measure`). With a `training_run` it goes on from
-    that run's checkpoint. Returns what each validation found; see `validate`.
+    that run's checkpoint. `weights` say how likely each training person is to be drawn; None: all equally.
+    Returns what each validation found; see `validate`.
 
     Raises UserError where there are no persons.
     """
     if not train_tasks or not validation_tasks:
         raise UserError("meta-training needs training and validation persons: draw other episodes")
-    sampler = _sampler(model, train_tasks, options)
+    sampler = _sampler(model, train_tasks, options, weights)
     chosen_on = choosing_episodes(episodes, train_tasks)
     validation = ValidationSet.draw(model, validation_tasks, options, chosen_on)
     fit_standardization(model, train_tasks, store)
@@ -107,7 +110,9 @@ def check_batch_size(options: IclOptions, num_processes: int) -> None:
         )
 
 
-def _sampler(model: SpeechLMForICL, tasks: Sequence[Task], options: IclOptions) -> SequenceSampler:
+def _sampler(
+    model: SpeechLMForICL, tasks: Sequence[Task], options: IclOptions, weights: np.ndarray | None
+) -> SequenceSampler:
     return SequenceSampler(
         tasks,
         model.prompt.emotions,
@@ -125,6 +130,8 @@ def _sampler(model: SpeechLMForICL, tasks: Sequence[Task], options: IclOptions) 
         ),
         drawable=model.label_word_pool if options.label_words == "drawn" and options.permutes else (),
         other=model.prompt.options.other,
+        most_labels=options.most_labels,
+        weights=weights,
     )
 
 
