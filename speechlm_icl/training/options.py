@@ -44,9 +44,9 @@ class IclOptions(OptimizationOptions):
         other_answers: share of them in which some emotions have no word and are answered with prompt.other.
         drawn_styles: share of the sequences that a simulated person answers, whose bias and sharpness are
             drawn for this sequence alone.
-        first_answers: clips that each step asks for, besides its sequences, with no pair before them and under
-            the emotions' own words. A sequence has one such answer only, so a model that reads pairs may
-            know little without any.
+        first_answers: clips that each step asks besides its sequences, with no pair before them and under the
+            emotions' own words. A sequence has one such answer only, so a model that reads pairs may know
+            little without any.
         standardize: by which clips features are standardized: together, by all training clips; each: by those
             of their own corpus, where several were joined (`perser join`).
         loss: every: on the answer to every clip, each predicted from all pairs before it; query: on the
