@@ -232,11 +232,8 @@ class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
         causal, tokenizer = self.language_model.causal, self.language_model.tokenizer
         input_ids, attention_mask = pad_left(input_ids, attention_mask)
         eos = causal.generation_config.eos_token_id
-        ends = [
-            *(eos if isinstance(eos, list) else [] if eos is None else [eos]),
-            self.prompt.template.end[-1],
-        ]
-        options.setdefault("eos_token_id", list(dict.fromkeys(ends)))
+        ends = eos if isinstance(eos, list) else [] if eos is None else [eos]
+        options.setdefault("eos_token_id", list(dict.fromkeys([*ends, self.prompt.template.end[-1]])))
         if causal.generation_config.pad_token_id is None and tokenizer.pad_token_id is not None:
             options.setdefault("pad_token_id", tokenizer.pad_token_id)
         audio = input_ids == self.config.audio_token_id
@@ -287,9 +284,8 @@ class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
 
         Raises UserError for labels that its language model cannot read.
         """
-        tokenizer = self.language_model.tokenizer
         copy = structure_copy(self, ())
-        copy.prompt = open_prompt(tokenizer, self.prompt, labels, self.label_word_pool)
+        copy.prompt = open_prompt(self.language_model.tokenizer, self.prompt, labels, self.label_word_pool)
         return copy
 
     def worded(self, instruction: str | None, words: Mapping[str, str]) -> SpeechLMForICL:

@@ -69,7 +69,7 @@ def meta_train(
     if options.projector_steps and training_run.stage_found in (None, PRETRAIN_PROJECTOR):
         pretrain_projector(model, train_tasks, validation_tasks, store, options, training_run)
 
-    parts = options.gradient_accumulation_steps + (1 if options.first_answers else 0)
+    parts = options.gradient_accumulation_steps + (options.first_answers > 0)
     accelerator.gradient_accumulation_steps = parts
     trained = wrap_for_training(AnswerLosses(model), accelerator, model.language_model.layers)
     optimizer = new_optimizer(model, options)

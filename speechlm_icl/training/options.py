@@ -44,11 +44,11 @@ class IclOptions(OptimizationOptions):
         other_answers: share of them in which some emotions have no word and are answered with prompt.other.
         drawn_styles: share of the sequences that a simulated person answers, whose bias and sharpness are
             drawn for this sequence alone.
-        first_answers: clips that each step asks besides its sequences, with no pair before them and under the
-            emotions' own words. A sequence has one such answer only, so a model that reads pairs may know
-            little without any.
         standardize: by which clips features are standardized: together, by all training clips; each: by those
             of their own corpus, where several were joined (`perser join`).
+        first_answers: clips that each step asks for, besides its sequences, with no pair before them and
+            under the emotions' own words. A sequence has one such answer only, so a model that reads pairs
+            may know little without any.
         loss: every: on the answer to every clip, each predicted from all pairs before it; query: on the
             answer to the last clip alone.
         projector_steps: steps of a first stage, in which the projector alone learns to tell the training
@@ -87,8 +87,8 @@ class IclOptions(OptimizationOptions):
     merged_labels: float = 0.0
     other_answers: float = 0.0
     drawn_styles: float = 0.0
-    first_answers: int = 0
     standardize: Standardize = "together"
+    first_answers: int = 0
     loss: Loss = "every"
     projector_steps: int = 300
     projector_learning_rate: float = 1e-3
