@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -259,3 +260,59 @@ def test_another_wording_changes_the_prompt_and_the_label_words(context, toy_epi
     assert np.abs(letters.personalize(episode.support).predict_proba(queries) - own).max() > 1e-3
     assert letters.llm.wording.instruction == "Say one."
     assert letters.llm.wording.answer([0, 1]) == "A and B"
+
+
+def test_code_that_comes_with_a_model_is_not_run(context):
+    folder = context.models / "audio-llm-tiny"
+    config = json.loads((folder / "config.json").read_text())
+    names = ("AutoConfig", "AutoProcessor", "AutoTokenizer", "AutoModelForMultimodalLM")
+    code = {"auto_map": dict.fromkeys(names, "evil.Evil")}
+    mark = folder / "was-run"
+    (folder / "evil.py").write_text(f"open({str(mark)!r}, 'w')\nclass Evil: pass\n")
+    for name in ("config.json", "processor_config.json", "tokenizer_config.json"):
+        content = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps(content | code))
+    assert config["model_type"] == "qwen2_audio"
+    build_method("audio-llm:tiny", context)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        *(
+            (name, damage)
+            for name in ("tokenizer.json", "processor_config.json")
+            for damage in ("", "{", "[1]")
+        ),
+        *(("tokenizer_config.json", damage) for damage in ("", "{", "[1]")),
+        *((name, None) for name in ("tokenizer.json", "processor_config.json")),
+    ],
+)
+def test_a_damaged_or_missing_processor_ends_in_one_line(context, name, damage):
+    file = context.models / "audio-llm-tiny" / name
+    if damage is None:
+        file.unlink()
+    else:
+        file.write_text(damage)
+    with pytest.raises(UserError, match="'tiny'"):
+        build_method("audio-llm:tiny", context)
+
+
+@pytest.mark.parametrize("tensors", [{}, {"clip-0": torch.zeros(2, 16_000)}, {"clip-1": torch.zeros(16_000)}])
+def test_a_profile_without_its_clips_is_refused(context, tensors):
+    model = Recognizer.from_pretrained(context.models / "audio-llm-tiny").model
+    with pytest.raises(UserError, match="does not hold the enrolled clips"):
+        model.predictor(tensors, [("happy",)])
+
+
+def test_a_changed_model_does_not_answer_with_a_profile_of_the_earlier_one(context, toy_episodes, tmp_path):
+    folder = context.models / "audio-llm-tiny"
+    clip = context.recordings.path(toy_episodes.episodes[0].support.utterances[0])
+    Recognizer.from_pretrained(folder).enroll([(clip, "happy")]).save(tmp_path / "alice.profile")
+    weights = load_file(folder / "model.safetensors")
+    name = next(name for name in weights if "projector" in name)
+    weights[name] += 1
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match="is of another model"):
+        PersonalRecognizer.load(tmp_path / "alice.profile")
