@@ -11,6 +11,7 @@ from meta_perser.modeling_hf import write_transformers_files
 from meta_perser.recognizer.model import CHECKSUMMED, CONFIG, saved_settings
 from perser.export.folder import copy_safe_files
 from perser.io.checksums import write_checksums
+from perser.io.json_files import read_json
 from perser.route import Exported
 
 META_TRAINED = """A speech emotion recognizer that was meta-trained (Meta-PerSER, arXiv 2505.16220) to be
@@ -52,7 +53,9 @@ def export_gradient_model(folder: Path, out: Path) -> Exported:
         return _export_classifier(model, out)
     emotions = model.emotions
     copy_safe_files(folder, out)
-    copy_safe_files(folder / "encoder", out / "encoder")
+    named = (read_json(folder / CONFIG) or {}).get("encoder")  # instead of an encoder in the folder
+    if (folder / "encoder").is_dir():
+        copy_safe_files(folder / "encoder", out / "encoder")
     _shorten_encoder_name(out / CONFIG)
     write_transformers_files(out, emotions)
     write_checksums(out, CHECKSUMMED)
@@ -64,6 +67,7 @@ def export_gradient_model(folder: Path, out: Path) -> Exported:
         transformers_code=CODE,
         methods=METHODS,
         trained_on=saved_settings(folder).get("trained_on"),
+        bases={} if named is None else {named["name"]: None},
     )
 
 

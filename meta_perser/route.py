@@ -41,13 +41,15 @@ def is_classifier_folder(folder: Path) -> bool:
 
 
 def facts(folder: Path) -> ModelFacts | None:
-    """Return what the files of such a folder say; it holds its own encoder."""
+    """Return what the files of such a folder say; it holds its own encoder, or names one."""
     config = read_json(folder / CONFIG)
     if config is None:
         return _facts_of_classifier(folder)
     extra = config.get("extra")
     trained_on = extra.get("trained_on") if isinstance(extra, dict) else None
-    return ModelFacts("meta-perser", emotions_in(config), {}, trained_on)
+    named = config.get("encoder")
+    needs = {named["name"]: None} if isinstance(named, dict) and isinstance(named.get("name"), str) else {}
+    return ModelFacts("meta-perser", emotions_in(config), needs, trained_on)
 
 
 def _facts_of_classifier(folder: Path) -> ModelFacts | None:

@@ -31,6 +31,7 @@ from meta_perser.training.tuning import FRESH_RATES, Tuner
 from perser.cli.command import Command
 from perser.cli.main import run_command
 from perser.corpora.corpus import Corpus
+from perser.corpora.joined import person_weights
 from perser.episodes.episode_file import EpisodeFile
 from perser.errors import UserError
 from perser.training.accelerator import start_accelerator
@@ -143,7 +144,9 @@ def meta_train(
     models = BestAndLast(
         trained, running_folder(out), drawn.training_digest, _switches(loop, init), selection
     )
-    loop.train(trained, source, tasks, drawn.validation_episodes, accelerator, models.save, training_run)
+    weights = person_weights(prepared, [task.person for task in tasks])
+    chosen_on = drawn.validation_episodes
+    loop.train(trained, source, tasks, chosen_on, accelerator, models.save, training_run, weights)
     if accelerator.is_main_process:
         with training_run.finished(out, RATES_FILE) as folder:
             models.copy_to(folder)

@@ -29,6 +29,13 @@ RECALIBRATIONS = ("prior-shift", "bias-scale")
 """What may follow a plus in any method's name (`speech-lm-0+prior-shift`):
 see `perser.adjustments.recalibration`."""
 
+_RECALIBRATED = {
+    "prior-shift": "then each emotion is made likelier or less likely, as this person's labels suggest",
+    "bias-scale": "then each emotion is made likelier or less likely, and all answers surer or less sure, as "
+    "this person's labels suggest",
+}
+"""What a recalibration does, in the words of `explain_method`."""
+
 TRIVIAL = "trivial"
 """The name of the route of methods without a model."""
 
@@ -96,6 +103,32 @@ def describe_methods() -> list[tuple[str, str]]:
             except Exception as error:
                 described[method] = f"does not load: {error}"
     return sorted(described.items())
+
+
+def explain_method(name: str) -> str:
+    """Say in a sentence what the method of a name does; empty where it is not installed.
+
+    The docstring of its function says it, after the method's title and a colon.
+    """
+    try:
+        parsed = parse_method(name)
+        title, _, text = _first_paragraph(parsed.route.factory(parsed.method).__doc__).partition(": ")
+    except Exception:  # results may be those of a package that is not installed, or is broken
+        return ""
+    parts = [(text or title).rstrip(".")]
+    if parsed.pairs is not None:
+        parts.append(f"here, {parsed.pairs or 'none'} of them")
+    if parsed.ablation is not None:
+        parts.append(f"trained as the variant {parsed.ablation}")
+    if parsed.options:
+        parts.append(f"with {', '.join(parsed.options)}")
+    if parsed.standardize != "model":
+        by = "the corpus that is measured" if parsed.standardize == "corpus" else "the labeled clips"
+        parts.append(f"its features are standardized by {by}")
+    if parsed.recalibration is not None:
+        parts.append(_RECALIBRATED[parsed.recalibration])
+    explained = "; ".join(parts)
+    return f"{explained[:1].upper()}{explained[1:]}."
 
 
 def parse_method(name: str) -> MethodName:

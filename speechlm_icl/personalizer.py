@@ -26,6 +26,7 @@ from speechlm_icl.prompt.demonstrations import (
     parse_demonstration_options,
     reorderings,
 )
+from speechlm_icl.scoring.matching import Matcher, choose_mixture, flat_features
 from speechlm_icl.scoring.prefix_cache import PrefixCache, build_prefix_cache
 from speechlm_icl.scoring.scoring import calibrate, score_content_free, score_queries
 
@@ -40,6 +41,7 @@ class SpeechLMPredictor:
         features: Features of the clips to answer about.
         enrollments: The prefix cache of each order; probabilities are averaged over them.
         calibrated: Whether each is calibrated with a content-free clip.
+        matcher: Matches clips with the enrolled ones by the encoder's features; None: nothing does.
     """
 
     def __init__(
@@ -48,10 +50,12 @@ class SpeechLMPredictor:
         features: FeatureStore,
         enrollments: Sequence[PrefixCache],
         calibrated: bool = False,
+        matcher: Matcher | None = None,
     ) -> None:
         self.model = model
         self.features = features
         self.enrollments = enrollments
+        self.matcher = matcher
         self._free = [
             score_content_free(model, enrollment) if calibrated else None for enrollment in enrollments
         ]
@@ -69,7 +73,8 @@ class SpeechLMPredictor:
             scores = score_queries(self.model, enrollment, features)
             scores = scores if free is None else calibrate(scores, free)
             probabilities.append(scores.softmax(dim=1))
-        return torch.stack(probabilities).mean(dim=0).cpu().numpy()
+        means = torch.stack(probabilities).mean(dim=0).cpu().numpy()
+        return means if self.matcher is None else self.matcher.mix(means, _flat(self.model, features))
 
 
 class SpeechLMPersonalizer(InContextPersonalizer):
@@ -105,7 +110,23 @@ class SpeechLMPersonalizer(InContextPersonalizer):
     def personalize(self, support: Support) -> SpeechLMPredictor:
         enrolled = self.enrolled(support)
         read = [self._read(ordered) for ordered in reorderings(enrolled, self.options.orders)]
-        return SpeechLMPredictor(self.model, self.features, read, self.options.calibrated)
+        matcher = self._matcher(enrolled) if self.options.matched or self.model.matched else None
+        return SpeechLMPredictor(self.model, self.features, read, self.options.calibrated, matcher)
+
+    def _matcher(self, support: Support) -> Matcher | None:
+        """Return what matches clips with the enrolled ones; None where fewer than two labels are enrolled."""
+        targets = self.model.prompt.emotions.distribution(support.emotions)
+        if not len(support) or targets.any(axis=0).sum() < 2:
+            return None
+        features = _flat(self.model, read_clips(self.features, support.utterances))
+
+        def answer(learned: Sequence[int], asked: Sequence[int]) -> np.ndarray:
+            read = [self._read(support.ordered(learned))]
+            return SpeechLMPredictor(self.model, self.features, read, self.options.calibrated).predict_proba(
+                support.ordered(asked).utterances
+            )
+
+        return Matcher(features, targets, choose_mixture(features, targets, answer, support.seed))
 
     def _read(self, support: Support) -> PrefixCache:
         answers = self.answers(support)
@@ -123,13 +144,22 @@ class SpeechLMPersonalizer(InContextPersonalizer):
         model = self.model.standardized_by((self.features[name] for name in clips), prior_clips)
         return SpeechLMPersonalizer(model, self.features, self.pairs, self.options)
 
+    def describe(self) -> dict[str, object]:
+        return super().describe() | ({"matched": True} if self.model.matched else {})
+
     def parameters(self) -> dict[str, int]:
         trained = sum(weight.numel() for weight in self.model.parameters() if weight.requires_grad)
         return {"trained": trained, "moved": 0}
 
 
+def _flat(model: SpeechLMForICL, features: Clips) -> np.ndarray:
+    """Return what a `Matcher` reads of clips."""
+    return flat_features(features, model.projector.mean, model.projector.std)
+
+
 def speech_lm(context: RouteContext, pairs: int | None = None) -> SpeechLMPersonalizer:
-    """Speech LM: reads the first enrollment pairs in its prompt; no gradient step.
+    """Speech LM: a language model that changes no weight, but hears labeled clips of the person as examples
+    in its prompt.
 
     It uses the model in the folder `speech-lm`; see `DemonstrationOptions` for the options.
     """

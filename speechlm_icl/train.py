@@ -7,6 +7,7 @@ Meta-trains a speech language model to personalize from the pairs in its prompt 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,15 @@ import torch
 from perser.cli.command import Command
 from perser.cli.main import run_command
 from perser.corpora.corpus import Corpus
+from perser.corpora.joined import person_weights, utterances_by_part
 from perser.device import loading_on
 from perser.encoders.encoder import SpeechEncoder
-from perser.encoders.feature_cache import cached_features
+from perser.encoders.feature_cache import FeatureStore, cached_features
 from perser.encoders.loading import check_encoder
+from perser.encoders.moments import StandardizedByGroup
+from perser.episodes.episode import Task
 from perser.episodes.episode_file import EpisodeFile
+from perser.episodes.sampling import evenly_spaced
 from perser.errors import UserError
 from perser.training.accelerator import start_accelerator
 from perser.training.options import RunOptions
@@ -34,7 +39,7 @@ from speechlm_icl.model.saved_model import TRAINING, WEIGHTS
 from speechlm_icl.model.speech_lm import SpeechLMForICL, new_model
 from speechlm_icl.projectors.base import ProjectorOptions
 from speechlm_icl.prompt.prompt import PromptOptions
-from speechlm_icl.training.meta_training import check_batch_size, meta_train
+from speechlm_icl.training.meta_training import STANDARDIZATION_UTTERANCES, check_batch_size, meta_train
 from speechlm_icl.training.optimizer import check_optimizer
 from speechlm_icl.training.options import IclOptions
 
@@ -102,6 +107,8 @@ def icl_train(
     )
     speech_encoder = SpeechEncoder.from_name(encoder).to(accelerator.device)
     store = cached_features(prepared.recordings, speech_encoder, projector.level, cache)
+    if options.standardize == "each":
+        store = _standardized_by_part(store, prepared, train_tasks)
     torch.manual_seed(options.seed)  # the same weights in every process
     with loading_on(accelerator.device):
         model = new_model(
@@ -134,14 +141,29 @@ def icl_train(
         accelerator,
         training_run,
         drawn.validation_episodes,
+        person_weights(prepared, [task.person for task in train_tasks]),
     )
     if not accelerator.is_main_process:
         return
+    if options.matched:
+        model.config.matched = True
     with training_run.finished(out, marker=WEIGHTS) as folder:
         model.save_pretrained(folder)
         SpeechLMProcessor.of(model).save_pretrained(folder)
         record = {"trained_on": drawn.training_digest, "options": asdict(options), "history": history}
         (folder / TRAINING).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _standardized_by_part(store: FeatureStore, corpus: Corpus, tasks: Sequence[Task]) -> FeatureStore:
+    """Return the features with the same moments in each corpus that was joined into this one, over the
+    training clips. A corpus that was not joined is one part."""
+    trained = sorted({utterance for task in tasks for utterance in task.utterances})
+    groups = utterances_by_part(corpus, trained)
+    chosen = {name: evenly_spaced(clips, STANDARDIZATION_UTTERANCES) for name, clips in groups.items()}
+    members = {
+        clip: name for name, clips in utterances_by_part(corpus, corpus.utterances).items() for clip in clips
+    }
+    return StandardizedByGroup(store, chosen, members)
 
 
 def check_shardable(options: IclOptions, lora: LoraOptions) -> None:

@@ -161,6 +161,13 @@ def _add_own(parser: ArgumentParser) -> None:
 
 def _add_other_corpora(parser: ArgumentParser) -> None:
     parser.add_argument(
+        "--corpora",
+        type=list[str | dict[str, Any]],
+        default=[],
+        help="instead of prepare: two corpora or more that are joined, to train on all: each a prepared "
+        "folder, or options of prepare; `weight` beside them says how often its persons are drawn",
+    )
+    parser.add_argument(
         "--test_on",
         type=list[str | dict[str, Any]],
         default=[],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.experiments.folds import Fold, Setting
 from benchmarks.oracles import is_oracle
-from perser.cli.option_types import explain
+from perser.cli.options.types import explain
 from perser.episodes.splits import OPEN, Scenario, SplitOptions
 from perser.errors import UserError, nearest, saying_where
 from perser.installed_routes import learns_labels
@@ -105,8 +105,8 @@ def plan_other_corpora(
         source = Path(str(own["folder"])) if "folder" in own else None
         if source is not None and values:
             raise UserError(f"{where}: folder and {', '.join(values)}: give a prepared folder or options")
-        prepare = None if source is not None else _prepare_options(values, where, seed)
-        name = _name(source, prepare, [other.name for other in planned])
+        prepare = None if source is not None else prepare_options(values, where, seed, OWN_KEYS)
+        name = entry_name(source, prepare, [other.name for other in planned])
         fold = Fold(out / KEY / name, split, usual, f"{KEY} {name} ")
         if prepare is not None:
             prepare = prepare | {"out": fold.folder / "prepared"}
@@ -114,20 +114,23 @@ def plan_other_corpora(
     return planned
 
 
-def check_entries(others: Sequence[OtherCorpus], prepare: Mapping[str, Any], methods: Sequence[str]) -> None:
+def check_entries(others: Sequence[OtherCorpus], trained: Sequence[object], methods: Sequence[str]) -> None:
     """Raise UserError for what is wrong with the entries themselves: options that `perser prepare` refuses, a
-    corpus that is given twice, or no method that could be measured."""
+    corpus that is given twice, or no method that could be measured.
+
+    `trained` are the identities (`identity_of`) of the corpora that are trained on.
+    """
     from perser.cli.prepare import check_prepare
 
-    known: dict[object, str] = {_identity(None, prepare): "the corpus that is trained on"}
+    known: dict[object, str] = dict.fromkeys(trained, "the corpus that is trained on")
     for other in others:
         if other.prepare is not None:
             options = {name: value for name, value in other.prepare.items() if name != "allow_skips"}
             with saying_where(f"{KEY} ({other.name})"):
                 check_prepare(**options)
-        identity = _identity(other.source, other.prepare)
+        identity = identity_of(other.source, other.prepare)
         if identity in known:
-            where = f"{_described(other)} is {known[identity]}"
+            where = f"{described(other.source, other.prepare)} is {known[identity]}"
             raise UserError(f"{KEY}: {other.name} is given twice ({where}): leave one out")
         known[identity] = f"also {other.name}"
         if not other.methods(methods):
@@ -149,8 +152,17 @@ def _scenario(labels: TestLabels, scenario: Scenario) -> Scenario:
     return "test-open"
 
 
-def _prepare_options(values: Mapping[str, Any], where: str, seed: int) -> dict[str, Any]:
-    """Return the options of `perser prepare`, whose names and types are checked like a config's."""
+def prepare_options(
+    values: Mapping[str, Any], where: str, seed: int, own_keys: Sequence[str]
+) -> dict[str, Any]:
+    """Return the options of `perser prepare` in an entry, whose names and types are checked like a config's.
+
+    Args:
+        values: What the entry says.
+        where: Its place in the file, for messages.
+        seed: Of a corpus that is simulated, where it has none.
+        own_keys: What an entry may say besides.
+    """
     from jsonargparse import ArgumentError, ArgumentParser
 
     from perser.cli.prepare import prepare
@@ -160,8 +172,12 @@ def _prepare_options(values: Mapping[str, Any], where: str, seed: int) -> dict[s
     known = {action.dest.partition(".")[0] for action in parser._actions} - {"help"}
     for name in values:
         if name not in known:
-            closest = nearest(str(name), [*known, *OWN_KEYS])
-            hint = f"did you mean {closest}?" if closest else f"give {', '.join(sorted(known))} or q"
+            closest = nearest(str(name), [*known, *own_keys])
+            hint = (
+                f"did you mean {closest}?"
+                if closest
+                else f"give {', '.join(sorted(known))} or {own_keys[-1]}"
+            )
             raise UserError(f"{where}.{name} is no option of prepare: {hint}")
     if "corpus" not in values:
         raise UserError(f"{where}: no corpus and no folder: give one of them")
@@ -174,8 +190,8 @@ def _prepare_options(values: Mapping[str, Any], where: str, seed: int) -> dict[s
     return options
 
 
-def _name(source: Path | None, prepare: Mapping[str, Any] | None, taken: Sequence[str]) -> str:
-    """Return a name for the folder of a corpus that no other one has."""
+def entry_name(source: Path | None, prepare: Mapping[str, Any] | None, taken: Sequence[str]) -> str:
+    """Return a name for the folder of an entry's corpus that no other one has."""
     if source is not None:
         text = source.resolve().name if source.name != "corpus" else source.resolve().parent.name
     else:
@@ -187,7 +203,7 @@ def _name(source: Path | None, prepare: Mapping[str, Any] | None, taken: Sequenc
     return next(name for name in names if name not in taken)
 
 
-def _identity(source: Path | None, prepare: Mapping[str, Any] | None) -> object:
+def identity_of(source: Path | None, prepare: Mapping[str, Any] | None) -> object:
     """Return a value that is the same for the same recordings, as far as can be told without reading them."""
     if source is not None:
         return source.resolve()
@@ -200,10 +216,9 @@ def _identity(source: Path | None, prepare: Mapping[str, Any] | None) -> object:
     )
 
 
-def _described(other: OtherCorpus) -> str:
-    if other.source is not None:
-        return str(other.source)
-    root, seed = other.prepare["root"], other.prepare["seed"]
-    return other.prepare["corpus"] + (
-        f" in {root}" if root else f" with seed {seed}" if seed is not None else ""
-    )
+def described(source: Path | None, prepare: Mapping[str, Any] | None) -> str:
+    """Return where the recordings of an entry come from, for messages."""
+    if source is not None:
+        return str(source)
+    root, seed = prepare["root"], prepare["seed"]
+    return prepare["corpus"] + (f" in {root}" if root else f" with seed {seed}" if seed is not None else "")

@@ -17,8 +17,10 @@ from benchmarks.experiments.folds import (
     plan_settings,
     plan_trainings,
 )
+from benchmarks.experiments.joined_corpora import KEY as CORPORA
+from benchmarks.experiments.joined_corpora import JoinedCorpus, check_joined, plan_joined
 from benchmarks.experiments.options import CONFIGS, TestLabels, read_experiment
-from benchmarks.experiments.other_corpora import OtherCorpus, check_entries, plan_other_corpora
+from benchmarks.experiments.other_corpora import OtherCorpus, check_entries, identity_of, plan_other_corpora
 from benchmarks.experiments.train_models import Recipe, check_trainings, planned_models, trained_methods
 from benchmarks.installed import standardized_methods
 from benchmarks.measuring.cells import Case
@@ -55,7 +57,8 @@ def check_trained_alike(plans: Sequence[Plan]) -> None:
 def _split(plan: Plan) -> list[object]:
     """Return all that decides which recordings are trained on."""
     prepare = {name: value for name, value in plan.prepare.items() if name != "out"}
-    return [prepare, plan.recipe.encoder, [fold.split for fold in plan.folds]]
+    joined = [corpus.options for corpus in plan.joined]
+    return [prepare, joined, plan.recipe.encoder, [fold.split for fold in plan.folds]]
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,8 @@ class Plan:
     limit: int | None
     others: Sequence[OtherCorpus] = ()
     """The corpora in `test_on`, on which the models of the first fold are measured."""
+    joined: Sequence[JoinedCorpus] = ()
+    """The corpora in `corpora`, joined into the one that is trained on; none where `prepare` makes that."""
 
     @property
     def corpus(self) -> Path:
@@ -147,6 +152,7 @@ def make_plan(
     draw: Mapping[str, Any],
     ablations: Mapping[str, Any],
     bench: Mapping[str, Any],
+    corpora: Sequence[str | Mapping[str, Any]] = (),
     test_on: Sequence[str | Mapping[str, Any]] = (),
     test_labels: TestLabels = "shared",
     **trainings: Mapping[str, Any],
@@ -155,7 +161,9 @@ def make_plan(
 
     Raises UserError for what can be known to fail.
     """
-    if prepare["corpus"] is None:
+    if corpora and prepare["corpus"] is not None:
+        raise UserError(f"{CORPORA} and prepare.corpus: give one of them")
+    if prepare["corpus"] is None and not corpora:
         raise UserError(
             f"prepare.corpus is missing: give it, or --config FILE.yaml with an experiment ({_files()}), "
             "or run `perser quickstart`"
@@ -182,6 +190,7 @@ def make_plan(
         settings=plan_settings(usual, sweep_k, modes),
         limit=bench["limit"],
         others=plan_other_corpora(test_on, test_labels, out, usual, draw["split"].scenario, draw["q"], seed),
+        joined=plan_joined(corpora, out, seed),
     )
     check(plan)
     return plan
@@ -201,12 +210,20 @@ def check(plan: Plan) -> None:
     check_counts(counts | {"sweep_k": smallest})
     for method in recipe.methods:
         check_method(method, smallest)
-    reader, options = check_prepare(
-        **{name: value for name, value in plan.prepare.items() if name != "allow_skips"}
-    )
-    if any(map(is_oracle, recipe.methods)):
-        check_simulated(reader, options, draw["split"].scenario)
-    check_entries(plan.others, plan.prepare, recipe.methods)
+    if plan.joined:
+        check_joined(plan.joined)
+        if any(map(is_oracle, recipe.methods)):
+            raise UserError(
+                f"bench.methods: oracles know the listeners of one corpus alone, not of {CORPORA}"
+            )
+    else:
+        reader, options = check_prepare(
+            **{name: value for name, value in plan.prepare.items() if name != "allow_skips"}
+        )
+        if any(map(is_oracle, recipe.methods)):
+            check_simulated(reader, options, draw["split"].scenario)
+    trained = [corpus.identity for corpus in plan.joined] or [identity_of(None, plan.prepare)]
+    check_entries(plan.others, trained, recipe.methods)
     check_encoder(recipe.encoder)
     check_trainings(recipe)
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.experiments.joined_corpora import KEY as CORPORA
+from benchmarks.experiments.joined_corpora import JoinedCorpus
 from benchmarks.experiments.other_corpora import KEY, OtherCorpus
 from benchmarks.experiments.stages import Stages
 from perser.corpora.listing import PersonAxis
@@ -36,12 +39,13 @@ def check_before_work(plan: Plan) -> None:
 
     Only tables are read. A corpus whose recordings are yet to be made is checked by `prepare_others`.
     """
-    if not plan.others:
+    if not plan.others and not plan.joined:
         return
-    trained = _listed(plan.prepare)
+    trained = [_tables(corpus.source, corpus.prepare) for corpus in plan.joined] or [_listed(plan.prepare)]
+    _check_joined(plan.joined, trained)
     for other in plan.others:
-        known = _listed(other.prepare) if other.source is None else _loaded(other.source, with_audio=False)
-        if trained is not None and known is not None:
+        known = _tables(other.source, other.prepare)
+        if known is not None and None not in trained:
             _check_pair(trained, known, other)
 
 
@@ -56,7 +60,8 @@ def prepare_others(stages: Stages, plan: Plan) -> None:
     for other in plan.others:
         if other.prepare is not None:
             stages.run(_stage(other, "prepare"), prepare, dict(other.prepare), sources=("root",), alone=True)
-    trained = _loaded(plan.corpus) if plan.others else None
+    folders = [corpus.prepared for corpus in plan.joined] or [plan.corpus]
+    trained = [_loaded(folder) for folder in folders] if plan.others else []
     seen: dict[str, str] = {}
     for other in plan.others:
         known = _loaded(other.prepared)
@@ -158,17 +163,35 @@ def _names(plan: Plan) -> dict[str, str]:
     return {key: name if counts[name] == 1 else f"{name} ({key})" for key, name in own.items()}
 
 
-def _check_pair(trained: Known, known: Known, other: OtherCorpus) -> None:
+def _check_joined(joined: Sequence[JoinedCorpus], known: Sequence[Known | None]) -> None:
+    """Raise UserError if two corpora that are joined have the same persons."""
+    for (first, one), (second, other) in combinations(zip(joined, known, strict=False), 2):
+        if one is not None and other is not None and (shared := one.content.shared_with(other.content)):
+            raise UserError(
+                f"{CORPORA}: {first.name} and {second.name} have {shared} in common: leave these out "
+                "of one of them"
+            )
+
+
+def _check_pair(trained: Sequence[Known], known: Known, other: OtherCorpus) -> None:
+    """Raise UserError if a corpus does not go with those that are trained on."""
     from perser.corpora.derived import check_common
 
     if not other.fold.split.is_open:
+        emotions = tuple(dict.fromkeys(emotion for corpus in trained for emotion in corpus.emotions))
         with saying_where(KEY):
-            check_common(other.name, known.emotions, trained.name, trained.emotions)
-    if shared := known.content.shared_with(trained.content):
-        raise UserError(
-            f"{KEY}: {other.name} has {shared} in common with {trained.name}, which is trained on: measure "
-            "on a corpus of other people, or leave these out of one of them"
-        )
+            check_common(other.name, known.emotions, "+".join(corpus.name for corpus in trained), emotions)
+    for corpus in trained:
+        if shared := known.content.shared_with(corpus.content):
+            raise UserError(
+                f"{KEY}: {other.name} has {shared} in common with {corpus.name}, which is trained on: "
+                "measure on a corpus of other people, or leave these out of one of them"
+            )
+
+
+def _tables(source: Path | None, prepare: Mapping[str, Any] | None) -> Known | None:
+    """Return what the tables of a corpus say, prepared or published; None where it has none yet."""
+    return _listed(prepare) if source is None else _loaded(source, with_audio=False)
 
 
 def _loaded(folder: Path, with_audio: bool = True) -> Known:

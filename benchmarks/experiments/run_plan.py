@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.experiments.joined_corpora import prepare_joined
 from benchmarks.experiments.run_other_corpora import check_before_work, measure_others, prepare_others
 from benchmarks.experiments.stages import Stages
 from perser.errors import UserError
@@ -31,14 +32,17 @@ def run_stages(
     fix_threads(plan.threads)
     check_before_work(plan)
     stages = Stages(plan.out)
-    stages.run(
-        "prepare",
-        prepare,
-        plan.prepare,
-        sources=("root",),
-        alone=True,
-        outdated=partial(changed_recordings, plan.corpus),
-    )
+    if plan.joined:
+        prepare_joined(stages, plan.joined, plan.corpus, changed_recordings)
+    else:
+        stages.run(
+            "prepare",
+            prepare,
+            plan.prepare,
+            sources=("root",),
+            alone=True,
+            outdated=partial(changed_recordings, plan.corpus),
+        )
     for (
         fold
     ) in plan.folds:  # all of them before any training, so that a fold that cannot be drawn fails early

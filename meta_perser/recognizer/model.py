@@ -30,6 +30,7 @@ from perser.io.checksums import tensors_sha256, verify_checksums, write_checksum
 from perser.io.folders import did_you_mean
 from perser.io.json_files import read_json
 from perser.labels import Emotions, EmotionSet
+from perser.starter import check_weights
 from perser.training.checkpoint import moving_parameters
 
 WEIGHTS = "recogniser.safetensors"
@@ -218,7 +219,7 @@ class EmotionRecognizer(HeadLayers):
         verify_checksums(Path(folder))
         with explain_damage(f"the model in {folder}", "train it again"):
             model = cls(
-                SpeechEncoder.from_name(str(Path(folder) / "encoder")),
+                _encoder_of(Path(folder), config),
                 EmotionSet(tuple(config["emotions"])),
                 config["scope"],
                 config["head_size"],
@@ -236,6 +237,19 @@ class EmotionRecognizer(HeadLayers):
             parameter.numel() for parameter in model.trainable_parameters().values()
         )
         return model
+
+
+def _encoder_of(folder: Path, config: dict) -> SpeechEncoder:
+    """Return the encoder in a model's folder, or the one that its config names instead.
+
+    Raises UserError where that cannot be had, or has other weights than in training.
+    """
+    named = config.get("encoder")
+    if named is None:
+        return SpeechEncoder.from_name(str(folder / "encoder"))
+    encoder = SpeechEncoder.from_name(named["name"])
+    check_weights(named["name"], encoder.fingerprint("all"), named["fingerprint"])
+    return encoder
 
 
 def moving_part(model: nn.Module, batch: ClipBatch) -> tuple[nn.Module, Any]:

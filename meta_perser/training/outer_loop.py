@@ -139,6 +139,7 @@ class OuterLoop:
         accelerator: Accelerator,
         after_validation: Callable[[BestWeights, int, Validation], None] | None = None,
         training_run: TrainingRun | None = None,
+        weights: np.ndarray | None = None,
     ) -> tuple[BestWeights, MetaLearner | ProximalLearner]:
         """Train in place, to the last step or until patience is out, and return the best weights.
 
@@ -152,6 +153,7 @@ class OuterLoop:
             accelerator: of the training.
             after_validation: called in the main process after each validation.
             training_run: where it logs, and goes on from a checkpoint; None: nowhere.
+            weights: how likely each training person is to be drawn; None: all equally.
         """
         outer = self.outer
         learner = self._learner(trained)
@@ -166,7 +168,9 @@ class OuterLoop:
             return validate_on(personalizer, validation, trained.model.emotions, self.selection)
 
         def step(number: int) -> tuple[float, list[StepPart]]:
-            return self._add_gradients(wrapped, source, trained.model, tasks, rng, number, accelerator)
+            return self._add_gradients(
+                wrapped, source, trained.model, tasks, rng, number, accelerator, weights
+            )
 
         result = fit(
             training_run or TrainingRun(accelerator),
@@ -176,11 +180,7 @@ class OuterLoop:
             step,
             validate,
             LoopOptions(
-                self.outer.steps,
-                self.outer.validate_every,
-                self.outer.clip_norm,
-                self.outer.patience,
-                validate_first=True,
+                outer.steps, outer.validate_every, outer.clip_norm, outer.patience, validate_first=True
             ),
             schedule=schedule,
             trained=wrapped,
@@ -234,6 +234,7 @@ class OuterLoop:
         rng: np.random.Generator,
         step: int,
         accelerator: Accelerator,
+        weights: np.ndarray | None,
     ) -> tuple[float, list[StepPart]]:
         """Add up the outer gradient of a step; return the persons' mean outer loss and what this process
         read.
@@ -243,7 +244,12 @@ class OuterLoop:
         """
         takes_steps = self.inner.solver == "steps"
         schedule = self.step_schedule(step, len(tasks)) if takes_steps else ()
-        persons = [tasks[i] for i in rng.permutation(len(tasks))[: self.outer.batch_size]]
+        if weights is None:
+            drawn_persons = rng.permutation(len(tasks))[: self.outer.batch_size]
+        else:
+            size = min(self.outer.batch_size, len(tasks))
+            drawn_persons = rng.choice(len(tasks), size=size, replace=False, p=weights)
+        persons = [tasks[i] for i in drawn_persons]
         drawn = [(task.person, self._draw(task, rng)) for task in persons]
         own, factor = own_share_of_batch(drawn, lambda person_and_sets: _cost(source, person_and_sets[1]))
         losses = []

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +100,26 @@ class Content:
 
     def _other_persons(self, other: Content) -> bool:
         return bool(self.namespace and other.namespace and self.namespace != other.namespace)
+
+
+def contents_by_part(corpus: Corpus, utterances: Iterable[str], listeners: Iterable[str]) -> list[Content]:
+    """Return `Content.of` these utterances and listeners, for each part of a joined corpus with the names
+    that it has by itself."""
+    whole = Content.of(corpus, utterances, listeners)
+    if not corpus.parts:
+        return [whole]
+    contents = []
+    for part in corpus.parts:
+        own = f"{part.name}/"
+        recordings = {key: name for key, name in whole.recordings.items() if name.startswith(own)}
+        persons = [
+            [name.removeprefix(own) for name in names.values() if name.startswith(own)]
+            for names in (whole.speakers, whole.listeners)
+        ]
+        if recordings:
+            named = Content.of_persons(part.name, part.namespace, *persons)
+            contents.append(replace(named, recordings=recordings))
+    return contents
 
 
 def without_repeats(contents: Iterable[Content]) -> list[Content]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import torch
 
 from perser.audio import SAMPLE_RATE, BadAudio, load_audio
 from perser.corpora.listeners.truth import TRUTH
-from perser.corpora.listing import Annotation, LeftOut, Listing, Utterance
+from perser.corpora.listing import Annotation, CorpusPart, LeftOut, Listing, Utterance
 from perser.corpora.prepared_tables import read_annotations, read_utterances, write_tables
 from perser.corpora.recording_files import (
     RecordingFile,
@@ -137,6 +137,11 @@ class Corpus:
         return self.card["simulated"]
 
     @property
+    def parts(self) -> list[CorpusPart]:
+        """The corpora that were joined into this one; none for any other corpus."""
+        return [CorpusPart(**part) for part in self.card.get("parts", [])]
+
+    @property
     def fingerprint(self) -> str:
         """Changes with any recording, annotation, speaker, session, text or emotion."""
         return self.card["fingerprint"]
@@ -165,6 +170,7 @@ class Corpus:
                 card["audio_fingerprint"],
             )
             emotions = EmotionSet(tuple(card["emotions"]))
+            _ = [CorpusPart(**part) for part in card.get("parts", [])]
         if check_files:
             recordings.check_files()
         return cls(folder, card, emotions, recordings, utterances, annotations)
@@ -325,11 +331,11 @@ def _card(
     inside = audio_root.is_relative_to(folder.absolute())
     digest = audio_fingerprint((name, recording.file.sha256) for name, (_, recording) in good.items())
     fingerprint = _rows_sha256(
-        [digest, listing.emotions],
+        [digest, listing.emotions, *([part.weight for part in listing.parts],) * bool(listing.parts)],
         ([row.utterance_id, row.speaker, row.session, row.text] for row in utterances),
         ([row.utterance_id, row.listener, row.emotions] for row in listing.annotations),
     )
-    return {
+    card = {
         "format": FORMAT,
         "name": listing.name,
         "emotions": list(listing.emotions),
@@ -353,6 +359,7 @@ def _card(
         "audio_fingerprint": digest,
         "fingerprint": fingerprint,
     }
+    return card | ({"parts": list(map(asdict, listing.parts))} if listing.parts else {})
 
 
 def _rows_sha256(head: Sequence[object], *tables: Iterable[Sequence[object]]) -> str:

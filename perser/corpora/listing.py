@@ -53,6 +53,21 @@ class LeftOut:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class CorpusPart:
+    """One of the corpora that were joined into another (`perser.corpora.joined`).
+
+    Args:
+        name: What the names of its utterances and persons begin with, before a slash.
+        namespace: See `Listing.namespace`.
+        weight: How often its persons are drawn in training, all together, in comparison with other parts.
+    """
+
+    name: str
+    namespace: str
+    weight: float
+
+
 @dataclass
 class Listing:
     """A corpus as its published files list it.
@@ -81,6 +96,8 @@ class Listing:
     left_out: list[LeftOut] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
     """Counts of what the corpus has but these tasks do not use, such as {"other": 12}."""
+    parts: list[CorpusPart] = field(default_factory=list)
+    """The corpora that were joined into this one."""
 
     def leave_out(self, what: str, reason: str) -> None:
         """Note a file, line or utterance that cannot be used, and why."""

@@ -21,6 +21,7 @@ from perser.encoders.family import Family
 from perser.errors import UserError, reason_and_advice, unknown
 from perser.io.hub import ModelSource, find_model, out_of_reach, refuse_pickles
 from perser.io.model_facts import is_built_in
+from perser.starter import place_of_encoder
 
 TINY_NAMES: dict[str, str] = {
     f"tiny-{'ast' if kind == 'audio-spectrogram-transformer' else kind.removesuffix('-audio')}": kind
@@ -76,7 +77,7 @@ def _known_tiny(name: str) -> str:
 
 
 def _find(name: str) -> ModelSource:
-    return find_model(name, "encoder", ", ".join(TINY_NAMES))
+    return find_model(place_of_encoder(name), "encoder", ", ".join(TINY_NAMES))
 
 
 @contextmanager

@@ -1,11 +1,14 @@
-"""The mean and the standard deviation of clips' features, alone or together with a model's own."""
+"""The mean and the standard deviation of clips' features: of some clips together with a model's own, or of
+each of several groups of clips."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
+
+from perser.encoders.feature_cache import FeatureStore
 
 
 def blended_moments(
@@ -41,3 +44,56 @@ def blended_moments(
     # What the clips do not vary in at all says nothing: the model's own stays.
     spread = torch.where(spread > 1e-5, spread, own_std)
     return blended.to(mean), spread.to(std)
+
+
+class StandardizedByGroup(FeatureStore):
+    """Features that have the same mean and standard deviation in each group of clips.
+
+    These are the means over the groups, so that a model that was trained on such features can read those of
+    clips of no group as they are.
+
+    Args:
+        store: The features, of clips whose features have one shape.
+        groups: The clips of each group from which its moments are computed.
+        members: The group of each clip.
+    """
+
+    def __init__(
+        self, store: FeatureStore, groups: Mapping[str, Sequence[str]], members: Mapping[str, str]
+    ) -> None:
+        self.level = store.level
+        self._store = store
+        self._members = members
+        moments = {name: _moments(store[clip] for clip in clips) for name, clips in groups.items()}
+        mean = torch.stack([mean for mean, _ in moments.values()]).mean(dim=0)
+        spread = torch.stack([spread for _, spread in moments.values()]).mean(dim=0)
+        self._maps = {
+            name: (spread / own_spread, mean - own_mean * spread / own_spread)
+            for name, (own_mean, own_spread) in moments.items()
+        }
+
+    def __len__(self) -> int:
+        return len(self._store)
+
+    def __contains__(self, utterance_id: object) -> bool:
+        return utterance_id in self._store
+
+    def __getitem__(self, utterance_id: str) -> Tensor:
+        scale, shift = self._maps[self._members[utterance_id]]
+        return self._store[utterance_id] * scale + shift
+
+    def num_rows(self, utterance_id: str) -> int:
+        return self._store.num_rows(utterance_id)
+
+
+def _moments(clips: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return the mean and the standard deviation over clips, or over all their windows, (L + 1, D) each."""
+    number, total, squares = 0, torch.zeros(()), torch.zeros(())
+    for clip in clips:
+        states = clip.double().reshape(-1, *clip.shape[-2:])
+        number += len(states)
+        total = total + states.sum(dim=0)
+        squares = squares + states.square().sum(dim=0)
+    mean = total / number
+    spread = (squares / number - mean.square()).clamp_min(0).sqrt().clamp_min(1e-5)
+    return mean.float(), spread.float()

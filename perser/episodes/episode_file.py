@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from perser.corpora.content import Content, load_contents, without_repeats
+from perser.corpora.content import Content, contents_by_part, load_contents, without_repeats
 from perser.corpora.listing import PersonAxis
 from perser.episodes.episode import Episode, Support, Task, restrict, tasks_of
 from perser.episodes.sampling import MODES, EnrollmentMode
@@ -133,10 +133,12 @@ class EpisodeFile:
         if self.person_axis == "speaker":  # its labels are of all who labeled these utterances
             listeners = {row.listener for row in corpus.annotations if row.utterance_id in utterances}
         try:
-            content = Content.of(corpus, utterances, listeners)
+            contents = contents_by_part(corpus, utterances, listeners)
         except UserError:
             return None
-        return without_repeats([content, *(part for model in models for part in load_contents(model) or ())])
+        return without_repeats(
+            [*contents, *(part for model in models for part in load_contents(model) or ())]
+        )
 
     def validation_tasks(self, corpus: Corpus) -> list[Task]:
         return self.tasks(corpus, "validation")

@@ -25,6 +25,7 @@ from huggingface_hub.utils import validate_repo_id
 from perser.errors import UserError, explain_damage, first_line, nearest
 from perser.io.files import check_name
 from perser.io.folders import did_you_mean
+from perser.starter import ENCODER, HOW_TO_GET_IT, NAMES, starter_folder
 
 SAFE_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "LICENSE*")
 """The files of a model, its model card aside. None of them can run code when it is opened."""
@@ -84,6 +85,11 @@ def find_model(name: str, kind: str, built_in: str) -> ModelSource:
 
 def out_of_reach(name: str, kind: str, built_in: str) -> UserError:
     """Return the error for a model that is not in the local cache while the Hub cannot be reached."""
+    if name == ENCODER:
+        return UserError(
+            f"the encoder {ENCODER}, which the starter models need, is not on this machine, and the Hugging "
+            f"Face Hub cannot be reached: {HOW_TO_GET_IT}"
+        )
     return UserError(
         f"cannot reach the Hugging Face Hub for the {kind} '{name}', and it is not in the local cache: "
         f"give a model folder{_or(', or one of', built_in)}{_hint(name, built_in)}"
@@ -119,7 +125,7 @@ def trained_model_folder(
     If the Hub answers, its local cache is brought up to date first. Only `SAFE_FILES` are downloaded.
 
     Args:
-        name: A folder or a Hub name.
+        name: A folder, the name of a starter model, or a Hub name.
         kind: What the model is, for messages.
         token: For private models, as everywhere in huggingface_hub.
         local_files_only: Do not ask the Hub.
@@ -134,8 +140,13 @@ def trained_model_folder(
         return folder
     if folder.is_file():
         raise UserError(f"no {kind} '{name}': it is a file, give the model's folder")
+    if (starter := starter_folder(name)) is not None:
+        return starter
     if not is_hub_name(name):
-        raise UserError(f"no {kind} '{name}': there is no such folder{did_you_mean(folder)}")
+        raise UserError(
+            f"no {kind} '{name}': there is no such folder{did_you_mean(folder)}, and it is none of "
+            f"{', '.join(NAMES)}"
+        )
     hint = did_you_mean(folder)
     not_found = f"no {kind} '{name}': no such folder, and not on the Hugging Face Hub{hint}"
     offline = local_files_only or not _hub_answers(name, not_found, token)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from perser.labels import Emotions
+from perser.starter import place_of_encoder
 
 SPEECH_TYPES = (
     *("wav2vec2", "hubert", "wavlm", "data2vec-audio", "whisper", "unispeech-sat", "sew", "wav2vec2-bert"),
@@ -63,7 +64,7 @@ def place_of(name: str, commit: str | None = None) -> Place:
 
     if is_built_in(name):
         return "built in"
-    if Path(name).expanduser().exists():
+    if Path(place_of_encoder(name)).expanduser().exists():
         return "here"
     try:
         cached = try_to_load_from_cache(name, "config.json", revision=commit)

@@ -31,6 +31,7 @@ from perser.encoders.structure_copy import structure_copy
 from perser.errors import UserError
 from perser.inference.clips import waveforms_of
 from perser.labels import EmotionSet
+from perser.starter import check_weights
 from speechlm_icl.model.audio_tokens import (
     clip_at_each_position,
     expand_audio_tokens,
@@ -112,6 +113,11 @@ class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
     def device(self) -> torch.device:
         return self.projector.layer_weights.device
 
+    @property
+    def matched(self) -> bool:
+        """Whether clips are also matched with the enrolled ones by the encoder's own features."""
+        return bool(getattr(self.config, "matched", False))
+
     def get_input_embeddings(self) -> nn.Module:
         return self.language_model.causal.get_input_embeddings()
 
@@ -140,6 +146,9 @@ class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
         if commit is None:
             check_revision(self.config.encoder, self.config.encoder_revision, "speech encoder")
         encoder = SpeechEncoder.from_name(self.config.encoder, commit=commit).requires_grad_(False)
+        # Starter models have it, because their encoder may come from a folder or from the Hub.
+        if (wanted := getattr(self.config, "encoder_fingerprint", None)) is not None:
+            check_weights(self.config.encoder, encoder.fingerprint("all"), wanted)
         shape = (encoder.num_layers + 1, encoder.hidden_size)
         if shape != tuple(self.config.feature_shape):
             raise UserError(
@@ -223,11 +232,8 @@ class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
         causal, tokenizer = self.language_model.causal, self.language_model.tokenizer
         input_ids, attention_mask = pad_left(input_ids, attention_mask)
         eos = causal.generation_config.eos_token_id
-        ends = [
-            *(eos if isinstance(eos, list) else [] if eos is None else [eos]),
-            self.prompt.template.end[-1],
-        ]
-        options.setdefault("eos_token_id", list(dict.fromkeys(ends)))
+        ends = eos if isinstance(eos, list) else [] if eos is None else [eos]
+        options.setdefault("eos_token_id", list(dict.fromkeys([*ends, self.prompt.template.end[-1]])))
         if causal.generation_config.pad_token_id is None and tokenizer.pad_token_id is not None:
             options.setdefault("pad_token_id", tokenizer.pad_token_id)
         audio = input_ids == self.config.audio_token_id
@@ -278,9 +284,8 @@ class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
 
         Raises UserError for labels that its language model cannot read.
         """
-        tokenizer = self.language_model.tokenizer
         copy = structure_copy(self, ())
-        copy.prompt = open_prompt(tokenizer, self.prompt, labels, self.label_word_pool)
+        copy.prompt = open_prompt(self.language_model.tokenizer, self.prompt, labels, self.label_word_pool)
         return copy
 
     def worded(self, instruction: str | None, words: Mapping[str, str]) -> SpeechLMForICL:

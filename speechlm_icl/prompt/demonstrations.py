@@ -20,7 +20,7 @@ None of these options of the in-context methods needs training.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +32,7 @@ from perser.episodes.episode import Support
 from perser.errors import UserError
 from speechlm_icl.projectors.base import Clips
 
-OPTION_FORMS = "orders=N, calibrated, chosen"
+OPTION_FORMS = ("orders=N", "calibrated", "chosen", "matched")
 
 
 @dataclass(frozen=True)
@@ -43,31 +43,37 @@ class DemonstrationOptions:
         orders: In how many orders the enrollment is read. Probabilities are averaged over them.
         calibrated: Whether probabilities are divided by those of a content-free clip.
         chosen: Whether the most representative pairs of the support are read, instead of its first ones.
+        matched: Whether clips are also matched with the enrolled ones by the encoder's own features
+            (`speechlm_icl.scoring.matching`).
     """
 
     orders: int = 1
     calibrated: bool = False
     chosen: bool = False
+    matched: bool = False
 
     def __post_init__(self) -> None:
         if self.orders < 1:
             raise ValueError("orders must be at least 1")
 
 
-def parse_demonstration_options(texts: Iterable[str], method: str = "speech-lm") -> DemonstrationOptions:
+def parse_demonstration_options(
+    texts: Iterable[str], method: str = "speech-lm", without: Sequence[str] = ()
+) -> DemonstrationOptions:
     """Parse the options in a method's name, such as `speech-lm-8+calibrated+orders=4`, split at the pluses.
 
-    `method` is the name before them, for messages.
+    `method` is the name before them, for messages, and `without` are the options that it does not have.
 
     Raises UserError for an unknown option, and for an option that occurs twice.
     """
+    known = [form for form in OPTION_FORMS if form not in without]
     options: dict[str, int | bool] = {}
     for text in texts:
-        match = re.fullmatch(r"(?:(orders)=(\d+)|(calibrated|chosen))", text)
+        match = re.fullmatch(r"(?:(orders)=(\d+)|(calibrated|chosen|matched))", text)
         name = match and (match[1] or match[3])
-        if not name or name in options:
+        if not name or name in options or name in without:
             raise UserError(
-                f"{method} has no option '+{text}', or it occurs twice: the options are {OPTION_FORMS}"
+                f"{method} has no option '+{text}', or it occurs twice: the options are {', '.join(known)}"
             )
         options[name] = int(match[2]) if match[2] else True
     try:

@@ -76,6 +76,8 @@ def stand_ins(tokenizer: PreTrainedTokenizerBase, labels: EmotionSet, words: Seq
     Raises UserError where there are more of these labels than words.
     """
     lacking = [label for label in labels.names if not _can_encode(tokenizer, label)]
+    if not lacking:  # so in training, where thousands of words to choose from would be encoded for nothing
+        return {}
     free = [word for word in words if word not in labels.names and _can_encode(tokenizer, word)]
     if len(lacking) > len(free):
         most = len(labels) - len(lacking) + len(free)

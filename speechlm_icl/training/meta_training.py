@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
@@ -48,17 +49,19 @@ def meta_train(
     accelerator: Accelerator,
     training_run: TrainingRun | None = None,
     episodes: Sequence[Episode] = (),
+    weights: np.ndarray | None = None,
 ) -> list[dict[str, float]]:
     """Train in place and leave the model, in evaluation mode, at its best validated step.
 
     It is chosen on the validation `episodes` (`ValidationSet.measure`). With a `training_run` it goes on from
-    that run's checkpoint. Returns what each validation found; see `validate`.
+    that run's checkpoint. `weights` say how likely each training person is to be drawn; None: all equally.
+    Returns what each validation found; see `validate`.
 
     Raises UserError where there are no persons.
     """
     if not train_tasks or not validation_tasks:
         raise UserError("meta-training needs training and validation persons: draw other episodes")
-    sampler = _sampler(model, train_tasks, options)
+    sampler = _sampler(model, train_tasks, options, weights)
     chosen_on = choosing_episodes(episodes, train_tasks)
     validation = ValidationSet.draw(model, validation_tasks, options, chosen_on)
     fit_standardization(model, train_tasks, store)
@@ -66,7 +69,8 @@ def meta_train(
     if options.projector_steps and training_run.stage_found in (None, PRETRAIN_PROJECTOR):
         pretrain_projector(model, train_tasks, validation_tasks, store, options, training_run)
 
-    accelerator.gradient_accumulation_steps = options.gradient_accumulation_steps
+    parts = options.gradient_accumulation_steps + (options.first_answers > 0)
+    accelerator.gradient_accumulation_steps = parts
     trained = wrap_for_training(AnswerLosses(model), accelerator, model.language_model.layers)
     optimizer = new_optimizer(model, options)
 
@@ -107,7 +111,9 @@ def check_batch_size(options: IclOptions, num_processes: int) -> None:
         )
 
 
-def _sampler(model: SpeechLMForICL, tasks: Sequence[Task], options: IclOptions) -> SequenceSampler:
+def _sampler(
+    model: SpeechLMForICL, tasks: Sequence[Task], options: IclOptions, weights: np.ndarray | None
+) -> SequenceSampler:
     return SequenceSampler(
         tasks,
         model.prompt.emotions,
@@ -125,6 +131,8 @@ def _sampler(model: SpeechLMForICL, tasks: Sequence[Task], options: IclOptions) 
         ),
         drawable=model.label_word_pool if options.label_words == "drawn" and options.permutes else (),
         other=model.prompt.options.other,
+        most_labels=options.most_labels,
+        weights=weights,
     )
 
 
@@ -165,11 +173,12 @@ def _add_gradients(
     """
     trained.train()
     seed_step(options.seed, step, accelerator.process_index)
-    num_parts = options.gradient_accumulation_steps
     share = options.permuted_share(step)
     sequences = sampler.draw(options.batch_size, options.seed, step, renamed=share)
+    asked_first = sampler.draw_first(options.first_answers, options.seed, step)
     answers = sum(
-        len(sequence.answers) - first_target(sequence, options.loss, guesses=False) for sequence in sequences
+        len(sequence.answers) - first_target(sequence, options.loss, guesses=False)
+        for sequence in [*sequences, *asked_first]
     )
 
     def length(sequence: PairSequence) -> int:
@@ -177,13 +186,16 @@ def _add_gradients(
         return len(sequence.answers) + sum(map(model.projector.options.num_tokens_of_windows, clips))
 
     own, factor = own_share_of_batch(sequences, length)
+    weighed = [(part, factor) for part in by_length(own, options.gradient_accumulation_steps, length)]
+    if asked_first:  # in a part of their own, or they would be padded to the length of the sequences
+        weighed.append(own_share_of_batch(asked_first, length))
     computed: list[tuple[Sequence[PairSequence], Tensor, Tensor]] = []
-    for part in by_length(own, num_parts, length):
+    for part, factor in weighed:
         with accelerator.accumulate(trained):
             losses = trained(*read(model, part, store, options.loss, guesses=False))
             loss = losses.sum() / answers * factor
             # accelerate divides by the number of parts, as for a mean over them, but this is a sum.
-            accelerator.backward(loss * num_parts)
+            accelerator.backward(loss * len(weighed))
         computed.append((part, losses.detach().isfinite().all(dim=1), loss.detach()))
     total, parts = torch.zeros((), dtype=torch.float64), []
     # Read after all parts, because the program waits for a GPU here.

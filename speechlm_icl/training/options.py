@@ -10,6 +10,7 @@ from perser.training.options import OptimizationOptions, check_at_least
 Loss = Literal["every", "query"]
 Optimizer = Literal["adamw", "adamw8bit"]
 LabelWords = Literal["own", "drawn"]
+Standardize = Literal["together", "each"]
 
 SHARES = (
     *("permute_labels", "permute_labels_end"),
@@ -35,12 +36,19 @@ class IclOptions(OptimizationOptions):
             which are English nouns and own words, drawn anew for every sequence, and in a quarter of them the
             own words, swapped.
         label_subsets: share of the sequences that have only 2 or more of the emotions.
+        most_labels: most emotions of a sequence; where a person has more, some are drawn for each sequence;
+            none: any number.
         balanced_starts: share of the sequences that begin as people enroll who are asked for some clips of
             each emotion: with 1 to 5 of each, in random order.
         merged_labels: share, of the sequences that permute_labels makes, in which emotions share a word.
         other_answers: share of them in which some emotions have no word and are answered with prompt.other.
         drawn_styles: share of the sequences that a simulated person answers, whose bias and sharpness are
             drawn for this sequence alone.
+        standardize: by which clips features are standardized: together, by all training clips; each: by those
+            of their own corpus, where several were joined (`perser join`).
+        first_answers: clips that each step asks for, besides its sequences, with no pair before them and
+            under the emotions' own words. A sequence has one such answer only, so a model that reads pairs
+            may know little without any.
         loss: every: on the answer to every clip, each predicted from all pairs before it; query: on the
             answer to the last clip alone.
         projector_steps: steps of a first stage, in which the projector alone learns to tell the training
@@ -50,6 +58,9 @@ class IclOptions(OptimizationOptions):
             of an emotion share and does not know each clip by heart: the parameter a of Beta(a, a), from
             which the share of one of two clips and of its labels is drawn (mixup, Zhang et al. 2018); 0: not
             at all.
+        matched: whether the trained model also matches clips with the enrolled ones by all of the encoder's
+            features, beside reading the pairs (`speechlm_icl.scoring.matching`); no part of the training. A
+            method's name turns it on for any model: speech-lm-8+matched.
         gradient_accumulation_steps: parts into which a step's sequences are split, by length, to save memory.
         language_learning_rate: learning rate of all but the projector: the language model's own weights (its
             adapter, or all of tiny-llama) and what binds pairs; none: the same as the projector's.
@@ -71,14 +82,18 @@ class IclOptions(OptimizationOptions):
     permute_labels_end: float | None = None
     label_words: LabelWords = "drawn"
     label_subsets: float = 0.0
+    most_labels: int | None = None
     balanced_starts: float = 0.0
     merged_labels: float = 0.0
     other_answers: float = 0.0
     drawn_styles: float = 0.0
+    standardize: Standardize = "together"
+    first_answers: int = 0
     loss: Loss = "every"
     projector_steps: int = 300
     projector_learning_rate: float = 1e-3
     projector_mixup: float = 1.0
+    matched: bool = False
     gradient_accumulation_steps: int = 1
     language_learning_rate: float | None = None
     optimizer: Optimizer = "adamw"
@@ -92,7 +107,7 @@ class IclOptions(OptimizationOptions):
         super().__post_init__()
         for name in ("gradient_accumulation_steps", "validation_sequences"):
             check_at_least(name, getattr(self, name), 1)
-        for name in ("pairs", "projector_steps", "projector_mixup", "restricted", "missing"):
+        for name in ("pairs", "first_answers", "projector_steps", "projector_mixup", "restricted", "missing"):
             check_at_least(name, getattr(self, name), 0)
         for name in SHARES:
             share = getattr(self, name)
@@ -107,7 +122,9 @@ class IclOptions(OptimizationOptions):
             raise ValueError(
                 f"restricted and missing: {self.restricted} and {self.missing}, their sum may be at most 1"
             )
-        chosen = {"loss": Loss, "optimizer": Optimizer, "label_words": LabelWords}
+        if self.most_labels is not None:
+            check_at_least("most_labels", self.most_labels, 2)
+        chosen = {"loss": Loss, "standardize": Standardize, "optimizer": Optimizer, "label_words": LabelWords}
         for name, choices in ((name, get_args(kind)) for name, kind in chosen.items()):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}: {getattr(self, name)}, give one of {', '.join(choices)}")
@@ -125,7 +142,7 @@ class IclOptions(OptimizationOptions):
     @property
     def trains_own_words(self) -> bool:
         """Whether some sequences have the emotions' own words with their own meaning."""
-        return min(self.permute_labels, self._permuted_at_end) < 1
+        return min(self.permute_labels, self._permuted_at_end) < 1 or self.first_answers > 0
 
     @property
     def _permuted_at_end(self) -> float:

@@ -24,8 +24,12 @@ from speechlm_icl.training.task_drawing import (
     draw_subset,
     draw_unnamed,
     draw_words,
+    num_heard,
     unnamed_last,
 )
+
+_FIRST = 1
+"""Added to the seeds of clips that are asked with no pair before them."""
 
 PLAIN = TaskShares()
 """The emotions under their own words."""
@@ -63,6 +67,8 @@ class SequenceSampler:
         shares: shares of the sequences that ask something else than the emotions under their own words.
         drawable: words that renamed sequences may use besides the emotions' own.
         other: word for a clip that has none of the labels in use.
+        most_labels: most emotions of a sequence; None: any number.
+        weights: how likely each person is to be drawn; None: all equally.
     """
 
     def __init__(
@@ -77,6 +83,8 @@ class SequenceSampler:
         shares: TaskShares = PLAIN,
         drawable: Sequence[str] = (),
         other: str = "other",
+        most_labels: int | None = None,
+        weights: np.ndarray | None = None,
     ) -> None:
         self.tasks = list(tasks)
         self.emotions = emotions
@@ -86,19 +94,28 @@ class SequenceSampler:
         self.shares = shares
         self.drawable = drawable
         self.other = other
+        self.most_labels = most_labels
+        self.weights = weights
         self._heard = aggregated_targets(tasks, emotions) if shares.styles else {}
 
     def draw(self, count: int, *seeds: int, renamed: float | None = None) -> list[PairSequence]:
-        """Return `count` sequences of persons drawn at random, each as likely as any other.
+        """Return `count` sequences of persons drawn at random.
 
         `renamed` replaces the share of that name.
         """
         rng = np.random.default_rng(seeds)
         shares = self.shares if renamed is None else replace(self.shares, renamed=renamed)
-        return [
-            self._sequence(self.tasks[person], rng, shares)
-            for person in rng.integers(len(self.tasks), size=count)
-        ]
+        if self.weights is None:
+            persons = rng.integers(len(self.tasks), size=count)
+        else:
+            persons = rng.choice(len(self.tasks), size=count, p=self.weights)
+        return [self._sequence(self.tasks[person], rng, shares) for person in persons]
+
+    def draw_first(self, count: int, *seeds: int) -> list[PairSequence]:
+        """Return `count` clips of persons drawn at random, with no pair before them, under the own words."""
+        rng = np.random.default_rng((*seeds, _FIRST))
+        drawn = (self.tasks[person] for person in rng.integers(len(self.tasks), size=count))
+        return [self._own(*task.sample(1, rng), task.person, rng) for task in drawn]
 
     def draw_each(self, count: int, *seeds: int) -> list[PairSequence]:
         """Return `count` sequences that go through the persons in turn."""
@@ -112,18 +129,29 @@ class SequenceSampler:
         mode = MODES[rng.choice(len(MODES), p=self.modes)]
         if _happens(shares.styles, rng):
             task = draw_style(task, self._heard, self.emotions, rng)
-        if _happens(shares.subsets, rng):
-            task = draw_subset(task, rng)
+        too_many = self.most_labels is not None and num_heard(task) > self.most_labels
+        if _happens(shares.subsets, rng) or too_many:
+            task = draw_subset(task, rng, self.most_labels)
         utterances, labels = _pairs_of(task, pairs, mode, rng)
         if _happens(shares.balanced, rng):
             order = balanced_start(labels, rng)
             utterances, labels = tuple(utterances[i] for i in order), tuple(labels[i] for i in order)
         renamed = rng.random() < shares.renamed
+        sequence = self._own(utterances, labels, task.person, rng)
+        return self._renamed(sequence, rng, shares) if renamed else sequence
+
+    def _own(
+        self,
+        utterances: tuple[str, ...],
+        labels: Sequence[Emotions],
+        person: str | None,
+        rng: np.random.Generator,
+    ) -> PairSequence:
+        """Return a sequence under the emotions' own words. Several emotions of a clip are in random order."""
         answers = [
             rng.permutation([self.emotions.index(word) for word in words]).tolist() for words in labels
         ]
-        sequence = PairSequence(utterances, answers, task.person)
-        return self._renamed(sequence, rng, shares) if renamed else sequence
+        return PairSequence(utterances, answers, person)
 
     def _renamed(self, sequence: PairSequence, rng: np.random.Generator, shares: TaskShares) -> PairSequence:
         """Return a sequence with words that mean nothing, or another emotion."""

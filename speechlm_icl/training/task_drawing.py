@@ -65,12 +65,18 @@ def draw_words(
     return tuple(pool[index] for index in chosen)
 
 
-def draw_subset(task: Task, rng: np.random.Generator) -> Task:
-    """Return the pairs of a task that have only some of its emotions: 2 to all of them, equally likely."""
+def num_heard(task: Task) -> int:
+    """Return how many emotions occur in a task."""
+    return len(set().union(*task.emotions))
+
+
+def draw_subset(task: Task, rng: np.random.Generator, most: int | None = None) -> Task:
+    """Return the pairs of a task that have only some of its emotions: 2 to all of them, equally likely, or to
+    `most`."""
     heard = sorted(set().union(*task.emotions))
     if len(heard) <= 2:
         return task
-    size = int(rng.integers(2, len(heard) + 1))
+    size = int(rng.integers(2, min(len(heard), most or len(heard)) + 1))
     kept = {heard[index] for index in rng.choice(len(heard), size=size, replace=False)}
     places = [index for index, words in enumerate(task.emotions) if kept.issuperset(words)]
     found = set().union(*(task.emotions[index] for index in places))

@@ -55,8 +55,11 @@ class ValidationSet:
     ) -> Self:
         """Draw it. What is drawn depends on the tasks and on options alone."""
         emotions, count = model.prompt.emotions, options.validation_sequences
-        own = SequenceSampler(tasks, emotions, options.pairs)
-        permuted = SequenceSampler(tasks, emotions, options.pairs, shares=TaskShares(renamed=1.0))
+        most = options.most_labels
+        own = SequenceSampler(tasks, emotions, options.pairs, most_labels=most)
+        permuted = SequenceSampler(
+            tasks, emotions, options.pairs, shares=TaskShares(renamed=1.0), most_labels=most
+        )
         return cls(
             own.draw_each(count, options.seed),
             permuted.draw_each(count, options.seed) if options.permutes else [],

@@ -56,6 +56,18 @@ def test_permuted_labels_are_consistent_within_a_sequence_and_vary_between():
     assert meanings == {(0,), (1,), (2,)}
 
 
+def test_first_answers_are_single_clips_under_the_own_words_drawn_apart_from_the_sequences():
+    sampler = SequenceSampler(TASKS, EMOTIONS, pairs=7, shares=TaskShares(renamed=1.0))
+    drawn = sampler.draw_first(40, 0, 1)
+    assert all(len(one.utterances) == len(one.answers) == 1 and not one.renamed for one in drawn)
+    assert len({one.utterances for one in drawn}) > 20
+    assert len({one.person for one in drawn}) == 4
+    assert drawn == sampler.draw_first(40, 0, 1) != sampler.draw_first(40, 0, 2)
+    firsts = [sequence.utterances[0] for sequence in sampler.draw(40, 0, 1)]
+    assert firsts != [one.utterances[0] for one in drawn]
+    assert sampler.draw_first(0, 0, 1) == []
+
+
 def test_draw_each_goes_through_all_persons():
     drawn = SequenceSampler(TASKS, EMOTIONS, pairs=1).draw_each(8, 0)
     assert [sequence.utterances[0].partition("u")[0] for sequence in drawn] == ["p0", "p1", "p2", "p3"] * 2
@@ -119,3 +131,18 @@ def test_no_part_is_empty_where_they_do_not_divide(count):
     sequences = [PairSequence(("u",), [[0]])] * count
     parts = by_length(sequences, 4, lambda one: 1)
     assert sorted(map(len, parts)) == sorted(len(part) for part in np.array_split(range(count), 4))
+
+
+def test_no_sequence_has_more_labels_than_asked_for():
+    kinds = tuple(f"kind{number}" for number in range(9))
+    task = Task("p", tuple(f"v{i}" for i in range(36)), tuple((kinds[i % 9],) for i in range(36)))
+    sampler = SequenceSampler([task], EmotionSet(kinds), pairs=30, most_labels=4)
+    sizes = {len({index for answer in one.answers for index in answer}) for one in sampler.draw(60, 0)}
+    assert sizes == {2, 3, 4}
+
+
+def test_persons_are_drawn_by_their_weights():
+    weights = np.arange(1, len(PLENTY) + 1) / sum(range(1, len(PLENTY) + 1))
+    drawn = SequenceSampler(PLENTY, EMOTIONS, pairs=2, weights=weights).draw(3000, 0)
+    shares = np.array([np.mean([one.person == task.person for one in drawn]) for task in PLENTY])
+    np.testing.assert_allclose(shares, weights, atol=0.04)

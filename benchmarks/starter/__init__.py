@@ -1,0 +1,1 @@
+"""Make the starter models that come with the package: train, measure and pack them."""
