@@ -19,7 +19,7 @@ from perser.personalizer import RouteContext
 from speechlm_icl.audio_llm.chat import Wording
 from speechlm_icl.audio_llm.endpoint.settings import FILE, EndpointSettings, read_settings, split_endpoint
 from speechlm_icl.audio_llm.families import WITHOUT, check_pairs
-from speechlm_icl.audio_llm.loading import METHOD, check_folder, load_audio_llm, model_folder
+from speechlm_icl.audio_llm.loading import METHOD, check_named, load_audio_llm, model_folder
 from speechlm_icl.audio_llm.model import InContextLLM
 from speechlm_icl.in_context import PLAIN, InContextPersonalizer
 from speechlm_icl.projectors.base import Clips
@@ -145,8 +145,7 @@ def check(method: str, context: RouteContext, pairs: int | None) -> None:
     if settings is not None:
         settings.key()
         return
-    name = _name(context)
-    check_pairs(check_folder(model_folder(context), name).several_clips, name, pairs)
+    check_pairs(check_named(context).several_clips, _name(context), pairs)
 
 
 def endpoint_settings(context: RouteContext, endpoint: str | None) -> EndpointSettings | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
 from perser.errors import UserError
@@ -131,6 +132,23 @@ def test_a_model_of_one_clip_is_refused_before_anything_is_loaded(context, tiny_
     with pytest.raises(UserError, match="takes one clip in a prompt, so it can read no enrolled clips"):
         check_models([f"audio-llm:{folder}-8"], context)
     check_models([f"audio-llm:{folder}-0"], context)
+
+
+def test_a_model_on_the_hub_is_refused_before_its_weights_are_downloaded(
+    context, tiny_folder, downloaded, monkeypatch
+):
+    downloaded("owner/flamingo", tiny_folder("audioflamingo3"))
+    downloaded("owner/llama-3", tiny_folder("qwen2_audio"))
+    config = Path(constants.HF_HUB_CACHE) / "models--owner--llama-3/snapshots/0123abcd/config.json"
+    config.write_text(json.dumps({"model_type": "llama"}))
+    monkeypatch.setattr("speechlm_icl.audio_llm.loading.trained_model_folder", None)
+    check_models(["audio-llm:owner/flamingo-0"], context)
+    with pytest.raises(UserError, match="'owner/flamingo': its processor takes one clip in a prompt"):
+        check_models(["audio-llm:owner/flamingo-8"], context)
+    with pytest.raises(UserError, match="'owner/llama-3' is a model of type 'llama'"):
+        check_models(["audio-llm-2:owner/llama-3"], context)
+    with pytest.raises(UserError, match="cannot reach the Hugging Face Hub"):
+        check_models(["audio-llm-2:owner/other"], context)
 
 
 def test_a_folder_outside_the_models_is_measured_again_when_it_changes(context, tiny_folder):
