@@ -99,12 +99,13 @@ class Chat:
         """The chat template: the processor's, or its tokenizer's."""
         return getattr(self.processor, "chat_template", None) or self.tokenizer.chat_template
 
-    def user(self, text: str, clip: np.ndarray | None = None) -> Message:
-        """Return a message of the person: a text, or a clip after it."""
+    def user(self, text: str, *clips: np.ndarray) -> Message:
+        """Return a message of the person: a text, and clips after it, with a line end between two."""
         if self._writes_clips:
-            return {"role": "user", "content": text if clip is None else f"{text}{self._word}"}
+            return {"role": "user", "content": text + "\n".join([self._word] * len(clips))}
         parts: list[dict[str, str]] = [{"type": "text", "text": text}] if text else []
-        if clip is not None:
+        for number, clip in enumerate(clips):
+            parts += [{"type": "text", "text": "\n"}] if number else []
             parts.append({"type": "audio"} if self.takes_text else {"type": "audio", "base64": _wav(clip)})
         return {"role": "user", "content": parts}
 
