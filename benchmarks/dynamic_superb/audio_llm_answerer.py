@@ -40,7 +40,8 @@ class AudioLLMAnswerer:
         asked, clips = item.item, [clip.numpy() for clip in item.clips]
         try:
             if self.mode == "generate":
-                return self.llm.write(asked.instruction, clips, self.max_new_tokens)
+                messages = [self.llm.chat.user(asked.instruction, *clips)]
+                return self.llm.write(messages, clips, self.max_new_tokens)
             return self._with_options(asked.instruction, asked.options).likeliest(clips)
         except UserError as error:
             raise UserError(f"{asked.file}: {error}") from error

@@ -21,7 +21,15 @@ from transformers import Cache, PreTrainedModel
 
 from perser.errors import UserError
 from perser.labels import EmotionSet
-from speechlm_icl.audio_llm.chat import TEXT_INPUTS, Chat, ClipInputs, PromptTokens, Skeleton, Wording
+from speechlm_icl.audio_llm.chat import (
+    TEXT_INPUTS,
+    Chat,
+    ClipInputs,
+    Message,
+    PromptTokens,
+    Skeleton,
+    Wording,
+)
 from speechlm_icl.audio_llm.families import AudioFamily
 from speechlm_icl.prompt.prompt import default_instruction
 from speechlm_icl.scoring.label_trie import LabelTrie
@@ -205,10 +213,10 @@ class AudioLLM:
         return self.wording.labels[int(self.score(question, clips[-1:]).argmax())]
 
     @torch.inference_mode()
-    def write(self, text: str, clips: Sequence[np.ndarray], max_new_tokens: int) -> str:
-        """Return what the model writes, by greedy decoding, about a text and the clips after it."""
+    def write(self, messages: Sequence[Message], clips: Sequence[np.ndarray], max_new_tokens: int) -> str:
+        """Return what the model writes next in a conversation with these clips, by greedy decoding."""
         self._check_clips(len(clips))
-        encoded = self.chat.encode([[self.chat.user(text, *clips)]], clips)
+        encoded = self.chat.encode([messages], clips)
         features = {name: value for name, value in encoded.items() if name not in TEXT_INPUTS}
         ids = encoded["input_ids"].to(self.model.device)
         self._check_fits(ids.shape[1] + max_new_tokens, None)

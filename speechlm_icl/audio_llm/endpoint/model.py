@@ -97,6 +97,7 @@ class EndpointLLM:
         emotions: What answers choose from.
         wording: How prompts are worded; None for the default instruction and the emotions' names.
         usage: What was asked so far.
+        first_way: The most exact of WAYS that is tried.
     """
 
     several_clips = True
@@ -108,13 +109,14 @@ class EndpointLLM:
         emotions: EmotionSet,
         wording: Wording | None = None,
         usage: Usage | None = None,
+        first_way: str = WAYS[0],
     ) -> None:
         self.client = client
         self.folder = folder
         self.emotions = emotions
         self.wording = default_wording(emotions) if wording is None else wording
         self.usage = Usage() if usage is None else usage
-        self._way = WAYS[0]
+        self.first_way = self._way = first_way
         self._lock = threading.Lock()
 
     @property
@@ -127,7 +129,7 @@ class EndpointLLM:
 
     def worded(self, emotions: EmotionSet, wording: Wording) -> EndpointLLM:
         """Return this model with other labels and another wording."""
-        return EndpointLLM(self.client, self.folder, emotions, wording, self.usage)
+        return EndpointLLM(self.client, self.folder, emotions, wording, self.usage, self.first_way)
 
     def to(self, device: str) -> None:
         """Do nothing: it computes elsewhere."""
@@ -162,7 +164,7 @@ class EndpointLLM:
             "max_tokens": MOST_TOKENS,
             "temperature": 0,
         }
-        digest = json_sha256([settings.url, question, self.wording.labels])
+        digest = json_sha256([settings.url, question, self.wording.labels, self.first_way])
         file = self.folder / digest[:2] / f"{digest}.json"
         with self._lock:
             answered = _kept(read_json(file), len(self.wording.labels))
