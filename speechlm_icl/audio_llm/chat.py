@@ -106,7 +106,11 @@ class Chat:
         parts: list[dict[str, str]] = [{"type": "text", "text": text}] if text else []
         for number, clip in enumerate(clips):
             parts += [{"type": "text", "text": "\n"}] if number else []
-            parts.append({"type": "audio"} if self.takes_text else {"type": "audio", "base64": _wav(clip)})
+            parts.append(
+                {"type": "audio"}
+                if self.takes_text
+                else {"type": "audio", "base64": wav_base64(clip, "FLOAT")}
+            )
         return {"role": "user", "content": parts}
 
     def assistant(self, text: str) -> Message:
@@ -274,8 +278,8 @@ class PromptTokens:
         return list(self.chat.tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def _wav(clip: np.ndarray) -> str:
-    """Return a clip as a WAV file of float32, in base64."""
+def wav_base64(clip: np.ndarray, subtype: str) -> str:
+    """Return a clip as a WAV file in base64. `subtype`: its number format, such as FLOAT or PCM_16."""
     buffer = io.BytesIO()
-    soundfile.write(buffer, clip, SAMPLE_RATE, format="WAV", subtype="FLOAT")
+    soundfile.write(buffer, clip, SAMPLE_RATE, format="WAV", subtype=subtype)
     return base64.b64encode(buffer.getvalue()).decode("ascii")

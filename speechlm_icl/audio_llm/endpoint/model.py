@@ -6,8 +6,6 @@ run was stopped, nor in a run of another method that asks the same.
 
 from __future__ import annotations
 
-import base64
-import io
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,16 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 import torch
 from torch import Tensor
 
-from perser.audio import SAMPLE_RATE
 from perser.errors import UserError
 from perser.io.checksums import json_sha256
 from perser.io.json_files import read_json, write_json
 from perser.labels import EmotionSet
-from speechlm_icl.audio_llm.chat import Wording
+from speechlm_icl.audio_llm.chat import Wording, wav_base64
 from speechlm_icl.audio_llm.endpoint.client import EndpointClient, EndpointReply, Refused
 from speechlm_icl.audio_llm.endpoint.reading import choice_format, from_choice, from_log_probabilities
 from speechlm_icl.audio_llm.endpoint.settings import EndpointSettings
@@ -152,7 +148,7 @@ class EndpointLLM:
         return torch.tensor(rows, dtype=torch.float64).reshape(len(clips), len(self.emotions)).log().float()
 
     def _user(self, clip: np.ndarray, first: bool) -> Message:
-        audio = {"type": "input_audio", "input_audio": {"data": _wav(clip), "format": "wav"}}
+        audio = {"type": "input_audio", "input_audio": {"data": wav_base64(clip, "PCM_16"), "format": "wav"}}
         text = {"type": "text", "text": self.wording.instruction}
         return {"role": "user", "content": [text, audio] if first else [audio]}
 
@@ -248,10 +244,3 @@ def _kept(content: Mapping[str, Any] | None, num_labels: int) -> Answered | None
     except (TypeError, ValueError, LookupError):
         return None
     return answered if is_right else None
-
-
-def _wav(clip: np.ndarray) -> str:
-    """Return a clip as a WAV file of 16 bits, in base64."""
-    buffer = io.BytesIO()
-    soundfile.write(buffer, clip, SAMPLE_RATE, format="WAV", subtype="PCM_16")
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
