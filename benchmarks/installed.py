@@ -56,14 +56,15 @@ def standardized_methods(methods: Sequence[str], by: str) -> list[str]:
     ]
 
 
-def at_endpoint(methods: Sequence[str], endpoint: str | None) -> list[str]:
+def at_endpoint(methods: Sequence[str] | None, endpoint: str | None) -> list[str] | None:
     """Return the names of methods, with the endpoint where their models are for those that name a model of
-    their own (`Route.names_models`).
+    their own (`Route.names_models`). `methods`: None for the usual ones, none of which does.
 
     Raises UserError where there is none of these, or where the address cannot be part of a method's name.
     """
     if endpoint is None:
-        return list(methods)
+        return None if methods is None else list(methods)
+    methods = methods or ()
     if "+" in endpoint:
         raise UserError(
             "endpoint: it has a plus in it, which separates the options of a method: rename the file"

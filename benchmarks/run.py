@@ -74,7 +74,8 @@ def bench(
         raise UserError(f"limit: {limit}, give at least 1 episode")
     check_outputs(folders={"out": out, "cache": cache})
     plans = [plan_file(file, methods, limit, train_seeds) for file in experiments or ()]
-    named = None if methods is None else _known(at_endpoint(methods, endpoint))
+    asked = at_endpoint(methods, endpoint)
+    named = None if asked is None else _known(asked)
     inputs = {"--corpus": corpus, "--episodes": episodes, "--models": models}
     _check_inputs(inputs, bool(plans), named, train_seeds)
     files = [episodes] if isinstance(episodes, Path) else episodes or []

@@ -23,6 +23,7 @@ from benchmarks.dynamic_superb.answer_metrics import (
     without_number,
 )
 from benchmarks.dynamic_superb.ask import AnsweredItem, Answerer, ask_instance
+from benchmarks.dynamic_superb.audio_llm_answerer import PLACEHOLDER, AudioLLMAnswerer
 from benchmarks.dynamic_superb.instance import Instance, read_instance
 from benchmarks.dynamic_superb.results_table import markdown, print_results
 from benchmarks.dynamic_superb.speech_lm_answerer import AnswerMode, SpeechLMAnswerer
@@ -31,6 +32,10 @@ from perser.device import loading_on
 from perser.distributed import compute_device
 from perser.errors import UserError
 from perser.io.files import atomic_folder, check_output, write_text_atomic
+from perser.io.hub import trained_model_folder
+from perser.io.json_files import read_json
+from speechlm_icl.audio_llm.families import is_audio_llm
+from speechlm_icl.audio_llm.loading import load_audio_llm
 from speechlm_icl.model.speech_lm import SpeechLMForICL
 
 ANSWERS = "answers.csv"
@@ -54,7 +59,7 @@ def dynamic_superb(
     one.
 
     Args:
-        model: a model's folder or its name on the Hugging Face Hub.
+        model: a model's folder or its name on the Hugging Face Hub; a ready audio LLM, too.
         instance: folder with an instance.json; may be given several times.
         out: folder for the results.
         kind: classification, regression or generation; auto: by the metrics that an instance names.
@@ -76,7 +81,7 @@ def dynamic_superb(
     names = [each.name for each in instances]
     if repeated := [name for name in names if names.count(name) > 1]:
         raise UserError(f"two instances have the name '{repeated[0]}'")
-    answerer = SpeechLMAnswerer(load_model(model, compute_device()), max_new_tokens, answer)
+    answerer = load_answerer(model, compute_device(), max_new_tokens, answer)
     measured = [
         measure_instance(each, its_kind, answerer, batch_size)
         for each, its_kind in zip(instances, kinds, strict=True)
@@ -88,6 +93,14 @@ def dynamic_superb(
         write_text_atomic(folder / "results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
         write_text_atomic(folder / "report.md", markdown(results))
     print_results(results)
+
+
+def load_answerer(name: str, device: str, max_new_tokens: int, answer: AnswerMode) -> Answerer:
+    """Return what answers items: a model that was trained here, or a ready audio LLM."""
+    folder = trained_model_folder(name)
+    if is_audio_llm(read_json(folder / "config.json")):
+        return AudioLLMAnswerer(load_audio_llm(folder, PLACEHOLDER, name, device), max_new_tokens, answer)
+    return SpeechLMAnswerer(load_model(name, device), max_new_tokens, answer)
 
 
 def load_model(name: str, device: str) -> SpeechLMForICL:

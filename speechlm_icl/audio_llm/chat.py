@@ -99,13 +99,18 @@ class Chat:
         """The chat template: the processor's, or its tokenizer's."""
         return getattr(self.processor, "chat_template", None) or self.tokenizer.chat_template
 
-    def user(self, text: str, clip: np.ndarray | None = None) -> Message:
-        """Return a message of the person: a text, or a clip after it."""
+    def user(self, text: str, *clips: np.ndarray) -> Message:
+        """Return a message of the person: a text, and clips after it, with a line end between two."""
         if self._writes_clips:
-            return {"role": "user", "content": text if clip is None else f"{text}{self._word}"}
+            return {"role": "user", "content": text + "\n".join([self._word] * len(clips))}
         parts: list[dict[str, str]] = [{"type": "text", "text": text}] if text else []
-        if clip is not None:
-            parts.append({"type": "audio"} if self.takes_text else {"type": "audio", "base64": _wav(clip)})
+        for number, clip in enumerate(clips):
+            parts += [{"type": "text", "text": "\n"}] if number else []
+            parts.append(
+                {"type": "audio"}
+                if self.takes_text
+                else {"type": "audio", "base64": wav_base64(clip, "FLOAT")}
+            )
         return {"role": "user", "content": parts}
 
     def assistant(self, text: str) -> Message:
@@ -273,8 +278,8 @@ class PromptTokens:
         return list(self.chat.tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def _wav(clip: np.ndarray) -> str:
-    """Return a clip as a WAV file of float32, in base64."""
+def wav_base64(clip: np.ndarray, subtype: str) -> str:
+    """Return a clip as a WAV file in base64. `subtype`: its number format, such as FLOAT or PCM_16."""
     buffer = io.BytesIO()
-    soundfile.write(buffer, clip, SAMPLE_RATE, format="WAV", subtype="FLOAT")
+    soundfile.write(buffer, clip, SAMPLE_RATE, format="WAV", subtype=subtype)
     return base64.b64encode(buffer.getvalue()).decode("ascii")

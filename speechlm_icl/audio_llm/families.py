@@ -7,7 +7,7 @@ transformers, so that a model is refused before anything is loaded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,9 @@ for Python 3.11 and 3.12, it wants a numpy that is older than the tested one."""
 
 DEFAULT_EMOTIONS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 """What answers choose from where nobody says it: such a model was not trained on any set of emotions."""
+
+TEXT = "text"
+"""The option of a method's name that reads labels out of what the model writes."""
 
 WITHOUT = ("matched",)
 """Options of speech-lm that an audio LLM lacks: it has no features to match clips by."""
@@ -125,6 +128,14 @@ def family_of_config(config: Mapping[str, Any], name: str) -> AudioFamily:
     for package in family.packages:
         require_package(package, EXTRAS[package], f"'{name}' ({model_type})")
     return family
+
+
+def split_text(options: Sequence[str]) -> tuple[bool, list[str]]:
+    """Return whether `+text` is among the options of a method's name, and the other options."""
+    others = list(options)
+    if TEXT in others:
+        others.remove(TEXT)
+    return len(others) < len(options), others
 
 
 def check_pairs(several_clips: bool, name: str, pairs: int | None) -> None:

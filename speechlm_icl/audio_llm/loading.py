@@ -8,9 +8,9 @@ import transformers
 from transformers import AutoProcessor
 
 from perser.device import loading_on
-from perser.encoders.loading import check_rate, quiet_transformers
+from perser.encoders.loading import check_rate, quiet_transformers, read_config
 from perser.errors import UserError, reason_and_advice
-from perser.io.hub import refuse_pickles, trained_model_folder
+from perser.io.hub import find_model, is_hub_name, refuse_pickles, trained_model_folder
 from perser.io.json_files import read_json
 from perser.labels import EmotionSet
 from perser.personalizer import RouteContext
@@ -40,6 +40,22 @@ def model_folder(context: RouteContext) -> Path:
     folder = trained_model_folder(context.ablation, KIND)
     context.opened.add(str(folder.resolve()))  # so that a changed model is measured again
     return folder
+
+
+def check_named(context: RouteContext) -> AudioFamily:
+    """Return the family of the model that a method's name names, by its config.json alone: of a model on the
+    Hub, nothing else is downloaded. Raises UserError as `model_folder` and `check_folder` do."""
+    name = context.ablation
+    if (
+        name is None
+        or context.folder(METHOD).is_dir()
+        or Path(name).expanduser().exists()
+        or not is_hub_name(name)
+    ):
+        return check_folder(model_folder(context), name or str(context.folder(METHOD)))
+    source = find_model(name, KIND, "")
+    config = read_config(name, source, {"local_files_only": source.offline}, KIND, "")
+    return family_of_config(config, name)
 
 
 def check_folder(folder: Path, name: str) -> AudioFamily:

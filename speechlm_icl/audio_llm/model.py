@@ -21,7 +21,15 @@ from transformers import Cache, PreTrainedModel
 
 from perser.errors import UserError
 from perser.labels import EmotionSet
-from speechlm_icl.audio_llm.chat import Chat, ClipInputs, PromptTokens, Skeleton, Wording
+from speechlm_icl.audio_llm.chat import (
+    TEXT_INPUTS,
+    Chat,
+    ClipInputs,
+    Message,
+    PromptTokens,
+    Skeleton,
+    Wording,
+)
 from speechlm_icl.audio_llm.families import AudioFamily
 from speechlm_icl.prompt.prompt import default_instruction
 from speechlm_icl.scoring.label_trie import LabelTrie
@@ -193,6 +201,39 @@ class AudioLLM:
                 read = self._read_after(enrollment.prefix, enrollment.prompt, batch)
             scores[places] = self.trie.scores(self._logits_of_nodes(read)).cpu()
         return scores
+
+    def likeliest(self, clips: Sequence[np.ndarray]) -> str:
+        """Return the label that most likely begins the answer to the wording's instruction about these clips.
+
+        Raises UserError for several clips in a model that takes one.
+        """
+        self._check_clips(len(clips))
+        asked = [self.chat.user(self.wording.instruction, *clips)]
+        question = ReadEnrollment(tuple(clips[:-1]), self.chat.skeleton(asked, len(clips)), (), None)
+        return self.wording.labels[int(self.score(question, clips[-1:]).argmax())]
+
+    @torch.inference_mode()
+    def write(self, messages: Sequence[Message], clips: Sequence[np.ndarray], max_new_tokens: int) -> str:
+        """Return what the model writes next in a conversation with these clips, by greedy decoding."""
+        self._check_clips(len(clips))
+        encoded = self.chat.encode([messages], clips)
+        features = {name: value for name, value in encoded.items() if name not in TEXT_INPUTS}
+        ids = encoded["input_ids"].to(self.model.device)
+        self._check_fits(ids.shape[1] + max_new_tokens, None)
+        written = self.model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            **self._on_device(ClipInputs(features, ())),
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+        )
+        return self.chat.tokenizer.decode(
+            written[0, ids.shape[1] :].tolist(), skip_special_tokens=True
+        ).strip()
+
+    def _check_clips(self, count: int) -> None:
+        if count > 1 and not self.several_clips:
+            raise UserError(f"'{self.name}' takes one clip in a prompt, but {count} are asked about")
 
     def _batches(self, enrollment: ReadEnrollment, clips: Sequence[np.ndarray]) -> Iterator[list[int]]:
         """Yield the places of clips that are answered together."""

@@ -18,8 +18,9 @@ from perser.labels import EmotionSet
 from perser.personalizer import RouteContext
 from speechlm_icl.audio_llm.chat import Wording
 from speechlm_icl.audio_llm.endpoint.settings import FILE, EndpointSettings, read_settings, split_endpoint
-from speechlm_icl.audio_llm.families import WITHOUT, check_pairs
-from speechlm_icl.audio_llm.loading import METHOD, check_folder, load_audio_llm, model_folder
+from speechlm_icl.audio_llm.families import WITHOUT, check_pairs, split_text
+from speechlm_icl.audio_llm.free_text import FreeTextLLM
+from speechlm_icl.audio_llm.loading import METHOD, check_named, load_audio_llm, model_folder
 from speechlm_icl.audio_llm.model import InContextLLM
 from speechlm_icl.in_context import PLAIN, InContextPersonalizer
 from speechlm_icl.projectors.base import Clips
@@ -120,21 +121,25 @@ def audio_llm(context: RouteContext, pairs: int | None = None) -> AudioLLMPerson
     """Audio LLM: a ready model reads the first enrollment pairs as turns of its own chat; nothing is trained.
 
     The model follows a colon (`audio-llm-8:NAME`, or `audio-llm:NAME-8`): a folder `audio-llm-NAME` among the
-    models, a folder, a name on the Hub, or with `+endpoint=URL` the name that an endpoint knows it by. See
-    `DemonstrationOptions` for the other options.
+    models, a folder, a name on the Hub, or with `+endpoint=URL` the name that an endpoint knows it by. With
+    `+text`, labels are read out of what it writes. See `DemonstrationOptions` for the other options.
     """
     endpoint, others = split_endpoint(context.options)
+    as_text, others = split_text(others)
     options = parse_demonstration_options(others, METHOD, WITHOUT)  # before the model is loaded
     check(METHOD, context, pairs)
     settings = endpoint_settings(context, endpoint)
     if settings is not None:
         from speechlm_icl.audio_llm.endpoint.client import EndpointClient
-        from speechlm_icl.audio_llm.endpoint.model import EndpointLLM
+        from speechlm_icl.audio_llm.endpoint.model import WAYS, EndpointLLM
 
         kept = context.cache / "endpoint"
-        llm: InContextLLM = EndpointLLM(EndpointClient(settings), kept, context.emotions)
+        llm: InContextLLM = EndpointLLM(
+            EndpointClient(settings), kept, context.emotions, first_way=WAYS[-1 if as_text else 0]
+        )
     else:
-        llm = load_audio_llm(model_folder(context), context.emotions, _name(context), context.device)
+        loaded = load_audio_llm(model_folder(context), context.emotions, _name(context), context.device)
+        llm = FreeTextLLM(loaded) if as_text else loaded
     return AudioLLMPersonalizer(llm, context.recordings.waveform, pairs, options)
 
 
@@ -145,8 +150,7 @@ def check(method: str, context: RouteContext, pairs: int | None) -> None:
     if settings is not None:
         settings.key()
         return
-    name = _name(context)
-    check_pairs(check_folder(model_folder(context), name).several_clips, name, pairs)
+    check_pairs(check_named(context).several_clips, _name(context), pairs)
 
 
 def endpoint_settings(context: RouteContext, endpoint: str | None) -> EndpointSettings | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import random
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -83,6 +84,7 @@ class EndpointClient:
         self._http = httpx.Client(
             headers=headers, timeout=limit, follow_redirects=False, trust_env=not is_here
         )
+        weakref.finalize(self, self._http.close)
         self._next_request = 0.0
 
     def ask(self, question: Mapping[str, Any]) -> EndpointReply:

@@ -6,8 +6,6 @@ run was stopped, nor in a run of another method that asks the same.
 
 from __future__ import annotations
 
-import base64
-import io
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,16 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 import torch
 from torch import Tensor
 
-from perser.audio import SAMPLE_RATE
 from perser.errors import UserError
 from perser.io.checksums import json_sha256
 from perser.io.json_files import read_json, write_json
 from perser.labels import EmotionSet
-from speechlm_icl.audio_llm.chat import Wording
+from speechlm_icl.audio_llm.chat import Wording, wav_base64
 from speechlm_icl.audio_llm.endpoint.client import EndpointClient, EndpointReply, Refused
 from speechlm_icl.audio_llm.endpoint.reading import choice_format, from_choice, from_log_probabilities
 from speechlm_icl.audio_llm.endpoint.settings import EndpointSettings
@@ -97,6 +93,7 @@ class EndpointLLM:
         emotions: What answers choose from.
         wording: How prompts are worded; None for the default instruction and the emotions' names.
         usage: What was asked so far.
+        first_way: The most exact of WAYS that is tried.
     """
 
     several_clips = True
@@ -108,13 +105,14 @@ class EndpointLLM:
         emotions: EmotionSet,
         wording: Wording | None = None,
         usage: Usage | None = None,
+        first_way: str = WAYS[0],
     ) -> None:
         self.client = client
         self.folder = folder
         self.emotions = emotions
         self.wording = default_wording(emotions) if wording is None else wording
         self.usage = Usage() if usage is None else usage
-        self._way = WAYS[0]
+        self.first_way = self._way = first_way
         self._lock = threading.Lock()
 
     @property
@@ -127,7 +125,7 @@ class EndpointLLM:
 
     def worded(self, emotions: EmotionSet, wording: Wording) -> EndpointLLM:
         """Return this model with other labels and another wording."""
-        return EndpointLLM(self.client, self.folder, emotions, wording, self.usage)
+        return EndpointLLM(self.client, self.folder, emotions, wording, self.usage, self.first_way)
 
     def to(self, device: str) -> None:
         """Do nothing: it computes elsewhere."""
@@ -150,7 +148,7 @@ class EndpointLLM:
         return torch.tensor(rows, dtype=torch.float64).reshape(len(clips), len(self.emotions)).log().float()
 
     def _user(self, clip: np.ndarray, first: bool) -> Message:
-        audio = {"type": "input_audio", "input_audio": {"data": _wav(clip), "format": "wav"}}
+        audio = {"type": "input_audio", "input_audio": {"data": wav_base64(clip, "PCM_16"), "format": "wav"}}
         text = {"type": "text", "text": self.wording.instruction}
         return {"role": "user", "content": [text, audio] if first else [audio]}
 
@@ -162,7 +160,7 @@ class EndpointLLM:
             "max_tokens": MOST_TOKENS,
             "temperature": 0,
         }
-        digest = json_sha256([settings.url, question, self.wording.labels])
+        digest = json_sha256([settings.url, question, self.wording.labels, self.first_way])
         file = self.folder / digest[:2] / f"{digest}.json"
         with self._lock:
             answered = _kept(read_json(file), len(self.wording.labels))
@@ -246,10 +244,3 @@ def _kept(content: Mapping[str, Any] | None, num_labels: int) -> Answered | None
     except (TypeError, ValueError, LookupError):
         return None
     return answered if is_right else None
-
-
-def _wav(clip: np.ndarray) -> str:
-    """Return a clip as a WAV file of 16 bits, in base64."""
-    buffer = io.BytesIO()
-    soundfile.write(buffer, clip, SAMPLE_RATE, format="WAV", subtype="PCM_16")
-    return base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from perser.labels import EmotionSet
-from speechlm_icl.audio_llm.chat import _wav
+from speechlm_icl.audio_llm.chat import wav_base64
 from speechlm_icl.audio_llm.loading import load_audio_llm
 from speechlm_icl.audio_llm.model import AudioLLM
 
@@ -66,7 +66,10 @@ def plain_scores(
     processor, text_only = llm.chat.processor, not llm.chat.takes_text
     messages = []
     for number, (samples, answer) in enumerate(zip([*clips, query], [*answers, None], strict=True)):
-        audio = {"type": "audio", **({"base64": _wav(samples)} if text_only else {"audio": samples})}
+        audio = {
+            "type": "audio",
+            **({"base64": wav_base64(samples, "FLOAT")} if text_only else {"audio": samples}),
+        }
         text = [] if number else [{"type": "text", "text": llm.wording.instruction}]
         messages.append({"role": "user", "content": [*text, audio]})
         if answer is not None:

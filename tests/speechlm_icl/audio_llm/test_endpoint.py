@@ -395,6 +395,7 @@ def test_it_is_a_method_of_the_comparison(toy_corpus, toy_episodes, tmp_path):
     ("methods", "endpoint", "message"),
     [
         (["random"], "http://host/v1", "none of the methods asks one"),
+        (None, "http://host/v1", "none of the methods asks one"),
         (["audio-llm:m"], "a+b.json", "it has a plus in it"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
 from perser.errors import UserError
@@ -71,14 +73,14 @@ def test_it_answers_as_its_model_does(context, toy_episodes):
 
 def test_orders_are_averaged_and_a_content_free_clip_calibrates(context, toy_episodes):
     episode = toy_episodes.episodes[0]
-    queries = read_waveforms(context.recordings.waveform, episode.query_utterances)
+    queries = read_waveforms(context.recordings.waveform, episode.query_utterances[:4])
     method = build_method("audio-llm:tiny-3+orders=3+calibrated", context)
     predictor = method.personalize(episode.support)
     expected = []
     for read in predictor.enrollments:
         free = method.llm.score(read, [content_free_clip()])
         expected.append((method.llm.score(read, queries) - free).softmax(dim=1))
-    given = predictor.predict_proba(episode.query_utterances)
+    given = predictor.predict_proba(episode.query_utterances[:4])
     assert len(expected) == 3
     np.testing.assert_allclose(given, torch.stack(expected).mean(dim=0), atol=1e-6)
     assert method.describe() == {"model": "tiny", "pairs": 3, "orders": 3, "calibrated": True}
@@ -130,6 +132,23 @@ def test_a_model_of_one_clip_is_refused_before_anything_is_loaded(context, tiny_
     with pytest.raises(UserError, match="takes one clip in a prompt, so it can read no enrolled clips"):
         check_models([f"audio-llm:{folder}-8"], context)
     check_models([f"audio-llm:{folder}-0"], context)
+
+
+def test_a_model_on_the_hub_is_refused_before_its_weights_are_downloaded(
+    context, tiny_folder, downloaded, monkeypatch
+):
+    downloaded("owner/flamingo", tiny_folder("audioflamingo3"))
+    downloaded("owner/llama-3", tiny_folder("qwen2_audio"))
+    config = Path(constants.HF_HUB_CACHE) / "models--owner--llama-3/snapshots/0123abcd/config.json"
+    config.write_text(json.dumps({"model_type": "llama"}))
+    monkeypatch.setattr("speechlm_icl.audio_llm.loading.trained_model_folder", None)
+    check_models(["audio-llm:owner/flamingo-0"], context)
+    with pytest.raises(UserError, match="'owner/flamingo': its processor takes one clip in a prompt"):
+        check_models(["audio-llm:owner/flamingo-8"], context)
+    with pytest.raises(UserError, match="'owner/llama-3' is a model of type 'llama'"):
+        check_models(["audio-llm-2:owner/llama-3"], context)
+    with pytest.raises(UserError, match="cannot reach the Hugging Face Hub"):
+        check_models(["audio-llm-2:owner/other"], context)
 
 
 def test_a_folder_outside_the_models_is_measured_again_when_it_changes(context, tiny_folder):
@@ -264,3 +283,59 @@ def test_another_wording_changes_the_prompt_and_the_label_words(context, toy_epi
     assert np.abs(letters.personalize(episode.support).predict_proba(queries) - own).max() > 1e-3
     assert letters.llm.wording.instruction == "Say one."
     assert letters.llm.wording.answer([0, 1]) == "A and B"
+
+
+def test_code_that_comes_with_a_model_is_not_run(context):
+    folder = context.models / "audio-llm-tiny"
+    config = json.loads((folder / "config.json").read_text())
+    names = ("AutoConfig", "AutoProcessor", "AutoTokenizer", "AutoModelForMultimodalLM")
+    code = {"auto_map": dict.fromkeys(names, "evil.Evil")}
+    mark = folder / "was-run"
+    (folder / "evil.py").write_text(f"open({str(mark)!r}, 'w')\nclass Evil: pass\n")
+    for name in ("config.json", "processor_config.json", "tokenizer_config.json"):
+        content = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps(content | code))
+    assert config["model_type"] == "qwen2_audio"
+    build_method("audio-llm:tiny", context)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        *(
+            (name, damage)
+            for name in ("tokenizer.json", "processor_config.json")
+            for damage in ("", "{", "[1]")
+        ),
+        *(("tokenizer_config.json", damage) for damage in ("", "{", "[1]")),
+        *((name, None) for name in ("tokenizer.json", "processor_config.json")),
+    ],
+)
+def test_a_damaged_or_missing_processor_ends_in_one_line(context, name, damage):
+    file = context.models / "audio-llm-tiny" / name
+    if damage is None:
+        file.unlink()
+    else:
+        file.write_text(damage)
+    with pytest.raises(UserError, match="'tiny'"):
+        build_method("audio-llm:tiny", context)
+
+
+@pytest.mark.parametrize("tensors", [{}, {"clip-0": torch.zeros(2, 16_000)}, {"clip-1": torch.zeros(16_000)}])
+def test_a_profile_without_its_clips_is_refused(context, tensors):
+    model = Recognizer.from_pretrained(context.models / "audio-llm-tiny").model
+    with pytest.raises(UserError, match="does not hold the enrolled clips"):
+        model.predictor(tensors, [("happy",)])
+
+
+def test_a_changed_model_does_not_answer_with_a_profile_of_the_earlier_one(context, toy_episodes, tmp_path):
+    folder = context.models / "audio-llm-tiny"
+    clip = context.recordings.path(toy_episodes.episodes[0].support.utterances[0])
+    Recognizer.from_pretrained(folder).enroll([(clip, "happy")]).save(tmp_path / "alice.profile")
+    weights = load_file(folder / "model.safetensors")
+    name = next(name for name in weights if "projector" in name)
+    weights[name] += 1
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match="is of another model"):
+        PersonalRecognizer.load(tmp_path / "alice.profile")

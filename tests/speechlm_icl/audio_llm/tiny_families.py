@@ -152,12 +152,27 @@ def qwen2_audio(folder: Path) -> None:
     Qwen2AudioProcessor(extractor, tokenizer).save_pretrained(folder)
 
 
+OMNI_ROPE = {"rope_type": "default", "mrope_section": [2, 1, 1], "rope_theta": 10000.0}
+
+
+def omni_tokenizer() -> PreTrainedTokenizerFast:
+    return chat_tokenizer(CHATML.replace("AUDIO", QWEN_AUDIO), QWEN_TOKENS, ("<|im_start|>", "<|im_end|>"))
+
+
+def save_omni_processor(processor: type, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Save a processor of Qwen-Omni, which takes images and videos too."""
+    processor(
+        image_processor=Qwen2VLImageProcessor(),
+        video_processor=Qwen2VLVideoProcessor(),
+        feature_extractor=WhisperFeatureExtractor(feature_size=128),
+        tokenizer=tokenizer,
+        chat_template=tokenizer.chat_template,
+    ).save_pretrained(folder)
+
+
 def qwen2_5_omni(folder: Path) -> None:
-    tokenizer = chat_tokenizer(
-        CHATML.replace("AUDIO", QWEN_AUDIO), QWEN_TOKENS, ("<|im_start|>", "<|im_end|>")
-    )
+    tokenizer, rope = omni_tokenizer(), OMNI_ROPE
     ids = tokenizer.convert_tokens_to_ids
-    rope = {"rope_type": "default", "mrope_section": [2, 1, 1], "rope_theta": 10000.0}
     thinker = {
         "audio_config": small_whisper(n_window=50, output_dim=32),
         "vision_config": {
@@ -180,21 +195,12 @@ def qwen2_5_omni(folder: Path) -> None:
     }
     config = Qwen2_5OmniConfig(thinker_config=thinker, enable_audio_output=False)
     Qwen2_5OmniForConditionalGeneration(config).save_pretrained(folder)
-    Qwen2_5OmniProcessor(
-        image_processor=Qwen2VLImageProcessor(),
-        video_processor=Qwen2VLVideoProcessor(),
-        feature_extractor=WhisperFeatureExtractor(feature_size=128),
-        tokenizer=tokenizer,
-        chat_template=tokenizer.chat_template,
-    ).save_pretrained(folder)
+    save_omni_processor(Qwen2_5OmniProcessor, tokenizer, folder)
 
 
 def qwen3_omni(folder: Path) -> None:
-    tokenizer = chat_tokenizer(
-        CHATML.replace("AUDIO", QWEN_AUDIO), QWEN_TOKENS, ("<|im_start|>", "<|im_end|>")
-    )
+    tokenizer, rope = omni_tokenizer(), OMNI_ROPE
     ids = tokenizer.convert_tokens_to_ids
-    rope = {"rope_type": "default", "mrope_section": [2, 1, 1], "rope_theta": 10000.0}
     thinker = {
         "audio_config": small_whisper(n_window=50, output_dim=32, downsample_hidden_size=8),
         "vision_config": {
@@ -218,13 +224,7 @@ def qwen3_omni(folder: Path) -> None:
     }
     config = Qwen3OmniMoeConfig(thinker_config=thinker, enable_audio_output=False)
     Qwen3OmniMoeForConditionalGeneration(config).save_pretrained(folder)
-    Qwen3OmniMoeProcessor(
-        image_processor=Qwen2VLImageProcessor(),
-        video_processor=Qwen2VLVideoProcessor(),
-        feature_extractor=WhisperFeatureExtractor(feature_size=128),
-        tokenizer=tokenizer,
-        chat_template=tokenizer.chat_template,
-    ).save_pretrained(folder)
+    save_omni_processor(Qwen3OmniMoeProcessor, tokenizer, folder)
 
 
 def granite_speech(folder: Path) -> None:
