@@ -21,6 +21,7 @@ from benchmarks.measuring.statistics import (
     bootstrap_intervals,
     metric_difference,
 )
+from benchmarks.prompt_sensitivity import Wording, compare_wordings, instructions_of, worded_methods
 from benchmarks.reporting.templates import environment
 from perser.cli.main import run_command
 from perser.episodes.episode import Episode, Support, Task
@@ -29,6 +30,7 @@ from perser.errors import UserError
 from perser.installed_routes import build_method, check_method
 from perser.io.files import check_outputs, write_text_atomic
 from perser.io.json_files import write_json
+from perser.personalizer import Personalizer
 
 CONTROLS = "controls.json"
 
@@ -47,6 +49,8 @@ def icl_controls(
     pairs: int | None = None,
     orders: int = 4,
     seed: int = 0,
+    wordings: bool = False,
+    instructions: list[str] | None = None,
 ) -> None:
     """Measure whether a speech language model reads its enrollment, and write controls.json and controls.md.
 
@@ -63,6 +67,10 @@ def icl_controls(
         pairs: how many pairs of each support it reads; none: all of them.
         orders: how many other orders of the true enrollment.
         seed: seed of the shuffled labels, the other persons and the orders.
+        wordings: whether every instruction, every kind of label words and every order are measured together,
+            to see how much of the variance wording makes; this takes nine times as long as the orders.
+        instructions: the instructions to compare with the method's own, instead of two of ours; {listed}
+            stands for the label words.
 
     Examples:
         perser icl-controls --corpus runs/mine/corpus --episodes runs/mine/episodes.json
@@ -82,19 +90,64 @@ def icl_controls(
         raise UserError(
             f"method: '{method}' does not read every support as it is: give speech-lm, and --pairs"
         )
-    tasks = episode_file.tasks(corpus_loaded, "test")
-    scores = {}
-    for condition in (*CONDITIONS, *(f"order {number + 1}" for number in range(orders))):
-        changed = replace_supports(episode_file, tasks, condition, size, seed).episodes
-        answers = answer_episodes(personalizer, changed, corpus_loaded.emotions, f"with {condition}")
-        scores[condition] = score_answers(answers, changed, corpus_loaded.emotions)
+    if instructions is not None and not wordings:
+        raise UserError(
+            "instructions: they are compared with --wordings true only: give it, or leave them out"
+        )
+    chosen = instructions_of(instructions) if wordings else {}
+    worded = dict(worded_methods(personalizer, chosen)) if wordings else {}
     results = {"method": method, "model": str(models), "episodes": len(episode_file.episodes), "pairs": size}
     results |= {"seed": seed, "persons": len({episode.person for episode in episode_file.episodes})}
     results |= {"simulated": corpus_loaded.simulated, "corpus": corpus_loaded.name}
-    results |= compare_conditions(scores)
+    results |= measure_conditions(case, personalizer, worded, size, orders, seed)
     write_json(out / CONTROLS, results)
     page = environment().get_template("controls.md.jinja").render(results)
     write_text_atomic(out / "controls.md", page)
+
+
+def measure_conditions(
+    case: Case,
+    personalizer: Personalizer,
+    worded: Mapping[Wording, Personalizer],
+    size: int,
+    orders: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Return what controls.json says of every condition, and of every wording where there are any.
+
+    Args:
+        case: the episodes.
+        personalizer: the method.
+        worded: the method with each wording of its prompt.
+        size: how many pairs of each support are read.
+        orders: how many other orders of the true enrollment.
+        seed: seed of the random changes.
+    """
+    corpus, episode_file = case.loaded_corpus, case.episode_file
+    tasks = episode_file.tasks(corpus, "test")
+
+    def measure(method: Personalizer, condition: str, title: str) -> tuple[EpisodeScores, ...]:
+        changed = replace_supports(episode_file, tasks, condition, size, seed).episodes
+        answers = answer_episodes(method, changed, corpus.emotions, title)
+        return score_answers(answers, changed, corpus.emotions)
+
+    in_orders = [f"order {number + 1}" for number in range(orders)]
+    results = compare_conditions(
+        {
+            condition: measure(personalizer, condition, f"with {condition}")
+            for condition in (*CONDITIONS, *in_orders)
+        }
+    )
+    if worded:
+        every = {
+            wording: {
+                condition: measure(method, condition, f"{' and '.join(wording)} in {condition}")
+                for condition in (TRUE, *in_orders)
+            }
+            for wording, method in worded.items()
+        }
+        results["wordings"] = compare_wordings(every, COMPARED_METRICS)
+    return results
 
 
 def replace_supports(

@@ -10,7 +10,8 @@ from rich.table import Table
 
 from benchmarks.measuring.aggregate import ZERO
 from benchmarks.reporting.columns import METRICS
-from perser.installed_routes import PREFIX, describe_methods, has_models
+from perser.errors import UserError
+from perser.installed_routes import PREFIX, describe_methods, has_models, parse_method
 
 
 def show_list() -> None:
@@ -52,4 +53,27 @@ def standardized_methods(methods: Sequence[str], by: str) -> list[str]:
     return [
         f"{name}+{PREFIX}{by}" if PREFIX not in name and name != ZERO and has_models(name) else name
         for name in methods
+    ]
+
+
+def at_endpoint(methods: Sequence[str], endpoint: str | None) -> list[str]:
+    """Return the names of methods, with the endpoint where their models are for those that name a model of
+    their own (`Route.names_models`).
+
+    Raises UserError where there is none of these, or where the address cannot be part of a method's name.
+    """
+    if endpoint is None:
+        return list(methods)
+    if "+" in endpoint:
+        raise UserError(
+            "endpoint: it has a plus in it, which separates the options of a method: rename the file"
+        )
+    named = [parse_method(name) for name in methods]
+    if not any(parsed.method in parsed.route.names_models for parsed in named):
+        raise UserError("endpoint: none of the methods asks one: measure audio-llm:NAME-8, or leave it out")
+    return [
+        f"{name}+endpoint={endpoint}"
+        if parsed.method in parsed.route.names_models and "+endpoint=" not in name
+        else name
+        for name, parsed in zip(methods, named, strict=True)
     ]

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from benchmarks.experiments.plan import check_trained_alike, plan_file
 from benchmarks.experiments.run_plan import run_stages
-from benchmarks.installed import show_list, standardized_methods
+from benchmarks.installed import at_endpoint, show_list, standardized_methods
 from benchmarks.measuring.cells import Case
 from benchmarks.measuring.inspect_episode import show_episode
 from benchmarks.measuring.measure import SCORES, write_scores
@@ -38,6 +38,7 @@ def bench(
     limit: int | None = None,
     train_seeds: list[int] | None = None,
     standardize: Literal["model", "corpus", "enrolled"] = "model",
+    endpoint: str | None = None,
     resume: bool = True,
     rerun_one: str | None = None,
     title: str = "Personalized speech emotion recognition",
@@ -60,6 +61,8 @@ def bench(
         train_seeds: seeds that each experiment's models are trained with; none: what its file says.
         standardize: by which clips features are standardized: those of the models' training, all of the
             corpus (without labels), or those that a person enrolls; experiments have bench.standardize.
+        endpoint: where the models of audio-llm are: the address of an OpenAI-compatible server, or a JSON
+            file with it, its limits and its prices; the variable PERSER_ENDPOINT_KEY holds the key.
         resume: whether cells (a method on the episodes of a seed) that were measured before are kept.
         rerun_one: an episode's id: answer it again, and show what each method says about each utterance.
         title: the heading of the report.
@@ -71,7 +74,7 @@ def bench(
         raise UserError(f"limit: {limit}, give at least 1 episode")
     check_outputs(folders={"out": out, "cache": cache})
     plans = [plan_file(file, methods, limit, train_seeds) for file in experiments or ()]
-    named = None if methods is None else _known(methods)
+    named = None if methods is None else _known(at_endpoint(methods, endpoint))
     inputs = {"--corpus": corpus, "--episodes": episodes, "--models": models}
     _check_inputs(inputs, bool(plans), named, train_seeds)
     files = [episodes] if isinstance(episodes, Path) else episodes or []

@@ -51,7 +51,7 @@ class TrivialPersonalizer(Personalizer):
 
 
 def random(context: RouteContext, pairs: int | None = None) -> Personalizer:
-    """Random: softmax of normal logits, as from a classifier that was never trained."""
+    """Random: probabilities drawn by chance, as from a classifier that was never trained."""
     refuse_pairs("random", pairs)
 
     def rule(support: Support, count: int, labels: EmotionSet) -> np.ndarray:
@@ -61,7 +61,7 @@ def random(context: RouteContext, pairs: int | None = None) -> Personalizer:
 
 
 def nothing(context: RouteContext, pairs: int | None = None) -> Personalizer:
-    """Nothing: uniform probabilities, so that no label passes 1/C."""
+    """Nothing: uniform probabilities, the same for each emotion, so that no label passes 1/C."""
     refuse_pairs("nothing", pairs)
 
     def rule(support: Support, count: int, labels: EmotionSet) -> np.ndarray:
@@ -71,7 +71,7 @@ def nothing(context: RouteContext, pairs: int | None = None) -> Personalizer:
 
 
 def most_frequent(context: RouteContext, pairs: int | None = None) -> Personalizer:
-    """Most frequent: the emotion that the person gave most often in the support, for every utterance."""
+    """Most frequent: always the emotion that the person named most often in the labeled clips."""
     refuse_pairs("most-frequent", pairs)
 
     def rule(support: Support, count: int, labels: EmotionSet) -> np.ndarray:

@@ -33,8 +33,8 @@ from perser.selection.grid import Found
 
 
 def meta_perser(context: RouteContext, pairs: int | None = None) -> Personalizer:
-    """Meta-PerSER: 50 gradient steps with learned per-layer per-step rates from the meta-learned start, or
-    the head that its proximal solver finds.
+    """Meta-PerSER: a model trained for being personalized, adapted to the person's labeled clips by 50
+    gradient steps with learned rates, or by its proximal solver.
 
     With the option `last` the model is that of the last iteration, not the one that validation chose.
     """
@@ -108,59 +108,63 @@ def _why_the_start(settings: Mapping[str, Any], validations: Sequence[Any]) -> s
 
 
 def entire_zero(context: RouteContext, pairs: int | None = None) -> Personalizer:
-    """Entire-Zero: SSL-E as it is."""
+    """Entire-Zero: the trained model SSL-E as it is, the same for everybody."""
     refuse_pairs("entire-zero", pairs)
     model, source, _ = _trained(context, "ssl-e", "head")
     return Unadapted(model, source)
 
 
 def entire_few(context: RouteContext, pairs: int | None = None) -> Personalizer:
-    """Entire-Few: SSL-E with everything that was trained in it fine-tuned on the support."""
+    """Entire-Few: SSL-E, with everything that was trained in it fine-tuned on the person's labeled clips."""
     refuse_pairs("entire-few", pairs)
     return _fine_tuned(context, "ssl-e", "entire")
 
 
 def head_few(context: RouteContext, pairs: int | None = None) -> Personalizer:
-    """Head-Few: SSL-E with only its layer weights and classifier fine-tuned on the support."""
+    """Head-Few: SSL-E, with its last part alone fine-tuned on the person's labeled clips: layer weights and
+    classifier."""
     refuse_pairs("head-few", pairs)
     return _fine_tuned(context, "ssl-e", "head")
 
 
 def lora_few(context: RouteContext, pairs: int | None = None) -> Personalizer:
-    """LoRA-Few: SSL-E with new adapters on its attention and its head fine-tuned on the support."""
+    """LoRA-Few: SSL-E, with its last part and small adapters in its attention fine-tuned on the person's
+    labeled clips."""
     refuse_pairs("lora-few", pairs)
     return _fine_tuned(context, "ssl-e", "lora")
 
 
 def linear_few(context: RouteContext, pairs: int | None = None) -> Personalizer:
-    """Linear-Few: layer weights and classifier on the plain encoder, trained and then fine-tuned on the
-    support."""
+    """Linear-Few: a linear classifier on an encoder that was never trained for emotions, fine-tuned on the
+    person's labeled clips."""
     refuse_pairs("linear-few", pairs)
     return _fine_tuned(context, "linear", "head")
 
 
 def multi_few(context: RouteContext, pairs: int | None = None) -> Personalizer:
-    """Multi-Few: a new random head, trained on the support, on an encoder that was trained with a head for
-    each training listener."""
+    """Multi-Few: a new head, trained on the person's labeled clips alone, on an encoder that was trained with
+    a head for each training listener."""
     refuse_pairs("multi-few", pairs)
     return _fine_tuned(context, "multi", "linears", NewHeadPersonalizer)
 
 
 def entire_sim(context: RouteContext, pairs: int | None = None) -> Personalizer:
-    """Entire-Sim.: similarity of SSL-E's embedding to the mean embedding of each emotion in the support."""
+    """Entire-Sim.: the emotion whose labeled clips sound most alike to SSL-E (nearest mean embedding)."""
     refuse_pairs("entire-sim", pairs)
     model, source, _ = _trained(context, "ssl-e", "head")
     return Similarity(model, source)
 
 
 def prior_shift(context: RouteContext, pairs: int | None = None) -> Personalizer:
-    """Prior-Shift: a bias over the emotions fitted on the support, added to SSL-E's logits."""
+    """Prior-Shift: SSL-E, with each emotion made likelier or less likely, as the person's labels suggest (a
+    bias on its logits)."""
     refuse_pairs("prior-shift", pairs)
     return _recalibrated(context, "prior-shift")
 
 
 def bias_scale(context: RouteContext, pairs: int | None = None) -> Personalizer:
-    """Bias-Scale: a bias over the emotions and a temperature fitted on the support, for SSL-E's logits."""
+    """Bias-Scale: SSL-E, with each emotion made likelier or less likely, and all answers surer or less sure,
+    as the person's labels suggest (a bias and a temperature)."""
     refuse_pairs("bias-scale", pairs)
     return _recalibrated(context, "bias-scale")
 

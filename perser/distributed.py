@@ -46,6 +46,15 @@ def processes() -> PartialState:
     return state
 
 
+def leave_processes() -> None:
+    """Close this process's connections to the others, once it needs nothing more of them.
+
+    Otherwise Python ends while threads of gloo still run, which now and then aborts the process (SIGABRT).
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def is_alone_on_cpu() -> bool:
     """Return whether this process computes on a CPU and no other one was launched beside it."""
     state = processes()

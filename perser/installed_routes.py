@@ -14,7 +14,7 @@ from perser.io.folders import did_you_mean, walk
 from perser.io.model_facts import ModelFacts
 from perser.labels import EmotionSet
 from perser.personalizer import Personalizer, RouteContext, ablation_folder, refuse_pairs
-from perser.route import Route, RouteModel
+from perser.route import Route, RouteModel, resolve
 
 GROUP = "perser.routes"
 """The entry-point group whose entries are `Route` objects."""
@@ -28,6 +28,13 @@ PREFIX = "standardize="
 RECALIBRATIONS = ("prior-shift", "bias-scale")
 """What may follow a plus in any method's name (`speech-lm-0+prior-shift`):
 see `perser.adjustments.recalibration`."""
+
+_RECALIBRATED = {
+    "prior-shift": "then each emotion is made likelier or less likely, as this person's labels suggest",
+    "bias-scale": "then each emotion is made likelier or less likely, and all answers surer or less sure, as "
+    "this person's labels suggest",
+}
+"""What a recalibration does, in the words of `explain_method`."""
 
 TRIVIAL = "trivial"
 """The name of the route of methods without a model."""
@@ -98,6 +105,32 @@ def describe_methods() -> list[tuple[str, str]]:
     return sorted(described.items())
 
 
+def explain_method(name: str) -> str:
+    """Say in a sentence what the method of a name does; empty where it is not installed.
+
+    The docstring of its function says it, after the method's title and a colon.
+    """
+    try:
+        parsed = parse_method(name)
+        title, _, text = _first_paragraph(parsed.route.factory(parsed.method).__doc__).partition(": ")
+    except Exception:  # results may be those of a package that is not installed, or is broken
+        return ""
+    parts = [(text or title).rstrip(".")]
+    if parsed.pairs is not None:
+        parts.append(f"here, {parsed.pairs or 'none'} of them")
+    if parsed.ablation is not None:
+        parts.append(f"trained as the variant {parsed.ablation}")
+    if parsed.options:
+        parts.append(f"with {', '.join(parsed.options)}")
+    if parsed.standardize != "model":
+        by = "the corpus that is measured" if parsed.standardize == "corpus" else "the labeled clips"
+        parts.append(f"its features are standardized by {by}")
+    if parsed.recalibration is not None:
+        parts.append(_RECALIBRATED[parsed.recalibration])
+    explained = "; ".join(parts)
+    return f"{explained[:1].upper()}{explained[1:]}."
+
+
 def parse_method(name: str) -> MethodName:
     """Split a method's name into its parts. Raise UserError for a method that is not installed, or for two
     recalibrations."""
@@ -110,6 +143,8 @@ def parse_method(name: str) -> MethodName:
         if numbered is None or numbered[1] not in routes:
             raise UserError(f"{unknown('method', name, routes)}{_broken_packages()}")
         method, number = numbered[1], int(numbered[2])
+    if number is None and method in routes[method].names_models:
+        ablation, number = _model_and_pairs(ablation)
     shifts = [option for option in options if option in RECALIBRATIONS]
     if len(shifts) > 1:
         raise UserError(f"'{name}': give one of {' and '.join(RECALIBRATIONS)}, once")
@@ -214,6 +249,9 @@ def check_models(methods: Sequence[str], context: RouteContext) -> None:
         parsed = parse_method(method)
         if parsed.route.check_models is not None:
             parsed.route.check_models(parsed.method, context.models, parsed.ablation)
+        if parsed.route.check_method is not None:
+            named = replace(context, ablation=parsed.ablation, options=parsed.options)
+            resolve(parsed.route.check_method)(parsed.method, named, parsed.pairs)
 
 
 def read_facts(folder: Path) -> ModelFacts | None:
@@ -244,6 +282,15 @@ def load_route_model(folder: Path) -> RouteModel:
         f"there are {', '.join(map(str, sorted(nearby)))}" if nearby else "train one, or `perser quickstart`"
     )
     raise UserError(f"{folder} holds no model of an installed route: {hint}")
+
+
+def _model_and_pairs(name: str) -> tuple[str, int | None]:
+    """Split the name of a model and the number of pairs at its end (`NAME-8`).
+
+    A longer number (`Voxtral-Mini-3B-2507`) is part of the name.
+    """
+    numbered = re.fullmatch(r"(.+)-(\d{1,3})", name)
+    return (name, None) if numbered is None else (numbered[1], int(numbered[2]))
 
 
 def _has_models(parsed: MethodName) -> bool:

@@ -225,6 +225,10 @@ class Route:
             episodes.
         check_models: Raises UserError for a method that the trained models are known not to allow, by their
             small files alone: called with the method, the folder of the trained models and the ablation.
+        check_method: Raises UserError for a method that cannot be built, before anything is loaded: called
+            with its name, and with the context and the number of pairs that its function gets. Or its place.
+        names_models: Methods whose models are named after the colon, and not trained here: there the number
+            of pairs may also stand at the end (`audio-llm:NAME-8`).
         numbered: Methods whose names may end in a number of enrollment pairs; None: all.
         learn_labels: Methods that can learn labels which nobody trained them on (`Personalizer.with_labels`),
             and so can be measured in the scenario `open`.
@@ -242,6 +246,8 @@ class Route:
     check: Callable[[Mapping[str, Options], Collection[str]], None] | None = None
     check_episodes: Callable[[str, Options, Corpus, EpisodeFile], None] | None = None
     check_models: Callable[[str, Path, str | None], None] | None = None
+    check_method: Callable[[str, RouteContext, int | None], None] | str | None = None
+    names_models: Collection[str] = ()
     numbered: Collection[str] | None = None
     learn_labels: Collection[str] = ()
 

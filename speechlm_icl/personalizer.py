@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -13,9 +12,10 @@ import torch
 from perser.device import loading_on
 from perser.encoders.feature_cache import FeatureStore, cached_features
 from perser.episodes.episode import Support
-from perser.errors import UserError, explain_damage
+from perser.errors import explain_damage
 from perser.labels import EmotionSet
-from perser.personalizer import SUPPORT_PARTS, Personalizer, RouteContext
+from perser.personalizer import RouteContext
+from speechlm_icl.in_context import PLAIN, InContextPersonalizer
 from speechlm_icl.model.configuration import read_config
 from speechlm_icl.model.context_length import check_fits, check_query_fits
 from speechlm_icl.model.saved_model import TRAINING
@@ -23,18 +23,14 @@ from speechlm_icl.model.speech_lm import SpeechLMForICL
 from speechlm_icl.projectors.base import Clips, read_clips
 from speechlm_icl.prompt.demonstrations import (
     DemonstrationOptions,
-    most_representative,
     parse_demonstration_options,
     reorderings,
-    similarities,
 )
 from speechlm_icl.scoring.matching import Matcher, choose_mixture, flat_features
 from speechlm_icl.scoring.prefix_cache import PrefixCache, build_prefix_cache
 from speechlm_icl.scoring.scoring import calibrate, score_content_free, score_queries
 
 MODEL_FOLDER = "speech-lm"
-
-PLAIN = DemonstrationOptions()
 
 
 class SpeechLMPredictor:
@@ -81,9 +77,8 @@ class SpeechLMPredictor:
         return means if self.matcher is None else self.matcher.mix(means, _flat(self.model, features))
 
 
-class SpeechLMPersonalizer(Personalizer):
-    """Personalizes by reading pairs of a support: the first `pairs` of them (all when None), or as
-    `options` say."""
+class SpeechLMPersonalizer(InContextPersonalizer):
+    """Personalizes by reading pairs of a support in the prompt of a speech language model."""
 
     route: ClassVar[str] = "speech-lm"
 
@@ -94,44 +89,29 @@ class SpeechLMPersonalizer(Personalizer):
         pairs: int | None = None,
         options: DemonstrationOptions = PLAIN,
     ) -> None:
-        if pairs is not None and pairs < 0:
-            raise UserError(f"speech-lm cannot read {pairs} enrollment pairs: give 0 or more")
-        if options.chosen and pairs is None:
-            raise UserError("speech-lm+chosen: say how many pairs are chosen, such as speech-lm-8+chosen")
+        super().__init__(pairs, options)
         self.model = model
         self.features = features
-        self.pairs = pairs
-        self.options = options
+
+    @property
+    def emotions(self) -> EmotionSet:
+        return self.model.prompt.emotions
+
+    def features_of(self, utterances: Sequence[str]) -> Clips:
+        return read_clips(self.features, utterances)
+
+    def reading(self, pairs: int) -> SpeechLMPersonalizer:
+        return SpeechLMPersonalizer(self.model, self.features, pairs, self.options)
+
+    def worded(self, instruction: str | None, words: Mapping[str, str]) -> SpeechLMPersonalizer:
+        model = self.model.worded(instruction, words)
+        return SpeechLMPersonalizer(model, self.features, self.pairs, self.options)
 
     def personalize(self, support: Support) -> SpeechLMPredictor:
         enrolled = self.enrolled(support)
         read = [self._read(ordered) for ordered in reorderings(enrolled, self.options.orders)]
         matcher = self._matcher(enrolled) if self.options.matched or self.model.matched else None
         return SpeechLMPredictor(self.model, self.features, read, self.options.calibrated, matcher)
-
-    def predict_support(self, support: Support) -> np.ndarray:
-        """Return what the model says of a support's utterances that it has not read.
-
-        Where it reads so many pairs that too few would be left, it reads all that are left.
-        """
-        if self.pairs == 0:
-            return self.personalize(support).predict_proba(support.utterances)
-        fewest = len(support) - -(-len(support) // SUPPORT_PARTS)
-        if len(support) < 2 or self.pairs is None or self.pairs <= fewest:
-            return super().predict_support(support)
-        fewer = SpeechLMPersonalizer(self.model, self.features, fewest, self.options)
-        return fewer.predict_support(support)
-
-    def enrolled(self, support: Support) -> Support:
-        """Return the pairs that are read. Raises UserError where the support has too few."""
-        if self.pairs is None:
-            return support
-        if not self.options.chosen or not self.pairs:
-            return support.first(self.pairs)
-        support.first(self.pairs)  # refuses a support with too few
-        similar = similarities(read_clips(self.features, support.utterances))
-        labels = self.model.prompt.emotions.multi_hot(support.emotions)
-        return support.ordered(most_representative(similar, labels, self.pairs))
 
     def _matcher(self, support: Support) -> Matcher | None:
         """Return what matches clips with the enrolled ones; None where fewer than two labels are enrolled."""
@@ -149,8 +129,7 @@ class SpeechLMPersonalizer(Personalizer):
         return Matcher(features, targets, choose_mixture(features, targets, answer, support.seed))
 
     def _read(self, support: Support) -> PrefixCache:
-        emotions = self.model.prompt.emotions
-        answers = [[emotions.index(word) for word in words] for words in support.emotions]
+        answers = self.answers(support)
         features = read_clips(self.features, support.utterances) if answers else None
         lengths = [] if features is None else self.model.projector.lengths(features)
         query = max(lengths, default=1)
@@ -166,10 +145,7 @@ class SpeechLMPersonalizer(Personalizer):
         return SpeechLMPersonalizer(model, self.features, self.pairs, self.options)
 
     def describe(self) -> dict[str, object]:
-        values, defaults = asdict(self.options), asdict(PLAIN)
-        changed = {name: value for name, value in values.items() if value != defaults[name]}
-        changed |= {"matched": True} if self.model.matched else {}
-        return {"pairs": "all" if self.pairs is None else self.pairs} | changed
+        return super().describe() | ({"matched": True} if self.model.matched else {})
 
     def parameters(self) -> dict[str, int]:
         trained = sum(weight.numel() for weight in self.model.parameters() if weight.requires_grad)
@@ -182,7 +158,8 @@ def _flat(model: SpeechLMForICL, features: Clips) -> np.ndarray:
 
 
 def speech_lm(context: RouteContext, pairs: int | None = None) -> SpeechLMPersonalizer:
-    """Speech LM: reads the first enrollment pairs in its prompt; no gradient step.
+    """Speech LM: a language model that changes no weight, but hears labeled clips of the person as examples
+    in its prompt.
 
     It uses the model in the folder `speech-lm`; see `DemonstrationOptions` for the options.
     """

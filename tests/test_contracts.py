@@ -43,6 +43,7 @@ LONG_FUNCTIONS = {
     "perser/training/loop.py:fit": "the one training loop: its arguments and what they mean are half of it",
     "meta_perser/pretrain.py:pretrain": "a stage's command: its options and their help are half of it",
     "meta_perser/train.py:meta_train": "a stage's command: its options and their help are half of it",
+    "benchmarks/icl_controls.py:icl_controls": "a command: its options and their help are half of it",
     "benchmarks/run.py:bench": "a command: its options and their help are half of it",
     "benchmarks/few_shot/__main__.py:few_shot": "a command: its options and their help are half of it",
     "speechlm_icl/train.py:icl_train": "a stage's command: its options and their help are half of it",

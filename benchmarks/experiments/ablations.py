@@ -14,8 +14,8 @@ from meta_perser.options import check_rates
 from meta_perser.scope import check_scope
 from meta_perser.training.outer_loop import OuterLoop
 from meta_perser.variants import VARIANTS
-from perser.cli.option_names import OptionNames
-from perser.cli.option_types import explain
+from perser.cli.options.names import OptionNames
+from perser.cli.options.types import explain
 from perser.errors import UserError
 
 PLAIN = "meta-perser"

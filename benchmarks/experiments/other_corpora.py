@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.experiments.folds import Fold, Setting
 from benchmarks.oracles import is_oracle
-from perser.cli.option_types import explain
+from perser.cli.options.types import explain
 from perser.episodes.splits import OPEN, Scenario, SplitOptions
 from perser.errors import UserError, nearest, saying_where
 from perser.installed_routes import learns_labels

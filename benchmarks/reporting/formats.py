@@ -5,7 +5,7 @@ How a metric is printed is said with its column, in `benchmarks.reporting.column
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.reporting.summary import finite
@@ -26,6 +26,11 @@ def points(fraction: float) -> str:
 def capitalized(text: str) -> str:
     """Return the text with a capital first letter; the rest stays as it is."""
     return text[:1].upper() + text[1:]
+
+
+def listed(names: Sequence[str]) -> str:
+    """Join names with commas, and the last with "and"."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def decimals(value: float) -> str:

@@ -22,9 +22,12 @@ from benchmarks.reporting.columns import Column, glossary
 from benchmarks.reporting.comparisons import Comparison, make_comparisons, make_sweeps, overall_verdicts
 from benchmarks.reporting.cross_corpus import compare_corpora
 from benchmarks.reporting.latex import latex_table
+from benchmarks.reporting.page.gains import plain_words
+from benchmarks.reporting.page.picture import main_picture
 from benchmarks.reporting.route_comparison import CLEAR_FACTOR, compare_routes
 from benchmarks.reporting.summary import Row
 from benchmarks.reporting.templates import environment
+from perser.installed_routes import explain_method
 from perser.io.files import write_text_atomic
 
 PROVENANCE = ("commit", "device", "threads", "versions")
@@ -87,9 +90,25 @@ def write_report(
         "images": images,
     }
     templates = environment()
+    content |= _page(comparisons)
     write_text_atomic(paths.markdown, templates.get_template("report.md.jinja").render(content))
     write_text_atomic(paths.html, templates.get_template("report.html.jinja").render(content))
     return paths
+
+
+def _page(comparisons: Sequence[Comparison]) -> dict[str, Any]:
+    """Return what the pages show of each comparison beside its tables, by its title, and of each method.
+
+    The main comparison, with whose picture the page begins, is on the corpus that the models were trained on
+    if there is one, and has the largest K.
+    """
+    methods = {row["method"]: None for comparison in comparisons for row in comparison.rows}
+    return {
+        "main": max(comparisons, key=lambda each: (each.is_in_corpus, each.k), default=None),
+        "pictures": {comparison.title: main_picture(comparison) for comparison in comparisons},
+        "words": {comparison.title: plain_words(comparison) for comparison in comparisons},
+        "methods": {method: explain_method(method) for method in methods},
+    }
 
 
 def print_tables(results: Mapping[str, Any], console: Console | None = None) -> None:

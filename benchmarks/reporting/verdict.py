@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import NormalDist, median
 
 from benchmarks.reporting.columns import value_text
-from benchmarks.reporting.formats import points
+from benchmarks.reporting.formats import listed, points
 from benchmarks.reporting.summary import (
     LOG_LOSS,
     MACRO_F1,
@@ -105,6 +105,12 @@ def leader(rows: Sequence[Row], differences: Sequence[Row]) -> tuple[str | None,
     return (names[0] if names else None), clear
 
 
+def undecided(best: Row, others: Sequence[Row], differences: Sequence[Row], ranking: Headline) -> list[str]:
+    """Return the other methods over which the best one's lead is within chance."""
+    leads = {row["method"]: ranking.lead(best["method"], row["method"], differences) for row in others}
+    return [name for name, lead in leads.items() if lead is not None and lead.low <= 0]
+
+
 def lead_text(lead: Lead, ranking: Headline) -> tuple[str, str, str]:
     """Format mean, low and high of a lead: the mean with its unit."""
     return _amount(lead.mean, ranking), _number(lead.low, ranking), _number(lead.high, ranking)
@@ -145,14 +151,13 @@ def _choice(best: Row, others: Sequence[Row], differences: Sequence[Row], rankin
     leads = {row["method"]: ranking.lead(best["method"], row["method"], differences) for row in others}
     if not all(lead is not None and lead.is_adjusted for lead in leads.values()):
         return f"{text}; the intervals are not adjusted for this choice."
-    close = [name for name, lead in leads.items() if lead is not None and lead.low <= 0]
+    close = undecided(best, others, differences, ranking)
     allowed = "with intervals that allow for this choice"
     if not close:
         return f"{text}; {allowed}, its lead over each of them is beyond chance."
     if len(close) == len(others):
         return f"{text}; {allowed}, its lead over none of them is beyond chance."
-    names = " and ".join(filter(None, (", ".join(close[:-1]), close[-1])))
-    return f"{text}; {allowed}, its lead over {names} is within chance."
+    return f"{text}; {allowed}, its lead over {listed(close)} is within chance."
 
 
 def _gain(row: Row) -> str:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.speed.maml.noise import noise_clips
+from perser.audio import SAMPLE_RATE, SHORTEST_SECONDS
 from perser.cli.main import run_command
 from perser.errors import UserError
 from perser.inference.recognizer import Recognizer
@@ -21,9 +22,6 @@ from perser.io.files import check_outputs
 from perser.io.json_files import write_json
 
 MODELS = ("runs/quickstart/models/meta-perser", "runs/quickstart/models/speech-lm")
-
-SAMPLES = 8_000
-"""Half a second at 16 kHz, the length of every clip."""
 
 Labeled = tuple[Tensor, str]
 """A waveform and its label."""
@@ -34,6 +32,7 @@ def speed_threads(
     persons: int = 8,
     examples: int = 8,
     rounds: int = 5,
+    seconds: float = 0.5,
     json: Path | None = None,
 ) -> None:
     """Measure how long it takes to enroll persons and to answer one clip for each, in threads and in turn.
@@ -46,32 +45,42 @@ def speed_threads(
         persons: how many persons, each in a thread of their own.
         examples: clips that each of them labels.
         rounds: how often each way is timed.
+        seconds: the length of every clip. The shorter it is, the harder it is to lose nothing.
         json: a file for every figure; none: print the ratios only.
     """
     for name, value in (("persons", persons), ("examples", examples), ("rounds", rounds)):
         if value < 1:
             raise UserError(f"{name}: {value}, give at least 1")
+    if not SHORTEST_SECONDS <= seconds <= 30:
+        raise UserError(f"seconds: {seconds}, give {SHORTEST_SECONDS} to 30")
     check_outputs(files={"json": json})
     torch.set_num_threads(1)
     recognizers = {model: Recognizer.from_pretrained(model, "cpu") for model in models or MODELS}
-    seconds = {name: _seconds(each, persons, examples, rounds) for name, each in recognizers.items()}
-    ratios = {name: min(in_threads) / min(in_turn) for name, (in_threads, in_turn) in seconds.items()}
-    for name, (in_threads, in_turn) in seconds.items():
+    clips = [_lengthened(clip, seconds) for clip in noise_clips(persons * examples)]
+    took = {name: _time(each, clips, examples, rounds) for name, each in recognizers.items()}
+    ratios = {name: min(in_threads) / min(in_turn) for name, (in_threads, in_turn) in took.items()}
+    for name, (in_threads, in_turn) in took.items():
         print(
             f"{name}: {persons} persons in {persons} threads {min(in_threads):.2f} s, one after the other "
             f"{min(in_turn):.2f} s: {ratios[name]:.2f} times as long"
         )
     if json is not None:
-        by_way = {name: {"threads": one, "in_turn": other} for name, (one, other) in seconds.items()}
-        write_json(json, {"ratios": ratios, "persons": persons, "examples": examples, "seconds": by_way})
+        by_way = {name: {"threads": one, "in_turn": other} for name, (one, other) in took.items()}
+        settings = {"persons": persons, "examples": examples, "clip_seconds": seconds}
+        write_json(json, {"ratios": ratios, **settings, "seconds": by_way})
 
 
-def _seconds(
-    recognizer: Recognizer, persons: int, examples: int, rounds: int
+def _lengthened(clip: Tensor, seconds: float) -> Tensor:
+    """Return a clip of this length: the beginning of the clip repeated."""
+    samples = round(seconds * SAMPLE_RATE)
+    return clip.repeat(-(-samples // len(clip)))[:samples]
+
+
+def _time(
+    recognizer: Recognizer, waveforms: Sequence[Tensor], examples: int, rounds: int
 ) -> tuple[list[float], list[float]]:
     """Return the seconds of each round, in threads and in turn."""
     names = recognizer.emotions.names
-    waveforms = [waveform[:SAMPLES] for waveform in noise_clips(persons * examples)]
     labeled = [
         [(waveform, names[place % len(names)]) for place, waveform in enumerate(own)]
         for own in (waveforms[start : start + examples] for start in range(0, len(waveforms), examples))
@@ -84,7 +93,7 @@ def _seconds(
     in_threads, in_turn = [], []
     for _ in range(rounds):
         started = time.perf_counter()
-        with ThreadPoolExecutor(persons) as pool:
+        with ThreadPoolExecutor(len(labeled)) as pool:
             list(pool.map(personalize, labeled))
         between = time.perf_counter()
         for pairs in labeled:

@@ -6,6 +6,8 @@ The states are not standardized.
 
 from __future__ import annotations
 
+import shlex
+
 import torch
 from torch import Tensor, nn
 
@@ -61,10 +63,11 @@ def recognizer_of(
 def check_emotions(name: str, known: Emotions, wanted: EmotionSet) -> None:
     """Raise UserError for emotions that a classifier does not know, and cannot know without a training."""
     if lacking := [emotion for emotion in wanted.names if emotion not in known]:
+        common = ";".join(emotion for emotion in wanted.names if emotion in known)
         raise UserError(
             f"'{name}' knows the emotions {', '.join(known)}, and the corpus also has {', '.join(lacking)}: "
-            f"train it on them (`perser pretrain --from {name}` without --epochs 0), or prepare the corpus "
-            f"with --emotions '{';'.join(emotion for emotion in wanted.names if emotion in known)}'"
+            f"train it on them (`perser pretrain --from {shlex.quote(name)}` without --epochs 0), or prepare "
+            f"the corpus with --emotions '{common}'"
         )
 
 

@@ -180,11 +180,7 @@ class OuterLoop:
             step,
             validate,
             LoopOptions(
-                self.outer.steps,
-                self.outer.validate_every,
-                self.outer.clip_norm,
-                self.outer.patience,
-                validate_first=True,
+                outer.steps, outer.validate_every, outer.clip_norm, outer.patience, validate_first=True
             ),
             schedule=schedule,
             trained=wrapped,

@@ -73,6 +73,10 @@ def _run(load: Callable[[], Command | Callable[..., None]], arguments: Sequence[
                 launch(_module_of(command), arguments, processes)
                 return
         command.function(**values)
+        if is_launched():
+            from perser.distributed import leave_processes  # imports torch, as a launched command has
+
+            leave_processes()
 
 
 def _options_of_switch(command: Command, switch: Callable[..., None], arguments: Sequence[str]) -> list[str]:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perser.cli.command import Command, as_command, examples, first_paragraph
-from perser.cli.option_names import OptionNames
-from perser.cli.option_types import as_list, explain, is_list_item, is_nothing, option_types, refuse_nothing
-from perser.cli.options_file import read_options, with_bases
+from perser.cli.options.file import read_options, with_bases
+from perser.cli.options.names import OptionNames
+from perser.cli.options.types import as_list, explain, is_list_item, is_nothing, option_types, refuse_nothing
 from perser.errors import UserError, is_unicode
 
 if TYPE_CHECKING:

@@ -6,20 +6,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from perser.demo.session import Reply
+from perser.demo.words import changes, summary
 from perser.inference.prediction import Classification, Prediction
 from perser.labels import Emotions
 
-NOTHING_CHOSEN = "<p>Choose a clip to see the answers.</p>"
+NOTHING_CHOSEN = "<p>Ask about a clip to see the answer.</p>"
 
 
-def bars(replies: Sequence[Reply], emotions: Emotions) -> str:
-    """Return all replies, side by side where there is room, with the emotions in this order.
+def bars(replies: Sequence[Reply], emotions: Emotions, about: str = "") -> str:
+    """Return all replies about a clip of this name, side by side where there is room, with the emotions in
+    this order.
 
     An answer over labels of the person's own has these instead.
     """
     if not replies:
         return NOTHING_CHOSEN
-    return f'<div class="replies">{"".join(_reply(reply, emotions) for reply in replies)}</div>'
+    heading = f'<p class="about">About <strong>{escape(about)}</strong></p>' if about else ""
+    return f'{heading}<div class="replies">{"".join(_reply(reply, emotions) for reply in replies)}</div>'
 
 
 def alert(messages: Sequence[str]) -> str:
@@ -38,6 +41,9 @@ def _reply(reply: Reply, emotions: Emotions) -> str:
     if reply.prediction is not None:
         answered = tuple(reply.prediction.probabilities)
         rows = emotions if set(answered) == set(emotions) else answered
+        body += f"<p>{escape(summary(reply.prediction))}</p>"
+        changed = changes(reply.before, reply.prediction.probabilities)
+        body += f'<p class="changed" role="status">{escape(changed)}</p>' if changed else ""
         body += _table(_columns(reply.prediction, reply.enrolled), rows)
     name = escape(reply.model)
     return f'<section class="reply" data-model="{name}"><h3>{name}</h3>{body}</section>'

@@ -13,7 +13,9 @@ from tempfile import TemporaryDirectory
 
 from torch import Tensor
 
+from perser.demo.simulated_clips import SimulatedClip
 from perser.errors import UserError
+from perser.inference.active_learning import suggest
 from perser.inference.profile import Profile
 from perser.inference.recognizer import PersonalRecognizer, Prediction, Recognizer
 from perser.io.folders import is_left_out
@@ -44,6 +46,8 @@ class Reply:
         model: The model's name.
         prediction: The answer; None where there is none.
         enrolled: How many examples are enrolled.
+        before: What probabilities the model gave for the same clip before the last change of the examples;
+            None where it had not answered about it yet.
         problem: Why there is no answer, or why it does not use the examples; empty where nothing is wrong.
     """
 
@@ -51,6 +55,17 @@ class Reply:
     prediction: Prediction | None
     enrolled: int = 0
     problem: str = ""
+    before: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _LastAnswer:
+    """What a model answered last, about which clip, and with which examples."""
+
+    clip: Tensor
+    personal: PersonalRecognizer | None
+    probabilities: Mapping[str, float]
+    before: Mapping[str, float] | None
 
 
 class Session:
@@ -60,10 +75,18 @@ class Session:
         models: Models with the same emotions, by name; all pages share them, and they are never changed.
         limits: What the page accepts.
         folder: Where a temporary folder for profiles is made; `close` removes it.
+        clips: Clips that can be tried without a recording.
     """
 
-    def __init__(self, models: Mapping[str, Recognizer], limits: Limits, folder: Path) -> None:
+    def __init__(
+        self,
+        models: Mapping[str, Recognizer],
+        limits: Limits,
+        folder: Path,
+        clips: Sequence[SimulatedClip] = (),
+    ) -> None:
         self.models = models
+        self.clips = {clip.name: clip for clip in clips}
         self.limits = limits
         self.folder = folder
         self.examples: dict[str, Example] = {}
@@ -71,6 +94,8 @@ class Session:
         """Labels that the person has added to the emotions."""
         self._keys = map("example {}".format, count(1))
         self._clip: Tensor | None = None
+        self._clip_name = ""
+        self._answered: dict[str, _LastAnswer] = {}
         self._uploads: set[Path] = set()  # the browser may play or read them again until the page is closed
         self._profiles: TemporaryDirectory[str] | None = None
         # By model's name. It is replaced when an example changes: an enrollment that is under way in another
@@ -80,7 +105,7 @@ class Session:
     def __deepcopy__(self, memo: dict[int, object]) -> Session:
         """Return a new session on the same models: gradio copies the first one for every page that is
         opened."""
-        return Session(self.models, self.limits, self.folder)
+        return Session(self.models, self.limits, self.folder, [*self.clips.values()])
 
     @property
     def emotions(self) -> Emotions:
@@ -103,11 +128,14 @@ class Session:
         if is_left_out(path.name):  # chosen with everything else in a folder
             self._uploads.add(path)
             raise UserError(f"{path.name}: left out, because it is a hidden file")
-        if len(self.examples) >= self.limits.examples:
-            raise UserError(f"{path.name}: there are {len(self.examples)} examples, remove one first")
-        key = next(self._keys)
-        self.examples[key] = Example(path.name, self._read(path))
-        return key
+        self._check_room(path.name)
+        return self._added(Example(path.name, self._read(path)))
+
+    def add_simulated(self, name: str) -> str:
+        """Add one of the clips of the page as an example without labels and return its key. Raises UserError
+        for one more than the page can hold."""
+        self._check_room(name)
+        return self._added(Example(f"{name}, simulated speech", self.clips[name].waveform))
 
     def label(self, key: str, emotions: Sequence[str]) -> None:
         """Set the emotions that the person hears in an example: one, several, or none to undo it. A key
@@ -133,9 +161,32 @@ class Session:
 
     def choose(self, path: Path | None) -> None:
         """Set the clip to answer about, or none. Raises UserError for a clip that cannot be used."""
-        self._clip = None
+        self._clip, self._clip_name = None, ""
         if path is not None:
-            self._clip = self._read(path)
+            self._clip, self._clip_name = self._read(path), path.name
+
+    def choose_simulated(self, name: str) -> None:
+        """Set one of the clips of the page as the clip to answer about."""
+        self._clip, self._clip_name = self.clips[name].waveform, f"{name}, simulated speech"
+
+    @property
+    def clip_name(self) -> str:
+        """What the clip to answer about is called; empty where none is chosen."""
+        return self._clip_name
+
+    def label_next(self) -> str:
+        """Return the key of the example that the person should label next.
+
+        It resembles many other clips about which the models are unsure, or disagree, and differs from those
+        that are labeled. Raises UserError where no example waits for a label.
+        """
+        waiting = {key: example for key, example in self.examples.copy().items() if not example.emotions}
+        if not waiting:
+            raise UserError("all your examples are labeled: add another clip first")
+        judges = [self._enrolled(name) or recognizer for name, recognizer in self.models.items()]
+        pool, known = ([example.waveform for example in part.values()] for part in (waiting, self.labeled))
+        (chosen, *_), _ = suggest(judges, pool, 1, known)
+        return dict(zip(map("clip {}".format, count(1)), waiting, strict=False))[chosen.path]
 
     def replies(self) -> list[Reply]:
         """Return every model's answer about the chosen clip; nothing where none is chosen. A model is
@@ -179,6 +230,7 @@ class Session:
         """Clear the session and remove every file that was uploaded or written."""
         self.examples.clear()
         self._personal = {}
+        self._answered = {}
         self._clip = None
         for path in self._uploads:
             path.unlink(missing_ok=True)
@@ -197,7 +249,29 @@ class Session:
             (prediction,) = (personal or self.models[name]).predict([clip])
         except UserError as error:
             return Reply(name, None, problem=str(error))
-        return Reply(name, prediction, 0 if personal is None else len(personal.enrolled), problem)
+        enrolled = 0 if personal is None else len(personal.enrolled)
+        return Reply(name, prediction, enrolled, problem, self._before(name, clip, personal, prediction))
+
+    def _before(
+        self, name: str, clip: Tensor, personal: PersonalRecognizer | None, prediction: Prediction
+    ) -> Mapping[str, float] | None:
+        """Return what the model answered about the clip before the examples changed, and keep this answer."""
+        last = self._answered.get(name)
+        if last is None or last.clip is not clip:
+            before = None
+        else:
+            before = last.before if last.personal is personal else last.probabilities
+        self._answered[name] = _LastAnswer(clip, personal, prediction.probabilities, before)
+        return before
+
+    def _check_room(self, name: str) -> None:
+        if len(self.examples) >= self.limits.examples:
+            raise UserError(f"{name}: there are {len(self.examples)} examples, remove one first")
+
+    def _added(self, example: Example) -> str:
+        key = next(self._keys)
+        self.examples[key] = example
+        return key
 
     def _enrolled(self, name: str) -> PersonalRecognizer | None:
         """Return the model enrolled on the labeled examples, None where there are none. Raises UserError

@@ -9,6 +9,7 @@ Every kind of them computes its logits in the same way from what stands for a cl
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,9 +128,10 @@ def _checked(name: str) -> tuple[Any, PretrainedConfig, Emotions]:
     architectures = settings.get("architectures") or []
     if architectures != [wanted]:
         made_for = ", ".join(map(str, architectures)) or "nothing that it names"
+        command = f"perser pretrain --encoder {shlex.quote(name)}"
         raise UserError(
             f"'{name}' is made for another task ({made_for}, not {wanted}): give one that was fine-tuned to "
-            f"classify emotions, or train one on its encoder with `perser pretrain --encoder {name}`"
+            f"classify emotions, or train one on its encoder with `{command}`"
         )
     try:
         config = FAMILIES[model_type].config_class.from_dict(settings)

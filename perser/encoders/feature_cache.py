@@ -46,7 +46,7 @@ Level = str
 _FORMAT = 1  # part of every key; to be raised when the stored content changes
 
 # Seconds of padded audio in a batch. More is not faster on a CPU, whose cache is full, but it is on a GPU.
-_CPU_BATCH_SECONDS = 20.0
+_CPU_BATCH_SECONDS = 8.0
 
 _GPU_BATCH_SECONDS = 400.0
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from perser.audio import SAMPLE_RATE, SHORTEST_SECONDS, BadAudio, load_audio
 from perser.errors import UserError
+from perser.inference.computing_thread import compute
 from perser.io.folders import audio_files, did_you_mean
 from perser.io.listed_paths import read_list
 from perser.io.tables import read_table
@@ -204,9 +205,15 @@ def stream_clips(
     """
     named = ((name_of(clip, number), clip) for number, clip in enumerate(clips_in(clips), start=1))
     while batch := list(islice(named, CLIPS_AT_ONCE)):
-        waveforms, failures = _read(batch)
-        results = failures | _use(waveforms, use)
+        results = compute(lambda batch=batch: _results(batch, use))
         yield from (results[name] for name, _ in batch)
+
+
+def _results(
+    batch: list[tuple[str, Clip]], use: Callable[[dict[str, Tensor]], Sequence[Result]]
+) -> Mapping[str, Result | Failure]:
+    waveforms, failures = _read(batch)
+    return failures | _use(waveforms, use)
 
 
 def _read(batch: list[tuple[str, Clip]]) -> tuple[dict[str, Tensor], dict[str, Result | Failure]]:

@@ -28,6 +28,7 @@ from perser.distributed import compute_device
 from perser.episodes.episode import Support
 from perser.errors import UserError
 from perser.inference.clips import Clip, Failure, Waveforms, check_repeats, name_of, stream_clips
+from perser.inference.computing_thread import compute
 from perser.inference.labeled_clips import LabeledClip, check_emotions, in_one_form, labels_in
 from perser.inference.prediction import Prediction, classify
 from perser.inference.profile import Enrolled, Profile
@@ -106,8 +107,8 @@ class Recognizer:
         examples, spelled = _spelled_labels(examples)
         if labels == "open":
             opened = self.with_labels(open_labels(word for words in spelled for word in words))
-            return opened._enroll(examples, spelled, names)
-        return self._enroll(examples, spelled, names)
+            return compute(lambda: opened._enroll(examples, spelled, names))
+        return compute(lambda: self._enroll(examples, spelled, names))
 
     def with_labels(self, labels: EmotionSet) -> Recognizer:
         """Return the recognizer of the same model that chooses among other labels.
@@ -204,9 +205,8 @@ class PersonalRecognizer:
         self.enrolled = enrolled
         self._tensors = tensors
         self._audio = audio
-        self.predictor: RoutePredictor = recognizer.model.predictor(
-            tensors, [example.emotions for example in enrolled]
-        )
+        labels = [example.emotions for example in enrolled]
+        self.predictor: RoutePredictor = compute(lambda: recognizer.model.predictor(tensors, labels))
 
     @property
     def emotions(self) -> EmotionSet:
@@ -235,6 +235,11 @@ class PersonalRecognizer:
             known = self.emotions.names
             if any(label not in known for label in further):
                 recognizer = recognizer.with_labels(EmotionSet(tuple(dict.fromkeys((*known, *further)))))
+        return compute(lambda: self._enroll_more(recognizer, examples, spelled))
+
+    def _enroll_more(
+        self, recognizer: Recognizer, examples: list[LabeledClip], spelled: list[Emotions]
+    ) -> PersonalRecognizer:
         names, labels, new = _read_examples(examples, spelled, recognizer.emotions)
         earlier = [f"enrolled clip {number}" for number in range(1, len(self.enrolled) + 1)]
         encoded = self._encode_all(earlier, new)

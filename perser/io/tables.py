@@ -147,8 +147,14 @@ def read_table(
 def _check_cells(row: InputRow, required: Sequence[str]) -> None:
     empty = [name for name in required if not (row.emotions() if name == EMOTIONS else row.text(name))]
     if empty:
-        other = None if empty[0] in row.cells else _other_name(empty[0], row.cells, required)
-        remedy = f"rename {other} to {empty[0]}" if other else "fill it in or remove the line"
+        remedy = "fill it in or remove the line"
+        if empty[0] not in row.cells:  # a line of JSON
+            other = _other_name(empty[0], row.cells, required)
+            remedy = (
+                f"rename {other} to {empty[0]}"
+                if other
+                else f"{remedy} (it has {', '.join(row.cells) or 'nothing'})"
+            )
         raise row.error(f"no {', '.join(empty)}", remedy)
 
 

@@ -48,6 +48,9 @@ _DEFAULTS_SINCE = {
         "merged_labels": 0.0,
         "other_answers": 0.0,
         "drawn_styles": 0.0,
+        "first_answers": 0,
+        "standardize": "together",
+        "matched": False,
     },
 }
 """Options that version 0.1.0 did not have, by command, with the values that it used."""

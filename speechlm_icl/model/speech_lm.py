@@ -11,7 +11,7 @@ words = model.generate(**inputs, max_new_tokens=4)[:, inputs.input_ids.shape[1] 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
@@ -47,7 +47,7 @@ from speechlm_icl.model.saved_model import CheckpointMixin
 from speechlm_icl.projectors import new_projector
 from speechlm_icl.projectors.base import Clips, ProjectorOptions, ProjectorSizes
 from speechlm_icl.prompt.drawn_words import drawable_words
-from speechlm_icl.prompt.open_labels import open_prompt
+from speechlm_icl.prompt.open_labels import open_prompt, reworded_prompt
 from speechlm_icl.prompt.prompt import (
     IGNORE,
     EncodedPrompt,
@@ -232,11 +232,8 @@ class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
         causal, tokenizer = self.language_model.causal, self.language_model.tokenizer
         input_ids, attention_mask = pad_left(input_ids, attention_mask)
         eos = causal.generation_config.eos_token_id
-        ends = [
-            *(eos if isinstance(eos, list) else [] if eos is None else [eos]),
-            self.prompt.template.end[-1],
-        ]
-        options.setdefault("eos_token_id", list(dict.fromkeys(ends)))
+        ends = eos if isinstance(eos, list) else [] if eos is None else [eos]
+        options.setdefault("eos_token_id", list(dict.fromkeys([*ends, self.prompt.template.end[-1]])))
         if causal.generation_config.pad_token_id is None and tokenizer.pad_token_id is not None:
             options.setdefault("pad_token_id", tokenizer.pad_token_id)
         audio = input_ids == self.config.audio_token_id
@@ -287,9 +284,17 @@ class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
 
         Raises UserError for labels that its language model cannot read.
         """
-        tokenizer = self.language_model.tokenizer
         copy = structure_copy(self, ())
-        copy.prompt = open_prompt(tokenizer, self.prompt, labels, self.label_word_pool)
+        copy.prompt = open_prompt(self.language_model.tokenizer, self.prompt, labels, self.label_word_pool)
+        return copy
+
+    def worded(self, instruction: str | None, words: Mapping[str, str]) -> SpeechLMForICL:
+        """Return this model with another instruction (None: its own) and other label words.
+
+        It shares all weights. Raises UserError for words that its language model cannot read.
+        """
+        copy = structure_copy(self, ())
+        copy.prompt = reworded_prompt(self.language_model.tokenizer, self.prompt, instruction, words)
         return copy
 
     def standardized_by(self, clips: Iterable[Tensor], prior_clips: float) -> SpeechLMForICL:

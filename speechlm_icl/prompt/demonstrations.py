@@ -14,7 +14,7 @@ Order. A language model's answer depends on the order of its examples (Lu et al.
 Prompts, arXiv 2104.08786), although a person's does not; so probabilities may be averaged over several
 orders (`reorderings`).
 
-None of these options of the route `speech-lm` needs training.
+None of these options of the in-context methods needs training.
 """
 
 from __future__ import annotations
@@ -57,8 +57,10 @@ class DemonstrationOptions:
             raise ValueError("orders must be at least 1")
 
 
-def parse_demonstration_options(texts: Iterable[str]) -> DemonstrationOptions:
+def parse_demonstration_options(texts: Iterable[str], method: str = "speech-lm") -> DemonstrationOptions:
     """Parse the options in a method's name, such as `speech-lm-8+calibrated+orders=4`, split at the pluses.
+
+    `method` is the name before them, for messages.
 
     Raises UserError for an unknown option, and for an option that occurs twice.
     """
@@ -68,13 +70,13 @@ def parse_demonstration_options(texts: Iterable[str]) -> DemonstrationOptions:
         name = match and (match[1] or match[3])
         if not name or name in options:
             raise UserError(
-                f"speech-lm has no option '+{text}', or it occurs twice: the options are {OPTION_FORMS}"
+                f"{method} has no option '+{text}', or it occurs twice: the options are {OPTION_FORMS}"
             )
         options[name] = int(match[2]) if match[2] else True
     try:
         return DemonstrationOptions(**options)
     except ValueError as error:
-        raise UserError(f"speech-lm: {error}") from error
+        raise UserError(f"{method}: {error}") from error
 
 
 def reorderings(support: Support, count: int) -> list[Support]:

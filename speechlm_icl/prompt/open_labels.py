@@ -8,7 +8,7 @@ what they mean.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from transformers import PreTrainedTokenizerBase
@@ -45,12 +45,39 @@ def open_prompt(
         raise UserError(f"{str(error).partition(': give')[0]}: use another word for it") from error
 
 
+def reworded_prompt(
+    tokenizer: PreTrainedTokenizerBase,
+    trained: PromptFormat,
+    instruction: str | None,
+    words: Mapping[str, str],
+) -> PromptFormat:
+    """Return prompts of the same labels, with another instruction (None: the trained one) and other words.
+
+    An instruction of its own that lists the emotions lists the new words. Raises UserError for words that the
+    tokenizer lacks.
+    """
+    options = trained.options
+    if instruction is None:
+        own = default_instruction(options.words(trained.emotions), options.joiner, bool(options.chat))
+        instruction = None if options.instruction == own else options.instruction
+    elif tokenizer.unk_token_id is not None and tokenizer.unk_token_id in token_ids(tokenizer, instruction):
+        raise UserError(
+            "the language model was trained from scratch, and knows no other words than those of its "
+            "training: only the prompt of a pretrained one can be worded in other ways"
+        )
+    return PromptFormat(
+        tokenizer, trained.emotions, replace(options, instruction=instruction, label_words=dict(words))
+    )
+
+
 def stand_ins(tokenizer: PreTrainedTokenizerBase, labels: EmotionSet, words: Sequence[str]) -> dict[str, str]:
     """Return the word that stands for each label that the tokenizer cannot encode.
 
     Raises UserError where there are more of these labels than words.
     """
     lacking = [label for label in labels.names if not _can_encode(tokenizer, label)]
+    if not lacking:  # so in training, where thousands of words to choose from would be encoded for nothing
+        return {}
     free = [word for word in words if word not in labels.names and _can_encode(tokenizer, word)]
     if len(lacking) > len(free):
         most = len(labels) - len(lacking) + len(free)

@@ -69,7 +69,8 @@ def meta_train(
     if options.projector_steps and training_run.stage_found in (None, PRETRAIN_PROJECTOR):
         pretrain_projector(model, train_tasks, validation_tasks, store, options, training_run)
 
-    accelerator.gradient_accumulation_steps = options.gradient_accumulation_steps
+    parts = options.gradient_accumulation_steps + (options.first_answers > 0)
+    accelerator.gradient_accumulation_steps = parts
     trained = wrap_for_training(AnswerLosses(model), accelerator, model.language_model.layers)
     optimizer = new_optimizer(model, options)
 
@@ -172,11 +173,12 @@ def _add_gradients(
     """
     trained.train()
     seed_step(options.seed, step, accelerator.process_index)
-    num_parts = options.gradient_accumulation_steps
     share = options.permuted_share(step)
     sequences = sampler.draw(options.batch_size, options.seed, step, renamed=share)
+    asked_first = sampler.draw_first(options.first_answers, options.seed, step)
     answers = sum(
-        len(sequence.answers) - first_target(sequence, options.loss, guesses=False) for sequence in sequences
+        len(sequence.answers) - first_target(sequence, options.loss, guesses=False)
+        for sequence in [*sequences, *asked_first]
     )
 
     def length(sequence: PairSequence) -> int:
@@ -184,13 +186,16 @@ def _add_gradients(
         return len(sequence.answers) + sum(map(model.projector.options.num_tokens_of_windows, clips))
 
     own, factor = own_share_of_batch(sequences, length)
+    weighed = [(part, factor) for part in by_length(own, options.gradient_accumulation_steps, length)]
+    if asked_first:  # in a part of their own, or they would be padded to the length of the sequences
+        weighed.append(own_share_of_batch(asked_first, length))
     computed: list[tuple[Sequence[PairSequence], Tensor, Tensor]] = []
-    for part in by_length(own, num_parts, length):
+    for part, factor in weighed:
         with accelerator.accumulate(trained):
             losses = trained(*read(model, part, store, options.loss, guesses=False))
             loss = losses.sum() / answers * factor
             # accelerate divides by the number of parts, as for a mean over them, but this is a sum.
-            accelerator.backward(loss * num_parts)
+            accelerator.backward(loss * len(weighed))
         computed.append((part, losses.detach().isfinite().all(dim=1), loss.detach()))
     total, parts = torch.zeros((), dtype=torch.float64), []
     # Read after all parts, because the program waits for a GPU here.

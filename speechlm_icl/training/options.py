@@ -46,6 +46,9 @@ class IclOptions(OptimizationOptions):
             drawn for this sequence alone.
         standardize: by which clips features are standardized: together, by all training clips; each: by those
             of their own corpus, where several were joined (`perser join`).
+        first_answers: clips that each step asks for, besides its sequences, with no pair before them and
+            under the emotions' own words. A sequence has one such answer only, so a model that reads pairs
+            may know little without any.
         loss: every: on the answer to every clip, each predicted from all pairs before it; query: on the
             answer to the last clip alone.
         projector_steps: steps of a first stage, in which the projector alone learns to tell the training
@@ -85,6 +88,7 @@ class IclOptions(OptimizationOptions):
     other_answers: float = 0.0
     drawn_styles: float = 0.0
     standardize: Standardize = "together"
+    first_answers: int = 0
     loss: Loss = "every"
     projector_steps: int = 300
     projector_learning_rate: float = 1e-3
@@ -103,7 +107,7 @@ class IclOptions(OptimizationOptions):
         super().__post_init__()
         for name in ("gradient_accumulation_steps", "validation_sequences"):
             check_at_least(name, getattr(self, name), 1)
-        for name in ("pairs", "projector_steps", "projector_mixup", "restricted", "missing"):
+        for name in ("pairs", "first_answers", "projector_steps", "projector_mixup", "restricted", "missing"):
             check_at_least(name, getattr(self, name), 0)
         for name in SHARES:
             share = getattr(self, name)
@@ -138,7 +142,7 @@ class IclOptions(OptimizationOptions):
     @property
     def trains_own_words(self) -> bool:
         """Whether some sequences have the emotions' own words with their own meaning."""
-        return min(self.permute_labels, self._permuted_at_end) < 1
+        return min(self.permute_labels, self._permuted_at_end) < 1 or self.first_answers > 0
 
     @property
     def _permuted_at_end(self) -> float:

@@ -28,6 +28,9 @@ from speechlm_icl.training.task_drawing import (
     unnamed_last,
 )
 
+_FIRST = 1
+"""Added to the seeds of clips that are asked with no pair before them."""
+
 PLAIN = TaskShares()
 """The emotions under their own words."""
 
@@ -108,6 +111,12 @@ class SequenceSampler:
             persons = rng.choice(len(self.tasks), size=count, p=self.weights)
         return [self._sequence(self.tasks[person], rng, shares) for person in persons]
 
+    def draw_first(self, count: int, *seeds: int) -> list[PairSequence]:
+        """Return `count` clips of persons drawn at random, with no pair before them, under the own words."""
+        rng = np.random.default_rng((*seeds, _FIRST))
+        drawn = (self.tasks[person] for person in rng.integers(len(self.tasks), size=count))
+        return [self._own(*task.sample(1, rng), task.person, rng) for task in drawn]
+
     def draw_each(self, count: int, *seeds: int) -> list[PairSequence]:
         """Return `count` sequences that go through the persons in turn."""
         rng = np.random.default_rng(seeds)
@@ -128,11 +137,21 @@ class SequenceSampler:
             order = balanced_start(labels, rng)
             utterances, labels = tuple(utterances[i] for i in order), tuple(labels[i] for i in order)
         renamed = rng.random() < shares.renamed
+        sequence = self._own(utterances, labels, task.person, rng)
+        return self._renamed(sequence, rng, shares) if renamed else sequence
+
+    def _own(
+        self,
+        utterances: tuple[str, ...],
+        labels: Sequence[Emotions],
+        person: str | None,
+        rng: np.random.Generator,
+    ) -> PairSequence:
+        """Return a sequence under the emotions' own words. Several emotions of a clip are in random order."""
         answers = [
             rng.permutation([self.emotions.index(word) for word in words]).tolist() for words in labels
         ]
-        sequence = PairSequence(utterances, answers, task.person)
-        return self._renamed(sequence, rng, shares) if renamed else sequence
+        return PairSequence(utterances, answers, person)
 
     def _renamed(self, sequence: PairSequence, rng: np.random.Generator, shares: TaskShares) -> PairSequence:
         """Return a sequence with words that mean nothing, or another emotion."""

@@ -10,6 +10,7 @@ from perser.installed_routes import (
     build_method,
     check_method,
     describe_methods,
+    explain_method,
     load_route_model,
     parse_method,
 )
@@ -55,6 +56,22 @@ def test_a_route_that_does_not_load_hides_no_other(broken_package):
     assert listed["broken"].startswith("does not load: No module named")
     assert listed["nothing"].startswith("Nothing: uniform probabilities")
     check_method("nothing", k=1)
+
+
+def test_a_method_is_explained_with_all_parts_of_its_name():
+    assert explain_method("entire-zero") == "The trained model SSL-E as it is, the same for everybody."
+    text = explain_method("speech-lm-0:small+calibrated+prior-shift")
+    assert text.startswith("A language model")
+    assert text.endswith(
+        "here, none of them; trained as the variant small; with calibrated; then each emotion is made "
+        "likelier or less likely, as this person's labels suggest."
+    )
+    assert "standardized by the labeled clips" in explain_method("entire-zero+standardize=enrolled")
+
+
+def test_a_method_that_is_not_installed_is_not_explained(broken_package):
+    assert explain_method("never-heard-of") == ""
+    assert explain_method("broken") == ""
 
 
 def test_an_unknown_method_is_named_with_the_routes_that_do_not_load(broken_package):

@@ -6,6 +6,8 @@ from perser.errors import UserError
 from speechlm_icl.personalizer import SpeechLMPersonalizer
 from speechlm_icl.prompt.demonstrations import DemonstrationOptions, reorderings
 
+from .conftest import make_model
+
 SUPPORT = Support(("u0", "u1", "u2"), (("angry",), ("happy", "sad"), ("sad",)), seed=0)
 QUERIES = ["u10", "u11", "u12", "u13"]
 
@@ -119,3 +121,19 @@ def test_features_standardized_by_other_clips_are_those_of_a_model_fitted_to_the
     assert np.abs(moved - before).max() > 1e-6
     model.projector.fit_standardization(store[name] for name in names)
     np.testing.assert_allclose(plain.personalize(SUPPORT).predict_proba(QUERIES), moved, atol=1e-6)
+
+
+def test_another_wording_changes_the_label_words_and_is_refused_where_the_vocabulary_lacks_it(store, tasks):
+    model = make_model(prompt={"label_words": {"angry": "happy", "happy": "angry"}})
+    method = SpeechLMPersonalizer(model, store, 2)
+    support = Support(tasks[0].utterances[:2], tasks[0].emotions[:2], seed=0)
+    own = method.personalize(support).predict_proba(["u7", "u8"])
+    same = method.worded(None, {"angry": "happy", "happy": "angry", "sad": "sad"})
+    np.testing.assert_allclose(same.personalize(support).predict_proba(["u7", "u8"]), own, atol=1e-6)
+    other = method.worded(None, {"angry": "angry", "happy": "happy", "sad": "sad"})
+    assert np.abs(other.personalize(support).predict_proba(["u7", "u8"]) - own).max() > 1e-6
+    assert other.model.prompt.labels != model.prompt.labels
+    with pytest.raises(UserError, match="knows no other words than those of its training"):
+        method.worded("Which emotion?", {"angry": "angry", "happy": "happy", "sad": "sad"})
+    with pytest.raises(UserError, match="cannot encode the label 'fury'"):
+        method.worded(None, {"angry": "fury"})

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pytest
 
 from perser.cli.main import main
-from perser.cli.option_names import ALIASES, OLD_NAMES, OptionNames
+from perser.cli.options.names import ALIASES, OLD_NAMES, OptionNames
 from perser.cli.parser import parse_command, parse_options
 from perser.errors import UserError
 

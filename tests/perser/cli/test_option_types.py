@@ -205,7 +205,7 @@ def test_no_command_shows_the_parsers_own_words(entry):
 def options_of(command) -> list[str]:
     from jsonargparse import ArgumentParser
 
-    from perser.cli.option_types import option_types
+    from perser.cli.options.types import option_types
     from perser.cli.parser import _add_parameters
 
     parser = ArgumentParser(exit_on_error=False)

@@ -34,6 +34,15 @@ def test_without_an_enrollment_there_is_one_column():
     assert "too long" in page
 
 
+def test_what_changed_is_said_above_the_bars():
+    reply = Reply("first", OWN, enrolled=2, before={"angry": 0.6, "sad": 0.4})
+    page = bars([reply], ("sad", "angry"), "a<b.wav")
+    assert "About <strong>a&lt;b.wav</strong>" in page
+    assert "Most likely: angry (80%). Without your examples: sad (75%)." in page
+    assert '<p class="changed" role="status">Since your last change, angry rose from 60% to 80%' in page
+    assert "changed" not in bars([Reply("first", OWN, enrolled=2)], ("sad", "angry"))
+
+
 def test_texts_from_outside_are_escaped():
     evil = "<img src=x onerror=alert(1)>"
     shown = (

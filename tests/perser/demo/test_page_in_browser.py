@@ -15,6 +15,7 @@ import pytest
 import soundfile
 
 from perser.inference.recognizer import PersonalRecognizer
+from tests.accessibility import accessibility_findings
 
 COLUMNS = ("own", "unadapted")
 
@@ -264,6 +265,9 @@ def test_the_page_can_be_used_with_the_keyboard_alone(visit, clips):
             visitor.page.keyboard.press("Tab")
         raise AssertionError(f"{target} cannot be reached with the keyboard")
 
+    reach(visitor.button("Ask about clip A"))
+    visitor.page.keyboard.press("Enter")
+    visitor.answers("first", "without examples")
     reach(visitor.button("Upload clips"))
     with visitor.page.expect_file_chooser() as chooser:
         visitor.page.keyboard.press("Enter")
@@ -296,6 +300,66 @@ def test_an_example_can_be_recorded(visit):
     visitor.page.wait_for_function(f"{duration} > 0.1")
     assert visitor.page.evaluate(duration) < 5
     recorder.get_by_role("button", name="Record").wait_for()
+
+
+def test_the_page_can_be_tried_without_a_recording(visit, clips, shots):
+    visitor = visit()
+    page = visitor.page
+    assert "simulated speech" in page.get_by_text("These three clips").inner_text()
+    for place, name in enumerate("ABC"):
+        playing = f"document.getElementById('simulated-{place}')"
+        page.wait_for_function(f"{playing}.readyState > 0")
+        assert page.evaluate(f"{playing}.duration") == pytest.approx(0.5, abs=0.05)
+        visitor.button(f"Listen to clip {name}").click()
+        page.wait_for_function(f"{playing}.played.length > 0")
+    visitor.button("Ask about clip A").click()
+    page.get_by_text("clip A, simulated speech").wait_for()
+    before = visitor.answers("first", "without examples")["own"]
+    assert page.locator(".changed").count() == 0
+
+    visitor.button("Add clip B to my examples").click()
+    visitor.button("Remove example 1").wait_for()
+    visitor.label(1, "sad")
+    now = visitor.answers("first", "with 1 example")
+    assert now["unadapted"] == before
+    changed = page.locator('.reply[data-model="first"] .changed').inner_text()
+    assert f"sad rose from {before[2]:.0%} to {now['own'][2]:.0%}" in changed
+    page.screenshot(path=shots / "5-without-a-recording.png", full_page=True)
+
+    visitor.listen(clips["happy"])
+    page.locator("#answer").get_by_text("happy.wav").wait_for()
+    visitor.button("Ask about clip C").click()
+    page.get_by_text("clip C, simulated speech").wait_for()
+
+
+def test_the_page_says_which_clip_to_label_next(visit, clips):
+    visitor = visit()
+    said = visitor.page.locator("#next")
+    visitor.button("Which clip should I label next?").click()
+    said.get_by_text("all your examples are labeled: add another clip first").wait_for()
+    visitor.add(clips["angry"], clips["happy"])
+    visitor.label(1, "angry")
+    visitor.button("Which clip should I label next?").click()
+    said.get_by_text("Label example 2 next").wait_for()
+    visitor.label(2, "happy")
+    visitor.page.wait_for_function("!document.querySelector('#next').innerText.trim()")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1920])
+def test_axe_core_finds_nothing(visit, clips, width, scheme):
+    visitor = visit(width=width, scheme=scheme)
+    everything = ("critical", "serious", "moderate", "minor")
+    assert accessibility_findings(visitor.page, everything) == []
+    visitor.give("Upload clips", clips["angry"], clips["note"])
+    visitor.button("Remove example 1").wait_for()
+    assert accessibility_findings(visitor.page, everything) == [], "with an error"
+    visitor.label(1, "angry")
+    visitor.listen(clips["sad"])
+    visitor.answers("first", "with 1 example")
+    visitor.label(1, "sad")
+    visitor.page.locator(".changed").first.wait_for()
+    assert accessibility_findings(visitor.page, everything) == [], "with an answer"
 
 
 @pytest.mark.parametrize("width", [390, 1280])

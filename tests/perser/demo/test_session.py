@@ -5,8 +5,10 @@ import copy
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from perser.demo.session import Session
+from perser.demo.simulated_clips import SimulatedClip
 from perser.errors import UserError
 from perser.inference.recognizer import PersonalRecognizer, Recognizer
 from perser.web.limits import Limits
@@ -225,3 +227,57 @@ def test_one_label_of_the_persons_own_alone_is_explained(session, write_clip):
     (reply,) = session.replies()
     assert "need at least two" in reply.problem
     assert reply.enrolled == 0
+
+
+def test_an_answer_comes_with_the_one_before_the_last_change(labeled):
+    (first,) = labeled.replies()
+    assert first.before is None
+    (again,) = labeled.replies()
+    assert again.before is None, "nothing changed"
+    labeled.label("example 1", ["sad"])
+    (changed,) = labeled.replies()
+    assert changed.before == first.prediction.probabilities
+    assert changed.prediction.probabilities != first.prediction.probabilities
+    (again,) = labeled.replies()
+    assert again.before == first.prediction.probabilities, "it stays until the next change"
+    for key in list(labeled.examples):
+        labeled.remove(key)
+    (without,) = labeled.replies()
+    assert without.before == changed.prediction.probabilities
+
+
+def test_another_clip_has_no_answer_before(labeled, write_clip):
+    labeled.replies()
+    labeled.choose(write_clip("d.wav", 1))
+    labeled.label("example 1", ["sad"])
+    assert labeled.replies()[0].before is None
+
+
+def test_simulated_clips_are_asked_about_and_added(fake_model, tmp_path):
+    clip = SimulatedClip("clip A", "text", 0.5 + 0.01 * torch.sin(torch.arange(3200.0)))
+    recognizer = Recognizer.from_pretrained(tmp_path / "model")
+    session = copy.deepcopy(Session({"model": recognizer}, Limits(examples=1), tmp_path, [clip]))
+    session.choose_simulated("clip A")
+    assert session.clip_name == "clip A, simulated speech"
+    (reply,) = session.replies()
+    assert reply.prediction.labels == ("sad",)
+    key = session.add_simulated("clip A")
+    session.label(key, ["happy"])
+    assert session.replies()[0].enrolled == 1
+    with pytest.raises(UserError, match="clip A: there are 1 examples, remove one first"):
+        session.add_simulated("clip A")
+
+
+def test_the_clip_to_label_next_is_one_that_waits(session, write_clip):
+    with pytest.raises(UserError, match="all your examples are labeled"):
+        session.label_next()
+    keys = [session.add(write_clip(f"{place}.wav", place)) for place in (0, 1, 2)]
+    session.label(keys[0], ["angry"])
+    waiting = set(keys[1:])
+    assert session.label_next() in waiting
+    # The only choice: the clip farthest from what is labeled.
+    session.label(keys[1], ["happy"])
+    assert session.label_next() == keys[2]
+    session.label(keys[2], ["sad"])
+    with pytest.raises(UserError, match="all your examples are labeled"):
+        session.label_next()

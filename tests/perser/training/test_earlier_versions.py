@@ -55,6 +55,7 @@ OPTIONS = {
             "merged_labels": 0.0,
             "other_answers": 0.0,
             "drawn_styles": 0.0,
+            "first_answers": 0,
         },
     ),
 }

@@ -102,6 +102,25 @@ def test_a_step_in_parts_is_the_step_of_the_whole(build, tasks, store, loss):
         torch.testing.assert_close(weight, moved[0][1])
 
 
+def test_clips_without_pairs_count_as_much_as_the_answers_of_sequences(build, tasks, store):
+    model = build(dropout=0.0, feature_noise=0.0)
+    options = IclOptions(pairs=4, batch_size=2, gradient_accumulation_steps=2, first_answers=3)
+    accelerator = start_accelerator(0)
+    accelerator.gradient_accumulation_steps = 3
+    trained = accelerator.prepare(AnswerLosses(model))
+    sampler = SequenceSampler(tasks, model.prompt.emotions, 4)
+    value, read_from = _add_gradients(trained, model, sampler, store, options, accelerator, step=1)
+    gradient = model.projector.mlp.up.weight.grad.clone()
+
+    model.zero_grad()
+    every = [*sampler.draw(2, 0, 1), *sampler.draw_first(3, 0, 1)]
+    summed = sum(model.losses(*read(model, [sequence], store)).sum() for sequence in every)
+    (summed / (2 * 5 + 3)).backward()
+    assert value == pytest.approx(summed.item() / 13, rel=1e-5)
+    torch.testing.assert_close(gradient, model.projector.mlp.up.weight.grad)
+    assert sorted(part.utterances for part in read_from) == sorted(one.utterances for one in every)
+
+
 def test_the_loss_of_the_query_alone_is_that_of_the_last_answer(build, tasks, store):
     model = build()
     sequences = SequenceSampler(tasks, model.prompt.emotions, 5).draw(3, 0)
@@ -142,6 +161,7 @@ def test_every_option_at_once_runs_on_a_chat_model(build, tasks, store, chat_fol
     options |= {
         "projector_steps": 2,
         "gradient_accumulation_steps": 2,
+        "first_answers": 3,
         "loss": "query",
         "language_learning_rate": 1e-4,
     }

@@ -56,6 +56,18 @@ def test_permuted_labels_are_consistent_within_a_sequence_and_vary_between():
     assert meanings == {(0,), (1,), (2,)}
 
 
+def test_first_answers_are_single_clips_under_the_own_words_drawn_apart_from_the_sequences():
+    sampler = SequenceSampler(TASKS, EMOTIONS, pairs=7, shares=TaskShares(renamed=1.0))
+    drawn = sampler.draw_first(40, 0, 1)
+    assert all(len(one.utterances) == len(one.answers) == 1 and not one.renamed for one in drawn)
+    assert len({one.utterances for one in drawn}) > 20
+    assert len({one.person for one in drawn}) == 4
+    assert drawn == sampler.draw_first(40, 0, 1) != sampler.draw_first(40, 0, 2)
+    firsts = [sequence.utterances[0] for sequence in sampler.draw(40, 0, 1)]
+    assert firsts != [one.utterances[0] for one in drawn]
+    assert sampler.draw_first(0, 0, 1) == []
+
+
 def test_draw_each_goes_through_all_persons():
     drawn = SequenceSampler(TASKS, EMOTIONS, pairs=1).draw_each(8, 0)
     assert [sequence.utterances[0].partition("u")[0] for sequence in drawn] == ["p0", "p1", "p2", "p3"] * 2

@@ -1,0 +1,1 @@
+"""What the HTML report has beside the tables: who gains, the picture of it, plain words, style and script."""

@@ -1,0 +1,1 @@
+"""The options of a command: their names, their types, and files of them."""

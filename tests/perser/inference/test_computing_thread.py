@@ -1,0 +1,79 @@
+"""Jobs of all threads run one at a time, in one thread."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+
+import pytest
+
+from perser.inference.computing_thread import compute
+
+_name: ContextVar[str] = ContextVar("_name", default="nobody")
+
+
+def current() -> int:
+    """Return the thread that runs this job, which runs another job on the way."""
+    assert compute(threading.get_ident) == threading.get_ident()
+    return threading.get_ident()
+
+
+def test_jobs_of_other_threads_share_one_thread_and_the_main_thread_runs_its_own():
+    with ThreadPoolExecutor(8) as pool:
+        theirs = set(pool.map(lambda _: compute(current), range(40)))
+    assert len(theirs) == 1
+    assert compute(current) == threading.get_ident() not in theirs
+
+
+def test_one_job_runs_at_a_time():
+    running, most = 0, 0
+
+    def job() -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        time.sleep(0.001)
+        running -= 1
+
+    with ThreadPoolExecutor(8) as pool:
+        others = [pool.submit(compute, job) for _ in range(20)]
+        for _ in range(20):
+            compute(job)
+        for other in others:
+            other.result()
+    assert most == 1
+
+
+def test_an_error_and_the_context_reach_the_thread_that_asked():
+    def own_error(number: int) -> str:
+        _name.set(f"person {number}")
+
+        def job() -> str:
+            raise ValueError(_name.get())
+
+        with pytest.raises(ValueError, match="person") as caught:
+            compute(job)
+        return str(caught.value)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(own_error, range(8))) == [f"person {number}" for number in range(8)]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+def test_a_forked_process_has_a_thread_of_its_own():
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(compute, current).result()
+    child = multiprocessing.get_context("fork").Process(target=_compute_in_a_thread)
+    child.start()
+    child.join(20)
+    assert child.exitcode == 0
+
+
+def _compute_in_a_thread() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(compute, current).result(timeout=10)
