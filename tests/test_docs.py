@@ -136,6 +136,8 @@ def test_a_command_parses(document, command, monkeypatch):
         words.pop(0)
     if words[0] in PROGRAMS:
         PROGRAMS[words[0]](words[1:])
+    elif words[0] == "export":  # variables of the environment
+        assert all(re.fullmatch(r"[A-Z_]+=\S*", word) for word in words[1:])
     else:
         assert command in CHECKS or words[:2] == ["pre-commit", "install"], f"unchecked command in {document}"
 
@@ -224,8 +226,8 @@ def test_every_method_and_corpus_is_in_the_documents():
     quoted = set(QUOTED.findall(text_of("docs/reference/methods.md") + text_of("docs/how_to/corpora.md")))
     methods = method_routes()
     corpora = PROJECT["entry-points"]["perser.corpora"]
-    assert {*methods, *corpora} - {"speech-lm"} <= quoted
-    assert {"speech-lm-8", "speech-lm-32"} <= quoted
+    assert {*methods, *corpora} - {"speech-lm", "audio-llm"} <= quoted
+    assert {"speech-lm-8", "speech-lm-32", "audio-llm:NAME-8"} <= quoted
 
 
 @pytest.mark.parametrize("page", ["docs/how_to/compare.md", "docs/tutorials/own_recordings.md"])

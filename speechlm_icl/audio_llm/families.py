@@ -16,8 +16,12 @@ from perser.errors import UserError, require_package
 EXTRAS = {"torchvision": "audio-llm", "timm": "audio-llm", "mistral_common": None}
 """Packages that some families need, and the extra of perser that installs them. mistral-common is in none:
 for Python 3.11 and 3.12, it wants a numpy that is older than the tested one."""
+
 DEFAULT_EMOTIONS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 """What answers choose from where nobody says it: such a model was not trained on any set of emotions."""
+
+WITHOUT = ("matched",)
+"""Options of speech-lm that an audio LLM lacks: it has no features to match clips by."""
 
 
 @dataclass(frozen=True)

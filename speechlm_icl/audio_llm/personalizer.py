@@ -18,7 +18,7 @@ from perser.labels import EmotionSet
 from perser.personalizer import RouteContext
 from speechlm_icl.audio_llm.chat import Wording
 from speechlm_icl.audio_llm.endpoint.settings import FILE, EndpointSettings, read_settings, split_endpoint
-from speechlm_icl.audio_llm.families import check_pairs
+from speechlm_icl.audio_llm.families import WITHOUT, check_pairs
 from speechlm_icl.audio_llm.loading import METHOD, check_folder, load_audio_llm, model_folder
 from speechlm_icl.audio_llm.model import InContextLLM
 from speechlm_icl.in_context import PLAIN, InContextPersonalizer
@@ -124,7 +124,7 @@ def audio_llm(context: RouteContext, pairs: int | None = None) -> AudioLLMPerson
     `DemonstrationOptions` for the other options.
     """
     endpoint, others = split_endpoint(context.options)
-    options = parse_demonstration_options(others, METHOD)  # before the model is loaded
+    options = parse_demonstration_options(others, METHOD, WITHOUT)  # before the model is loaded
     check(METHOD, context, pairs)
     settings = endpoint_settings(context, endpoint)
     if settings is not None:

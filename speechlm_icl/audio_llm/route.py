@@ -9,7 +9,7 @@ from perser.io.json_files import read_json
 from perser.io.model_facts import ModelFacts
 from perser.route import Route
 from speechlm_icl.audio_llm.endpoint.settings import FILE, split_endpoint
-from speechlm_icl.audio_llm.families import DEFAULT_EMOTIONS, is_audio_llm
+from speechlm_icl.audio_llm.families import DEFAULT_EMOTIONS, WITHOUT, is_audio_llm
 
 if TYPE_CHECKING:
     from perser.route import RouteModel
@@ -41,7 +41,7 @@ def check_options(method: str, options: tuple[str, ...]) -> None:
     """Raise UserError for a wrong option of the method's name, such as `audio-llm:NAME-8+order=4`."""
     from speechlm_icl.prompt.demonstrations import parse_demonstration_options
 
-    parse_demonstration_options(split_endpoint(options)[1], method)
+    parse_demonstration_options(split_endpoint(options)[1], method, WITHOUT)
 
 
 ROUTE = Route(

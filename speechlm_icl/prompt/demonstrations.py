@@ -20,7 +20,7 @@ None of these options of the in-context methods needs training.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +32,7 @@ from perser.episodes.episode import Support
 from perser.errors import UserError
 from speechlm_icl.projectors.base import Clips
 
-OPTION_FORMS = "orders=N, calibrated, chosen, matched"
+OPTION_FORMS = ("orders=N", "calibrated", "chosen", "matched")
 
 
 @dataclass(frozen=True)
@@ -57,20 +57,23 @@ class DemonstrationOptions:
             raise ValueError("orders must be at least 1")
 
 
-def parse_demonstration_options(texts: Iterable[str], method: str = "speech-lm") -> DemonstrationOptions:
+def parse_demonstration_options(
+    texts: Iterable[str], method: str = "speech-lm", without: Sequence[str] = ()
+) -> DemonstrationOptions:
     """Parse the options in a method's name, such as `speech-lm-8+calibrated+orders=4`, split at the pluses.
 
-    `method` is the name before them, for messages.
+    `method` is the name before them, for messages, and `without` are the options that it does not have.
 
     Raises UserError for an unknown option, and for an option that occurs twice.
     """
+    known = [form for form in OPTION_FORMS if form not in without]
     options: dict[str, int | bool] = {}
     for text in texts:
         match = re.fullmatch(r"(?:(orders)=(\d+)|(calibrated|chosen|matched))", text)
         name = match and (match[1] or match[3])
-        if not name or name in options:
+        if not name or name in options or name in without:
             raise UserError(
-                f"{method} has no option '+{text}', or it occurs twice: the options are {OPTION_FORMS}"
+                f"{method} has no option '+{text}', or it occurs twice: the options are {', '.join(known)}"
             )
         options[name] = int(match[2]) if match[2] else True
     try:

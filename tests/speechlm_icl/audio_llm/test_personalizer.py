@@ -50,6 +50,11 @@ def test_more_pairs_than_a_support_has_are_refused_where_they_stand_at_the_end()
         check_method("audio-llm:tiny-9", 8)
 
 
+def test_an_option_that_needs_features_is_refused():
+    with pytest.raises(UserError, match=r"no option '\+matched'.* are orders=N, calibrated, chosen$"):
+        check_method("audio-llm:tiny-4+matched", 8)
+
+
 def test_it_answers_as_its_model_does(context, toy_episodes):
     episode = toy_episodes.episodes[0]
     support = episode.support.first(3)
