@@ -156,7 +156,9 @@ def _size(source: Path | bytes) -> int:
         if source.is_dir():
             raise BadAudio("a folder, not a recording")
         if not source.is_file():
-            raise BadAudio(MISSING)
+            if source.is_symlink() and not source.exists():
+                raise BadAudio(f"{MISSING}: the link leads nowhere")
+            raise BadAudio("cannot be opened: a pipe or a device" if source.exists() else MISSING)
         return source.stat().st_size
     except OSError as error:  # a name that is too long, a folder without permission
         raise BadAudio(f"cannot be opened: {error.strerror}") from error

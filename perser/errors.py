@@ -136,6 +136,8 @@ def advice_without_damage(error: Exception) -> str | None:
         return "use another device, such as cpu"
     if isinstance(error, ConnectionError | TimeoutError):
         return "check the network, and try again"
+    if "interpreter shutdown" in text:
+        return "let the main thread wait for this one (join)"
     if isinstance(error, OSError) and error.errno in _SYSTEM:
         return "let this program read it, and see that the disk and the system work"
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Number
-from os import PathLike, fspath
+from os import PathLike, fsdecode
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ def find_samples(source: Any, max_seconds: float) -> Samples | Path | bytes:
     Raises BadAudio for something that is no recording.
     """
     if isinstance(source, str | PathLike):
-        return Path(fspath(source))
+        return Path(fsdecode(source))
     if isinstance(source, memoryview) and source.format not in ("B", "b", "c"):
         source = np.asarray(source)
     if isinstance(source, bytes | bytearray | memoryview):
@@ -209,7 +209,15 @@ def _in_mapping(source: Mapping[str, Any], max_seconds: float) -> Samples | Path
             if source.get("sampling_rate") is None:
                 raise BadAudio("samples without their rate: give 'sampling_rate' with them")
             return Samples(_columns(source[name]), _whole_rate(source["sampling_rate"]))
+    if source and not {"array", "raw", "bytes", "path"} & set(source):
+        keys = ", ".join(map(repr, list(source)[:5]))
+        raise BadAudio(
+            f"a mapping with {keys}, and neither 'array', 'bytes' nor 'path': give "
+            "{'array': samples, 'sampling_rate': rate}"
+        )
     content = source.get("bytes")
+    if isinstance(content, str):
+        raise BadAudio("text under 'bytes': give the content of the file, or its name under 'path'")
     return find_samples(source.get("path") or None if content is None else content, max_seconds)
 
 
@@ -264,7 +272,8 @@ def _columns(source: Any) -> np.ndarray:
         return array[:, None]
     is_list = isinstance(source, list | tuple)  # recordings of a prompt may be nested in lists
     if array.ndim != 2 or is_list or (array.shape[0] == array.shape[1] > 1):
-        raise BadAudio(f"samples of shape {array.shape}: give (num_samples,) or (num_channels, num_samples)")
+        form = "an array of (num_samples,) or (num_channels, num_samples)"
+        raise BadAudio(f"{'lists' if is_list else 'samples'} of shape {array.shape}: give {form}")
     if min(array.shape) > MOST_CHANNELS:
         raise BadAudio(f"samples of shape {array.shape}: no recording has {min(array.shape)} channels")
     return array if array.shape[0] > array.shape[1] else array.T
@@ -278,6 +287,14 @@ def _as_array(source: Any) -> np.ndarray:
             tensor = source.detach().cpu()
             return (tensor.float() if tensor.is_floating_point() else tensor).numpy()  # numpy has no bfloat16
         return np.asarray(source)
+    except ValueError as error:
+        if not isinstance(source, list | tuple):
+            raise BadAudio(f"no recording ({type(source).__name__}): {first_line(error)}") from error
+        kinds = " and ".join(dict.fromkeys(type(member).__name__ for member in source[:9]))
+        raise BadAudio(
+            f"no recording (a {type(source).__name__} of {kinds}): give samples, or (samples, rate) with the "
+            "rate as a number"
+        ) from error
     except Exception as error:  # any object may be given, and it may raise anything
         raise BadAudio(f"no recording ({type(source).__name__}): {first_line(error)}") from error
 

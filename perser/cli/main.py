@@ -4,6 +4,7 @@ in one line and an exit status."""
 from __future__ import annotations
 
 import ast
+import errno
 import os
 import re
 import sys
@@ -15,7 +16,7 @@ from inspect import signature
 from perser.cli.command import COMMANDS, Command, as_command, function_of
 from perser.cli.parser import PROCESSES, parse_command
 from perser.errors import UserError, one_line, unknown
-from perser.io.terminal import accept_any_text
+from perser.io.terminal import accept_any_text, replace_closed_streams
 from perser.training.launch import check_processes, is_launched, launch, let_first_process_speak
 
 USAGE = "usage: perser COMMAND [--help] [--debug] [--config FILE.yaml] [options]"
@@ -35,6 +36,10 @@ Train a model, on a CPU or on several GPUs of this machine:
 No model yet? `perser quickstart` trains small ones on simulated speech, in about five minutes."""
 
 
+_NO_ROOM = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
+"""Numbers of the errors of a file that may not grow."""
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the `perser` program. Exits with 2 and one line on bad input."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -49,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     name, *rest = arguments
     if name not in commands:
-        _fail(str(unknown("command", name, sorted(commands))))
+        _fail(str(unknown("command", name, [*sorted(commands), "help", "--help", "--version"])))
     _run(lambda: commands[name].load(), rest, f"perser {name}")
 
 
@@ -102,13 +107,14 @@ def _options_of_switch(command: Command, switch: Callable[..., None], arguments:
 @contextmanager
 def _errors_in_one_line(debug: bool) -> Iterator[None]:
     """Print an error of the block as one line and exit with its status; with `debug`, let it through."""
+    replace_closed_streams()
     try:
         yield
         sys.stdout.flush()
     except BrokenPipeError as error:  # the program that reads our output, such as `head`, has ended
         if debug:
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # takes what is still to be flushed
+        _discard_output()
         raise SystemExit(141) from error  # the status of a program that SIGPIPE ends
     except UserError as error:
         if debug:
@@ -120,10 +126,20 @@ def _errors_in_one_line(debug: bool) -> Iterator[None]:
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            if error.filename is None:
+                _discard_output()
+            where = error.filename or "the output"
+            _fail(f"cannot write {where} ({error.strerror}): free some space, or write elsewhere", status=1)
         detail = " ".join(str(error).split()) or type(error).__name__
         if _lost_other_process(detail):
             _fail("another process of this launch has ended: look at its output", status=1)
         _fail(f"{type(error).__name__}: {detail} (a bug in perser? --debug shows where)", status=1)
+
+
+def _discard_output() -> None:
+    """Let what is still to be flushed disappear, which cannot be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _let_waiting_threads_sleep() -> None:

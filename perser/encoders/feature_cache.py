@@ -24,8 +24,9 @@ from __future__ import annotations
 import json
 import shutil
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO, Protocol, Self, runtime_checkable
@@ -377,12 +378,18 @@ def _decoded(recordings: AudioSource, batches: list[list[str]]) -> Iterator[tupl
     def decode(batch: list[str]) -> list[Tensor]:
         return [recordings.waveform(utterance_id) for utterance_id in batch]
 
+    def start(batch: list[str]) -> Callable[[], list[Tensor]]:
+        try:
+            return pool.submit(decode, batch).result
+        except RuntimeError:  # no thread can be started, as when the main thread has ended
+            return partial(decode, batch)
+
     with ThreadPoolExecutor(max_workers=1) as pool:
-        coming = pool.submit(decode, batches[0]) if batches else None
+        coming = start(batches[0]) if batches else None
         for batch, following in zip(batches, [*batches[1:], None], strict=False):
-            waveforms = coming.result()
+            waveforms = coming()
             if following is not None:
-                coming = pool.submit(decode, following)
+                coming = start(following)
             yield batch, waveforms
 
 

@@ -36,7 +36,12 @@ class ComputingThread:
         if threading.current_thread() is threading.main_thread() or getattr(self._is_here, "yes", False):
             with self._turn:
                 return job()
-        return self._pool.submit(copy_context().run, self._run_here, job).result()
+        try:
+            answer = self._pool.submit(copy_context().run, self._run_here, job)
+        except RuntimeError:  # no thread can be started, as when the main thread has ended before this one
+            with self._turn:
+                return job()
+        return answer.result()
 
     def _run_here(self, job: Callable[[], T]) -> T:
         self._is_here.yes = True

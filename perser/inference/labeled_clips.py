@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -38,7 +39,8 @@ def parse_example(text: str, as_spelled: bool = False) -> LabeledFile:
     emotions = split_words(words) if as_spelled else parse_emotions(words)
     if not equals or not path or not emotions:
         raise UserError(f"enroll: '{text}' is not of the form clip.wav=emotion or clip.wav=emotion,emotion")
-    return LabeledFile(Path(path), emotions, f"enroll: '{text}'")
+    clip = Path(path if os.path.lexists(path) else path.strip())
+    return LabeledFile(clip, emotions, f"enroll: '{text}'")
 
 
 def in_one_form(spelled: Sequence[Emotions]) -> tuple[Emotions, ...]:

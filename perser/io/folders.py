@@ -56,7 +56,7 @@ def did_you_mean(missing: Path) -> str:
 
     Return nothing for a path that is there, or where no name is like it.
     """
-    for parent in () if missing.exists() else missing.parents:
+    for parent in () if os.path.lexists(missing) else missing.parents:
         if not parent.is_dir():
             continue
         name, *rest = missing.relative_to(parent).parts

@@ -4,7 +4,8 @@ A table is CSV (separated by commas, semicolons or tabs, as its first line is) o
 an object on each line), in UTF-8, with or without a byte-order mark. Capitals and spaces do not matter in the
 names of columns, nor space around cells, and texts are brought to the Unicode form NFC. Empty rows, empty
 columns at the end, columns that nobody asked for, and lines that begin with `#` are skipped. Whatever would
-lose data is refused: a row with too many cells, two columns of one name, a quotation mark that is not closed.
+lose data is refused: a row with too many cells, two columns of one name, a quotation mark that is not closed,
+a mistyped column, `nan` where a word should be, labels in brackets or between other marks.
 Every message names the line and says what to do.
 """
 
@@ -18,6 +19,8 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import lru_cache
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
@@ -25,7 +28,7 @@ from typing import Any
 from perser.errors import UserError, is_unicode, nearest
 from perser.io.listed_paths import is_comment, listed_path
 from perser.io.text_lines import read_lines, visible
-from perser.labels import Emotions, parse_emotions, split_words
+from perser.labels import LONGEST_LABEL, Emotions, parse_emotions, split_words
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 
@@ -35,6 +38,15 @@ SUFFIXES = (".csv", ".tsv", *JSON_SUFFIXES)
 
 EMOTIONS, PATH = "emotions", "path"
 """The columns whose cells are labels, and a file relative to the table."""
+
+NOTHING = frozenset(("nan", "<na>", "#n/a", "n/a", "na", "nat", "null", "none"))
+"""What programs write in an empty cell, in lower case. pandas does so after `astype(str)`."""
+
+_LIKE_COLUMN = 0.85
+"""A column that is no less like a name than this is taken for it, mistyped."""
+
+_OF_A_LIST = re.compile(r"[\[\]{}<>|=\"\\\\]|^[('\u2018\u201c]|[)'\u2019\u201d]$")
+"""Marks that no label has, but a list has that was written as text, or a delimiter that is none here."""
 
 _EXCEL_DELIMITER = re.compile(r'"?sep=([,;|\t])"?\s*', re.IGNORECASE)
 """A line above the header by which Excel is told the delimiter."""
@@ -128,15 +140,17 @@ def read_table(
             lines = enumerate(read_lines(file, stream), start=1)
             number, head = next(((n, line) for n, line in lines if line.strip()), (0, ""))
             rest = (line for _, line in lines)
+            used = () if optional is None else (*required, *optional)
             is_json = file.suffix.lower() in JSON_SUFFIXES or head.lstrip()[:1] in ("{", "[")
             if is_json and head:
                 rows = _json_rows(file, number, chain([head], rest))
             else:
-                used = None if optional is None else (*required, *optional)
-                rows = _csv_rows(file, number, chain([head], rest), required, used)
+                rows = _csv_rows(file, number, chain([head], rest), required, used or None)
             row = None
             for row in rows:
                 _check_cells(row, required)
+                if is_json and (mistyped := _mistyped(tuple(row.cells), used)):
+                    raise row.error(f"it has {mistyped[0]}", mistyped[1])
                 yield row
             if row is None and required:
                 raise UserError(f"{file} has no rows: list at least one recording")
@@ -156,6 +170,30 @@ def _check_cells(row: InputRow, required: Sequence[str]) -> None:
                 else f"{remedy} (it has {', '.join(row.cells) or 'nothing'})"
             )
         raise row.error(f"no {', '.join(empty)}", remedy)
+
+    for name in required:
+        if name != PATH:
+            _check_cell(row, name)
+
+
+def _check_cell(row: InputRow, column: str) -> None:
+    """Raise UserError for a cell that says nothing, or holds labels in a form that would be taken wrongly."""
+    words = row.emotions() if column == EMOTIONS else (row.text(column).lower(),)
+    for word in words:
+        if word in NOTHING:
+            raise row.error(f"{column} is '{word}', an empty cell", "fill it in or remove the line")
+    if column == EMOTIONS and (wrong := _wrong_label(words)):
+        raise row.error(
+            f"{column} has '{wrong}', which is no label", "separate labels by ; alone, without quotes"
+        )
+
+
+@lru_cache(maxsize=4096)
+def _wrong_label(labels: Emotions) -> str | None:
+    """Return the first label that cannot be one, cut where it is long."""
+    wrong = (word for word in labels if len(word) > LONGEST_LABEL or _OF_A_LIST.search(word))
+    first = next(wrong, None)
+    return first if first is None or len(first) <= LONGEST_LABEL else f"{first[:LONGEST_LABEL]}..."
 
 
 def _other_name(column: str, names: Iterable[str], required: Sequence[str]) -> str | None:
@@ -229,10 +267,22 @@ def _check_header(
         raise UserError(
             f"{file} has no column {', '.join(missing)} (line {number}): name the columns there ({there})"
         )
+    if mistyped := _mistyped(tuple(header), tuple(used or ())):
+        raise UserError(f"{file} has a column {mistyped[0]} (line {number}): {mistyped[1]}")
     twice = [name for name, count in Counter(header).items() if name and count > 1]
     for name in twice:
         if used is None or name in used:
             raise UserError(f"{file} has the column {name} twice (line {number}): keep one")
+
+
+@lru_cache(maxsize=64)
+def _mistyped(names: tuple[str, ...], used: tuple[str, ...]) -> tuple[str, str] | None:
+    """Return the name of a column that is nearly one of those that are used, and what to do; else None."""
+    others = [name for name in names if name not in used]
+    for column in used:
+        if column not in names and (close := get_close_matches(column, others, 1, _LIKE_COLUMN)):
+            return close[0], f"rename it to {column}, or to something else if it is not that"
+    return None
 
 
 def _check_width(

@@ -24,6 +24,13 @@ def accept_any_text() -> None:
             stream.reconfigure(encoding=encoding, errors="backslashreplace")
 
 
+def replace_closed_streams() -> None:
+    """Let disappear what is printed to a stream that was closed when the program started (`>&-`)."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 (it stays open)
+
+
 def print_json(content: Any) -> None:
     """Print a value as JSON, with the letters themselves where the output has them, and else escaped as JSON
     does it."""

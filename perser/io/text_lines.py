@@ -11,6 +11,14 @@ from perser.errors import UserError
 INVISIBLE = "\ufeff\u200b\u2060"
 """Characters that editors leave at the ends of texts and that nobody sees."""
 
+_OTHER_FILES = {
+    b"PK\x03\x04": "a workbook or an archive",
+    b"\xd0\xcf\x11\xe0": "a workbook",
+    b"\x1f\x8b": "compressed",
+    b"PAR1": "a Parquet file",
+}
+"""How files begin that hold tables in other forms."""
+
 _LINE_OF_OLD_MACS = re.compile(r"(?<=\r)(?!\n)")
 
 
@@ -27,6 +35,10 @@ def read_lines(file: Path, stream: Iterable[bytes], errors: str = "strict") -> I
     names the line, for bytes that are no text.
     """
     for number, line in enumerate(stream, start=1):
+        if number == 1 and (
+            kind := next((_OTHER_FILES[m] for m in _OTHER_FILES if line.startswith(m)), None)
+        ):
+            raise UserError(f"{file} is {kind}, no text: save it as CSV in UTF-8")
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8", errors)
         except UnicodeDecodeError:

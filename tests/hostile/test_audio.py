@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from perser import audio
 from perser.audio import LONGEST_SECONDS, BadAudio, at_sample_rate, load_audio
+from perser.io.folders import did_you_mean
 
 from .corruption import Trap, corrupted, examples, result_or_error, untouched
 
@@ -190,6 +191,13 @@ def test_paths_that_are_no_readable_files_are_refused(tmp_path: Path):
     ):
         with pytest.raises(BadAudio, match=r"missing|cannot be opened|a folder, not a recording"):
             load_audio(path)
+    for path, reason in (
+        (loop, "missing: the link leads nowhere"),
+        (tmp_path / "pipe.wav", "a pipe or a dev"),
+    ):
+        with pytest.raises(BadAudio, match=reason):
+            load_audio(path)
+        assert did_you_mean(path) == ""
     with pytest.raises(BadAudio, match="cannot be opened: File name too long"):
         load_audio("x" * 5000)
 

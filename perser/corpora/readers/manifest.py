@@ -8,6 +8,7 @@ Further columns may be utterance_id, session and text. `perser/io/tables.py` say
 
 from __future__ import annotations
 
+import re
 from array import array
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from perser.labels import Emotions, parse_emotions
 REQUIRED = ("path", "speaker", "listener", "emotions")
 
 OPTIONAL = ("utterance_id", "session", "text")
+
+_NUMBER = re.compile(r"[+-]?[\d.]+")
 
 NAMES = ("manifest.csv", "manifest.jsonl", "manifest.tsv", "manifest.json")
 
@@ -104,6 +107,9 @@ class _Rows:
             for word in labels if self._known else ():
                 if word not in self._known:
                     raise row.error(f"unknown emotion '{word}'", f"the set given is {', '.join(self._known)}")
+            for word in () if self._known else labels:
+                if _NUMBER.fullmatch(word):
+                    raise row.error(f"the emotion '{word}' is a number", "write the word, or give --emotions")
         return self.labels.setdefault(labels, labels)
 
     def check_repeats(self) -> None:

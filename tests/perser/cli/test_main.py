@@ -181,6 +181,19 @@ def test_a_closed_pipe_ends_the_overview_quietly(word):
     assert _run_with_closed_pipe(f"from perser.cli.main import main\nmain([{word!r}])") == (141, b"")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full")
+def test_output_that_has_no_room_is_an_error_and_closed_output_is_none():
+    program = "from perser.cli.main import main\nmain(['--help'])"
+    with open("/dev/full", "wb") as full:  # noqa: PTH123
+        done = subprocess.run([sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    problem = "cannot write the output (No space left on device)"
+    assert done.stderr == f"perser: error: {problem}: free some space, or write elsewhere\n"
+    command = ["sh", "-c", '"$@" >&-', "sh", sys.executable, "-c", program]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def _run_with_closed_pipe(program):
     reader, writer = os.pipe()
     os.close(reader)

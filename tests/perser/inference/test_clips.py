@@ -107,6 +107,7 @@ def test_bad_lines_of_examples_are_named(text, message, tmp_path):
 
 def test_a_labeled_clip_is_parsed_from_an_argument():
     assert parse_example("a=b.wav=Happy,excited").pair == (Path("a=b.wav"), ("happy", "excited"))
+    assert parse_example("a.wav = Happy, excited").pair == (Path("a.wav"), ("happy", "excited"))
     for wrong in ("a.wav", "a.wav=", "=sad", "a.wav=,"):
         with pytest.raises(UserError, match="is not of the form"):
             parse_example(wrong)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import subprocess
 import sys
 import threading
 import time
@@ -77,3 +78,31 @@ def test_a_forked_process_has_a_thread_of_its_own():
 def _compute_in_a_thread() -> None:
     with ThreadPoolExecutor(1) as pool:
         pool.submit(compute, current).result(timeout=10)
+
+
+OUTLIVES_THE_MAIN_THREAD = """
+import sys, threading, time, torch
+from concurrent.futures import thread
+from perser.encoders.feature_cache import _decoded
+from perser.inference.computing_thread import compute
+from perser.inference.clips import Waveforms
+
+def work():
+    while not thread._shutdown:  # that no pool takes further jobs
+        time.sleep(0.01)
+    answer = compute(lambda: compute(lambda: "answered"))
+    batches = [["a"], ["b"], ["c"]]
+    clips = Waveforms({name: torch.ones(9) for name in "abc"})
+    lengths = [len(waveforms) for _, waveforms in _decoded(clips, batches)]
+    sys.stdout.write(f"{answer} {lengths}\\n")
+
+for _ in range(2):
+    threading.Thread(target=work).start()
+"""
+
+
+def test_threads_that_outlive_the_main_thread_are_answered():
+    command = [sys.executable, "-c", OUTLIVES_THE_MAIN_THREAD]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert ended.stderr == ""
+    assert ended.stdout == "answered [1, 1, 1]\n" * 2

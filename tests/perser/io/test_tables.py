@@ -158,6 +158,21 @@ REFUSED = {
         "not JSON",
     ),
     "a value that is no object": ('["a.wav"]', "line 1: not a JSON object: give one"),
+    "an emotion that pandas did not know": (
+        rows("a.wav,sad,s,l", "b.wav,NaN,s,l"),
+        "line 3: emotions is 'nan', an empty cell: fill it in",
+    ),
+    "a list as pandas writes it": (
+        rows("a.wav,\"['sad', 'happy']\",s,l"),
+        r"line 2: emotions has '\['sad'', which is no label: separate labels by ;",
+    ),
+    "a list of JSON": (rows('a.wav,"[""sad""]",s,l'), "line 2: emotions has .*, which is no label"),
+    "an array as numpy writes it": (rows("a.wav,['sad' 'happy'],s,l"), "line 2: emotions has .*is no label"),
+    "labels between another mark": (rows("a.wav,sad|happy,s,l"), "line 2: emotions has 'sad.happy', which"),
+    "a label in quotes": (rows("a.wav,'sad',s,l"), "line 2: emotions has ''sad'', which is no label"),
+    "what was said": (rows(f"a.wav,{'word ' * 20},s,l"), r"line 2: emotions has '[word ]{40}\.\.\.', which"),
+    "a workbook": (b"PK\x03\x04" + bytes(9), "is a workbook or an archive, no text: save it as CSV in UTF-8"),
+    "a compressed table": (b"\x1f\x8b\x08" + bytes(9), "is compressed, no text: save it as CSV"),
     "UTF-16 without a mark": (rows().encode("utf-16-le"), "line 1: not text, it has a zero byte"),
     "latin-1": (
         rows("a.wav,sad,s,l", "é.wav,sad,s,l").encode("latin-1"),

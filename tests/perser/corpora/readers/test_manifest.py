@@ -96,6 +96,10 @@ def test_optional_columns_are_read(tmp_path: Path):
         ("path,speaker\na.wav,s\n", r"no column listener, emotions \(line 1\)"),
         (HEAD + "a.wav,s,me,sad\nb.wav,s,me,\n", "line 3: no emotions"),
         (HEAD + "a.wav,,,sad\n", "line 2: no speaker, listener"),
+        (HEAD + "a.wav,NaN,me,sad\n", "line 2: speaker is 'nan', an empty cell: fill it in"),
+        (HEAD + "a.wav,s,None,sad\n", "line 2: listener is 'none', an empty cell"),
+        (HEAD + "a.wav,s,me,sad\nb.wav,s,me,1.0\n", "line 3: the emotion '1.0' is a number: write the word"),
+        (HEAD[:-1] + ",sesion\na.wav,s,me,sad,1\n", r"a column sesion \(line 1\): rename it to session"),
         (HEAD + "a.wav,s\n", "line 2: no listener, emotions"),
         (HEAD + "a.wav,s,me,sad\nb.wav,s,me,sad\na.wav,s,me,happy\n", "lines 2 and 4: me labels a.wav twice"),
         (HEAD + "a.wav,s,me,sad\na.wav,t,you,sad\n", "lines 2 and 3: a.wav differs in path, speaker"),
@@ -123,6 +127,14 @@ def test_the_error_for_bad_csv_names_the_lines(text: str, message: str, tmp_path
 def test_the_error_for_bad_jsonl_names_the_line(text: str, message: str, tmp_path: Path):
     with pytest.raises(UserError, match=message):
         read_manifest(write(tmp_path, text, "manifest.jsonl"))
+
+
+def test_a_mistyped_key_is_named_and_numbers_that_were_asked_for_are_labels(tmp_path: Path):
+    row = '{"path": "a.wav", "speaker": "s", "listener": "me", "emotions": 1, "%s": "2"}\n'
+    with pytest.raises(UserError, match="line 1: it has sesion: rename it to session"):
+        read_manifest(write(tmp_path, row % "sesion", "manifest.jsonl"))
+    listing = read_manifest(write(tmp_path, row % "session", "manifest.jsonl"), "1;2")
+    assert (listing.emotions, listing.annotations[0].emotions) == (("1", "2"), ("1",))
 
 
 def test_a_word_outside_the_emotion_set_is_named(tmp_path: Path):
