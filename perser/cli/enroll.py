@@ -33,7 +33,8 @@ def enroll(
         examples: a table (CSV or JSON) with the columns path (relative to it) and emotions (separated by ;
             or ,), or a folder with a folder of recordings for each emotion, such as angry and sad.
         model: starter, starter-icl (they come with perser), or a trained model of either route, such as
-            runs/quickstart/models/speech-lm, or an exported one's name on the Hugging Face Hub; with `profile`, none: the model that the profile names.
+            runs/quickstart/models/speech-lm, or an exported one's name on the Hugging Face Hub; with
+            `profile`, none: the model that the profile names.
         out: the profile to write: one file, without audio; none, with `profile`: that file itself.
         profile: a profile that learns the examples beside those it has learned already; the result is that
             of enrolling all of them at once.
