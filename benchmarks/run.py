@@ -63,7 +63,7 @@ def bench(
             corpus (without labels), or those that a person enrolls; experiments have bench.standardize.
         endpoint: where the models of audio-llm are: the address of an OpenAI-compatible server, or a JSON
             file with it, its limits and its prices; the variable PERSER_ENDPOINT_KEY holds the key.
-        resume: whether cells (a method on the episodes of a seed) that were measured before are kept.
+        resume: keep what was measured before and measure the rest; false: measure everything again.
         rerun_one: an episode's id: answer it again, and show what each method says about each utterance.
         title: the heading of the report.
 

@@ -33,8 +33,8 @@ from perser.selection.grid import Found
 
 
 def meta_perser(context: RouteContext, pairs: int | None = None) -> Personalizer:
-    """Meta-PerSER: a model trained for being personalized, adapted to the person's labeled clips by 50
-    gradient steps with learned rates, or by its proximal solver.
+    """Meta-PerSER: 50 gradient steps with learned rates, or a proximal solver, adapt a model that was trained
+    for it to the person's labeled clips.
 
     With the option `last` the model is that of the last iteration, not the one that validation chose.
     """

@@ -45,8 +45,8 @@ class PretrainOptions(OptimizationOptions):
         logit_scale: multiply the logits by a learned scale, which adapts with the head in everything that
             starts from this model (not in the paper): one number for how sharply a person tells emotions
             apart.
-        epochs: passes over the training utterances; 0, with --from: none, so that the classifier stays as it
-            is, and only what adapting it needs is chosen.
+        epochs: passes over the training utterances; 0, with --from: the classifier stays as it is, and only
+            the settings for adapting it are chosen.
         steps: optimizer steps instead of epochs; none: as many as the epochs take.
         validate_every: steps between two validations; none: one after each epoch.
         weight_decay: weight decay of AdamW.
@@ -59,8 +59,8 @@ class PretrainOptions(OptimizationOptions):
             none. Both need an encoder whose layers are trained.
         class_balanced: whether rare emotions weigh more in the loss, here and in everything that starts from
             this model (Cui et al. 2019; as in the paper); false: every utterance weighs the same.
-        head_learning_rate: learning rate of what is trained from scratch on another's encoder: all of target
-            linear, and the heads of target multi; none: `learning_rate`.
+        head_learning_rate: learning rate of layers that begin with random weights: all of target linear, and
+            the heads of target multi; none: `learning_rate`.
         selection: what chooses the best step here, and the settings of the baselines on this model, on the
             validation episodes: log_loss, or maF1 (macro-F1 at p > 1/C).
         adaptation_steps: gradient steps of the fine-tuning baselines, whose learning rates are chosen here on
@@ -131,8 +131,8 @@ class InnerOptions:
             graph: fastest), adjoint (keep every step's weights, and compute one Hessian-vector product a
             step backwards: the memory of one step's graph, however many steps there are) or adjoint_host (the
             same, with every step's weights in the computer's main memory instead of the GPU's).
-        clips_at_once: how many clips' graph is in memory at once, one group after the other; the gradients
-            are the same. It needs memory adjoint or adjoint_host. None: that of all clips.
+        clips_at_once: how many clips are in memory with their graph at once; the others follow group by
+            group, and the gradients are the same. It needs memory adjoint or adjoint_host. None: all clips.
         moves: what the inner loop moves: all of the scope, or the last linear layer alone (classifier: ANIL,
             Raghu et al. 2020). The outer loop moves all of the scope in either case.
     """
@@ -285,9 +285,9 @@ class MultiStepOptions:
     losses after every inner step, whose weight moves to the last one during training.
 
     Args:
-        enabled: false: the loss after the last step alone.
-        epochs: after so many, the last step's loss is alone. An epoch is as many outer steps as it takes to
-            draw the number of training persons once, ceil(training persons / outer.batch_size).
+        enabled: whether each inner step has an outer loss; false: the last one only.
+        epochs: after so many epochs, only the last step's loss counts. An epoch is ceil(training persons /
+            outer.batch_size) outer steps.
     """
 
     enabled: bool = False

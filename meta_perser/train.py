@@ -75,8 +75,8 @@ def meta_train(
         init: what meta-training starts from (INI): ssl-e, or the plain encoder that SSL-E began from, with a
             fresh head. A fresh head has an outer learning rate of its own (outer.head_learning_rate), and an
             inner one, which is chosen on the validation episodes where inner.rate is none.
-        csmt: the outer loss is on the set that the inner loop learned from (combined-set meta-training);
-            false: on further examples of the listener, as in classic MAML.
+        csmt: whether the outer loss is computed on the examples that the inner loop learned from
+            (combined-set meta-training); false: on further examples of the listener, as in classic MAML.
         derivative_annealing: first-order gradients early, second-order ones after (DA).
         lslr: learned learning rates per layer and step (LSLR).
         multi_step_loss: an outer loss after every inner step (MAML++).

@@ -114,7 +114,7 @@ def _add_own(parser: ArgumentParser) -> None:
         "--seed",
         type=int,
         default=0,
-        help="of the training stages, and of a simulated corpus; the split and the episodes have "
+        help="seed of the training stages and of a simulated corpus; the split and the episodes have "
         "draw.split.seed and draw.seeds",
     )
     parser.add_argument(

@@ -35,19 +35,20 @@ def enroll(
         model: starter, starter-icl (they come with perser), or a trained model of either route, such as
             runs/quickstart/models/speech-lm, or an exported one's name on the Hugging Face Hub; with
             `profile`, none: the model that the profile names.
-        out: the profile to write: one file, without audio; none, with `profile`: that file itself.
-        profile: a profile that learns the examples beside those it has learned already; the result is that
-            of enrolling all of them at once.
+        out: the profile to write, one file without audio; none: the file that `profile` names is replaced.
+        profile: a profile that goes on learning: it learns these examples beside those that it has learned;
+            the result is that of enrolling all of them at once.
         open_labels: whether the emotions are words of your own, such as sarcastic or very tired, which the
             answers then choose among; otherwise they are emotions that the model was trained on. With
-            `profile`, they are what they are there.
-        keep_audio: whether the profile also contains the clips themselves; none: as `profile` does, and not
-            in a new one.
+            `profile`, the profile decides.
+        keep_audio: whether the profile also contains the clips themselves; none: as in the profile that goes
+            on learning; a new profile has none.
         device: where to compute, such as cuda or cpu; none: the GPU if there is one.
         probabilities: instead of a model: a table (CSV, JSON or Parquet) of what any tool says of clips, with
             the column path and a column of probabilities for each emotion. No model is loaded.
         recalibration: what is fitted to probabilities: prior-shift (a bias of each emotion) or bias-scale
-            (also how sharply emotions are told apart); none: as `profile` says, and prior-shift in a new one.
+            (also how sharply emotions are told apart); none: as in the profile that goes on learning, or
+            prior-shift in a new profile.
 
     Examples:
         perser enroll --model runs/quickstart/models/speech-lm --examples alice.csv --out alice.profile

@@ -97,15 +97,24 @@ def parse_options(
     from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
     from jsonargparse.typing import register_type
 
+    from perser.cli.options.help import OPTIONS_FILE, PlainHelp, use_plain_names
+
     set_parsing_settings(import_path_denylist=["*"])  # otherwise a file could name a module to be imported
     register_type(Path, str, _path, type_check=isinstance, fail_already_registered=False)
-    parser = ArgumentParser(prog=program, description=description, exit_on_error=False, allow_abbrev=False)
-    parser.add_argument(f"--{CONFIG}", action="config", help="a YAML file of these options")
+    parser = ArgumentParser(
+        prog=program,
+        description=description,
+        exit_on_error=False,
+        allow_abbrev=False,
+        formatter_class=PlainHelp,
+    )
+    parser.add_argument(f"--{CONFIG}", action="config", help=OPTIONS_FILE)
     parser.add_argument(
         f"--{BASE}", help="only in a YAML file: another file, relative to it, whose options it overrides"
     )
     parser.parser_mode = _register_loader()
     add_options(parser)
+    use_plain_names(parser)
     if examples:
         options_help = parser.format_help
         parser.format_help = lambda: f"{_shown_examples(examples)}\n{options_help()}"

@@ -92,7 +92,7 @@ class DemoPage:
         self.ask_buttons, self.take_buttons = {}, {}
         for place, clip in enumerate(clips):
             played = f"simulated-{place}"
-            with gr.Group():
+            with gr.Group(elem_classes="simulated"):
                 gr.HTML(
                     f'<h3>{escape(clip.name)}: {escape(clip.text)}</h3><audio id="{played}" '
                     f'src="{_data_uri(clip.waveform)}"></audio>',

@@ -54,10 +54,10 @@ class RunOptions:
     """Checkpoints, the limit of bad steps, and the tracker. The result does not depend on them.
 
     Args:
-        checkpoint_seconds: time between two checkpoints in OUT-running, or a hundred times what writing one
-            takes where that is longer; 0: one after every step.
-        max_bad_steps: a step whose loss or gradient is not finite is skipped; after so many, the training
-            stops with an error.
+        checkpoint_seconds: seconds between two checkpoints in OUT-running, but at least a hundred times as
+            long as writing one takes; 0: one after every step.
+        max_bad_steps: after how many steps with a loss or a gradient that is not finite the training stops
+            with an error; each such step is skipped.
         tracker: where its log goes besides `metrics.jsonl`: tensorboard (into the run's folder; by the extra
             `trackers`), wandb or trackio (as project perser; by the package of that name), or none.
     """

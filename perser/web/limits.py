@@ -24,9 +24,9 @@ class Limits:
     """What the page accepts.
 
     Args:
-        seconds: length of one clip.
-        megabytes: size of one file.
-        examples: how many a page can hold.
+        seconds: longest clip, in seconds.
+        megabytes: largest file, in megabytes.
+        examples: most examples on one page.
     """
 
     seconds: float = 30
@@ -70,9 +70,9 @@ class ServerLimits(Limits):
     """What the server accepts.
 
     Args:
-        seconds: length of one clip.
-        megabytes: size of one file.
-        examples: how many a request may enroll.
+        seconds: longest clip, in seconds.
+        megabytes: largest file, in megabytes.
+        examples: most examples in one request.
         request_megabytes: size of a whole request.
         request_seconds: how long a request may take to arrive.
         at_once: how many requests are computed at the same time; they share the processor's cores.

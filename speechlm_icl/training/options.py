@@ -32,18 +32,19 @@ class IclOptions(OptimizationOptions):
             meaning, so that only the pairs say what a word means.
         permute_labels_end: the same share at the end of training. It stays as it was for the first half, in
             which the model learns to read the pairs, and then changes evenly. none: it stays.
-        label_words: the words of these sequences: own, the emotions' own words, swapped at random; or drawn,
-            which are English nouns and own words, drawn anew for every sequence, and in a quarter of them the
-            own words, swapped.
+        label_words: which words the sequences of permute_labels use: own, the emotions' own words, swapped at
+            random; or drawn, English nouns and own words, drawn anew for every sequence. With drawn, a
+            quarter of the sequences have the own words, swapped.
         label_subsets: share of the sequences that have only 2 or more of the emotions.
         most_labels: most emotions of a sequence; where a person has more, some are drawn for each sequence;
             none: any number.
-        balanced_starts: share of the sequences that begin as people enroll who are asked for some clips of
-            each emotion: with 1 to 5 of each, in random order.
-        merged_labels: share, of the sequences that permute_labels makes, in which emotions share a word.
-        other_answers: share of them in which some emotions have no word and are answered with prompt.other.
-        drawn_styles: share of the sequences that a simulated person answers, whose bias and sharpness are
-            drawn for this sequence alone.
+        balanced_starts: share of the sequences that begin with 1 to 5 clips of each emotion, in random order,
+            as people do who are asked for some clips of each.
+        merged_labels: share of the sequences of permute_labels in which several emotions have one word.
+        other_answers: share of the sequences of permute_labels in which some emotions have no word: their
+            answer is prompt.other.
+        drawn_styles: share of the sequences whose labels come from a simulated person, with a bias and a
+            sharpness that are drawn for this sequence alone.
         standardize: by which clips features are standardized: together, by all training clips; each: by those
             of their own corpus, where several were joined (`perser join`).
         first_answers: clips that each step asks for, besides its sequences, with no pair before them and

@@ -350,6 +350,7 @@ def test_the_page_says_which_clip_to_label_next(visit, clips):
 def test_axe_core_finds_nothing(visit, clips, width, scheme):
     visitor = visit(width=width, scheme=scheme)
     everything = ("critical", "serious", "moderate", "minor")
+    visitor.page.wait_for_function("!document.querySelector('p.loading')")  # gradio's own, for a moment
     assert accessibility_findings(visitor.page, everything) == []
     visitor.give("Upload clips", clips["angry"], clips["note"])
     visitor.button("Remove example 1").wait_for()

@@ -56,6 +56,8 @@ OPTIONS = {
             "other_answers": 0.0,
             "drawn_styles": 0.0,
             "first_answers": 0,
+            "standardize": "together",
+            "matched": False,
         },
     ),
 }
