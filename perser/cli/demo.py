@@ -13,8 +13,9 @@ def demo(model: list[str], port: int = 7860, device: str | None = None, limits: 
     """Open a web page, for this machine alone, to label a few clips and see what that changes.
 
     Args:
-        model: a trained model of either route, such as runs/quickstart/models/speech-lm, or an exported one's
-            name on the Hugging Face Hub; may be repeated, to compare several side by side.
+        model: starter, starter-icl (they come with perser), or a trained model of either route, such as
+            runs/quickstart/models/speech-lm, or an exported one's name on the Hugging Face Hub; may be
+            repeated, to compare several side by side.
         port: port of the page, http://127.0.0.1:PORT; 0: any free port.
         device: where to compute, such as cuda or cpu; none: the GPU if there is one.
         limits: what the page accepts.

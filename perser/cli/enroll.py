@@ -32,8 +32,9 @@ def enroll(
     Args:
         examples: a table (CSV or JSON) with the columns path (relative to it) and emotions (separated by ;
             or ,), or a folder with a folder of recordings for each emotion, such as angry and sad.
-        model: a trained model of either route, such as runs/quickstart/models/speech-lm, or an exported one's
-            name on the Hugging Face Hub; with `profile`, none: the model that the profile names.
+        model: starter, starter-icl (they come with perser), or a trained model of either route, such as
+            runs/quickstart/models/speech-lm, or an exported one's name on the Hugging Face Hub; with
+            `profile`, none: the model that the profile names.
         out: the profile to write, one file without audio; none: the file that `profile` names is replaced.
         profile: a profile that goes on learning: it learns these examples beside those that it has learned;
             the result is that of enrolling all of them at once.

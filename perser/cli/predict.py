@@ -41,8 +41,8 @@ def predict(
     Args:
         clips: recordings, folders of them, or .txt lists of them; --clips may be left out before their names.
         profile: a file that `perser enroll` wrote.
-        model: a trained model of either route, a folder or a Hugging Face name; with a profile: its model, if
-            that has been moved.
+        model: a trained model: starter, starter-icl, a folder or a Hugging Face name; with a profile: its
+            model, if that has been moved.
         enroll: instead of a profile: clip=emotion or clip=emotion,emotion for each labeled clip; -- ends the
             list.
         open_labels: whether the emotions of --enroll are words of your own, which the answers choose among.

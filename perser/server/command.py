@@ -23,8 +23,8 @@ def serve(
     """Answer about clips over HTTP, with profiles or labeled clips, for this machine or a network.
 
     Args:
-        model: a trained model of either route, such as runs/quickstart/models/speech-lm, or an exported one's
-            name on the Hugging Face Hub.
+        model: starter, starter-icl (they come with perser), or a trained model of either route, such as
+            runs/quickstart/models/speech-lm, or an exported one's name on the Hugging Face Hub.
         profiles: a folder of profiles to answer by, in which new ones are kept; none: keep none.
         host: address to listen on; one that other machines reach needs a token.
         port: port of the server; 0: any free port.
