@@ -42,6 +42,7 @@ ELSEWHERE = {
     "perser prepare": "tests/perser/corpora: the corpora are not here",
     "perser demo": "tests/perser/demo: the command would wait for a visitor",
     "perser serve": "tests/perser/server: the command would wait for requests",
+    "--model starter": "tests/real/test_starter.py: their encoder comes from the Hub",
     "HuggingFaceTB/": "tests/speechlm_icl: the model comes from the Hub",
     "accelerate launch": "tests/meta_perser/training/test_outer_loop.py, with torchrun: it needs GPUs",
     "--processes": "tests/perser/training and tests/test_two_processes.py",
