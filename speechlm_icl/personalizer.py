@@ -158,8 +158,8 @@ def _flat(model: SpeechLMForICL, features: Clips) -> np.ndarray:
 
 
 def speech_lm(context: RouteContext, pairs: int | None = None) -> SpeechLMPersonalizer:
-    """Speech LM: a language model that changes no weight, but hears labeled clips of the person as examples
-    in its prompt.
+    """Speech LM: a language model whose weights stay as they are; it hears labeled clips of the person as
+    examples in its prompt.
 
     It uses the model in the folder `speech-lm`; see `DemonstrationOptions` for the options.
     """

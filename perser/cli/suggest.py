@@ -29,7 +29,8 @@ def suggest(
     Exits with 1 if a clip could not be used; the choice is then among the others.
 
     Args:
-        model: a trained model, a folder or a Hugging Face name; repeated: clips on which two models disagree.
+        model: a starter model, or the folder or Hugging Face name of a trained one; with two models, clips on
+            which they disagree.
         pool: a folder of recordings, or a .txt list of them.
         n: how many to suggest.
         profile: the person's profile, from `perser enroll`; clips of the pool with the name of an enrolled
