@@ -45,6 +45,7 @@ def _reply(reply: Reply, emotions: Emotions) -> str:
         changed = changes(reply.before, reply.prediction.probabilities)
         body += f'<p class="changed" role="status">{escape(changed)}</p>' if changed else ""
         body += _table(_columns(reply.prediction, reply.enrolled), rows)
+        body += '<p class="about">✓ marks what the answer names: whatever is likelier than by chance.</p>'
     name = escape(reply.model)
     return f'<section class="reply" data-model="{name}"><h3>{name}</h3>{body}</section>'
 
