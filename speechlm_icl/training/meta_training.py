@@ -63,6 +63,11 @@ def meta_train(
         raise UserError("meta-training needs training and validation persons: draw other episodes")
     sampler = _sampler(model, train_tasks, options, weights)
     chosen_on = choosing_episodes(episodes, train_tasks)
+    if options.selection == "maF1" and not chosen_on:
+        raise UserError(
+            "selection: maF1 needs validation episodes with emotions that are trained on, and there are none:"
+            " give log_loss, or draw other episodes"
+        )
     validation = ValidationSet.draw(model, validation_tasks, options, chosen_on)
     fit_standardization(model, train_tasks, store)
     training_run = training_run or TrainingRun(accelerator)
