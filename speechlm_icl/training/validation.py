@@ -12,6 +12,7 @@ from torch import nn
 from perser.distributed import own_items, processes, sum_over_processes
 from perser.encoders.feature_cache import FeatureStore
 from perser.episodes.episode import Episode, Task
+from perser.errors import UserError
 from perser.training.options import Criterion
 from speechlm_icl.model.audio_tokens import answer_numbers
 from speechlm_icl.model.speech_lm import SpeechLMForICL
@@ -56,7 +57,15 @@ class ValidationSet:
         options: IclOptions,
         episodes: Sequence[Episode] = (),
     ) -> Self:
-        """Draw it. What is drawn depends on the tasks and on options alone."""
+        """Draw it. What is drawn depends on the tasks and on options alone.
+
+        Raises UserError where macro-F1 is to choose and there are no episodes.
+        """
+        if options.selection == "maF1" and not episodes:
+            raise UserError(
+                "selection: maF1 needs validation episodes with emotions that are trained on, and there "
+                "are none: give log_loss, or draw other episodes"
+            )
         emotions, count = model.prompt.emotions, options.validation_sequences
         most = options.most_labels
         own = SequenceSampler(tasks, emotions, options.pairs, most_labels=most)
