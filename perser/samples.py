@@ -119,9 +119,8 @@ def is_single(audio: Any) -> bool:
         return True
     if hasattr(audio, "ndim"):
         dtype = getattr(audio, "dtype", None)
-        if (
-            dtype is None or getattr(dtype, "kind", "f") not in "iufbc"
-        ):  # torch's have no kind, and are numbers
+        # torch's types have no kind, and are numbers.
+        if dtype is None or getattr(dtype, "kind", "f") not in "iufbc":
             return dtype is None
         has_channels_last = audio.ndim == 2 and audio.shape[0] > audio.shape[1] <= MOST_CHANNELS
         return audio.ndim <= 1 or has_channels_last

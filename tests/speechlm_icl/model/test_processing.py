@@ -94,7 +94,7 @@ def test_an_unusable_clip_is_named_with_the_reason(processor, tmp_path):
         (torch.full((3200,), 2e4), "cannot use clip 2: no sound between -1 and 1"),
         ({"array": CLIPS[0]}, "cannot use clip 2: samples without their rate"),
         ([np.zeros(800), np.zeros(900)], "cannot use clip 2: no recording"),
-        ([np.zeros(800), np.zeros(800)], r"cannot use clip 2: samples of shape \(2, 800\)"),
+        ([np.zeros(800), np.zeros(800)], r"cannot use clip 2: lists of shape \(2, 800\): give an array"),
         (str(tmp_path / "broken.wav"), r"cannot use .*broken.wav: unreadable"),
         (tmp_path / "empty.wav", r"cannot use .*empty.wav: empty"),
         (tmp_path / "gone.wav", r"cannot use .*gone.wav: missing"),
