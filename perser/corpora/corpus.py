@@ -195,8 +195,8 @@ def fill_corpus(
 
     Bad recordings, utterances without annotation and annotations without recording are left out by name.
     Audio inside the folder is named relative to it. Raises UserError if nothing is left, if more than 5% of
-    the recordings are bad (unless `allow_skips`), for an annotation with an unknown emotion, or where there is
-    one emotion only.
+    the recordings are bad (unless `allow_skips`), for an annotation with an unknown emotion, or where only
+    one emotion occurs.
     """
     if len(listing.emotions) == 1:
         raise UserError(
