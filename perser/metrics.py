@@ -26,9 +26,10 @@ the log loss.
   exactly one label.
 - `brier`: squared distance between probabilities and label distribution, summed over emotions, mean over
   rows: 0 to 2, lower is better.
-- `ece`: expected calibration error of the argmax, which is right if it is among the labels given, in 15 equal
-  bins of confidence (Guo et al. 2017), without the bias of a small sample: see `cross_fitted_errors`. It is 0
-  on average for probabilities that are right, so one episode's may be negative. Lower is better.
+- `ece`: expected calibration error of the argmax, which is right by its share of the label distribution (1 if
+  it is the only label given, 1/2 if it is one of two), in 15 equal bins of confidence (Guo et al. 2017),
+  without the bias of a small sample: see `cross_fitted_errors`. It is 0 on average for probabilities that are
+  right, so one episode's may be negative. Lower is better.
 """
 
 from __future__ import annotations
@@ -132,8 +133,8 @@ def expected_calibration_error(
 def confidence_bins(probabilities: np.ndarray, labels: np.ndarray, num_bins: int = ECE_BINS) -> np.ndarray:
     """Count rows by the confidence of their argmax, in equal bins: (num_bins, 3).
 
-    The columns are the number of rows, the sum of their confidences, and how many of their argmaxes are among
-    the labels given. Both arguments are (Q, C).
+    The columns are the number of rows, the sum of their confidences, and the sum of their argmaxes' shares of
+    the label distribution. Both arguments are (Q, C).
     """
     confidence, right, bins = _confidences(probabilities, labels, num_bins)
     columns = (np.ones(len(bins)), confidence, right)
@@ -217,9 +218,13 @@ def _checked(probabilities: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray
 def _confidences(
     probabilities: np.ndarray, labels: np.ndarray, num_bins: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return by row the argmax's confidence, whether it is among the labels given, and its bin."""
+    """Return by row the argmax's confidence, its share of the label distribution, and its bin.
+
+    Whether it is among the labels would not do: probabilities sum to 1, so those of the label distribution
+    itself would look too low wherever people give several labels.
+    """
     confidence = probabilities.max(axis=1).astype(np.float64)
-    right = labels[np.arange(len(labels)), probabilities.argmax(axis=1)]
+    right = labels[np.arange(len(labels)), probabilities.argmax(axis=1)] / labels.sum(axis=1)
     return confidence, right, np.clip(np.ceil(confidence * num_bins).astype(int) - 1, 0, num_bins - 1)
 
 

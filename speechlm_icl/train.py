@@ -167,7 +167,13 @@ def _standardized_by_part(store: FeatureStore, corpus: Corpus, tasks: Sequence[T
 
 
 def check_shardable(options: IclOptions, lora: LoraOptions) -> None:
-    """Raise UserError for what bitsandbytes keeps in a format of its own, which FSDP2 cannot shard."""
+    """Raise UserError for what bitsandbytes keeps in a format of its own, which FSDP2 cannot shard, and for a
+    choice by macro-F1: episodes are not answered with sharded weights."""
+    if options.selection == "maF1":
+        raise UserError(
+            "selection: maF1 cannot be measured with sharded weights: give log_loss, or launch with "
+            "configs/accelerate/ddp.yaml"
+        )
     for key, value in (("optimizer", options.optimizer), ("lora.base_weights", lora.base_weights)):
         if "bit" in value:
             raise UserError(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.reporting.canvas import DARK, LIGHT, Plot, Theme, data_uri, new_figure
-from benchmarks.reporting.formats import DASH, nats, nats_of
+from benchmarks.reporting.formats import DASH, minus, nats, nats_of
 from benchmarks.reporting.templates import environment
 from perser.io.files import write_text_atomic
 from perser.io.terminal import counted
@@ -173,7 +173,7 @@ def _curve(content: Mapping[str, Any]) -> TextTable:
 
 
 def _share(value: Mapping[str, float]) -> str:
-    return f"{value['mean']:.3f} ({value['low']:.3f} to {value['high']:.3f})"
+    return minus(f"{value['mean']:.3f} ({value['low']:.3f} to {value['high']:.3f})")
 
 
 def _draw(content: Mapping[str, Any], theme: Theme) -> Figure:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from benchmarks.reporting.formats import minus
+
 USUAL_LABELS = 32
 """The sentence is about so many labels, or the most below that which enough listeners have."""
 
@@ -34,8 +36,9 @@ NOUNS = {
 
 def sentence(content: Mapping[str, Any]) -> str:
     """Return what the content of ceiling.json comes to."""
+    alpha = f"{content['alpha']['mean']:.2f}"
     agreement = (
-        f"alpha is {content['alpha']['mean']:.2f}, and no prediction from the answers can be expected to "
+        f"alpha is {minus(alpha)}, and no prediction from the answers can be expected to "
         f"agree with a majority of {MAJORITY} listeners on more than "
         f"{100 * content['ceiling'][MAJORITY]['mean']:.0f}% of the utterances"
     )
@@ -85,4 +88,4 @@ def _way(rung: str, content: Mapping[str, Any]) -> str:
 
 def _nats(value: Mapping[str, float]) -> str:
     """Format a gain with its interval."""
-    return f"{value['mean']:.3f} nats an answer ({value['low']:.3f} to {value['high']:.3f})"
+    return minus(f"{value['mean']:.3f} nats an answer ({value['low']:.3f} to {value['high']:.3f})")

@@ -15,7 +15,7 @@ DASH = "–"  # noqa: RUF001
 
 def percent(fraction: float) -> str:
     """Format a fraction as percent with one decimal, without the percent sign."""
-    return f"{100 * fraction:.1f}"
+    return minus(f"{100 * fraction:.1f}")
 
 
 def points(fraction: float) -> str:
@@ -92,8 +92,13 @@ def plain(value: Any) -> str:
     return str(value)
 
 
+def minus(numbers: str) -> str:
+    """Return formatted numbers with minus signs: in a range, a hyphen reads like a dash."""
+    return numbers.replace("-", "−")  # noqa: RUF001
+
+
 def _signed(value: float, decimals: int) -> str:
-    return f"{value:+.{decimals}f}".replace("-", "−")  # noqa: RUF001
+    return minus(f"{value:+.{decimals}f}")
 
 
 def _scaled(value: float | None, units: tuple[str, ...], base: int) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import NormalDist, median
 
 from benchmarks.reporting.columns import value_text
-from benchmarks.reporting.formats import listed, points
+from benchmarks.reporting.formats import listed, minus, points
 from benchmarks.reporting.summary import (
     LOG_LOSS,
     MACRO_F1,
@@ -126,7 +126,7 @@ def _value(row: Row, ranking: Headline) -> str:
 
 
 def _number(difference: float, ranking: Headline) -> str:
-    return points(difference) if ranking is MACRO_F1 else f"{difference:.3f}".replace("-", "−")  # noqa: RUF001
+    return points(difference) if ranking is MACRO_F1 else minus(f"{difference:.3f}")
 
 
 def _amount(difference: float, ranking: Headline) -> str:

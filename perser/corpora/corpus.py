@@ -195,8 +195,14 @@ def fill_corpus(
 
     Bad recordings, utterances without annotation and annotations without recording are left out by name.
     Audio inside the folder is named relative to it. Raises UserError if nothing is left, if more than 5% of
-    the recordings are bad (unless `allow_skips`), or for an annotation with an unknown emotion.
+    the recordings are bad (unless `allow_skips`), for an annotation with an unknown emotion, or where only
+    one emotion occurs.
     """
+    if len(listing.emotions) == 1:
+        raise UserError(
+            f"{listing.source} has one label only, '{listing.emotions[0]}': name all emotions that could be "
+            "given with --emotions"
+        )
     left_out, dropped = list(listing.left_out), dict(listing.dropped)
     utterances = _utterances_by_id(listing.utterances, left_out)
     annotations = _matching(listing.annotations, utterances, left_out, dropped)

@@ -18,8 +18,12 @@ TEMPLATE = "model_card.md.jinja"
 
 METRICS = {
     "log_loss": "Log loss",
+    "gain": "Gain in nats",
+    "gain_share": "Gain share",
     "auroc": "AUROC",
+    "average_precision": "Average precision",
     "maF1": "Macro-F1",
+    "maF1_tuned": "Macro-F1, tuned thresholds",
     "miF1": "Micro-F1",
     "label_accuracy": "Label accuracy",
     "balanced_accuracy": "Balanced accuracy",
@@ -92,6 +96,8 @@ def _value_text(row: dict[str, Any], metric: str) -> str:
         return NOT_MEASURED
     if metric == "log_loss":
         return "{mean:.3f} ({low:.3f} to {high:.3f})".format_map(value)
+    if metric == "gain":
+        return "{mean:+.3f} ({low:+.3f} to {high:+.3f})".format_map(value)
     mean, low, high = (100 * value[name] for name in ("mean", "low", "high"))
     return f"{mean:.1f} ({low:.1f} to {high:.1f})"
 

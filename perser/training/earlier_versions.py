@@ -51,6 +51,7 @@ _DEFAULTS_SINCE = {
         "first_answers": 0,
         "standardize": "together",
         "matched": False,
+        "selection": "log_loss",
     },
 }
 """Options that version 0.1.0 did not have, by command, with the values that it used."""

@@ -62,8 +62,9 @@ def meta_train(
     if not train_tasks or not validation_tasks:
         raise UserError("meta-training needs training and validation persons: draw other episodes")
     sampler = _sampler(model, train_tasks, options, weights)
-    chosen_on = choosing_episodes(episodes, train_tasks)
-    validation = ValidationSet.draw(model, validation_tasks, options, chosen_on)
+    validation = ValidationSet.draw(
+        model, validation_tasks, options, choosing_episodes(episodes, train_tasks)
+    )
     fit_standardization(model, train_tasks, store)
     training_run = training_run or TrainingRun(accelerator)
     if options.projector_steps and training_run.stage_found in (None, PRETRAIN_PROJECTOR):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from perser.training.options import OptimizationOptions, check_at_least
+from perser.training.options import Criterion, OptimizationOptions, check_at_least
 
 Loss = Literal["every", "query"]
 Optimizer = Literal["adamw", "adamw8bit"]
@@ -71,6 +71,8 @@ class IclOptions(OptimizationOptions):
             less memory, a third more time.
         validation_sequences: sequences of validation persons whose loss is logged, the same ones each time.
             The step is chosen on one validation episode of each person, and under swapped words on these.
+        selection: what chooses the best step: log_loss; or maF1, macro-F1 at p > 1/C on the validation
+            episodes alone.
         mixed_precision: precision of the matrix products.
         seed: seed of the weights, the sequences and the noise.
     """
@@ -101,6 +103,7 @@ class IclOptions(OptimizationOptions):
     weight_decay: float = 0.01
     gradient_checkpointing: bool = False
     validation_sequences: int = 64
+    selection: Criterion = "log_loss"
     mixed_precision: Literal["no", "bf16"] = "no"
     seed: int = 0
 
@@ -126,9 +129,15 @@ class IclOptions(OptimizationOptions):
         if self.most_labels is not None:
             check_at_least("most_labels", self.most_labels, 2)
         chosen = {"loss": Loss, "standardize": Standardize, "optimizer": Optimizer, "label_words": LabelWords}
+        chosen["selection"] = Criterion
         for name, choices in ((name, get_args(kind)) for name, kind in chosen.items()):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}: {getattr(self, name)}, give one of {', '.join(choices)}")
+        if self.selection == "maF1" and not self.trains_own_words:
+            raise ValueError(
+                "selection: maF1 is measured under the emotions' own words, with which no sequence is trained"
+                ": give log_loss, or permute_labels below 1"
+            )
 
     @property
     def permutes(self) -> bool:

@@ -12,6 +12,8 @@ from torch import nn
 from perser.distributed import own_items, processes, sum_over_processes
 from perser.encoders.feature_cache import FeatureStore
 from perser.episodes.episode import Episode, Task
+from perser.errors import UserError
+from perser.training.options import Criterion
 from speechlm_icl.model.audio_tokens import answer_numbers
 from speechlm_icl.model.speech_lm import SpeechLMForICL
 from speechlm_icl.training.controls import Control, draw_controls, measure_controls
@@ -36,6 +38,7 @@ class ValidationSet:
         own_words_count: Whether `own` has a say in the score.
         episodes: One of each validation person; see `speechlm_icl.training.on_episodes`.
         pairs: How many pairs of these are read.
+        criterion: What chooses; macro-F1 needs episodes.
     """
 
     own: list[PairSequence]
@@ -44,6 +47,7 @@ class ValidationSet:
     own_words_count: bool = True
     episodes: Sequence[Episode] = ()
     pairs: int = 0
+    criterion: Criterion = "log_loss"
 
     @classmethod
     def draw(
@@ -53,7 +57,15 @@ class ValidationSet:
         options: IclOptions,
         episodes: Sequence[Episode] = (),
     ) -> Self:
-        """Draw it. What is drawn depends on the tasks and on options alone."""
+        """Draw it. What is drawn depends on the tasks and on options alone.
+
+        Raises UserError where macro-F1 is to choose and there are no episodes.
+        """
+        if options.selection == "maF1" and not episodes:
+            raise UserError(
+                "selection: maF1 needs validation episodes with emotions that are trained on, and there "
+                "are none: give log_loss, or draw other episodes"
+            )
         emotions, count = model.prompt.emotions, options.validation_sequences
         most = options.most_labels
         own = SequenceSampler(tasks, emotions, options.pairs, most_labels=most)
@@ -67,15 +79,16 @@ class ValidationSet:
             options.trains_own_words,
             episodes=episodes,
             pairs=options.pairs,
+            criterion=options.selection,
         )
 
     def measure(
         self, model: SpeechLMForICL, store: FeatureStore, sharded: nn.Module | None
     ) -> tuple[dict[str, float], float]:
-        """Return what is logged, and the score: minus the loss.
+        """Return what is logged, and the score: minus the loss, or macro-F1 of the episodes if it chooses.
 
-        That is the mean of the two losses where words are swapped, too. Where no sequence is trained under
-        the own words, it is the loss under swapped words alone, because the other then says nothing.
+        The loss is the mean of the two losses where words are swapped, too. Where no sequence is trained
+        under the own words, it is the loss under swapped words alone, because the other then says nothing.
 
         Under the own words it is the log loss of the episodes, where there are some, and else of the
         sequences. `sharded` is the model's `AnswerLosses` if its weights are sharded. Episodes and controls
@@ -93,6 +106,8 @@ class ValidationSet:
             losses.append(found["loss"])
         if sharded is None:
             values |= measure_controls(model, self.controls, store)
+        if self.criterion == "maF1":
+            return values, values["episodes_maF1"]
         return values, -sum(losses) / len(losses)
 
 

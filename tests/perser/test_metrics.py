@@ -190,7 +190,7 @@ def test_ece_equals_a_loop_over_bins(episode, num_bins):
     for low in range(num_bins):
         inside = (confidence * num_bins > low) & (confidence * num_bins <= low + 1)
         if inside.any():
-            right = np.mean([float(labels[q, guess[q]]) for q in np.flatnonzero(inside)])
+            right = np.mean([labels[q, guess[q]] / labels[q].sum() for q in np.flatnonzero(inside)])
             expected += inside.mean() * abs(right - confidence[inside].mean())
     assert expected_calibration_error(probabilities, labels, num_bins) == pytest.approx(expected)
 
@@ -229,6 +229,22 @@ def test_calibrated_draws_have_no_calibration_error(queries):
     assert abs(np.mean([score_episode(*draw)["ece"] for draw in drawn])) < 0.01
     assert abs(pooled_error(drawn)) < 0.01
     assert abs(np.mean([pooled_error(drawn[start : start + 20]) for start in range(0, 400, 20)])) < 0.01
+
+
+def test_calibrated_draws_of_several_labels_have_no_calibration_error():
+    """The probabilities are those of the label distribution: half of the answers have a second label."""
+    rng = np.random.default_rng(5)
+    drawn = []
+    for _ in range(200):
+        first, labels = calibrated_draws(rng, 64)
+        two = rng.random(64) < 0.5  # the second label is any other, whatever the first is
+        others = (1 - labels) / 5
+        for row in np.flatnonzero(two):
+            labels[row, rng.choice(6, p=others[row])] = 1
+        expected = 0.75 * first + 0.25 * (1 - first) / 5
+        drawn.append((expected, labels))
+    assert abs(pooled_error(drawn)) < 0.01
+    assert abs(np.mean([score_episode(*draw)["ece"] for draw in drawn])) < 0.01
 
 
 def test_repeated_utterances_do_not_look_like_miscalibration():

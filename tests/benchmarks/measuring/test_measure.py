@@ -11,7 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import save_file
-from sklearn.metrics import accuracy_score, average_precision_score, f1_score, log_loss, roc_auc_score
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    balanced_accuracy_score,
+    f1_score,
+    log_loss,
+    roc_auc_score,
+)
 
 from benchmarks.measuring.measure import predictions_of, weights_digests, write_scores
 from benchmarks.measuring.scores import Scores
@@ -50,6 +57,7 @@ def test_every_metric_follows_from_the_predictions(case, tmp_path):
                 "maF1": f1_score(truth, guess, average="macro", zero_division=0),
                 "miF1": f1_score(truth, guess, average="micro", zero_division=0),
                 "label_accuracy": accuracy_score(truth.ravel(), guess.ravel()),
+                "balanced_accuracy": balanced_accuracy_score(truth.ravel(), guess.ravel()),
             } | threshold_free(truth, probabilities[rows])
             for name, value in expected.items():
                 assert episode.metrics[name] == pytest.approx(value, abs=1e-9)

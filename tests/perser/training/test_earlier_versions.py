@@ -58,6 +58,7 @@ OPTIONS = {
             "first_answers": 0,
             "standardize": "together",
             "matched": False,
+            "selection": "log_loss",
         },
     ),
 }

@@ -9,6 +9,7 @@ import pytest
 from sklearn.metrics import log_loss
 
 from perser.episodes.draw import draw_episode
+from perser.errors import UserError
 from perser.training.accelerator import start_accelerator
 from speechlm_icl.personalizer import SpeechLMPersonalizer
 from speechlm_icl.training.meta_training import meta_train
@@ -63,3 +64,30 @@ def test_the_best_step_by_the_episodes_is_kept(build, tasks, store, episodes):
     chosen = choosing_episodes(episodes, tasks[:9])
     kept = validate_on_episodes(model, chosen, 6, store)["episodes_log_loss"]
     assert kept == pytest.approx(min(each["episodes_log_loss"] for each in history), abs=1e-5)
+
+
+def test_the_step_can_be_chosen_by_macro_f1(build, tasks, store, episodes):
+    options = IclOptions(
+        pairs=6,
+        steps=6,
+        batch_size=4,
+        validate_every=1,
+        projector_steps=0,
+        learning_rate=0.05,
+        selection="maF1",
+    )
+    model = build()
+    history = meta_train(model, tasks[:9], tasks[9:], store, options, start_accelerator(0), episodes=episodes)
+    chosen = choosing_episodes(episodes, tasks[:9])
+    kept = validate_on_episodes(model, chosen, 6, store)["episodes_maF1"]
+    assert kept == pytest.approx(max(each["episodes_maF1"] for each in history), abs=1e-5)
+
+
+def test_macro_f1_without_anything_to_measure_it_on_is_refused(build, tasks, store):
+    options = IclOptions(pairs=6, steps=1, projector_steps=0, selection="maF1")
+    with pytest.raises(UserError, match="selection: maF1 needs validation episodes"):
+        meta_train(build(), tasks[:9], tasks[9:], store, options, start_accelerator(0))
+    with pytest.raises(ValueError, match="own words"):
+        IclOptions(permute_labels=1.0, selection="maF1")
+    with pytest.raises(ValueError, match="selection: accuracy, give one of log_loss, maF1"):
+        IclOptions(selection="accuracy")

@@ -156,6 +156,17 @@ def test_the_error_for_a_missing_manifest_says_what_to_do(tmp_path: Path):
         read_manifest(tmp_path)
 
 
+def test_one_label_only_is_no_corpus(tmp_path: Path):
+    write_tone(tmp_path / "a.wav")
+    write(tmp_path, HEAD + "a.wav,anna,me,happy\na.wav,anna,you,happy\n")
+    with pytest.raises(UserError, match=r"manifest.csv has one label only, 'happy': .* --emotions"):
+        write_corpus(read_manifest(tmp_path), tmp_path / "out")
+    assert write_corpus(read_manifest(tmp_path, "happy;sad"), tmp_path / "out").emotions.names == (
+        "happy",
+        "sad",
+    )
+
+
 def test_a_file_that_is_not_utf8_is_named(tmp_path: Path):
     (tmp_path / "manifest.csv").write_bytes(HEAD.encode() + b"caf\xe9.wav,s,me,sad\n")
     with pytest.raises(UserError, match="not UTF-8"):
