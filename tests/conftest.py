@@ -198,6 +198,14 @@ def needless_imports() -> Callable[[Path, Path], set[str]]:
     return imported
 
 
+@pytest.fixture(scope="session")
+def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of screenshots: the one that PERSER_SCREENSHOTS names, or else one of pytest's own."""
+    folder = Path(os.environ.get("PERSER_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator:
     """A real browser without a window (playwright's `Browser`). Its microphone plays a beep."""

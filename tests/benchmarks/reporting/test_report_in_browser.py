@@ -31,7 +31,7 @@ def page_file(make_scores, tmp_path_factory):
         ).html
 
 
-def open_page(browser, file, width, scheme):
+def open_page(browser, file, width, scheme, shots=None):
     """Facts about the page, and all errors that it caused."""
     page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
     errors, requests = [], []
@@ -43,6 +43,8 @@ def open_page(browser, file, width, scheme):
     for closed in page.query_selector_all("summary"):
         closed.click()
     facts = page.evaluate(FACTS)
+    if shots:
+        page.screenshot(path=shots / f"report-{scheme}-{width}.png", full_page=True)
     page.close()
     facts["requests"] = [url for url in requests if not url.startswith("data:")]
     return facts, errors
@@ -50,8 +52,8 @@ def open_page(browser, file, width, scheme):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 768, 1280, 1920])
-def test_the_page_has_no_errors_and_fits_its_window(browser, page_file, width, scheme):
-    facts, errors = open_page(browser, page_file, width, scheme)
+def test_the_page_has_no_errors_and_fits_its_window(browser, page_file, width, scheme, shots):
+    facts, errors = open_page(browser, page_file, width, scheme, shots)
     assert not errors
     assert facts["width"] <= width
     assert facts["requests"] == [page_file.as_uri()], "nothing else is fetched"

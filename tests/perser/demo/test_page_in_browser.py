@@ -5,10 +5,8 @@ Screenshots are saved in the folder that PERSER_SCREENSHOTS names, or else in py
 
 from __future__ import annotations
 
-import os
 import re
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,14 +16,6 @@ from perser.inference.recognizer import PersonalRecognizer
 from tests.accessibility import accessibility_findings
 
 COLUMNS = ("own", "unadapted")
-
-
-@pytest.fixture(scope="module")
-def shots(tmp_path_factory) -> Path:
-    folder = os.environ.get("PERSER_SCREENSHOTS")
-    folder = Path(folder) if folder else tmp_path_factory.mktemp("screenshots")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 @pytest.fixture(scope="module")
