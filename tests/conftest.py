@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import soundfile
 from huggingface_hub import CommitOperationAdd, HfApi, RepoUrl, constants
+from hypothesis import settings
 
 from benchmarks.speed.second_query import BROWSERS, find_browser
 from perser.corpora.corpus import Corpus, write_corpus
@@ -30,6 +31,9 @@ from perser.episodes.episode_file import EpisodeFile
 from perser.episodes.splits import SplitOptions
 from perser.io import hub
 from perser.labels import EmotionSet
+
+settings.register_profile("perser", deadline=None)  # a busy machine is no fault of the code
+settings.load_profile("perser")
 
 NEEDLESS = {"bitsandbytes", "datasets", "evaluate", "gradio", "matplotlib", "pandas", "peft", "sklearn"}
 """Packages that take long to import and that an answer about a clip does not need."""
