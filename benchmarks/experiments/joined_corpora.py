@@ -9,8 +9,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.experiments.other_corpora import described, entry_name, identity_of, prepare_options
-from perser.errors import UserError, saying_where
+from benchmarks.experiments.other_corpora import check_entry, described, entry_name, identity_of, read_entry
+from perser.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,15 +68,9 @@ def plan_joined(entries: Sequence[str | Mapping[str, Any]], out: Path, seed: int
         raise UserError(f"{KEY}: one corpus, give at least two, or `prepare` for one alone")
     planned: list[JoinedCorpus] = []
     for place, entry in enumerate(entries):
-        where = f"{KEY}[{place}]"
-        values = {"folder": entry} if isinstance(entry, str) else dict(entry)
-        own = {name: values.pop(name) for name in OWN_KEYS if name in values}
+        own, source, prepare = read_entry(entry, f"{KEY}[{place}]", seed, OWN_KEYS)
         weight = own.get("weight", 1.0)
         check_weight(weight, f"{place}")
-        source = Path(str(own["folder"])) if "folder" in own else None
-        if source is not None and values:
-            raise UserError(f"{where}: folder and {', '.join(values)}: give a prepared folder or options")
-        prepare = None if source is not None else prepare_options(values, where, seed, OWN_KEYS)
         name = entry_name(source, prepare, [other.name for other in planned])
         folder = out / KEY / name
         if prepare is not None:
@@ -87,13 +81,8 @@ def plan_joined(entries: Sequence[str | Mapping[str, Any]], out: Path, seed: int
 
 def check_joined(joined: Sequence[JoinedCorpus]) -> None:
     """Raise UserError for options that `perser prepare` refuses, or a corpus that is given twice."""
-    from perser.cli.prepare import check_prepare
-
     for corpus in joined:
-        if corpus.prepare is not None:
-            options = {name: value for name, value in corpus.prepare.items() if name != "allow_skips"}
-            with saying_where(f"{KEY} ({corpus.name})"):
-                check_prepare(**options)
+        check_entry(f"{KEY} ({corpus.name})", corpus.prepare)
     for first, second in combinations(joined, 2):
         if first.identity == second.identity:
             where = described(second.source, second.prepare)

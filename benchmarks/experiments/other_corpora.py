@@ -97,15 +97,10 @@ def plan_other_corpora(
     planned: list[OtherCorpus] = []
     for place, entry in enumerate(entries):
         where = f"{KEY}[{place}]"
-        values = {"folder": entry} if isinstance(entry, str) else dict(entry)
-        own = {name: values.pop(name) for name in OWN_KEYS if name in values}
+        own, source, prepare = read_entry(entry, where, seed, OWN_KEYS)
         own_q = own.get("q", q)
         if not isinstance(own_q, int) or isinstance(own_q, bool) or own_q < 1:
             raise UserError(f"{where}.q: {own_q}, give a whole number from 1")
-        source = Path(str(own["folder"])) if "folder" in own else None
-        if source is not None and values:
-            raise UserError(f"{where}: folder and {', '.join(values)}: give a prepared folder or options")
-        prepare = None if source is not None else prepare_options(values, where, seed, OWN_KEYS)
         name = entry_name(source, prepare, [other.name for other in planned])
         fold = Fold(out / KEY / name, split, usual, f"{KEY} {name} ")
         if prepare is not None:
@@ -120,14 +115,9 @@ def check_entries(others: Sequence[OtherCorpus], trained: Sequence[object], meth
 
     `trained` are the identities (`identity_of`) of the corpora that are trained on.
     """
-    from perser.cli.prepare import check_prepare
-
     known: dict[object, str] = dict.fromkeys(trained, "the corpus that is trained on")
     for other in others:
-        if other.prepare is not None:
-            options = {name: value for name, value in other.prepare.items() if name != "allow_skips"}
-            with saying_where(f"{KEY} ({other.name})"):
-                check_prepare(**options)
+        check_entry(f"{KEY} ({other.name})", other.prepare)
         identity = identity_of(other.source, other.prepare)
         if identity in known:
             where = f"{described(other.source, other.prepare)} is {known[identity]}"
@@ -150,6 +140,32 @@ def _scenario(labels: TestLabels, scenario: Scenario) -> Scenario:
             f"{scenario}: give shared, or the scenario speaker"
         )
     return "test-open"
+
+
+def read_entry(
+    entry: str | Mapping[str, Any], where: str, seed: int, own_keys: Sequence[str]
+) -> tuple[dict[str, Any], Path | None, dict[str, Any] | None]:
+    """Return what an entry says besides `perser prepare`, its prepared folder, and the options of `perser
+    prepare` where it has no folder; see `prepare_options`.
+
+    Raises UserError for an entry that is neither a folder nor such options.
+    """
+    values = {"folder": entry} if isinstance(entry, str) else dict(entry)
+    own = {name: values.pop(name) for name in own_keys if name in values}
+    if "folder" not in own:
+        return own, None, prepare_options(values, where, seed, own_keys)
+    if values:
+        raise UserError(f"{where}: folder and {', '.join(values)}: give a prepared folder or options")
+    return own, Path(str(own["folder"])), None
+
+
+def check_entry(where: str, prepare: Mapping[str, Any] | None) -> None:
+    """Raise UserError for options that `perser prepare` refuses; None for a prepared folder."""
+    from perser.cli.prepare import check_prepare
+
+    if prepare is not None:
+        with saying_where(where):
+            check_prepare(**{name: value for name, value in prepare.items() if name != "allow_skips"})
 
 
 def prepare_options(

@@ -385,7 +385,7 @@ def _decoded(recordings: AudioSource, batches: list[list[str]]) -> Iterator[tupl
             return partial(decode, batch)
 
     with ThreadPoolExecutor(max_workers=1) as pool:
-        coming = start(batches[0]) if batches else None
+        coming = partial(decode, batches[0]) if batches else None  # nothing could be done meanwhile
         for batch, following in zip(batches, [*batches[1:], None], strict=False):
             waveforms = coming()
             if following is not None:

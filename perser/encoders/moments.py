@@ -1,4 +1,4 @@
-"""The mean and the standard deviation of clips' features: of some clips together with a model's own, or of
+"""The mean and the standard deviation of clips' features: of some clips, alone or with a model's own, or of
 each of several groups of clips."""
 
 from __future__ import annotations
@@ -9,6 +9,22 @@ import torch
 from torch import Tensor
 
 from perser.encoders.feature_cache import FeatureStore
+
+
+def moments(clips: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return the mean and the standard deviation over clips, or over all their windows: float64 (L + 1, D).
+
+    Args:
+        clips: Features of each clip, (L + 1, D) or (num_windows, L + 1, D); at least one.
+    """
+    number, total, squares = 0, torch.zeros(()), torch.zeros(())
+    for clip in clips:
+        states = clip.double().reshape(-1, *clip.shape[-2:])
+        number += len(states)
+        total = total + states.sum(dim=0)
+        squares = squares + states.square().sum(dim=0)
+    mean = total / number
+    return mean, (squares / number - mean.square()).clamp_min(0).sqrt().clamp_min(1e-5)
 
 
 def blended_moments(
@@ -64,12 +80,13 @@ class StandardizedByGroup(FeatureStore):
         self.level = store.level
         self._store = store
         self._members = members
-        moments = {name: _moments(store[clip] for clip in clips) for name, clips in groups.items()}
-        mean = torch.stack([mean for mean, _ in moments.values()]).mean(dim=0)
-        spread = torch.stack([spread for _, spread in moments.values()]).mean(dim=0)
+        found = {name: moments(store[clip] for clip in clips) for name, clips in groups.items()}
+        own = {name: (mean.float(), spread.float()) for name, (mean, spread) in found.items()}
+        mean = torch.stack([mean for mean, _ in own.values()]).mean(dim=0)
+        spread = torch.stack([spread for _, spread in own.values()]).mean(dim=0)
         self._maps = {
             name: (spread / own_spread, mean - own_mean * spread / own_spread)
-            for name, (own_mean, own_spread) in moments.items()
+            for name, (own_mean, own_spread) in own.items()
         }
 
     def __len__(self) -> int:
@@ -84,16 +101,3 @@ class StandardizedByGroup(FeatureStore):
 
     def num_rows(self, utterance_id: str) -> int:
         return self._store.num_rows(utterance_id)
-
-
-def _moments(clips: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return the mean and the standard deviation over clips, or over all their windows, (L + 1, D) each."""
-    number, total, squares = 0, torch.zeros(()), torch.zeros(())
-    for clip in clips:
-        states = clip.double().reshape(-1, *clip.shape[-2:])
-        number += len(states)
-        total = total + states.sum(dim=0)
-        squares = squares + states.square().sum(dim=0)
-    mean = total / number
-    spread = (squares / number - mean.square()).clamp_min(0).sqrt().clamp_min(1e-5)
-    return mean.float(), spread.float()

@@ -28,23 +28,23 @@ class ComputingThread:
     def reset(self) -> None:
         """Begin anew, without a thread."""
         self._turn = threading.RLock()
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="perser-computing")
-        self._is_here = threading.local()
+        self._here = threading.local()
+        self._pool = ThreadPoolExecutor(
+            1, "perser-computing", initializer=setattr, initargs=(self._here, "yes", True)
+        )
 
     def run(self, job: Callable[[], T]) -> T:
         """Return what a job returns, or raise what it raises. A job may run others."""
-        if threading.current_thread() is threading.main_thread() or getattr(self._is_here, "yes", False):
-            with self._turn:
-                return job()
+        is_main = threading.current_thread() is threading.main_thread()
+        if is_main or hasattr(self._here, "yes"):
+            return self._in_turn(job)
         try:
-            answer = self._pool.submit(copy_context().run, self._run_here, job)
+            answer = self._pool.submit(copy_context().run, self._in_turn, job)
         except RuntimeError:  # no thread can be started, as when the main thread has ended before this one
-            with self._turn:
-                return job()
-        return answer.result()
+            answer = None
+        return self._in_turn(job) if answer is None else answer.result()
 
-    def _run_here(self, job: Callable[[], T]) -> T:
-        self._is_here.yes = True
+    def _in_turn(self, job: Callable[[], T]) -> T:
         with self._turn:
             return job()
 

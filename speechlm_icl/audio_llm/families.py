@@ -13,6 +13,9 @@ from typing import Any
 
 from perser.errors import UserError, require_package
 
+METHOD = "audio-llm"
+"""The name of the method and of its route."""
+
 EXTRAS = {"torchvision": "audio-llm", "timm": "audio-llm", "mistral_common": None}
 """Packages that some families need, and the extra of perser that installs them. mistral-common is in none:
 for Python 3.11 and 3.12, it wants a numpy that is older than the tested one."""

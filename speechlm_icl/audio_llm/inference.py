@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from perser.audio import SHORTEST_SECONDS
 from perser.episodes.episode import Support
 from perser.errors import UserError
 from perser.inference.clips import Waveforms
@@ -24,8 +23,8 @@ from perser.labels import Emotions, EmotionSet
 from speechlm_icl.audio_llm.endpoint.client import EndpointClient
 from speechlm_icl.audio_llm.endpoint.model import EndpointLLM
 from speechlm_icl.audio_llm.endpoint.settings import FILE, read_settings
-from speechlm_icl.audio_llm.families import DEFAULT_EMOTIONS
-from speechlm_icl.audio_llm.loading import METHOD, load_audio_llm
+from speechlm_icl.audio_llm.families import DEFAULT_EMOTIONS, METHOD
+from speechlm_icl.audio_llm.loading import load_audio_llm
 from speechlm_icl.audio_llm.model import InContextLLM
 from speechlm_icl.audio_llm.personalizer import AudioLLMPersonalizer, AudioLLMPredictor, log_spectrum
 
@@ -127,4 +126,4 @@ def _name(number: int) -> str:
 
 
 def _is_clip(tensor: Tensor) -> bool:
-    return tensor.dtype == torch.float32 and tensor.ndim == 1 and len(tensor) >= SHORTEST_SECONDS
+    return tensor.dtype == torch.float32 and tensor.ndim == 1 and len(tensor) > 0

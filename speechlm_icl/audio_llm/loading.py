@@ -15,12 +15,10 @@ from perser.io.json_files import read_json
 from perser.labels import EmotionSet
 from perser.personalizer import RouteContext
 from speechlm_icl.audio_llm.chat import Chat
-from speechlm_icl.audio_llm.families import AudioFamily, family_of_config
+from speechlm_icl.audio_llm.families import METHOD, AudioFamily, family_of_config
 from speechlm_icl.audio_llm.model import AudioLLM
 
 KIND = "audio LLM"
-
-METHOD = "audio-llm"
 
 
 def model_folder(context: RouteContext) -> Path:

@@ -18,9 +18,9 @@ from perser.labels import EmotionSet
 from perser.personalizer import RouteContext
 from speechlm_icl.audio_llm.chat import Wording
 from speechlm_icl.audio_llm.endpoint.settings import FILE, EndpointSettings, read_settings, split_endpoint
-from speechlm_icl.audio_llm.families import WITHOUT, check_pairs, split_text
+from speechlm_icl.audio_llm.families import METHOD, WITHOUT, check_pairs, split_text
 from speechlm_icl.audio_llm.free_text import FreeTextLLM
-from speechlm_icl.audio_llm.loading import METHOD, check_named, load_audio_llm, model_folder
+from speechlm_icl.audio_llm.loading import check_named, load_audio_llm, model_folder
 from speechlm_icl.audio_llm.model import InContextLLM
 from speechlm_icl.in_context import PLAIN, InContextPersonalizer
 from speechlm_icl.projectors.base import Clips

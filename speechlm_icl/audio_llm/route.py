@@ -9,12 +9,10 @@ from perser.io.json_files import read_json
 from perser.io.model_facts import ModelFacts
 from perser.route import Route
 from speechlm_icl.audio_llm.endpoint.settings import FILE, split_endpoint
-from speechlm_icl.audio_llm.families import DEFAULT_EMOTIONS, WITHOUT, is_audio_llm, split_text
+from speechlm_icl.audio_llm.families import DEFAULT_EMOTIONS, METHOD, WITHOUT, is_audio_llm, split_text
 
 if TYPE_CHECKING:
     from perser.route import RouteModel
-
-METHOD = "audio-llm"
 
 
 def load(folder: Path) -> RouteModel | None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from perser.device import to_device
 from perser.encoders.feature_cache import FeatureStore, Level
+from perser.encoders.moments import moments
 from speechlm_icl.projectors.blocks import RMSNorm
 
 Clips = Tensor | Sequence[Tensor]
@@ -138,15 +139,9 @@ class Projector(nn.Module, ABC):
 
         Each clip is (L+1, D) or (num_windows, L+1, D).
         """
-        count, total, squares = 0, 0.0, 0.0
-        for clip in clips:
-            states = clip.double().reshape(-1, *self.mean.shape)
-            count += len(states)
-            total = total + states.sum(dim=0)
-            squares = squares + states.square().sum(dim=0)
-        mean = total / count
+        mean, spread = moments(clips)
         self.mean.copy_(mean)
-        self.std.copy_((squares / count - mean.square()).clamp_min(0).sqrt().clamp_min(1e-5))
+        self.std.copy_(spread)
 
     def mix_layers(self, states: Tensor) -> Tensor:
         """Standardize states (n, L+1, D) and return the weighted sum of their layers (n, D).
