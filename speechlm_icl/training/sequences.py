@@ -105,17 +105,20 @@ class SequenceSampler:
         """
         rng = np.random.default_rng(seeds)
         shares = self.shares if renamed is None else replace(self.shares, renamed=renamed)
-        if self.weights is None:
-            persons = rng.integers(len(self.tasks), size=count)
-        else:
-            persons = rng.choice(len(self.tasks), size=count, p=self.weights)
-        return [self._sequence(self.tasks[person], rng, shares) for person in persons]
+        return [self._sequence(task, rng, shares) for task in self._persons(count, rng)]
 
     def draw_first(self, count: int, *seeds: int) -> list[PairSequence]:
         """Return `count` clips of persons drawn at random, with no pair before them, under the own words."""
         rng = np.random.default_rng((*seeds, _FIRST))
-        drawn = (self.tasks[person] for person in rng.integers(len(self.tasks), size=count))
-        return [self._own(*task.sample(1, rng), task.person, rng) for task in drawn]
+        return [self._own(*task.sample(1, rng), task.person, rng) for task in self._persons(count, rng)]
+
+    def _persons(self, count: int, rng: np.random.Generator) -> list[Task]:
+        """Draw `count` persons, each as likely as `weights` say."""
+        if self.weights is None:
+            drawn = rng.integers(len(self.tasks), size=count)
+        else:
+            drawn = rng.choice(len(self.tasks), size=count, p=self.weights)
+        return [self.tasks[person] for person in drawn]
 
     def draw_each(self, count: int, *seeds: int) -> list[PairSequence]:
         """Return `count` sequences that go through the persons in turn."""

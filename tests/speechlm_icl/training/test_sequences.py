@@ -143,6 +143,7 @@ def test_no_sequence_has_more_labels_than_asked_for():
 
 def test_persons_are_drawn_by_their_weights():
     weights = np.arange(1, len(PLENTY) + 1) / sum(range(1, len(PLENTY) + 1))
-    drawn = SequenceSampler(PLENTY, EMOTIONS, pairs=2, weights=weights).draw(3000, 0)
-    shares = np.array([np.mean([one.person == task.person for one in drawn]) for task in PLENTY])
-    np.testing.assert_allclose(shares, weights, atol=0.04)
+    sampler = SequenceSampler(PLENTY, EMOTIONS, pairs=2, weights=weights)
+    for drawn in (sampler.draw(3000, 0), sampler.draw_first(3000, 0)):
+        shares = np.array([np.mean([one.person == task.person for one in drawn]) for task in PLENTY])
+        np.testing.assert_allclose(shares, weights, atol=0.04)
