@@ -28,6 +28,7 @@ from speechlm_icl.model.speech_lm import SpeechLMForICL
 from speechlm_icl.personalizer import SpeechLMPersonalizer, SpeechLMPredictor
 from speechlm_icl.projectors.base import clips_on, read_clips
 from speechlm_icl.scoring.matching import Matcher
+from speechlm_icl.scoring.opinion_pool import PooledAnswers
 from speechlm_icl.scoring.prefix_cache import PrefixCache
 
 
@@ -107,7 +108,7 @@ class SpeechLM:
             raise UserError("its features are not those that the model reads")
         store = FeatureStore.of(self.level, {name: tensors[name].numpy() for name in names})
         personal = SpeechLMPersonalizer(self.model, store).personalize(Support(names, tuple(labels), seed=0))
-        return SpeechLMReader(self.model, personal.enrollments, personal.matcher)
+        return SpeechLMReader(self.model, personal.enrollments, personal.matcher, personal.pool)
 
     def _is_readable(self, features: Tensor) -> bool:
         """Return whether features are (L+1, D) for a projector of means over time, (num_windows, L+1, D)
@@ -123,15 +124,20 @@ class SpeechLMReader:
     """The language model that has read one person's enrollment, or none."""
 
     def __init__(
-        self, model: SpeechLMForICL, enrollments: Sequence[PrefixCache], matcher: Matcher | None = None
+        self,
+        model: SpeechLMForICL,
+        enrollments: Sequence[PrefixCache],
+        matcher: Matcher | None = None,
+        pool: PooledAnswers | None = None,
     ) -> None:
         self._model = model
         self._enrollments = enrollments
         self._matcher = matcher
+        self._pool = pool
 
     def predict_proba(self, encoded: FeatureStore, names: Sequence[str]) -> np.ndarray:
-        predictor = SpeechLMPredictor(self._model, encoded, self._enrollments, matcher=self._matcher)
-        return predictor.predict_proba(names)
+        pieces = {"matcher": self._matcher, "pool": self._pool}
+        return SpeechLMPredictor(self._model, encoded, self._enrollments, **pieces).predict_proba(names)
 
 
 def _clip_name(number: int) -> str:

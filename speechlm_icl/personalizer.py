@@ -27,6 +27,7 @@ from speechlm_icl.prompt.demonstrations import (
     reorderings,
 )
 from speechlm_icl.scoring.matching import Matcher, choose_mixture, flat_features
+from speechlm_icl.scoring.opinion_pool import PooledAnswers, pooled_answers
 from speechlm_icl.scoring.prefix_cache import PrefixCache, build_prefix_cache
 from speechlm_icl.scoring.scoring import calibrate, score_content_free, score_queries
 
@@ -42,6 +43,7 @@ class SpeechLMPredictor:
         enrollments: The prefix cache of each order; probabilities are averaged over them.
         calibrated: Whether each is calibrated with a content-free clip.
         matcher: Matches clips with the enrolled ones by the encoder's features; None: nothing does.
+        pool: Pools the answers with those without pairs; None: nothing does.
     """
 
     def __init__(
@@ -51,11 +53,13 @@ class SpeechLMPredictor:
         enrollments: Sequence[PrefixCache],
         calibrated: bool = False,
         matcher: Matcher | None = None,
+        pool: PooledAnswers | None = None,
     ) -> None:
         self.model = model
         self.features = features
         self.enrollments = enrollments
         self.matcher = matcher
+        self.pool = pool
         self._free = [
             score_content_free(model, enrollment) if calibrated else None for enrollment in enrollments
         ]
@@ -74,6 +78,8 @@ class SpeechLMPredictor:
             scores = scores if free is None else calibrate(scores, free)
             probabilities.append(scores.softmax(dim=1))
         means = torch.stack(probabilities).mean(dim=0).cpu().numpy()
+        if self.pool is not None:
+            means = self.pool.mix(self.model, features, means)
         return means if self.matcher is None else self.matcher.mix(means, _flat(self.model, features))
 
 
@@ -109,9 +115,18 @@ class SpeechLMPersonalizer(InContextPersonalizer):
 
     def personalize(self, support: Support) -> SpeechLMPredictor:
         enrolled = self.enrolled(support)
-        read = [self._read(ordered) for ordered in reorderings(enrolled, self.options.orders)]
         matcher = self._matcher(enrolled) if self.options.matched or self.model.matched else None
-        return SpeechLMPredictor(self.model, self.features, read, self.options.calibrated, matcher)
+        return self._predictor(reorderings(enrolled, self.options.orders), matcher)
+
+    def _predictor(self, orders: Sequence[Support], matcher: Matcher | None = None) -> SpeechLMPredictor:
+        """Return the model that has read an enrollment in these orders.
+
+        Calibrated answers are not pooled, because the weights were fitted to answers as they are.
+        """
+        calibrated = self.options.calibrated
+        pool = None if calibrated else pooled_answers(self.model, len(orders[0]))
+        read = [self._read(ordered) for ordered in orders]
+        return SpeechLMPredictor(self.model, self.features, read, calibrated, matcher, pool)
 
     def _matcher(self, support: Support) -> Matcher | None:
         """Return what matches clips with the enrolled ones; None where fewer than two labels are enrolled."""
@@ -121,10 +136,8 @@ class SpeechLMPersonalizer(InContextPersonalizer):
         features = _flat(self.model, read_clips(self.features, support.utterances))
 
         def answer(learned: Sequence[int], asked: Sequence[int]) -> np.ndarray:
-            read = [self._read(support.ordered(learned))]
-            return SpeechLMPredictor(self.model, self.features, read, self.options.calibrated).predict_proba(
-                support.ordered(asked).utterances
-            )
+            predictor = self._predictor([support.ordered(learned)])
+            return predictor.predict_proba(support.ordered(asked).utterances)
 
         return Matcher(features, targets, choose_mixture(features, targets, answer, support.seed))
 

@@ -42,6 +42,7 @@ from speechlm_icl.prompt.prompt import PromptOptions
 from speechlm_icl.training.meta_training import STANDARDIZATION_UTTERANCES, check_batch_size, meta_train
 from speechlm_icl.training.optimizer import check_optimizer
 from speechlm_icl.training.options import IclOptions
+from speechlm_icl.training.pool_fitting import fit_opinion_pool
 
 
 def icl_train(
@@ -147,6 +148,9 @@ def icl_train(
         return
     if options.matched:
         model.config.matched = True
+    if options.opinion_pool:
+        pool = fit_opinion_pool(model, validation_tasks, store, options.pairs, options.seed)
+        model.config.opinion_pool = pool.as_json()
     with training_run.finished(out, marker=WEIGHTS) as folder:
         model.save_pretrained(folder)
         SpeechLMProcessor.of(model).save_pretrained(folder)

@@ -97,7 +97,7 @@ class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
         )
         self.projector = new_projector(sizes, ProjectorOptions(**config.projector or {}))
         self.binding = PairBinding(language_model.hidden_size) if prompt.bind else None
-        self.prompt = PromptFormat(language_model.tokenizer, emotions, prompt)
+        self.prompt = self.trained_prompt = PromptFormat(language_model.tokenizer, emotions, prompt)
         config.prompt = asdict(self.prompt.options)  # with what depends on the language model resolved
         _, config.audio_token_id = with_audio_token(language_model.tokenizer)
         self.post_init()
