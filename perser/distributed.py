@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from itertools import zip_longest
 from typing import TypeVar
@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
-from torch import Tensor
+from torch import Tensor, nn
 
 from perser.errors import UserError
 
@@ -141,6 +141,20 @@ def sum_over_processes(values: Tensor) -> Tensor:
 def mean_over_processes(value: Tensor) -> float:
     """Return the mean of the processes' scalars, the same in every process. All have to call it."""
     return sum_over_processes(value).item() / processes().num_processes
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replace each gradient by its mean over the processes. All have to call it, each with all parameters.
+
+    It is for small modules that every process holds whole and that no wrapper synchronizes.
+    """
+    if processes().num_processes == 1:
+        return
+    trained = [parameter for parameter in parameters if parameter.grad is not None]
+    sums = sum_over_processes(torch.cat([parameter.grad.flatten() for parameter in trained]))
+    means = sums / processes().num_processes
+    for parameter, mean in zip(trained, means.split([one.numel() for one in trained]), strict=True):
+        parameter.grad = mean.view_as(parameter).to(parameter.dtype)
 
 
 def _check_gpus(launched: int) -> None:
