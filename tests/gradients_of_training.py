@@ -79,15 +79,20 @@ class DoubleStore:
 
 
 @contextmanager
-def recorded(accelerator: Accelerator, module: nn.Module, into: Gradients, title: str) -> Iterator[None]:
-    """Replace clipping, which every training does once a step, by a copy of the gradients."""
+def recorded(
+    accelerator: Accelerator, module: nn.Module, into: Gradients, title: str, whole: bool = False
+) -> Iterator[None]:
+    """Replace clipping, which every training does once a step, by a copy of the gradients.
+
+    `whole`: every process holds all of the module, also where weights are sharded.
+    """
     step = 0
 
     def record(parameters: object, longest: float) -> None:
         nonlocal step
         for name, parameter in module.named_parameters():
             if parameter.requires_grad:
-                assert isinstance(parameter.grad, DTensor) == is_sharded(), name
+                assert isinstance(parameter.grad, DTensor) == (is_sharded() and not whole), name
                 into[f"{title} {step} {name}"] = full_tensor(parameter.grad).clone()
         step += 1
 
@@ -225,7 +230,7 @@ def projector(corpus: Corpus, drawn: EpisodeFile, cache: Path, into: Gradients) 
             projector=ProjectorOptions(width=8, dropout=0.0, feature_noise=0.0),
         ).double()
         options = IclOptions(projector_steps=4, projector_mixup=mixup)
-        with recorded(accelerator, model.projector, into, f"pretrain-projector {mixup}"):
+        with recorded(accelerator, model.projector, into, f"pretrain-projector {mixup}", whole=True):
             accuracy = pretrain_projector(model, [few], tasks[-2:], store, options, TrainingRun(accelerator))
         title = f"pretrain-projector {mixup}"
         into[f"{title} accuracy"] = torch.tensor(accuracy, dtype=torch.float64)
