@@ -55,6 +55,11 @@ class SpeechLM:
         return SpeechLM(self.model.with_labels(labels), self._folder)
 
     @property
+    def other_label(self) -> str | None:
+        """The word for a clip that has none of the labels (a `perser.route.OtherRouteModel`)."""
+        return self.model.other_label
+
+    @property
     def level(self) -> str:
         """Level of the features that the projector reads (`perser.encoders.feature_cache`)."""
         return self.model.projector.options.level
@@ -107,7 +112,8 @@ class SpeechLM:
         if set(tensors) != set(names) or not all(map(self._is_readable, tensors.values())):
             raise UserError("its features are not those that the model reads")
         store = FeatureStore.of(self.level, {name: tensors[name].numpy() for name in names})
-        personal = SpeechLMPersonalizer(self.model, store).personalize(Support(names, tuple(labels), seed=0))
+        enrolled = Support(names, tuple(labels), seed=0)
+        personal = SpeechLMPersonalizer(self.model, store).predictor_after(enrolled)
         return SpeechLMReader(self.model, personal.enrollments, personal.matcher, personal.pool)
 
     def _is_readable(self, features: Tensor) -> bool:

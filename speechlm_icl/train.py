@@ -148,6 +148,8 @@ def icl_train(
         return
     if options.matched:
         model.config.matched = True
+    if options.other_answers:
+        model.config.other_answers = True
     if options.opinion_pool:
         pool = fit_opinion_pool(model, validation_tasks, store, options.pairs, options.seed)
         model.config.opinion_pool = pool.as_json()

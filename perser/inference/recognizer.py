@@ -40,7 +40,14 @@ from perser.labels import (
     distinct_labels,
     open_labels,
 )
-from perser.route import EncodedClips, GrowingRouteModel, OpenRouteModel, RouteModel, RoutePredictor
+from perser.route import (
+    EncodedClips,
+    GrowingRouteModel,
+    OpenRouteModel,
+    OtherRouteModel,
+    RouteModel,
+    RoutePredictor,
+)
 from perser.starter import starter_folder
 
 
@@ -90,6 +97,7 @@ class Recognizer:
         examples: Sequence[LabeledClip],
         names: Sequence[str] | None = None,
         labels: Literal["known", "open"] = "known",
+        other: bool = False,
     ) -> PersonalRecognizer:
         """Personalize to the person who labeled these clips.
 
@@ -99,14 +107,19 @@ class Recognizer:
                 twice.
             labels: `known`: the labels are emotions of the model. `open`: they are any words, such as
                 sarcastic or very tired, and the answers choose among those that occur.
+            other: With open labels, whether an answer may also be `other`: none of those that occur.
 
         Raises UserError for no clips, a clip that cannot be used, an emotion that the model does not know,
         or more clips than it can read; with open labels, for a label that is not one word or two, or is
-        spelled in two ways, and for fewer than two labels.
+        spelled in two ways, and for fewer than two labels; and for `other` where the model was not trained
+        to answer it.
         """
         examples, spelled = _spelled_labels(examples)
+        if other and labels != "open":
+            raise UserError("other: it is for labels of a person's own: give labels='open', or leave it out")
         if labels == "open":
-            opened = self.with_labels(open_labels(word for words in spelled for word in words))
+            chosen = open_labels(word for words in spelled for word in words)
+            opened = self.with_labels(self._and_other(chosen) if other else chosen)
             return compute(lambda: opened._enroll(examples, spelled, names))
         return compute(lambda: self._enroll(examples, spelled, names))
 
@@ -124,6 +137,17 @@ class Recognizer:
         opened = Recognizer(self.trained.model.with_labels(labels), self.name, open_labels=True)
         opened.trained = self.trained
         return opened
+
+    def _and_other(self, labels: EmotionSet) -> EmotionSet:
+        """Return the labels and that for none of them. Raises UserError where the model lacks it."""
+        model = self.trained.model
+        label = model.other_label if isinstance(model, OtherRouteModel) else None
+        if label is None:
+            raise UserError(
+                f"other: this model of the route {model.route} was not trained to answer that a clip has "
+                "none of the labels: leave it out, or train a speech LM with --other_answers"
+            )
+        return labels if label in labels.names else EmotionSet((*labels.names, label))
 
     def _enroll(
         self, examples: list[LabeledClip], spelled: list[Emotions], names: Sequence[str] | None
