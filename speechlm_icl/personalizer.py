@@ -103,7 +103,6 @@ class OtherPredictor:
         answers, probabilities = (
             predictor.predict_proba(utterances) for predictor in (self.enrolled, self.plain)
         )
-        probabilities[:, self.places] = 0
         rest = probabilities.clip(SMALLEST)
         rest[:, self.places] = 0
         shared = answers[:, -1:] * rest / rest.sum(axis=1, keepdims=True)
