@@ -80,25 +80,13 @@ def pretrain_projector(
         size = min(BATCH_SIZE, len(utterance_ids))
         utterances = rng.choice(utterance_ids, size=size, replace=False).tolist()
         mixture = _drawn_mixture(options.projector_mixup, size, rng) if options.projector_mixup else None
-        places, factor = own_share_of_batch(range(size), lambda place: store.num_rows(utterances[place]))
-        own = list(places)
-        read = [(utterances[place],) for place in own]
-        names = [name for (name,) in read]
-        if mixture is not None:
-            partners = [utterances[other] for other in mixture.others[own]]
-            read = [(*clip, partner) for clip, partner in zip(read, partners, strict=True)]
-            names = list(dict.fromkeys([*names, *partners]))
-        clips = clips_on(read_clips(store, names), model.device)
-        wanted = distributions(names, targets).to(model.device)
-        if mixture is not None:
-            others = np.array([names.index(partner) for partner in partners])
-            clips, wanted = mixed(clips, wanted, mixture.shares[own], others)
-        losses = F.cross_entropy(classifier(clips), wanted, reduction="none")
-        loss = losses.sum() / size * factor
+        own = _own_part(utterances, mixture, targets, store, model.device)
+        losses = F.cross_entropy(classifier(own.clips), own.wanted, reduction="none")
+        loss = losses.sum() / size * own.factor
         loss.backward()
         average_gradients(classifier.parameters())
         finite = losses.detach().isfinite().tolist()
-        parts = [StepPart(clip, ok) for clip, ok in zip(read, finite, strict=True)]
+        parts = [StepPart(clip, ok) for clip, ok in zip(own.read, finite, strict=True)]
         return mean_over_processes(loss.detach().double()), parts
 
     def validate() -> Validation:
@@ -120,6 +108,49 @@ def pretrain_projector(
         display=Display("pretraining the projector"),
     )
     return result.history[-1]["accuracy"] if result.history else validate().score
+
+
+class BatchPart(NamedTuple):
+    """One process's part of a batch: n clips.
+
+    Args:
+        clips: Their features, mixed.
+        wanted: Their label distributions (n, C), mixed alike.
+        read: The utterances of each.
+        factor: Of the process's loss; see `own_share_of_batch`.
+    """
+
+    clips: Clips
+    wanted: Tensor
+    read: list[tuple[str, ...]]
+    factor: float
+
+
+def _own_part(
+    utterances: Sequence[str],
+    mixture: ClipMixture | None,
+    targets: Mapping[str, np.ndarray],
+    store: FeatureStore,
+    device: torch.device,
+) -> BatchPart:
+    """Return this process's part of a batch; only what it needs is read."""
+    places, factor = own_share_of_batch(
+        range(len(utterances)), lambda place: store.num_rows(utterances[place])
+    )
+    own = list(places)
+    names = [utterances[place] for place in own]
+    if mixture is None:
+        clips = clips_on(read_clips(store, names), device)
+        return BatchPart(clips, distributions(names, targets).to(device), [(name,) for name in names], factor)
+    partners = [utterances[other] for other in mixture.others[own]]
+    needed = list(dict.fromkeys([*names, *partners]))
+    clips, wanted = mixed(
+        clips_on(read_clips(store, needed), device),
+        distributions(needed, targets).to(device),
+        mixture.shares[own],
+        np.array([needed.index(partner) for partner in partners]),
+    )
+    return BatchPart(clips, wanted, list(zip(names, partners, strict=True)), factor)
 
 
 def _validated(classifier: ClipClassifier, clips: Clips, wanted: Tensor, total: int) -> Validation:
