@@ -24,10 +24,10 @@ def output(encoder):
     return encoder.run_layers(hidden, mask)[-1][mask]
 
 
-def fill(encoder, only=""):
+def fill(encoder):
     """Set the B matrices, which are 0 at first, to random values."""
     for name, parameter in encoder.model.named_parameters():
-        if ".lora_B." in name and only in name:
+        if ".lora_B." in name:
             torch.nn.init.normal_(parameter, std=0.3)
 
 
