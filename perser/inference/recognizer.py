@@ -29,7 +29,7 @@ from perser.episodes.episode import Support
 from perser.errors import UserError
 from perser.inference.clips import Clip, Failure, Waveforms, check_repeats, name_of, stream_clips
 from perser.inference.computing_thread import compute, cores_for
-from perser.inference.labeled_clips import LabeledClip, check_emotions, in_one_form, labels_in
+from perser.inference.labeled_clips import LabeledClip, and_other, check_emotions, in_one_form, labels_in
 from perser.inference.prediction import Prediction, classify
 from perser.inference.profile import Enrolled, Profile
 from perser.installed_routes import load_route_model
@@ -44,7 +44,6 @@ from perser.route import (
     EncodedClips,
     GrowingRouteModel,
     OpenRouteModel,
-    OtherRouteModel,
     RouteModel,
     RoutePredictor,
     SizedRouteModel,
@@ -123,7 +122,7 @@ class Recognizer:
             raise UserError("other: it is for labels of a person's own: give labels='open', or leave it out")
         if labels == "open":
             chosen = open_labels(word for words in spelled for word in words)
-            opened = self.with_labels(self._and_other(chosen) if other else chosen)
+            opened = self.with_labels(and_other(chosen, self.trained.model) if other else chosen)
             return self.compute(lambda: opened._enroll(examples, spelled, names))
         return self.compute(lambda: self._enroll(examples, spelled, names))
 
@@ -145,17 +144,6 @@ class Recognizer:
         opened = Recognizer(self.trained.model.with_labels(labels), self.name, open_labels=True)
         opened.trained = self.trained
         return opened
-
-    def _and_other(self, labels: EmotionSet) -> EmotionSet:
-        """Return the labels and that for none of them. Raises UserError where the model lacks it."""
-        model = self.trained.model
-        label = model.other_label if isinstance(model, OtherRouteModel) else None
-        if label is None:
-            raise UserError(
-                f"other: this model of the route {model.route} was not trained to answer that a clip has "
-                "none of the labels: leave it out, or train a speech LM with --other_answers"
-            )
-        return labels if label in labels.names else EmotionSet((*labels.names, label))
 
     def _enroll(
         self, examples: list[LabeledClip], spelled: list[Emotions], names: Sequence[str] | None
