@@ -8,6 +8,7 @@ Both are loaded on first use, so that `import perser` does not wait for torch.
 from __future__ import annotations
 
 import logging
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

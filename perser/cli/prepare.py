@@ -6,6 +6,7 @@ from __future__ import annotations
 import inspect
 import textwrap
 from collections import defaultdict
+from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any

@@ -5,9 +5,9 @@ Two million annotations take 24 MB instead of a gigabyte, and are grouped by lis
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import overload
+from typing import TypeVar, overload
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from perser.labels import Emotions, EmotionSet, decide
 
 Pairs = tuple[tuple[str, ...], tuple[Emotions, ...]]
 """The sorted ids of the utterances that one listener labeled, and the emotions that they gave to each."""
+
+T = TypeVar("T")
 
 
 class Annotations(Sequence[Annotation]):

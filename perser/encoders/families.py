@@ -65,7 +65,7 @@ class Wav2Vec2Family(WaveformFamily):
         "num_conv_pos_embedding_groups": 4,
         "vocab_size": 32,
     }
-    trunk_fields = (
+    trunk_fields: ClassVar[tuple[str, ...]] = (
         "num_attention_heads",
         "hidden_act",
         "layer_norm_eps",
@@ -207,7 +207,7 @@ class WhisperFamily(Family):
         "max_source_positions": 1500,
     }
     extractor_fields = ("feature_size", "n_fft", "hop_length")
-    front_fields = ()
+    front_fields: ClassVar[tuple[str, ...]] = ()
     trunk_fields = ("encoder_attention_heads", "activation_function", "max_source_positions")
     # In WhisperModel and WhisperForConditionalGeneration the encoder is one or two levels down.
     key_mapping: ClassVar[dict[str, str] | None] = {r"^(model\.)?encoder\.": ""}

@@ -14,7 +14,7 @@ from perser.corpora.listing import INTENDED, PersonAxis
 from perser.episodes.episode import Task, restrict, tasks_of
 from perser.episodes.open_episodes import without_emotions
 from perser.episodes.sampling import EnrollmentMode, draw_pairs
-from perser.episodes.splits import Split, SplitOptions, Subset, split_corpus
+from perser.episodes.splits import Scenario, Split, SplitOptions, Subset, split_corpus
 from perser.errors import UserError
 
 if TYPE_CHECKING:
