@@ -78,10 +78,11 @@ class Annotations(Sequence[Annotation]):
         return map(self._annotation, *self._indices.tolist())
 
     def __eq__(self, other: object) -> bool:
-        same_kind = isinstance(other, Sequence) and len(self) == len(other)
-        return same_kind and all(own == theirs for own, theirs in zip(self, other, strict=True))
+        if not isinstance(other, Sequence) or len(self) != len(other):
+            return False
+        return all(own == theirs for own, theirs in zip(self, other, strict=True))
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]  # as Python's own lists have it, which typeshed ignores, too
 
     def _annotation(self, utterance: int, listener: int, label: int) -> Annotation:
         return Annotation(self._utterances[utterance], self._listeners[listener], self._labels[label])
@@ -134,7 +135,7 @@ class Annotations(Sequence[Annotation]):
         return {name: words[row.tobytes()] for name, row in zip(names, chosen, strict=True)}
 
 
-def _numbered(names: object) -> dict:
+def _numbered(names: Iterable[T]) -> dict[T, int]:
     return {name: number for number, name in enumerate(names)}
 
 

@@ -56,7 +56,7 @@ def serving(models: Mapping[str, Recognizer], limits: Limits, port: int) -> Iter
                 quiet=True,
                 inline=False,
                 prevent_thread_lock=True,
-                max_file_size=limits.bytes,
+                max_file_size=limits.max_bytes,
                 theme=gradio.themes.Default(**fonts).set(**READABLE),
                 css_paths=STYLE,
                 footer_links=[],

@@ -116,7 +116,7 @@ class HubertFamily(Wav2Vec2Family):
 
     config_class = HubertConfig
     model_class = HubertModel
-    trunk_fields = (*Wav2Vec2Family.trunk_fields, "feat_proj_layer_norm", "conv_pos_batch_norm")
+    trunk_fields: ClassVar = (*Wav2Vec2Family.trunk_fields, "feat_proj_layer_norm", "conv_pos_batch_norm")
 
     def _positions(self, model: PreTrainedModel, hidden: Tensor, mask: Tensor | None) -> Tensor:
         batch_norm = model.encoder.pos_conv_embed.batch_norm

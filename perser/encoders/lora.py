@@ -8,11 +8,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import cache
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from perser.device import seeded
+
+if TYPE_CHECKING:
+    from peft.tuners.lora import LoraLayer
 
 PROJECTIONS = r"(.*\.)?layers\.({layers})\.(self_attn|attention)\.((q|k|v|o|out)_proj|linear_(q|k|v|out))"
 """The attention projections of some layers, as the families of `perser.encoders.families` name them."""
@@ -60,7 +64,7 @@ def adapter_shape(model: nn.Module) -> tuple[int, int] | None:
     return next(iter(adapted.values())).r[NAME], min(layers)
 
 
-def adapted_layers(model: nn.Module) -> dict[str, nn.Module]:
+def adapted_layers(model: nn.Module) -> dict[str, LoraLayer]:
     """Return the layers with an adapter, by name: those that `inject` made."""
     return {name: module for name, module in model.named_modules() if hasattr(module, "lora_A")}
 

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from os import PathLike
 from pathlib import Path
@@ -162,7 +163,8 @@ def name_of(clip: Clip, number: int) -> str:
 
 def clips_in(audio: Clip | Iterable[Clip]) -> Iterable[Clip]:
     """Return several clips as they are, and a single one in a list."""
-    return [audio] if is_single(audio) else audio
+    several: Any = [audio] if is_single(audio) else audio  # a type cannot tell a list of numbers from clips
+    return several
 
 
 def waveforms_of(audio: Clip | Iterable[Clip], min_seconds: float = SHORTEST_SECONDS) -> list[Tensor]:
@@ -205,7 +207,7 @@ def stream_clips(
     """
     named = ((name_of(clip, number), clip) for number, clip in enumerate(clips_in(clips), start=1))
     while batch := list(islice(named, CLIPS_AT_ONCE)):
-        results = compute(lambda batch=batch: _results(batch, use))
+        results = compute(partial(_results, batch, use))
         yield from (results[name] for name, _ in batch)
 
 
@@ -213,10 +215,10 @@ def _results(
     batch: list[tuple[str, Clip]], use: Callable[[dict[str, Tensor]], Sequence[Result]]
 ) -> Mapping[str, Result | Failure]:
     waveforms, failures = _read(batch)
-    return failures | _use(waveforms, use)
+    return {**failures, **_use(waveforms, use)}
 
 
-def _read(batch: list[tuple[str, Clip]]) -> tuple[dict[str, Tensor], dict[str, Result | Failure]]:
+def _read(batch: list[tuple[str, Clip]]) -> tuple[dict[str, Tensor], dict[str, Failure]]:
     waveforms, failures = {}, {}
     for name, clip in batch:
         try:
