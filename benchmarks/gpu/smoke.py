@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -83,7 +83,7 @@ class Workplace:
         return self.folder / "models"
 
     @property
-    def inputs(self) -> dict[str, Path]:
+    def inputs(self) -> dict[str, Any]:
         """What every training reads."""
         names = {"corpus": "corpus", "episodes": "episodes.json", "cache": "cache"}
         return {option: self.folder / name for option, name in names.items()}

@@ -57,6 +57,9 @@ class EmotionRecognizer(HeadLayers):
             tell emotions apart.
     """
 
+    state_mean: Tensor
+    state_scale: Tensor
+
     def __init__(
         self,
         encoder: SpeechEncoder,
@@ -286,7 +289,7 @@ def _read_config(folder: Path) -> dict:
             f"{folder} holds no {CONFIG}{did_you_mean(Path(folder))}: train a model there with "
             "`perser pretrain` or `perser meta-train`"
         )
-    config = read_json(path)
-    if missing := [name for name in _FIELDS if name not in (config or ())]:
+    config = read_json(path) or {}
+    if missing := [name for name in _FIELDS if name not in config]:
         raise UserError(f"{path} is damaged (no {missing[0]}): train the model again")
     return config
