@@ -233,7 +233,9 @@ def fine_tuning(
     return kind(model, source, rates, loss, extra["adaptation_steps"])
 
 
-def _trained(context: RouteContext, name: str, scope: str) -> tuple[EmotionRecognizer, ClipSource, dict]:
+def _trained(
+    context: RouteContext, name: str, scope: str
+) -> tuple[EmotionRecognizer, ClipSource, dict[str, Any]]:
     """Return a trained recognizer, the clips encoded up to what the scope moves, and what was saved with
     it."""
     folder = context.folder(name)

@@ -233,10 +233,10 @@ def _send_sigterm(log: Path) -> None:
         time.sleep(0.005)
 
 
-def _steps(out: Path) -> list[dict]:
+def _steps(out: Path) -> list[dict[str, Any]]:
     """Return the logged steps of a training, without a validation before the first."""
     return [line for line in _json_lines(out / METRICS) if "loss" in line]
 
 
-def _json_lines(file: Path) -> list[dict]:
+def _json_lines(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]

@@ -242,7 +242,7 @@ class EmotionRecognizer(HeadLayers):
         return model
 
 
-def _encoder_of(folder: Path, config: dict) -> SpeechEncoder:
+def _encoder_of(folder: Path, config: dict[str, Any]) -> SpeechEncoder:
     """Return the encoder in a model's folder, or the one that its config names instead.
 
     Raises UserError where that cannot be had, or has other weights than in training.
@@ -271,7 +271,7 @@ def _is_own(name: str) -> bool:
     return not name.startswith("encoder.") or is_adapter(name)
 
 
-def saved_settings(folder: Path) -> dict:
+def saved_settings(folder: Path) -> dict[str, Any]:
     """Return the settings saved beside the weights: rates, steps, class weights.
 
     Raises UserError where the folder holds no recognizer.
@@ -282,7 +282,7 @@ def saved_settings(folder: Path) -> dict:
     return extra
 
 
-def _read_config(folder: Path) -> dict:
+def _read_config(folder: Path) -> dict[str, Any]:
     path = Path(folder) / CONFIG
     if not path.exists():
         raise UserError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -98,7 +99,7 @@ def _initial_rates(names: Sequence[str], rate: float, head_rate: float, moves: M
 def _plain(
     trained: EmotionRecognizer,
     ssl_e: Path,
-    extra: dict,
+    extra: dict[str, Any],
     tasks: Sequence[Task],
     recordings: AudioSource,
     cache: Path,

@@ -310,7 +310,11 @@ class _Float32Windows(TorchFunctionMode):
     """
 
     def __torch_function__(
-        self, func: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         forced = {"dtype": torch.float32} if func is torch.hann_window else {}
         return func(*args, **forced, **(kwargs or {}))

@@ -37,7 +37,15 @@ HINTS = 10
 """For how many clips that are missing a file with a similar name is looked for."""
 
 Clip = (
-    str | PathLike[str] | bytes | BinaryIO | np.ndarray | Tensor | Sequence[float] | Mapping[str, Any] | tuple
+    str
+    | PathLike[str]
+    | bytes
+    | BinaryIO
+    | np.ndarray
+    | Tensor
+    | Sequence[float]
+    | Mapping[str, Any]
+    | tuple[Any, ...]
 )
 """A recording in a form that `perser.audio.load_audio` takes: a file, its content, samples, a decoder."""
 
