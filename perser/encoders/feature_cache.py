@@ -142,9 +142,8 @@ class FeatureStore:
         if checksum is not None and zlib.crc32(features.data) != checksum:
             where = getattr(self._rows, "filename", "")
             raise UserError(f"the feature cache {where} is damaged ('{utterance_id}'): delete it")
-        self._unchecked.pop(
-            utterance_id, None
-        )  # after the check, so that damaged rows are refused every time
+        # After the check, so that damaged rows are refused every time.
+        self._unchecked.pop(utterance_id, None)
         return torch.from_numpy(features)
 
     def num_rows(self, utterance_id: str) -> int:
@@ -384,10 +383,9 @@ def _decoded(recordings: AudioSource, batches: list[list[str]]) -> Iterator[tupl
         except RuntimeError:  # no thread can be started, as when the main thread has ended
             return partial(decode, batch)
 
-    if not batches:
-        return
     with ThreadPoolExecutor(max_workers=1) as pool:
-        coming: Callable[[], list[Tensor]] = partial(decode, batches[0])  # nothing could be done meanwhile
+        # Nothing could be done meanwhile.
+        coming: Callable[[], list[Tensor]] = partial(decode, batches[0] if batches else [])
         for batch, following in zip(batches, [*batches[1:], None], strict=False):
             waveforms = coming()
             if following is not None:

@@ -81,23 +81,17 @@ class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
 
     def __init__(self, config: SpeechLMConfig, language_model: LanguageModel | None = None) -> None:
         super().__init__(config)
-        missing = [name for name in ("emotions", "feature_shape") if not getattr(config, name)]
-        if missing:
-            raise ValueError(
-                f"SpeechLMConfig: no {', '.join(missing)}: a speech LM needs emotions and feature_shape"
-            )
-        assert config.emotions
-        assert config.feature_shape
+        if not config.emotions or not config.feature_shape:
+            missing = ", ".join(name for name in ("emotions", "feature_shape") if not getattr(config, name))
+            raise ValueError(f"SpeechLMConfig: no {missing}: a speech LM needs emotions and feature_shape")
         emotions = EmotionSet(tuple(config.emotions))
         prompt = PromptOptions(**{"bind": False} | (config.prompt or {}))  # older models know no binding
         if language_model is None:
             lora = LoraOptions(**config.lora or {})
             language_model = new_language_model(config.language_model, prompt.texts(emotions), lora)
         self.language_model = language_model
-        num_layers, feature_size = config.feature_shape
-        sizes = ProjectorSizes(
-            num_layers, feature_size, language_model.hidden_size, language_model.embedding_scale
-        )
+        layers, width = config.feature_shape
+        sizes = ProjectorSizes(layers, width, language_model.hidden_size, language_model.embedding_scale)
         self.projector = new_projector(sizes, ProjectorOptions(**config.projector or {}))
         self.binding = PairBinding(language_model.hidden_size) if prompt.bind else None
         self.prompt = PromptFormat(language_model.tokenizer, emotions, prompt)
