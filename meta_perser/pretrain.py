@@ -100,7 +100,9 @@ def pretrain(
     source = ClipSource(prepared.recordings, model, cache)
     if options.standardize and from_model is None:
         standardize(model, examples.utterances, prepared.recordings, cache)
-    learner, average, fresh = model, model, [*model.parameters()] if target == "linear" else []
+    learner: EmotionRecognizer | MultiHead = model
+    average: EmotionRecognizer | Consensus = model
+    fresh = [*model.parameters()] if target == "linear" else []
     if target == "multi":
         learner = MultiHead(model, len(tasks)).to(accelerator.device)
         average = Consensus(learner)

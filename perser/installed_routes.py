@@ -250,8 +250,8 @@ def check_models(methods: Sequence[str], context: RouteContext) -> None:
         if parsed.route.check_models is not None:
             parsed.route.check_models(parsed.method, context.models, parsed.ablation)
         if parsed.route.check_method is not None:
-            named = replace(context, ablation=parsed.ablation, options=parsed.options)
-            resolve(parsed.route.check_method)(parsed.method, named, parsed.pairs)
+            asked = replace(context, ablation=parsed.ablation, options=parsed.options)
+            resolve(parsed.route.check_method)(parsed.method, asked, parsed.pairs)
 
 
 def read_facts(folder: Path) -> ModelFacts | None:

@@ -140,7 +140,8 @@ def mix(blocks: Callable[[], Iterable[np.ndarray]]) -> np.ndarray:
             beginning at each call. It is called a second time for a long recording of several channels, so
             that 64 channels take no more memory than one.
     """
-    statistics, held, size = _ChannelStatistics(), [], 0
+    statistics, size = _ChannelStatistics(), 0
+    held: list[np.ndarray] = []
     for block in blocks():
         size += block.size
         if block.shape[1] > 1:

@@ -80,7 +80,7 @@ def _way(rung: str, content: Mapping[str, Any]) -> str:
     if rung in WAYS:
         return WAYS[rung].format(pivot=content["pivot"])
     variances = {emotion: deviation**2 for emotion, deviation in content["deviations"]["bias"].items()}
-    emotion = max(variances, key=variances.get)
+    emotion = max(variances, key=variances.__getitem__)
     if variances[emotion] > MAIN_SHARE * sum(variances.values()):
         return f"how readily they say {emotion}"
     return "how readily they say each emotion"

@@ -128,9 +128,9 @@ def _enroll_probabilities(
     from perser.inference.profile_place import check_place
 
     refuse_with_probabilities(others)
-    if out is None and profile is None:
-        raise UserError("give --out, the profile to write")
     written = out or profile
+    if written is None:
+        raise UserError("give --out, the profile to write")
     check_place(written, "out" if out is not None else "profile")
     labeled = read_labels(examples)
     words = {word for clip in labeled for word in clip.emotions}

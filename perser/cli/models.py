@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from perser.cli.command import Command
 from perser.errors import UserError
@@ -28,7 +29,7 @@ def models(folder: Path = Path("runs"), json: bool = False) -> None:
         raise UserError(
             f"folder: {folder} is not there{did_you_mean(folder)}: give a folder with trained models"
         )
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "path": str(path),
             "route": facts.route,

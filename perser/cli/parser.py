@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,8 +117,8 @@ def parse_options(
     add_options(parser)
     use_plain_names(parser)
     if examples:
-        options_help = parser.format_help
-        parser.format_help = lambda: f"{_shown_examples(examples)}\n{options_help()}"
+        # The parser's own help follows; jsonargparse has no other place for text before the usage.
+        parser.format_help = partial(_help, examples, parser.format_help)  # type: ignore[method-assign]
     spelled, files = _spelled_out(parser, arguments, appended, takes_words)
     try:
         parsed = parser.parse_args(spelled)
@@ -128,6 +129,10 @@ def parse_options(
     for name in (CONFIG, BASE):
         values.pop(name, None)
     return dict(values.as_dict() if hasattr(values, "as_dict") else values)
+
+
+def _help(examples: Sequence[str], options_help: Callable[[], str]) -> str:
+    return f"{_shown_examples(examples)}\n{options_help()}"
 
 
 def _shown_examples(examples: Sequence[str]) -> str:

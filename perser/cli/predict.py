@@ -110,12 +110,12 @@ def _recognizer(
 
     if profile is not None:
         return PersonalRecognizer.load(profile, model, device)
+    assert model is not None  # `predict` refuses neither
     recognizer = Recognizer.from_pretrained(model, device)
     if not open_labels:
         check_known_labels(examples, recognizer.emotions)
-    labels = "open" if open_labels else "known"
     pairs = [example.pair for example in examples]
-    return recognizer.enroll(pairs, labels=labels) if pairs else recognizer
+    return recognizer.enroll(pairs, labels="open" if open_labels else "known") if pairs else recognizer
 
 
 def _answer_probabilities(

@@ -6,6 +6,7 @@ from __future__ import annotations
 import inspect
 import textwrap
 from collections import defaultdict
+from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ def list_published(
     return None if _makes_audio(reader) else _read(reader, {"root": root}, chosen)
 
 
-def _read(reader: CorpusReader, source: dict[str, Path | None], options: dict[str, Any]) -> Listing:
+def _read(reader: CorpusReader, source: Mapping[str, Path | None], options: dict[str, Any]) -> Listing:
     try:
         return reader.read(**source, **options)
     except OSError as error:  # such as a folder or file without permission to read it

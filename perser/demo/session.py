@@ -280,8 +280,8 @@ class Session:
         if name not in personal and labeled:
             pairs = [(example.waveform, example.emotions) for example in labeled.values()]
             used = {label for example in labeled.values() for label in example.emotions}
-            labels = "open" if used & set(self.own_labels) else "known"
-            personal[name] = self.models[name].enroll(pairs, [*labeled], labels)
+            is_open = not used.isdisjoint(self.own_labels)
+            personal[name] = self.models[name].enroll(pairs, [*labeled], "open" if is_open else "known")
         return personal.get(name)
 
     def _read(self, path: Path) -> Tensor:

@@ -9,10 +9,11 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from os import PathLike
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -36,12 +37,26 @@ HINTS = 10
 """For how many clips that are missing a file with a similar name is looked for."""
 
 Clip = (
-    str | PathLike[str] | bytes | BinaryIO | np.ndarray | Tensor | Sequence[float] | Mapping[str, Any] | tuple
+    str
+    | PathLike[str]
+    | bytes
+    | BinaryIO
+    | np.ndarray
+    | Tensor
+    | Sequence[float]
+    | Mapping[str, Any]
+    | tuple[Any, ...]
 )
 """A recording in a form that `perser.audio.load_audio` takes: a file, its content, samples, a decoder."""
 
 Result = TypeVar("Result")
 T = TypeVar("T")
+
+
+class RunsJobs(Protocol):
+    """Runs a job and returns what it returns (`perser.inference.computing_thread.compute`)."""
+
+    def __call__(self, job: Callable[[], T], /) -> T: ...
 
 
 @dataclass(frozen=True)
@@ -163,7 +178,8 @@ def name_of(clip: Clip, number: int) -> str:
 
 def clips_in(audio: Clip | Iterable[Clip]) -> Iterable[Clip]:
     """Return several clips as they are, and a single one in a list."""
-    return [audio] if is_single(audio) else audio
+    several: Any = [audio] if is_single(audio) else audio  # a type cannot tell a list of numbers from clips
+    return several
 
 
 def waveforms_of(audio: Clip | Iterable[Clip], min_seconds: float = SHORTEST_SECONDS) -> list[Tensor]:
@@ -196,7 +212,7 @@ def exit_after_failures(failures: Sequence[Failure]) -> None:
 def stream_clips(
     clips: Clip | Iterable[Clip],
     use: Callable[[dict[str, Tensor]], Sequence[Result]],
-    run: Callable[[Callable[[], T]], T] = compute,
+    run: RunsJobs = compute,
 ) -> Iterator[Result | Failure]:
     """Yield one result for each clip, in order, as soon as it is ready.
 
@@ -209,7 +225,7 @@ def stream_clips(
     """
     named = ((name_of(clip, number), clip) for number, clip in enumerate(clips_in(clips), start=1))
     while batch := list(islice(named, CLIPS_AT_ONCE)):
-        results = run(lambda batch=batch: _results(batch, use))
+        results = run(partial(_results, batch, use))
         yield from (results[name] for name, _ in batch)
 
 
@@ -217,10 +233,10 @@ def _results(
     batch: list[tuple[str, Clip]], use: Callable[[dict[str, Tensor]], Sequence[Result]]
 ) -> Mapping[str, Result | Failure]:
     waveforms, failures = _read(batch)
-    return failures | _use(waveforms, use)
+    return {**failures, **_use(waveforms, use)}
 
 
-def _read(batch: list[tuple[str, Clip]]) -> tuple[dict[str, Tensor], dict[str, Result | Failure]]:
+def _read(batch: list[tuple[str, Clip]]) -> tuple[dict[str, Tensor], dict[str, Failure]]:
     waveforms, failures = {}, {}
     for name, clip in batch:
         try:

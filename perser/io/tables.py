@@ -333,6 +333,7 @@ def _listed_objects(file: Path, line: int, text: str) -> Iterator[InputRow]:
     place = text.index("[") + 1
     while True:
         gap = _BETWEEN_OBJECTS.match(text, place)
+        assert gap is not None  # the expression matches nothing at all, too
         line, place = line + gap.group().count("\n"), gap.end()
         if text[place:].strip() == "]":
             return

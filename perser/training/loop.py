@@ -131,7 +131,7 @@ def fit(
     else:  # not the schedule: a prepared one would advance once for every process
         optimizer = training_run.accelerator.prepare(optimizer)
     display = display or Display(stage)
-    best, counters = BestWeights(), {}
+    best, counters = BestWeights(), dict[str, Any]()
     state = TrainingState(module, optimizer, schedule, best, generators or {}, counters)
 
     def validated(number: int, loss: float | None) -> Validation:

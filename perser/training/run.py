@@ -99,9 +99,10 @@ class TrainingRun:
         self.accelerator = accelerator
         self.options = options or RunOptions()
         self._folder = folder
-        self.checkpoint_found = folder and folder.checkpoint
+        self.checkpoint_found = folder.checkpoint if folder is not None else None
         _, state = self.checkpoint_found or ({}, {})
-        self.stage_found: str | None = RENAMED_STAGES.get(state.get("stage"), state.get("stage"))
+        stage: str | None = state.get("stage")
+        self.stage_found = None if stage is None else RENAMED_STAGES.get(stage, stage)
         """The stage of the checkpoint to go on from; the stages before it are over."""
         own = folder.path if folder is not None and accelerator.is_main_process else None
         self.log = MetricsLog(own and own / METRICS, state.get("log_size", 0), state.get("seconds", 0.0))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import os
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -49,7 +49,13 @@ TRAINING = "training.json"
 _TRAINER_OPTIONS = {"state_dict", "is_main_process", "save_function", "safe_serialization", "max_shard_size"}
 
 
-class CheckpointMixin:
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel as _Model
+else:
+    _Model = object  # transformers would take the mixin itself for a model
+
+
+class CheckpointMixin(_Model):
     """`save_pretrained` and `from_pretrained` of a model that saves what was trained, not its base models."""
 
     def save_pretrained(
@@ -120,7 +126,7 @@ class CheckpointMixin:
             loading_on(loading.device or loading_device()),
             explain_damage(f"the speech-LM model in {folder}", "train it again", intact),
         ):
-            weights = LoraOptions(**config.lora).base_weights
+            weights = LoraOptions(**config.lora or {}).base_weights
             language_model = load_language_model(folder, config.language_model, weights, commit)
             model = cls(config, language_model)
             _load_state(model, load_file(folder / WEIGHTS))

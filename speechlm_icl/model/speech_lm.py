@@ -81,20 +81,17 @@ class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
 
     def __init__(self, config: SpeechLMConfig, language_model: LanguageModel | None = None) -> None:
         super().__init__(config)
-        missing = [name for name in ("emotions", "feature_shape") if not getattr(config, name)]
-        if missing:
-            raise ValueError(
-                f"SpeechLMConfig: no {', '.join(missing)}: a speech LM needs emotions and feature_shape"
-            )
+        if not config.emotions or not config.feature_shape:
+            missing = ", ".join(name for name in ("emotions", "feature_shape") if not getattr(config, name))
+            raise ValueError(f"SpeechLMConfig: no {missing}: a speech LM needs emotions and feature_shape")
         emotions = EmotionSet(tuple(config.emotions))
         prompt = PromptOptions(**{"bind": False} | (config.prompt or {}))  # older models know no binding
         if language_model is None:
             lora = LoraOptions(**config.lora or {})
             language_model = new_language_model(config.language_model, prompt.texts(emotions), lora)
         self.language_model = language_model
-        sizes = ProjectorSizes(
-            *config.feature_shape, language_model.hidden_size, language_model.embedding_scale
-        )
+        layers, width = config.feature_shape
+        sizes = ProjectorSizes(layers, width, language_model.hidden_size, language_model.embedding_scale)
         self.projector = new_projector(sizes, ProjectorOptions(**config.projector or {}))
         self.binding = PairBinding(language_model.hidden_size) if prompt.bind else None
         self.prompt = PromptFormat(language_model.tokenizer, emotions, prompt)
@@ -180,13 +177,15 @@ class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
             labels: (B, T), -100 where nothing is predicted. Audio and padding are never predicted.
             **options: Those of the language model's own forward (`past_key_values`, `logits_to_keep`, ...).
         """
+        inputs = inputs_embeds if input_ids is None else input_ids
+        if inputs is None:
+            raise ValueError("give input_ids or inputs_embeds")
         if attention_mask is None:
-            inputs = inputs_embeds if input_ids is None else input_ids
             attention_mask = torch.ones(inputs.shape[:2], dtype=torch.int64, device=inputs.device)
         if labels is not None:
             labels = self._mask_labels(labels, attention_mask, input_ids)
         if inputs_embeds is None:
-            inputs_embeds = self.embed_inputs(input_ids, input_values, audio_mask)
+            inputs_embeds = self.embed_inputs(inputs, input_values, audio_mask)
         if position_ids is None:
             position_ids = positions(attention_mask)[:, -inputs_embeds.shape[1] :]
         return self.language_model.causal(

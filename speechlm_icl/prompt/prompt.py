@@ -149,6 +149,7 @@ class PromptFormat:
         self.tokenizer = tokenizer
         self.emotions = emotions
         self.options = options = options.resolve(tokenizer, emotions)
+        assert options.instruction is not None  # resolved
         if options.chat:
             self.template = from_chat_template(tokenizer, options.instruction)
         else:
@@ -197,7 +198,9 @@ class PromptFormat:
         """
         template = self.template
         start = len(template.start)
-        prompt = EncodedPrompt(list(template.start), *([TEXT] * start for _ in range(3)), [IGNORE] * start)
+        prompt = EncodedPrompt(
+            list(template.start), [TEXT] * start, [TEXT] * start, [TEXT] * start, [IGNORE] * start
+        )
         for clip, answer in enumerate(answers):
             tokens = self.answer_tokens(answer)
             text = [*template.cue, *tokens, *template.following]

@@ -111,7 +111,7 @@ def _gain(gains: Gains, comparison: Comparison) -> str:
 def _probabilities(gains: Gains, comparison: Comparison) -> str:
     """Say what probability is typically given to what a person heard: log loss, the other way round."""
     zero = next(row for row in comparison.rows if row["method"] == ZERO)
-    own, without = (math.exp(-LOG_LOSS.value(row)) for row in (gains.row, zero))
+    own, without = (math.exp(-LOG_LOSS.known_value(row)) for row in (gains.row, zero))
     return (
         f" It gives an emotion that was heard a probability of {own:.0%}; {ZERO} gives it {without:.0%} "
         "(geometric means)."
