@@ -128,8 +128,8 @@ def _what_a_listener_is_worth(kind: ListenerKind, gains: Learnable) -> str:
     return (
         f"What knowing a {kind.name} simulated listener is worth, in nats an answer (95% interval): "
         f"{gains.known} if everything about the listener is known, {gains.known_bias} if only the bias is. "
-        f"A method that learns from {LABELS} labels of the listener can gain about {gains.learned} at most, and "
-        f"{gains.learned_bias} if it learns the bias alone. {rest} Every gain is over the answers of the "
+        f"A method that learns from {LABELS} labels of the listener can gain about {gains.learned} at most, "
+        f"and {gains.learned_bias} if it learns the bias alone. {rest} Every gain is over the answers of the "
         "average listener. Such a method would have to know what people in general hear in each clip, and "
         "how listeners differ."
     )
