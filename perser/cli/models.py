@@ -50,7 +50,8 @@ def models(folder: Path = Path("runs"), json: bool = False) -> None:
         print(f"    works without a network: {'yes' if row['works_offline'] else 'no'}")
     if not rows:
         print(
-            f"no trained model in {folder}: `perser quickstart` trains some; {' and '.join(NAMES)} come with perser"
+            f"no trained model in {folder}: `perser quickstart` trains some; {' and '.join(NAMES)} come "
+            "with perser"
         )
 
 

@@ -41,13 +41,13 @@ def prepare(
         out: the folder of the prepared corpus; an older one there is replaced.
         root: the folder that holds the published files; for manifest, the table (CSV, TSV
             or JSON).
-        listeners: who labels (cremad: responses, simulated:N for N realistic listeners, simulated-strong:N
-            for N who differ far more than people do, simulated:N:M for M clips each, or intended; dusha,
-            emotale: responses or intended; simulated: how many).
+        listeners: who labels. cremad: responses, intended, simulated:N (N realistic listeners),
+            simulated-strong:N (N who differ far more than people do) or simulated:N:M (each labels M clips);
+            dusha, emotale: responses or intended; simulated: how many.
         emotions: the emotion set of a manifest or a Hugging Face dataset, as in "angry;happy" or
             "angry,happy"; none: all
             words that occur.
-        seed: seed of everything that is simulated.
+        seed: seed of everything that is simulated; none: that of the experiment, or 0.
         dataset: the name of a Hugging Face dataset, and its columns.
         allow_skips: go on even if more than 5% of the recordings are bad.
 
