@@ -197,7 +197,10 @@ def _check_places(corpus: str, reader: CorpusReader, root: Path | None, out: Pat
         raise UserError(f"{corpus} needs --root: the folder that holds its published files")
     elif not root.exists():
         hint = did_you_mean(root)
-        raise UserError(f"--root {root} does not exist{hint}: give the folder with the files of {corpus}")
+        raise UserError(
+            f"--root {root} does not exist{hint}: give the folder with the files of {corpus} "
+            "(`perser prepare --list` says how to get them)"
+        )
     elif root.resolve().is_relative_to(out.resolve()):
         raise UserError(f"--root {root} is in --out {out}, which would be replaced: give another --out")
 
