@@ -151,7 +151,7 @@ def multi_few(context: RouteContext, pairs: int | None = None) -> Personalizer:
 
 
 def entire_sim(context: RouteContext, pairs: int | None = None) -> Personalizer:
-    """Entire-Sim.: the emotion whose labeled clips sound most alike to SSL-E (nearest mean embedding)."""
+    """Entire-Sim: the emotion whose labeled clips sound most alike to SSL-E (nearest mean embedding)."""
     refuse_pairs("entire-sim", pairs)
     model, source, _ = _trained(context, "ssl-e", "head")
     return Similarity(model, source)

@@ -67,8 +67,8 @@ def pretrain(
             sew,wav2vec2-bert,ast}.
         target: ssl-e, on labels aggregated over the listeners; linear, the same on the frozen, pretrained
             encoder (for linear-few); multi, a head for each listener on a shared encoder (for multi-few).
-        from_model: (or --from) instead of an encoder: an audio classifier of transformers, a folder or a Hub
-            name, which the training goes on with; --epochs 0 leaves it as it is.
+        from_model: (or --from) an audio classifier of transformers to begin with, instead of an encoder: a
+            folder or a Hub name; --epochs 0 leaves it as it is.
         resume: go on from the newest checkpoint in OUT-running, if the same training was stopped there.
         run: checkpoints, the limit of bad steps, and the tracker.
         **training: the fields of `PretrainOptions`.

@@ -51,7 +51,7 @@ def enroll(
             prior-shift in a new profile.
 
     Examples:
-        perser enroll --model runs/quickstart/models/speech-lm --examples alice.csv --out alice.profile
+        perser enroll --model starter-icl --examples alice.csv --out alice.profile
     """
     if probabilities is not None:
         others = {"model": model, "open_labels": open_labels, "keep_audio": keep_audio, "device": device}

@@ -23,7 +23,7 @@ USAGE = "usage: perser COMMAND [--help] [--debug] [--config FILE.yaml] [options]
 
 USES = """\
 Learn one person from a few clips that they labeled, and label other clips as they would:
-  perser enroll --model runs/quickstart/models/speech-lm --examples alice.csv --out alice.profile
+  perser enroll --model starter-icl --examples alice.csv --out alice.profile
   perser predict --profile alice.profile clip.wav
 
 Compare methods on the same episodes, from a corpus to a report:
@@ -33,7 +33,8 @@ Train a model, on a CPU or on several GPUs of this machine:
   perser meta-train --corpus runs/mine/corpus --episodes runs/mine/episodes.json \\
       --ssl_e runs/mine/models/ssl-e --out runs/mine/models/meta-perser --processes 8
 
-No model yet? `perser quickstart` trains small ones on simulated speech, in about five minutes."""
+The models starter-icl and starter come with perser. Without any recordings, `perser quickstart` trains small
+models on simulated speech, in about five minutes."""
 
 
 _NO_ROOM = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))

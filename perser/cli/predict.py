@@ -54,7 +54,7 @@ def predict(
 
     Examples:
         perser predict clip.wav --profile alice.profile
-        perser predict clip.wav --model runs/quickstart/models/meta-perser --enroll a.wav=angry b.wav=happy
+        perser predict clip.wav --model starter --enroll a.wav=angry b.wav=happy
     """
     if json and csv:
         raise UserError("give --json or --csv, not both")

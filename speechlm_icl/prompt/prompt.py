@@ -47,8 +47,8 @@ class PromptOptions:
     """How a prompt is worded.
 
     Args:
-        instruction: Text before the first clip. Empty for none; null for a default that lists the emotions,
-            or for none where the vocabulary lacks its words (as tiny-llama's does).
+        instruction: Text before the first clip; it may be empty. none: a text that lists the emotions, or no
+            text where the vocabulary lacks its words (as tiny-llama's does).
         chat: Whether to use the language model's chat template; auto uses it where there is one.
         joiner: Text between two emotions of one clip.
         separator: Text that ends each clip's label words. A chat template ends them with its own end of turn.

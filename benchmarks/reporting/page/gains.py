@@ -123,7 +123,8 @@ def _certainty(lead: Lead | None, ranking: Headline) -> str:
     if lead is None:
         return ""
     mean, low, high = lead_text(lead, ranking)
-    by = f"the mean gain is {mean.lstrip('+')}, and between {low} and {high} for all that is known"
+    choice = ", which allows for the choice of the best method" if lead.is_adjusted else ""
+    by = f"the mean gain is {mean.lstrip('+')} (95% interval {low} to {high}{choice})"
     if lead.low > 0:
         return f" Chance does not explain this: {by}."
     return f" Chance may explain this: {by}."

@@ -42,7 +42,9 @@ def read_options(file: Path) -> dict[Any, Any]:
     try:
         content = _loader()(file.read_text(encoding="utf-8-sig")).get_single_data()
     except FileNotFoundError:
-        raise UserError(f"{file} is not there: give a YAML file of options") from None
+        from perser.io.folders import did_you_mean  # slow to import
+
+        raise UserError(f"{file} is not there{did_you_mean(file)}: give a YAML file of options") from None
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror or error}") from error
     except yaml.MarkedYAMLError as error:
