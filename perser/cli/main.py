@@ -15,7 +15,7 @@ from inspect import signature
 
 from perser.cli.command import COMMANDS, Command, as_command, function_of
 from perser.cli.parser import PROCESSES, parse_command
-from perser.errors import UserError, one_line, unknown
+from perser.errors import UserError, advice_without_damage, one_line, reason_and_advice, unknown
 from perser.io.terminal import accept_any_text, replace_closed_streams
 from perser.training.launch import check_processes, is_launched, launch, let_first_process_speak
 
@@ -134,6 +134,8 @@ def _errors_in_one_line(debug: bool) -> Iterator[None]:
         detail = " ".join(str(error).split()) or type(error).__name__
         if _lost_other_process(detail):
             _fail("another process of this launch has ended: look at its output", status=1)
+        if advice_without_damage(error):
+            _fail(f"{reason_and_advice(error)} (--debug shows where)", status=1)
         _fail(f"{type(error).__name__}: {detail} (a bug in perser? --debug shows where)", status=1)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -229,7 +230,7 @@ def _spelled_out(
             text = str(converted).lower() if isinstance(converted, bool) else str(converted)
             spelled += [f"--{name}={text}", *values[1:]]
             given.append(name)
-        elif isinstance(defaults.get(name), bool) and not _is_value(values, takes_words):
+        elif isinstance(defaults.get(name), bool) and not _is_value(name, values, takes_words):
             spelled += [f"--{name}={value or 'true'}", *following]
         else:
             if values and names.is_group(name):
@@ -248,9 +249,22 @@ def _spelled_out(
     return [*configs, *spelled, *arguments[end:]], files
 
 
-def _is_value(values: Sequence[str], takes_words: bool) -> bool:
-    """Return whether what follows a switch is its value, and not a word of the command."""
-    return bool(values) and (not takes_words or values[0].lower() in BOOLEANS)
+def _is_value(name: str, values: Sequence[str], takes_words: bool) -> bool:
+    """Return whether what follows a switch is its value, and not a word of the command, such as a clip.
+
+    Raises UserError for a word that can be neither.
+    """
+    if not values or not takes_words:
+        return bool(values)
+    word = values[0]
+    if word.lower() in BOOLEANS:
+        return True
+    if not Path(word).suffix and not os.path.lexists(word):
+        raise UserError(
+            f"--{name}: '{word}' is neither true nor false, and there is no file of this name: give one of "
+            "them, or leave it out"
+        )
+    return False
 
 
 def _split_at_options(arguments: Sequence[str]) -> list[list[str]]:
