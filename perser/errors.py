@@ -67,7 +67,9 @@ _SYSTEM = frozenset(
 )
 """Numbers of the errors of a system that cannot read a file, whatever is in it."""
 
-_MEMORY = re.compile(r"out of memory|not enough memory|(can't|cannot|unable to) allocate|failed to map segment", re.IGNORECASE)
+_MEMORY = re.compile(
+    r"out of memory|not enough memory|(can't|cannot|unable to) allocate|failed to map segment", re.IGNORECASE
+)
 
 _DEVICE = re.compile(r"\b(CUDA|cuDNN|cuBLAS|NVIDIA|HIP|MPS)\b|same device")
 
