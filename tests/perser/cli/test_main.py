@@ -225,6 +225,32 @@ def test_a_lost_process_is_named_as_the_cause_by_those_that_waited_for_it(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (FileNotFoundError(2, "No usable temporary directory found in ['/tmp']"), "in TMPDIR (--debug shows"),
+        (MemoryError(), "MemoryError: free some memory"),
+        (OSError(24, "Too many open files"), "Too many open files: let this program read it"),
+    ],
+)
+def test_what_the_system_refuses_is_not_called_a_bug(error, message, monkeypatch, capsys):
+    def run(seconds: int = 1) -> None:
+        """Run.
+
+        Args:
+            seconds: how long.
+        """
+        raise error
+
+    monkeypatch.setattr(sys, "argv", ["run"])
+    with pytest.raises(SystemExit) as ended:
+        run_command(run)
+    assert ended.value.code == 1
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert "a bug" not in printed
+
+
 @pytest.mark.parametrize(("chosen", "found"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
 def test_waiting_threads_sleep_unless_the_environment_says_otherwise(chosen, found, monkeypatch, capsys):
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
