@@ -66,6 +66,7 @@ def run_command(command: Command | Callable[..., None]) -> None:
 def _run(load: Callable[[], Command | Callable[..., None]], arguments: Sequence[str], program: str) -> None:
     accept_any_text()
     with _errors_in_one_line(debug="--debug" in arguments):
+        _check_surroundings()
         command = as_command(load())
         options = [word for word in arguments if word != "--debug"]
         if switch := command.requested_switch(arguments):
@@ -82,6 +83,19 @@ def _run(load: Callable[[], Command | Callable[..., None]], arguments: Sequence[
             from perser.distributed import leave_processes  # imports torch, as a launched command has
 
             leave_processes()
+
+
+def _check_surroundings() -> None:
+    """Raise UserError where nothing could run, and libraries would end the program in words of their own."""
+    if sys.flags.optimize > 1:
+        raise UserError(
+            "Python leaves docstrings out (-OO or PYTHONOPTIMIZE=2), which options and transformers are made "
+            "from: run it without that"
+        )
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UserError("the working folder is gone: change to another one (cd)") from None
 
 
 def _options_of_switch(command: Command, switch: Callable[..., None], arguments: Sequence[str]) -> list[str]:

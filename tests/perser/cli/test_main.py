@@ -251,6 +251,25 @@ def test_what_the_system_refuses_is_not_called_a_bug(error, message, monkeypatch
     assert "a bug" not in printed
 
 
+@pytest.mark.parametrize(
+    ("shell", "message"),
+    [
+        (
+            'rmdir "$PWD"; "$0" -m perser.cli models .',
+            "the working folder is gone: change to another one (cd)",
+        ),
+        ('"$0" -OO -m perser.cli models .', "Python leaves docstrings out (-OO or PYTHONOPTIMIZE=2)"),
+    ],
+)
+def test_where_nothing_could_run_one_line_says_why(shell, message, tmp_path):
+    (tmp_path / "here").mkdir()
+    command = ["sh", "-c", shell, sys.executable]
+    done = subprocess.run(command, cwd=tmp_path / "here", capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"perser: error: {message}")
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize(("chosen", "found"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
 def test_waiting_threads_sleep_unless_the_environment_says_otherwise(chosen, found, monkeypatch, capsys):
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
