@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points, version
 from inspect import signature
+from pathlib import Path
 
 from perser.cli.command import COMMANDS, Command, as_command, function_of
 from perser.cli.parser import PROCESSES, parse_command
@@ -93,7 +94,7 @@ def _check_surroundings() -> None:
             "from: run it without that"
         )
     try:
-        os.getcwd()
+        Path.cwd()
     except FileNotFoundError:
         raise UserError("the working folder is gone: change to another one (cd)") from None
 
