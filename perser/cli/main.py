@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points, version
 from inspect import signature
+from pathlib import Path
 
 from perser.cli.command import COMMANDS, Command, as_command, function_of
 from perser.cli.parser import PROCESSES, parse_command
-from perser.errors import UserError, one_line, unknown
+from perser.errors import UserError, advice_without_damage, one_line, reason_and_advice, unknown
 from perser.io.terminal import accept_any_text, replace_closed_streams
 from perser.training.launch import check_processes, is_launched, launch, let_first_process_speak
 
@@ -67,6 +68,7 @@ def run_command(command: Command | Callable[..., None]) -> None:
 def _run(load: Callable[[], Command | Callable[..., None]], arguments: Sequence[str], program: str) -> None:
     accept_any_text()
     with _errors_in_one_line(debug="--debug" in arguments):
+        _check_surroundings()
         command = as_command(load())
         options = [word for word in arguments if word != "--debug"]
         if switch := command.requested_switch(arguments):
@@ -83,6 +85,19 @@ def _run(load: Callable[[], Command | Callable[..., None]], arguments: Sequence[
             from perser.distributed import leave_processes  # imports torch, as a launched command has
 
             leave_processes()
+
+
+def _check_surroundings() -> None:
+    """Raise UserError where nothing could run, and libraries would end the program in words of their own."""
+    if sys.flags.optimize > 1:
+        raise UserError(
+            "Python leaves docstrings out (-OO or PYTHONOPTIMIZE=2), which options and transformers are made "
+            "from: run it without that"
+        )
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise UserError("the working folder is gone: change to another one (cd)") from None
 
 
 def _options_of_switch(command: Command, switch: Callable[..., None], arguments: Sequence[str]) -> list[str]:
@@ -135,6 +150,8 @@ def _errors_in_one_line(debug: bool) -> Iterator[None]:
         detail = " ".join(str(error).split()) or type(error).__name__
         if _lost_other_process(detail):
             _fail("another process of this launch has ended: look at its output", status=1)
+        if advice_without_damage(error):
+            _fail(f"{reason_and_advice(error)} (--debug shows where)", status=1)
         _fail(f"{type(error).__name__}: {detail} (a bug in perser? --debug shows where)", status=1)
 
 

@@ -6,6 +6,7 @@ Without a profile: perser predict --model DIR --enroll a.wav=angry b.wav=happy,e
 from __future__ import annotations
 
 import csv
+import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -82,7 +83,12 @@ def predict(
     _answer(_recognizer(profile, model, examples, open_labels, device), paths, print_predictions)
 
 
-COMMAND = Command(predict, positional="clips", lists=("enroll",))
+def _can_be_clip(text: str) -> bool:
+    """Return whether a text is like the name of a file, or is one."""
+    return bool(Path(text).suffix) or os.path.lexists(text)
+
+
+COMMAND = Command(predict, positional="clips", is_word=_can_be_clip, lists=("enroll",))
 
 
 def _no_clips(enroll: Sequence[str]) -> UserError:

@@ -22,7 +22,7 @@ from perser.audio import SAMPLE_RATE, SHORTEST_SECONDS, BadAudio, load_audio
 from perser.errors import UserError
 from perser.inference.computing_thread import compute
 from perser.io.folders import audio_files, did_you_mean
-from perser.io.listed_paths import read_list
+from perser.io.listed_paths import named_path, read_list
 from perser.io.tables import read_table
 from perser.labels import Emotions, LabeledFile, parse_emotions
 from perser.samples import is_single
@@ -97,7 +97,7 @@ def clip_paths(arguments: Iterable[str | Path]) -> list[Path]:
     for argument in arguments:
         if not str(argument).strip():  # `Path("")` is the working folder
             raise UserError("a clip's name is empty: give a file, a folder or a list (. is this folder)")
-        path = Path(argument)
+        path = named_path(argument)
         if _is_folder(path):
             inside = list(audio_files(path, "**/*"))
             if not inside:

@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils import ModelOutput
 
-from perser.device import MAKING_A_MODEL
+from perser.device import MAKING_A_MODEL, outside_compilation
 from perser.encoders.encoder import SpeechEncoder
 from perser.encoders.feature_cache import encode_clips
 from perser.encoders.moments import blended_moments
@@ -266,14 +266,14 @@ class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
             return inserted
         return self.binding(inserted, frames, clips, *find_answers(input_ids, clips, self.prompt.template))
 
+    @outside_compilation
     def encode_clips(self, input_values: Tensor, audio_mask: Tensor | None = None) -> Clips:
         """Map waveforms (num_clips, num_samples) to the features that the projector reads.
 
         Raises UserError for a clip that cannot be used.
         """
-        if audio_mask is None:
-            audio_mask = torch.ones_like(input_values)
-        clips = [values[mask.bool()] for values, mask in zip(input_values, audio_mask, strict=True)]
+        masks = torch.ones_like(input_values) if audio_mask is None else audio_mask
+        clips = [values[mask.bool()] for values, mask in zip(input_values, masks, strict=True)]
         waveforms = waveforms_of(clips, min_seconds=0.0)
         features = encode_clips(self.speech_encoder, waveforms, self.projector.options.level)
         return torch.stack(features) if self.projector.options.level == "pooled" else features

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perser.errors import UserError
+from perser.io.listed_paths import named_path
 
 if TYPE_CHECKING:
     from yaml import MappingNode, SafeLoader
@@ -22,7 +23,7 @@ def with_bases(file: Path) -> list[Path]:
     """
     files = [file]
     while (named := read_options(files[0]).get("base")) is not None:
-        base = files[0].parent / str(named)
+        base = files[0].parent / named_path(str(named))
         if not base.is_file():
             raise UserError(f"{files[0]}: its base {base} is not there")
         if any(base.samefile(other) for other in files):

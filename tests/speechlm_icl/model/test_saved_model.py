@@ -281,3 +281,17 @@ def test_a_model_pushed_to_the_hub_gives_the_same_scores(build, store, hub_folde
     assert (hub_folder / "somebody" / "speech-lm" / "language_model" / "model.safetensors").is_file()
     loaded = SpeechLMForICL.from_pretrained("somebody/speech-lm")
     assert_close(scores(loaded, store), scores(model, store))
+
+
+def test_saving_follows_the_options_of_transformers(build, tmp_path, hub_folder):
+    model = build()
+    model.save_pretrained(tmp_path / "mine", is_main_process=False)
+    zeros = {name: 0 * value for name, value in model.state_dict().items()}
+    with pytest.raises(UserError, match=r"^state_dict: it holds other weights than the model"):
+        model.save_pretrained(tmp_path / "mine", state_dict=zeros)
+    assert not (tmp_path / "mine").exists()
+    model.save_pretrained(
+        tmp_path / "mine", state_dict=model.state_dict(), push_to_hub=True, repo_id="somebody/speech-lm"
+    )
+    assert (tmp_path / "mine" / "projector.safetensors").is_file()
+    assert (hub_folder / "somebody" / "speech-lm" / "projector.safetensors").is_file()
