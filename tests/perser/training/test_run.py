@@ -218,7 +218,9 @@ def test_nothing_is_pickled(tmp_path):
     assert suffixes == {".json", ".jsonl", ".safetensors", ".txt"}
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+)
 def test_a_signal_ends_it_after_the_step_and_saves(
     number, status, tmp_path, assert_as_undisturbed, monkeypatch, capsys
 ):
