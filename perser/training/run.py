@@ -254,7 +254,7 @@ class Stage:
     def end_step(self, step: int, **validation: float) -> None:
         """Log a step after all that it changed, with what its validation found.
 
-        Raises SystemExit once SIGTERM or Ctrl-C has arrived; UserError where the log or a checkpoint cannot
+        Raises SystemExit once a signal to stop has arrived; UserError where the log or a checkpoint cannot
         be written.
         """
         self._run.record(self._name, step, self._values | validation)
@@ -265,7 +265,7 @@ class Stage:
             self._run.exit_after_signal(self._name, step)
 
     def close(self) -> None:
-        """End the loop: save its last step, and leave if SIGTERM or Ctrl-C has arrived."""
+        """End the loop: save its last step, and leave if a signal to stop has arrived."""
         if self._saved < self._last:
             self._checkpoint()
         (stopping,) = self._run.any_process(self._run.stop.arrived)
