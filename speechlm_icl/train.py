@@ -111,11 +111,12 @@ def icl_train(
     if options.standardize == "each":
         store = _standardized_by_part(store, prepared, train_tasks)
     torch.manual_seed(options.seed)  # the same weights in every process
+    num_layers, feature_size = store[prepared.recordings.utterance_ids[0]].shape[-2:]
     with loading_on(accelerator.device):
         model = new_model(
             prepared.emotions,
             encoder=encoder,
-            feature_shape=tuple(store[prepared.recordings.utterance_ids[0]].shape[-2:]),
+            feature_shape=(num_layers, feature_size),
             language_model=language_model,
             lora=lora,
             prompt=prompt,
