@@ -42,7 +42,9 @@ class Marks:
     def of(cls, batch: PromptBatch, row: int = 0, query_follows: bool = False) -> Marks:
         """Return the marks of one prompt of a batch, whose clips are counted through."""
         length = int(batch.attention_mask[row].sum())
-        clips, answers, ends = (one[row : row + 1, :length] for one in (batch.clips, batch.answers, batch.ends))
+        clips, answers, ends = (
+            one[row : row + 1, :length] for one in (batch.clips, batch.answers, batch.ends)
+        )
         first = clips[clips != TEXT].min() if (clips != TEXT).any() else 0
         own = [torch.where(numbers == TEXT, TEXT, numbers - first) for numbers in (clips, answers, ends)]
         return cls(*own, query_follows=query_follows)

@@ -101,7 +101,8 @@ def adapted_layers(model: PreTrainedModel, family: AudioFamily, name: str, lora:
     if not lora.audio:
         return chosen
     parts = set(family.audio_parts)
-    return chosen + [path for path in _linear(model) if not parts.isdisjoint(path.split("."))]
+    heard = [path for path in _linear(model) if not parts.isdisjoint(path.split("."))]
+    return chosen + [path for path in heard if "vision" not in path]  # Phi-4 has a projector for both, too
 
 
 def _linear(model: nn.Module) -> list[str]:

@@ -186,7 +186,7 @@ class AudioLLM:
         prompt = self.tokens.prompt(answers)
         inputs = self.chat.clip_inputs(clips) if clips else ClipInputs({}, ())
         before = prompt.before_last_clip(inputs.counts)
-        self._check_fits(len(before) + len(prompt.parts[-1]), len(clips))
+        self.check_fits(len(before) + len(prompt.parts[-1]), len(clips))
         read = ReadEnrollment(tuple(clips), prompt, inputs.counts, None, answers)
         if not clips or not self.keeps_prefix:
             return read
@@ -237,7 +237,7 @@ class AudioLLM:
         encoded = self.chat.encode([messages], clips)
         features = {name: value for name, value in encoded.items() if name not in TEXT_INPUTS}
         ids = encoded["input_ids"].to(self.model.device)
-        self._check_fits(ids.shape[1] + max_new_tokens, None)
+        self.check_fits(ids.shape[1] + max_new_tokens, None)
         written = self.model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
@@ -273,7 +273,7 @@ class AudioLLM:
         ids = torch.tensor(
             [before + enrollment.prompt.from_last_clip(inputs.counts[-1])], device=self.model.device
         )
-        self._check_fits(ids.shape[1], len(enrollment.clips))
+        self.check_fits(ids.shape[1], len(enrollment.clips))
         mask = torch.ones_like(ids)
         last = torch.tensor([ids.shape[1] - 1], device=ids.device)
         with marked(self._marks(enrollment.prompt, enrollment.answers, inputs.counts)):
@@ -287,7 +287,7 @@ class AudioLLM:
         own = torch.tensor([len(row) for row in rows], device=device)
         ids = pad_sequence(rows, batch_first=True, padding_value=self._filler)
         count, width = ids.shape
-        self._check_fits(prefix.length + width, None)
+        self.check_fits(prefix.length + width, None)
         mask = (torch.arange(width, device=device) < own[:, None]).to(torch.int64)
         mask = torch.cat([mask.new_ones(count, prefix.length), mask], dim=1)
         kept, place = torch.unique(own - 1, return_inverse=True)
@@ -331,6 +331,15 @@ class AudioLLM:
             nodes.append(by_path[:, path, len(node) - 1])
         return torch.stack(nodes, dim=1)
 
+    def logits_at(self, ids: Tensor, inputs: ClipInputs, places: Tensor) -> Tensor:
+        """Return the logits (n, V) after the tokens at n places of one prompt (1, T), with gradients."""
+        more = {"logits_to_keep": places} if self._keeps_logits else {}
+        mask = torch.ones_like(ids)
+        outputs = self.model(
+            input_ids=ids, attention_mask=mask, use_cache=False, **self._on_device(inputs), **more
+        )
+        return outputs.logits[0] if more else outputs.logits[0, places]
+
     def _marks(
         self, prompt: Skeleton, answers: Answers, counts: Sequence[int], query_follows: bool = False
     ) -> Marks | None:
@@ -360,7 +369,9 @@ class AudioLLM:
     def _on_device(self, inputs: ClipInputs) -> dict[str, Tensor]:
         return inputs.on(self.model.device, self.model.dtype)
 
-    def _check_fits(self, positions: int, pairs: int | None) -> None:
+    def check_fits(self, positions: int, pairs: int | None) -> None:
+        """Raise UserError for a prompt that is longer than the model's context. `pairs`: how many clips are
+        enrolled in it; None where that does not matter."""
         context = self.context
         if context is not None and positions + max(map(len, self.tokens.labels)) > context:
             enrolled = "" if pairs is None else f" of {pairs} enrolled clips"

@@ -6,10 +6,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perser.io.json_files import read_json
-from perser.io.model_facts import ModelFacts
+from perser.io.model_facts import ModelFacts, emotions_in
 from perser.route import Route
 from speechlm_icl.audio_llm.endpoint.settings import FILE, split_endpoint
-from speechlm_icl.audio_llm.families import DEFAULT_EMOTIONS, METHOD, WITHOUT, is_audio_llm, split_text
+from speechlm_icl.audio_llm.families import (
+    DEFAULT_EMOTIONS,
+    METHOD,
+    TRAINED,
+    WITHOUT,
+    is_audio_llm,
+    split_text,
+)
+from speechlm_icl.model.revisions import commit_of, resolve_name
+
+TRAINING = "training.json"
+"""As in `speechlm_icl.model.saved_model`, which imports transformers; this module does not."""
 
 if TYPE_CHECKING:
     from perser.route import RouteModel
@@ -26,13 +37,18 @@ def load(folder: Path) -> RouteModel | None:
 
 def facts(folder: Path) -> ModelFacts | None:
     """Return what the files of such a folder say."""
-    if not _is_one(folder):
-        return None
-    return ModelFacts(METHOD, DEFAULT_EMOTIONS, {})
+    if (trained := read_json(folder / TRAINED)) is not None:
+        base = resolve_name(str(trained.get("language_model")), folder)
+        revision = trained.get("language_model_revision")
+        record = read_json(folder / TRAINING) or {}
+        needs = {base: commit_of(revision) if isinstance(revision, str) else None}
+        return ModelFacts(METHOD, emotions_in(trained), needs, record.get("trained_on"))
+    return ModelFacts(METHOD, DEFAULT_EMOTIONS, {}) if _is_one(folder) else None
 
 
 def _is_one(folder: Path) -> bool:
-    return (folder / FILE).is_file() or is_audio_llm(read_json(folder / "config.json"))
+    named = (folder / FILE, folder / TRAINED)
+    return any(file.is_file() for file in named) or is_audio_llm(read_json(folder / "config.json"))
 
 
 def check_options(method: str, options: tuple[str, ...]) -> None:

@@ -9,6 +9,7 @@ enrollment. Where persons differ mostly in that, calibration can cost more than 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import singledispatch
 
 import torch
 from torch import Tensor
@@ -55,13 +56,17 @@ def score_queries(model: SpeechLMForICL, prefix: PrefixCache, features: Clips) -
     return torch.cat(scores)
 
 
+@singledispatch
 def label_log_probabilities(
     model: SpeechLMForICL,
     enrollment_features: Clips | None,
     answers: Sequence[Answer],
     query_features: Clips,
 ) -> Tensor:
-    """Build the prefix cache of an enrollment and score queries after it: float32 (Q, C)."""
+    """Build the prefix cache of an enrollment and score queries after it: float32 (Q, C).
+
+    An audio LLM has a way of its own (`speechlm_icl.audio_llm.learner`).
+    """
     return score_queries(model, build_prefix_cache(model, enrollment_features, answers), query_features)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import singledispatch
 
 from perser.encoders.feature_cache import FeatureStore
 from perser.labels import EmotionSet
@@ -14,6 +15,7 @@ from speechlm_icl.training.options import Loss
 from speechlm_icl.training.sequences import PairSequence
 
 
+@singledispatch
 def read(
     model: SpeechLMForICL,
     sequences: Sequence[PairSequence],
@@ -26,6 +28,8 @@ def read(
     The targets are every answer, or the last one alone; without `guesses` see `first_target`. Where words do
     not have their own meaning, the ends of answers are no targets: a small model that also has to predict
     them is slower to read the pairs. It learns the ends from other sequences.
+
+    An audio LLM has a way of its own (`speechlm_icl.audio_llm.learner`).
     """
     utterances = [utterance for sequence in sequences for utterance in sequence.utterances]
     features = clips_on(read_clips(store, utterances), model.device)
