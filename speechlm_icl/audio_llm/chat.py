@@ -304,8 +304,7 @@ class PromptTokens:
                 f"the tokenizer of '{self.chat.name}' joins the answer '{answer}' with what surrounds it: "
                 "give the emotions other words"
             )
-        special = set(self.chat.tokenizer.all_special_ids)
-        ends = [place for place in range(stop, len(part)) if part[place] in special]
+        ends = [place for place in range(stop, len(part)) if part[place] in self._special]
         return begin, stop, (ends[0] if ends else stop) + 1
 
     @cached_property
@@ -340,6 +339,13 @@ class PromptTokens:
             f"the tokenizer of '{self.chat.name}' joins a label with what surrounds it, or cannot encode it: "
             f"give other words than {', '.join(self.wording.labels)}"
         )
+
+    @cached_property
+    def _special(self) -> set[int]:
+        """The tokens that no text has. Not every template's own are among a tokenizer's special ones."""
+        tokenizer = self.chat.tokenizer
+        added = tokenizer.get_added_vocab() if hasattr(tokenizer, "get_added_vocab") else {}  # not Voxtral's
+        return {*tokenizer.all_special_ids, *added.values()}
 
     def _ids(self, text: str) -> list[int]:
         return list(self.chat.tokenizer(text, add_special_tokens=False)["input_ids"])
