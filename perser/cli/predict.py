@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perser.cli.command import Command
-from perser.cli.enroll import refuse_profile_of_probabilities, refuse_with_probabilities
+from perser.cli.enroll import model_at, refuse_profile_of_probabilities, refuse_with_probabilities
 from perser.errors import UserError
 from perser.io.terminal import as_shown, print_json
 
@@ -33,6 +33,7 @@ def predict(
     json: bool = False,
     csv: bool = False,
     probabilities: Path | None = None,
+    endpoint: str | None = None,
 ) -> None:
     """Predict which emotions a person would hear in clips, with and without their enrollment.
 
@@ -51,6 +52,8 @@ def predict(
         csv: whether to print CSV instead of a table.
         probabilities: with a profile that was made from probabilities: a table of what the tool says of the
             clips; without names of clips, all its rows are answered.
+        endpoint: instead of a profile: where the model is, if it is an audio LLM that a server answers for
+            (see `perser enroll`); `model` is then its name there.
 
     Examples:
         perser predict clip.wav --profile alice.profile
@@ -61,12 +64,14 @@ def predict(
     print_predictions = _print_json if json else _print_csv if csv else _print_table
     if probabilities is not None:
         others = {"model": model, "enroll": enroll, "open_labels": open_labels, "device": device}
+        others |= {"endpoint": endpoint}
         _answer_probabilities(probabilities, profile, clips, others, print_predictions)
         return
     if profile is not None:
         refuse_profile_of_probabilities(profile)
     if not clips:
         raise _no_clips(enroll)
+    model = model_at(endpoint, model, profile)
     if profile is None and model is None:
         raise UserError("give --profile FILE (of `perser enroll`), or --model DIR, with --enroll or without")
     if profile is not None and enroll:

@@ -11,8 +11,8 @@ from torch import nn
 from transformers import AutoProcessor, PreTrainedModel
 
 from perser.device import loading_on
-from perser.encoders.loading import check_rate, quiet_transformers
-from perser.errors import UserError, reason_and_advice
+from perser.encoders.loading import check_rate, explain_loading, quiet_transformers, refuse_missing
+from perser.errors import UserError
 from perser.io.hub import refuse_pickles
 from perser.io.json_files import read_json
 from speechlm_icl.audio_llm.chat import Chat
@@ -56,24 +56,17 @@ def load_checkpoint(
     """
     family = check_checkpoint(folder, name)
     quantized = weights in ("8bit", "4bit")
-    try:
-        with quiet_transformers(progress=False):
-            processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-            with loading_on(device):
-                kept = _unquantized(folder, family) if quantized else None
-                model, report = _class_of(family).from_pretrained(
-                    folder,
-                    **({"dtype": "auto"} if weights is None else number_format(weights, kept)),
-                    use_safetensors=True,
-                    local_files_only=True,
-                    output_loading_info=True,
-                )
-    except Exception as error:  # a damaged folder can make the libraries raise any exception
-        raise UserError(f"cannot load the {KIND} '{name}': {reason_and_advice(error)}") from error
-    if missing := sorted(report["missing_keys"]):  # transformers fills them with random numbers
-        raise UserError(
-            f"the weights of '{name}' lack {len(missing)} tensors, such as {missing[0]}: get the model again"
+    with quiet_transformers(progress=False), loading_on(device), explain_loading(KIND, name):
+        processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        kept = _unquantized(folder, family) if quantized else None
+        model, report = _class_of(family).from_pretrained(
+            folder,
+            **({"dtype": "auto"} if weights is None else number_format(weights, kept)),
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
         )
+    refuse_missing(name, report)
     extractor = getattr(processor, "feature_extractor", None) or processor.audio_processor
     check_rate(name, extractor)
     disable_cpu_repacking(model)
@@ -127,7 +120,7 @@ def _unquantized(folder: Path, family: AudioFamily) -> list[str]:
 def _structure(folder: Path, family: AudioFamily) -> PreTrainedModel:
     """Return a model without its weights."""
     kind: Any = _class_of(family)
-    with quiet_transformers(progress=False), torch.device("meta"):
+    with explain_loading(KIND, str(folder)), quiet_transformers(progress=False), torch.device("meta"):
         return kind(kind.config_class.from_pretrained(folder, local_files_only=True))
 
 

@@ -34,6 +34,9 @@ from speechlm_icl.model.language_model import ADAPTER_FOLDER
 ANSWERS = "answers"
 """The folder in that of a model where the answers of its endpoint are kept."""
 
+KEPT = Path("runs/cache/endpoint")
+"""The same for a model that has no folder."""
+
 FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
 """The files of a model that its answers depend on."""
 
@@ -64,6 +67,22 @@ class AudioLLMModel:
             return cls(load_audio_llm(folder, None if read_trained(folder) else emotions), folder)
         client = EndpointClient(read_settings(str(folder / FILE), None))
         return cls(EndpointLLM(client, folder / ANSWERS, emotions), folder)
+
+    @classmethod
+    def at_endpoint(cls, endpoint: str, model: str) -> Self:
+        """Return the model that an endpoint knows by a name; its answers are kept where `perser bench` keeps
+        them by default.
+
+        Args:
+            endpoint: The address, or the JSON file with its settings.
+            model: The name; empty for that in the file.
+        """
+        if "://" not in endpoint and not Path(endpoint).is_file():
+            raise UserError(
+                f"{endpoint}, the settings of the endpoint, is gone: put it back, or enroll again"
+            )
+        client = EndpointClient(read_settings(endpoint, model or None))
+        return cls(EndpointLLM(client, KEPT, EmotionSet(DEFAULT_EMOTIONS)), KEPT)
 
     @property
     def emotions(self) -> EmotionSet:

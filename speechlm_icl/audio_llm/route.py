@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from perser.io.json_files import read_json
 from perser.io.model_facts import ModelFacts, emotions_in
-from perser.route import Route
+from perser.route import Route, split_address
 from speechlm_icl.audio_llm.endpoint.settings import FILE, split_endpoint
 from speechlm_icl.audio_llm.families import (
     DEFAULT_EMOTIONS,
@@ -33,6 +33,16 @@ def load(folder: Path) -> RouteModel | None:
     from speechlm_icl.audio_llm.inference import AudioLLMModel
 
     return AudioLLMModel.from_pretrained(folder)
+
+
+def load_address(name: str) -> RouteModel | None:
+    """Return the model behind the endpoint of an address, or None."""
+    address = split_address(name)
+    if address is None:
+        return None
+    from speechlm_icl.audio_llm.inference import AudioLLMModel
+
+    return AudioLLMModel.at_endpoint(*address)
 
 
 def facts(folder: Path) -> ModelFacts | None:
@@ -63,6 +73,7 @@ ROUTE = Route(
     methods={METHOD: "speechlm_icl.audio_llm.personalizer:audio_llm"},
     check_options=check_options,
     load=load,
+    load_address=load_address,
     facts=facts,
     check_method="speechlm_icl.audio_llm.personalizer:check",
     numbered=(METHOD,),

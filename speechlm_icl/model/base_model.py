@@ -31,8 +31,8 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from transformers.pytorch_utils import Conv1D
 
 from perser.device import is_gpu, loading_device
-from perser.encoders.loading import quiet_transformers
-from perser.errors import UserError, reason_and_advice, require_package
+from perser.encoders.loading import explain_loading, quiet_transformers, refuse_missing
+from perser.errors import UserError, require_package
 from perser.io.hub import ModelSource, find_model, out_of_reach, refuse_pickles
 
 TINY_LLAMA = "tiny-llama"
@@ -78,11 +78,8 @@ class BaseFiles:
         except Exception as error:  # a damaged folder can make the libraries raise any exception
             if self.source.offline and not self.source.is_folder:
                 raise out_of_reach(self.name, KIND, TINY_LLAMA) from error
-            raise self.unloadable(error) from error
-
-    def unloadable(self, error: Exception) -> UserError:
-        """Return the error for a model that a library cannot load."""
-        return UserError(f"cannot load the {KIND} '{self.name}': {reason_and_advice(error)}")
+            with explain_loading(KIND, self.name):
+                raise
 
 
 def find_base(name: str, commit: str | None = None) -> BaseFiles:
@@ -123,11 +120,8 @@ def check_base(name: str, weights: BaseWeights, targets: Sequence[str]) -> None:
     files = find_base(name)
     config = base_config(files)
     check_quantized(name, weights)
-    try:
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
-    except ImportError as error:  # such as flash-attention, which a config may ask for
-        raise files.unloadable(error) from error
+    with explain_loading(KIND, name), torch.device("meta"):  # a config may ask for flash-attention
+        model = AutoModelForCausalLM.from_config(config)
     if "past_key_values" not in signature(model.get_decoder().forward).parameters:
         raise _ignores_cache(name, config)
     check_targets(model, name, targets)
@@ -148,10 +142,7 @@ def load_base(
     model, report = files.load(
         AutoModelForCausalLM, **number_format(weights), **safe, output_loading_info=True
     )
-    if missing := sorted(report["missing_keys"]):  # transformers fills them with random numbers
-        raise UserError(
-            f"the weights of '{name}' lack {len(missing)} tensors, such as {missing[0]}: use a complete copy"
-        )
+    refuse_missing(name, report, "use a complete copy")
     if files.gguf_file is not None:
         _clear_quantization_flags(model)
     disable_cpu_repacking(model)

@@ -165,14 +165,16 @@ class LanguageModel(nn.Module):
 
         Raises UserError where the model does not support it.
         """
-        if on and not self.causal.supports_gradient_checkpointing:
+        # Granite Speech itself does not say that it supports it, but its decoder does.
+        model = self.causal if self.causal.supports_gradient_checkpointing else self.causal.get_decoder()
+        if on and not model.supports_gradient_checkpointing:
             raise UserError(f"gradient_checkpointing: language model '{self.name}' does not support it")
         # transformers 5.23 renamed the methods, and warns of the older names.
-        kind = "activation" if hasattr(self.causal, "activation_checkpointing_enable") else "gradient"
+        kind = "activation" if hasattr(model, "activation_checkpointing_enable") else "gradient"
         if on:
-            getattr(self.causal, f"{kind}_checkpointing_enable")({"use_reentrant": False})
-        elif getattr(self.causal, f"is_{kind}_checkpointing"):
-            getattr(self.causal, f"{kind}_checkpointing_disable")()
+            getattr(model, f"{kind}_checkpointing_enable")({"use_reentrant": False})
+        elif getattr(model, f"is_{kind}_checkpointing"):
+            getattr(model, f"{kind}_checkpointing_disable")()
 
     def save(self, folder: Path) -> None:
         """Write what was trained into a model folder: the language model, or its adapter in peft's format."""

@@ -189,13 +189,18 @@ def test_the_gradient_is_that_of_finite_differences(tiny_folder):
         assert parameter.grad[place].item() == pytest.approx((found[0] - found[1]) / (2 * step), rel=1e-2)
 
 
-def test_recomputed_layers_give_the_same_gradient(tiny_folder):
+@pytest.mark.parametrize("family", SEVERAL)
+def test_recomputed_layers_give_the_same_gradient(family, tiny_folder):
     found = []
     for recompute in (False, True):
-        model, _ = learner_of(tiny_folder("qwen2_audio"))
+        model, _ = learner_of(tiny_folder(family))
         model.language_model.recompute_layers(recompute)
         model.train()
+        passes: list[None] = []
+        attention = model.llm.model.get_decoder().layers[0].self_attn
+        attention.register_forward_hook(lambda *_, passes=passes: passes.append(None))
         model.losses(*read(model, SEQUENCES, Clips())).sum().backward()
+        assert len(passes) == len(SEQUENCES) * (1 + recompute)
         found.append([one.grad for one in model.parameters() if one.requires_grad])
     for plain, recomputed in zip(*found, strict=True):
         torch.testing.assert_close(plain, recomputed)
