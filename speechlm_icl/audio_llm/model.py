@@ -226,13 +226,13 @@ class AudioLLM:
     def write(self, messages: Sequence[Message], clips: Sequence[np.ndarray], max_new_tokens: int) -> str:
         """Return what the model writes next in a conversation with these clips, by greedy decoding.
 
-        Raises UserError for a model that binds pairs: it knows them by their answers' places alone.
+        Raises UserError for an enrollment in a model that binds pairs, which are bound for scores alone.
         """
         self._check_clips(len(clips))
-        if self.binding is not None:
+        if self.binding is not None and any(message["role"] == "assistant" for message in messages):
             raise UserError(
-                f"'{self.name}' was trained with bound pairs, so it can score labels but not write freely: "
-                "leave out +text, or --answer generate"
+                f"'{self.name}' was trained with bound pairs, so it scores labels after an enrollment, and "
+                "does not write: leave out +text"
             )
         encoded = self.chat.encode([messages], clips)
         features = {name: value for name, value in encoded.items() if name not in TEXT_INPUTS}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,10 @@ from speechlm_icl.audio_llm.learner import AudioLearner
 from speechlm_icl.audio_llm.loading import load_audio_llm
 from speechlm_icl.audio_llm.start import check_start, is_audio_llm_name, new_learner
 from speechlm_icl.audio_llm.trained import TrainedConfig, save_trained
-from speechlm_icl.model.language_model import LoraOptions
+from speechlm_icl.model.language_model import LoraOptions, check_language_model
 from speechlm_icl.projectors.base import ProjectorOptions
 from speechlm_icl.prompt.prompt import IGNORE, TEXT, PromptOptions, collate
+from speechlm_icl.route import ROUTE
 from speechlm_icl.scoring.scoring import label_log_probabilities
 from speechlm_icl.training.options import IclOptions
 from speechlm_icl.training.reading import read
@@ -274,6 +276,20 @@ def test_which_names_are_audio_llms(tiny_folder, tmp_path):
         is_audio_llm_name(str(tmp_path))
 
 
+def test_an_experiment_that_would_give_it_an_encoder_is_refused(tiny_folder):
+    options = asdict(IclOptions()) | {
+        "language_model": str(tiny_folder("gemma4")),
+        "lora": LoraOptions(),
+    }
+    with pytest.raises(UserError, match="is an audio LLM, which has its own encoder: train it with `perser"):
+        ROUTE.check({"icl_train": options}, {"speech-lm"})
+
+
+def test_an_adapter_of_a_tower_needs_a_tower():
+    with pytest.raises(UserError, match="'tiny-llama' has no audio tower"):
+        check_language_model("tiny-llama", LoraOptions(audio=True))
+
+
 def test_a_sequence_that_is_too_long_is_refused(tiny_folder):
     from perser.episodes.episode import Task
 
@@ -295,10 +311,12 @@ def saved(tiny_folder: Callable[[str], Path], tmp_path_factory: pytest.TempPathF
     return folder
 
 
-def test_a_model_that_binds_pairs_does_not_write(saved):
+def test_a_model_that_binds_pairs_does_not_write_after_an_enrollment(saved):
     llm = load_audio_llm(saved)
-    with pytest.raises(UserError, match="trained with bound pairs, so it can score labels but not write"):
-        llm.write([llm.chat.user("", QUERY)], [QUERY], 4)
+    asked = [llm.chat.user("What?", QUERY)]
+    assert isinstance(llm.write(asked, [QUERY], 2), str)
+    with pytest.raises(UserError, match="trained with bound pairs, so it scores labels after an enrollment"):
+        llm.write([*asked, llm.chat.assistant("sad"), *asked], [QUERY, QUERY], 2)
 
 
 def test_a_trained_model_takes_labels_of_a_persons_own(saved):
