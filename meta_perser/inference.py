@@ -84,6 +84,9 @@ class GradientModel:
     def fingerprint(self) -> str:
         return self._trained.model.fingerprint()
 
+    def num_weights(self) -> int:
+        return sum(weight.numel() for weight in self.model.parameters())
+
     def with_labels(self, labels: EmotionSet) -> GradientModel:
         """Return this model with a new head over these labels (a `perser.route.OpenRouteModel`)."""
         own = self._trained._personalizer

@@ -109,6 +109,18 @@ class OpenRouteModel(RouteModel, Protocol):
 
 
 @runtime_checkable
+class SizedRouteModel(RouteModel, Protocol):
+    """A model that says how large it is.
+
+    A small one computes on one core (`perser.inference.computing_thread`).
+    """
+
+    def num_weights(self) -> int:
+        """Return the number of its weights, the encoder's among them."""
+        ...
+
+
+@runtime_checkable
 class GrowingRouteModel(RouteModel, Protocol):
     """A model whose profiles keep enough of the enrolled clips to learn further ones beside them.
 

@@ -49,6 +49,10 @@ class SpeechLM:
     def emotions(self) -> EmotionSet:
         return self.model.prompt.emotions
 
+    def num_weights(self) -> int:
+        parts = (self.model, self.model.speech_encoder)
+        return sum(weight.numel() for part in parts for weight in part.parameters())
+
     def with_labels(self, labels: EmotionSet) -> SpeechLM:
         """Return this model with other labels in its prompts (a `perser.route.OpenRouteModel`)."""
         return SpeechLM(self.model.with_labels(labels), self._folder)

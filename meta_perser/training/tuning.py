@@ -82,15 +82,12 @@ class Tuner:
         return {"scope": scope, "rate": found.value, "tried": asdict(found)}
 
     def recalibration(self, model: EmotionRecognizer) -> dict[str, object]:
-        """Return what Prior-Shift and Bias-Scale need, as it is saved with a model.
-
-        Their strengths are always chosen by log loss, which they minimize.
-        """
+        """Return what Prior-Shift and Bias-Scale need, as it is saved with a model."""
         trained = model.scope
         model.set_scope("head")
         zero = Unadapted(model, ClipSource(self.corpus.recordings, model, self.cache))
         chosen = {
-            kind: choose_priors(zero, self.episodes, model.emotions, with_scale)
+            kind: choose_priors(zero, self.episodes, model.emotions, with_scale, self.criterion)
             for kind, with_scale in (("prior-shift", False), ("bias-scale", True))
         }
         model.set_scope(trained)

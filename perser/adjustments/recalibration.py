@@ -19,8 +19,10 @@ from scipy.special import log_softmax, softmax
 
 from perser.episodes.episode import Episode, Support
 from perser.labels import EmotionSet
+from perser.metrics import score_episode
 from perser.personalizer import Personalizer, Predictor
 from perser.selection.grid import Found, Grid, search
+from perser.training.options import Criterion
 
 SMALLEST = np.finfo(np.float32).tiny
 """Probabilities below this are raised to it before their logarithm is taken."""
@@ -160,9 +162,13 @@ class Recalibrated(Personalizer):
 
 
 def choose_priors(
-    base: Personalizer, episodes: Sequence[Episode], emotions: EmotionSet, with_scale: bool
+    base: Personalizer,
+    episodes: Sequence[Episode],
+    emotions: EmotionSet,
+    with_scale: bool,
+    criterion: Criterion = "log_loss",
 ) -> tuple[Priors, dict[str, Found]]:
-    """Return the strengths with which a recalibration has the lowest log loss on validation episodes.
+    """Return the strengths with which a recalibration is best on validation episodes.
 
     Without episodes they are 1. Also returns what was tried for each of them.
 
@@ -171,6 +177,7 @@ def choose_priors(
         episodes: of the validation persons.
         emotions: of the corpus.
         with_scale: whether a scale is fitted too, or the bias alone.
+        criterion: what is best: the lowest log loss, or the highest macro-F1.
     """
     priors = Priors(scale=1.0 if with_scale else None)
     if not episodes:
@@ -179,7 +186,8 @@ def choose_priors(
 
     def chosen(name: str) -> Found:
         def scores(value: float, start: int, stop: int) -> list[float]:
-            return [-each.log_loss(replace(priors, **{name: value})) for each in answered[start:stop]]
+            tried = replace(priors, **{name: value})
+            return [each.goodness(tried, criterion) for each in answered[start:stop]]
 
         return search(STRENGTHS, scores, len(answered))
 
@@ -207,6 +215,7 @@ class _Answered:
     support_targets: np.ndarray
     query: np.ndarray
     query_targets: np.ndarray
+    query_answers: np.ndarray
 
     @classmethod
     def of(cls, base: Personalizer, episode: Episode, emotions: EmotionSet) -> _Answered:
@@ -216,11 +225,15 @@ class _Answered:
             emotions.distribution(support.emotions),
             _logits(base.personalize(support).predict_proba(episode.query_utterances)),
             emotions.distribution(episode.query_emotions),
+            emotions.multi_hot(episode.query_emotions),
         )
 
-    def log_loss(self, priors: Priors) -> float:
+    def goodness(self, priors: Priors, criterion: Criterion) -> float:
+        """Return a number that is higher for better strengths."""
         probabilities = fit(self.support, self.support_targets, priors).apply(self.query)
-        return float(-(self.query_targets * np.log(probabilities.clip(SMALLEST))).sum(axis=1).mean())
+        if criterion == "maF1":
+            return score_episode(probabilities, self.query_answers)["maF1"]
+        return -float(-(self.query_targets * np.log(probabilities.clip(SMALLEST))).sum(axis=1).mean())
 
 
 def _logits(probabilities: np.ndarray) -> np.ndarray:

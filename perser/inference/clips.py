@@ -41,6 +41,7 @@ Clip = (
 """A recording in a form that `perser.audio.load_audio` takes: a file, its content, samples, a decoder."""
 
 Result = TypeVar("Result")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,9 @@ def exit_after_failures(failures: Sequence[Failure]) -> None:
 
 
 def stream_clips(
-    clips: Clip | Iterable[Clip], use: Callable[[dict[str, Tensor]], Sequence[Result]]
+    clips: Clip | Iterable[Clip],
+    use: Callable[[dict[str, Tensor]], Sequence[Result]],
+    run: Callable[[Callable[[], T]], T] = compute,
 ) -> Iterator[Result | Failure]:
     """Yield one result for each clip, in order, as soon as it is ready.
 
@@ -202,10 +205,11 @@ def stream_clips(
         use: Function of waveforms (num_samples,) by name that returns a result for each, in their order.
             Where it raises UserError (for a clip that is too long, for example), each clip of the batch is
             tried alone.
+        run: Function that runs the job of each batch.
     """
     named = ((name_of(clip, number), clip) for number, clip in enumerate(clips_in(clips), start=1))
     while batch := list(islice(named, CLIPS_AT_ONCE)):
-        results = compute(lambda batch=batch: _results(batch, use))
+        results = run(lambda batch=batch: _results(batch, use))
         yield from (results[name] for name, _ in batch)
 
 

@@ -2,19 +2,28 @@
 
 Small models take many short steps, and each step waits for Python's lock. A new thread also starts with cold
 memory and with threads of OpenMP of its own. Eight threads that each enroll a person took twice as long as
-one after the other (`benchmarks.speed.threads`). Torch itself spreads the long steps over the cores.
+one after the other (`benchmarks.speed.threads`). Torch itself spreads the long steps over the cores. The
+short steps of a small model stay on one core: OpenMP's threads would wait for each other longer than they
+compute, above all where other programs take their cores.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from contextvars import copy_context
 from typing import TypeVar
 
+import torch
+
 T = TypeVar("T")
+
+SMALL_MODEL = 5_000_000
+"""Weights up to which a model computes on one core: an encoder that is 256 wide and 6 layers deep. Models of
+the quickstart (0.2 million) take as long on one core as on two, those of Whisper base (20 million) longer."""
 
 
 class ComputingThread:
@@ -33,29 +42,52 @@ class ComputingThread:
             1, "perser-computing", initializer=setattr, initargs=(self._here, "yes", True)
         )
 
-    def run(self, job: Callable[[], T]) -> T:
-        """Return what a job returns, or raise what it raises. A job may run others."""
+    def run(self, job: Callable[[], T], cores: int | None = None) -> T:
+        """Return what a job returns, or raise what it raises. A job may run others.
+
+        `cores`: how many torch uses meanwhile; None: as many as it does anyway.
+        """
         is_main = threading.current_thread() is threading.main_thread()
         if is_main or hasattr(self._here, "yes"):
-            return self._in_turn(job)
+            return self._in_turn(job, cores)
         try:
-            answer = self._pool.submit(copy_context().run, self._in_turn, job)
+            answer = self._pool.submit(copy_context().run, self._in_turn, job, cores)
         except RuntimeError:  # no thread can be started, as when the main thread has ended before this one
             answer = None
-        return self._in_turn(job) if answer is None else answer.result()
+        return self._in_turn(job, cores) if answer is None else answer.result()
 
-    def _in_turn(self, job: Callable[[], T]) -> T:
-        with self._turn:
+    def _in_turn(self, job: Callable[[], T], cores: int | None) -> T:
+        with self._turn, _on_cores(cores):
             return job()
+
+
+@contextmanager
+def _on_cores(number: int | None) -> Iterator[None]:
+    """Let torch use so many cores in this thread, and then as many as before."""
+    before = torch.get_num_threads()
+    if number is None or number >= before:
+        yield
+        return
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def cores_for(weights: int) -> int | None:
+    """Return how many cores a model of so many weights should use; None: all that torch has."""
+    return 1 if weights <= SMALL_MODEL else None
 
 
 _thread = ComputingThread()
 
 
-def compute(job: Callable[[], T]) -> T:
+def compute(job: Callable[[], T], cores: int | None = None) -> T:
     """Run a job that encodes clips, enrolls them or answers about them, when no other one runs.
 
-    Returns what it returns and raises what it raises. Modes of torch that hold for one thread alone, such as
-    `torch.autocast`, reach it from the main thread only.
+    `cores`: what `cores_for` says of the model; None: all that torch has. Returns what the job returns and
+    raises what it raises. Modes of torch that hold for one thread alone, such as `torch.autocast`, reach it
+    from the main thread only.
     """
-    return _thread.run(job)
+    return _thread.run(job, cores)

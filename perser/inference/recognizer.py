@@ -13,10 +13,10 @@ rounding of TF32, which `perser bench` uses).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, TypeVar
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from perser.distributed import compute_device
 from perser.episodes.episode import Support
 from perser.errors import UserError
 from perser.inference.clips import Clip, Failure, Waveforms, check_repeats, name_of, stream_clips
-from perser.inference.computing_thread import compute
+from perser.inference.computing_thread import compute, cores_for
 from perser.inference.labeled_clips import LabeledClip, check_emotions, in_one_form, labels_in
 from perser.inference.prediction import Prediction, classify
 from perser.inference.profile import Enrolled, Profile
@@ -46,9 +46,12 @@ from perser.route import (
     OpenRouteModel,
     RouteModel,
     RoutePredictor,
+    SizedRouteModel,
     split_address,
 )
 from perser.starter import starter_folder
+
+T = TypeVar("T")
 
 
 class Recognizer:
@@ -66,6 +69,7 @@ class Recognizer:
         self.open_labels = open_labels
         self.trained = self
         """The recognizer with the emotions of the model, where this one has labels of a person."""
+        self._cores = cores_for(model.num_weights()) if isinstance(model, SizedRouteModel) else None
         self.predictor: RoutePredictor = model.predictor({}, ())
 
     @classmethod
@@ -119,8 +123,12 @@ class Recognizer:
         examples, spelled = _spelled_labels(examples)
         if labels == "open":
             opened = self.with_labels(open_labels(word for words in spelled for word in words))
-            return compute(lambda: opened._enroll(examples, spelled, names))
-        return compute(lambda: self._enroll(examples, spelled, names))
+            return self.compute(lambda: opened._enroll(examples, spelled, names))
+        return self.compute(lambda: self._enroll(examples, spelled, names))
+
+    def compute(self, job: Callable[[], T]) -> T:
+        """Return what a job returns that computes with this model (`perser.inference.computing_thread`)."""
+        return compute(job, self._cores)
 
     def with_labels(self, labels: EmotionSet) -> Recognizer:
         """Return the recognizer of the same model that chooses among other labels.
@@ -178,7 +186,7 @@ class Recognizer:
     ) -> Iterator[Prediction | Failure]:
         """Yield the predictions of a personal predictor, each with the unadapted one, or the unadapted ones
         where there is no personal predictor. Clips are encoded once for both."""
-        return stream_clips(clips, lambda waveforms: self._predictions(waveforms, personal))
+        return stream_clips(clips, lambda waveforms: self._predictions(waveforms, personal), self.compute)
 
     def _predictions(self, waveforms: dict[str, Tensor], personal: RoutePredictor | None) -> list[Prediction]:
         names = list(waveforms)
@@ -218,7 +226,9 @@ class PersonalRecognizer:
         self._tensors = tensors
         self._audio = audio
         labels = [example.emotions for example in enrolled]
-        self.predictor: RoutePredictor = compute(lambda: recognizer.model.predictor(tensors, labels))
+        self.predictor: RoutePredictor = recognizer.compute(
+            lambda: recognizer.model.predictor(tensors, labels)
+        )
 
     @property
     def emotions(self) -> EmotionSet:
@@ -247,7 +257,7 @@ class PersonalRecognizer:
             known = self.emotions.names
             if any(label not in known for label in further):
                 recognizer = recognizer.with_labels(EmotionSet(tuple(dict.fromkeys((*known, *further)))))
-        return compute(lambda: self._enroll_more(recognizer, examples, spelled))
+        return recognizer.compute(lambda: self._enroll_more(recognizer, examples, spelled))
 
     def _enroll_more(
         self, recognizer: Recognizer, examples: list[LabeledClip], spelled: list[Emotions]

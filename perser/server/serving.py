@@ -7,7 +7,6 @@ import signal
 import socket
 from pathlib import Path
 
-import torch
 import uvicorn
 
 from perser.errors import UserError
@@ -81,7 +80,6 @@ def serve_until_stopped(
     host = HOST if host == "localhost" else host
     with _listen(host, port) as listening:
         app = make_app(Service(recognizer, limits, kept), title, token, host if is_local(host) else None)
-        torch.set_num_threads(max(1, torch.get_num_threads() // limits.at_once))
         # uvicorn sends the signal that stopped it to the process once more: here that is no failure.
         signal.signal(signal.SIGTERM, lambda number, frame: None)
         shown = f"[{host}]" if ":" in host else host

@@ -75,7 +75,7 @@ class ServerLimits(Limits):
         examples: most examples in one request.
         request_megabytes: size of a whole request.
         request_seconds: how long a request may take to arrive.
-        at_once: how many requests are computed at the same time; they share the processor's cores.
+        at_once: how many requests are worked on at the same time: one is computed while others are read.
         waiting: how many more may wait; further ones are refused with the status 503.
         profiles: how many profiles are kept.
     """

@@ -1,8 +1,4 @@
-"""Validation on episodes: the log loss after adaptation, by which every other method is chosen, too.
-
-One episode of each validation person is answered, because answering all of them would take longer than the
-training steps between two validations.
-"""
+"""Validation on episodes: the log loss after adaptation, by which every other method is chosen, too."""
 
 from __future__ import annotations
 
@@ -14,21 +10,21 @@ import torch
 from perser.distributed import gather_in_order, own_items
 from perser.episodes.episode import Episode, Task
 from perser.metrics import score_episode
-from perser.selection.validation import LOGGED, first_of_each_person
+from perser.selection.validation import LOGGED
 from speechlm_icl.projectors.base import read_clips
 from speechlm_icl.scoring.scoring import label_log_probabilities
 from speechlm_icl.training.learner import Learner, Store
 
 
 def choosing_episodes(episodes: Sequence[Episode], train_tasks: Sequence[Task]) -> list[Episode]:
-    """Return the episodes that choose a step: one of each person, with no emotion that training left out.
+    """Return the episodes that choose a step: those with no emotion that training left out.
 
     There are none where each episode has labels of its own.
     """
     met = {word for task in train_tasks for words in task.emotions for word in words}
     return [
         episode
-        for episode in first_of_each_person(episodes)
+        for episode in episodes
         if not episode.words
         and met.issuperset(word for words in episode.support.emotions for word in words)
         and met.issuperset(word for words in episode.query_emotions for word in words)

@@ -35,7 +35,7 @@ class ValidationSet:
         permuted: Sequences of the same persons with swapped words; none where training swaps none.
         controls: A few enrollments with queries; see `speechlm_icl.training.controls`.
         own_words_count: Whether `own` has a say in the score.
-        episodes: One of each validation person; see `speechlm_icl.training.on_episodes`.
+        episodes: Of validation persons; see `speechlm_icl.training.on_episodes`.
         pairs: How many pairs of these are read.
         criterion: What chooses; macro-F1 needs episodes.
     """

@@ -5,20 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-import torch
 
 from benchmarks.gpu.tiny_models import save_meta_perser, save_speech_lm
 from benchmarks.speed.threads import speed_threads
 from perser.errors import UserError
 
 SAVE = {"meta-perser": save_meta_perser, "speech-lm": save_speech_lm}
-
-
-@pytest.fixture(autouse=True)
-def same_threads_afterwards():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def test_both_ways_are_timed_in_every_round(tmp_path, capsys):

@@ -19,7 +19,9 @@ from perser.adjustments.recalibration import (
 from perser.episodes.episode import Episode, Support
 from perser.errors import UserError
 from perser.labels import EmotionSet
+from perser.metrics import score_episode
 from perser.personalizer import Personalizer
+from perser.training.options import Criterion
 
 EMOTIONS = EmotionSet(("angry", "happy", "neutral", "sad"))
 
@@ -162,6 +164,28 @@ def test_a_bias_and_a_scale_of_persons_are_learned_and_their_strengths_are_chose
         ]
     )
     assert losses[0] - losses[2] > 0.8 * (losses[0] - known)
+
+
+def test_strengths_are_chosen_by_macro_f1_where_that_is_asked_for(answers):
+    table = Table(answers)
+
+    def chosen(persons: list[Episode], criterion: Criterion) -> Priors:
+        return choose_priors(table, persons, EMOTIONS, with_scale=False, criterion=criterion)[0]
+
+    def macro_f1(persons: list[Episode], priors: Priors) -> float:
+        method, scores = Recalibrated(table, EMOTIONS, priors), []
+        for episode in persons:
+            probabilities = method.personalize(episode.support).predict_proba(episode.query_utterances)
+            scores.append(score_episode(probabilities, EMOTIONS.multi_hot(episode.query_emotions))["maF1"])
+        return float(np.mean(scores))
+
+    gained = []
+    for seed in range(6):
+        persons = draw(np.random.default_rng(seed), np.array([0.0, -1.0, 1.5, -0.5]), 3.0, answers, persons=6)
+        by_f1, by_log_loss = chosen(persons, "maF1"), chosen(persons, "log_loss")
+        gained.append(macro_f1(persons, by_f1) - macro_f1(persons, by_log_loss))
+    assert min(gained) >= -0.005  # strengths may be dropped after some of the episodes
+    assert max(gained) > 0
 
 
 def test_persons_without_a_bias_are_left_as_they_are(answers):

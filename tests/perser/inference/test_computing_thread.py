@@ -11,8 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 
 import pytest
+import torch
 
-from perser.inference.computing_thread import compute
+from perser.inference.computing_thread import compute, cores_for
 
 _name: ContextVar[str] = ContextVar("_name", default="nobody")
 
@@ -47,6 +48,25 @@ def test_one_job_runs_at_a_time():
         for other in others:
             other.result()
     assert most == 1
+
+
+def test_a_small_model_computes_on_one_core_and_torch_has_as_many_as_before_afterwards():
+    def failing() -> None:
+        raise ValueError(torch.get_num_threads())
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert compute(torch.get_num_threads, cores_for(200_000)) == 1
+        assert compute(torch.get_num_threads, cores_for(20_000_000)) == 2
+        with pytest.raises(ValueError, match=r"^1$"):
+            compute(failing, 1)
+        assert torch.get_num_threads() == 2
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(compute, torch.get_num_threads, 1).result() == 1
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_an_error_and_the_context_reach_the_thread_that_asked():
