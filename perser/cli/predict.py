@@ -64,7 +64,7 @@ def predict(
     print_predictions = _print_json if json else _print_csv if csv else _print_table
     if probabilities is not None:
         others = {"model": model, "enroll": enroll, "open_labels": open_labels, "device": device}
-        others |= {"endpoint": endpoint}
+        others["endpoint"] = endpoint
         _answer_probabilities(probabilities, profile, clips, others, print_predictions)
         return
     if profile is not None:
@@ -72,12 +72,7 @@ def predict(
     if not clips:
         raise _no_clips(enroll)
     model = model_at(endpoint, model, profile)
-    if profile is None and model is None:
-        raise UserError("give --profile FILE (of `perser enroll`), or --model DIR, with --enroll or without")
-    if profile is not None and enroll:
-        raise UserError("give --profile or --enroll, not both: `perser enroll` makes a new profile")
-    if open_labels and not enroll:
-        raise UserError("open_labels: there is nothing to learn them from: give --enroll with it")
+    _check_given(profile, model, enroll, open_labels)
     from perser.inference.clips import clip_paths
     from perser.inference.labeled_clips import check_open_labels, parse_example
 
@@ -85,6 +80,16 @@ def predict(
     if open_labels:
         check_open_labels(examples)
     _answer(_recognizer(profile, model, examples, open_labels, device), paths, print_predictions)
+
+
+def _check_given(profile: Path | None, model: str | None, enroll: Sequence[str], open_labels: bool) -> None:
+    """Raise UserError for options of `predict` that leave out the model, or do not go together."""
+    if profile is None and model is None:
+        raise UserError("give --profile FILE (of `perser enroll`), or --model DIR, with --enroll or without")
+    if profile is not None and enroll:
+        raise UserError("give --profile or --enroll, not both: `perser enroll` makes a new profile")
+    if open_labels and not enroll:
+        raise UserError("open_labels: there is nothing to learn them from: give --enroll with it")
 
 
 COMMAND = Command(predict, positional="clips", lists=("enroll",))

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from perser.device import loading_device
 from perser.episodes.episode import Support
 from perser.errors import UserError
 from perser.inference.clips import Waveforms
@@ -64,7 +65,9 @@ class AudioLLMModel:
         in the folder."""
         emotions = EmotionSet(DEFAULT_EMOTIONS)
         if not (folder / FILE).is_file():
-            return cls(load_audio_llm(folder, None if read_trained(folder) else emotions), folder)
+            device = str(loading_device())  # quantized weights cannot be moved later
+            own = None if read_trained(folder) else emotions
+            return cls(load_audio_llm(folder, own, device=device), folder)
         client = EndpointClient(read_settings(str(folder / FILE), None))
         return cls(EndpointLLM(client, folder / ANSWERS, emotions), folder)
 

@@ -160,10 +160,11 @@ class AudioLLM:
         return self.family.several_clips
 
     def to(self, device: str) -> None:
-        """Move the model to a device."""
-        self.model.to(device)
+        """Move the model to a device; quantized weights stay where they were loaded to."""
+        if not getattr(self.model, "is_quantized", False):
+            self.model.to(device)
         if self.binding is not None:
-            self.binding.to(device)
+            self.binding.to(self.model.device)
 
     def describe(self) -> dict[str, Any]:
         """Return what is asked, for the record."""

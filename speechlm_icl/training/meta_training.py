@@ -68,10 +68,7 @@ def meta_train(
     )
     training_run = training_run or TrainingRun(accelerator)
     if isinstance(model, SpeechLMForICL):  # an audio LLM comes with a projector that has learned
-        fit_standardization(model, train_tasks, store)
-        if options.projector_steps and training_run.stage_found in (None, PRETRAIN_PROJECTOR):
-            pretrain_projector(model, train_tasks, validation_tasks, store, options, training_run)
-
+        _prepare_projector(model, train_tasks, validation_tasks, store, options, training_run)
     parts = options.gradient_accumulation_steps + (options.first_answers > 0)
     accelerator.gradient_accumulation_steps = parts
     trained = wrap_for_training(AnswerLosses(model), accelerator, model.language_model.layers)
@@ -102,6 +99,20 @@ def meta_train(
     result.best.restore(model)
     model.eval()
     return result.history
+
+
+def _prepare_projector(
+    model: SpeechLMForICL,
+    train_tasks: Sequence[Task],
+    validation_tasks: Sequence[Task],
+    store: FeatureStore,
+    options: IclOptions,
+    training_run: TrainingRun,
+) -> None:
+    """Standardize what the projector reads, and take its own stage if that is not over."""
+    fit_standardization(model, train_tasks, store)
+    if options.projector_steps and training_run.stage_found in (None, PRETRAIN_PROJECTOR):
+        pretrain_projector(model, train_tasks, validation_tasks, store, options, training_run)
 
 
 def check_batch_size(options: IclOptions, num_processes: int) -> None:
