@@ -66,11 +66,11 @@ def state_of(model: AudioLearner) -> dict[str, torch.Tensor]:
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 
-def take_steps(model: AudioLearner, steps: int = 2) -> None:
+def take_steps(model: AudioLearner, steps: int = 2, rate: float = 1e-3) -> None:
     """Take steps on the sequences of these tests."""
     batch, features = read(model, SEQUENCES, Clips())
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=1e-3)
+    optimizer = torch.optim.AdamW(trained, lr=rate)
     model.train()
     for _ in range(steps):
         model.losses(batch, features).sum().backward()
@@ -172,6 +172,15 @@ def test_an_answer_ends_with_one_token_of_its_template(family, tiny_folder):
     for place, number in zip(places, (0, 1), strict=True):
         assert prompt.answers[place - 1] == number  # right after the last word
         assert prompt.targets[place] == prompt.token_ids[place]
+
+
+@pytest.mark.parametrize("bind", [True, False])
+def test_the_loss_falls_on_what_it_learns_from(bind, tiny_folder):
+    model, _ = learner_of(tiny_folder("granite_speech"), bind)
+    batch, features = read(model, SEQUENCES, Clips())
+    before = model.losses(batch, features).sum().item()
+    take_steps(model, 10, rate=5e-3)
+    assert model.losses(batch, features).sum().item() < 0.8 * before
 
 
 def test_the_gradient_is_that_of_finite_differences(tiny_folder):
