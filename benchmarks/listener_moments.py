@@ -145,7 +145,7 @@ def moments(conditions: Sequence[ConditionAnswers], rng: np.random.Generator) ->
     ability = by_condition[0] - by_condition[0].mean()
     place_at_equal_ability = place - ability * (place @ ability) / (ability @ ability)
     half, fair_half = _upper_half(place), _upper_half(place_at_equal_ability)
-    moved = mass_moved(sum(answers.profiles() for answers in conditions), fair_half)
+    moved = mass_moved(np.sum([answers.profiles() for answers in conditions], axis=0), fair_half)
     return {
         "alpha": nominal_alpha(voice.votes()),
         "agreement, voice": float(by_condition[0].mean()),
@@ -208,7 +208,7 @@ def draw_clips(votes: np.ndarray, meant: np.ndarray, condition: int, rng: np.ran
         if condition == 0
         else SharesPrior(mean / mean.sum(axis=1, keepdims=True), OTHER_CONCENTRATIONS[condition - 1])
     )
-    return Clips(prior.draw(votes, meant, rng), meant)
+    return Clips(prior.draw(votes, meant.tolist(), rng), meant)
 
 
 def draw_answers(

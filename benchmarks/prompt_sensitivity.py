@@ -73,7 +73,7 @@ def compare_wordings(
     """
     means = {wording: _mean_over_orders(list(orders.values()), metrics) for wording, orders in scores.items()}
     base = means[OWN, NAMES_OF_EMOTIONS]
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "instruction": instruction,
             "label_words": label_words,

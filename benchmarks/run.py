@@ -80,7 +80,11 @@ def bench(
     _check_inputs(inputs, bool(plans), named, train_seeds)
     files = [episodes] if isinstance(episodes, Path) else episodes or []
     folder = models or out / "models"  # where no method needs a model, nothing is there
-    cases = [Case(corpus, file, folder, cache, _names(named, file, standardize), limit) for file in files]
+    cases = [
+        Case(corpus, file, folder, cache, _names(named, file, standardize), limit)
+        for file in files
+        if corpus is not None  # as checked
+    ]
     trained = [(case, out / _scores_name(case.episodes, files)) for case in cases]
     measured = trained + [pair for plan in plans for pair in plan.measured]
     if rerun_one:

@@ -123,7 +123,7 @@ def compare_choices(
             views = Views(tuple(names), (model.embed_clips(encoded, names),), (answers,))
             chosen = [place for place, _ in choose(views, n)]
             rng = np.random.default_rng([seed, number, 1])
-            drawn = [rng.permutation(len(names))[:n] for _ in range(draws)]
+            drawn = [rng.permutation(len(names))[:n].tolist() for _ in range(draws)]
             suggested.append(_scores_after(recognizer, encoded, pool, [chosen]))
             random.append(_scores_after(recognizer, encoded, pool, drawn))
             bar.update()

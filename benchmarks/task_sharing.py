@@ -21,10 +21,10 @@ from perser.distributed import is_alone_on_cpu, num_cores
 from perser.errors import UserError
 
 if TYPE_CHECKING:
-    from ctypes import Array, c_byte, c_int
+    from ctypes import Array, c_byte
     from multiprocessing.sharedctypes import Synchronized
 
-    Counter = Synchronized[c_int]
+    Counter = Synchronized[int]
     """The number of the next task that nobody has taken."""
     Marks = Array[c_byte]
     """For each task, whether it is done."""

@@ -81,7 +81,9 @@ def _validations(folder: Path) -> dict[str, object]:
     chosen = settings["iteration"]
     steps = {"start": validations[0], "last": validations[-1]}
     steps |= {"best": next((one for one in validations if one[0] == chosen), validations[0])}
-    reason = {} if chosen else {"start chosen because": _why_the_start(settings, validations)}
+    reason: dict[str, object] = {}
+    if not chosen:
+        reason["start chosen because"] = _why_the_start(settings, validations)
     return reason | {
         f"validation {figure.replace('_', ' ')}": ", ".join(
             f"{name} {steps[name][1][figure]:.4f} (iteration {steps[name][0]})"
@@ -149,7 +151,7 @@ def multi_few(context: RouteContext, pairs: int | None = None) -> Personalizer:
 
 
 def entire_sim(context: RouteContext, pairs: int | None = None) -> Personalizer:
-    """Entire-Sim.: the emotion whose labeled clips sound most alike to SSL-E (nearest mean embedding)."""
+    """Entire-Sim: the emotion whose labeled clips sound most alike to SSL-E (nearest mean embedding)."""
     refuse_pairs("entire-sim", pairs)
     model, source, _ = _trained(context, "ssl-e", "head")
     return Similarity(model, source)
@@ -231,7 +233,9 @@ def fine_tuning(
     return kind(model, source, rates, loss, extra["adaptation_steps"])
 
 
-def _trained(context: RouteContext, name: str, scope: str) -> tuple[EmotionRecognizer, ClipSource, dict]:
+def _trained(
+    context: RouteContext, name: str, scope: str
+) -> tuple[EmotionRecognizer, ClipSource, dict[str, Any]]:
     """Return a trained recognizer, the clips encoded up to what the scope moves, and what was saved with
     it."""
     folder = context.folder(name)

@@ -26,9 +26,9 @@ from meta_perser.options import CONFIG
 from meta_perser.recognizer.batches import ClipSource, PooledClips
 from meta_perser.recognizer.checkpoint import recognizer_of
 from meta_perser.recognizer.model import EmotionRecognizer, saved_settings
+from perser.encoders.feature_cache import AudioSource
 from perser.episodes.episode import Support
 from perser.errors import UserError, explain_damage
-from perser.inference.clips import Waveforms
 from perser.labels import Emotions, EmotionSet
 
 CLIPS = "enrolled-clips"
@@ -90,7 +90,13 @@ class GradientModel:
     def with_labels(self, labels: EmotionSet) -> GradientModel:
         """Return this model with a new head over these labels (a `perser.route.OpenRouteModel`)."""
         own = self._trained._personalizer
-        opened = GradientModel(self.model.with_labels(labels), lambda source: own(source).with_labels(labels))
+
+        def personalizer(source: ClipSource) -> Adapts:
+            adapts = own(source)
+            assert not isinstance(adapts, BiasPersonalizer)  # its model has no other labels (`UntunedModel`)
+            return adapts.with_labels(labels)
+
+        opened = GradientModel(self.model.with_labels(labels), personalizer)
         opened._trained = self._trained
         return opened
 
@@ -101,7 +107,7 @@ class GradientModel:
         """Return what adapts the model to clips of a source."""
         return self._personalizer(source)
 
-    def encode_clips(self, clips: Waveforms) -> ClipSource:
+    def encode_clips(self, clips: AudioSource) -> ClipSource:
         return ClipSource(clips, self.model, cache=None)
 
     def embed_clips(self, encoded: ClipSource, names: Sequence[str]) -> np.ndarray:
@@ -116,7 +122,7 @@ class GradientModel:
         return learned
 
     def encode_more(
-        self, tensors: Mapping[str, Tensor], enrolled: Sequence[str], clips: Waveforms
+        self, tensors: Mapping[str, Tensor], enrolled: Sequence[str], clips: AudioSource
     ) -> ClipSource | None:
         if CLIPS not in tensors:
             return None

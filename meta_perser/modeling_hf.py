@@ -26,11 +26,11 @@ from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.clip_batch import ClipBatch
 from meta_perser.recognizer.model import EmotionRecognizer, saved_settings
 from perser.audio import SAMPLE_RATE
-from perser.device import MAKING_A_MODEL
+from perser.device import MAKING_A_MODEL, outside_compilation
 from perser.errors import UserError
 from perser.inference.clips import Clip, Waveforms, waveforms_of
 from perser.io.hub import trained_model_folder
-from perser.io.loading_options import LoadingOptions
+from perser.io.loading_options import LoadingOptions, SavingOptions, check_labels
 from perser.labels import EmotionSet
 
 _ATTENTION = (None, "eager", "sdpa")
@@ -80,19 +80,22 @@ class MetaPerSERForAudioClassification(PreTrainedModel):
     def __init__(
         self,
         config: MetaPerSERConfig,
-        recognizer: EmotionRecognizer,
-        extra: dict[str, Any],
-        rates: dict[str, Tensor],
+        recognizer: EmotionRecognizer | None = None,
+        extra: dict[str, Any] | None = None,
+        rates: dict[str, Tensor] | None = None,
     ) -> None:
+        if recognizer is None:
+            raise UserError("a config alone makes no Meta-PerSER model: load a trained one (from_pretrained)")
         super().__init__(config)
         self.recognizer = recognizer
-        self._extra = extra
-        self._rates = rates
+        self._extra = extra or {}
+        self._rates = rates or {}
         self.post_init()
 
     def init_weights(self) -> None:
         """Do nothing: the recognizer is already trained."""
 
+    @outside_compilation
     def forward(
         self, input_values: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None
     ) -> SequenceClassifierOutput:
@@ -134,6 +137,7 @@ class MetaPerSERForAudioClassification(PreTrainedModel):
             recognizer = EmotionRecognizer.from_pretrained(folder)
             rates = load_file(folder / RATES_FILE) if (folder / RATES_FILE).is_file() else {}
             config = _config(recognizer.emotions) if config is None else copy.deepcopy(config)
+            check_labels(config, recognizer.emotions.names)
             # The Auto classes pass it in the config.
             attention = loading.attention or config._attn_implementation_internal
             if attention not in _ATTENTION:
@@ -146,14 +150,25 @@ class MetaPerSERForAudioClassification(PreTrainedModel):
         model.name_or_path = str(name)
         return model.eval()
 
-    def save_pretrained(self, save_directory: str | os.PathLike[str], **hub: Any) -> None:
-        """Write what `perser export` writes, without the model card. `hub` is what transformers'
-        `push_to_hub` passes on; it has no effect here."""
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **options: Any) -> None:
+        """Write what `perser export` writes, without the model card.
+
+        Args:
+            save_directory: Folder to write.
+            **options: Those of transformers (`perser.io.loading_options.SavingOptions`).
+
+        Raises UserError for a `state_dict` that holds other weights.
+        """
+        saving = SavingOptions.of(self, options)
+        if not saving.here:
+            return
         folder = Path(save_directory)
         self.recognizer.save_pretrained(folder, **self._extra)
         if self._rates:
             save_file(self._rates, folder / RATES_FILE)
         write_transformers_files(folder, self.recognizer.emotions)
+        if saving.upload:
+            self.push_to_hub(saving.name or folder.name, **saving.hub)
 
 
 def write_transformers_files(folder: Path, emotions: EmotionSet) -> None:

@@ -75,8 +75,9 @@ class PretrainOptions(OptimizationOptions):
     frame_window: int = 1
     logit_scale: bool = False
     epochs: int = 20
-    steps: int | None = None
-    validate_every: int | None = None
+    # None stands for a number that depends on the corpus, which this training works out.
+    steps: int | None = None  # type: ignore[assignment]
+    validate_every: int | None = None  # type: ignore[assignment]
     weight_decay: float = 0.01
     label_smoothing: float = 0.05
     standardize: bool = True

@@ -67,8 +67,8 @@ def pretrain(
             sew,wav2vec2-bert,ast}.
         target: ssl-e, on labels aggregated over the listeners; linear, the same on the frozen, pretrained
             encoder (for linear-few); multi, a head for each listener on a shared encoder (for multi-few).
-        from_model: (or --from) instead of an encoder: an audio classifier of transformers, a folder or a Hub
-            name, which the training goes on with; --epochs 0 leaves it as it is.
+        from_model: (or --from) an audio classifier of transformers to begin with, instead of an encoder: a
+            folder or a Hub name; --epochs 0 leaves it as it is.
         resume: go on from the newest checkpoint in OUT-running, if the same training was stopped there.
         run: checkpoints, the limit of bad steps, and the tracker.
         **training: the fields of `PretrainOptions`.
@@ -100,7 +100,9 @@ def pretrain(
     source = ClipSource(prepared.recordings, model, cache)
     if options.standardize and from_model is None:
         standardize(model, examples.utterances, prepared.recordings, cache)
-    learner, average, fresh = model, model, [*model.parameters()] if target == "linear" else []
+    learner: EmotionRecognizer | MultiHead = model
+    average: EmotionRecognizer | Consensus = model
+    fresh = [*model.parameters()] if target == "linear" else []
     if target == "multi":
         learner = MultiHead(model, len(tasks)).to(accelerator.device)
         average = Consensus(learner)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from meta_perser.adaptation.adaptation_loss import LossFunction
+from meta_perser.adaptation.adaptation_loss import WeightedLoss
 from meta_perser.adaptation.meta_trained import RATES_FILE
 from meta_perser.adaptation.step_schedule import describe_annealing
 from meta_perser.options import (
@@ -117,7 +117,7 @@ def meta_train(
     if saved_settings(ssl_e).get("trained_on") != drawn.training_digest:
         raise UserError(f"{ssl_e} was trained on another split than {episodes}: train it with this one")
 
-    def tune_fresh_head(model: EmotionRecognizer, loss: LossFunction) -> float:
+    def tune_fresh_head(model: EmotionRecognizer, loss: WeightedLoss) -> float:
         steps = inner.adaptation_steps
         tuner = Tuner(prepared, cache, loss, steps, drawn.validation_episodes, selection)
         return float(tuner.fine_tuning(model, "head", FRESH_RATES)["rate"])

@@ -8,6 +8,7 @@ Both are loaded on first use, so that `import perser` does not wait for torch.
 from __future__ import annotations
 
 import logging
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +22,13 @@ NEEDLESS_MESSAGES = {
 """Beginnings of warnings of bitsandbytes, by its logger: one that it repeats for every layer of a model in 8
 bits, and one about a faster kernel that it prints when it is imported, whether 4 bits are used or not."""
 
+
+def _begins_otherwise(beginning: str, record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith(beginning)
+
+
 for _logger, _beginning in NEEDLESS_MESSAGES.items():
-    logging.getLogger(_logger).addFilter(
-        lambda record, beginning=_beginning: not str(record.msg).startswith(beginning)
-    )
+    logging.getLogger(_logger).addFilter(partial(_begins_otherwise, _beginning))
 
 __all__ = ["PersonalRecognizer", "Recognizer"]
 

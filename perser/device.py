@@ -7,18 +7,36 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _loading_device: ContextVar[str] = ContextVar("loading_device", default="cpu")
 
 MAKING_A_MODEL = threading.RLock()
 """Held by the thread that makes or loads a model: it draws random numbers, and transformers switches torch's
 default type and how weights start. All threads share these."""
+
+
+def outside_compilation(function: Callable[P, T]) -> Callable[P, T]:
+    """Keep a function out of what torch.compile compiles: one that checks waveforms one by one, and may wait
+    for other threads."""
+
+    @wraps(function)
+    def run(*arguments: P.args, **options: P.kwargs) -> T:
+        if torch.compiler.is_dynamo_compiling():
+            return torch.compiler.disable(function)(*arguments, **options)
+        return function(*arguments, **options)
+
+    return run
 
 
 def is_gpu(device: torch.device) -> bool:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from itertools import zip_longest
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from accelerate import PartialState
@@ -125,7 +125,7 @@ def gather_in_order(own_results: Sequence[T]) -> list[T]:
     results: list[list[T]] = [[] for _ in range(state.num_processes)]
     torch.distributed.all_gather_object(results, list(own_results))
     nothing = object()
-    rounds = zip_longest(*results, fillvalue=nothing)
+    rounds: Iterable[tuple[Any, ...]] = zip_longest(*results, fillvalue=nothing)
     return [result for each in rounds for result in each if result is not nothing]
 
 

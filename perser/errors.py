@@ -67,7 +67,9 @@ _SYSTEM = frozenset(
 )
 """Numbers of the errors of a system that cannot read a file, whatever is in it."""
 
-_MEMORY = re.compile(r"out of memory|not enough memory|(can't|unable to) allocate", re.IGNORECASE)
+_MEMORY = re.compile(
+    r"out of memory|not enough memory|(can't|cannot|unable to) allocate|failed to map segment", re.IGNORECASE
+)
 
 _DEVICE = re.compile(r"\b(CUDA|cuDNN|cuBLAS|NVIDIA|HIP|MPS)\b|same device")
 
@@ -126,12 +128,14 @@ def reason_and_advice(error: Exception) -> str:
 def advice_without_damage(error: Exception) -> str | None:
     """Return what to do about an error that no file's content causes; None where a file may be to blame."""
     text = str(error)
+    if isinstance(error, MemoryError) or _MEMORY.search(text):
+        return "free some memory, or use a smaller model or another device"
     if isinstance(error, ImportError) and "flash" in text.lower():
         return "install flash-attn, or take attn_implementation out of the model's config.json"
     if isinstance(error, ImportError):
         return f"install {error.name}" if error.name else "install what it names"
-    if isinstance(error, MemoryError) or _MEMORY.search(text):
-        return "free some memory, or use a smaller model or another device"
+    if "No usable temporary directory" in text:
+        return "let this program write files there (disk space, ulimit -f), or name another folder in TMPDIR"
     if _DEVICE.search(text):
         return "use another device, such as cpu"
     if isinstance(error, ConnectionError | TimeoutError):

@@ -12,6 +12,7 @@ from pathlib import Path
 from perser.errors import UserError, unknown
 from perser.io.folders import did_you_mean, walk
 from perser.io.model_facts import ModelFacts
+from perser.io.terminal import counted
 from perser.labels import EmotionSet
 from perser.personalizer import Personalizer, RouteContext, ablation_folder, refuse_pairs
 from perser.route import Route, RouteModel, resolve, split_address
@@ -30,9 +31,10 @@ RECALIBRATIONS = ("prior-shift", "bias-scale")
 see `perser.adjustments.recalibration`."""
 
 _RECALIBRATED = {
-    "prior-shift": "then each emotion is made likelier or less likely, as this person's labels suggest",
-    "bias-scale": "then each emotion is made likelier or less likely, and all answers surer or less sure, as "
-    "this person's labels suggest",
+    "prior-shift": "afterwards, each emotion is made likelier or less likely, as this person's labels "
+    "suggest",
+    "bias-scale": "afterwards, each emotion is made likelier or less likely, and all answers surer or less "
+    "sure, as this person's labels suggest",
 }
 """What a recalibration does, in the words of `explain_method`."""
 
@@ -106,7 +108,7 @@ def describe_methods() -> list[tuple[str, str]]:
 
 
 def explain_method(name: str) -> str:
-    """Say in a sentence what the method of a name does; empty where it is not installed.
+    """Say in short sentences what the method of a name does; empty where it is not installed.
 
     The docstring of its function says it, after the method's title and a colon.
     """
@@ -117,18 +119,19 @@ def explain_method(name: str) -> str:
         return ""
     parts = [(text or title).rstrip(".")]
     if parsed.pairs is not None:
-        parts.append(f"here, {parsed.pairs or 'none'} of them")
+        clips = "no labeled clip" if parsed.pairs == 0 else counted(parsed.pairs, "labeled clip")
+        parts.append(f"here, it reads {clips}")
     if parsed.ablation is not None:
-        parts.append(f"trained as the variant {parsed.ablation}")
+        named = parsed.method in parsed.route.names_models
+        parts.append(f"its model is {'' if named else 'the variant '}{parsed.ablation}")
     if parsed.options:
-        parts.append(f"with {', '.join(parsed.options)}")
+        parts.append(f"its options: {', '.join(parsed.options)}")
     if parsed.standardize != "model":
         by = "the corpus that is measured" if parsed.standardize == "corpus" else "the labeled clips"
         parts.append(f"its features are standardized by {by}")
     if parsed.recalibration is not None:
         parts.append(_RECALIBRATED[parsed.recalibration])
-    explained = "; ".join(parts)
-    return f"{explained[:1].upper()}{explained[1:]}."
+    return " ".join(f"{part[:1].upper()}{part[1:]}." for part in parts)
 
 
 def parse_method(name: str) -> MethodName:
@@ -250,8 +253,8 @@ def check_models(methods: Sequence[str], context: RouteContext) -> None:
         if parsed.route.check_models is not None:
             parsed.route.check_models(parsed.method, context.models, parsed.ablation)
         if parsed.route.check_method is not None:
-            named = replace(context, ablation=parsed.ablation, options=parsed.options)
-            resolve(parsed.route.check_method)(parsed.method, named, parsed.pairs)
+            asked = replace(context, ablation=parsed.ablation, options=parsed.options)
+            resolve(parsed.route.check_method)(parsed.method, asked, parsed.pairs)
 
 
 def read_facts(folder: Path) -> ModelFacts | None:

@@ -72,7 +72,7 @@ def score_episode(probabilities: np.ndarray, targets: np.ndarray) -> dict[str, f
     rows = np.arange(len(labels))
     scores |= {
         "brier": brier_score(probabilities, labels),
-        "ece": cross_fitted_errors(probabilities, labels, np.zeros_like(rows), rows)[0],
+        "ece": cross_fitted_errors(probabilities, labels, np.zeros_like(rows), rows.tolist())[0],
     }
     if (labels.sum(axis=1) == 1).all():
         label, guess = labels.argmax(axis=1), probabilities.argmax(axis=1)

@@ -22,8 +22,9 @@ SILENCE_LEVEL = 1e-4
 FAINT_SHARE = 0.03
 """A channel whose level is below this share (-30 dB) of the loudest one's has nothing to add to the mix."""
 
-OPPOSITE = -0.5
-"""Channels that correlate less than this would cancel each other out: one of them is turned over."""
+ALIKE = 0.5
+"""Channels that correlate more than this are of one sound. Those that correlate less than its opposite would
+cancel each other out: one of them is turned over."""
 
 MOST_CHANNELS = 64
 """In an array. A larger second dimension is a spectrogram's, or that of a batch."""
@@ -133,14 +134,15 @@ def mix(blocks: Callable[[], Iterable[np.ndarray]]) -> np.ndarray:
     """Return the mean (num_samples,) of the channels that carry sound.
 
     A channel that is silent, or faint beside the loudest one, is left out: it would only lower the level. A
-    channel that is the opposite of the loudest one is turned over: they would cancel each other out.
+    channel that is the opposite of a louder one is turned over: they would cancel each other out.
 
     Args:
         blocks: A function that yields float32 pieces (num_samples, num_channels) of the recording, from its
             beginning at each call. It is called a second time for a long recording of several channels, so
             that 64 channels take no more memory than one.
     """
-    statistics, held, size = _ChannelStatistics(), [], 0
+    statistics, size = _ChannelStatistics(), 0
+    held: list[np.ndarray] = []
     for block in blocks():
         size += block.size
         if block.shape[1] > 1:
@@ -186,9 +188,18 @@ class _ChannelStatistics:
             loudest = int(np.argmax(np.nan_to_num(deviations)))
             silent = (self._highest - self._lowest) / 2 < SILENCE_LEVEL
             left_out = silent | (deviations < FAINT_SHARE * deviations[loudest])
-            correlations = covariances[loudest] / (deviations * deviations[loudest])
-            signs = np.where(correlations < OPPOSITE, -1.0, 1.0)
-        return signs if left_out.all() else np.where(left_out, 0.0, signs)
+            correlations = np.nan_to_num(covariances / np.outer(deviations, deviations))
+        used = np.arange(len(deviations)) if left_out.all() else np.flatnonzero(~left_out)
+        used = used[np.argsort(-np.nan_to_num(deviations[used]), kind="stable")]
+        signs = np.zeros(len(deviations))
+        for number, channel in enumerate(used):
+            # The louder channel that it is most like, or the opposite of, tells how it is turned.
+            like = max(used[:number], key=lambda other: abs(correlations[channel, other]), default=channel)
+            correlation = correlations[channel, like]
+            signs[channel] = (
+                np.sign(correlation) * signs[like] if number and abs(correlation) > ALIKE else 1.0
+            )
+        return signs
 
 
 def _mean(block: np.ndarray, signs: np.ndarray) -> np.ndarray:

@@ -74,6 +74,7 @@ def export_speech_lm(folder: Path, out: Path) -> Exported:
         SpeechLMProcessor.of(SpeechLMForICL.from_pretrained(folder)).save_pretrained(out)
     write_checksums(out, CHECKSUMMED)
     record = read_json(folder / TRAINING) or {}
+    assert config.emotions  # as every trained model has
     return Exported(
         summary=SUMMARY,
         transformers_code=CODE.replace("FIRST", config.emotions[0]),

@@ -16,10 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from perser.encoders.feature_cache import FeatureStore, cached_features
+from perser.encoders.feature_cache import AudioSource, FeatureStore, cached_features
 from perser.episodes.episode import Support
 from perser.errors import UserError
-from perser.inference.clips import Waveforms
 from perser.io.checksums import file_sha256
 from perser.labels import Emotions, EmotionSet
 from speechlm_icl.model.language_model import ADAPTER_FOLDER, LANGUAGE_MODEL_FOLDER
@@ -85,7 +84,7 @@ class SpeechLM:
         if device != "cpu":  # quantized weights cannot be moved, not even to where they are
             self.model.to(device)
 
-    def encode_clips(self, clips: Waveforms) -> FeatureStore:
+    def encode_clips(self, clips: AudioSource) -> FeatureStore:
         return cached_features(clips, self.model.speech_encoder, self.level, cache=None)
 
     @torch.inference_mode()
@@ -98,7 +97,7 @@ class SpeechLM:
         return {_clip_name(number): encoded[name] for number, name in enumerate(support.utterances)}
 
     def encode_more(
-        self, tensors: Mapping[str, Tensor], enrolled: Sequence[str], clips: Waveforms
+        self, tensors: Mapping[str, Tensor], enrolled: Sequence[str], clips: AudioSource
     ) -> FeatureStore | None:
         encoded = self.encode_clips(clips)
         features = {name: tensors[_clip_name(number)].numpy() for number, name in enumerate(enrolled)}

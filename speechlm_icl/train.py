@@ -215,10 +215,11 @@ def _speech_lm(
 ) -> _Start:
     """Return the start of a language model that reads an encoder's features through our projector."""
     torch.manual_seed(options.seed)  # the same weights in every process
+    num_layers, feature_size = store[corpus.recordings.utterance_ids[0]].shape[-2:]
     with loading_on(accelerator.device):
         model = new_model(
             corpus.emotions,
-            feature_shape=tuple(store[corpus.recordings.utterance_ids[0]].shape[-2:]),
+            feature_shape=(num_layers, feature_size),
             lora=lora,
             prompt=prompt,
             projector=projector,

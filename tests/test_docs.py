@@ -51,7 +51,7 @@ NAMING_FILES = (
     "docs/tutorials/iemocap.md",
     "docs/tutorials/new_label.md",
 )
-CHECKS = ("ruff format --check .", "ruff check .", "lint-imports", "pytest")
+CHECKS = ("ruff format --check .", "ruff check .", "lint-imports", "mypy", "pytest")
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TASK = re.compile(r"^\| ([\w -]+) \| `([\w/.]+)` \| `(\w+)` \|$", re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")

@@ -12,7 +12,7 @@ CEILING = "ceiling.json"
 def ceiling(corpus: Path, out: Path | None = None, json: Path | None = None) -> None:
     """Measure from annotations alone how far listeners agree, and how much can be learned of each of them.
 
-    No audio is heard and nothing is trained. It prints a sentence and the main figures.
+    No audio is heard and nothing is trained. It prints a few sentences and the main figures.
 
     Args:
         corpus: a prepared corpus.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.reporting.canvas import DARK, LIGHT, Plot, Theme, data_uri, new_figure
+from benchmarks.reporting.columns import WAYS_TO_DIFFER
 from benchmarks.reporting.formats import DASH, minus, nats, nats_of
 from benchmarks.reporting.templates import environment
 from perser.io.files import write_text_atomic
@@ -39,17 +40,7 @@ GLOSSARY = (
         "part to four fifths of the listener's labels, and the rest are predicted; the others' answers to "
         "the same utterance are known.",
     ),
-    ("bias", "how readily a listener says each emotion."),
-    ("reliability", "how closely a listener follows the others (a temperature)."),
-    (
-        "construal",
-        "how readily a listener says neutral (without such an emotion: the one that is given most) where the "
-        "others hear something else.",
-    ),
-    (
-        "confusion",
-        "what a listener says where the others hear each emotion: a matrix with a hierarchical prior.",
-    ),
+    *((name, f"{meaning}.") for name, meaning in WAYS_TO_DIFFER.items()),
     (
         "Intervals",
         "95%. Those of agreement and of the consensus ceiling are over utterances (bootstrap), those of "
@@ -87,7 +78,7 @@ def write_pages(content: Mapping[str, Any], folder: Path) -> None:
 
 
 def print_summary(content: Mapping[str, Any]) -> None:
-    """Print the sentence and the main figures in the terminal."""
+    """Print the sentences and the main figures in the terminal."""
     if content["simulated"]:
         print("Simulated data: these figures say nothing about real people.")
     print(content["sentence"])

@@ -64,8 +64,8 @@ def ask_instance(
             for number in numbers:
                 try:
                     batch.append(ItemWithClips(items[number], instance.clips(number)))
-                except BadAudio as reason:
-                    left_out[items[number].file] = str(reason)
+                except BadAudio as error:
+                    left_out[items[number].file] = str(error)
             answers = answerer(batch) if batch else []
             answered += [AnsweredItem(each.item, answer) for each, answer in zip(batch, answers, strict=True)]
             bar.update(len(numbers))

@@ -86,7 +86,8 @@ def dynamic_superb(
         measure_instance(each, its_kind, answerer, batch_size)
         for each, its_kind in zip(instances, kinds, strict=True)
     ]
-    results = {"model": model, "answer": answer, "limit": limit, "max_new_tokens": max_new_tokens}
+    results: dict[str, Any] = {"model": model, "answer": answer, "limit": limit}
+    results["max_new_tokens"] = max_new_tokens
     results["rows"] = [row for row, _ in measured]
     with atomic_folder(out, ANSWERS) as folder:
         write_answers(folder / ANSWERS, {row["instance"]: answers for row, answers in measured})
@@ -132,7 +133,12 @@ def measure_instance(
         name: _finite(interval.as_json()) for name, interval in measure_answers(kind, answered).items()
     }
     main = next(iter(metrics))
-    row = {"instance": instance.name, "version": instance.version, "kind": kind, "metric": main}
+    row: dict[str, Any] = {
+        "instance": instance.name,
+        "version": instance.version,
+        "kind": kind,
+        "metric": main,
+    }
     row |= {"value": metrics[main]["mean"], "metrics": metrics, "named_metrics": list(instance.metrics)}
     row |= {"outside_options": outside_options(answered) if kind == "classification" else None}
     row |= {"labels_outside_options": labels_outside(answered) if kind == "classification" else 0}

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from itertools import count, takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, load_dataset, load_from_disk
 from torch import Tensor
@@ -22,7 +22,7 @@ from perser.errors import UserError
 from perser.io.listed_paths import listed_path
 from perser.io.tables import read_table
 
-Rows = Dataset | list[dict[str, Any]]
+Rows: TypeAlias = Dataset | list[dict[str, Any]]
 
 SAVED = ("dataset_info.json", "dataset_dict.json")
 """Files in a folder that `datasets` saved."""

@@ -67,7 +67,9 @@ def _changed(meta_train: Mapping[str, Any], name: str, changes: Any) -> dict[str
         raise UserError(f"ablations: '{name}' cannot name a folder: letters, digits, '-', '_' and '.' only")
     parser = ArgumentParser(exit_on_error=False)
     # An ablation can change only what the experiment does not fill in.
-    filled_in = set(inspect.signature(stage).parameters) - set(meta_train)
+    filled_in: set[str | int] = {
+        option for option in inspect.signature(stage).parameters if option not in meta_train
+    }
     parser.add_function_arguments(stage, as_positional=False, skip=filled_in)
     merged = _merge(meta_train, changes, f"ablations.{name}")
     try:
@@ -95,7 +97,7 @@ def _written_out(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options with each dataclass's as entries of their own, such as `outer.learning_rate`."""
     written: dict[str, Any] = {}
     for key, value in options.items():
-        inside = asdict(value) if is_dataclass(value) else None
+        inside = asdict(value) if is_dataclass(value) and not isinstance(value, type) else None
         written |= (
             {key: value} if inside is None else {f"{key}.{name}": entry for name, entry in inside.items()}
         )

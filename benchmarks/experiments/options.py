@@ -26,7 +26,7 @@ QUICKSTART = Path(__file__).parents[1] / "quickstart.yaml"
 CONFIGS = Path(__file__).parents[2] / "configs"
 """The experiments' files, in a checkout of the repository."""
 
-FILLED_IN = {
+FILLED_IN: set[str | int] = {
     "corpus",
     "episodes",
     "out",
@@ -70,7 +70,7 @@ def _add_stages(parser: ArgumentParser) -> None:
     parser.add_function_arguments(episodes, "draw", skip=FILLED_IN, as_positional=False)
     for route in installed_routes():
         for training in filter(loads, route.train):
-            skip = {"out", "resume", *training.shared, *fixed_options(training)}
+            skip: set[str | int] = {"out", "resume", *training.shared, *fixed_options(training)}
             parser.add_function_arguments(training.function, training.key, skip=skip, as_positional=False)
 
 

@@ -211,6 +211,7 @@ def entry_name(source: Path | None, prepare: Mapping[str, Any] | None, taken: Se
     if source is not None:
         text = source.resolve().name if source.name != "corpus" else source.resolve().parent.name
     else:
+        assert prepare is not None  # an entry has either
         text = str(prepare["corpus"])
         if text in MANY:
             text = Path(prepare["root"]).stem if prepare["root"] else str(prepare["dataset"].name)
@@ -223,6 +224,7 @@ def identity_of(source: Path | None, prepare: Mapping[str, Any] | None) -> objec
     """Return a value that is the same for the same recordings, as far as can be told without reading them."""
     if source is not None:
         return source.resolve()
+    assert prepare is not None  # an entry has either
     root = prepare["root"]
     return (
         prepare["corpus"],
@@ -236,5 +238,6 @@ def described(source: Path | None, prepare: Mapping[str, Any] | None) -> str:
     """Return where the recordings of an entry come from, for messages."""
     if source is not None:
         return str(source)
+    assert prepare is not None  # an entry has either
     root, seed = prepare["root"], prepare["seed"]
     return prepare["corpus"] + (f" in {root}" if root else f" with seed {seed}" if seed is not None else "")

@@ -171,7 +171,7 @@ def make_plan(
     # A simulated corpus has the experiment's seed; real recordings, and listeners simulated over them, do not
     # change with it.
     if prepare["corpus"] == "simulated" and prepare["seed"] is None:
-        prepare = prepare | {"seed": seed}
+        prepare = {**prepare, "seed": seed}
     methods, meta_trainings = with_ablations(bench["methods"], trainings["meta_train"], ablations)
     methods = standardized_methods(methods, bench.get("standardize", "model"))
     usual = Setting(draw["k"], draw["mode"])
@@ -183,7 +183,7 @@ def make_plan(
         train_seeds=train_seeds,
         threads=threads,
         workers=useful_workers(workers, threads),
-        prepare=prepare | {"out": out / "corpus"},
+        prepare={**prepare, "out": out / "corpus"},
         draw=draw,
         recipe=Recipe(methods, encoder, trainings, meta_trainings),
         folds=plan_folds(folds, draw["split"], usual, out),

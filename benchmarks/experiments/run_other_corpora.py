@@ -43,10 +43,11 @@ def check_before_work(plan: Plan) -> None:
         return
     trained = [_tables(corpus.source, corpus.prepare) for corpus in plan.joined] or [_listed(plan.prepare)]
     _check_joined(plan.joined, trained)
+    listed = [tables for tables in trained if tables is not None]
     for other in plan.others:
         known = _tables(other.source, other.prepare)
-        if known is not None and None not in trained:
-            _check_pair(trained, known, other)
+        if known is not None and len(listed) == len(trained):
+            _check_pair(listed, known, other)
 
 
 def prepare_others(stages: Stages, plan: Plan) -> None:
@@ -191,7 +192,10 @@ def _check_pair(trained: Sequence[Known], known: Known, other: OtherCorpus) -> N
 
 def _tables(source: Path | None, prepare: Mapping[str, Any] | None) -> Known | None:
     """Return what the tables of a corpus say, prepared or published; None where it has none yet."""
-    return _listed(prepare) if source is None else _loaded(source, with_audio=False)
+    if source is not None:
+        return _loaded(source, with_audio=False)
+    assert prepare is not None  # an entry has either
+    return _listed(prepare)
 
 
 def _loaded(folder: Path, with_audio: bool = True) -> Known:

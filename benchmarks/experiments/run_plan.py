@@ -78,7 +78,8 @@ def draw_fold(stages: Stages, plan: Plan, fold: Fold) -> None:
 
     largest = max(setting.k for setting in plan.settings)
     for setting in plan.settings:
-        options = plan.draw | {
+        options = {
+            **plan.draw,
             "corpus": plan.corpus,
             "split": fold.split,
             "k": setting.k,

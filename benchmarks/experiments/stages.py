@@ -6,7 +6,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ class Stages:
         self,
         name: str,
         function: Callable[..., None],
-        options: dict[str, Any],
+        options: Mapping[str, Any],
         made: Path | None = None,
         after: tuple[str, ...] = (),
         sources: tuple[str, ...] = (),
@@ -70,7 +70,7 @@ class Stages:
         ended = exists and known.get("key") == key
         reason = outdated() if ended and outdated is not None else ""
         if resumes:
-            options = options | {"resume": known.get("begun") == key}
+            options = {**options, "resume": known.get("begun") == key}
         launched = processes()
         launched.wait_for_everyone()  # until all have read the record, which the main process replaces below
         if reason:
@@ -85,7 +85,7 @@ class Stages:
         self,
         name: str,
         function: Callable[..., None],
-        options: dict[str, Any],
+        options: Mapping[str, Any],
         key: str,
         described: str,
         alone: bool,

@@ -12,7 +12,7 @@ import torch
 
 from benchmarks.few_shot.draws import Draw, Drawing, LabelWords, Setting, single_label_tasks
 from benchmarks.few_shot.measure import METHODS, measure
-from benchmarks.few_shot.models import Models, Standardization, find, load, met
+from benchmarks.few_shot.models import Found, Models, Standardization, find, load, met
 from perser.cli.main import run_command
 from perser.corpora.corpus import Corpus
 from perser.corpora.listing import PersonAxis
@@ -147,7 +147,7 @@ def _classes(corpus: Corpus, text: str) -> tuple[str, ...]:
 
 
 def _tasks(
-    corpus: Corpus, found: dict, axis: PersonAxis, classes: tuple[str, ...], most: int | None
+    corpus: Corpus, found: Found, axis: PersonAxis, classes: tuple[str, ...], most: int | None
 ) -> tuple[list[Task], list[str]]:
     """Return the persons' clips that no model has met, and what a reader should know about them."""
     tasks, notes = tasks_of(corpus, axis), []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -52,10 +53,11 @@ def measure(draws: Sequence[Draw], models: Models, title: str) -> dict[str, Any]
             problems[method] = str(error)
     accuracies["logistic-regression"] = _regression(draws, models.features, title)
     rows = {method: None if own is None else _row(own) for method, own in accuracies.items()}
+    leading = accuracies[LEADING]
     ahead = {
-        method: _ahead(accuracies[LEADING], own)
+        method: _ahead(leading, own)
         for method, own in accuracies.items()
-        if method != LEADING and own is not None and accuracies[LEADING] is not None
+        if method != LEADING and own is not None and leading is not None
     }
     return {"rows": rows, "ahead": ahead, "setting": _setting(draws) | {"problems": problems}}
 
@@ -99,7 +101,7 @@ def _regression(draws: Sequence[Draw], features: Features, title: str) -> Accura
     by_strength: dict[float, Accuracies] = {}
     for strength in STRENGTHS:
         found = _accuracies(
-            lambda draw, strength=strength: logistic_regression(draw, features, strength),
+            partial(logistic_regression, features=features, strength=strength),
             draws,
             f"{title}: logistic-regression, C = {strength:g}",
         )
@@ -116,7 +118,7 @@ def _row(accuracies: Mapping[str, Sequence[float]]) -> dict[str, float]:
 
 def _ahead(a: Mapping[str, Sequence[float]], b: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     """Return the paired difference a - b on the same draws."""
-    by_draw = (
+    of_a, of_b = (
         {
             (person, str(number)): value
             for person, values in each.items()
@@ -124,7 +126,7 @@ def _ahead(a: Mapping[str, Sequence[float]], b: Mapping[str, Sequence[float]]) -
         }
         for each in (a, b)
     )
-    return paired_difference(*by_draw).as_json()
+    return paired_difference(of_a, of_b).as_json()
 
 
 def _setting(draws: Sequence[Draw]) -> dict[str, float]:

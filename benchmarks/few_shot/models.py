@@ -113,6 +113,7 @@ def load(found: Found, corpus: Corpus, cache: Path, standardization: Standardiza
             scale = (gradient.model.state_mean.cpu(), gradient.model.state_scale.cpu())
     if standardization == "enrolled":
         personalizers = {route: StandardizedByEnrolled(own) for route, own in personalizers.items()}
+    assert encoder is not None  # a model was found
     pooled = cached_features(corpus.recordings, encoder, "pooled", cache)
     features = _standardized(pooled, names, None if standardization == "corpus" else scale)
     return Models(personalizers, features, encoder.name)

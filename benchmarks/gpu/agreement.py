@@ -56,8 +56,9 @@ def checks(settings: Settings) -> Iterator[Check]:
         "meta-train, adjoint": partial(meta_train_gradients, memory="adjoint"),
         "icl-train": icl_train_gradients,
     }
+    tolerances: dict[Precision, float] = {"float32": FLOAT32, "bf16": BF16}
     for name, gradients in trainings.items():
-        for precision, tolerance in (("float32", FLOAT32), ("bf16", BF16)):
+        for precision, tolerance in tolerances.items():
             check = partial(same_gradients, gradients, device, precision, tolerance)
             yield f"gradients of {name}, {precision}", check
     for name, save in (("meta-perser", save_meta_perser), ("speech-lm", save_speech_lm)):
@@ -153,6 +154,7 @@ def _probabilities(predictions: list[Prediction]) -> Tensor:
 
 def _moved(prediction: Prediction) -> float:
     """Return how far the enrollment has moved a clip's probabilities."""
+    assert prediction.unadapted is not None  # a profile answered
     plain = prediction.unadapted.probabilities
     return max(abs(value - plain[name]) for name, value in prediction.probabilities.items())
 

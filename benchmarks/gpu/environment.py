@@ -6,7 +6,9 @@ import os
 import platform
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from typing import get_args
 
 import torch
 
@@ -28,8 +30,8 @@ def checks(settings: Settings) -> Iterator[Check]:
     yield "GPU", lambda: gpu(settings)
     yield "packages", lambda: packages(PACKAGES)
     yield "optional packages", lambda: packages(OPTIONAL)
-    for precision in ("float32", "tf32", "bf16"):
-        yield f"matrix product, {precision}", lambda precision=precision: rate(settings, precision)
+    for precision in get_args(Precision):
+        yield f"matrix product, {precision}", partial(rate, settings, precision)
 
 
 def machine() -> Seen:

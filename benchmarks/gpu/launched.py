@@ -55,7 +55,8 @@ def sharded_distance() -> float:
         module = nn.Sequential(*layers).to(accelerator.device)
         wrapped = ShardedModule(module, accelerator, layers) if is_sharded else module
         wrapped(clips).square().mean().backward()
-        gradients.append([full_tensor(parameter.grad) for parameter in module.parameters()])
+        found = [parameter.grad for parameter in module.parameters()]
+        gradients.append([full_tensor(gradient) for gradient in found if gradient is not None])
     return distance(gradients[1], gradients[0])
 
 

@@ -159,7 +159,7 @@ def part_command(name: str, settings: Settings) -> list[str]:
     return [*words, "--quick"] if settings.quick else words
 
 
-def _end(process: subprocess.Popen) -> None:
+def _end(process: subprocess.Popen[bytes]) -> None:
     """End a part's process, and every process that it has started; on Windows, the part's alone."""
     with suppress(ProcessLookupError):
         if os.name == "posix":

@@ -115,7 +115,7 @@ def own_step(settings: Settings, preset: MamlPreset, precision: Precision, steps
             return ours.outer_gradients(case, source, count, "adjoint")
 
         # Each inner step is the same work, and counting makes a step slow.
-        first, second = (count_operations(lambda count=count: step(count)) for count in (1, 2))
+        first, second = (count_operations(partial(step, count)) for count in (1, 2))
         operations = first + (steps - 1) * (second - first)
         taken, peak = run_with_peak(lambda: seconds(lambda: step(steps), case.device), case.device)
         floor = operations / matrix_rate(case.device, precision)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -83,7 +83,7 @@ class Workplace:
         return self.folder / "models"
 
     @property
-    def inputs(self) -> dict[str, Path]:
+    def inputs(self) -> dict[str, Any]:
         """What every training reads."""
         names = {"corpus": "corpus", "episodes": "episodes.json", "cache": "cache"}
         return {option: self.folder / name for option, name in names.items()}
@@ -233,10 +233,10 @@ def _send_sigterm(log: Path) -> None:
         time.sleep(0.005)
 
 
-def _steps(out: Path) -> list[dict]:
+def _steps(out: Path) -> list[dict[str, Any]]:
     """Return the logged steps of a training, without a validation before the first."""
     return [line for line in _json_lines(out / METRICS) if "loss" in line]
 
 
-def _json_lines(file: Path) -> list[dict]:
+def _json_lines(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]

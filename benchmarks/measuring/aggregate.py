@@ -274,7 +274,7 @@ def _row(method: PooledMethod, setting: Mapping[str, Any], gained: Mapping[str, 
         "persons": len({episode.person for episode in episodes}),
         "metrics": {
             metric: interval.as_json()
-            for metric, interval in (bootstrap_intervals(episodes) | gained).items()
+            for metric, interval in {**bootstrap_intervals(episodes), **gained}.items()
         },
         "seconds_personalize": round(method.seconds("seconds_personalize"), 5),
         "seconds_predict": round(method.seconds("seconds_predict"), 6),

@@ -139,7 +139,8 @@ def reliability(
     answers: Sequence[EpisodeAnswer], episodes: Sequence[Episode], emotions: EmotionSet
 ) -> np.ndarray:
     """Sum `perser.metrics.confidence_bins` over the episodes: (ECE_BINS, 3)."""
-    return sum(
+    bins = [
         confidence_bins(answer.probabilities, emotions.multi_hot(episode.query_emotions))
         for answer, episode in zip(answers, episodes, strict=True)
-    )
+    ]
+    return np.sum(bins, axis=0)

@@ -272,8 +272,8 @@ def paired_difference(
 
     Raises ValueError where a and b were not measured on the same episodes.
     """
-    scores = [[EpisodeScores(*key, {"": value}) for key, value in values.items()] for values in (a, b)]
-    return metric_difference(*scores, "", seed, resamples)
+    of_a, of_b = ([EpisodeScores(*key, {"": value}) for key, value in values.items()] for values in (a, b))
+    return metric_difference(of_a, of_b, "", seed, resamples)
 
 
 def paired_scores(a: Sequence[EpisodeScores], b: Sequence[EpisodeScores], metric: str) -> Scored:

@@ -148,9 +148,9 @@ class PaperPage:
                 f"Measured differently than in the paper ({measured}), so the paper's figures are not shown."
             )
         text = "Beside each figure: the paper's, and the difference, ours minus the paper's, in points."
-        counts = {(row.get("persons"), row.get("episodes")) for row in self.rows if row["k"] == K}
+        counts = {(row.get("persons", 0), row.get("episodes", 0)) for row in self.rows if row["k"] == K}
         if counts - {(LISTENERS, LISTENERS * SEEDS)}:
-            ordered = sorted(counts, key=lambda count: [part or 0 for part in count])
+            ordered = sorted(counts)
             here = "; ".join(
                 f"{counted(persons, 'listener')}, {counted(episodes, 'episode')}"
                 for persons, episodes in ordered
@@ -215,7 +215,9 @@ class PaperPage:
         ablations = [row["method"] for row in self.rows if row["method"].startswith(ABLATION)]
         columns = self._columns(["unseen"] if self.compares else list(SCENARIOS), ablations)
         first = {row.method: row.label for row in TABLE_2_ROWS}
-        other = {row.other_method: row.other_label for row in TABLE_2_ROWS if row.other_method}
+        other = {
+            row.other_method: row.other_label for row in TABLE_2_ROWS if row.other_method and row.other_label
+        }
         more = {method: method for method in ablations if method not in first | other}
         groups = [
             self._group("", first, columns, printed),
@@ -262,7 +264,8 @@ class PaperPage:
             if (row_scenario, method) == (scenario, "meta-perser"):
                 measured.setdefault(upstream, {})[k] = row
         # Only upstreams with every K: if K = 2 had other upstreams than K = 4, the curve would mix the two.
-        sizes = sorted(max(measured.values(), key=len, default={}))
+        largest: dict[int, Row] = max(measured.values(), key=len, default={})
+        sizes = sorted(largest)
         if len(sizes) < 2:
             return None
         upstreams = [name for name in self.upstreams.values() if {*sizes} <= {*measured.get(name, {})}]
@@ -271,7 +274,7 @@ class PaperPage:
         values = {}
         for metric in METRICS:
             by_size = [[_percent(measured[name][k], metric) for name in upstreams] for k in sizes]
-            means = [None if None in column else fmean(column) for column in by_size]
+            means = [_mean(column) for column in by_size]
             values[metric] = [
                 Value(mean, FIGURE_2.get((scenario, k), {}).get(metric) if same else None)
                 for k, mean in zip(sizes, means, strict=True)
@@ -295,6 +298,11 @@ def paper_pages(results: Mapping[str, Any]) -> list[PaperPage]:
         )
         for corpus in corpora
     ]
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if len(known) == len(values) else None
 
 
 def _percent(row: Row | None, metric: str) -> float | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from benchmarks.reporting.formats import DASH, decimals, duration, percent, plain, points
+from benchmarks.reporting.formats import DASH, decimals, duration, minus, percent, plain, points
 from benchmarks.reporting.summary import Row, finite
 
 Table = Literal["terminal", "markdown", "html", "latex", "summary"]
@@ -82,8 +82,9 @@ COLUMNS = (
     _metric(
         "log_loss",
         "Log loss ↓",
-        "the headline, in nats an answer: how improbable a method called what the person heard; several "
-        "labels share an answer. Equal probabilities for C emotions have ln C; lower is better",
+        "the figure by which methods are ranked, in nats an answer: minus the logarithm of the probability "
+        "that a method gave to what the person heard. Several labels of one answer count as equal parts of "
+        "it. Equal probabilities for C emotions have ln C. Lower is better",
         better="lower",
         tables=ALL_TABLES,
         in_percent=False,
@@ -100,7 +101,8 @@ COLUMNS = (
     _metric(
         "gain",
         "Gain",
-        "nats of log loss gained over Entire-Zero, which does not personalize; below 0 it lost",
+        "how many nats its log loss is below that of Entire-Zero, which does not personalize. A method "
+        "below 0 is worse than that",
         tables=ALL_TABLES,
         in_percent=False,
         signed=True,
@@ -172,13 +174,13 @@ COLUMNS = (
         "seconds_personalize",
         "To personalize",
         lambda row: duration(row.get("seconds_personalize")),
-        "time to personalize to one person's support",
+        "how long it takes to personalize to one person's support",
     ),
     Column(
         "seconds_predict",
         "Per utterance",
         lambda row: duration(row.get("seconds_predict")),
-        "time to predict one utterance after that",
+        "how long it takes to predict one utterance after that",
         REPORTS,
     ),
     Column("persons", "Persons", lambda row: str(row.get("persons", DASH)), tables=REPORTS),
@@ -190,6 +192,16 @@ COLUMNS = (
         tables=frozenset({"markdown"}),
     ),
 )
+
+WAYS_TO_DIFFER = {
+    "bias": "how readily a listener says each emotion",
+    "reliability": "how closely a listener follows the others (a temperature)",
+    "construal": "how readily a listener says neutral (without such an emotion: the one that is given most) "
+    "where the others hear something else",
+    "confusion": "what a listener says where the others hear each emotion: a matrix with a hierarchical "
+    "prior",
+}
+"""What the parts mean that are a listener's own in the tables of `benchmarks.ceiling`."""
 
 METRICS = {column.key: column for column in COLUMNS if column.better}
 """The columns of the metrics, by key."""
@@ -239,7 +251,8 @@ def interval_text(value: Mapping[str, float] | None, metric: str = "") -> str:
     if value is None or not (finite(value.get("low")) and finite(value.get("high"))):
         return ""
     low, high = (value_text({"mean": value[bound]}, metric) for bound in ("low", "high"))
-    return f"({low}{DASH}{high})"
+    signs = minus("+-")  # beside one of these, a dash reads like a minus
+    return f"({low}{' to ' if low[0] in signs or high[0] in signs else DASH}{high})"
 
 
 def seeds_text(over_seeds: Mapping[str, Any] | None) -> str:

@@ -28,6 +28,11 @@ def capitalized(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def sentence(text: str) -> str:
+    """Return the text with a capital first letter and a full stop at its end."""
+    return capitalized(text) if text.endswith(".") else f"{capitalized(text)}."
+
+
 def listed(names: Sequence[str]) -> str:
     """Join names with commas, and the last with "and"."""
     return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
@@ -89,7 +94,7 @@ def plain(value: Any) -> str:
         return ", ".join(f"{key} {plain(item)}" for key, item in value.items()) or "none"
     if isinstance(value, list | tuple):
         return ", ".join(map(plain, value)) or "none"
-    return str(value)
+    return "none" if value is None else str(value)
 
 
 def minus(numbers: str) -> str:

@@ -56,7 +56,7 @@ def _draw_against(first: Row, second: Row, ranking: Headline, theme: Theme) -> F
     margin = max(0.01 * scale, 0.06 * (high - low))
     ends = [low - margin, high + margin]
     axes.plot(ends, ends, color=theme.muted, linewidth=1.2, linestyle="--")
-    axes.scatter(*zip(*pairs, strict=True), color=theme.ink, alpha=0.75, s=26, zorder=3)
+    axes.scatter([x for x, _ in pairs], [y for _, y in pairs], color=theme.ink, alpha=0.75, s=26, zorder=3)
     above = sum(y > x for x, y in pairs)
     below = sum(y < x for x, y in pairs)
     for count, name, x, y, side, edge in (
@@ -83,7 +83,11 @@ def _draw_gains(
         axes.plot(
             places, points, color=colors[row["route"]], marker="o", markersize=4, linewidth=1, label=label
         )
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    from matplotlib.ticker import MaxNLocator
+
+    locator = axes.xaxis.get_major_locator()
+    assert isinstance(locator, MaxNLocator)  # as that of every linear axis
+    locator.set_params(integer=True)
     axes.set_xlabel("persons, from the least gain to the most")
     axes.set_ylabel(f"gain in {ranking.name} ({ranking.unit_of_differences})")
     figure.legend(loc="outside upper left", frameon=False, fontsize=10, labelcolor=theme.ink)

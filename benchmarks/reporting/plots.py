@@ -122,7 +122,7 @@ def _worst_shown(rows: Sequence[Row], ranking: Headline) -> float:
     if not ranking.lower_is_better:
         return -math.inf
     methods = [row for row in rows if is_method(row)] or rows
-    return 1.5 * max(ranking.value(row) for row in methods)
+    return 1.5 * max(map(ranking.known_value, methods))
 
 
 def _draw_scores(rows: Sequence[Row], ranking: Headline, theme: Theme) -> Figure:
@@ -131,13 +131,13 @@ def _draw_scores(rows: Sequence[Row], ranking: Headline, theme: Theme) -> Figure
     colors = route_colors(rows, theme)
     worst = _worst_shown(rows, ranking)
     for y, row in enumerate(rows):
-        value, color = ranking.value(row), colors[row["route"]]
+        value, color = ranking.known_value(row), colors[row["route"]]
         if ranking.oriented(value) >= ranking.oriented(worst):
             interval_mark(axes, y, row["metrics"][ranking.metric], color, ranking.scale)
         else:
             # An arrow from the edge, for what lies far outside.
-            place = {"xycoords": axes.get_yaxis_transform(), "va": "center", "ha": "right", "fontsize": 10}
-            axes.annotate(f"{value:.1f} →", (0.98, y), color=color, **place)
+            place: dict[str, Any] = {"xycoords": axes.get_yaxis_transform(), "va": "center", "ha": "right"}
+            axes.annotate(f"{value:.1f} →", (0.98, y), color=color, fontsize=10, **place)
     axes.set_yticks(range(len(rows)), [row["method"] for row in rows])
     for label, row in zip(axes.get_yticklabels(), rows, strict=True):
         label.set_color(theme.ink if is_method(row) else theme.muted)
@@ -173,8 +173,8 @@ def _draw_enrollment(
     color = colors[rows[counts[0]]["route"]]
     axes.plot(counts, [ranking.scale * value["mean"] for value in scores], color=color, marker="o")
     if all(finite(value.get("low")) and finite(value.get("high")) for value in scores):
-        bounds = [[ranking.scale * value[bound] for value in scores] for bound in ("low", "high")]
-        axes.fill_between(counts, *bounds, color=color, alpha=0.18, linewidth=0)
+        lows, highs = ([ranking.scale * value[bound] for value in scores] for bound in ("low", "high"))
+        axes.fill_between(counts, lows, highs, color=color, alpha=0.18, linewidth=0)
     axes.set_xticks(counts)
     axes.set_xlabel("enrollment pairs read")
     axes.set_ylabel(ranking.axis)
@@ -188,8 +188,8 @@ def _draw_by_k(rows: Sequence[Row], shown: Sequence[tuple[str, str, str]], theme
     methods = list(dict.fromkeys(row["method"] for row in rows))
     banded = {row["method"] for row in best_of_routes(rows)} | {ZERO}  # bands of all would hide each other
     figure, first = new_figure(theme, 5.4 + 0.09 * len(methods), rows=2)
-    listed = colormaps["tab20" if len(methods) > 9 else "tab10"].colors
-    colors = [color for color in listed if len(set(color)) > 1]  # gray is for trivial rows
+    listed: Any = colormaps["tab20" if len(methods) > 9 else "tab10"]  # a ListedColormap of tuples
+    colors = [color for color in listed.colors if len(set(color)) > 1]  # gray is for trivial rows
     worst = _worst_shown(rows, LOG_LOSS) if shown[0][0] == LOG_LOSS.metric else math.inf
     for axes, (metric, _, label) in zip(figure.axes, shown, strict=True):
         scale = LOG_LOSS.scale if metric == LOG_LOSS.metric else MACRO_F1.scale
@@ -238,22 +238,22 @@ def _draw_method_by_k(
     places = [k * shift for k in known]
     means = [values[k]["mean"] for k in known]
     axes.plot(places, means, color=color, marker=marker, markersize=5, label=label)
-    bounds = [[values[k].get(bound, math.nan) for k in known] for bound in ("low", "high")]
+    lows, highs = ([values[k].get(bound, math.nan) for k in known] for bound in ("low", "high"))
     if banded and known:
-        axes.fill_between(places, *bounds, color=color, alpha=0.16, linewidth=0)
+        axes.fill_between(places, lows, highs, color=color, alpha=0.16, linewidth=0)
     elif known:
-        axes.vlines(places, *bounds, color=color, alpha=0.5)
+        axes.vlines(places, lows, highs, color=color, alpha=0.5)
 
 
 def _draw_time(rows: Sequence[Row], ranking: Headline, theme: Theme) -> Figure:
     from matplotlib.ticker import EngFormatter, NullLocator
 
     worst = ranking.oriented(_worst_shown(rows, ranking))
-    rows = sorted((row for row in rows if ranking.goodness(row) >= worst), key=ranking.value)
+    rows = sorted((row for row in rows if ranking.goodness(row) >= worst), key=ranking.known_value)
     figure, axes = new_figure(theme, max(3.4, 0.25 * len(rows) + 1.3))
     colors = route_colors(rows, theme)
     times = [max(row["seconds_personalize"], SHORTEST) for row in rows]
-    scores = [ranking.scale * ranking.value(row) for row in rows]
+    scores = [ranking.scale * ranking.known_value(row) for row in rows]
     axes.scatter(times, scores, color=[colors[row["route"]] for row in rows], zorder=3)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(EngFormatter(unit="s"))

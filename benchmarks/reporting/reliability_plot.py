@@ -39,7 +39,7 @@ def reliability_points(bins: Sequence[Sequence[float]]) -> np.ndarray:
 
 
 def _draw(shown: Sequence[Row], rows: Sequence[Row], theme: Theme) -> Figure:
-    figure, axes = new_figure(theme, WIDTH + 0.3)
+    figure, axes = new_figure(theme, WIDTH + 0.5)
     colors = route_colors(rows, theme)
     axes.plot([0, 100], [0, 100], color=theme.muted, linewidth=1.2, linestyle="--")
     for row in shown:
@@ -50,5 +50,5 @@ def _draw(shown: Sequence[Row], rows: Sequence[Row], theme: Theme) -> Figure:
     axes.set(xlim=(0, 102), ylim=(-2, 102), aspect="equal")
     axes.set_xlabel("stated confidence (%)")
     axes.set_ylabel("right (%)")
-    figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=10, labelcolor=theme.ink)
+    figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=10, labelcolor=theme.ink)
     return figure

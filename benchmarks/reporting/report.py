@@ -18,7 +18,7 @@ from rich.table import Table as RichTable
 
 from benchmarks.measuring.aggregate import single_or_distinct
 from benchmarks.reporting.canvas import DARK, LIGHT, data_uri
-from benchmarks.reporting.columns import Column, glossary
+from benchmarks.reporting.columns import WAYS_TO_DIFFER, Column, glossary
 from benchmarks.reporting.comparisons import Comparison, make_comparisons, make_sweeps, overall_verdicts
 from benchmarks.reporting.cross_corpus import compare_corpora
 from benchmarks.reporting.latex import latex_table
@@ -35,6 +35,9 @@ PROVENANCE = ("commit", "device", "threads", "versions")
 
 SHOWN_ABOVE = ("title", "notes", "simulated")
 """Parts of `meta` that the report shows elsewhere than in its footer."""
+
+MADE = {"q": "clips asked in an episode (Q)", "limit": "episodes of each file, at most"}
+"""Names of parts of `meta` in the footer, where their keys are short."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +78,14 @@ def write_report(
         write_text_atomic(folder / comparison.table_file, latex_table(comparison))
         paths.tables.append(folder / comparison.table_file)
     meta = dict(results.get("meta", {}))
+    made = {
+        MADE.get(key, key): value
+        for key, value in meta.items()
+        if key not in SHOWN_ABOVE and value is not None
+    }
     content = {
         "meta": meta,
-        "made": {key: value for key, value in meta.items() if key not in SHOWN_ABOVE}
-        | _provenance(provenance or {}),
+        "made": made | _provenance(provenance or {}),
         "comparisons": comparisons,
         "overall": overall_verdicts(comparisons),
         "cross_corpora": compare_corpora(comparisons),
@@ -86,6 +93,7 @@ def write_report(
         "route_comparisons": compare_routes(comparisons),
         "clear_factor": CLEAR_FACTOR,
         "ceilings": ceilings,
+        "ways_to_differ": WAYS_TO_DIFFER,
         "glossary": glossary([row for comparison in comparisons for row in comparison.rows]),
         "images": images,
     }

@@ -78,7 +78,8 @@ def _pairs(same_axis: Sequence[Comparison], routes: tuple[str, str]) -> list[_Pa
     for comparison in same_axis:
         best = [row for row in best_of_routes(comparison.rows) if row["route"] in routes]
         if len(best) == 2:
-            pairs.append(_Pair(_differing_setting(comparison, same_axis), *best, comparison=comparison))
+            ahead, behind = best
+            pairs.append(_Pair(_differing_setting(comparison, same_axis), ahead, behind, comparison))
     return pairs
 
 
@@ -112,10 +113,10 @@ def _cost(pairs: Sequence[_Pair], name: str) -> QuantityOutcome | None:
     quantity, text = COSTS[name]
     outcomes = []
     for pair in pairs:
-        costs = [
-            (pair.comparison.costs.get(row["method"], {}).get(name), row) for row in (pair.ahead, pair.behind)
-        ]
-        if not all(finite(value) for value, _ in costs):
+        measured = pair.comparison.costs
+        asked = [(measured.get(row["method"], {}).get(name), row) for row in (pair.ahead, pair.behind)]
+        costs = [(value, row) for value, row in asked if finite(value)]
+        if len(costs) < len(asked):
             continue
         (less, cheaper), (more, dearer) = sorted(costs, key=lambda cost: cost[0])
         least = LEAST_BYTES if name == "peak_bytes" else 0

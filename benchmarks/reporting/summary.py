@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 
@@ -62,9 +62,15 @@ class Headline:
         mean = row["metrics"].get(self.metric, {}).get("mean")
         return mean if finite(mean) else None
 
+    def known_value(self, row: Row) -> float:
+        """Return the mean of a row that has one."""
+        value = self.value(row)
+        assert value is not None
+        return value
+
     def goodness(self, row: Row) -> float:
         """Return a number that is higher for a better row; the row has to have a value."""
-        return self.oriented(self.value(row))
+        return self.oriented(self.known_value(row))
 
     def oriented(self, value: float) -> float:
         """Return a value, or a difference of values, so that more is better."""
@@ -113,7 +119,7 @@ class PersonSpread:
     best: float
 
 
-def finite(value: float | None) -> bool:
+def finite(value: float | None) -> TypeGuard[float]:
     """Return whether there is a number to print."""
     return value is not None and math.isfinite(value)
 
@@ -142,7 +148,7 @@ def paired(a: str, b: str, differences: Sequence[Row], metric: str = "maF1") -> 
     """
     for difference in differences:
         names = (difference["a"], difference["b"])
-        bounds = [difference.get(name) for name in ("mean", "low", "high")]
+        bounds: list[Any] = [difference.get(name) for name in ("mean", "low", "high")]
         if difference["metric"] != metric or not all(map(finite, bounds)) or {*names} != {a, b}:
             continue
         mean, low, high = bounds

@@ -36,6 +36,7 @@ def environment(folder: Path = HERE) -> Environment:
         "nats": formats.nats,
         "nats_of": formats.nats_of,
         "plain": formats.plain,
+        "sentence": formats.sentence,
         "markdown": markdown_text,
         "effect": formats.effect_text,
         "p_value": formats.p_text,

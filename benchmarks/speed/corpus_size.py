@@ -73,7 +73,8 @@ def corpus_size(
         print(f"{name}: {value:.3g}{bound}")
     print(f"an episode, {utterances} utterances against {SMALL}: {ratio:.2f} times")
     if json is not None:
-        figures = {"ratios": {"episode_large_vs_small": ratio}, "large": large, "small": small}
+        figures: dict[str, object] = {"ratios": {"episode_large_vs_small": ratio}}
+        figures |= {"large": large, "small": small}
         figures |= {"utterances": utterances, "annotations": annotations, "bounds": BOUNDS}
         write_json(json, figures)
 

@@ -146,7 +146,8 @@ def speed_server(
     for name, value in figures.items():
         print(f"{name}: {value}")
     if json is not None:
-        write_json(json, figures | {"seconds": load.seconds, "memory": load.memory, "faults": load.faults})
+        measured = {"seconds": load.seconds, "memory": load.memory, "faults": load.faults}
+        write_json(json, {**figures, **measured})
     if load.faults or load.worst > CLOSE or changed:
         raise SystemExit(1)
 

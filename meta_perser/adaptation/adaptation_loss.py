@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,13 @@ from perser.training.checkpoint import moving_parameters
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 """(logits (B, C), target distributions (B, C)) -> scalar."""
+
+
+class WeightedLoss(Protocol):
+    """A `LossFunction` with class weights (C,), for which others may be given."""
+
+    def __call__(self, logits: Tensor, targets: Tensor, /, *, class_weights: Tensor = ...) -> Tensor: ...
+
 
 Weights = dict[str, Tensor]
 """MAML's theta: the tensors that move, by parameter name."""
@@ -76,7 +83,7 @@ def parts_of(loss: WeightsLoss) -> tuple[WeightsLoss, ...]:
     return loss.parts if isinstance(loss, LossInParts) else (loss,)
 
 
-def class_balanced_loss(class_weights: Tensor, label_smoothing: float = 0.0) -> LossFunction:
+def class_balanced_loss(class_weights: Tensor, label_smoothing: float = 0.0) -> WeightedLoss:
     """Return the class-balanced soft cross-entropy with these class weights (num_emotions,)."""
     return partial(class_balanced_cross_entropy, class_weights=class_weights, label_smoothing=label_smoothing)
 

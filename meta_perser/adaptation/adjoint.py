@@ -101,6 +101,7 @@ class _Adjoint(torch.autograd.Function):
         alpha_gradient = torch.zeros_like(alpha) if ctx.needs_input_grad[1] else None
         for s in reversed(range(len(alpha))):
             w_s = problem.schedule.step_loss_weights[s]
+            change: Tensor | None
             if problem.schedule.second_order[s]:
                 theta_s = saved.pop().to(v.device).detach().requires_grad_()
                 outer_weight = w_s * multi_step_gradient if w_s else None

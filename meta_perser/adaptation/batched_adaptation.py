@@ -68,7 +68,7 @@ def adapt_batched(
     functional = FunctionalModel(model, starts, attention="eager")
 
     def loss_of_person(
-        theta: Weights, lower: Tensor, own_clips: list[tuple[Tensor, Tensor]], own_targets: Tensor
+        theta: Weights, lower: Tensor, own_clips: list[tuple[Tensor, Tensor | None]], own_targets: Tensor
     ) -> Tensor:
         buckets = tuple(
             Bucket(frames, mask, bucket.positions)

@@ -19,6 +19,7 @@ from meta_perser.adaptation.step_schedule import StepSchedule
 from meta_perser.options import Memory
 from meta_perser.recognizer.clip_batch import ClipBatch
 from perser.device import is_gpu
+from perser.training.checkpoint import moving_parameters
 
 STEPS_PER_CHECK = 10
 """Inner steps on a GPU between two looks at whether the loss is finite: the program waits for the GPU there,
@@ -84,7 +85,7 @@ def adapt(
     nothing on a CPU. Where the rates are too large for a support, so that the loss stops being finite, return
     the last weights with a finite loss: one person's divergence must not end a benchmark.
     """
-    start = dict(model.trainable_parameters()) if start is None else start
+    start = dict(moving_parameters(model)) if start is None else start
     start = {name: tensor.detach() for name, tensor in start.items()}
     alpha = rates.table(steps).detach()
     gpu = is_gpu(targets.device)  # reading a value there would wait for all that it still has to do
@@ -119,7 +120,7 @@ class _Descent:
         Losses are looked at `check_every` steps at a time. Where one is not finite, the steps since the last
         look are taken again, one by one.
         """
-        checked_step, checked, losses = steps.start, theta, []
+        checked_step, checked, losses = steps.start, theta, list[Tensor]()
         previous = theta
 
         def all_finite() -> bool:

@@ -37,6 +37,9 @@ class LearnedRates(nn.Module):
         options: granularity and sign, and which rate a step beyond the last learned one takes.
     """
 
+    initial: Tensor
+    _layer_index: Tensor
+
     def __init__(
         self, names: Sequence[str], steps: int, initial: Initial, options: LslrOptions = LslrOptions()
     ) -> None:
@@ -98,6 +101,8 @@ class LearnedRates(nn.Module):
 
 class ConstantRate(nn.Module):
     """A rate alpha that is the same at every step, and not learned: plain gradient descent (MAML)."""
+
+    rate: Tensor
 
     def __init__(self, names: Sequence[str], rate: Initial) -> None:
         super().__init__()

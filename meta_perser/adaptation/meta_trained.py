@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from meta_perser.adaptation.adaptation_loss import LossFunction, class_balanced_loss
+from meta_perser.adaptation.adaptation_loss import WeightedLoss, class_balanced_loss
 from meta_perser.adaptation.lslr import Rates, saved_rates
 from meta_perser.adaptation.personalizer import GradientPersonalizer
 from meta_perser.adaptation.proximal.personalizer import ProximalPersonalizer
@@ -53,7 +53,7 @@ class MetaPerSER:
         return "proximal" if isinstance(self.rates, Strengths) else "steps"
 
     @property
-    def loss(self) -> LossFunction:
+    def loss(self) -> WeightedLoss:
         """The class-balanced cross-entropy of both loops, where they take gradient steps."""
         return class_balanced_loss(self.class_weights, self.label_smoothing)
 

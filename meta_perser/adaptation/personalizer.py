@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from meta_perser.adaptation.adaptation_loss import LossFunction, Weights
+from meta_perser.adaptation.adaptation_loss import WeightedLoss, Weights
 from meta_perser.adaptation.batched_adaptation import adapt_batched, adaptation_groups
 from meta_perser.adaptation.inner_loop import adapt
 from meta_perser.adaptation.lslr import ConstantRate, Rates
@@ -32,7 +32,8 @@ class Unadapted(Personalizer):
 
     route: ClassVar[str] = "meta-perser"
 
-    def __init__(self, model: nn.Module, source: ClipSource) -> None:
+    def __init__(self, model: EmotionRecognizer, source: ClipSource) -> None:
+        self._model = model
         self._predictor = RecognizerPredictor(model, source, {})
 
     def personalize(self, support: Support) -> RecognizerPredictor:
@@ -43,11 +44,11 @@ class Unadapted(Personalizer):
         return self._predictor.predict_proba(support.utterances)
 
     def standardized_by(self, clips: Sequence[str], prior_clips: float) -> Unadapted:
-        own = self._predictor
-        return Unadapted(standardized_by(own.model, own.source, clips, prior_clips), own.source)
+        source = self._predictor.source
+        return Unadapted(standardized_by(self._model, source, clips, prior_clips), source)
 
     def parameters(self) -> dict[str, int]:
-        return {"trained": self._predictor.model.trained_parameters, "moved": 0}
+        return {"trained": self._model.trained_parameters, "moved": 0}
 
 
 class GradientPersonalizer(Personalizer):
@@ -56,7 +57,7 @@ class GradientPersonalizer(Personalizer):
     route: ClassVar[str] = "meta-perser"
 
     def __init__(
-        self, model: EmotionRecognizer, source: ClipSource, rates: Rates, loss: LossFunction, steps: int
+        self, model: EmotionRecognizer, source: ClipSource, rates: Rates, loss: WeightedLoss, steps: int
     ) -> None:
         self.model = model
         self.source = source

@@ -1,4 +1,4 @@
-"""Entire-Sim.: compares SSL-E's embedding to the mean embedding of each emotion in the support.
+"""Entire-Sim: compares SSL-E's embedding to the mean embedding of each emotion in the support.
 
 Nothing is trained on the support (Meta-PerSER, section 3.2).
 """

@@ -77,7 +77,10 @@ class ClipSource:
 
     def num_frames(self, utterance: str) -> int:
         """Return how many frames of an utterance enter the moving layers; 0 where only the head moves."""
-        return -(-self._frames.num_rows(utterance) // self._window) if self._moves_layers else 0
+        if not self._moves_layers:
+            return 0
+        assert self._frames is not None  # layers read them
+        return -(-self._frames.num_rows(utterance) // self._window)
 
     def cost(self, utterance: str) -> float:
         """Return what the moving layers spend on an utterance, in arbitrary units.
@@ -106,7 +109,9 @@ class ClipSource:
 
     def _windows(self, utterances: Sequence[str]) -> list[Tensor]:
         """Return the frames on disk, averaged over windows of `frame_window` frames."""
-        return [window_means(self._frames[name], self._window) for name in utterances]
+        frames = self._frames
+        assert frames is not None  # `_clips` and `_compute` are for layers, which read them
+        return [window_means(frames[name], self._window) for name in utterances]
 
     @torch.no_grad()
     def _compute(self, utterances: Sequence[str]) -> None:
@@ -129,6 +134,7 @@ class ClipSource:
     def _compute_bucket(self, encoder: SpeechEncoder, names: Sequence[str], bucket: Bucket) -> None:
         """Run those layers for one bucket of the utterances `names`."""
         on_device = bucket.to(self._device)
+        assert self._disk_layer is not None  # it is below the lowest moving layer
         states = encoder.run_layers(on_device.frames, on_device.mask, self._disk_layer, self._lowest_layer)
         means = torch.stack([encoder.pool(state, on_device.mask) for state in states], dim=1).cpu()
         for row, position in enumerate(bucket.positions.tolist()):

@@ -8,17 +8,17 @@ the module's structure, which its caller alone has.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Generic
 
 import torch
 from torch import Tensor, nn
 
 from perser.device import is_gpu
 from perser.encoders.encoder import Attention, SpeechEncoder
-from perser.encoders.structure_copy import structure_copy
+from perser.encoders.structure_copy import Module, structure_copy
 
 
-class FunctionalModel:
+class FunctionalModel(Generic[Module]):
     """A module's output as a function of some of its weights, for one thread.
 
     Args:
@@ -27,21 +27,24 @@ class FunctionalModel:
         attention: how the speech encoders that hold such weights compute attention; None: as the module does.
     """
 
-    def __init__(self, module: nn.Module, names: Iterable[str], attention: Attention | None = None) -> None:
+    def __init__(self, module: Module, names: Iterable[str], attention: Attention | None = None) -> None:
         names = list(names)
         owners = {name: name.rpartition(".")[0] for name in names}
         self.module = structure_copy(module, owners.values())
         """The copy. It computes with the weights of the last call."""
         if attention is not None:
             _set_attention(self.module, set(map(id, module.modules())), attention)
-        self._slots = {
+        # A slot takes a person's weights, which are no parameters.
+        self._slots: dict[str, tuple[dict[str, Any], str]] = {
             name: (self.module.get_submodule(owner)._parameters, name.rpartition(".")[2])
             for name, owner in owners.items()
         }
         for name, (parameters, last) in self._slots.items():
             if last not in parameters:
                 raise KeyError(f"{name} is no parameter of {type(module).__name__}")
-        self._own = {name: parameters[last] for name, (parameters, last) in self._slots.items()}
+        self._own: dict[str, Tensor] = {
+            name: parameters[last] for name, (parameters, last) in self._slots.items()
+        }
         self._linear = [
             name for name, owner in owners.items() if isinstance(module.get_submodule(owner), nn.Linear)
         ]

@@ -57,6 +57,9 @@ class EmotionRecognizer(HeadLayers):
             tell emotions apart.
     """
 
+    state_mean: Tensor
+    state_scale: Tensor
+
     def __init__(
         self,
         encoder: SpeechEncoder,
@@ -239,7 +242,7 @@ class EmotionRecognizer(HeadLayers):
         return model
 
 
-def _encoder_of(folder: Path, config: dict) -> SpeechEncoder:
+def _encoder_of(folder: Path, config: dict[str, Any]) -> SpeechEncoder:
     """Return the encoder in a model's folder, or the one that its config names instead.
 
     Raises UserError where that cannot be had, or has other weights than in training.
@@ -268,7 +271,7 @@ def _is_own(name: str) -> bool:
     return not name.startswith("encoder.") or is_adapter(name)
 
 
-def saved_settings(folder: Path) -> dict:
+def saved_settings(folder: Path) -> dict[str, Any]:
     """Return the settings saved beside the weights: rates, steps, class weights.
 
     Raises UserError where the folder holds no recognizer.
@@ -279,14 +282,14 @@ def saved_settings(folder: Path) -> dict:
     return extra
 
 
-def _read_config(folder: Path) -> dict:
+def _read_config(folder: Path) -> dict[str, Any]:
     path = Path(folder) / CONFIG
     if not path.exists():
         raise UserError(
             f"{folder} holds no {CONFIG}{did_you_mean(Path(folder))}: train a model there with "
             "`perser pretrain` or `perser meta-train`"
         )
-    config = read_json(path)
-    if missing := [name for name in _FIELDS if name not in (config or ())]:
+    config = read_json(path) or {}
+    if missing := [name for name in _FIELDS if name not in config]:
         raise UserError(f"{path} is damaged (no {missing[0]}): train the model again")
     return config

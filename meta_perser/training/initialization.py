@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from meta_perser.adaptation.adaptation_loss import LossFunction, class_balanced_loss
-from meta_perser.adaptation.lslr import Initial, make_rates
+from meta_perser.adaptation.adaptation_loss import WeightedLoss, class_balanced_loss
+from meta_perser.adaptation.lslr import Initial, Rates, make_rates
 from meta_perser.adaptation.meta_trained import MetaPerSER
 from meta_perser.adaptation.proximal.head import initial_strengths
+from meta_perser.adaptation.proximal.strengths import Strengths
 from meta_perser.options import Init, InnerOptions, LslrOptions, Moves
 from meta_perser.recognizer.batches import ClipSource, standardize
 from meta_perser.recognizer.head import is_of_head
@@ -20,7 +22,7 @@ from perser.encoders.feature_cache import AudioSource
 from perser.episodes.episode import Task
 from perser.errors import UserError
 
-TuneHead = Callable[[EmotionRecognizer, LossFunction], float]
+TuneHead = Callable[[EmotionRecognizer, WeightedLoss], float]
 """Returns the learning rate with which the head of a recognizer adapts best."""
 
 
@@ -62,6 +64,7 @@ def initial_meta_perser(
             head_rate = tune_fresh_head(model, class_balanced_loss(class_weights, extra["label_smoothing"]))
     model.set_scope(scope)
     model.to(device)
+    rates: Rates | Strengths
     if inner.solver == "proximal":
         source = ClipSource(recordings, model, cache)
         rates = initial_strengths(model, source, _utterances(tasks), extra["prior_strength"])
@@ -96,7 +99,7 @@ def _initial_rates(names: Sequence[str], rate: float, head_rate: float, moves: M
 def _plain(
     trained: EmotionRecognizer,
     ssl_e: Path,
-    extra: dict,
+    extra: dict[str, Any],
     tasks: Sequence[Task],
     recordings: AudioSource,
     cache: Path,

@@ -104,7 +104,8 @@ class MetaLearner(nn.Module):
         adapted = adapt(self.model, self.rates, *support, self._loss, steps)
         with torch.no_grad():
             reached = loss_on(self.model, self._loss, *support, attention="sdpa")(adapted)
-        apart = sum((moving[name] - end).square().sum() for name, end in adapted.items())
+        distances = ((moving[name] - end).square().sum() for name, end in adapted.items())
+        apart = sum(distances, start=reached.new_zeros(()))
         return reached + 0.5 * (apart - apart.detach())
 
 

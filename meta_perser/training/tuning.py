@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from meta_perser.adaptation.adaptation_loss import LossFunction
+from meta_perser.adaptation.adaptation_loss import WeightedLoss
 from meta_perser.adaptation.lslr import ConstantRate
 from meta_perser.adaptation.personalizer import GradientPersonalizer, Unadapted
 from meta_perser.recognizer.batches import ClipSource
@@ -43,7 +44,7 @@ class Tuner:
 
     corpus: Corpus
     cache: Path
-    loss: LossFunction
+    loss: WeightedLoss
     steps: int
     episodes: Sequence[Episode]
     criterion: Criterion
@@ -54,7 +55,7 @@ class Tuner:
         scope: str,
         rates: Grid = FINE_TUNE_RATES,
         kind: type[GradientPersonalizer] = GradientPersonalizer,
-    ) -> dict[str, object]:
+    ) -> dict[str, Any]:
         """Return the scope, the constant rate with which it adapts best, and what was tried.
 
         The model's own scope is left as it was.

@@ -31,6 +31,7 @@ class Command:
         switches: options without a value that do something else instead, such as `prepare --list`. Where
             that has parameters, they are its own options: `prepare --check FOLDER`.
         positional: the parameter (`tuple[str, ...]`) that takes words without a name: `predict a.wav b.wav`.
+        is_word: whether a text can be such a word; otherwise `--json maybe` would be a switch and a clip.
         first: the parameter that a first word without a name stands for, such as `models FOLDER`; where none
             is given, the function's first one if it is required.
         lists: further parameters (`tuple[str, ...]`) that take several words each: `--enroll A B`.
@@ -42,6 +43,7 @@ class Command:
     function: Callable[..., None]
     switches: Mapping[str, Callable[..., None]] = field(default_factory=dict)
     positional: str | None = None
+    is_word: Callable[[str], bool] = bool
     first: str | None = None
     lists: Sequence[str] = ()
     add_arguments: Callable[[ArgumentParser], None] | None = None

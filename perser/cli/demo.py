@@ -21,7 +21,7 @@ def demo(model: list[str], port: int = 7860, device: str | None = None, limits: 
         limits: what the page accepts.
 
     Examples:
-        perser demo --model runs/quickstart/models/speech-lm
+        perser demo --model starter-icl
     """
     from perser.errors import require_package
 

@@ -55,7 +55,7 @@ def enroll(
             there. The profile names both, and holds the clips that the server is to hear.
 
     Examples:
-        perser enroll --model runs/quickstart/models/speech-lm --examples alice.csv --out alice.profile
+        perser enroll --model starter-icl --examples alice.csv --out alice.profile
     """
     if probabilities is not None:
         others = {"model": model, "open_labels": open_labels, "keep_audio": keep_audio, "device": device}
@@ -134,9 +134,9 @@ def _enroll_probabilities(
     from perser.inference.profile_place import check_place
 
     refuse_with_probabilities(others)
-    if out is None and profile is None:
-        raise UserError("give --out, the profile to write")
     written = out or profile
+    if written is None:
+        raise UserError("give --out, the profile to write")
     check_place(written, "out" if out is not None else "profile")
     labeled = read_labels(examples)
     words = {word for clip in labeled for word in clip.emotions}

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points, version
 from inspect import signature
+from pathlib import Path
 
 from perser.cli.command import COMMANDS, Command, as_command, function_of
 from perser.cli.parser import PROCESSES, parse_command
-from perser.errors import UserError, one_line, unknown
+from perser.errors import UserError, advice_without_damage, one_line, reason_and_advice, unknown
 from perser.io.terminal import accept_any_text, replace_closed_streams
 from perser.training.launch import check_processes, is_launched, launch, let_first_process_speak
 
@@ -23,7 +24,7 @@ USAGE = "usage: perser COMMAND [--help] [--debug] [--config FILE.yaml] [options]
 
 USES = """\
 Learn one person from a few clips that they labeled, and label other clips as they would:
-  perser enroll --model runs/quickstart/models/speech-lm --examples alice.csv --out alice.profile
+  perser enroll --model starter-icl --examples alice.csv --out alice.profile
   perser predict --profile alice.profile clip.wav
 
 Compare methods on the same episodes, from a corpus to a report:
@@ -33,7 +34,8 @@ Train a model, on a CPU or on several GPUs of this machine:
   perser meta-train --corpus runs/mine/corpus --episodes runs/mine/episodes.json \\
       --ssl_e runs/mine/models/ssl-e --out runs/mine/models/meta-perser --processes 8
 
-No model yet? `perser quickstart` trains small ones on simulated speech, in about five minutes."""
+The models starter-icl and starter come with perser. Without any recordings, `perser quickstart` trains small
+models on simulated speech, in about five minutes."""
 
 
 _NO_ROOM = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
@@ -66,6 +68,7 @@ def run_command(command: Command | Callable[..., None]) -> None:
 def _run(load: Callable[[], Command | Callable[..., None]], arguments: Sequence[str], program: str) -> None:
     accept_any_text()
     with _errors_in_one_line(debug="--debug" in arguments):
+        _check_surroundings()
         command = as_command(load())
         options = [word for word in arguments if word != "--debug"]
         if switch := command.requested_switch(arguments):
@@ -82,6 +85,19 @@ def _run(load: Callable[[], Command | Callable[..., None]], arguments: Sequence[
             from perser.distributed import leave_processes  # imports torch, as a launched command has
 
             leave_processes()
+
+
+def _check_surroundings() -> None:
+    """Raise UserError where nothing could run, and libraries would end the program in words of their own."""
+    if sys.flags.optimize > 1:
+        raise UserError(
+            "Python leaves docstrings out (-OO or PYTHONOPTIMIZE=2), which options and transformers are made "
+            "from: run it without that"
+        )
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise UserError("the working folder is gone: change to another one (cd)") from None
 
 
 def _options_of_switch(command: Command, switch: Callable[..., None], arguments: Sequence[str]) -> list[str]:
@@ -134,6 +150,8 @@ def _errors_in_one_line(debug: bool) -> Iterator[None]:
         detail = " ".join(str(error).split()) or type(error).__name__
         if _lost_other_process(detail):
             _fail("another process of this launch has ended: look at its output", status=1)
+        if advice_without_damage(error):
+            _fail(f"{reason_and_advice(error)} (--debug shows where)", status=1)
         _fail(f"{type(error).__name__}: {detail} (a bug in perser? --debug shows where)", status=1)
 
 

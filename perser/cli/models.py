@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from perser.cli.command import Command
 from perser.errors import UserError
@@ -21,6 +22,7 @@ def models(folder: Path = Path("runs"), json: bool = False) -> None:
     """
     from perser.installed_routes import find_models
     from perser.io.folders import did_you_mean
+    from perser.starter import NAMES
 
     if folder.is_file():
         raise UserError(f"folder: {folder} is a file: give a folder with trained models")
@@ -28,7 +30,7 @@ def models(folder: Path = Path("runs"), json: bool = False) -> None:
         raise UserError(
             f"folder: {folder} is not there{did_you_mean(folder)}: give a folder with trained models"
         )
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "path": str(path),
             "route": facts.route,
@@ -48,7 +50,10 @@ def models(folder: Path = Path("runs"), json: bool = False) -> None:
         print(f"    needs: {needs or 'nothing else'}")
         print(f"    works without a network: {'yes' if row['works_offline'] else 'no'}")
     if not rows:
-        print(f"no trained model in {folder}: `perser quickstart` trains some")
+        print(
+            f"no trained model in {folder}: `perser quickstart` trains some; {' and '.join(NAMES)} come "
+            "with perser"
+        )
 
 
 COMMAND = Command(models, first="folder")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from perser.cli.options.file import read_options, with_bases
 from perser.cli.options.names import OptionNames
 from perser.cli.options.types import as_list, explain, is_list_item, is_nothing, option_types, refuse_nothing
 from perser.errors import UserError, is_unicode
+from perser.io.listed_paths import named_path
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -62,7 +64,7 @@ def parse_command(
         program,
         first_paragraph(command.function),
         appended,
-        takes_words=command.positional is not None,
+        is_word=None if command.positional is None else command.is_word,
         examples=examples(command.function),
     )
     for name in command.switches:
@@ -76,7 +78,7 @@ def parse_options(
     program: str = "perser",
     description: str = "",
     appended: Sequence[str] = (),
-    takes_words: bool = False,
+    is_word: Callable[[str], bool] | None = None,
     examples: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return the values of the options that `add_options` adds to a parser.
@@ -89,7 +91,8 @@ def parse_options(
         program: name in the help.
         description: text in the help.
         appended: options that may be repeated, `--name A --name B`, to give a list one value at a time.
-        takes_words: whether the command takes words without a name, such as clips.
+        is_word: whether a text can be a word without a name, such as a clip; None where the command takes
+            no such words.
         examples: commands with which the help begins.
 
     Raises UserError, which names the option.
@@ -116,9 +119,9 @@ def parse_options(
     add_options(parser)
     use_plain_names(parser)
     if examples:
-        options_help = parser.format_help
-        parser.format_help = lambda: f"{_shown_examples(examples)}\n{options_help()}"
-    spelled, files = _spelled_out(parser, arguments, appended, takes_words)
+        # The parser's own help follows; jsonargparse has no other place for text before the usage.
+        parser.format_help = partial(_help, examples, parser.format_help)  # type: ignore[method-assign]
+    spelled, files = _spelled_out(parser, arguments, appended, is_word)
     try:
         parsed = parser.parse_args(spelled)
         refuse_nothing(dict(parsed.items()), parser, files)
@@ -128,6 +131,10 @@ def parse_options(
     for name in (CONFIG, BASE):
         values.pop(name, None)
     return dict(values.as_dict() if hasattr(values, "as_dict") else values)
+
+
+def _help(examples: Sequence[str], options_help: Callable[[], str]) -> str:
+    return f"{_shown_examples(examples)}\n{options_help()}"
 
 
 def _shown_examples(examples: Sequence[str]) -> str:
@@ -151,10 +158,10 @@ def _register_loader() -> str:
 
 
 def _path(text: str) -> Path:
-    """Return a path. An empty text is refused, because its path would be the working folder."""
+    """Return a path (`named_path`). An empty text is refused: its path would be the working folder."""
     if not str(text).strip():
         raise ValueError("Got value: ")  # as the parser says it
-    return Path(text)
+    return named_path(text)
 
 
 def _name_first(command: Command, arguments: list[str]) -> list[str]:
@@ -196,7 +203,10 @@ def _add_parameters(parser: ArgumentParser, command: Command) -> None:
 
 
 def _spelled_out(
-    parser: ArgumentParser, arguments: Sequence[str], appended: Sequence[str], takes_words: bool
+    parser: ArgumentParser,
+    arguments: Sequence[str],
+    appended: Sequence[str],
+    is_word: Callable[[str], bool] | None,
 ) -> tuple[list[str], dict[str, Path]]:
     """Return the arguments as the parser takes them, and the file that gives an option its value, by option.
 
@@ -219,7 +229,7 @@ def _spelled_out(
         if not option.startswith("--"):
             spelled.append(word)
         elif name == CONFIG and values:
-            for file in with_bases(Path(values[0])):
+            for file in with_bases(named_path(values[0])):
                 options, source = _config_source(file, defaults, types)
                 configs.append(f"--{CONFIG}={source}")
                 files |= dict.fromkeys(options, file)
@@ -229,7 +239,7 @@ def _spelled_out(
             text = str(converted).lower() if isinstance(converted, bool) else str(converted)
             spelled += [f"--{name}={text}", *values[1:]]
             given.append(name)
-        elif isinstance(defaults.get(name), bool) and not _is_value(values, takes_words):
+        elif isinstance(defaults.get(name), bool) and not _is_value(name, values, is_word):
             spelled += [f"--{name}={value or 'true'}", *following]
         else:
             if values and names.is_group(name):
@@ -248,9 +258,19 @@ def _spelled_out(
     return [*configs, *spelled, *arguments[end:]], files
 
 
-def _is_value(values: Sequence[str], takes_words: bool) -> bool:
-    """Return whether what follows a switch is its value, and not a word of the command."""
-    return bool(values) and (not takes_words or values[0].lower() in BOOLEANS)
+def _is_value(name: str, values: Sequence[str], is_word: Callable[[str], bool] | None) -> bool:
+    """Return whether what follows a switch is its value, and not a word of the command, such as a clip.
+
+    Raises UserError for a word that can be neither.
+    """
+    if not values or is_word is None:
+        return bool(values)
+    word = values[0]
+    if word.lower() not in BOOLEANS and not is_word(word):
+        raise UserError(
+            f"--{name}: '{word}' is neither true nor false, and no file: give true, false or nothing"
+        )
+    return word.lower() in BOOLEANS
 
 
 def _split_at_options(arguments: Sequence[str]) -> list[list[str]]:

@@ -6,6 +6,7 @@ Without a profile: perser predict --model DIR --enroll a.wav=angry b.wav=happy,e
 from __future__ import annotations
 
 import csv
+import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -57,7 +58,7 @@ def predict(
 
     Examples:
         perser predict clip.wav --profile alice.profile
-        perser predict clip.wav --model runs/quickstart/models/meta-perser --enroll a.wav=angry b.wav=happy
+        perser predict clip.wav --model starter --enroll a.wav=angry b.wav=happy
     """
     if json and csv:
         raise UserError("give --json or --csv, not both")
@@ -92,7 +93,12 @@ def _check_given(profile: Path | None, model: str | None, enroll: Sequence[str],
         raise UserError("open_labels: there is nothing to learn them from: give --enroll with it")
 
 
-COMMAND = Command(predict, positional="clips", lists=("enroll",))
+def _can_be_clip(text: str) -> bool:
+    """Return whether a text is like the name of a file, or is one."""
+    return bool(Path(text).suffix) or os.path.lexists(text)
+
+
+COMMAND = Command(predict, positional="clips", is_word=_can_be_clip, lists=("enroll",))
 
 
 def _no_clips(enroll: Sequence[str]) -> UserError:
@@ -120,12 +126,12 @@ def _recognizer(
 
     if profile is not None:
         return PersonalRecognizer.load(profile, model, device)
+    assert model is not None  # `predict` refuses neither
     recognizer = Recognizer.from_pretrained(model, device)
     if not open_labels:
         check_known_labels(examples, recognizer.emotions)
-    labels = "open" if open_labels else "known"
     pairs = [example.pair for example in examples]
-    return recognizer.enroll(pairs, labels=labels) if pairs else recognizer
+    return recognizer.enroll(pairs, labels="open" if open_labels else "known") if pairs else recognizer
 
 
 def _answer_probabilities(

@@ -6,6 +6,7 @@ from __future__ import annotations
 import inspect
 import textwrap
 from collections import defaultdict
+from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
@@ -41,13 +42,13 @@ def prepare(
         out: the folder of the prepared corpus; an older one there is replaced.
         root: the folder that holds the published files; for manifest, the table (CSV, TSV
             or JSON).
-        listeners: who labels (cremad: responses, simulated:N for N realistic listeners, simulated-strong:N
-            for N who differ far more than people do, simulated:N:M for M clips each, or intended; dusha,
-            emotale: responses or intended; simulated: how many).
+        listeners: who labels. cremad: responses, intended, simulated:N (N realistic listeners),
+            simulated-strong:N (N who differ far more than people do) or simulated:N:M (each labels M clips);
+            dusha, emotale: responses or intended; simulated: how many.
         emotions: the emotion set of a manifest or a Hugging Face dataset, as in "angry;happy" or
             "angry,happy"; none: all
             words that occur.
-        seed: seed of everything that is simulated.
+        seed: seed of everything that is simulated; none: that of the experiment, or 0.
         dataset: the name of a Hugging Face dataset, and its columns.
         allow_skips: go on even if more than 5% of the recordings are bad.
 
@@ -77,7 +78,7 @@ def list_published(
     return None if _makes_audio(reader) else _read(reader, {"root": root}, chosen)
 
 
-def _read(reader: CorpusReader, source: dict[str, Path | None], options: dict[str, Any]) -> Listing:
+def _read(reader: CorpusReader, source: Mapping[str, Path | None], options: dict[str, Any]) -> Listing:
     try:
         return reader.read(**source, **options)
     except OSError as error:  # such as a folder or file without permission to read it
@@ -197,7 +198,10 @@ def _check_places(corpus: str, reader: CorpusReader, root: Path | None, out: Pat
         raise UserError(f"{corpus} needs --root: the folder that holds its published files")
     elif not root.exists():
         hint = did_you_mean(root)
-        raise UserError(f"--root {root} does not exist{hint}: give the folder with the files of {corpus}")
+        raise UserError(
+            f"--root {root} does not exist{hint}: give the folder with the files of {corpus} "
+            "(`perser prepare --list` says how to get them)"
+        )
     elif root.resolve().is_relative_to(out.resolve()):
         raise UserError(f"--root {root} is in --out {out}, which would be replaced: give another --out")
 

@@ -41,7 +41,7 @@ def suggest(
         json: whether to print JSON instead of a table.
 
     Examples:
-        perser suggest --model runs/quickstart/models/speech-lm --pool recordings --n 8
+        perser suggest --model starter-icl --pool recordings --n 8
     """
     if profile is not None and examples is not None:
         raise UserError("give --profile or --examples, not both")

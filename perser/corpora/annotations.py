@@ -5,9 +5,9 @@ Two million annotations take 24 MB instead of a gigabyte, and are grouped by lis
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import overload
+from typing import TypeVar, overload
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from perser.labels import Emotions, EmotionSet, decide
 
 Pairs = tuple[tuple[str, ...], tuple[Emotions, ...]]
 """The sorted ids of the utterances that one listener labeled, and the emotions that they gave to each."""
+
+T = TypeVar("T")
 
 
 class Annotations(Sequence[Annotation]):
@@ -76,10 +78,11 @@ class Annotations(Sequence[Annotation]):
         return map(self._annotation, *self._indices.tolist())
 
     def __eq__(self, other: object) -> bool:
-        same_kind = isinstance(other, Sequence) and len(self) == len(other)
-        return same_kind and all(own == theirs for own, theirs in zip(self, other, strict=True))
+        if not isinstance(other, Sequence) or len(self) != len(other):
+            return False
+        return all(own == theirs for own, theirs in zip(self, other, strict=True))
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]  # as Python's own lists have it, which typeshed ignores, too
 
     def _annotation(self, utterance: int, listener: int, label: int) -> Annotation:
         return Annotation(self._utterances[utterance], self._listeners[listener], self._labels[label])
@@ -132,7 +135,7 @@ class Annotations(Sequence[Annotation]):
         return {name: words[row.tobytes()] for name, row in zip(names, chosen, strict=True)}
 
 
-def _numbered(names: object) -> dict:
+def _numbered(names: Iterable[T]) -> dict[T, int]:
     return {name: number for number, name in enumerate(names)}
 
 

@@ -101,8 +101,8 @@ def check_sources(sources: Sequence[Source]) -> None:
 
 def check_weight(weight: object, name: str) -> None:
     """Raise UserError for a weight that is not a number above 0."""
-    number = isinstance(weight, int | float) and not isinstance(weight, bool)
-    if not number or not 0 < weight < float("inf"):
+    is_usable = isinstance(weight, int | float) and not isinstance(weight, bool) and 0 < weight < float("inf")
+    if not is_usable:
         raise UserError(f"corpora ({name}): weight: {weight}, give a number above 0")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -56,7 +57,7 @@ def write_tables(
             datasets.enable_progress_bars()
 
 
-def _table(columns: dict[str, list], features: Features) -> Dataset:
+def _table(columns: dict[str, list[Any]], features: Features) -> Dataset:
     schema = features.arrow_schema
     arrays = [pa.array(columns[field.name], field.type) for field in schema]
     return Dataset(pa.table(arrays, schema=schema))

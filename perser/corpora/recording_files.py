@@ -226,8 +226,9 @@ class RecordingFiles:
         is missing. Raises UserError where some have changed.
         """
         names = list(dict.fromkeys(self._audio.values()))
-        read = dict(zip(names, self._digest(names), strict=True))
-        if None in read.values():
+        digested = zip(names, self._digest(names), strict=True)
+        read = {name: file for name, file in digested if file is not None}
+        if len(read) < len(names):
             return {}
         digests = ((utterance, read[name].sha256) for utterance, name in self._audio.items())
         if audio_fingerprint(digests) != self._fingerprint:

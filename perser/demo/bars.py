@@ -12,6 +12,11 @@ from perser.labels import Emotions
 
 NOTHING_CHOSEN = "<p>Ask about a clip to see the answer.</p>"
 
+LEGEND = (
+    "✓ marks what the answer names: whatever is likelier than by chance. The confidence is 100% where the "
+    "model is certain, and 0% where all labels are alike to it."
+)
+
 
 def bars(replies: Sequence[Reply], emotions: Emotions, about: str = "") -> str:
     """Return all replies about a clip of this name, side by side where there is room, with the emotions in
@@ -27,13 +32,19 @@ def bars(replies: Sequence[Reply], emotions: Emotions, about: str = "") -> str:
 
 def alert(messages: Sequence[str]) -> str:
     """Return error messages, one a line, that a screen reader announces at once; an empty text for none."""
-    lines = "".join(f"<p>{escape(message)}</p>" for message in messages)
+    lines = "".join(f"<p>{escape(_as_sentence(message))}</p>" for message in messages)
     return f'<div class="problem" role="alert">{lines}</div>' if lines else ""
 
 
 def notice(message: str) -> str:
     """Return a message about something that went well."""
     return f'<div class="notice" role="status"><p>{escape(message)}</p></div>'
+
+
+def _as_sentence(message: str) -> str:
+    """Return a message with a capital first letter, unless it begins with the name of a file or a label."""
+    begins_with_a_word = message.partition(" ")[0].isalpha()
+    return message[:1].upper() + message[1:] if begins_with_a_word else message
 
 
 def _reply(reply: Reply, emotions: Emotions) -> str:
@@ -45,7 +56,7 @@ def _reply(reply: Reply, emotions: Emotions) -> str:
         changed = changes(reply.before, reply.prediction.probabilities)
         body += f'<p class="changed" role="status">{escape(changed)}</p>' if changed else ""
         body += _table(_columns(reply.prediction, reply.enrolled), rows)
-        body += '<p class="about">✓ marks what the answer names: whatever is likelier than by chance.</p>'
+        body += f'<p class="about">{LEGEND}</p>'
     name = escape(reply.model)
     return f'<section class="reply" data-model="{name}"><h3>{name}</h3>{body}</section>'
 

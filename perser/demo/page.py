@@ -46,10 +46,10 @@ Changes = dict[Any, Any]
 CLEAN_UP_SECONDS, MAX_AGE_SECONDS = 60, 300
 """How often gradio looks for old files, and the age at which it deletes one; all were read long before."""
 
-ALONE = {"concurrency_id": "models", "concurrency_limit": 1}
+ALONE: dict[str, Any] = {"concurrency_id": "models", "concurrency_limit": 1}
 """One event at a time on all pages together: the answers of a page appear in the order of its events."""
 
-QUIETLY = {"show_progress": "hidden", "api_visibility": "private", **ALONE}
+QUIETLY: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", **ALONE}
 
 PRESS_DOWNLOAD = "() => document.querySelector('#download').click()"
 
@@ -182,7 +182,8 @@ class DemoPage:
         """Say what happens on events outside the rows of the examples."""
         self.blocks.load(self._opened, self.session, self.session, **QUIETLY)
         self.blocks.unload(self._closed)
-        changed, keep_every = [self.keys, self.message], {"trigger_mode": "multiple", **QUIETLY}
+        changed = [self.keys, self.message]
+        keep_every: dict[str, Any] = {"trigger_mode": "multiple", **QUIETLY}
         self.upload.upload(self._uploaded, [self.session, self.upload], [*changed, self.upload], **keep_every)
         self.recorder.stop_recording(
             self._recorded, [self.session, self.recorder], [*changed, self.recorder], **keep_every

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from perser.errors import UserError
 from perser.inference.recognizer import Recognizer
@@ -47,7 +48,7 @@ def serving(models: Mapping[str, Recognizer], limits: Limits, port: int) -> Iter
 
         gradio.routes.DEFAULT_TEMP_DIR = folder  # read at import, maybe for an earlier page
         page = DemoPage(models, limits, Path(folder)).blocks
-        fonts = {"font": SYSTEM_FONTS, "font_mono": ("ui-monospace", "monospace")}
+        fonts: dict[str, Any] = {"font": SYSTEM_FONTS, "font_mono": ("ui-monospace", "monospace")}
         try:
             page.launch(
                 server_name=HOST,
@@ -56,7 +57,7 @@ def serving(models: Mapping[str, Recognizer], limits: Limits, port: int) -> Iter
                 quiet=True,
                 inline=False,
                 prevent_thread_lock=True,
-                max_file_size=limits.bytes,
+                max_file_size=limits.max_bytes,
                 theme=gradio.themes.Default(**fonts).set(**READABLE),
                 css_paths=STYLE,
                 footer_links=[],

@@ -19,6 +19,7 @@ from perser.inference.active_learning import suggest
 from perser.inference.profile import Profile
 from perser.inference.recognizer import PersonalRecognizer, Prediction, Recognizer
 from perser.io.folders import is_left_out
+from perser.io.terminal import counted
 from perser.labels import Emotions, check_open_label
 from perser.web.limits import Limits
 
@@ -180,6 +181,8 @@ class Session:
         It resembles many other clips about which the models are unsure, or disagree, and differs from those
         that are labeled. Raises UserError where no example waits for a label.
         """
+        if not self.examples:
+            raise UserError("there are no examples: add a clip first")
         waiting = {key: example for key, example in self.examples.copy().items() if not example.emotions}
         if not waiting:
             raise UserError("all your examples are labeled: add another clip first")
@@ -266,7 +269,8 @@ class Session:
 
     def _check_room(self, name: str) -> None:
         if len(self.examples) >= self.limits.examples:
-            raise UserError(f"{name}: there are {len(self.examples)} examples, remove one first")
+            most = counted(self.limits.examples, "example")
+            raise UserError(f"{name}: there can be {most} at most, remove one first")
 
     def _added(self, example: Example) -> str:
         key = next(self._keys)
@@ -280,8 +284,8 @@ class Session:
         if name not in personal and labeled:
             pairs = [(example.waveform, example.emotions) for example in labeled.values()]
             used = {label for example in labeled.values() for label in example.emotions}
-            labels = "open" if used & set(self.own_labels) else "known"
-            personal[name] = self.models[name].enroll(pairs, [*labeled], labels)
+            is_open = not used.isdisjoint(self.own_labels)
+            personal[name] = self.models[name].enroll(pairs, [*labeled], "open" if is_open else "known")
         return personal.get(name)
 
     def _read(self, path: Path) -> Tensor:

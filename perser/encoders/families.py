@@ -65,7 +65,7 @@ class Wav2Vec2Family(WaveformFamily):
         "num_conv_pos_embedding_groups": 4,
         "vocab_size": 32,
     }
-    trunk_fields = (
+    trunk_fields: ClassVar[tuple[str, ...]] = (
         "num_attention_heads",
         "hidden_act",
         "layer_norm_eps",
@@ -116,7 +116,7 @@ class HubertFamily(Wav2Vec2Family):
 
     config_class = HubertConfig
     model_class = HubertModel
-    trunk_fields = (*Wav2Vec2Family.trunk_fields, "feat_proj_layer_norm", "conv_pos_batch_norm")
+    trunk_fields: ClassVar = (*Wav2Vec2Family.trunk_fields, "feat_proj_layer_norm", "conv_pos_batch_norm")
 
     def _positions(self, model: PreTrainedModel, hidden: Tensor, mask: Tensor | None) -> Tensor:
         batch_norm = model.encoder.pos_conv_embed.batch_norm
@@ -207,7 +207,7 @@ class WhisperFamily(Family):
         "max_source_positions": 1500,
     }
     extractor_fields = ("feature_size", "n_fft", "hop_length")
-    front_fields = ()
+    front_fields: ClassVar[tuple[str, ...]] = ()
     trunk_fields = ("encoder_attention_heads", "activation_function", "max_source_positions")
     # In WhisperModel and WhisperForConditionalGeneration the encoder is one or two levels down.
     key_mapping: ClassVar[dict[str, str] | None] = {r"^(model\.)?encoder\.": ""}
@@ -310,7 +310,11 @@ class _Float32Windows(TorchFunctionMode):
     """
 
     def __torch_function__(
-        self, func: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         forced = {"dtype": torch.float32} if func is torch.hann_window else {}
         return func(*args, **forced, **(kwargs or {}))

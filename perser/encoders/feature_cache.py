@@ -29,7 +29,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
-from typing import BinaryIO, Protocol, Self, runtime_checkable
+from typing import BinaryIO, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
@@ -139,12 +139,11 @@ class FeatureStore:
         start, rows = self._spans[utterance_id]
         features = np.array(self._rows[start : start + rows])
         checksum = self._unchecked.get(utterance_id)
-        if checksum is not None and zlib.crc32(features) != checksum:
+        if checksum is not None and zlib.crc32(features.data) != checksum:
             where = getattr(self._rows, "filename", "")
             raise UserError(f"the feature cache {where} is damaged ('{utterance_id}'): delete it")
-        self._unchecked.pop(
-            utterance_id, None
-        )  # after the check, so that damaged rows are refused every time
+        # After the check, so that damaged rows are refused every time.
+        self._unchecked.pop(utterance_id, None)
         return torch.from_numpy(features)
 
     def num_rows(self, utterance_id: str) -> int:
@@ -235,7 +234,7 @@ def _folder(recordings: AudioSource, encoder: SpeechEncoder, level: Level, cache
 
 def _key(recordings: AudioSource, encoder: SpeechEncoder, level: Level) -> str:
     kind, _, number = level.partition(":")
-    part = "frontend" if kind == "frontend" else "all"
+    part: Literal["frontend", "all"] | int = "frontend" if kind == "frontend" else "all"
     if number and kind in ("layer", "pooled"):
         part = int(number)
     return json_sha256([_FORMAT, recordings.fingerprint, encoder.fingerprint(part), level])[:24]
@@ -268,7 +267,7 @@ def _write(
         for utterance_id, features in _encoded(recordings, encoder, level, batches, frames):
             file.write(features.data)
             spans.append((utterance_id, row, len(features)))
-            checksums.append(zlib.crc32(features))
+            checksums.append(zlib.crc32(features.data))
             row += len(features)
             progress.update()
         _write_header(file, (row, *row_shape))
@@ -342,9 +341,9 @@ def _from_frames(encoder: SpeechEncoder, clips: list[Tensor], level: Level) -> l
         )
     kind, _, number = level.partition(":")
     if kind == "windows":
-        states = torch.stack(encoder.hidden_states(frames, mask), dim=2)  # (B, T, L + 1, D)
+        stacked = torch.stack(encoder.hidden_states(frames, mask), dim=2)  # (B, T, L + 1, D)
         return [
-            window_means(state[: len(clip)], int(number)) for state, clip in zip(states, clips, strict=True)
+            window_means(state[: len(clip)], int(number)) for state, clip in zip(stacked, clips, strict=True)
         ]
     states = [encoder.embed(frames, mask)]
     if int(number):
@@ -385,7 +384,8 @@ def _decoded(recordings: AudioSource, batches: list[list[str]]) -> Iterator[tupl
             return partial(decode, batch)
 
     with ThreadPoolExecutor(max_workers=1) as pool:
-        coming = partial(decode, batches[0]) if batches else None  # nothing could be done meanwhile
+        # Nothing could be done meanwhile.
+        coming: Callable[[], list[Tensor]] = partial(decode, batches[0] if batches else [])
         for batch, following in zip(batches, [*batches[1:], None], strict=False):
             waveforms = coming()
             if following is not None:

@@ -23,6 +23,7 @@ def grouped_convolution(convolution: nn.Conv1d, inputs: Tensor) -> Tensor:
 
     The stride and the dilation have to be 1, and the padding zeros, as in all positional convolutions.
     """
+    assert not isinstance(convolution.padding, str)  # such as "same"
     (kernel,), (padding,) = convolution.kernel_size, convolution.padding
     if convolution.groups == 1 or not (is_gpu(inputs.device) or kernel >= MIN_CPU_KERNEL):
         return convolution(inputs)

@@ -113,7 +113,7 @@ def _tiny(name: str, seed: int) -> LoadedEncoder:
 def _pretrained(name: str, source: ModelSource, commit: str | None) -> LoadedEncoder:
     where: dict[str, Any] = {"local_files_only": source.offline}
     where |= {} if commit is None else {"revision": commit}
-    family = FAMILIES.get(_model_type(name, source, where))
+    family = FAMILIES[_model_type(name, source, where)]
     if source.is_folder:
         refuse_pickles(Path(source.path), "encoder")
     with explain_loading("encoder", name):

@@ -8,11 +8,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import cache
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from perser.device import seeded
+
+if TYPE_CHECKING:
+    from peft.tuners.lora import Linear as LoraLinear
 
 PROJECTIONS = r"(.*\.)?layers\.({layers})\.(self_attn|attention)\.((q|k|v|o|out)_proj|linear_(q|k|v|out))"
 """The attention projections of some layers, as the families of `perser.encoders.families` name them."""
@@ -45,8 +49,9 @@ def merge(model: nn.Module) -> None:
     """Add what the adapters learned to the weights, and remove them. Outputs stay the same."""
     for name, module in adapted_layers(model).items():
         base = module.get_base_layer()
+        assert isinstance(base, nn.Linear)  # as all layers that `inject` adapts
         with torch.no_grad():
-            base.weight += module.get_delta_weight(NAME)
+            base.weight.add_(module.get_delta_weight(NAME))
         parent, _, child = name.rpartition(".")
         setattr(model.get_submodule(parent), child, base)
 
@@ -60,7 +65,7 @@ def adapter_shape(model: nn.Module) -> tuple[int, int] | None:
     return next(iter(adapted.values())).r[NAME], min(layers)
 
 
-def adapted_layers(model: nn.Module) -> dict[str, nn.Module]:
+def adapted_layers(model: nn.Module) -> dict[str, LoraLinear]:
     """Return the layers with an adapter, by name: those that `inject` made."""
     return {name: module for name, module in model.named_modules() if hasattr(module, "lora_A")}
 
@@ -94,6 +99,8 @@ def _visible_lora() -> type:
     class VisibleLora(Linear):
         @property
         def weight(self) -> Tensor:
-            return self.get_base_layer().weight + self.get_delta_weight(NAME)
+            own = self.get_base_layer().weight
+            assert isinstance(own, Tensor)
+            return own + self.get_delta_weight(NAME)
 
     return VisibleLora

@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -43,7 +44,7 @@ def build_in_parallel(
                 with _lock(work / f"{number}.lock", wait) as locked:
                     # In this order: a shard that has disappeared is in the folder by now.
                     if locked and not shards[number].is_dir() and not folder.is_dir():
-                        _make(shards[number], lambda new, number=number: write(number, count, new))
+                        _make(shards[number], partial(write, number, count))
         with _lock(work / "whole.lock", wait=True):
             if not folder.is_dir():
                 complete = shards[0]

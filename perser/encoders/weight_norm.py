@@ -33,7 +33,8 @@ def use_exact_weight_norm(model: nn.Module) -> None:
     """Replace torch's weight norm by ExactWeightNorm in a model. Parameters keep their names and values."""
     for module in model.modules():
         if parametrize.is_parametrized(module, "weight"):
-            steps = module.parametrizations.weight
+            steps = module.get_submodule("parametrizations.weight")
+            assert isinstance(steps, nn.ModuleList)
             for index, step in enumerate(steps):
                 if isinstance(step, parametrizations._WeightNorm):
                     steps[index] = ExactWeightNorm(step.dim)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from perser.corpora.content import Content, contents_by_part, load_contents, without_repeats
 from perser.corpora.listing import PersonAxis
@@ -159,7 +159,7 @@ class EpisodeFile:
                     )
 
 
-def _episode(content: dict) -> Episode:
+def _episode(content: dict[str, Any]) -> Episode:
     support = content["support"]
     return Episode(
         episode_id=content["episode_id"],
@@ -186,7 +186,7 @@ def _strings(content: list[str]) -> tuple[str, ...]:
     return tuple(content)
 
 
-def _split(content: dict) -> Split:
+def _split(content: dict[str, Any]) -> Split:
     split = Split(**content)
     for subset in SUBSETS:
         _strings(split.persons[subset])

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from perser.corpora.listing import INTENDED, PersonAxis
+from perser.corpora.listing import INTENDED
 from perser.episodes.episode import Task, restrict, tasks_of
 from perser.episodes.open_episodes import without_emotions
 from perser.episodes.sampling import EnrollmentMode, draw_pairs
-from perser.episodes.splits import Split, SplitOptions, Subset, split_corpus
+from perser.episodes.splits import Scenario, Split, SplitOptions, Subset, split_corpus
 from perser.errors import UserError
 
 if TYPE_CHECKING:
@@ -173,5 +173,5 @@ def _smaller_splits(split: SplitOptions) -> Iterator[SplitOptions]:
 
 
 def _test_set(split: SplitOptions) -> SplitOptions:
-    axis: PersonAxis = split.person_axis
-    return replace(split, scenario=f"test-{axis}s", held_out=None, held_out_emotions=None)
+    scenario: Scenario = "test-listeners" if split.person_axis == "listener" else "test-speakers"
+    return replace(split, scenario=scenario, held_out=None, held_out_emotions=None)

@@ -139,4 +139,5 @@ def draw_open_episode(task: Task, q: int, seed: int, k: int, most: int, possible
 def without_emotions(task: Task, held_out: Sequence[str]) -> Task:
     """Return the pairs of a task that have none of these emotions."""
     kept = [place for place, words in enumerate(task.emotions) if not set(words) & set(held_out)]
-    return replace(task, **dict(zip(("utterances", "emotions"), task.at(kept), strict=True)))
+    utterances, emotions = task.at(kept)
+    return replace(task, utterances=utterances, emotions=emotions)

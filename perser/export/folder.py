@@ -63,7 +63,9 @@ def export_files(folder: Path, out: Path) -> tuple[ModelFacts, Exported]:
     for route in installed_routes():
         if route.facts is not None and route.export is not None and route.facts(folder) is not None:
             exported = route.export(folder, out)
-            return route.facts(out), exported
+            facts = route.facts(out)
+            assert facts is not None  # the export has just written the model
+            return facts, exported
     raise UserError(f"{folder} holds no model of an installed route that can be exported")
 
 

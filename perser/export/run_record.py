@@ -74,7 +74,7 @@ def _measured(
 ) -> tuple[dict[str, Any], tuple[dict[str, Any], ...], str]:
     path = next(_existing("results.json", run, run / "results", run.parent), None)
     results = None if path is None else read_json(path)
-    if results is None:
+    if path is None or results is None:
         return {}, (), "the run that trained it has no results.json"
     origins = (read_json(path.with_name("provenance.json")) or {}).values()
     digest = weights_sha256(folder)

@@ -9,10 +9,11 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from os import PathLike
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -21,7 +22,7 @@ from perser.audio import SAMPLE_RATE, SHORTEST_SECONDS, BadAudio, load_audio
 from perser.errors import UserError
 from perser.inference.computing_thread import compute
 from perser.io.folders import audio_files, did_you_mean
-from perser.io.listed_paths import read_list
+from perser.io.listed_paths import named_path, read_list
 from perser.io.tables import read_table
 from perser.labels import Emotions, LabeledFile, parse_emotions
 from perser.samples import is_single
@@ -36,12 +37,26 @@ HINTS = 10
 """For how many clips that are missing a file with a similar name is looked for."""
 
 Clip = (
-    str | PathLike[str] | bytes | BinaryIO | np.ndarray | Tensor | Sequence[float] | Mapping[str, Any] | tuple
+    str
+    | PathLike[str]
+    | bytes
+    | BinaryIO
+    | np.ndarray
+    | Tensor
+    | Sequence[float]
+    | Mapping[str, Any]
+    | tuple[Any, ...]
 )
 """A recording in a form that `perser.audio.load_audio` takes: a file, its content, samples, a decoder."""
 
 Result = TypeVar("Result")
 T = TypeVar("T")
+
+
+class RunsJobs(Protocol):
+    """Runs a job and returns what it returns (`perser.inference.computing_thread.compute`)."""
+
+    def __call__(self, job: Callable[[], T], /) -> T: ...
 
 
 @dataclass(frozen=True)
@@ -82,7 +97,7 @@ def clip_paths(arguments: Iterable[str | Path]) -> list[Path]:
     for argument in arguments:
         if not str(argument).strip():  # `Path("")` is the working folder
             raise UserError("a clip's name is empty: give a file, a folder or a list (. is this folder)")
-        path = Path(argument)
+        path = named_path(argument)
         if _is_folder(path):
             inside = list(audio_files(path, "**/*"))
             if not inside:
@@ -163,7 +178,8 @@ def name_of(clip: Clip, number: int) -> str:
 
 def clips_in(audio: Clip | Iterable[Clip]) -> Iterable[Clip]:
     """Return several clips as they are, and a single one in a list."""
-    return [audio] if is_single(audio) else audio
+    several: Any = [audio] if is_single(audio) else audio  # a type cannot tell a list of numbers from clips
+    return several
 
 
 def waveforms_of(audio: Clip | Iterable[Clip], min_seconds: float = SHORTEST_SECONDS) -> list[Tensor]:
@@ -196,7 +212,7 @@ def exit_after_failures(failures: Sequence[Failure]) -> None:
 def stream_clips(
     clips: Clip | Iterable[Clip],
     use: Callable[[dict[str, Tensor]], Sequence[Result]],
-    run: Callable[[Callable[[], T]], T] = compute,
+    run: RunsJobs = compute,
 ) -> Iterator[Result | Failure]:
     """Yield one result for each clip, in order, as soon as it is ready.
 
@@ -209,7 +225,7 @@ def stream_clips(
     """
     named = ((name_of(clip, number), clip) for number, clip in enumerate(clips_in(clips), start=1))
     while batch := list(islice(named, CLIPS_AT_ONCE)):
-        results = run(lambda batch=batch: _results(batch, use))
+        results = run(partial(_results, batch, use))
         yield from (results[name] for name, _ in batch)
 
 
@@ -217,10 +233,10 @@ def _results(
     batch: list[tuple[str, Clip]], use: Callable[[dict[str, Tensor]], Sequence[Result]]
 ) -> Mapping[str, Result | Failure]:
     waveforms, failures = _read(batch)
-    return failures | _use(waveforms, use)
+    return {**failures, **_use(waveforms, use)}
 
 
-def _read(batch: list[tuple[str, Clip]]) -> tuple[dict[str, Tensor], dict[str, Result | Failure]]:
+def _read(batch: list[tuple[str, Clip]]) -> tuple[dict[str, Tensor], dict[str, Failure]]:
     waveforms, failures = {}, {}
     for name, clip in batch:
         try:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 
 from perser.errors import UserError, saying_where
 from perser.inference.clips import Clip
+from perser.io.listed_paths import named_path
 from perser.labels import (
     Emotions,
     EmotionSet,
@@ -39,7 +39,7 @@ def parse_example(text: str, as_spelled: bool = False) -> LabeledFile:
     emotions = split_words(words) if as_spelled else parse_emotions(words)
     if not equals or not path or not emotions:
         raise UserError(f"enroll: '{text}' is not of the form clip.wav=emotion or clip.wav=emotion,emotion")
-    clip = Path(path if os.path.lexists(path) else path.strip())
+    clip = named_path(path if os.path.lexists(path) else path.strip())
     return LabeledFile(clip, emotions, f"enroll: '{text}'")
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from perser.errors import UserError, advice_without_damage, first_line
 from perser.inference.profile_place import FORMAT, refuse_other
 from perser.io.checksums import tensors_sha256
-from perser.io.files import check_name, explain_write_errors
+from perser.io.files import check_name, explain_write_errors, temporary_prefix
 from perser.io.folders import did_you_mean
 from perser.labels import Emotions
 from perser.route import RouteModel
@@ -92,7 +92,7 @@ class Profile:
             path.parent.mkdir(parents=True, exist_ok=True)
             owned = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
             header[DIGEST] = _digest(header, owned)
-            with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as temporary:
+            with tempfile.TemporaryDirectory(prefix=temporary_prefix(path), dir=path.parent) as temporary:
                 save_file(owned, Path(temporary) / path.name, metadata=header)
                 (Path(temporary) / path.name).replace(path)
 

@@ -328,7 +328,7 @@ class PersonalRecognizer:
         path: str | PathLike[str],
         model: str | PathLike[str] | None = None,
         device: str | None = None,
-    ) -> Self:
+    ) -> PersonalRecognizer:
         """Load a profile and its model.
 
         Args:

@@ -24,6 +24,16 @@ def check_name(path: Path) -> None:
         )
 
 
+NAME_BYTES = 100
+"""How much of a name is in that of a temporary file or folder. All of it could be more than systems take."""
+
+
+def temporary_prefix(place: Path) -> str:
+    """Return the beginning of the name of a temporary file or folder beside a place: hidden, and like its
+    own."""
+    return f".{os.fsencode(place.name)[:NAME_BYTES].decode('utf-8', 'ignore')}-"
+
+
 class NotWritten(UserError):
     """The error for a file or folder that the system does not let us write."""
 
@@ -107,7 +117,7 @@ def atomic_folder(out: Path, marker: str) -> Iterator[Path]:
     check_replaceable(out, marker)
     with explain_write_errors(out):
         _make_folder(out.parent)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=temporary_prefix(out), dir=out.parent))
     try:
         yield temporary
         with explain_write_errors(out):
@@ -160,7 +170,7 @@ def new_file(path: Path) -> Iterator[Path]:
     _check_kind(place, is_folder=False)
     with explain_write_errors(path):
         _make_folder(place.parent)
-        descriptor, name = tempfile.mkstemp(prefix=f".{place.name}-", dir=place.parent)
+        descriptor, name = tempfile.mkstemp(prefix=temporary_prefix(place), dir=place.parent)
         temporary = Path(name)
         try:
             os.close(descriptor)

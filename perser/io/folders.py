@@ -77,7 +77,7 @@ def _files(folder: Path, depth: int | None) -> Iterator[Path]:
     above = {_identity(parent) for parent in folder.resolve().parents}
     seen: set[tuple[int, int]] = set()
     upwards: list[str] = []
-    folders, links = [folder], []
+    folders, links = [folder], list[Path]()
     while folders or links:
         links.sort(reverse=True)
         place = (folders or links).pop()

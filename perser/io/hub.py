@@ -143,9 +143,11 @@ def trained_model_folder(
     if (starter := starter_folder(name)) is not None:
         return starter
     if not is_hub_name(name):
+        closest = nearest(name, NAMES)
+        hint = "" if closest is None else f" (did you mean {closest}?)"
         raise UserError(
-            f"no {kind} '{name}': there is no such folder{did_you_mean(folder)}, and it is none of "
-            f"{', '.join(NAMES)}"
+            f"no {kind} '{name}': there is no such folder{did_you_mean(folder)}. {' and '.join(NAMES)} come "
+            f"with perser{hint}, and `perser quickstart` trains others"
         )
     hint = did_you_mean(folder)
     not_found = f"no {kind} '{name}': no such folder, and not on the Hugging Face Hub{hint}"

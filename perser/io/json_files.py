@@ -26,7 +26,7 @@ def write_json(path: Path, content: Any) -> None:
 
 def to_json_value(value: Any) -> Any:
     """Return `value` with dataclasses as dictionaries, tuples as lists and paths as strings, at any depth."""
-    if is_dataclass(value):
+    if is_dataclass(value) and not isinstance(value, type):
         return to_json_value(asdict(value))
     if isinstance(value, dict):
         return {key: to_json_value(item) for key, item in value.items()}

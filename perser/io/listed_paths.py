@@ -13,12 +13,30 @@ COMMENT = "#"
 """A line that begins with it is a comment, unless a file of that name is there."""
 
 
+HOME = "~/"
+"""Stands for the home folder at the beginning of a path. Shells replace it, not in files or behind `=`."""
+
+
+def named_path(text: str | os.PathLike[str]) -> Path:
+    """Return the path that a person names, where `~/` is their home folder, unless that path is really
+    there."""
+    path = Path(text)
+    if not os.fspath(text).startswith(HOME) or os.path.lexists(path):
+        return path
+    try:
+        return path.expanduser()
+    except RuntimeError:  # there is no home folder
+        return path
+
+
 def listed_path(table: Path, text: str) -> str:
     """Return a path in the one form that its file has in tables and lists, relative to this one or absolute.
 
     `./a.wav`, `x/../a.wav` and `a.wav` are one file. So are a name with backslashes and one with slashes, and
-    the Unicode forms NFC and NFD of a name, unless there are really two files.
+    the Unicode forms NFC and NFD of a name, unless there are really two files. `~/` is the home folder.
     """
+    if text.startswith(HOME) and not _exists(table.parent / text):
+        text = named_path(text).as_posix()
     if text.isascii() and not any(part in text for part in ("\\", "./", "//")):
         return text
     folder = table.parent

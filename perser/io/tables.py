@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from perser.errors import UserError, is_unicode, nearest
+from perser.io.folders import did_you_mean
 from perser.io.listed_paths import is_comment, listed_path
 from perser.io.text_lines import read_lines, visible
 from perser.labels import LONGEST_LABEL, Emotions, parse_emotions, split_words
@@ -155,7 +156,8 @@ def read_table(
             if row is None and required:
                 raise UserError(f"{file} has no rows: list at least one recording")
     except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror or error}") from error
+        reason = error.strerror or error
+        raise UserError(f"cannot read {file}: {reason}{did_you_mean(file)}") from error
 
 
 def _check_cells(row: InputRow, required: Sequence[str]) -> None:
@@ -333,6 +335,7 @@ def _listed_objects(file: Path, line: int, text: str) -> Iterator[InputRow]:
     place = text.index("[") + 1
     while True:
         gap = _BETWEEN_OBJECTS.match(text, place)
+        assert gap is not None  # the expression matches nothing at all, too
         line, place = line + gap.group().count("\n"), gap.end()
         if text[place:].strip() == "]":
             return

@@ -68,7 +68,7 @@ def validate(
     Several processes share the episodes, and all of them have to call it.
     """
     found = all_scores(personalizer, episodes, emotions)
-    means = {name: float(np.mean([scores[name] for scores in found])) for name in LOGGED}
+    means: dict[str, float] = {name: float(np.mean([scores[name] for scores in found])) for name in LOGGED}
     return Validation(goodness(means, criterion), means)
 
 

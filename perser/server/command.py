@@ -34,7 +34,7 @@ def serve(
         limits: what the server accepts.
 
     Examples:
-        perser serve --model runs/quickstart/models/speech-lm --profiles profiles
+        perser serve --model starter-icl --profiles profiles
     """
     from perser.errors import require_package
 

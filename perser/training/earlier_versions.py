@@ -24,7 +24,7 @@ RENAMED_OPTIONS = {old: new for names in _RENAMED.values() for old, new in names
 
 RENAMED_STAGES = {"align": "pretrain-projector"}
 
-_DEFAULTS_SINCE = {
+_DEFAULTS_SINCE: dict[str, dict[str, Any]] = {
     "pretrain": {"steps": None, "warmup": 0.1, "clip_norm": 1.0, "validate_every": None}
     | {"head_learning_rate": None, "selection": "maF1"}
     | {"standardize": True, "dropout": 0.0, "mask_time": 0.0},

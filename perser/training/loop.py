@@ -110,7 +110,7 @@ def fit(
 
     Args:
         training_run: where checkpoints and logs go; it also skips steps that are not finite and stops on
-            SIGTERM and Ctrl-C.
+            SIGTERM, SIGHUP and Ctrl-C.
         stage: name of the loop in the log and in checkpoints.
         module: the module to train; its weights with the best score are kept.
         optimizer: of the module's weights; make it after the module was wrapped.
@@ -124,14 +124,14 @@ def fit(
             what it measured.
         display: of the progress bar.
 
-    Raises UserError after too many steps that are not finite; SystemExit after SIGTERM or Ctrl-C.
+    Raises UserError after too many steps that are not finite; SystemExit after such a signal.
     """
     if trained is None:
         trained = module
     else:  # not the schedule: a prepared one would advance once for every process
         optimizer = training_run.accelerator.prepare(optimizer)
     display = display or Display(stage)
-    best, counters = BestWeights(), {}
+    best, counters = BestWeights(), dict[str, Any]()
     state = TrainingState(module, optimizer, schedule, best, generators or {}, counters)
 
     def validated(number: int, loss: float | None) -> Validation:

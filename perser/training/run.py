@@ -99,9 +99,10 @@ class TrainingRun:
         self.accelerator = accelerator
         self.options = options or RunOptions()
         self._folder = folder
-        self.checkpoint_found = folder and folder.checkpoint
+        self.checkpoint_found = folder.checkpoint if folder is not None else None
         _, state = self.checkpoint_found or ({}, {})
-        self.stage_found: str | None = RENAMED_STAGES.get(state.get("stage"), state.get("stage"))
+        stage: str | None = state.get("stage")
+        self.stage_found = None if stage is None else RENAMED_STAGES.get(stage, stage)
         """The stage of the checkpoint to go on from; the stages before it are over."""
         own = folder.path if folder is not None and accelerator.is_main_process else None
         self.log = MetricsLog(own and own / METRICS, state.get("log_size", 0), state.get("seconds", 0.0))
@@ -253,7 +254,7 @@ class Stage:
     def end_step(self, step: int, **validation: float) -> None:
         """Log a step after all that it changed, with what its validation found.
 
-        Raises SystemExit once SIGTERM or Ctrl-C has arrived; UserError where the log or a checkpoint cannot
+        Raises SystemExit once a signal to stop has arrived; UserError where the log or a checkpoint cannot
         be written.
         """
         self._run.record(self._name, step, self._values | validation)
@@ -264,7 +265,7 @@ class Stage:
             self._run.exit_after_signal(self._name, step)
 
     def close(self) -> None:
-        """End the loop: save its last step, and leave if SIGTERM or Ctrl-C has arrived."""
+        """End the loop: save its last step, and leave if a signal to stop has arrived."""
         if self._saved < self._last:
             self._checkpoint()
         (stopping,) = self._run.any_process(self._run.stop.arrived)

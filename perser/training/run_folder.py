@@ -75,7 +75,7 @@ class RunFolder:
         self._checkpoints = self.path / CHECKPOINTS
         # As it will be read back, so that it can be compared.
         self.training: dict[str, Any] = json.loads(json.dumps(to_json_value(dict(training))))
-        chosen = [None]
+        chosen: list[str | None] = [None]
         if accelerator.is_main_process:
             check_replaceable(self.path, RUN)  # by one process: others might look while it is half written
             newest = newest_checkpoint(self._checkpoints) if resume else None

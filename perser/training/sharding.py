@@ -106,6 +106,7 @@ class ShardedModule(nn.Module):
         What was gathered outside of the layers stays gathered. Without layers no process waits for another
         then, and processes may run different numbers of backward passes. `Accelerator.no_sync` calls it.
         """
+        assert isinstance(self, FSDPModule)  # fully_shard has made it one
         self.set_requires_gradient_sync(False)
         self.set_reshard_after_backward(False, recurse=False)
         try:
@@ -140,7 +141,7 @@ def unsharded_weights(module: nn.Module) -> Iterator[None]:
             setattr(owner, name, shard)
 
 
-def unshard(module: nn.Module) -> list[tuple[nn.Module, str, nn.Parameter]]:
+def unshard(module: nn.Module) -> Sequence[tuple[nn.Module, str, nn.Parameter]]:
     """Replace the sharded trained weights by full ones; return the owner, name and shard of each.
 
     Sharded frozen weights stay sharded. Layers that are gathered one at a time can only be read and saved
@@ -158,6 +159,6 @@ def unshard(module: nn.Module) -> list[tuple[nn.Module, str, nn.Parameter]]:
     gathered: dict[nn.Parameter, nn.Parameter] = {}
     for owner, name, shard in shards:
         if shard not in gathered:
-            gathered[shard] = nn.Parameter(shard.detach().full_tensor())
+            gathered[shard] = nn.Parameter(full_tensor(shard.detach()))
         setattr(owner, name, gathered[shard])
     return shards

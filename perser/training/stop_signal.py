@@ -1,5 +1,5 @@
-"""SIGTERM, which a cluster sends before it takes a machine away, and Ctrl-C: the current step is finished
-first."""
+"""SIGTERM, which a cluster sends before it takes a machine away, Ctrl-C, and SIGHUP of a terminal that is
+closed: the current step is finished first."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 EXIT_STATUS = 128 + signal.SIGTERM
+IGNORABLE = [getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)]
+"""Signals that a training ignores where its parent does: a shell ignores SIGINT for a job in the background,
+and nohup SIGHUP. Windows has no SIGHUP."""
 SAME_SIGNAL_SECONDS = 5.0
 """Further signals within this time count as the first one: a cluster sends it to every process of a job, and
 the launcher of several processes, which gets it too, passes it on to them."""
 
 
 class StopSignal:
-    """Whether SIGTERM or Ctrl-C has arrived. A second one, after `SAME_SIGNAL_SECONDS`, ends the process at
+    """Whether one of the signals has arrived. A second one, after `SAME_SIGNAL_SECONDS`, ends the process at
     once."""
 
     def __init__(self) -> None:
@@ -31,8 +34,8 @@ class StopSignal:
 
     @property
     def exit_status(self) -> int:
-        """The status of a program that the signal ends: 130 for Ctrl-C, and 143 for SIGTERM, also where only
-        another process got it."""
+        """The status of a program that the signal ends: 129 for SIGHUP, 130 for Ctrl-C, and 143 for SIGTERM,
+        also where only another process got it."""
         return 128 + self._number
 
     @contextmanager
@@ -41,11 +44,8 @@ class StopSignal:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        numbers = [signal.SIGTERM]
-        if (
-            signal.getsignal(signal.SIGINT) != signal.SIG_IGN
-        ):  # a shell ignores it for a job in the background
-            numbers.append(signal.SIGINT)
+        heard = [number for number in IGNORABLE if signal.getsignal(number) != signal.SIG_IGN]
+        numbers = [signal.SIGTERM, *heard]
         before = {number: signal.signal(number, self._notice) for number in numbers}
         try:
             yield

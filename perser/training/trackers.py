@@ -45,12 +45,12 @@ class TrackedRun:
         self._accelerator = accelerator
         self._step = done
         self._is_on = tracker != "none" and folder is not None
-        if not self._is_on:
+        if not self._is_on or folder is None:
             return
         accelerator.project_configuration.logging_dir = str(folder)
         accelerator.log_with = filter_trackers([tracker], folder)
         name, run_id = folder.name.removesuffix("-running"), _run_id(folder)
-        init_kwargs = {
+        init_kwargs: dict[str, dict[str, object]] = {
             WANDB: {"name": name, "id": run_id, "resume": "allow", "dir": str(folder)},
             "trackio": {"name": f"{name}-{run_id}", "resume": "allow"},
         }

@@ -39,13 +39,13 @@ class Limits:
                 raise ValueError(f"{name}: {value}, give more than 0")
 
     @property
-    def bytes(self) -> int:
+    def max_bytes(self) -> int:
         """The size of one file in bytes."""
         return self.megabytes * 2**20
 
     def check_size(self, size: int, name: str) -> None:
         """Raise TooLarge, which names the file, for one of more bytes than the limit."""
-        if size > self.bytes:
+        if size > self.max_bytes:
             raise TooLarge(f"{name}: larger than {self.megabytes} MB")
 
     def read(self, recording: Path | bytes, name: str) -> Tensor:

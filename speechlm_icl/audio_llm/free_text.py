@@ -68,7 +68,7 @@ class FreeTextLLM:
 
     def read(self, clips: Sequence[np.ndarray], answers: Answers) -> tuple[list[Message], list[np.ndarray]]:
         """Return the messages of an enrollment and their clips."""
-        chat, messages = self.llm.chat, []
+        chat, messages = self.llm.chat, list[Message]()
         for clip, answer in zip(clips, answers, strict=True):
             messages.append(chat.user("" if messages else self.wording.instruction, clip))
             messages.append(chat.assistant(self.wording.answer(answer)))

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from perser.device import loading_device
+from perser.encoders.feature_cache import AudioSource
 from perser.episodes.episode import Support
 from perser.errors import UserError
 from perser.inference.clips import Waveforms
@@ -112,14 +113,14 @@ class AudioLLMModel:
         if device != "cpu":
             self.llm.to(device)
 
-    def encode_clips(self, clips: Waveforms) -> Waveforms:
+    def encode_clips(self, clips: AudioSource) -> AudioSource:
         return clips
 
-    def embed_clips(self, encoded: Waveforms, names: Sequence[str]) -> np.ndarray:
+    def embed_clips(self, encoded: AudioSource, names: Sequence[str]) -> np.ndarray:
         """Return the mean log spectrum of each clip: an endpoint shows nothing of what its model hears."""
         return torch.stack([log_spectrum(encoded.waveform(name)) for name in names]).numpy()
 
-    def enroll(self, encoded: Waveforms, support: Support) -> dict[str, Tensor]:
+    def enroll(self, encoded: AudioSource, support: Support) -> dict[str, Tensor]:
         if not self.llm.several_clips:
             raise UserError(
                 f"'{self.llm.name}' takes one clip in a prompt, so it cannot read an enrollment: use "
@@ -128,7 +129,7 @@ class AudioLLMModel:
         return {_name(number): encoded.waveform(name) for number, name in enumerate(support.utterances)}
 
     def encode_more(
-        self, tensors: Mapping[str, Tensor], enrolled: Sequence[str], clips: Waveforms
+        self, tensors: Mapping[str, Tensor], enrolled: Sequence[str], clips: AudioSource
     ) -> Waveforms | None:
         waveforms = {name: tensors[_name(number)] for number, name in enumerate(enrolled)}
         return Waveforms(waveforms | {name: clips.waveform(name) for name in clips.utterance_ids})
@@ -143,12 +144,12 @@ class AudioLLMModel:
 class AudioLLMReader:
     """An audio LLM that has read one person's enrollment, or none."""
 
-    def __init__(self, llm: InContextLLM, enrolled: Waveforms, support: Support) -> None:
+    def __init__(self, llm: InContextLLM, enrolled: AudioSource, support: Support) -> None:
         pairs = None if len(support) else 0
         personal = AudioLLMPersonalizer(llm, enrolled.waveform, pairs).personalize(support)
         self._llm, self._enrollments = llm, personal.enrollments
 
-    def predict_proba(self, encoded: Waveforms, names: Sequence[str]) -> np.ndarray:
+    def predict_proba(self, encoded: AudioSource, names: Sequence[str]) -> np.ndarray:
         return AudioLLMPredictor(self._llm, encoded.waveform, self._enrollments).predict_proba(names)
 
 

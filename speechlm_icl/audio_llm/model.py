@@ -82,9 +82,10 @@ class ReadQueries:
 class InContextLLM(Protocol):
     """What is asked about clips after an enrollment: an `AudioLLM`, or one behind an endpoint."""
 
-    emotions: EmotionSet
-    wording: Wording
-
+    @property
+    def emotions(self) -> EmotionSet: ...
+    @property
+    def wording(self) -> Wording: ...
     @property
     def name(self) -> str: ...
     @property

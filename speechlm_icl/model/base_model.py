@@ -42,7 +42,7 @@ KIND = "language model"
 
 GGUF = ".gguf"
 
-CACHE_TOLERANCES = {torch.float32: 1e-3}
+CACHE_TOLERANCES: dict[torch.dtype | None, float] = {torch.float32: 1e-3}
 OTHER_CACHE_TOLERANCE = 0.1
 """How far, in relation to their length, hidden states may be from those read in one part, by the number
 format of the weights. In bfloat16 and with quantized weights, rounding comes to some hundredths."""
@@ -60,7 +60,7 @@ class BaseFiles:
     gguf_file: str | None = None
     commit: str | None = None
 
-    def load(self, auto: type, **options: Any) -> Any:
+    def load(self, auto: type[Any], **options: Any) -> Any:
         """Call `from_pretrained` of an Auto class, without running code that comes with the model.
 
         Raises UserError, in one line, where it fails.
@@ -224,14 +224,15 @@ def keep_positions_private(model: PreTrainedModel) -> None:
         kind = getattr(module, "rope_type", None)
         kinds = kind.values() if isinstance(kind, dict) else [kind]
         if any(name == "longrope" or "dynamic" in (name or "") for name in kinds):
-            module.__class__ = _private_positions(type(module))
+            # A class has a hash, but mypy takes that of its instances for it.
+            module.__class__ = _private_positions(type(module))  # type: ignore[arg-type]
 
 
 @cache
 def _private_positions(positions: type[nn.Module]) -> type[nn.Module]:
     """Return a class of position embeddings that computes each pass on a copy of itself."""
 
-    class PrivatePositions(positions):
+    class PrivatePositions(positions):  # type: ignore[misc, valid-type]  # known when a model is loaded
         def forward(self, *inputs: Any, **options: Any) -> Any:
             own = copy.copy(self)
             own._buffers = {name: buffer.clone() for name, buffer in self._buffers.items()}

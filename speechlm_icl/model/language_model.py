@@ -180,9 +180,9 @@ class LanguageModel(nn.Module):
         """Write what was trained into a model folder: the language model, or its adapter in peft's format."""
         with quiet_transformers():
             if self.has_adapter:
-                self.model.save_pretrained(folder / ADAPTER_FOLDER, save_embedding_layers=False)
+                self.model.save_pretrained(str(folder / ADAPTER_FOLDER), save_embedding_layers=False)
             else:
-                self.model.save_pretrained(folder / LANGUAGE_MODEL_FOLDER)
+                self.model.save_pretrained(str(folder / LANGUAGE_MODEL_FOLDER))
                 self.tokenizer.save_pretrained(folder / LANGUAGE_MODEL_FOLDER)
 
 

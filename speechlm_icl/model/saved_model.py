@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import os
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -21,7 +21,7 @@ from perser.device import MAKING_A_MODEL, loading_device, loading_on
 from perser.errors import explain_damage
 from perser.io.checksums import verify_checksums, write_checksums
 from perser.io.hub import trained_model_folder
-from perser.io.loading_options import LoadingOptions
+from perser.io.loading_options import LoadingOptions, SavingOptions
 from speechlm_icl.model.configuration import CONFIG, SpeechLMConfig, read_config
 from speechlm_icl.model.language_model import (
     ADAPTER_FOLDER,
@@ -45,28 +45,28 @@ CHECKSUMMED = (CONFIG, WEIGHTS, f"{LANGUAGE_MODEL_FOLDER}/*", f"{ADAPTER_FOLDER}
 TRAINING = "training.json"
 """Record of the training: the training persons, the options and the validation losses."""
 
-# Options of transformers' Trainer that are ignored here.
-_TRAINER_OPTIONS = {"state_dict", "is_main_process", "save_function", "safe_serialization", "max_shard_size"}
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel as _Model
+else:
+    _Model = object  # transformers would take the mixin itself for a model
 
 
-class CheckpointMixin:
+class CheckpointMixin(_Model):
     """`save_pretrained` and `from_pretrained` of a model that saves what was trained, not its base models."""
 
-    def save_pretrained(
-        self,
-        save_directory: str | os.PathLike[str],
-        push_to_hub: bool = False,
-        repo_id: str | None = None,
-        **hub: Any,
-    ) -> None:
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **options: Any) -> None:
         """Write config.json, projector.safetensors and what was trained of the language model.
 
         Args:
             save_directory: Folder to write; it is created where it does not exist.
-            push_to_hub: Whether to upload it, too.
-            repo_id: Name on the Hub; the folder's name when None.
-            **hub: Options of transformers' `push_to_hub`.
+            **options: Those of transformers (`perser.io.loading_options.SavingOptions`).
+
+        Raises UserError for a `state_dict` that holds other weights.
         """
+        saving = SavingOptions.of(self, options)
+        if not saving.here:
+            return
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
         config = copy.deepcopy(self.config)
@@ -78,9 +78,8 @@ class CheckpointMixin:
         save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
         self.language_model.save(folder)
         write_checksums(folder, CHECKSUMMED)
-        if push_to_hub:
-            options = {name: value for name, value in hub.items() if name not in _TRAINER_OPTIONS}
-            self.push_to_hub(repo_id or folder.name, **options)
+        if saving.upload:
+            self.push_to_hub(saving.name or folder.name, **saving.hub)
 
     @classmethod
     def from_pretrained(
@@ -120,7 +119,7 @@ class CheckpointMixin:
             loading_on(loading.device or loading_device()),
             explain_damage(f"the speech-LM model in {folder}", "train it again", intact),
         ):
-            weights = LoraOptions(**config.lora).base_weights
+            weights = LoraOptions(**config.lora or {}).base_weights
             language_model = load_language_model(folder, config.language_model, weights, commit)
             model = cls(config, language_model)
             _load_state(model, load_file(folder / WEIGHTS))

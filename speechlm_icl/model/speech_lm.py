@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils import ModelOutput
 
-from perser.device import MAKING_A_MODEL
+from perser.device import MAKING_A_MODEL, outside_compilation
 from perser.encoders.encoder import SpeechEncoder
 from perser.encoders.feature_cache import encode_clips
 from perser.encoders.moments import blended_moments
@@ -81,20 +81,17 @@ class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
 
     def __init__(self, config: SpeechLMConfig, language_model: LanguageModel | None = None) -> None:
         super().__init__(config)
-        missing = [name for name in ("emotions", "feature_shape") if not getattr(config, name)]
-        if missing:
-            raise ValueError(
-                f"SpeechLMConfig: no {', '.join(missing)}: a speech LM needs emotions and feature_shape"
-            )
+        if not config.emotions or not config.feature_shape:
+            missing = ", ".join(name for name in ("emotions", "feature_shape") if not getattr(config, name))
+            raise ValueError(f"SpeechLMConfig: no {missing}: a speech LM needs emotions and feature_shape")
         emotions = EmotionSet(tuple(config.emotions))
         prompt = PromptOptions(**{"bind": False} | (config.prompt or {}))  # older models know no binding
         if language_model is None:
             lora = LoraOptions(**config.lora or {})
             language_model = new_language_model(config.language_model, prompt.texts(emotions), lora)
         self.language_model = language_model
-        sizes = ProjectorSizes(
-            *config.feature_shape, language_model.hidden_size, language_model.embedding_scale
-        )
+        layers, width = config.feature_shape
+        sizes = ProjectorSizes(layers, width, language_model.hidden_size, language_model.embedding_scale)
         self.projector = new_projector(sizes, ProjectorOptions(**config.projector or {}))
         self.binding = PairBinding(language_model.hidden_size) if prompt.bind else None
         self.prompt = PromptFormat(language_model.tokenizer, emotions, prompt)
@@ -180,13 +177,15 @@ class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
             labels: (B, T), -100 where nothing is predicted. Audio and padding are never predicted.
             **options: Those of the language model's own forward (`past_key_values`, `logits_to_keep`, ...).
         """
+        inputs = inputs_embeds if input_ids is None else input_ids
+        if inputs is None:
+            raise ValueError("give input_ids or inputs_embeds")
         if attention_mask is None:
-            inputs = inputs_embeds if input_ids is None else input_ids
             attention_mask = torch.ones(inputs.shape[:2], dtype=torch.int64, device=inputs.device)
         if labels is not None:
             labels = self._mask_labels(labels, attention_mask, input_ids)
         if inputs_embeds is None:
-            inputs_embeds = self.embed_inputs(input_ids, input_values, audio_mask)
+            inputs_embeds = self.embed_inputs(inputs, input_values, audio_mask)
         if position_ids is None:
             position_ids = positions(attention_mask)[:, -inputs_embeds.shape[1] :]
         return self.language_model.causal(
@@ -267,14 +266,14 @@ class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
             return inserted
         return self.binding(inserted, frames, clips, *find_answers(input_ids, clips, self.prompt.template))
 
+    @outside_compilation
     def encode_clips(self, input_values: Tensor, audio_mask: Tensor | None = None) -> Clips:
         """Map waveforms (num_clips, num_samples) to the features that the projector reads.
 
         Raises UserError for a clip that cannot be used.
         """
-        if audio_mask is None:
-            audio_mask = torch.ones_like(input_values)
-        clips = [values[mask.bool()] for values, mask in zip(input_values, audio_mask, strict=True)]
+        masks = torch.ones_like(input_values) if audio_mask is None else audio_mask
+        clips = [values[mask.bool()] for values, mask in zip(input_values, masks, strict=True)]
         waveforms = waveforms_of(clips, min_seconds=0.0)
         features = encode_clips(self.speech_encoder, waveforms, self.projector.options.level)
         return torch.stack(features) if self.projector.options.level == "pooled" else features

@@ -155,7 +155,7 @@ class Projector(nn.Module, ABC):
             mixed = mixed + self.options.feature_noise * weights.norm() * torch.randn_like(mixed)
         return mixed
 
-    def mix_clips(self, clips: Sequence[Tensor]) -> list[Tensor]:
+    def mix_clips(self, clips: Clips) -> list[Tensor]:
         """Apply `mix_layers` to each clip's windows (num_windows, L+1, D): (num_windows, D) a clip."""
         return list(self.mix_layers(torch.cat(list(clips))).split([len(clip) for clip in clips]))
 

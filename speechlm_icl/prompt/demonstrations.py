@@ -22,6 +22,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,11 +68,11 @@ def parse_demonstration_options(
     Raises UserError for an unknown option, and for an option that occurs twice.
     """
     known = [form for form in OPTION_FORMS if form not in without]
-    options: dict[str, int | bool] = {}
+    options: dict[str, Any] = {}
     for text in texts:
         match = re.fullmatch(r"(?:(orders)=(\d+)|(calibrated|chosen|matched))", text)
         name = match and (match[1] or match[3])
-        if not name or name in options or name in without:
+        if not match or not name or name in options or name in without:
             raise UserError(
                 f"{method} has no option '+{text}', or it occurs twice: the options are {', '.join(known)}"
             )

@@ -47,8 +47,8 @@ class PromptOptions:
     """How a prompt is worded.
 
     Args:
-        instruction: Text before the first clip. Empty for none; null for a default that lists the emotions,
-            or for none where the vocabulary lacks its words (as tiny-llama's does).
+        instruction: Text before the first clip; it may be empty. none: a text that lists the emotions, or no
+            text where the vocabulary lacks its words (as tiny-llama's does).
         chat: Whether to use the language model's chat template; auto uses it where there is one.
         joiner: Text between two emotions of one clip.
         separator: Text that ends each clip's label words. A chat template ends them with its own end of turn.
@@ -149,6 +149,7 @@ class PromptFormat:
         self.tokenizer = tokenizer
         self.emotions = emotions
         self.options = options = options.resolve(tokenizer, emotions)
+        assert options.instruction is not None  # resolved
         if options.chat:
             self.template = from_chat_template(tokenizer, options.instruction)
         else:
@@ -197,7 +198,9 @@ class PromptFormat:
         """
         template = self.template
         start = len(template.start)
-        prompt = EncodedPrompt(list(template.start), *([TEXT] * start for _ in range(3)), [IGNORE] * start)
+        prompt = EncodedPrompt(
+            list(template.start), [TEXT] * start, [TEXT] * start, [TEXT] * start, [IGNORE] * start
+        )
         for clip, answer in enumerate(answers):
             tokens = self.answer_tokens(answer)
             text = [*template.cue, *tokens, *template.following]

@@ -155,8 +155,9 @@ def choose_mixture(
     probabilities, scores = [], []
     for part in range(parts.max(initial=-1) + 1):
         learned = np.flatnonzero(parts != part)
-        known = targets[learned].any(axis=0)
-        asked = [place for place in np.flatnonzero(parts == part) if known[targets[place] > 0].all()]
+        known = np.asarray(targets[learned].any(axis=0))
+        of_part: list[int] = np.flatnonzero(parts == part).tolist()
+        asked = [place for place in of_part if known[targets[place] > 0].all()]
         if not asked or known.sum() < 2:
             continue
         places += asked

@@ -45,7 +45,7 @@ class IclOptions(OptimizationOptions):
             answer is prompt.other.
         drawn_styles: share of the sequences whose labels come from a simulated person, with a bias and a
             sharpness that are drawn for this sequence alone.
-        standardize: by which clips features are standardized: together, by all training clips; each: by those
+        standardize: by which clips features are standardized. together: by all training clips; each: by those
             of their own corpus, where several were joined (`perser join`).
         first_answers: clips that each step asks for, besides its sequences, with no pair before them and
             under the emotions' own words. A sequence has one such answer only, so a model that reads pairs

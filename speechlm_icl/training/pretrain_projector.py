@@ -71,7 +71,7 @@ def pretrain_projector(
         utterances = rng.choice(utterance_ids, size=size, replace=False).tolist()
         clips = clips_on(read_clips(store, utterances), model.device)
         wanted = distributions(utterances, targets).to(model.device)
-        read = [(utterance,) for utterance in utterances]
+        read: list[tuple[str, ...]] = [(utterance,) for utterance in utterances]
         if options.projector_mixup:
             shares, others = _drawn_mixture(options.projector_mixup, size, rng)
             clips, wanted = mixed(clips, wanted, shares, others)

@@ -166,7 +166,7 @@ class SequenceSampler:
         heard = sorted(set().union(*sequence.answers))
         if _happens(shares.merged, rng):
             classes = classes[draw_groups(heard, len(own), rng)]
-        answers = [list(dict.fromkeys(classes[answer].tolist())) for answer in sequence.answers]
+        answers: list[Answer] = [list(dict.fromkeys(classes[answer].tolist())) for answer in sequence.answers]
         if not _happens(shares.other, rng):
             return replace(sequence, answers=answers, words=words, renamed=True)
         unnamed = draw_unnamed(sorted(set().union(*answers)), rng)

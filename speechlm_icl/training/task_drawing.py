@@ -90,7 +90,8 @@ def balanced_start(labels: Sequence[Emotions], rng: np.random.Generator) -> np.n
     """
     most = int(rng.integers(1, MOST_OF_EACH + 1))
     seen: Counter[Emotions] = Counter()
-    first, rest = [], []
+    first: list[int] = []
+    rest: list[int] = []
     for place, label in enumerate(labels[:-1]):
         (first if seen[label] < most else rest).append(place)
         seen[label] += 1

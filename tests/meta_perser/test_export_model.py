@@ -183,6 +183,47 @@ def test_a_model_pushed_to_the_hub_is_loaded_from_there(trained, samples, tmp_pa
     assert Recognizer.from_pretrained("somebody/mine").enroll([(samples[0], "sad")]).predict(samples[1:])
 
 
+def test_saving_follows_the_options_of_transformers(trained, samples, tmp_path, hub_folder):
+    export(trained.models / "meta-perser", tmp_path / "mine")
+    model = AutoModelForAudioClassification.from_pretrained(tmp_path / "mine")
+    model.save_pretrained(tmp_path / "elsewhere", is_main_process=False)
+    assert not (tmp_path / "elsewhere").exists()
+    zeros = {name: 0 * value for name, value in model.state_dict().items()}
+    with pytest.raises(UserError, match=r"^state_dict: it holds other weights"):
+        model.save_pretrained(tmp_path / "elsewhere", state_dict=zeros)
+    assert not (tmp_path / "elsewhere").exists()
+    model.save_pretrained(tmp_path / "saved", push_to_hub=True, repo_id="somebody/saved")
+    inputs = torch.from_numpy(samples[0])[None]
+    for folder in (tmp_path / "saved", hub_folder / "somebody" / "saved"):
+        again = AutoModelForAudioClassification.from_pretrained(folder)
+        torch.testing.assert_close(again(inputs).logits, model(inputs).logits)
+
+
+def test_labels_that_are_too_few_or_too_many_are_refused(trained, tmp_path):
+    """A pipeline would name the emotions by them."""
+    export(trained.models / "ssl-e", tmp_path)
+    for options in ({"num_labels": 3}, {"id2label": {0: "angry"}}):
+        with pytest.raises(UserError, match=r"^id2label: it has . labels?, but the model answers with 4"):
+            AutoModelForAudioClassification.from_pretrained(tmp_path, **options)
+    names = dict(enumerate("wxyz"))
+    assert AutoModelForAudioClassification.from_pretrained(tmp_path, id2label=names).config.id2label == names
+
+
+def test_a_config_alone_makes_no_model(trained, tmp_path):
+    export(trained.models / "ssl-e", tmp_path)
+    with pytest.raises(UserError, match=r"^a config alone makes no Meta-PerSER model: load a trained one"):
+        AutoModelForAudioClassification.from_config(AutoConfig.from_pretrained(tmp_path))
+
+
+def test_a_compiled_model_gives_the_same_logits(trained, samples, tmp_path):
+    export(trained.models / "ssl-e", tmp_path)
+    model = AutoModelForAudioClassification.from_pretrained(tmp_path)
+    inputs = torch.from_numpy(samples[0])[None]
+    with torch.no_grad():
+        compiled = torch.compile(model, backend="eager")
+        torch.testing.assert_close(compiled(inputs).logits, model(inputs).logits)
+
+
 def test_an_option_without_effect_is_refused(trained, tmp_path):
     export(trained.models / "ssl-e", tmp_path)
     with pytest.raises(TypeError, match="takes no max_memory"):

@@ -22,6 +22,8 @@ def test_the_error_for_a_missing_package_names_its_extra():
         (MemoryError(), "free some memory"),
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "free some memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"), "free some memory"),
+        (ImportError("libtorch.so: failed to map segment from shared object", name="_C"), "free some memory"),
+        (FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"), "TMPDIR"),
         (AssertionError("Torch not compiled with CUDA enabled"), "use another device"),
         (RuntimeError("Expected all tensors to be on the same device"), "use another device"),
         (

@@ -63,9 +63,11 @@ def test_a_method_is_explained_with_all_parts_of_its_name():
     text = explain_method("speech-lm-0:small+calibrated+prior-shift")
     assert text.startswith("A language model")
     assert text.endswith(
-        "here, none of them; trained as the variant small; with calibrated; then each emotion is made "
-        "likelier or less likely, as this person's labels suggest."
+        " Here, it reads no labeled clip. Its model is the variant small. Its options: calibrated. "
+        "Afterwards, each emotion is made likelier or less likely, as this person's labels suggest."
     )
+    assert " Here, it reads 8 labeled clips." in explain_method("speech-lm-8")
+    assert " Its model is org/some-2507." in explain_method("audio-llm:org/some-2507-8")
     assert "standardized by the labeled clips" in explain_method("entire-zero+standardize=enrolled")
 
 

@@ -259,6 +259,15 @@ def test_a_channel_that_is_almost_opposite_does_not_cancel_the_other():
     np.testing.assert_allclose(load_audio(samples), 0.9 * TONE, atol=5e-3)
 
 
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [2, 0, 3, 1], [3, 2, 1, 0]])
+def test_pairs_of_opposite_channels_do_not_cancel_each_other_out(order):
+    """Two sounds, each on two channels of which one is turned over. The louder sound keeps its direction."""
+    pairs = np.stack([TONE, -TONE, 0.5 * OTHER, -0.5 * OTHER], axis=1)[:, order]
+    mixed = load_audio(pairs).numpy()
+    wanted = [(first * TONE + second * 0.5 * OTHER) / 2 for first in (1, -1) for second in (1, -1)]
+    assert min(np.abs(mixed - each).max() for each in wanted) < 1e-6
+
+
 def test_different_channels_are_averaged():
     np.testing.assert_allclose(load_audio(np.stack([TONE, OTHER])), (TONE + OTHER) / 2, atol=1e-6)
 

@@ -52,6 +52,11 @@ def test_a_prompt_from_the_processor_equals_one_from_the_models_prompt_format(au
     )
 
 
+def test_a_forward_pass_without_inputs_is_refused(audio_model):
+    with pytest.raises(ValueError, match="give input_ids or inputs_embeds"):
+        audio_model(attention_mask=torch.ones(1, 3))
+
+
 def test_the_loss_counts_only_text(audio_model, processor, side):
     inputs = processor(text=TEXTS, audio=CLIPS, return_tensors="pt", padding_side=side)
     outputs = audio_model(**inputs, labels=inputs.input_ids)

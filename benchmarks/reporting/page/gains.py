@@ -111,7 +111,7 @@ def _gain(gains: Gains, comparison: Comparison) -> str:
 def _probabilities(gains: Gains, comparison: Comparison) -> str:
     """Say what probability is typically given to what a person heard: log loss, the other way round."""
     zero = next(row for row in comparison.rows if row["method"] == ZERO)
-    own, without = (math.exp(-LOG_LOSS.value(row)) for row in (gains.row, zero))
+    own, without = (math.exp(-LOG_LOSS.known_value(row)) for row in (gains.row, zero))
     return (
         f" It gives an emotion that was heard a probability of {own:.0%}; {ZERO} gives it {without:.0%} "
         "(geometric means)."
@@ -123,7 +123,8 @@ def _certainty(lead: Lead | None, ranking: Headline) -> str:
     if lead is None:
         return ""
     mean, low, high = lead_text(lead, ranking)
-    by = f"the mean gain is {mean.lstrip('+')}, and between {low} and {high} for all that is known"
+    choice = ", which allows for the choice of the best method" if lead.is_adjusted else ""
+    by = f"the mean gain is {mean.lstrip('+')} (95% interval {low} to {high}{choice})"
     if lead.low > 0:
         return f" Chance does not explain this: {by}."
     return f" Chance may explain this: {by}."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from benchmarks.speed.maml import ours
 from benchmarks.speed.maml.case import MamlCase
 from benchmarks.speed.maml.padded import PaddedRecognizer, encoded_without_padding, padded_batch
@@ -33,7 +35,7 @@ def compare_adaptations(case: MamlCase, preset: MamlPreset, agreement: dict[str,
     model, padded = PaddedRecognizer(case.model), padded_batch(case)
     batch, encoding = run_and_count(lambda: ours.encode_anew(case))
     no_step, one_step = (
-        count_operations(lambda count=count: ours.adapted_weights(case, batch, count)) for count in (0, 1)
+        count_operations(partial(ours.adapted_weights, case, batch, count)) for count in (0, 1)
     )
     plain_step = count_operations(lambda: fine_tune(model, padded, case, 1))
     runs = {

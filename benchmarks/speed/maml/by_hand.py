@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -78,7 +79,9 @@ def whole_loss(case: MamlCase) -> Loss:
     return lambda theta, batch, targets: loss(functional_call(case.model, theta, (batch,)), targets)
 
 
-def compare_with_by_hand(shapes: dict, scope: str, device: str, rounds: int, seed: int) -> list[Timing]:
+def compare_with_by_hand(
+    shapes: dict[str, Any], scope: str, device: str, rounds: int, seed: int
+) -> list[Timing]:
     """Time an adaptation, and an outer step over several persons, ours and by hand.
 
     Raises RuntimeError if they do not compute the same.

@@ -31,7 +31,7 @@ class PaddedRecognizer(nn.Module):
 
     def forward(self, waveforms: Tensor, real: Tensor) -> Tensor:
         """Return logits (B, num_emotions)."""
-        stacked = torch.stack(self._hidden_states(waveforms, real))
+        stacked = torch.stack([*self._hidden_states(waveforms, real)])
         frames = (self.layer_logits.softmax(dim=0).view(-1, 1, 1, 1) * stacked).sum(dim=0)
         mask = self._real_frames(frames.shape[1], real).unsqueeze(-1)
         pooled = (frames * mask).sum(dim=1) / mask.sum(dim=1)

@@ -34,7 +34,7 @@ def plain_maml_gradients(
 
     Returns the gradients of the outer loss with respect to everything that adapts, in its order.
     """
-    fast = dict(case.model.trainable_parameters())
+    fast: dict[str, Tensor] = dict(case.model.trainable_parameters())
     with case.autocast():
         for _ in range(steps):
             value = loss(functional_call(model, fast, batch), case.targets)

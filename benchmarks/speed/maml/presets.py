@@ -60,7 +60,7 @@ NARROWER = NARROW | {
     "conv_dim": [48] * 7,
 }
 
-TINY = {
+TINY: dict[str, Any] = {
     "hidden_size": 32,
     "num_hidden_layers": 2,
     "num_attention_heads": 2,

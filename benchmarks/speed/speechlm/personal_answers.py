@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -44,7 +45,7 @@ def compare_answers(case: PromptCase, preset: PromptPreset) -> Timing:
     runs = {
         name: lambda answer=answer: [answer(case, query) for query in timed] for name, answer in PEERS.items()
     }
-    counts = {name: count_operations(lambda answer=answer: answer(case, 0)) for name, answer in PEERS.items()}
+    counts = {name: count_operations(partial(answer, case, 0)) for name, answer in PEERS.items()}
     taken = time_in_rounds({**runs, OURS: lambda: own_scores(case)}, preset.repeats, case.device)
     share = queries / len(timed)
     rows = [Row(name, [seconds * share for seconds in taken[name]], counts[name] * queries) for name in PEERS]

@@ -39,7 +39,9 @@ class _Counter(TorchDispatchMode):
         super().__init__()
         self.total = 0
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         formula = _FORMULAS.get(func.overloadpacket)
         if formula is None:
             with self:  # in inference mode a linear layer arrives as one operator

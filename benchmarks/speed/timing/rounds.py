@@ -67,5 +67,6 @@ def peak_by_contender(
 
 def distance(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> float:
     """Return |ours - theirs| / |theirs|, with all tensors taken as one vector."""
-    apart = sum((a - b).double().square().sum() for a, b in zip(ours, theirs, strict=True))
-    return (apart / sum(b.double().square().sum() for b in theirs)).sqrt().item()
+    apart = [(a - b).double().square().sum() for a, b in zip(ours, theirs, strict=True)]
+    lengths = [b.double().square().sum() for b in theirs]
+    return (torch.stack(apart).sum() / torch.stack(lengths).sum()).sqrt().item()

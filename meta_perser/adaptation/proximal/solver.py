@@ -144,7 +144,7 @@ def _newton(problem: HeadProblem) -> tuple[Tensor, _Inverse]:
         return value, log_probabilities.exp()
 
     residuals = torch.zeros_like(problem.targets)
-    last_gap = torch.inf
+    last_gap: Tensor | float = torch.inf
     value, probabilities = objective(residuals)
     for _ in range(MAX_STEPS):
         inverse = _Inverse(problem, similar, probabilities)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perser.errors import UserError
+from perser.io.listed_paths import named_path
 
 if TYPE_CHECKING:
     from yaml import MappingNode, SafeLoader
@@ -22,7 +23,7 @@ def with_bases(file: Path) -> list[Path]:
     """
     files = [file]
     while (named := read_options(files[0]).get("base")) is not None:
-        base = files[0].parent / str(named)
+        base = files[0].parent / named_path(str(named))
         if not base.is_file():
             raise UserError(f"{files[0]}: its base {base} is not there")
         if any(base.samefile(other) for other in files):
@@ -42,7 +43,9 @@ def read_options(file: Path) -> dict[Any, Any]:
     try:
         content = _loader()(file.read_text(encoding="utf-8-sig")).get_single_data()
     except FileNotFoundError:
-        raise UserError(f"{file} is not there: give a YAML file of options") from None
+        from perser.io.folders import did_you_mean  # slow to import
+
+        raise UserError(f"{file} is not there{did_you_mean(file)}: give a YAML file of options") from None
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror or error}") from error
     except yaml.MarkedYAMLError as error:

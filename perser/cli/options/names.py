@@ -77,6 +77,12 @@ ALIASES = {
 """Names of transformers' Trainer (and `lr`), and `from`, which Python keeps for itself, to our options. An
 alias works where its option exists."""
 
+INSTEAD = {
+    "enroll": ("examples", "takes a table or a folder of labeled clips"),
+    "examples": ("enroll", "takes CLIP=EMOTION for each labeled clip"),
+}
+"""Options of one command whose purpose another option has in other commands, and what that one takes."""
+
 ROUTES = "perser.routes"
 """The group of the routes' entry points. Each route has a method of its name."""
 
@@ -200,7 +206,11 @@ class OptionNames:
         if name == VERSION:
             return f" here: did you mean perser --{VERSION}?"
         taking = [entry.name for entry in entry_points(group=COMMANDS) if name in _parameters(entry)]
-        return f" here, but one of perser {', perser '.join(sorted(taking))}" if taking else ""
+        if not taking:
+            return ""
+        option, takes = INSTEAD.get(name, ("", ""))
+        instead = f": here {self._dashes}{option} {takes}" if option in self._options else ""
+        return f" here, but one of perser {', perser '.join(sorted(taking))}{instead}"
 
     @staticmethod
     def _split(name: str) -> tuple[str, str]:

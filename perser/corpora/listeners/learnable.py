@@ -36,6 +36,14 @@ PARTS: Mapping[str, tuple[str, ...]] = {
 }
 """What listeners can differ in, and the fields of `Listener` that hold it."""
 
+IN_WORDS: Mapping[str, str] = {
+    "bias": "how readily they say each emotion",
+    "reliability": "how closely they follow the clip",
+    "confusion": "which emotions they take for others",
+    "breadth": "how many emotions they name",
+}
+"""PARTS in plain words."""
+
 
 @dataclass(frozen=True)
 class VarianceShares:
@@ -90,30 +98,41 @@ class Learnable:
 def describe(
     kind: ListenerKind, listeners: Sequence[Listener], emotions: EmotionSet, shares: np.ndarray
 ) -> list[str]:
-    """Return the sentences about these listeners that the corpus card and every report show."""
+    """Return what the corpus card and every report say of these listeners, in short sentences."""
     rng = np.random.default_rng(0)
     panel = shares[rng.permutation(len(shares))[:CLIPS]]
-    sentences = []
+    notes = []
     if len(listeners) > 1:
-        variance = variance_shares(listeners[:CLIPS], panel)
-        parts = ", ".join(f"{name} {share:.0%}" for name, share in variance.parts.items() if share >= SHOWN)
-        sentences.append(
-            f"variance of the answers of the {kind.name} simulated listeners: {variance.utterance:.1%} the "
-            f"utterance, {variance.listener:.1%} the listener ({parts}), {variance.chance:.1%} chance"
-        )
-    gains = learnable(kind, emotions, panel, rng)
-    rest = (
-        f"learning more than the bias adds {gains.beyond_bias}"
-        if gains.beyond_bias.low > 0
-        else f"nothing but a bias can be learned: more than it adds {gains.beyond_bias}"
+        notes.append(_why_answers_differ(kind, variance_shares(listeners[:CLIPS], panel)))
+    return [*notes, _what_a_listener_is_worth(kind, learnable(kind, emotions, panel, rng))]
+
+
+def _why_answers_differ(kind: ListenerKind, variance: VarianceShares) -> str:
+    text = (
+        f"Why the answers of {kind.name} simulated listeners differ: {variance.utterance:.1%} of the "
+        f"variance comes from the clip, {variance.listener:.1%} from the listener and {variance.chance:.1%} "
+        "from chance."
     )
-    return [
-        *sentences,
-        f"what there is to learn of a {kind.name} simulated listener, in nats an answer (95% interval): "
-        f"everything known {gains.known}, the bias alone known {gains.known_bias}; from {LABELS} labels, "
-        f"with the clips' shares and the distribution of listeners known, {gains.learned}, of which the bias "
-        f"alone {gains.learned_bias}; {rest}",
+    parts = [
+        f"{IN_WORDS[name]} ({name}, {share:.0%})" for name, share in variance.parts.items() if share >= SHOWN
     ]
+    return f"{text} What is the listener's: {', '.join(parts)}." if parts else text
+
+
+def _what_a_listener_is_worth(kind: ListenerKind, gains: Learnable) -> str:
+    rest = (
+        f"Learning more than the bias adds {gains.beyond_bias}."
+        if gains.beyond_bias.low > 0
+        else f"So nothing but a bias can be learned: more than it adds {gains.beyond_bias}."
+    )
+    return (
+        f"What knowing a {kind.name} simulated listener is worth, in nats an answer (95% interval): "
+        f"{gains.known} if everything about the listener is known, {gains.known_bias} if only the bias is. "
+        f"A method that learns from {LABELS} labels of the listener can gain about {gains.learned} at most, "
+        f"and {gains.learned_bias} if it learns the bias alone. {rest} Every gain is over the answers of the "
+        "average listener. Such a method would have to know what people in general hear in each clip, and "
+        "how listeners differ."
+    )
 
 
 def variance_shares(listeners: Sequence[Listener], shares: np.ndarray) -> VarianceShares:

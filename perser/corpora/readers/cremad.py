@@ -179,8 +179,8 @@ def _add_simulated(
     )
     each = "all clips" if clips is None else f"{clips} clips each"
     listing.notes += [
-        f"listeners are simulated ({kind.name}): {count} over CREMA-D's real voice-only votes, {each}, "
-        f"seed {seed}",
+        f"The listeners are simulated: {count} {kind.name} ones. They answer by CREMA-D's real voice-only "
+        f"votes ({each}, seed {seed}).",
         *describe(kind, drawn, emotions, shares),
     ]
 

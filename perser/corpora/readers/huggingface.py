@@ -34,7 +34,7 @@ from perser.io.tables import as_text
 from perser.labels import Emotions, parse_emotions
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset, DatasetDict
 
 SAVED = ("state.json", "dataset_dict.json")
 """Files by which a folder of `save_to_disk` is recognized."""
@@ -88,6 +88,11 @@ def read_huggingface(
                 responses.append((recordings.add(number, row), listener, labels))
             except _BadRow as error:
                 listing.leave_out(f"row {number}", str(error))
+    if not responses:
+        example = f", for example {listing.left_out[0].what}: {listing.left_out[0].reason}"
+        raise UserError(
+            f"nothing of {dataset.name} can be used{example if listing.left_out else ', as it has no rows'}"
+        )
     words = class_names or tuple(sorted({word for *_, labels in responses for word in labels}))
     listing.emotions = _emotion_set(emotions, words)
     for utterance, listener, labels in responses:
@@ -156,7 +161,9 @@ class _Recordings:
             return _encoded(cell | {"array": typed}), cell.get("path") or ""
         if isinstance(cell, dict) and (cell.get("bytes") or cell.get("path")):
             return cell.get("bytes") or b"", cell.get("path") or ""
-        raise _BadRow("no recording")
+        if isinstance(cell, list) and cell:
+            raise _BadRow("samples without their rate: give --dataset.audio with both, or with files")
+        raise _BadRow("no recording" if not cell else f"no recording, but {type(cell).__name__}")
 
     def _within(self, path: str) -> str:
         """Return a path relative to the dataset's folder, so that it is the same wherever that is."""
@@ -202,12 +209,18 @@ def _load(dataset: HuggingFaceDataset) -> Dataset:
     try:
         if any((folder / name).is_file() for name in SAVED):
             loaded = datasets.load_from_disk(dataset.name)
-            table = loaded[dataset.split] if isinstance(loaded, datasets.DatasetDict) else loaded
+            table = _split(loaded, dataset) if isinstance(loaded, datasets.DatasetDict) else loaded
         else:
             table = datasets.load_dataset(dataset.name, dataset.config, split=dataset.split)
+    except UserError:
+        raise
     except Exception as error:  # a damaged folder makes the library raise anything at all
-        reason = " ".join(str(error.__cause__ or error).split())[:LONGEST_REASON]
-        raise UserError(f"--dataset.name {dataset.name}, split {dataset.split}: {reason}") from error
+        cause = error.__cause__ or error
+        reason = " ".join(str(cause).split())[:LONGEST_REASON].rstrip(".") or type(cause).__name__
+        raise UserError(
+            f"--dataset.name {dataset.name}, split {dataset.split}: {reason} (it cannot be loaded: see that "
+            "it has such a split, with rows, or get it again)"
+        ) from error
     columns = {name: column for name in COLUMNS if (column := getattr(dataset, name)) is not None}
     for name, column in columns.items():
         if column not in table.column_names:
@@ -221,6 +234,19 @@ def _load(dataset: HuggingFaceDataset) -> Dataset:
     if isinstance(table.features[dataset.audio], datasets.Audio):
         table = table.cast_column(dataset.audio, datasets.Audio(decode=False))
     return table
+
+
+def _split(splits: DatasetDict, dataset: HuggingFaceDataset) -> Dataset:
+    """Return the split that is asked for of several on disk, or those that are joined by `+`."""
+    from datasets import concatenate_datasets
+
+    names = [name.strip() for name in dataset.split.split("+")]
+    if unknown := [name for name in names if name not in splits]:
+        raise UserError(
+            f"{dataset.name} has no split '{unknown[0]}': give --dataset.split as one of "
+            f"{', '.join(splits)}, or as several with + between them"
+        )
+    return concatenate_datasets([splits[name] for name in names])
 
 
 def _source(dataset: HuggingFaceDataset) -> str:

@@ -128,9 +128,9 @@ def _add_response(line: str, utterance: str | None, session: str, where: str, ev
     # Split by hand: a regular expression would take minutes on a line of a million spaces.
     head, colon, rest = line.partition(":")
     who, labels = WHO.fullmatch(head), rest.partition("(")[0].strip()
-    understood = who is not None and colon and "\t" not in labels
-    if not understood or utterance is None:
-        reason = "a response to no utterance" if understood else "a response that cannot be read"
+    understood = colon and "\t" not in labels
+    if who is None or not understood or utterance is None:
+        reason = "a response to no utterance" if who and understood else "a response that cannot be read"
         evaluation.left_out.append(LeftOut(where, reason))
         return
     words = parse_emotions(labels)

@@ -104,11 +104,10 @@ class _Rows:
     def _labels(self, row: InputRow) -> Emotions:
         labels = row.emotions()
         if labels not in self.labels:
-            for word in labels if self._known else ():
-                if word not in self._known:
+            for word in labels:
+                if self._known and word not in self._known:
                     raise row.error(f"unknown emotion '{word}'", f"the set given is {', '.join(self._known)}")
-            for word in () if self._known else labels:
-                if _NUMBER.fullmatch(word):
+                if not self._known and _NUMBER.fullmatch(word):
                     raise row.error(f"the emotion '{word}' is a number", "write the word, or give --emotions")
         return self.labels.setdefault(labels, labels)
 

@@ -66,6 +66,7 @@ def read_msp_podcast(root: Path) -> Listing:
     consensus = next((root / name for name in CONSENSUS if (root / name).is_file()), None)
     check_layout((root / "Audios").is_dir(), root, "MSP-Podcast", "Audios/")
     check_layout(consensus, root, "MSP-Podcast", CONSENSUS[0])
+    assert consensus is not None  # checked by now
     for line, row in read_rows(consensus, ("FileName", "SpkrID", "Split_Set")):
         if row["FileName"]:
             listing.utterances.append(_utterance(root, row))

@@ -119,8 +119,10 @@ def make_simulated(
             {clip.utterance.utterance_id: clip.votes for clip in clips},
         ),
         notes=[
-            f"simulated speech: {speakers} eSpeak NG voices; an emotion is pitch, range, rate and loudness",
-            f"{QUICKSTART.name} simulated listeners: {listeners} label what the delivery of a clip suggests",
+            f"The speech is simulated: {speakers} eSpeak NG voices. They express an emotion by how high, how "
+            "lively, how fast and how loud they speak.",
+            f"The listeners are simulated, too: {listeners} {QUICKSTART.name} ones label the clips by how "
+            "they are spoken.",
             *describe(QUICKSTART, drawn, EMOTIONS, shares),
         ],
     )

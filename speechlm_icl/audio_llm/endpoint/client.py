@@ -134,8 +134,8 @@ class EndpointClient:
         except (ValueError, TypeError, LookupError, RecursionError):
             raise Unanswered("what it sent is no answer in JSON") from None
         usage = content.get("usage")
-        counts = [_count(usage, name) for name in ("prompt_tokens", "completion_tokens")]
-        return EndpointReply(choice, *counts, seconds=time.monotonic() - started)
+        read, written = (_count(usage, name) for name in ("prompt_tokens", "completion_tokens"))
+        return EndpointReply(choice, read, written, seconds=time.monotonic() - started)
 
     def _post(self, question: Mapping[str, Any], deadline: float) -> tuple[int, httpx.Headers, bytes]:
         """Return the status, headers and body of the response; a body that trickles in must end in time."""

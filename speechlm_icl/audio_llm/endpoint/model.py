@@ -197,17 +197,21 @@ class EndpointLLM:
                 return _answered(from_choice(reply.text, labels), WAYS[1], replies, len(labels))
             self._way = WAYS[2]
         if not replies:
-            replies.append(self._reply(question, required=True))
+            replies.append(self._required_reply(question))
         return _answered(from_choice(replies[-1].text, labels), WAYS[2], replies, len(labels))
 
-    def _reply(self, question: Mapping[str, Any], required: bool = False) -> EndpointReply | None:
-        """Return the reply; None where the endpoint does not take the question. Raises UserError where it has
-        to be taken."""
+    def _reply(self, question: Mapping[str, Any]) -> EndpointReply | None:
+        """Return the reply; None where the endpoint does not take the question."""
+        try:
+            return self.client.ask(question)
+        except Refused:
+            return None
+
+    def _required_reply(self, question: Mapping[str, Any]) -> EndpointReply:
+        """Return the reply. Raises UserError where the endpoint does not take the question."""
         try:
             return self.client.ask(question)
         except Refused as error:
-            if not required:
-                return None
             settings = self.client.settings
             raise UserError(
                 f"the endpoint {settings.url} does not take the question to '{settings.model}' ({error}): "
@@ -233,10 +237,10 @@ def _answered(
 
 def _kept(content: Mapping[str, Any] | None, num_labels: int) -> Answered | None:
     """Return an answer that was kept; None for none, or a damaged one, which is asked again."""
+    if content is None:
+        return None
     try:
-        answered = Answered(
-            **{**(content or {}), "probabilities": tuple(map(float, content["probabilities"]))}
-        )
+        answered = Answered(**{**content, "probabilities": tuple(map(float, content["probabilities"]))})
         total = sum(answered.probabilities)
         is_right = len(answered.probabilities) == num_labels and min(answered.probabilities) > 0
         numbers = (answered.tokens_in, answered.tokens_out, answered.seconds)

@@ -86,11 +86,12 @@ def _first_tokens(choice: Mapping[str, Any]) -> list[tuple[str, float]]:
             continue
         top = position.get("top_logprobs")
         entries = [entry for entry in (top if isinstance(top, list) else ()) if isinstance(entry, Mapping)]
-        listed = {}
+        listed: dict[str, float] = {}
         for entry in entries or [position]:
             token, value = entry.get("token"), entry.get("logprob")
-            is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            if isinstance(token, str) and is_number and value <= 1e-3 and not math.isnan(value):
+            if not isinstance(token, str) or not isinstance(value, int | float) or isinstance(value, bool):
+                continue
+            if value <= 1e-3 and not math.isnan(value):
                 listed.setdefault(token, math.exp(value))
         tokens = [(token.strip(), probability) for token, probability in listed.items() if probability > 0]
         total = sum(probability for _, probability in tokens)

@@ -37,7 +37,7 @@ def test_the_main_way_to_differ_and_its_share_are_named(content):
         "Your 12 listeners differ mostly in how readily they say neutral; with 32 labels at most 0.089"
     )
     assert "nine tenths of it by a bias" in text
-    assert "alpha is 0.30" in text
+    assert "alpha is 0.30 (1: all agree; 0: as by chance)." in text
     assert "more than 70%" in text
 
 

@@ -140,7 +140,7 @@ def test_the_page_begins_with_the_picture_then_the_verdict_then_the_tables(page)
 def test_a_method_is_explained_where_its_name_stands(page):
     row = page.locator("tr").filter(has_text="speech-lm-8").first
     row.get_by_text("What it does").click()
-    assert "as examples in its prompt; here, 8 of them." in row.inner_text()
+    assert "as examples in its prompt. Here, it reads 8 labeled clips." in row.inner_text()
 
 
 def test_the_page_is_printed_dark_on_white(browser, page_file):

@@ -225,6 +225,51 @@ def test_a_lost_process_is_named_as_the_cause_by_those_that_waited_for_it(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (FileNotFoundError(2, "No usable temporary directory found in ['/tmp']"), "in TMPDIR (--debug shows"),
+        (MemoryError(), "MemoryError: free some memory"),
+        (OSError(24, "Too many open files"), "Too many open files: let this program read it"),
+    ],
+)
+def test_what_the_system_refuses_is_not_called_a_bug(error, message, monkeypatch, capsys):
+    def run(seconds: int = 1) -> None:
+        """Run.
+
+        Args:
+            seconds: how long.
+        """
+        raise error
+
+    monkeypatch.setattr(sys, "argv", ["run"])
+    with pytest.raises(SystemExit) as ended:
+        run_command(run)
+    assert ended.value.code == 1
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert "a bug" not in printed
+
+
+@pytest.mark.parametrize(
+    ("shell", "message"),
+    [
+        (
+            'rmdir "$PWD"; "$0" -m perser.cli models .',
+            "the working folder is gone: change to another one (cd)",
+        ),
+        ('"$0" -OO -m perser.cli models .', "Python leaves docstrings out (-OO or PYTHONOPTIMIZE=2)"),
+    ],
+)
+def test_where_nothing_could_run_one_line_says_why(shell, message, tmp_path):
+    (tmp_path / "here").mkdir()
+    command = ["sh", "-c", shell, sys.executable]
+    done = subprocess.run(command, cwd=tmp_path / "here", capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"perser: error: {message}")
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize(("chosen", "found"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
 def test_waiting_threads_sleep_unless_the_environment_says_otherwise(chosen, found, monkeypatch, capsys):
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)

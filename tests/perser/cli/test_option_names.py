@@ -249,6 +249,8 @@ def test_a_batch_size_per_device_with_accumulation_is_refused(tmp_path):
     ("words", "message"),
     [
         (["enroll", "--enroll", "a.wav=sad"], "--enroll is no option here, but one of perser predict"),
+        (["enroll", "--enroll", "a.wav=sad"], "here --examples takes a table or a folder of labeled clips"),
+        (["predict", "--examples", "a.csv"], "here --enroll takes CLIP=EMOTION for each labeled clip"),
         (["suggest", "--title", "x"], "--title is no option here, but one of perser bench"),
         (["bench", "--meta_perser", "x"], "--meta_perser is no option: did you mean --methods meta-perser?"),
         (["predict", "--version"], "--version is no option here: did you mean perser --version?"),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from perser.cli.options.file import read_options
 from perser.cli.parser import parse_command
 from perser.errors import UserError
 
@@ -37,3 +38,9 @@ def test_a_base_that_cannot_be_used_is_named(base, message, tmp_path):
     config.write_text(f"base: {base}\n")
     with pytest.raises(UserError, match=rf"{base}.*{message}"):
         parse_command(run, ["--config", str(config)])
+
+
+def test_a_mistyped_file_of_options_is_answered_with_the_nearest_one(tmp_path):
+    (tmp_path / "cremad_listeners.yaml").write_text("seed: 1\n")
+    with pytest.raises(UserError, match=r"did you mean .*cremad_listeners\.yaml\?\): give a YAML file"):
+        read_options(tmp_path / "cremad_listners.yaml")

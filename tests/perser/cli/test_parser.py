@@ -226,3 +226,13 @@ def test_one_word_in_a_file_stands_for_a_list_of_one(tmp_path):
     config = tmp_path / "run.yaml"
     config.write_text("clips: a.wav\n")
     assert parse_command(ASK, ["--config", str(config)])["clips"] == ("a.wav",)
+
+
+def test_the_home_folder_is_found_behind_an_equals_sign_and_in_files(tmp_path, monkeypatch):
+    """Shells do not replace `~` there, and a folder of that name would be made."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run.yaml").write_text("out: ~/runs\n")
+    for words in (["--out=~/runs"], ["--config", "run.yaml"]):
+        assert parse_command(run, ["--corpus", "x", *words])["out"] == tmp_path / "home" / "runs"
+    assert parse_command(run, ["--corpus", "x", "--out=~runs"])["out"] == Path("~runs")

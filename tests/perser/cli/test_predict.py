@@ -133,6 +133,11 @@ def test_many_clips_show_a_progress_bar_on_a_terminal(clips, capsys, monkeypatch
         ("predict --model model --enroll a.wav in", "as in `--enroll CLIP=EMOTION -- a.wav in`"),
         ("predict --model model --enroll b.wav=sad", "behind -- if --enroll is used"),
         ("predict a.wav", "give --profile FILE"),
+        (
+            "predict a.wav --model model --json maybe",
+            "--json: 'maybe' is neither true nor false, and no file",
+        ),
+        ("predict --csv ture a.wav --model model", "--csv: 'ture' is neither true nor false, and no file"),
         ("predict a.wav --profile p --enroll b.wav=sad", "not both"),
         ("predict a.wav --model model --json --csv", "not both"),
         ("predict a.wav --profile p", "no profile p"),

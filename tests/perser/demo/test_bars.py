@@ -31,7 +31,7 @@ def test_without_an_enrollment_there_is_one_column():
     assert re.findall(r'scope="col">([^<]+)', page) == ["emotion", "without examples"]
     assert re.findall(r'data-model="(\w+)"', page) == ["first", "second"]
     assert page.count("<table") == 1
-    assert "too long" in page
+    assert "Too long" in page
 
 
 def test_what_changed_is_said_above_the_bars():
@@ -46,8 +46,17 @@ def test_what_changed_is_said_above_the_bars():
 def test_texts_from_outside_are_escaped():
     evil = "<img src=x onerror=alert(1)>"
     shown = (
-        bars([Reply(evil, OWN, 1, evil)], ("angry", "sad")) + alert([evil, "b"]) + notice(evil) + alert([])
+        bars([Reply(evil, OWN, 1, evil)], ("angry", "sad")) + alert([evil, "Bad"]) + notice(evil) + alert([])
     )
     assert "<img" not in shown
     assert shown.count('role="alert"') == 2
-    assert "<p>b</p>" in shown
+    assert "<p>Bad</p>" in shown
+
+
+def test_a_message_begins_with_a_capital_letter_unless_a_file_is_named():
+    shown = alert(["there are no examples: add a clip first", "a.wav: too long", "sad: a label already"])
+    assert re.findall("<p>(.*?)</p>", shown) == [
+        "There are no examples: add a clip first",
+        "a.wav: too long",
+        "sad: a label already",
+    ]

@@ -326,7 +326,7 @@ def test_the_page_says_which_clip_to_label_next(visit, clips):
     visitor = visit()
     said = visitor.page.locator("#next")
     visitor.button("Which clip should I label next?").click()
-    said.get_by_text("all your examples are labeled: add another clip first").wait_for()
+    said.get_by_text("There are no examples: add a clip first").wait_for()
     visitor.add(clips["angry"], clips["happy"])
     visitor.label(1, "angry")
     visitor.button("Which clip should I label next?").click()

@@ -130,7 +130,7 @@ def test_a_file_that_cannot_be_used_is_refused_without_naming_its_folder(session
 def test_a_page_holds_a_limited_number_of_examples(session, write_clip):
     for number in range(3):
         session.add(write_clip(f"{number}.wav", 0))
-    with pytest.raises(UserError, match=r"more\.wav: there are 3 examples, remove one first"):
+    with pytest.raises(UserError, match=r"more\.wav: there can be 3 examples at most, remove one first"):
         session.add(write_clip("more.wav", 0))
     session.remove("example 2")
     assert session.add(write_clip("more.wav", 0)) == "example 4"
@@ -264,12 +264,12 @@ def test_simulated_clips_are_asked_about_and_added(fake_model, tmp_path):
     key = session.add_simulated("clip A")
     session.label(key, ["happy"])
     assert session.replies()[0].enrolled == 1
-    with pytest.raises(UserError, match="clip A: there are 1 examples, remove one first"):
+    with pytest.raises(UserError, match="clip A: there can be 1 example at most, remove one first"):
         session.add_simulated("clip A")
 
 
 def test_the_clip_to_label_next_is_one_that_waits(session, write_clip):
-    with pytest.raises(UserError, match="all your examples are labeled"):
+    with pytest.raises(UserError, match="there are no examples: add a clip first"):
         session.label_next()
     keys = [session.add(write_clip(f"{place}.wav", place)) for place in (0, 1, 2)]
     session.label(keys[0], ["angry"])

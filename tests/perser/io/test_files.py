@@ -179,3 +179,24 @@ def test_the_outermost_block_says_what_could_not_be_written(tmp_path):
         explain_write_errors("the run", "make room"),
     ):
         write_text_atomic(tmp_path / "file" / "x", "text")
+
+
+@pytest.mark.parametrize("name", ["x" * 250, "é" * 125, "😀" * 62, "caf\udce9" * 50])
+def test_a_file_or_folder_may_have_the_longest_name_that_the_system_takes(name, tmp_path):
+    """A temporary name that is longer would only be refused when all is computed."""
+    write_text_atomic(tmp_path / name, "one")
+    assert (tmp_path / name).read_text() == "one"
+    assert [os.fsencode(path.name) for path in tmp_path.iterdir()] == [os.fsencode(name)]
+
+
+@pytest.mark.parametrize("name", ["x" * 250, "😀" * 62])
+def test_a_folder_of_the_longest_name_is_replaced(name, tmp_path):
+    for text in ("old", "new"):
+        fill(tmp_path / name, text)
+        assert (tmp_path / name / MARKER).read_text() == text
+
+
+def test_a_name_that_is_too_long_is_refused_before_anything_is_computed(tmp_path):
+    for outputs in ({"files": {"out": tmp_path / ("x" * 300)}}, {"folders": {"out": tmp_path / ("x" * 300)}}):
+        with pytest.raises(UserError, match=r"^out: cannot write .*name too long"):
+            check_outputs(**outputs)

@@ -7,7 +7,7 @@ from unicodedata import normalize
 import pytest
 
 from perser.errors import UserError
-from perser.io.listed_paths import listed_path, read_list
+from perser.io.listed_paths import listed_path, named_path, read_list
 from perser.io.tables import read_table
 
 NFC, NFD = "é.wav", normalize("NFD", "é.wav")
@@ -78,3 +78,21 @@ def test_a_list_and_a_table_have_the_same_lines(end: str, mark: str, unseen: str
     (tmp_path / "table.csv").write_bytes((mark + end.join(["path", *lines]) + end).encode())
     assert [path.name for path in read_list(tmp_path / "list.txt")] == names
     assert [row.path() for row in read_table(tmp_path / "table.csv", ["path"])] == names
+
+
+def test_the_home_folder_is_found_in_tables_and_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    home, here = tmp_path / "home", tmp_path / "here"
+    home.mkdir()
+    here.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(here)
+    (here / "list.txt").write_text("~/a.wav\n~.wav\n")
+    (here / "table.csv").write_text("path\n~/a.wav\n~.wav\n")
+    assert read_list(here / "list.txt") == [home / "a.wav", here / "~.wav"]
+    rows = read_table(here / "table.csv", ["path"])
+    assert [row.path() for row in rows] == [str(home / "a.wav"), "~.wav"]
+    assert named_path("~/a.wav") == home / "a.wav"
+    (here / "~").mkdir()
+    (here / "~" / "a.wav").touch()
+    assert read_list(here / "list.txt") == [here / "~" / "a.wav", here / "~.wav"]
+    assert named_path("~/a.wav") == Path("~/a.wav")

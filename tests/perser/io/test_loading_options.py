@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from perser.errors import UserError
-from perser.io.loading_options import LoadingOptions
+from perser.io.loading_options import LoadingOptions, SavingOptions
 
 
 @pytest.mark.parametrize("name", ["dtype", "torch_dtype"])
@@ -18,7 +18,7 @@ def test_without_a_number_format_weights_stay_as_saved():
         assert LoadingOptions.of(options).dtype is None
 
 
-@pytest.mark.parametrize("value", ["bf16", "int8", torch.int64, 16])
+@pytest.mark.parametrize("value", ["bf16", "int8", torch.int64, 16, "float8_e4m3fn"])
 def test_what_is_no_number_format_is_refused(value):
     with pytest.raises(UserError, match=f"dtype: '{value}' is no number format of weights: give float32"):
         LoadingOptions.of({"dtype": value})
@@ -52,3 +52,21 @@ def test_options_that_ask_for_what_is_always_done_are_accepted_and_others_are_no
     assert options == LoadingOptions({"token": "x"})
     with pytest.raises(TypeError, match="takes no max_memory, quantization_config"):
         LoadingOptions.of({"quantization_config": {}, "max_memory": {}})
+
+
+def test_a_part_of_a_folder_is_refused():
+    assert LoadingOptions.of({"subfolder": ""}).hub == {}
+    with pytest.raises(UserError, match=r"^subfolder: 'inside', but a model has a folder to itself"):
+        LoadingOptions.of({"subfolder": "inside"})
+
+
+def test_weights_that_are_not_the_models_are_refused_and_not_left_unsaved():
+    model = torch.nn.Linear(2, 3)
+    own = {name: value.clone() for name, value in model.state_dict().items()}
+    halved = {name: value.half() for name, value in own.items()}
+    saving = SavingOptions.of(model, {"state_dict": own, "max_shard_size": "1GB", "private": True})
+    assert (saving.here, saving.upload, saving.name, saving.hub) == (True, False, None, {"private": True})
+    assert not SavingOptions.of(model, {"is_main_process": False}).here
+    for other in (own | {"weight": own["weight"] + 1}, {"weight": own["weight"]}, halved, {}):
+        with pytest.raises(UserError, match=r"^state_dict: it holds other weights than the model"):
+            SavingOptions.of(model, {"state_dict": other})

@@ -218,7 +218,22 @@ def test_nothing_is_pickled(tmp_path):
     assert suffixes == {".json", ".jsonl", ".safetensors", ".txt"}
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.fixture
+def handler_of_sighup():
+    """A handler, because tests that nohup began would ignore the signal."""
+
+    def handler(number, frame):
+        raise AssertionError("the signal was not noticed")
+
+    before = signal.signal(signal.SIGHUP, handler)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("handler_of_sighup")
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+)
 def test_a_signal_ends_it_after_the_step_and_saves(
     number, status, tmp_path, assert_as_undisturbed, monkeypatch, capsys
 ):

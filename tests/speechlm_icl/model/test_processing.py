@@ -45,6 +45,13 @@ def test_the_model_takes_inputs_in_another_number_format(processor, audio_model,
     assert written.shape == (2, inputs.input_ids.shape[1] + 2)
 
 
+def test_a_compiled_model_gives_the_same_logits(processor, audio_model):
+    inputs = processor(text=TEXTS, audio=CLIPS, return_tensors="pt")
+    with torch.no_grad():
+        compiled = torch.compile(audio_model, backend="eager")(**inputs).logits
+        torch.testing.assert_close(compiled, audio_model(**inputs).logits)
+
+
 def test_padding_is_on_the_left_by_default(processor):
     assert processor(text=TEXTS, audio=CLIPS, return_tensors="pt").attention_mask[:, -1].all()
     right = processor(text=TEXTS, audio=CLIPS, return_tensors="pt", padding_side="right")

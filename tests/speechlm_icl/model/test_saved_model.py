@@ -15,6 +15,7 @@ import speechlm_icl.auto  # noqa: F401
 from perser.encoders.encoder import SpeechEncoder
 from perser.errors import UserError
 from speechlm_icl.model.base_model import check_base
+from speechlm_icl.model.configuration import SpeechLMConfig
 from speechlm_icl.model.speech_lm import SpeechLMForICL
 from speechlm_icl.scoring.scoring import label_log_probabilities
 
@@ -33,6 +34,15 @@ def test_a_saved_tiny_llama_gives_the_same_scores(build, store, tmp_path):
     assert_close(scores(loaded, store), scores(model, store))
     assert not loaded.training
     assert loaded.config.encoder == "tiny-whisper"
+
+
+def test_a_model_whose_config_names_no_adapter_can_be_loaded_again(tmp_path):
+    model = SpeechLMForICL(SpeechLMConfig(emotions=["angry", "happy", "sad"], feature_shape=[3, 8]))
+    assert model.config.lora is None
+    model.save_pretrained(tmp_path)
+    loaded = SpeechLMForICL.from_pretrained(tmp_path)
+    for name, weight in model.state_dict().items():
+        assert_close(loaded.state_dict()[name], weight, atol=0, rtol=0)
 
 
 def test_only_adapter_and_projector_of_a_frozen_model_are_trained_and_saved(
@@ -271,3 +281,17 @@ def test_a_model_pushed_to_the_hub_gives_the_same_scores(build, store, hub_folde
     assert (hub_folder / "somebody" / "speech-lm" / "language_model" / "model.safetensors").is_file()
     loaded = SpeechLMForICL.from_pretrained("somebody/speech-lm")
     assert_close(scores(loaded, store), scores(model, store))
+
+
+def test_saving_follows_the_options_of_transformers(build, tmp_path, hub_folder):
+    model = build()
+    model.save_pretrained(tmp_path / "mine", is_main_process=False)
+    zeros = {name: 0 * value for name, value in model.state_dict().items()}
+    with pytest.raises(UserError, match=r"^state_dict: it holds other weights than the model"):
+        model.save_pretrained(tmp_path / "mine", state_dict=zeros)
+    assert not (tmp_path / "mine").exists()
+    model.save_pretrained(
+        tmp_path / "mine", state_dict=model.state_dict(), push_to_hub=True, repo_id="somebody/speech-lm"
+    )
+    assert (tmp_path / "mine" / "projector.safetensors").is_file()
+    assert (hub_folder / "somebody" / "speech-lm" / "projector.safetensors").is_file()

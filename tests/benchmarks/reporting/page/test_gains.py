@@ -55,7 +55,7 @@ def test_the_words_say_who_gains_and_what_probability_is_given():
     )
     own, without = math.exp(-1.15), math.exp(-1.3)
     assert f"a probability of {own:.0%}; entire-zero gives it {without:.0%}" in text
-    assert "Chance does not explain this: the mean gain is 0.150 nats, and between 0.050 and 0.250" in text
+    assert "Chance does not explain this: the mean gain is 0.150 nats (95% interval 0.050 to 0.250)" in text
 
 
 def test_the_words_are_no_surer_than_the_intervals():

@@ -7,6 +7,7 @@ import datasets
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, LargeList, List, Value
@@ -272,3 +273,34 @@ def test_a_wrong_dataset_or_column_is_a_user_error(tmp_path: Path):
         with pytest.raises(UserError, match=message) as caught:
             read_huggingface(tmp_path / "audio", chosen)
         assert "\n" not in str(caught.value)
+
+
+def test_several_splits_of_a_saved_dataset_are_joined_and_a_missing_one_is_named(tmp_path: Path):
+    rows = [
+        {"audio": {"bytes": encoded(200 + 9 * n), "path": f"{n}.wav"}, "emotion": n % 2} for n in range(4)
+    ]
+    table = make_dataset(rows, emotion=ClassLabel(names=["angry", "sad"]))
+    name = str(tmp_path / "set")
+    DatasetDict({"dev": table.select([0, 1]), "test": table.select([2, 3])}).save_to_disk(name)
+    corpus = prepare(tmp_path, HuggingFaceDataset(name, split="dev+test"))
+    assert list(corpus.utterances) == ["0.wav", "1.wav", "2.wav", "3.wav"]
+    for split in ("train", "dev+train"):
+        with pytest.raises(
+            UserError, match=r"has no split 'train': give --dataset.split as one of dev, test"
+        ):
+            read_huggingface(tmp_path / "audio", HuggingFaceDataset(name, split=split))
+
+
+@pytest.mark.parametrize(
+    ("audio", "reason"),
+    [
+        ([[0.1, 0.2], [0.3, 0.1]], "row 0: samples without their rate: give --dataset.audio with both"),
+        ([1, 2], "row 0: no recording, but int"),
+        (pa.nulls(2), "row 0: no recording"),
+        ([{"text": "a"}, {"text": "b"}], "row 0: no recording, but dict"),
+    ],
+)
+def test_a_column_without_recordings_is_refused_with_its_first_row(tmp_path: Path, audio, reason):
+    pq.write_table(pa.table({"audio": audio, "emotion": ["sad", "angry"]}), tmp_path / "data.parquet")
+    with pytest.raises(UserError, match=f"^nothing of .* can be used, for example {reason}"):
+        read_huggingface(tmp_path / "audio", HuggingFaceDataset(str(tmp_path)))

@@ -56,7 +56,7 @@ def test_the_listing_says_that_it_is_simulated(listing):
     assert listing.simulated
     assert listing.name == "simulated-strong"
     assert {a.listener for a in listing.annotations} == {f"sim-{n:03d}" for n in range(LISTENERS)}
-    assert any("simulated speech" in note for note in listing.notes)
+    assert any("speech is simulated" in note for note in listing.notes)
     assert any("strong simulated listeners" in note for note in listing.notes)
 
 
