@@ -42,9 +42,9 @@ from speechlm_icl.model.language_model import LoraOptions, check_language_model
 from speechlm_icl.model.processing import SpeechLMProcessor
 from speechlm_icl.model.saved_model import TRAINING, WEIGHTS
 from speechlm_icl.model.speech_lm import new_model
-from speechlm_icl.projectors.base import ProjectorOptions
+from speechlm_icl.projectors.base import ProjectorOptions, Store
 from speechlm_icl.prompt.prompt import PromptOptions
-from speechlm_icl.training.learner import Learner, Store
+from speechlm_icl.training.learner import Learner
 from speechlm_icl.training.meta_training import STANDARDIZATION_UTTERANCES, check_batch_size, meta_train
 from speechlm_icl.training.optimizer import check_optimizer
 from speechlm_icl.training.options import IclOptions

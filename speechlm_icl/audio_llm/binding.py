@@ -46,8 +46,10 @@ class Marks:
             one[row : row + 1, :length] for one in (batch.clips, batch.answers, batch.ends)
         )
         first = clips[clips != TEXT].min() if (clips != TEXT).any() else 0
-        own = [torch.where(numbers == TEXT, TEXT, numbers - first) for numbers in (clips, answers, ends)]
-        return cls(*own, query_follows=query_follows)
+        clips, answers, ends = (
+            torch.where(numbers == TEXT, TEXT, numbers - first) for numbers in (clips, answers, ends)
+        )
+        return cls(clips, answers, ends, query_follows)
 
 
 _marks: ContextVar[Marks | None] = ContextVar("marks", default=None)

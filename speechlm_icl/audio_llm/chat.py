@@ -280,7 +280,8 @@ class PromptTokens:
         Raises UserError where the tokenizer joins an answer with what surrounds it.
         """
         start = len(prompt.parts[0])
-        marked = EncodedPrompt(list(prompt.parts[0]), *([TEXT] * start for _ in range(3)), [IGNORE] * start)
+        text = [TEXT] * start
+        marked = EncodedPrompt(list(prompt.parts[0]), [*text], [*text], [*text], [IGNORE] * start)
         for clip, part in enumerate(prompt.parts[1:]):
             answer = None if clip >= len(answers) else (wording or self.wording).answer(answers[clip])
             begin, stop, end = (0, 0, 0) if answer is None else self._place(part, answer)

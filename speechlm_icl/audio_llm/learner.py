@@ -40,7 +40,7 @@ ClipFeatures = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class WaveformStore:
-    """The clips of a corpus as waveforms (a `speechlm_icl.training.learner.Store`)."""
+    """The clips of a corpus as waveforms (a `speechlm_icl.projectors.base.Store`)."""
 
     recordings: Recordings
     level: str = "waveform"

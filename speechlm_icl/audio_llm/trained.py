@@ -173,7 +173,9 @@ def _base_folder(config: TrainedConfig, name: str) -> Path:
     """Return the folder of a trained model's base, downloaded from the Hub if need be."""
     check_trained(config, name)
     commit = commit_of(config.revision)
-    return trained_model_folder(config.base, KIND, **({} if commit is None else {"revision": commit}))
+    if commit is None:
+        return trained_model_folder(config.base, KIND)
+    return trained_model_folder(config.base, KIND, revision=commit)
 
 
 def _check_base_is_there(config: TrainedConfig, name: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import singledispatch
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -58,10 +59,10 @@ def score_queries(model: SpeechLMForICL, prefix: PrefixCache, features: Clips) -
 
 @singledispatch
 def label_log_probabilities(
-    model: SpeechLMForICL,
-    enrollment_features: Clips | None,
+    model: Any,
+    enrollment_features: Any,
     answers: Sequence[Answer],
-    query_features: Clips,
+    query_features: Any,
 ) -> Tensor:
     """Build the prefix cache of an enrollment and score queries after it: float32 (Q, C).
 

@@ -23,10 +23,10 @@ import torch
 
 from perser.episodes.episode import Task
 from perser.labels import EmotionSet
-from speechlm_icl.projectors.base import read_clips
+from speechlm_icl.projectors.base import Store, read_clips
 from speechlm_icl.prompt.prompt import Answer
 from speechlm_icl.scoring.scoring import label_log_probabilities
-from speechlm_icl.training.learner import Learner, Store
+from speechlm_icl.training.learner import Learner
 
 PERSONS, QUERIES = 4, 16
 

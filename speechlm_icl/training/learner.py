@@ -15,36 +15,26 @@ from torch import Tensor, nn
 from perser.labels import EmotionSet
 from speechlm_icl.model.binding import PairBinding
 from speechlm_icl.model.language_model import LanguageModel
-from speechlm_icl.projectors.base import Clips
 from speechlm_icl.prompt.prompt import PromptBatch, PromptOptions
 
 
 class LearnerPrompt(Protocol):
     """How a model is asked."""
 
-    emotions: EmotionSet
-    options: PromptOptions
-
-
-class Store(Protocol):
-    """Clips by their ids, as the model reads them: features, or waveforms."""
-
-    level: Any
-
-    def __getitem__(self, utterance_id: str) -> Tensor: ...
-
-    def num_rows(self, utterance_id: str) -> int:
-        """Return how long a clip is, in any unit."""
-        ...
+    @property
+    def emotions(self) -> EmotionSet: ...
+    @property
+    def options(self) -> PromptOptions: ...
 
 
 class Learner(Protocol):
     """A model that learns to read pairs."""
 
-    prompt: LearnerPrompt
     language_model: LanguageModel
     binding: PairBinding | None
 
+    @property
+    def prompt(self) -> LearnerPrompt: ...
     @property
     def device(self) -> torch.device: ...
 
@@ -55,7 +45,7 @@ class Learner(Protocol):
 
     def with_labels(self, labels: EmotionSet) -> Self: ...
 
-    def losses(self, batch: PromptBatch, features: Clips) -> Tensor:
+    def losses(self, batch: PromptBatch, features: Any) -> Tensor:
         """Return the negative log-likelihood in nats of every target token (B, T)."""
         ...
 

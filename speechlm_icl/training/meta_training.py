@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -24,9 +25,9 @@ from perser.training.nonfinite import StepPart
 from perser.training.run import TrainingRun
 from perser.training.sharding import is_sharded
 from speechlm_icl.model.speech_lm import SpeechLMForICL
-from speechlm_icl.projectors.base import Clips
+from speechlm_icl.projectors.base import Store
 from speechlm_icl.prompt.prompt import PromptBatch
-from speechlm_icl.training.learner import Learner, Store
+from speechlm_icl.training.learner import Learner
 from speechlm_icl.training.on_episodes import choosing_episodes
 from speechlm_icl.training.optimizer import new_optimizer
 from speechlm_icl.training.options import IclOptions
@@ -68,7 +69,9 @@ def meta_train(
     )
     training_run = training_run or TrainingRun(accelerator)
     if isinstance(model, SpeechLMForICL):  # an audio LLM comes with a projector that has learned
-        _prepare_projector(model, train_tasks, validation_tasks, store, options, training_run)
+        _prepare_projector(
+            model, train_tasks, validation_tasks, cast(FeatureStore, store), options, training_run
+        )
     parts = options.gradient_accumulation_steps + (options.first_answers > 0)
     accelerator.gradient_accumulation_steps = parts
     trained = wrap_for_training(AnswerLosses(model), accelerator, model.language_model.layers)
@@ -85,7 +88,7 @@ def meta_train(
     result = fit(
         training_run,
         STAGE,
-        model,
+        cast(nn.Module, model),
         optimizer,
         step,
         validated,
@@ -96,7 +99,7 @@ def meta_train(
     )
     accelerator.unwrap_model(trained, keep_fp32_wrapper=False)  # the saved model computes in float32
     model.language_model.recompute_layers(False)
-    result.best.restore(model)
+    result.best.restore(cast(nn.Module, model))
     model.eval()
     return result.history
 
@@ -157,7 +160,7 @@ class AnswerLosses(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, batch: PromptBatch, features: Clips) -> Tensor:
+    def forward(self, batch: PromptBatch, features: Any) -> Tensor:
         return self.model.losses(batch, features)
 
 

@@ -11,9 +11,9 @@ from perser.distributed import gather_in_order, own_items
 from perser.episodes.episode import Episode, Task
 from perser.metrics import score_episode
 from perser.selection.validation import LOGGED
-from speechlm_icl.projectors.base import read_clips
+from speechlm_icl.projectors.base import Store, read_clips
 from speechlm_icl.scoring.scoring import label_log_probabilities
-from speechlm_icl.training.learner import Learner, Store
+from speechlm_icl.training.learner import Learner
 
 
 def choosing_episodes(episodes: Sequence[Episode], train_tasks: Sequence[Task]) -> list[Episode]:

@@ -14,8 +14,9 @@ from perser.episodes.episode import Episode, Task
 from perser.errors import UserError
 from perser.training.options import Criterion
 from speechlm_icl.model.audio_tokens import answer_numbers
+from speechlm_icl.projectors.base import Store
 from speechlm_icl.training.controls import Control, draw_controls, measure_controls
-from speechlm_icl.training.learner import Learner, Store
+from speechlm_icl.training.learner import Learner
 from speechlm_icl.training.on_episodes import validate_on_episodes
 from speechlm_icl.training.options import IclOptions
 from speechlm_icl.training.reading import read
