@@ -150,10 +150,10 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """
     if processes().num_processes == 1:
         return
-    trained = [parameter for parameter in parameters if parameter.grad is not None]
-    sums = sum_over_processes(torch.cat([parameter.grad.flatten() for parameter in trained]))
+    trained = [(parameter, parameter.grad) for parameter in parameters if parameter.grad is not None]
+    sums = sum_over_processes(torch.cat([gradient.flatten() for _, gradient in trained]))
     means = sums / processes().num_processes
-    for parameter, mean in zip(trained, means.split([one.numel() for one in trained]), strict=True):
+    for (parameter, _), mean in zip(trained, means.split([one.numel() for one, _ in trained]), strict=True):
         parameter.grad = mean.view_as(parameter).to(parameter.dtype)
 
 

@@ -15,7 +15,7 @@ from perser.io.model_facts import ModelFacts
 from perser.io.terminal import counted
 from perser.labels import EmotionSet
 from perser.personalizer import Personalizer, RouteContext, ablation_folder, refuse_pairs
-from perser.route import Route, RouteModel, resolve
+from perser.route import Route, RouteModel, resolve, split_address
 
 GROUP = "perser.routes"
 """The entry-point group whose entries are `Route` objects."""
@@ -268,6 +268,25 @@ def find_models(folder: Path) -> Iterator[tuple[Path, ModelFacts]]:
     for inside in sorted({file.parent for file in walk(folder, "**/*.safetensors")}):
         if (facts := read_facts(inside)) is not None:
             yield inside, facts
+
+
+def load_address(name: str) -> RouteModel | None:
+    """Return the model behind the address of an endpoint, of whichever installed route; None for a name that
+    is no address."""
+    if split_address(name) is None:
+        return None
+    loaders = [route.load_address for route in installed_routes() if route.load_address is not None]
+    model = next(filter(None, (load(name) for load in loaders)), None)
+    if model is None:
+        raise UserError(f"no installed route asks an endpoint, as '{name}' is: give a model's folder")
+    return model
+
+
+def without_method(name: str) -> str:
+    """Return the name of a model without that of a method whose models are named (`audio-llm:NAME`)."""
+    method, _, model = name.partition(":")
+    is_named = model and any(method in route.names_models for route in installed_routes())
+    return model if is_named else name
 
 
 def load_route_model(folder: Path) -> RouteModel:

@@ -38,6 +38,9 @@ MethodFactory = Callable[[RouteContext, int | None], Personalizer]
 
 Options = Mapping[str, Any]
 
+ADDRESS = "#"
+"""Stands between an endpoint and the name of a model there."""
+
 EncodedClips = Any
 """Clips in the form that a route's model reads: what its `encode_clips` returns is passed back to it."""
 
@@ -233,6 +236,8 @@ class Route:
             after each `+` (`speech-lm-8+orders=4`). None where no method has options.
         load: Returns the model in a folder, or None, without importing anything large, where the folder holds
             none of this route. None where the route has no models that answer about single clips.
+        load_address: Returns the model behind an address such as `http://localhost:8000/v1#NAME` (see
+            `address_of`), or None, where the route asks none. It loads nothing.
         facts: Returns what the files of such a folder say, or None, without loading the model.
         export: Writes everything that the model in the first folder needs on another machine to the second,
             an existing one, except for models on the Hub. Raises UserError where that is impossible.
@@ -260,6 +265,7 @@ class Route:
     methods: Mapping[str, MethodFactory | str]
     check_options: Callable[[str, tuple[str, ...]], object] | None = None
     load: Callable[[Path], RouteModel | None] | None = None
+    load_address: Callable[[str], RouteModel | None] | None = None
     facts: Callable[[Path], ModelFacts | None] | None = None
     export: Callable[[Path, Path], Exported] | None = None
     train: tuple[Training, ...] = ()
@@ -276,6 +282,32 @@ class Route:
     def factory(self, method: str) -> MethodFactory:
         """Return the function that builds a method, imported now if it was given by its place."""
         return resolve(self.methods[method])
+
+
+def address_of(endpoint: str, model: str | None) -> str:
+    """Return the address of a model behind an endpoint.
+
+    Args:
+        endpoint: The endpoint's address, or a JSON file with its settings.
+        model: The name that the endpoint knows the model by; None for that in the file.
+
+    Raises UserError for what is neither.
+    """
+    file = Path(endpoint).expanduser()
+    if "://" not in endpoint and not (file.is_file() and file.suffix == ".json"):
+        raise UserError(
+            f"endpoint: '{endpoint}' is neither an address nor a JSON file: give one such as "
+            "http://localhost:8000/v1"
+        )
+    place = endpoint if "://" in endpoint else str(file.resolve())
+    return f"{place}{ADDRESS}{model or ''}"
+
+
+def split_address(name: str) -> tuple[str, str] | None:
+    """Return the endpoint and the model of an address; None for a name that is none."""
+    endpoint, mark, model = name.partition(ADDRESS)
+    is_one = mark and ("://" in endpoint or endpoint.endswith(".json"))
+    return (endpoint, model) if is_one else None
 
 
 def resolve(function: Callable[..., Any] | str) -> Callable[..., Any]:

@@ -145,8 +145,10 @@ class SpeechLMReader:
         self._pool = pool
 
     def predict_proba(self, encoded: FeatureStore, names: Sequence[str]) -> np.ndarray:
-        pieces = {"matcher": self._matcher, "pool": self._pool}
-        return SpeechLMPredictor(self._model, encoded, self._enrollments, **pieces).predict_proba(names)
+        predictor = SpeechLMPredictor(
+            self._model, encoded, self._enrollments, matcher=self._matcher, pool=self._pool
+        )
+        return predictor.predict_proba(names)
 
 
 def _clip_name(number: int) -> str:

@@ -160,7 +160,9 @@ class SpeechLMPersonalizer(InContextPersonalizer):
 
     def _with_other(self, enrolled: Support, known: Collection[str]) -> OtherPredictor:
         places = [place for place, name in enumerate(self.emotions.names) if name in known]
-        labels = EmotionSet((*(self.emotions.names[place] for place in places), self.model.other_label))
+        other = self.model.other_label
+        assert other is not None  # the options were refused otherwise
+        labels = EmotionSet((*(self.emotions.names[place] for place in places), other))
         options = replace(self.options, other=False)
         own = SpeechLMPersonalizer(self.model.with_labels(labels), self.features, options=options)
         return OtherPredictor(own.predictor_after(enrolled), self._predictor([enrolled.first(0)]), places)

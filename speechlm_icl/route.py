@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from perser.errors import UserError
 from perser.io.json_files import read_json
 from perser.io.model_facts import ModelFacts, emotions_in
 from perser.route import Options, Route, TrainedModel, Training, check_fields
@@ -59,6 +60,7 @@ def check_options(method: str, options: tuple[str, ...]) -> None:
 
 def check(options: Mapping[str, Options], models: Collection[str]) -> None:
     """Raise UserError for options of `icl_train` that are known to fail."""
+    from speechlm_icl.audio_llm.start import is_audio_llm_name
     from speechlm_icl.model.language_model import check_language_model
     from speechlm_icl.training.optimizer import check_optimizer
     from speechlm_icl.training.options import IclOptions
@@ -67,7 +69,12 @@ def check(options: Mapping[str, Options], models: Collection[str]) -> None:
     check_fields(IclOptions, "icl_train", training)
     if "speech-lm" in models:
         check_optimizer(training["optimizer"])
-        check_language_model(training["language_model"], training["lora"])
+        if is_audio_llm_name(name := training["language_model"]):
+            raise UserError(
+                f"icl_train.language_model: '{name}' is an audio LLM, which has its own encoder: train "
+                "it with `perser icl-train`, and measure it as audio-llm:NAME"
+            )
+        check_language_model(name, training["lora"])
 
 
 def check_episodes(folder: str, options: Options, corpus: Corpus, episodes: EpisodeFile) -> None:

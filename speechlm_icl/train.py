@@ -7,12 +7,13 @@ Meta-trains a speech language model to personalize from the pairs in its prompt 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 
 from perser.cli.command import Command
 from perser.cli.main import run_command
@@ -32,13 +33,18 @@ from perser.training.options import RunOptions
 from perser.training.run import open_training_run
 from perser.training.run_folder import check_training_outputs
 from perser.training.sharding import is_sharded
+from speechlm_icl.audio_llm.families import TRAINED
+from speechlm_icl.audio_llm.learner import WaveformStore
+from speechlm_icl.audio_llm.start import check_start, is_audio_llm_name, new_learner
+from speechlm_icl.audio_llm.trained import save_trained
 from speechlm_icl.model.context_length import check_training_fits
 from speechlm_icl.model.language_model import LoraOptions, check_language_model
 from speechlm_icl.model.processing import SpeechLMProcessor
 from speechlm_icl.model.saved_model import TRAINING, WEIGHTS
-from speechlm_icl.model.speech_lm import SpeechLMForICL, new_model
-from speechlm_icl.projectors.base import ProjectorOptions
+from speechlm_icl.model.speech_lm import new_model
+from speechlm_icl.projectors.base import ProjectorOptions, Store
 from speechlm_icl.prompt.prompt import PromptOptions
+from speechlm_icl.training.learner import Learner
 from speechlm_icl.training.meta_training import STANDARDIZATION_UTTERANCES, check_batch_size, meta_train
 from speechlm_icl.training.optimizer import check_optimizer
 from speechlm_icl.training.options import IclOptions
@@ -69,10 +75,11 @@ def icl_train(
         cache: folder of the feature cache.
         encoder: speech encoder, frozen: a Hub name, a local folder or a tiny-... one.
         language_model: tiny-llama (trained in full), or a Hub name, local folder or GGUF file of a causal
-            language model, which is frozen and gets a LoRA adapter.
+            language model, which is frozen and gets a LoRA adapter. A ready audio LLM, such as
+            Qwen/Qwen2-Audio-7B-Instruct, hears the clips with its own audio tower and projector.
         lora: the adapter.
         prompt: how a prompt is worded.
-        projector: how a clip becomes embeddings.
+        projector: how a clip becomes embeddings; not for an audio LLM.
         resume: go on from the newest checkpoint in OUT-running, if the same training was stopped there.
         run: checkpoints, the limit of bad steps, and the tracker.
         **training: the fields of `IclOptions`.
@@ -86,9 +93,14 @@ def icl_train(
     except ValueError as error:
         raise UserError(str(error)) from error
     # Before the corpus is encoded, not after.
-    check_training_outputs(out, WEIGHTS, cache)
-    check_encoder(encoder)
-    check_language_model(language_model, lora)
+    is_ready = is_audio_llm_name(language_model)
+    marker = TRAINED if is_ready else WEIGHTS
+    check_training_outputs(out, marker, cache)
+    if is_ready:
+        check_start(language_model, lora, prompt, encoder, projector, options)
+    else:
+        check_encoder(encoder)
+        check_language_model(language_model, lora)
     check_optimizer(options.optimizer)
     accelerator = start_accelerator(options.seed, options.mixed_precision)
     check_batch_size(options, accelerator.num_processes)
@@ -97,30 +109,26 @@ def icl_train(
     prepared = Corpus.load(corpus)
     drawn = EpisodeFile.load(episodes)
     train_tasks, validation_tasks = drawn.training_tasks(prepared), drawn.validation_tasks(prepared)
-    check_training_fits(
-        language_model,
-        prompt,
-        prepared.emotions,
-        [*train_tasks, *validation_tasks],
-        options.pairs,
-        projector,
-        prepared.recordings.duration,
-    )
-    speech_encoder = SpeechEncoder.from_name(encoder).to(accelerator.device)
-    store = cached_features(prepared.recordings, speech_encoder, projector.level, cache)
-    if options.standardize == "each":
-        store = _standardized_by_part(store, prepared, train_tasks)
-    torch.manual_seed(options.seed)  # the same weights in every process
-    num_layers, feature_size = store[prepared.recordings.utterance_ids[0]].shape[-2:]
-    with loading_on(accelerator.device):
-        model = new_model(
+    tasks = [*train_tasks, *validation_tasks]
+    if is_ready:
+        start = _audio_llm(language_model, lora, prompt, prepared, tasks, options, accelerator)
+    else:
+        check_training_fits(
+            language_model,
+            prompt,
             prepared.emotions,
-            encoder=encoder,
-            feature_shape=(num_layers, feature_size),
-            language_model=language_model,
-            lora=lora,
-            prompt=prompt,
-            projector=projector,
+            tasks,
+            options.pairs,
+            projector,
+            prepared.recordings.duration,
+        )
+        speech_encoder = SpeechEncoder.from_name(encoder).to(accelerator.device)
+        store = cached_features(prepared.recordings, speech_encoder, projector.level, cache)
+        if options.standardize == "each":
+            store = _standardized_by_part(store, prepared, train_tasks)
+        bases = {"encoder": encoder, "language_model": language_model}
+        start = _speech_lm(
+            bases, lora, prompt, projector, prepared, validation_tasks, store, options, accelerator
         )
     training_run = open_training_run(
         "icl-train",
@@ -130,15 +138,15 @@ def icl_train(
         accelerator,
         run,
         resume,
-        drawn.trained_on(prepared, [encoder, language_model]),
+        drawn.trained_on(prepared, [language_model] if is_ready else [encoder, language_model]),
         options=options,
-        model=_identity(model),
+        model=start.identity,
     )
     history = meta_train(
-        model,
+        start.model,
         train_tasks,
         validation_tasks,
-        store,
+        start.store,
         options,
         accelerator,
         training_run,
@@ -147,16 +155,8 @@ def icl_train(
     )
     if not accelerator.is_main_process:
         return
-    if options.matched:
-        model.config.matched = True
-    if options.other_answers:
-        model.config.other_answers = True
-    if options.opinion_pool:
-        pool = fit_opinion_pool(model, validation_tasks, store, options.pairs, options.seed)
-        model.config.opinion_pool = pool.as_json()
-    with training_run.finished(out, marker=WEIGHTS) as folder:
-        model.save_pretrained(folder)
-        SpeechLMProcessor.of(model).save_pretrained(folder)
+    with training_run.finished(out, marker=marker) as folder:
+        start.save(folder)
         record = {"trained_on": drawn.training_digest, "options": asdict(options), "history": history}
         (folder / TRAINING).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
@@ -189,9 +189,83 @@ def check_shardable(options: IclOptions, lora: LoraOptions) -> None:
             )
 
 
-def _identity(model: SpeechLMForICL) -> dict[str, Any]:
-    """Return what a checkpoint depends on. The version of transformers changes nothing in it."""
-    return {name: value for name, value in model.config.to_dict().items() if name != "transformers_version"}
+@dataclass(frozen=True)
+class _Start:
+    """What a training begins with.
+
+    Args:
+        model: The model.
+        store: The clips as it reads them.
+        identity: What its checkpoints depend on.
+        save: Writes the trained model into a folder.
+    """
+
+    model: Learner
+    store: Store
+    identity: dict[str, Any]
+    save: Callable[[Path], None]
+
+
+def _speech_lm(
+    bases: dict[str, str],
+    lora: LoraOptions,
+    prompt: PromptOptions,
+    projector: ProjectorOptions,
+    corpus: Corpus,
+    validation_tasks: Sequence[Task],
+    store: FeatureStore,
+    options: IclOptions,
+    accelerator: Accelerator,
+) -> _Start:
+    """Return the start of a language model that reads an encoder's features through our projector."""
+    torch.manual_seed(options.seed)  # the same weights in every process
+    num_layers, feature_size = store[corpus.recordings.utterance_ids[0]].shape[-2:]
+    with loading_on(accelerator.device):
+        model = new_model(
+            corpus.emotions,
+            feature_shape=(num_layers, feature_size),
+            lora=lora,
+            prompt=prompt,
+            projector=projector,
+            **bases,
+        )
+
+    def save(folder: Path) -> None:
+        if options.matched:
+            model.config.matched = True
+        if options.other_answers:
+            model.config.other_answers = True
+        if options.opinion_pool:
+            pool = fit_opinion_pool(model, validation_tasks, store, options.pairs, options.seed)
+            model.config.opinion_pool = pool.as_json()
+        model.save_pretrained(folder)
+        SpeechLMProcessor.of(model).save_pretrained(folder)
+
+    # The version of transformers changes nothing in a checkpoint.
+    identity = {
+        name: value for name, value in model.config.to_dict().items() if name != "transformers_version"
+    }
+    return _Start(model, store, identity, save)
+
+
+def _audio_llm(
+    name: str,
+    lora: LoraOptions,
+    prompt: PromptOptions,
+    corpus: Corpus,
+    tasks: Sequence[Task],
+    options: IclOptions,
+    accelerator: Accelerator,
+) -> _Start:
+    """Return the start of a ready audio LLM."""
+    torch.manual_seed(options.seed)  # the same weights in every process
+    model, config = new_learner(name, corpus.emotions, lora, prompt, str(accelerator.device))
+    model.check_fits(tasks, options.pairs, corpus.recordings.duration)
+
+    def save(folder: Path) -> None:
+        save_trained(config, model.language_model, model.binding, folder)
+
+    return _Start(model, WaveformStore(corpus.recordings), config.to_json(), save)
 
 
 COMMAND = Command(icl_train, processes=True)

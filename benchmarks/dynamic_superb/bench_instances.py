@@ -34,7 +34,7 @@ from perser.errors import UserError
 from perser.io.files import atomic_folder, check_output, write_text_atomic
 from perser.io.hub import trained_model_folder
 from perser.io.json_files import read_json
-from speechlm_icl.audio_llm.families import is_audio_llm
+from speechlm_icl.audio_llm.families import TRAINED, is_audio_llm
 from speechlm_icl.audio_llm.loading import load_audio_llm
 from speechlm_icl.model.speech_lm import SpeechLMForICL
 
@@ -99,7 +99,7 @@ def dynamic_superb(
 def load_answerer(name: str, device: str, max_new_tokens: int, answer: AnswerMode) -> Answerer:
     """Return what answers items: a model that was trained here, or a ready audio LLM."""
     folder = trained_model_folder(name)
-    if is_audio_llm(read_json(folder / "config.json")):
+    if is_audio_llm(read_json(folder / "config.json")) or (folder / TRAINED).is_file():
         return AudioLLMAnswerer(load_audio_llm(folder, PLACEHOLDER, name, device), max_new_tokens, answer)
     return SpeechLMAnswerer(load_model(name, device), max_new_tokens, answer)
 

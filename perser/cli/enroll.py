@@ -27,6 +27,7 @@ def enroll(
     device: str | None = None,
     probabilities: Path | None = None,
     recalibration: Literal["prior-shift", "bias-scale"] | None = None,
+    endpoint: str | None = None,
 ) -> None:
     """Learn one person from a few labeled clips, and save the result as a profile.
 
@@ -52,19 +53,23 @@ def enroll(
         recalibration: what is fitted to probabilities: prior-shift (a bias of each emotion) or bias-scale
             (also how sharply emotions are told apart); none: as in the profile that goes on learning, or
             prior-shift in a new profile.
+        endpoint: where the model is, if it is an audio LLM that a server answers for: the address of an
+            OpenAI-compatible server, or a JSON file with its limits and prices. `model` is then its name
+            there. The profile names both, and holds the clips that the server is to hear.
 
     Examples:
         perser enroll --model starter-icl --examples alice.csv --out alice.profile
     """
     if probabilities is not None:
         others = {"model": model, "open_labels": open_labels, "other": other}
-        others |= {"keep_audio": keep_audio, "device": device}
+        others |= {"keep_audio": keep_audio, "device": device, "endpoint": endpoint}
         _enroll_probabilities(probabilities, examples, out, profile, recalibration, others)
         return
     if recalibration is not None:
         raise UserError("recalibration: it is for --probabilities: give these, or leave it out")
     if profile is not None:
         refuse_profile_of_probabilities(profile)
+    model = model_at(endpoint, model, profile)
     _enroll_clips(examples, model, out, profile, open_labels, other, keep_audio, device)
 
 
@@ -152,6 +157,20 @@ def _enroll_probabilities(
     personal.save(written)
     command = shlex.join(["perser", "predict", "--profile", str(written), "--probabilities"])
     print(f"{written}: {len(personal.enrolled)} enrolled; now `{command} TABLE`")
+
+
+def model_at(endpoint: str | None, model: str | None, profile: Path | None) -> str | None:
+    """Return the address of a model behind an endpoint, or the model where there is no endpoint.
+
+    Raises UserError for a profile, which names its own.
+    """
+    if endpoint is None:
+        return model
+    if profile is not None:
+        raise UserError("endpoint: the profile names its own: leave it out, or enroll anew for another one")
+    from perser.route import address_of
+
+    return address_of(endpoint, model)
 
 
 def refuse_with_probabilities(options: Mapping[str, object]) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perser.cli.command import Command
-from perser.cli.enroll import refuse_profile_of_probabilities, refuse_with_probabilities
+from perser.cli.enroll import model_at, refuse_profile_of_probabilities, refuse_with_probabilities
 from perser.errors import UserError
 from perser.io.terminal import as_shown, print_json
 
@@ -34,6 +34,7 @@ def predict(
     json: bool = False,
     csv: bool = False,
     probabilities: Path | None = None,
+    endpoint: str | None = None,
 ) -> None:
     """Predict which emotions a person would hear in clips, with and without their enrollment.
 
@@ -52,6 +53,8 @@ def predict(
         csv: whether to print CSV instead of a table.
         probabilities: with a profile that was made from probabilities: a table of what the tool says of the
             clips; without names of clips, all its rows are answered.
+        endpoint: instead of a profile: where the model is, if it is an audio LLM that a server answers for
+            (see `perser enroll`); `model` is then its name there.
 
     Examples:
         perser predict clip.wav --profile alice.profile
@@ -62,18 +65,15 @@ def predict(
     print_predictions = _print_json if json else _print_csv if csv else _print_table
     if probabilities is not None:
         others = {"model": model, "enroll": enroll, "open_labels": open_labels, "device": device}
+        others["endpoint"] = endpoint
         _answer_probabilities(probabilities, profile, clips, others, print_predictions)
         return
     if profile is not None:
         refuse_profile_of_probabilities(profile)
     if not clips:
         raise _no_clips(enroll)
-    if profile is None and model is None:
-        raise UserError("give --profile FILE (of `perser enroll`), or --model DIR, with --enroll or without")
-    if profile is not None and enroll:
-        raise UserError("give --profile or --enroll, not both: `perser enroll` makes a new profile")
-    if open_labels and not enroll:
-        raise UserError("open_labels: there is nothing to learn them from: give --enroll with it")
+    model = model_at(endpoint, model, profile)
+    _check_given(profile, model, enroll, open_labels)
     from perser.inference.clips import clip_paths
     from perser.inference.labeled_clips import check_open_labels, parse_example
 
@@ -81,6 +81,16 @@ def predict(
     if open_labels:
         check_open_labels(examples)
     _answer(_recognizer(profile, model, examples, open_labels, device), paths, print_predictions)
+
+
+def _check_given(profile: Path | None, model: str | None, enroll: Sequence[str], open_labels: bool) -> None:
+    """Raise UserError for options of `predict` that leave out the model, or do not go together."""
+    if profile is None and model is None:
+        raise UserError("give --profile FILE (of `perser enroll`), or --model DIR, with --enroll or without")
+    if profile is not None and enroll:
+        raise UserError("give --profile or --enroll, not both: `perser enroll` makes a new profile")
+    if open_labels and not enroll:
+        raise UserError("open_labels: there is nothing to learn them from: give --enroll with it")
 
 
 def _can_be_clip(text: str) -> bool:

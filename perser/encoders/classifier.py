@@ -22,7 +22,14 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_AUDIO_CLASSIFICATIO
 
 from perser.encoders.encoder import SpeechEncoder
 from perser.encoders.families import FAMILIES, family_of
-from perser.encoders.loading import check_rate, quiet_transformers, read_config, without_randomness
+from perser.encoders.loading import (
+    check_rate,
+    explain_loading,
+    quiet_transformers,
+    read_config,
+    refuse_missing,
+    without_randomness,
+)
 from perser.errors import UserError, first_line
 from perser.io.emotion_names import emotion_words
 from perser.io.hub import find_model, refuse_pickles
@@ -85,25 +92,21 @@ def load_classifier(name: str) -> AudioClassifier:
     where: dict[str, Any] = {"local_files_only": source.offline}
     if source.is_folder:
         refuse_pickles(Path(source.path), "classifier")
-    with quiet_transformers(progress=not source.is_folder):
-        try:
-            extractor = family.extractor_class.from_pretrained(source.path, **where)
-            model, report = AutoModelForAudioClassification.from_pretrained(
-                source.path,
-                config=without_randomness(config),
-                dtype=torch.float32,
-                use_safetensors=True,
-                output_loading_info=True,
-                **where,
-            )
-        except Exception as error:  # a damaged folder can make the libraries raise any exception
-            raise UserError(f"cannot load the classifier '{name}': {first_line(error)}") from error
-    if missing := sorted(report["missing_keys"]):  # transformers fills them with random numbers
-        raise UserError(
-            f"the weights of '{name}' lack {len(missing)} tensors, such as {missing[0]}: it was not trained "
-            "to classify, or has a head that only code of its own can use: give its probabilities instead "
-            "(--probabilities)"
+    with quiet_transformers(progress=not source.is_folder), explain_loading("classifier", name):
+        extractor = family.extractor_class.from_pretrained(source.path, **where)
+        model, report = AutoModelForAudioClassification.from_pretrained(
+            source.path,
+            config=without_randomness(config),
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
+            **where,
         )
+    remedy = (
+        "it was not trained to classify, or has a head that only code of its own can use: give its "
+        "probabilities instead (--probabilities)"
+    )
+    refuse_missing(name, report, remedy)
     check_rate(name, extractor)
     encoder = _encoder_of(model)
     if config.model_type == "whisper":

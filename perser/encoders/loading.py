@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -116,7 +116,7 @@ def _pretrained(name: str, source: ModelSource, commit: str | None) -> LoadedEnc
     family = FAMILIES[_model_type(name, source, where)]
     if source.is_folder:
         refuse_pickles(Path(source.path), "encoder")
-    try:
+    with explain_loading("encoder", name):
         config = family.config_class.from_pretrained(source.path, **where)
         extractor = family.extractor_class.from_pretrained(source.path, **where)
         model, report = family.model_class.from_pretrained(
@@ -128,12 +128,30 @@ def _pretrained(name: str, source: ModelSource, commit: str | None) -> LoadedEnc
             output_loading_info=True,
             **where,
         )
-    except Exception as error:  # a damaged folder can make the libraries raise any exception
-        raise UserError(f"cannot load the encoder '{name}': {reason_and_advice(error)}") from error
-    if missing := sorted(report["missing_keys"]):  # transformers fills them with random numbers
-        raise UserError(f"the weights of '{name}' lack {len(missing)} tensors, such as {missing[0]}")
+    refuse_missing(name, report)
     check_rate(name, extractor)
     return model, extractor, family_of(config)
+
+
+@contextmanager
+def explain_loading(kind: str, name: str) -> Iterator[None]:
+    """Raise UserError, in one line, where a library cannot load a model. `kind`: what the model is."""
+    try:
+        yield
+    except Exception as error:  # a damaged folder can make the libraries raise any exception
+        raise UserError(f"cannot load the {kind} '{name}': {reason_and_advice(error)}") from error
+
+
+def refuse_missing(name: str, report: Mapping[str, Any], remedy: str = "get the model again") -> None:
+    """Raise UserError where the weights of a model were incomplete.
+
+    `report`: what `from_pretrained` says of how it loaded them. It fills those that are missing with random
+    numbers.
+    """
+    if missing := sorted(report["missing_keys"]):
+        raise UserError(
+            f"the weights of '{name}' lack {len(missing)} tensors, such as {missing[0]}: {remedy}"
+        )
 
 
 def check_rate(name: str, extractor: SequenceFeatureExtractor) -> None:

@@ -32,7 +32,7 @@ from perser.inference.computing_thread import compute, cores_for
 from perser.inference.labeled_clips import LabeledClip, and_other, check_emotions, in_one_form, labels_in
 from perser.inference.prediction import Prediction, classify
 from perser.inference.profile import Enrolled, Profile
-from perser.installed_routes import load_route_model
+from perser.installed_routes import load_address, load_route_model, without_method
 from perser.io.hub import is_hub_name, trained_model_folder
 from perser.labels import (
     Emotions,
@@ -47,6 +47,7 @@ from perser.route import (
     RouteModel,
     RoutePredictor,
     SizedRouteModel,
+    split_address,
 )
 from perser.starter import starter_folder
 
@@ -78,13 +79,18 @@ class Recognizer:
         (`owner/name`).
 
         Args:
-            name: Folder, starter model (`starter`, `starter-icl`) or Hub name.
+            name: Folder, starter model (`starter`, `starter-icl`) or Hub name, or the address of a model
+                behind an endpoint (`perser.route.address_of`).
             device: Where it computes, as torch names it; when None, the GPU if there is one.
 
         On a GPU, float32 is multiplied in full from now on, so that answers are those of a CPU to many digits
         (`perser.device.set_tf32`). Raises UserError where there is no such model or device.
         """
-        device, folder = compute_device(device), trained_model_folder(str(name))
+        name = without_method(str(name))
+        device = compute_device(device)
+        if (asked := load_address(name)) is not None:
+            return cls(asked, name)
+        folder = trained_model_folder(name)
         set_tf32(torch.device(device), allowed=False)
         with MAKING_A_MODEL, loading_on(device):
             model = load_route_model(folder)
@@ -308,8 +314,7 @@ class PersonalRecognizer:
         return self.recognizer.answers(clips, self.predictor)
 
     def save(self, path: str | PathLike[str], keep_audio: bool = False) -> None:
-        """Write the profile, with the enrolled clips themselves if `keep_audio`. Raises UserError where that
-        fails."""
+        """Write the profile, with the enrolled clips if `keep_audio`. Raises UserError where that fails."""
         profile = Profile(
             route=self.model.route,
             model=self.recognizer.name,
@@ -340,7 +345,12 @@ class PersonalRecognizer:
         """
         profile = Profile.load(Path(path))
         name = str(profile.model if model is None else model)
-        known = Path(name).is_dir() or is_hub_name(name) or starter_folder(name) is not None
+        known = (
+            Path(name).is_dir()
+            or is_hub_name(name)
+            or starter_folder(name) is not None
+            or split_address(name) is not None
+        )
         if model is None and not known:
             raise UserError(
                 f"the model of the profile {path} is no longer in {name}: say where it is (model)"

@@ -57,8 +57,8 @@ _DEFAULTS_SINCE: dict[str, dict[str, Any]] = {
 }
 """Options that version 0.1.0 did not have, by command, with the values that it used."""
 
-_PROMPT_SINCE = {"prompt": {"bind": False, "other": "other"}}
-"""The same for the prompts of a speech language model, which are options of the command and of the model."""
+_MODEL_SINCE = {"prompt": {"bind": False, "other": "other"}, "lora": {"audio": False}}
+"""The same for what are options of the command and of a speech language model."""
 
 
 def upgrade_options(command: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def downgrade_options(command: str, options: Mapping[str, Any]) -> dict[str, Any
     if isinstance(options.get("lslr"), Mapping):
         options = {**options, "lslr": _downgraded_rates(options["lslr"])}
     earlier = {new: old for old, new in _RENAMED.get(command, {}).items()}
-    known = _without(_PROMPT_SINCE, options) if command == "icl-train" else options
+    known = _without(_MODEL_SINCE, options) if command == "icl-train" else options
     return _renamed(_without(_DEFAULTS_SINCE.get(command, {}), known), earlier)
 
 
@@ -94,7 +94,7 @@ def upgrade_training(training: Mapping[str, Any]) -> dict[str, Any]:
             name: value for name, value in upgraded["model"].items() if name != "transformers_version"
         }
         if "prompt" in upgraded["model"]:
-            upgraded["model"] = _merge(_PROMPT_SINCE, upgraded["model"])
+            upgraded["model"] = _merge(_MODEL_SINCE, upgraded["model"])
     return upgraded
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from perser.audio import SAMPLE_RATE
 from perser.errors import UserError, first_line
+from speechlm_icl.prompt.prompt import IGNORE, TEXT, EncodedPrompt, default_instruction
 
 TEXT_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
 """What a processor returns about the text; the rest is about the clips."""
@@ -29,6 +30,9 @@ SILENCE = np.zeros(SAMPLE_RATE // 2, dtype=np.float32)
 """The clip whose audio tokens show where a clip stands."""
 
 Message = dict[str, Any]
+
+Answers = Sequence[Sequence[int]]
+"""The emotions of each enrolled clip, as class indices, in the order in which the prompt lists them."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,11 @@ class Skeleton:
 
     parts: tuple[tuple[int, ...], ...]
     audio_token: int
+
+    @property
+    def without_last_clip(self) -> Skeleton:
+        """The same up to where the last clip begins."""
+        return Skeleton(self.parts[:-1], self.audio_token)
 
     def before_last_clip(self, counts: Sequence[int]) -> list[int]:
         """Return the ids up to where the last clip begins; `counts`: audio tokens of the clips before it."""
@@ -155,14 +164,21 @@ class Chat:
         Raises UserError where the template leaves out a clip.
         """
         ids = self.encode([messages], [SILENCE] * num_clips)["input_ids"][0].tolist()
+        return self.split_at_clips(ids, num_clips)[0]
+
+    def split_at_clips(self, ids: Sequence[int], num_clips: int) -> tuple[Skeleton, tuple[int, ...]]:
+        """Return what stands around the clips of a conversation, and how many audio tokens each clip takes.
+
+        Raises UserError where the template leaves out a clip.
+        """
         runs = [(is_clip, tuple(run)) for is_clip, run in groupby(ids, lambda each: each == self.audio_token)]
-        parts = [run for is_clip, run in runs if not is_clip]
-        if sum(is_clip for is_clip, _ in runs) != num_clips or runs[0][0] or runs[-1][0]:
+        counts = tuple(len(run) for is_clip, run in runs if is_clip)
+        if len(counts) != num_clips or runs[0][0] or runs[-1][0]:
             raise UserError(
                 f"the chat template of '{self.name}' leaves out clips, or has no text around them: it cannot "
                 "hold an enrollment"
             )
-        return Skeleton(tuple(parts), self.audio_token)
+        return Skeleton(tuple(run for is_clip, run in runs if not is_clip), self.audio_token), counts
 
     def _render(self, messages: Sequence[Message]) -> str:
         return self.processor.apply_chat_template(
@@ -212,6 +228,13 @@ class Wording:
         """Return the text that answers a clip with emotions, given as class indices."""
         return f"{self.joiner} ".join(self.labels[emotion] for emotion in emotions)
 
+    def with_labels(self, labels: tuple[str, ...]) -> Wording:
+        """Return this wording with other label words. An instruction that lists the words lists the new ones,
+        if it is the default one."""
+        own = self.instruction == default_instruction(self.labels, self.joiner, chat=True)
+        instruction = default_instruction(labels, self.joiner, chat=True) if own else self.instruction
+        return Wording(instruction, labels, self.joiner)
+
 
 class PromptTokens:
     """The tokens of prompts with one wording.
@@ -222,7 +245,7 @@ class PromptTokens:
     def __init__(self, chat: Chat, wording: Wording) -> None:
         self.chat = chat
         self.wording = wording
-        self.labels = self._label_tokens()
+        self.before, self.labels = self._label_tokens()
         for word, label in zip(wording.labels, self.labels, strict=True):
             for other, longer in zip(wording.labels, self.labels, strict=True):
                 if other != word and longer[: len(label)] == label:
@@ -231,23 +254,67 @@ class PromptTokens:
                         "give one of them another word"
                     )
 
-    def prompt(self, answers: Sequence[Sequence[int]]) -> Skeleton:
-        """Return a prompt of enrolled clips, with their emotions as class indices, and a query."""
-        messages: list[Message] = []
-        for number, answer in enumerate([*answers, None]):
-            text = "" if number else self.wording.instruction
-            messages.append(self.chat.user(text, SILENCE))
-            if answer is not None:
-                messages.append(self.chat.assistant(self.wording.answer(answer)))
-        return self.chat.skeleton(messages, len(answers) + 1)
+    def prompt(self, answers: Answers) -> Skeleton:
+        """Return a prompt of enrolled clips and a query."""
+        clips = [SILENCE] * (len(answers) + 1)
+        return self.chat.skeleton(self.messages(clips, answers), len(clips))
+
+    def messages(
+        self, clips: Sequence[np.ndarray], answers: Answers, wording: Wording | None = None
+    ) -> list[Message]:
+        """Return the turns of clips and the answers to them; clips beyond the answers are asked."""
+        wording, messages = wording or self.wording, []
+        for number, clip in enumerate(clips):
+            messages.append(self.chat.user("" if number else wording.instruction, clip))
+            if number < len(answers):
+                messages.append(self.chat.assistant(wording.answer(answers[number])))
+        return messages
+
+    def marked(
+        self, prompt: Skeleton, answers: Answers, wording: Wording | None = None, first_target: int = 0
+    ) -> EncodedPrompt:
+        """Return a prompt, with one audio token for each clip, in which the answers are marked.
+
+        The words and the end of each answer from `first_target` on are targets.
+
+        Raises UserError where the tokenizer joins an answer with what surrounds it.
+        """
+        start = len(prompt.parts[0])
+        text = [TEXT] * start
+        marked = EncodedPrompt(list(prompt.parts[0]), [*text], [*text], [*text], [IGNORE] * start)
+        for clip, part in enumerate(prompt.parts[1:]):
+            answer = None if clip >= len(answers) else (wording or self.wording).answer(answers[clip])
+            begin, stop, end = (0, 0, 0) if answer is None else self._place(part, answer)
+            places = range(len(part))
+            marked.token_ids.extend([prompt.audio_token, *part])
+            marked.clips.extend([clip] + [TEXT] * len(part))
+            marked.answers.extend([TEXT, *(clip if begin <= place < stop else TEXT for place in places)])
+            marked.ends.extend([TEXT, *(clip if place == end - 1 else TEXT for place in places)])
+            asked = range(begin, end if clip >= first_target else begin)
+            marked.targets.extend([IGNORE, *(part[place] if place in asked else IGNORE for place in places)])
+        return marked
+
+    def _place(self, part: tuple[int, ...], answer: str) -> tuple[int, int, int]:
+        """Return where an answer begins in what follows its clip, where its words stop, and where its end
+        does."""
+        words = tuple(self._ids(f"{self.before}{answer}"))
+        begin = len(self.cue)
+        stop = begin + len(words)
+        if part[:begin] != self.cue or part[begin:stop] != words:
+            raise UserError(
+                f"the tokenizer of '{self.chat.name}' joins the answer '{answer}' with what surrounds it: "
+                "give the emotions other words"
+            )
+        ends = [place for place in range(stop, len(part)) if part[place] in self._special]
+        return begin, stop, (ends[0] if ends else stop) + 1
 
     @cached_property
     def cue(self) -> tuple[int, ...]:
         """The tokens between a clip and its answer."""
         return self.prompt(()).parts[-1]
 
-    def _label_tokens(self) -> list[tuple[int, ...]]:
-        """Return the tokens of each label where the template writes it as an answer."""
+    def _label_tokens(self) -> tuple[str, list[tuple[int, ...]]]:
+        """Return what the template writes before an answer, and the tokens of each label as an answer."""
         begun = self.chat.user(self.wording.instruction, SILENCE)
         after = []
         for word in self.wording.labels:
@@ -268,11 +335,18 @@ class PromptTokens:
             }
             starts = all(rest[: len(label)] == label for rest, label in zip(after, labels, strict=True))
             if all(labels) and starts and len(rests) == 1:
-                return labels
+                return before, labels
         raise UserError(
             f"the tokenizer of '{self.chat.name}' joins a label with what surrounds it, or cannot encode it: "
             f"give other words than {', '.join(self.wording.labels)}"
         )
+
+    @cached_property
+    def _special(self) -> set[int]:
+        """The tokens that no text has. Not every template's own are among a tokenizer's special ones."""
+        tokenizer = self.chat.tokenizer
+        added = tokenizer.get_added_vocab() if hasattr(tokenizer, "get_added_vocab") else {}  # not Voxtral's
+        return {*tokenizer.all_special_ids, *added.values()}
 
     def _ids(self, text: str) -> list[int]:
         return list(self.chat.tokenizer(text, add_special_tokens=False)["input_ids"])

@@ -16,6 +16,9 @@ from perser.errors import UserError, require_package
 METHOD = "audio-llm"
 """The name of the method and of its route."""
 
+TRAINED = "audio_llm.json"
+"""The file that every folder of a meta-trained audio LLM has."""
+
 EXTRAS = {"torchvision": "audio-llm", "timm": "audio-llm", "mistral_common": None}
 """Packages that some families need, and the extra of perser that installs them. mistral-common is in none:
 for Python 3.11 and 3.12, it wants a numpy that is older than the tested one."""
@@ -47,6 +50,9 @@ class AudioFamily:
         tokens: What a clip takes in the prompt.
         packages: Packages that its processor or model needs.
         takes_text: Whether the processor takes the rendered text and the clips; else it takes the messages.
+        audio_parts: Names of the modules from a clip to the embeddings that the language model reads.
+        merges_in: Name of the decoder's module that puts the clips among the words; empty where the decoder
+            is given both together.
     """
 
     model_class: str
@@ -57,6 +63,8 @@ class AudioFamily:
     tokens: str = "25 a second"
     packages: tuple[str, ...] = ()
     takes_text: bool = True
+    audio_parts: tuple[str, ...] = ("audio_tower", "multi_modal_projector", "embed_audio")
+    merges_in: str = ""
 
 
 _QWEN2_5_OMNI = AudioFamily("Qwen2_5OmniThinkerForConditionalGeneration", packages=("torchvision",))
@@ -86,6 +94,7 @@ FAMILIES: dict[str, AudioFamily] = {
         keeps_prefix=False,
         seconds=None,
         tokens="10 a second",
+        audio_parts=("encoder", "projector"),
     ),
     "gemma3n": AudioFamily(
         "Gemma3nForConditionalGeneration",
@@ -106,6 +115,8 @@ FAMILIES: dict[str, AudioFamily] = {
         seconds=None,
         tokens="13 a second",
         packages=("torchvision",),
+        audio_parts=("audio_embed",),
+        merges_in="embed_tokens_extend",
     ),
 }
 """By `model_type` of a model's config.json."""

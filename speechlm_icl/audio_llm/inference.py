@@ -7,6 +7,7 @@ of them is many times larger.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Self
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from perser.device import loading_device
 from perser.encoders.feature_cache import AudioSource
 from perser.episodes.episode import Support
 from perser.errors import UserError
@@ -28,12 +30,20 @@ from speechlm_icl.audio_llm.families import DEFAULT_EMOTIONS, METHOD
 from speechlm_icl.audio_llm.loading import load_audio_llm
 from speechlm_icl.audio_llm.model import InContextLLM
 from speechlm_icl.audio_llm.personalizer import AudioLLMPersonalizer, AudioLLMPredictor, log_spectrum
+from speechlm_icl.audio_llm.trained import BINDING, read_trained
+from speechlm_icl.model.language_model import ADAPTER_FOLDER
 
 ANSWERS = "answers"
 """The folder in that of a model where the answers of its endpoint are kept."""
 
+KEPT = Path("runs/cache/endpoint")
+"""The same for a model that has no folder."""
+
 FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
 """The files of a model that its answers depend on."""
+
+TRAINED_FILES = (BINDING, f"{ADAPTER_FOLDER}/*.safetensors")
+"""The same for one that was meta-trained, whose other file names its base and how it is asked."""
 
 
 class AudioLLMModel:
@@ -56,9 +66,27 @@ class AudioLLMModel:
         in the folder."""
         emotions = EmotionSet(DEFAULT_EMOTIONS)
         if not (folder / FILE).is_file():
-            return cls(load_audio_llm(folder, emotions), folder)
+            device = str(loading_device())  # quantized weights cannot be moved later
+            own = None if read_trained(folder) else emotions
+            return cls(load_audio_llm(folder, own, device=device), folder)
         client = EndpointClient(read_settings(str(folder / FILE), None))
         return cls(EndpointLLM(client, folder / ANSWERS, emotions), folder)
+
+    @classmethod
+    def at_endpoint(cls, endpoint: str, model: str) -> Self:
+        """Return the model that an endpoint knows by a name; its answers are kept where `perser bench` keeps
+        them by default.
+
+        Args:
+            endpoint: The address, or the JSON file with its settings.
+            model: The name; empty for that in the file.
+        """
+        if "://" not in endpoint and not Path(endpoint).is_file():
+            raise UserError(
+                f"{endpoint}, the settings of the endpoint, is gone: put it back, or enroll again"
+            )
+        client = EndpointClient(read_settings(endpoint, model or None))
+        return cls(EndpointLLM(client, KEPT, EmotionSet(DEFAULT_EMOTIONS)), KEPT)
 
     @property
     def emotions(self) -> EmotionSet:
@@ -74,7 +102,10 @@ class AudioLLMModel:
             settings = self.llm.client.settings
             digest.update(f"{settings.url} {settings.model}".encode())
             return digest.hexdigest()
-        for file in sorted({file for pattern in FILES for file in self._folder.glob(pattern)}):
+        if (trained := read_trained(self._folder)) is not None:  # of another place, it is the same model
+            digest.update(json.dumps(trained.to_json() | {"language_model": None}, sort_keys=True).encode())
+        files = FILES if trained is None else TRAINED_FILES
+        for file in sorted({file for pattern in files for file in self._folder.glob(pattern)}):
             digest.update(f"{file.name} {file_sha256(file)}\n".encode())
         return digest.hexdigest()
 

@@ -1,24 +1,17 @@
-"""Load an audio LLM of transformers from a folder: its own processor and weights, and no code of its own."""
+"""Find and load an audio LLM: a ready one, or one that was meta-trained."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import transformers
-from transformers import AutoProcessor
-
-from perser.device import loading_on
-from perser.encoders.loading import check_rate, quiet_transformers, read_config
-from perser.errors import UserError, reason_and_advice
-from perser.io.hub import find_model, is_hub_name, refuse_pickles, trained_model_folder
-from perser.io.json_files import read_json
+from perser.errors import UserError
+from perser.io.hub import is_hub_name, trained_model_folder
 from perser.labels import EmotionSet
 from perser.personalizer import RouteContext
-from speechlm_icl.audio_llm.chat import Chat
+from speechlm_icl.audio_llm.checkpoint import KIND, check_checkpoint, load_checkpoint
 from speechlm_icl.audio_llm.families import METHOD, AudioFamily, family_of_config
 from speechlm_icl.audio_llm.model import AudioLLM
-
-KIND = "audio LLM"
+from speechlm_icl.audio_llm.trained import check_trained, config_of, load_trained, read_trained
 
 
 def model_folder(context: RouteContext) -> Path:
@@ -51,49 +44,38 @@ def check_named(context: RouteContext) -> AudioFamily:
         or not is_hub_name(name)
     ):
         return check_folder(model_folder(context), name or str(context.folder(METHOD)))
-    source = find_model(name, KIND, "")
-    config = read_config(name, source, {"local_files_only": source.offline}, KIND, "")
-    return family_of_config(config, name)
+    return family_of_config(config_of(name), name)
 
 
 def check_folder(folder: Path, name: str) -> AudioFamily:
-    """Return the family of the model in a folder. Raises UserError for a model of another kind, or one whose
-    weights can run code. Loads nothing."""
-    config = read_json(folder / "config.json")
-    if config is None:
-        raise UserError(f"'{name}' is not an {KIND}: {folder} has no config.json that can be read")
-    family = family_of_config(config, name)
-    refuse_pickles(folder, KIND)
-    return family
+    """Return the family of the model in a folder, or of its base if it was meta-trained.
+
+    Raises UserError for a model of another kind, one whose weights can run code, and a base that is missing
+    or has changed. Loads nothing.
+    """
+    trained = read_trained(folder)
+    return check_checkpoint(folder, name) if trained is None else check_trained(trained, name)
 
 
-def load_audio_llm(folder: Path, emotions: EmotionSet, name: str = "", device: str = "cpu") -> AudioLLM:
-    """Load the model in a folder, in the number format of its weights.
+def load_audio_llm(
+    folder: Path, emotions: EmotionSet | None = None, name: str = "", device: str = "cpu"
+) -> AudioLLM:
+    """Load the model in a folder, in the number format of its weights, or of its training.
 
-    `name` is for messages; the folder when empty. Raises UserError as `check_folder` does, and for a
-    processor or weights that cannot be loaded.
+    Args:
+        folder: The folder.
+        emotions: What answers choose from; None for those of a model that was meta-trained.
+        name: For messages; the folder when empty.
+        device: Where it computes.
+
+    Raises UserError as `check_folder` does, and for a processor or weights that cannot be loaded.
     """
     name = name or str(folder)
-    family = check_folder(folder, name)
-    try:
-        with quiet_transformers(progress=False):
-            processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-            with loading_on(device):
-                model, report = getattr(transformers, family.model_class).from_pretrained(
-                    folder,
-                    dtype="auto",
-                    use_safetensors=True,
-                    local_files_only=True,
-                    output_loading_info=True,
-                )
-    except Exception as error:  # a damaged folder can make the libraries raise any exception
-        raise UserError(f"cannot load the {KIND} '{name}': {reason_and_advice(error)}") from error
-    if missing := sorted(report["missing_keys"]):  # transformers fills them with random numbers
-        raise UserError(
-            f"the weights of '{name}' lack {len(missing)} tensors, such as {missing[0]}: get the model again"
-        )
-    extractor = getattr(processor, "feature_extractor", None) or processor.audio_processor
-    check_rate(name, extractor)
-    if device != "cpu":
-        model.to(device)
-    return AudioLLM(model.eval(), Chat(processor, name, family.takes_text), family, emotions)
+    trained = read_trained(folder)
+    if trained is not None:
+        llm = load_trained(trained, folder, name, device)
+        return llm if emotions in (None, llm.emotions) else llm.with_labels(emotions)
+    if emotions is None:
+        raise ValueError("a ready audio LLM has no emotions of its own")
+    model, chat, family = load_checkpoint(folder, name, device)
+    return AudioLLM(model, chat, family, emotions)

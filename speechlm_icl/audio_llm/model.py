@@ -21,8 +21,10 @@ from transformers import Cache, PreTrainedModel
 
 from perser.errors import UserError
 from perser.labels import EmotionSet
+from speechlm_icl.audio_llm.binding import Marks, marked
 from speechlm_icl.audio_llm.chat import (
     TEXT_INPUTS,
+    Answers,
     Chat,
     ClipInputs,
     Message,
@@ -31,15 +33,14 @@ from speechlm_icl.audio_llm.chat import (
     Wording,
 )
 from speechlm_icl.audio_llm.families import AudioFamily
-from speechlm_icl.prompt.prompt import default_instruction
+from speechlm_icl.model.audio_tokens import expand_audio_tokens
+from speechlm_icl.model.binding import PairBinding
+from speechlm_icl.prompt.prompt import collate, default_instruction
 from speechlm_icl.scoring.label_trie import LabelTrie
 from speechlm_icl.scoring.prefix_cache import PrefixCache
 
 BATCH = 8
 """How many clips are answered together, where a family allows it."""
-
-Answers = Sequence[Sequence[int]]
-"""The emotions of each enrolled clip, as class indices, in the order in which the prompt lists them."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,14 @@ class ReadEnrollment:
         prompt: The tokens around them and around a query.
         counts: How many audio tokens each enrolled clip takes.
         prefix: Keys and values up to the query's clip; None where every prompt is read from its beginning.
+        answers: The answers to the enrolled clips; none where the clips are asked about together.
     """
 
     clips: tuple[np.ndarray, ...]
     prompt: Skeleton
     counts: tuple[int, ...]
     prefix: PrefixCache | None
+    answers: Answers = ()
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,7 @@ class AudioLLM:
         wording: How prompts are worded; None for the default instruction and the emotions' names.
         batch: The most clips of one batch.
         keeps_prefix: Whether the keys and values of an enrollment are kept; None: as the family allows.
+        binding: What binds pairs, as `bind_pairs` was given it; None: they are not bound.
     """
 
     def __init__(
@@ -126,6 +130,7 @@ class AudioLLM:
         wording: Wording | None = None,
         batch: int = BATCH,
         keeps_prefix: bool | None = None,
+        binding: PairBinding | None = None,
     ) -> None:
         self.model = model
         self.chat = chat
@@ -134,16 +139,18 @@ class AudioLLM:
         self.wording = default_wording(emotions) if wording is None else wording
         self.batch = batch
         self.keeps_prefix = family.keeps_prefix if keeps_prefix is None else keeps_prefix
+        self.binding = binding
         self.tokens = PromptTokens(chat, self.wording)
         self.trie = LabelTrie(self.tokens.labels)
 
     def with_labels(self, emotions: EmotionSet) -> AudioLLM:
         """Return this model with other labels to choose from."""
-        return self.worded(emotions, default_wording(emotions))
+        return self.worded(emotions, self.wording.with_labels(emotions.names))
 
     def worded(self, emotions: EmotionSet, wording: Wording) -> AudioLLM:
         """Return this model with other labels and another wording."""
-        return AudioLLM(self.model, self.chat, self.family, emotions, wording, self.batch, self.keeps_prefix)
+        own = (self.batch, self.keeps_prefix, self.binding)
+        return AudioLLM(self.model, self.chat, self.family, emotions, wording, *own)
 
     @property
     def name(self) -> str:
@@ -154,8 +161,11 @@ class AudioLLM:
         return self.family.several_clips
 
     def to(self, device: str) -> None:
-        """Move the model to a device."""
-        self.model.to(device)
+        """Move the model to a device; quantized weights stay where they were loaded to."""
+        if not getattr(self.model, "is_quantized", False):
+            self.model.to(device)
+        if self.binding is not None:
+            self.binding.to(self.model.device)
 
     def describe(self) -> dict[str, Any]:
         """Return what is asked, for the record."""
@@ -178,13 +188,14 @@ class AudioLLM:
         prompt = self.tokens.prompt(answers)
         inputs = self.chat.clip_inputs(clips) if clips else ClipInputs({}, ())
         before = prompt.before_last_clip(inputs.counts)
-        self._check_fits(len(before) + len(prompt.parts[-1]), len(clips))
-        read = ReadEnrollment(tuple(clips), prompt, inputs.counts, None)
+        self.check_fits(len(before) + len(prompt.parts[-1]), len(clips))
+        read = ReadEnrollment(tuple(clips), prompt, inputs.counts, None, answers)
         if not clips or not self.keeps_prefix:
             return read
         ids = torch.tensor([before], device=self.model.device)
         positions = torch.arange(len(before), device=self.model.device)[None]
-        outputs = self._forward(ids, self._on_device(inputs), position_ids=positions)
+        with marked(self._marks(prompt.without_last_clip, answers, inputs.counts, query_follows=True)):
+            outputs = self._forward(ids, self._on_device(inputs), position_ids=positions)
         return replace(read, prefix=PrefixCache(outputs.past_key_values, len(before)))
 
     @torch.inference_mode()
@@ -215,12 +226,20 @@ class AudioLLM:
 
     @torch.inference_mode()
     def write(self, messages: Sequence[Message], clips: Sequence[np.ndarray], max_new_tokens: int) -> str:
-        """Return what the model writes next in a conversation with these clips, by greedy decoding."""
+        """Return what the model writes next in a conversation with these clips, by greedy decoding.
+
+        Raises UserError for an enrollment in a model that binds pairs, which are bound for scores alone.
+        """
         self._check_clips(len(clips))
+        if self.binding is not None and any(message["role"] == "assistant" for message in messages):
+            raise UserError(
+                f"'{self.name}' was trained with bound pairs, so it scores labels after an enrollment, and "
+                "does not write: leave out +text"
+            )
         encoded = self.chat.encode([messages], clips)
         features = {name: value for name, value in encoded.items() if name not in TEXT_INPUTS}
         ids = encoded["input_ids"].to(self.model.device)
-        self._check_fits(ids.shape[1] + max_new_tokens, None)
+        self.check_fits(ids.shape[1] + max_new_tokens, None)
         written = self.model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
@@ -256,10 +275,11 @@ class AudioLLM:
         ids = torch.tensor(
             [before + enrollment.prompt.from_last_clip(inputs.counts[-1])], device=self.model.device
         )
-        self._check_fits(ids.shape[1], len(enrollment.clips))
+        self.check_fits(ids.shape[1], len(enrollment.clips))
         mask = torch.ones_like(ids)
         last = torch.tensor([ids.shape[1] - 1], device=ids.device)
-        outputs = self._forward(ids, self._on_device(inputs), attention_mask=mask, keep=last)
+        with marked(self._marks(enrollment.prompt, enrollment.answers, inputs.counts)):
+            outputs = self._forward(ids, self._on_device(inputs), attention_mask=mask, keep=last)
         return ReadQueries(outputs.logits[:, -1], outputs.past_key_values, mask, last + 1)
 
     def _read_after(self, prefix: PrefixCache, prompt: Skeleton, clips: Sequence[np.ndarray]) -> ReadQueries:
@@ -269,7 +289,7 @@ class AudioLLM:
         own = torch.tensor([len(row) for row in rows], device=device)
         ids = pad_sequence(rows, batch_first=True, padding_value=self._filler)
         count, width = ids.shape
-        self._check_fits(prefix.length + width, None)
+        self.check_fits(prefix.length + width, None)
         mask = (torch.arange(width, device=device) < own[:, None]).to(torch.int64)
         mask = torch.cat([mask.new_ones(count, prefix.length), mask], dim=1)
         kept, place = torch.unique(own - 1, return_inverse=True)
@@ -313,6 +333,24 @@ class AudioLLM:
             nodes.append(by_path[:, path, len(node) - 1])
         return torch.stack(nodes, dim=1)
 
+    def logits_at(self, ids: Tensor, inputs: ClipInputs, places: Tensor) -> Tensor:
+        """Return the logits (n, V) after the tokens at n places of one prompt (1, T), with gradients."""
+        more = {"logits_to_keep": places} if self._keeps_logits else {}
+        mask = torch.ones_like(ids)
+        outputs = self.model(
+            input_ids=ids, attention_mask=mask, use_cache=False, **self._on_device(inputs), **more
+        )
+        return outputs.logits[0] if more else outputs.logits[0, places]
+
+    def _marks(
+        self, prompt: Skeleton, answers: Answers, counts: Sequence[int], query_follows: bool = False
+    ) -> Marks | None:
+        """Return the marks of a prompt whose pairs are bound, on the model's device; None where none are."""
+        if self.binding is None or not answers:
+            return None
+        batch = collate([expand_audio_tokens(self.tokens.marked(prompt, answers), counts)])
+        return Marks.of(batch.to(self.model.device), query_follows=query_follows)
+
     def _forward(
         self, ids: Tensor, features: dict[str, Tensor], keep: Tensor | None = None, **more: Any
     ) -> Any:
@@ -333,7 +371,9 @@ class AudioLLM:
     def _on_device(self, inputs: ClipInputs) -> dict[str, Tensor]:
         return inputs.on(self.model.device, self.model.dtype)
 
-    def _check_fits(self, positions: int, pairs: int | None) -> None:
+    def check_fits(self, positions: int, pairs: int | None) -> None:
+        """Raise UserError for a prompt that is longer than the model's context. `pairs`: how many clips are
+        enrolled in it; None where that does not matter."""
         context = self.context
         if context is not None and positions + max(map(len, self.tokens.labels)) > context:
             enrolled = "" if pairs is None else f" of {pairs} enrolled clips"

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from perser.audio import SAMPLE_RATE
 from perser.episodes.episode import Support
+from perser.io.json_files import read_json
 from perser.labels import EmotionSet
 from perser.personalizer import RouteContext
 from speechlm_icl.audio_llm.chat import Wording
@@ -22,7 +23,9 @@ from speechlm_icl.audio_llm.families import METHOD, WITHOUT, check_pairs, split_
 from speechlm_icl.audio_llm.free_text import FreeTextLLM
 from speechlm_icl.audio_llm.loading import check_named, load_audio_llm, model_folder
 from speechlm_icl.audio_llm.model import InContextLLM
+from speechlm_icl.audio_llm.trained import read_trained
 from speechlm_icl.in_context import PLAIN, InContextPersonalizer
+from speechlm_icl.model.saved_model import TRAINING
 from speechlm_icl.projectors.base import Clips
 from speechlm_icl.prompt.demonstrations import DemonstrationOptions, parse_demonstration_options, reorderings
 from speechlm_icl.prompt.prompt import default_instruction
@@ -138,7 +141,12 @@ def audio_llm(context: RouteContext, pairs: int | None = None) -> AudioLLMPerson
             EndpointClient(settings), kept, context.emotions, first_way=WAYS[-1 if as_text else 0]
         )
     else:
-        loaded = load_audio_llm(model_folder(context), context.emotions, _name(context), context.device)
+        folder = model_folder(context)
+        if (trained := read_trained(folder)) is not None:
+            trained_on = (read_json(folder / TRAINING) or {}).get("trained_on")
+            context.check_model(folder, trained.emotions, trained_on)
+        emotions = context.emotions if trained is None else trained.emotions
+        loaded = load_audio_llm(folder, emotions, _name(context), context.device)
         llm = FreeTextLLM(loaded) if as_text else loaded
     return AudioLLMPersonalizer(llm, context.recordings.waveform, pairs, options)
 

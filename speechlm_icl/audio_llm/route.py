@@ -6,10 +6,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perser.io.json_files import read_json
-from perser.io.model_facts import ModelFacts
-from perser.route import Route
+from perser.io.model_facts import ModelFacts, emotions_in
+from perser.route import Route, split_address
 from speechlm_icl.audio_llm.endpoint.settings import FILE, split_endpoint
-from speechlm_icl.audio_llm.families import DEFAULT_EMOTIONS, METHOD, WITHOUT, is_audio_llm, split_text
+from speechlm_icl.audio_llm.families import (
+    DEFAULT_EMOTIONS,
+    METHOD,
+    TRAINED,
+    WITHOUT,
+    is_audio_llm,
+    split_text,
+)
+from speechlm_icl.model.revisions import commit_of, resolve_name
+
+TRAINING = "training.json"
+"""As in `speechlm_icl.model.saved_model`, which imports transformers; this module does not."""
 
 if TYPE_CHECKING:
     from perser.route import RouteModel
@@ -24,15 +35,30 @@ def load(folder: Path) -> RouteModel | None:
     return AudioLLMModel.from_pretrained(folder)
 
 
+def load_address(name: str) -> RouteModel | None:
+    """Return the model behind the endpoint of an address, or None."""
+    address = split_address(name)
+    if address is None:
+        return None
+    from speechlm_icl.audio_llm.inference import AudioLLMModel
+
+    return AudioLLMModel.at_endpoint(*address)
+
+
 def facts(folder: Path) -> ModelFacts | None:
     """Return what the files of such a folder say."""
-    if not _is_one(folder):
-        return None
-    return ModelFacts(METHOD, DEFAULT_EMOTIONS, {})
+    if (trained := read_json(folder / TRAINED)) is not None:
+        base = resolve_name(str(trained.get("language_model")), folder)
+        revision = trained.get("language_model_revision")
+        record = read_json(folder / TRAINING) or {}
+        needs = {base: commit_of(revision) if isinstance(revision, str) else None}
+        return ModelFacts(METHOD, emotions_in(trained), needs, record.get("trained_on"))
+    return ModelFacts(METHOD, DEFAULT_EMOTIONS, {}) if _is_one(folder) else None
 
 
 def _is_one(folder: Path) -> bool:
-    return (folder / FILE).is_file() or is_audio_llm(read_json(folder / "config.json"))
+    named = (folder / FILE, folder / TRAINED)
+    return any(file.is_file() for file in named) or is_audio_llm(read_json(folder / "config.json"))
 
 
 def check_options(method: str, options: tuple[str, ...]) -> None:
@@ -47,6 +73,7 @@ ROUTE = Route(
     methods={METHOD: "speechlm_icl.audio_llm.personalizer:audio_llm"},
     check_options=check_options,
     load=load,
+    load_address=load_address,
     facts=facts,
     check_method="speechlm_icl.audio_llm.personalizer:check",
     numbered=(METHOD,),

@@ -31,8 +31,8 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from transformers.pytorch_utils import Conv1D
 
 from perser.device import is_gpu, loading_device
-from perser.encoders.loading import quiet_transformers
-from perser.errors import UserError, reason_and_advice, require_package
+from perser.encoders.loading import explain_loading, quiet_transformers, refuse_missing
+from perser.errors import UserError, require_package
 from perser.io.hub import ModelSource, find_model, out_of_reach, refuse_pickles
 
 TINY_LLAMA = "tiny-llama"
@@ -78,11 +78,8 @@ class BaseFiles:
         except Exception as error:  # a damaged folder can make the libraries raise any exception
             if self.source.offline and not self.source.is_folder:
                 raise out_of_reach(self.name, KIND, TINY_LLAMA) from error
-            raise self.unloadable(error) from error
-
-    def unloadable(self, error: Exception) -> UserError:
-        """Return the error for a model that a library cannot load."""
-        return UserError(f"cannot load the {KIND} '{self.name}': {reason_and_advice(error)}")
+            with explain_loading(KIND, self.name):
+                raise
 
 
 def find_base(name: str, commit: str | None = None) -> BaseFiles:
@@ -122,12 +119,9 @@ def check_base(name: str, weights: BaseWeights, targets: Sequence[str]) -> None:
     """Raise UserError where `load_base` or an adapter on these targets would. Loads no weights."""
     files = find_base(name)
     config = base_config(files)
-    _check_quantized(name, weights)
-    try:
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
-    except ImportError as error:  # such as flash-attention, which a config may ask for
-        raise files.unloadable(error) from error
+    check_quantized(name, weights)
+    with explain_loading(KIND, name), torch.device("meta"):  # a config may ask for flash-attention
+        model = AutoModelForCausalLM.from_config(config)
     if "past_key_values" not in signature(model.get_decoder().forward).parameters:
         raise _ignores_cache(name, config)
     check_targets(model, name, targets)
@@ -143,15 +137,12 @@ def load_base(
     """
     files = find_base(name, commit)
     base_config(files)
-    _check_quantized(name, weights)
+    check_quantized(name, weights)
     safe = {} if files.gguf_file else {"use_safetensors": True}
     model, report = files.load(
-        AutoModelForCausalLM, **_number_format(weights), **safe, output_loading_info=True
+        AutoModelForCausalLM, **number_format(weights), **safe, output_loading_info=True
     )
-    if missing := sorted(report["missing_keys"]):  # transformers fills them with random numbers
-        raise UserError(
-            f"the weights of '{name}' lack {len(missing)} tensors, such as {missing[0]}: use a complete copy"
-        )
+    refuse_missing(name, report, "use a complete copy")
     if files.gguf_file is not None:
         _clear_quantization_flags(model)
     disable_cpu_repacking(model)
@@ -162,7 +153,7 @@ def load_base(
     return model, base_tokenizer(files)
 
 
-def check_targets(model: PreTrainedModel, name: str, targets: Sequence[str]) -> None:
+def check_targets(model: nn.Module, name: str, targets: Sequence[str]) -> None:
     """Raise UserError for an adapter target that matches no linear layer.
 
     peft silently ignores such a target where another one matches.
@@ -181,14 +172,18 @@ def context_length(config: PretrainedConfig) -> int | None:
     return getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
 
 
-def _number_format(weights: BaseWeights) -> dict[str, Any]:
-    """Return the options of `from_pretrained` for this number format."""
+def number_format(weights: BaseWeights, unquantized: Sequence[str] | None = None) -> dict[str, Any]:
+    """Return the options of `from_pretrained` for this number format.
+
+    `unquantized` names layers that stay as they are; None: those that transformers leaves out.
+    """
     if weights in ("float32", "bfloat16"):
         return {"dtype": getattr(torch, weights)}
     device = loading_device()
     quantized = BitsAndBytesConfig(
         load_in_8bit=weights == "8bit",
         load_in_4bit=weights == "4bit",
+        llm_int8_skip_modules=None if unquantized is None else list(unquantized),
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16 if is_gpu(device) else torch.float32,
@@ -197,7 +192,7 @@ def _number_format(weights: BaseWeights) -> dict[str, Any]:
     return {"quantization_config": quantized, "dtype": torch.float32, "device_map": device_map}
 
 
-def _check_quantized(name: str, weights: BaseWeights) -> None:
+def check_quantized(name: str, weights: BaseWeights) -> None:
     """Raise UserError where quantized weights are wanted, but bitsandbytes is missing or the file is GGUF."""
     if weights in ("8bit", "4bit"):
         require_package("bitsandbytes", "quantized", f"lora.base_weights: {weights}")

@@ -60,12 +60,15 @@ class LoraOptions:
         alpha: Scale: the adapter's output is multiplied by alpha / r.
         targets: Names of the linear layers that get an adapter.
         base_weights: Number format of the frozen weights; 8bit and 4bit (QLoRA) need bitsandbytes.
+        audio: Whether the audio tower and the projector of an audio LLM get adapters, too, in all of their
+            linear layers; otherwise they stay as they are.
     """
 
     r: int = 8
     alpha: int = 32
     targets: tuple[str, ...] = ("q_proj", "v_proj")
     base_weights: BaseWeights = "float32"
+    audio: bool = False
 
     def __post_init__(self) -> None:
         if self.base_weights not in get_args(BaseWeights):
@@ -162,14 +165,16 @@ class LanguageModel(nn.Module):
 
         Raises UserError where the model does not support it.
         """
-        if on and not self.causal.supports_gradient_checkpointing:
+        # Granite Speech itself does not say that it supports it, but its decoder does.
+        model = self.causal if self.causal.supports_gradient_checkpointing else self.causal.get_decoder()
+        if on and not model.supports_gradient_checkpointing:
             raise UserError(f"gradient_checkpointing: language model '{self.name}' does not support it")
         # transformers 5.23 renamed the methods, and warns of the older names.
-        kind = "activation" if hasattr(self.causal, "activation_checkpointing_enable") else "gradient"
+        kind = "activation" if hasattr(model, "activation_checkpointing_enable") else "gradient"
         if on:
-            getattr(self.causal, f"{kind}_checkpointing_enable")({"use_reentrant": False})
-        elif getattr(self.causal, f"is_{kind}_checkpointing"):
-            getattr(self.causal, f"{kind}_checkpointing_disable")()
+            getattr(model, f"{kind}_checkpointing_enable")({"use_reentrant": False})
+        elif getattr(model, f"is_{kind}_checkpointing"):
+            getattr(model, f"{kind}_checkpointing_disable")()
 
     def save(self, folder: Path) -> None:
         """Write what was trained into a model folder: the language model, or its adapter in peft's format."""
@@ -217,14 +222,14 @@ def load_language_model(
             model = LlamaForCausalLM.from_pretrained(folder / LANGUAGE_MODEL_FOLDER, use_safetensors=True)
         tokenizer = AutoTokenizer.from_pretrained(folder / LANGUAGE_MODEL_FOLDER, trust_remote_code=False)
         return LanguageModel(model, tokenizer, name)
-    _check_adapter(folder / ADAPTER_FOLDER)
+    check_adapter(folder / ADAPTER_FOLDER)
     from peft import PeftModel  # slow, and prints a warning: it imports bitsandbytes where that is installed
 
     base, tokenizer = load_base(name, weights, commit)
     return LanguageModel(PeftModel.from_pretrained(base, folder / ADAPTER_FOLDER), tokenizer, name, weights)
 
 
-def _check_adapter(folder: Path) -> None:
+def check_adapter(folder: Path) -> None:
     """Raise UserError for an adapter that makes peft load a pickle or import code that the adapter names."""
     config = read_json(folder / "adapter_config.json") or {}
     if not (folder / "adapter_model.safetensors").is_file():
@@ -236,11 +241,17 @@ def _check_adapter(folder: Path) -> None:
         raise UserError(f"{folder} holds no plain LoRA adapter (adapter_config.json): train the model again")
 
 
-def with_adapter(base: PreTrainedModel, name: str, lora: LoraOptions) -> PeftModel:
-    """Return the base model with a new LoRA adapter in it."""
+def with_adapter(
+    base: PreTrainedModel, name: str, lora: LoraOptions, layers: Sequence[str] | None = None
+) -> PeftModel:
+    """Return the base model with a new LoRA adapter in it.
+
+    `layers` are the names of the layers that get one; None: all that `lora.targets` names.
+    """
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
-    check_targets(base, name, lora.targets)
+    if layers is None:
+        check_targets(base, name, lora.targets)
     if lora.base_weights in ("8bit", "4bit"):
         # This converts what is not quantized (norms, embeddings) to float32. The training has its own option
         # for gradient checkpointing.
@@ -248,7 +259,7 @@ def with_adapter(base: PreTrainedModel, name: str, lora: LoraOptions) -> PeftMod
     config = LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,
-        target_modules=list(lora.targets),
+        target_modules=list(lora.targets if layers is None else layers),
         lora_dropout=0.0,
         task_type="CAUSAL_LM",
     )
@@ -275,6 +286,8 @@ def check_language_model(name: str, lora: LoraOptions) -> None:
 
     Loads no weights.
     """
+    if lora.audio:
+        raise UserError(f"lora.audio: '{name}' has no audio tower: leave it out, or give an audio LLM")
     if name != TINY_LLAMA:
         check_base(name, lora.base_weights, lora.targets)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -160,12 +160,23 @@ class Projector(nn.Module, ABC):
         return list(self.mix_layers(torch.cat(list(clips))).split([len(clip) for clip in clips]))
 
 
-def read_clips(store: FeatureStore, utterances: Sequence[str]) -> Clips:
+class Store(Protocol):
+    """Clips by their ids, as a model reads them: features, or waveforms."""
+
+    @property
+    def level(self) -> str: ...
+    def __getitem__(self, utterance_id: str) -> Tensor: ...
+    def num_rows(self, utterance_id: str) -> int:
+        """Return how long a clip is, in any unit."""
+        ...
+
+
+def read_clips(store: Store, utterances: Sequence[str]) -> Clips:
     """Read clips' features from a store.
 
     Returns pooled features (n, L+1, D), or one tensor (num_windows, L+1, D) a clip, by the store's level.
     """
-    if store.level == "pooled":
+    if isinstance(store, FeatureStore) and store.level == "pooled":
         return store.stack(utterances)
     return [store[utterance] for utterance in utterances]
 

@@ -36,7 +36,9 @@ def stand_ins() -> list[str]:
     return list(evenly_spaced(nouns(), STAND_INS))
 
 
-def drawable_words(tokenizer: PreTrainedTokenizerBase, taken: Sequence[str] = ()) -> list[str]:
+def drawable_words(
+    tokenizer: PreTrainedTokenizerBase, taken: Sequence[str] = (), before: str = " "
+) -> list[str]:
     """Return the nouns of one to three tokens that the tokenizer knows.
 
     None has the tokens of another, or of a word in `taken`, as its beginning, so that any of them can be
@@ -45,9 +47,10 @@ def drawable_words(tokenizer: PreTrainedTokenizerBase, taken: Sequence[str] = ()
     Args:
         tokenizer: Of the language model.
         taken: Words that are labels already.
+        before: What stands before a label in a prompt.
     """
     words = [*dict.fromkeys(taken), *(noun for noun in nouns() if noun not in taken)]
-    encoded = tokenizer([f" {word}" for word in words], add_special_tokens=False)["input_ids"]
+    encoded = tokenizer([f"{before}{word}" for word in words], add_special_tokens=False)["input_ids"]
     tokens = dict(zip(words, map(tuple, encoded), strict=True))
     starts = set(tokens.values())
     unknown = tokenizer.unk_token_id

@@ -9,6 +9,8 @@ enrollment. Where persons differ mostly in that, calibration can cost more than 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import singledispatch
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,13 +57,17 @@ def score_queries(model: SpeechLMForICL, prefix: PrefixCache, features: Clips) -
     return torch.cat(scores)
 
 
+@singledispatch
 def label_log_probabilities(
-    model: SpeechLMForICL,
-    enrollment_features: Clips | None,
+    model: Any,
+    enrollment_features: Any,
     answers: Sequence[Answer],
-    query_features: Clips,
+    query_features: Any,
 ) -> Tensor:
-    """Build the prefix cache of an enrollment and score queries after it: float32 (Q, C)."""
+    """Build the prefix cache of an enrollment and score queries after it: float32 (Q, C).
+
+    An audio LLM has a way of its own (`speechlm_icl.audio_llm.learner`).
+    """
     return score_queries(model, build_prefix_cache(model, enrollment_features, answers), query_features)
 
 

@@ -21,13 +21,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from perser.encoders.feature_cache import FeatureStore
 from perser.episodes.episode import Task
 from perser.labels import EmotionSet
-from speechlm_icl.model.speech_lm import SpeechLMForICL
-from speechlm_icl.projectors.base import read_clips
+from speechlm_icl.projectors.base import Store, read_clips
 from speechlm_icl.prompt.prompt import Answer
 from speechlm_icl.scoring.scoring import label_log_probabilities
+from speechlm_icl.training.learner import Learner
 
 PERSONS, QUERIES = 4, 16
 
@@ -96,9 +95,7 @@ def _draw(task: Task, emotions: EmotionSet, pairs: int, rng: np.random.Generator
     return Control("true", clips[:enrolled], answers[:enrolled], clips[enrolled:], answers[enrolled:])
 
 
-def measure_controls(
-    model: SpeechLMForICL, controls: Sequence[Control], store: FeatureStore
-) -> dict[str, float]:
+def measure_controls(model: Learner, controls: Sequence[Control], store: Store) -> dict[str, float]:
     """Return the log loss in nats a query and the accuracy of each condition: `control_true_loss`, ...
 
     An answer of several emotions is spread evenly over them in the loss; any of them is right.
@@ -120,7 +117,7 @@ def measure_controls(
     return losses | {f"control_{condition}_accuracy": accuracy for condition, (_, accuracy) in means.items()}
 
 
-def _renamed(model: SpeechLMForICL, number: int) -> SpeechLMForICL:
+def _renamed(model: Learner, number: int) -> Learner:
     """Return the model with words that mean nothing as labels: nouns, or the emotions' own words, rotated."""
     names, pool = model.prompt.emotions.names, model.label_word_pool
     if len(pool) < len(names):

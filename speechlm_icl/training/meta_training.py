@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -24,8 +25,9 @@ from perser.training.nonfinite import StepPart
 from perser.training.run import TrainingRun
 from perser.training.sharding import is_sharded
 from speechlm_icl.model.speech_lm import SpeechLMForICL
-from speechlm_icl.projectors.base import Clips
+from speechlm_icl.projectors.base import Store
 from speechlm_icl.prompt.prompt import PromptBatch
+from speechlm_icl.training.learner import Learner
 from speechlm_icl.training.on_episodes import choosing_episodes
 from speechlm_icl.training.optimizer import new_optimizer
 from speechlm_icl.training.options import IclOptions
@@ -41,10 +43,10 @@ STANDARDIZATION_UTTERANCES = 4096
 
 
 def meta_train(
-    model: SpeechLMForICL,
+    model: Learner,
     train_tasks: Sequence[Task],
     validation_tasks: Sequence[Task],
-    store: FeatureStore,
+    store: Store,
     options: IclOptions,
     accelerator: Accelerator,
     training_run: TrainingRun | None = None,
@@ -65,11 +67,11 @@ def meta_train(
     validation = ValidationSet.draw(
         model, validation_tasks, options, choosing_episodes(episodes, train_tasks)
     )
-    fit_standardization(model, train_tasks, store)
     training_run = training_run or TrainingRun(accelerator)
-    if options.projector_steps and training_run.stage_found in (None, PRETRAIN_PROJECTOR):
-        pretrain_projector(model, train_tasks, validation_tasks, store, options, training_run)
-
+    if isinstance(model, SpeechLMForICL):  # an audio LLM comes with a projector that has learned
+        _prepare_projector(
+            model, train_tasks, validation_tasks, cast(FeatureStore, store), options, training_run
+        )
     parts = options.gradient_accumulation_steps + (options.first_answers > 0)
     accelerator.gradient_accumulation_steps = parts
     trained = wrap_for_training(AnswerLosses(model), accelerator, model.language_model.layers)
@@ -86,7 +88,7 @@ def meta_train(
     result = fit(
         training_run,
         STAGE,
-        model,
+        cast(nn.Module, model),
         optimizer,
         step,
         validated,
@@ -97,9 +99,23 @@ def meta_train(
     )
     accelerator.unwrap_model(trained, keep_fp32_wrapper=False)  # the saved model computes in float32
     model.language_model.recompute_layers(False)
-    result.best.restore(model)
+    result.best.restore(cast(nn.Module, model))
     model.eval()
     return result.history
+
+
+def _prepare_projector(
+    model: SpeechLMForICL,
+    train_tasks: Sequence[Task],
+    validation_tasks: Sequence[Task],
+    store: FeatureStore,
+    options: IclOptions,
+    training_run: TrainingRun,
+) -> None:
+    """Standardize what the projector reads, and take its own stage if that is not over."""
+    fit_standardization(model, train_tasks, store)
+    if options.projector_steps and training_run.stage_found in (None, PRETRAIN_PROJECTOR):
+        pretrain_projector(model, train_tasks, validation_tasks, store, options, training_run)
 
 
 def check_batch_size(options: IclOptions, num_processes: int) -> None:
@@ -113,7 +129,7 @@ def check_batch_size(options: IclOptions, num_processes: int) -> None:
 
 
 def _sampler(
-    model: SpeechLMForICL, tasks: Sequence[Task], options: IclOptions, weights: np.ndarray | None
+    model: Learner, tasks: Sequence[Task], options: IclOptions, weights: np.ndarray | None
 ) -> SequenceSampler:
     return SequenceSampler(
         tasks,
@@ -138,21 +154,21 @@ def _sampler(
 
 
 class AnswerLosses(nn.Module):
-    """A module whose forward pass is `SpeechLMForICL.losses`, because accelerate wraps modules."""
+    """A module whose forward pass is `Learner.losses`, because accelerate wraps modules."""
 
-    def __init__(self, model: SpeechLMForICL) -> None:
+    def __init__(self, model: Learner) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, batch: PromptBatch, features: Clips) -> Tensor:
+    def forward(self, batch: PromptBatch, features: Any) -> Tensor:
         return self.model.losses(batch, features)
 
 
 def _add_gradients(
     trained: nn.Module,
-    model: SpeechLMForICL,
+    model: Learner,
     sampler: SequenceSampler,
-    store: FeatureStore,
+    store: Store,
     options: IclOptions,
     accelerator: Accelerator,
     step: int,
@@ -184,12 +200,12 @@ def _add_gradients(
 
     def length(sequence: PairSequence) -> int:
         clips = map(store.num_rows, sequence.utterances)
-        return len(sequence.answers) + sum(map(model.projector.options.num_tokens_of_windows, clips))
+        if isinstance(model, SpeechLMForICL):
+            clips = map(model.projector.options.num_tokens_of_windows, clips)
+        return len(sequence.answers) + sum(clips)
 
     own, factor = own_share_of_batch(sequences, length)
-    weighed: list[tuple[Sequence[PairSequence], float]] = [
-        (part, factor) for part in by_length(own, options.gradient_accumulation_steps, length)
-    ]
+    weighed = [(part, factor) for part in by_length(own, options.gradient_accumulation_steps, length)]
     if asked_first:  # in a part of their own, or they would be padded to the length of the sequences
         weighed.append(own_share_of_batch(asked_first, length))
     computed: list[tuple[Sequence[PairSequence], Tensor, Tensor]] = []

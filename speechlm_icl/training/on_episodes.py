@@ -8,13 +8,12 @@ import numpy as np
 import torch
 
 from perser.distributed import gather_in_order, own_items
-from perser.encoders.feature_cache import FeatureStore
 from perser.episodes.episode import Episode, Task
 from perser.metrics import score_episode
 from perser.selection.validation import LOGGED
-from speechlm_icl.model.speech_lm import SpeechLMForICL
-from speechlm_icl.projectors.base import read_clips
+from speechlm_icl.projectors.base import Store, read_clips
 from speechlm_icl.scoring.scoring import label_log_probabilities
+from speechlm_icl.training.learner import Learner
 
 
 def choosing_episodes(episodes: Sequence[Episode], train_tasks: Sequence[Task]) -> list[Episode]:
@@ -34,7 +33,7 @@ def choosing_episodes(episodes: Sequence[Episode], train_tasks: Sequence[Task]) 
 
 @torch.no_grad()
 def validate_on_episodes(
-    model: SpeechLMForICL, episodes: Sequence[Episode], pairs: int, store: FeatureStore
+    model: Learner, episodes: Sequence[Episode], pairs: int, store: Store
 ) -> dict[str, float]:
     """Return the mean scores of the episodes' queries after their first `pairs` pairs (`perser.metrics`).
 
@@ -45,7 +44,7 @@ def validate_on_episodes(
     return {f"episodes_{name}": float(np.mean([scores[name] for scores in found])) for name in LOGGED}
 
 
-def _scores(model: SpeechLMForICL, episode: Episode, pairs: int, store: FeatureStore) -> dict[str, float]:
+def _scores(model: Learner, episode: Episode, pairs: int, store: Store) -> dict[str, float]:
     support, emotions = episode.support.first(min(pairs, len(episode.support))), model.prompt.emotions
     answers = [[emotions.index(word) for word in words] for words in support.emotions]
     enrolled = read_clips(store, support.utterances) if answers else None

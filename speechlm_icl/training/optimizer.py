@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 
 from perser.errors import require_package
-from speechlm_icl.model.speech_lm import SpeechLMForICL
+from speechlm_icl.training.learner import Learner
 from speechlm_icl.training.options import IclOptions
 
 
@@ -19,7 +19,7 @@ def check_optimizer(name: str) -> None:
         require_package("bitsandbytes", "quantized", "optimizer: adamw8bit")
 
 
-def new_optimizer(model: SpeechLMForICL, options: IclOptions) -> torch.optim.Optimizer:
+def new_optimizer(model: Learner, options: IclOptions) -> torch.optim.Optimizer:
     """Return AdamW over the trained parameters.
 
     With 8 bits, tensors of fewer than 4,096 numbers still keep their moments in float32.
@@ -37,6 +37,7 @@ def new_optimizer(model: SpeechLMForICL, options: IclOptions) -> torch.optim.Opt
         {"params": projector, "lr": options.learning_rate},
         {"params": language, "lr": options.learning_rate if rate is None else rate},
     ]
+    groups = [group for group in groups if group["params"]]  # of an audio LLM, none is ours alone
     if options.optimizer == "adamw":
         return torch.optim.AdamW(groups, weight_decay=options.weight_decay)
     from bitsandbytes.optim import AdamW8bit  # slow to import, and it prints a warning

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import singledispatch
+from typing import Any
 
-from perser.encoders.feature_cache import FeatureStore
 from perser.labels import EmotionSet
 from speechlm_icl.model.speech_lm import SpeechLMForICL
-from speechlm_icl.projectors.base import Clips, clips_on, read_clips
+from speechlm_icl.projectors.base import clips_on, read_clips
 from speechlm_icl.prompt.open_labels import open_prompt
 from speechlm_icl.prompt.prompt import PromptBatch, PromptFormat
 from speechlm_icl.training.options import Loss
 from speechlm_icl.training.sequences import PairSequence
 
 
+@singledispatch
 def read(
-    model: SpeechLMForICL,
+    model: Any,
     sequences: Sequence[PairSequence],
-    store: FeatureStore,
+    store: Any,
     loss: Loss = "every",
     guesses: bool = True,
-) -> tuple[PromptBatch, Clips]:
+) -> tuple[PromptBatch, Any]:
     """Return the prompts of some sequences and their clips' features, on the model's device.
 
     The targets are every answer, or the last one alone; without `guesses` see `first_target`. Where words do
     not have their own meaning, the ends of answers are no targets: a small model that also has to predict
     them is slower to read the pairs. It learns the ends from other sequences.
+
+    An audio LLM has a way of its own (`speechlm_icl.audio_llm.learner`).
     """
     utterances = [utterance for sequence in sequences for utterance in sequence.utterances]
     features = clips_on(read_clips(store, utterances), model.device)

@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 from perser.distributed import own_items, processes, sum_over_processes
-from perser.encoders.feature_cache import FeatureStore
 from perser.episodes.episode import Episode, Task
 from perser.errors import UserError
 from perser.training.options import Criterion
 from speechlm_icl.model.audio_tokens import answer_numbers
-from speechlm_icl.model.speech_lm import SpeechLMForICL
+from speechlm_icl.projectors.base import Store
 from speechlm_icl.training.controls import Control, draw_controls, measure_controls
+from speechlm_icl.training.learner import Learner
 from speechlm_icl.training.on_episodes import validate_on_episodes
 from speechlm_icl.training.options import IclOptions
 from speechlm_icl.training.reading import read
@@ -52,7 +52,7 @@ class ValidationSet:
     @classmethod
     def draw(
         cls,
-        model: SpeechLMForICL,
+        model: Learner,
         tasks: Sequence[Task],
         options: IclOptions,
         episodes: Sequence[Episode] = (),
@@ -83,7 +83,7 @@ class ValidationSet:
         )
 
     def measure(
-        self, model: SpeechLMForICL, store: FeatureStore, sharded: nn.Module | None
+        self, model: Learner, store: Store, sharded: nn.Module | None
     ) -> tuple[dict[str, float], float]:
         """Return what is logged, and the score: minus the loss, or macro-F1 of the episodes if it chooses.
 
@@ -113,9 +113,9 @@ class ValidationSet:
 
 @torch.no_grad()
 def validate(
-    model: SpeechLMForICL,
+    model: Learner,
     sequences: Sequence[PairSequence],
-    store: FeatureStore,
+    store: Store,
     trained: nn.Module | None = None,
     batch_size: int = BATCH_SIZE,
 ) -> dict[str, float]:

@@ -9,11 +9,16 @@ import torch
 
 from benchmarks.dynamic_superb.ask import ItemWithClips
 from benchmarks.dynamic_superb.audio_llm_answerer import PLACEHOLDER, AudioLLMAnswerer
-from benchmarks.dynamic_superb.bench_instances import dynamic_superb
+from benchmarks.dynamic_superb.bench_instances import dynamic_superb, load_answerer
 from benchmarks.dynamic_superb.instance import Item
 from perser.errors import UserError
+from perser.labels import EmotionSet
 from speechlm_icl.audio_llm.loading import load_audio_llm
 from speechlm_icl.audio_llm.model import AudioLLM
+from speechlm_icl.audio_llm.start import new_learner
+from speechlm_icl.audio_llm.trained import save_trained
+from speechlm_icl.model.language_model import LoraOptions
+from speechlm_icl.prompt.prompt import PromptOptions
 
 from ...speechlm_icl.audio_llm.conftest import clip
 from ...speechlm_icl.audio_llm.tiny_families import save_tiny
@@ -99,3 +104,13 @@ def test_it_is_measured_in_one_command(folder, emotion, tmp_path):
     dynamic_superb(str(folder), [emotion], tmp_path / "out", answer="score", limit=3)
     (row,) = json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
     assert (row["items"], row["outside_options"]) == (3, 0)
+
+
+def test_a_meta_trained_one_is_asked_alike(folder, llm, tmp_path):
+    """Its adapter is new, and changes nothing yet; without an enrollment, nothing is bound."""
+    model, config = new_learner(str(folder), EmotionSet(OPTIONS), LoraOptions(), PromptOptions(), "cpu")
+    save_trained(config, model.language_model, model.binding, tmp_path)
+    for answer in ("generate", "score"):
+        trained = load_answerer(str(tmp_path), "cpu", 6, answer)
+        items = [item(clip(seed, 0.5)) for seed in range(2)]
+        assert trained(items) == AudioLLMAnswerer(llm, 6, answer)(items)

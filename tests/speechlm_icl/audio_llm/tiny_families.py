@@ -348,9 +348,22 @@ GEMMA_TOKENS = {
 }
 
 
+def gemma_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
+    """Return the ids of clips and images in the configuration of a Gemma; that of a clip's end has another
+    name in each."""
+    ids = tokenizer.convert_tokens_to_ids
+    return {
+        "boa_token_id": ids("<start_of_audio>"),
+        "audio_token_id": ids("<audio_soft_token>"),
+        "image_token_id": ids("<image_soft_token>"),
+        "boi_token_id": ids("<start_of_image>"),
+        "eoi_token_id": ids("<end_of_image>"),
+    }
+
+
 def gemma3n(folder: Path) -> None:
     tokenizer = chat_tokenizer(GEMMA, GEMMA_TOKENS, ("<start_of_turn>", "<end_of_turn>"))
-    ids, size = tokenizer.convert_tokens_to_ids, len(tokenizer)
+    size = len(tokenizer)
     config = Gemma3nConfig(
         text_config=small_text(
             tokenizer,
@@ -380,12 +393,8 @@ def gemma3n(folder: Path) -> None:
             "hidden_size": 16,
             "architecture": "test_efficientnet",
         },
-        boa_token_id=ids("<start_of_audio>"),
-        eoa_token_id=ids("<end_of_audio>"),
-        audio_token_id=ids("<audio_soft_token>"),
-        image_token_id=ids("<image_soft_token>"),
-        boi_token_id=ids("<start_of_image>"),
-        eoi_token_id=ids("<end_of_image>"),
+        **gemma_ids(tokenizer),
+        eoa_token_id=tokenizer.convert_tokens_to_ids("<end_of_audio>"),
         initializer_range=WIDE,
     )
     Gemma3nForConditionalGeneration(config).save_pretrained(folder)
@@ -399,7 +408,6 @@ def gemma3n(folder: Path) -> None:
 
 def gemma4(folder: Path) -> None:
     tokenizer = chat_tokenizer(GEMMA, GEMMA_TOKENS, ("<start_of_turn>", "<end_of_turn>", "<|video|>"))
-    ids = tokenizer.convert_tokens_to_ids
     config = Gemma4Config(
         text_config=small_text(
             tokenizer,
@@ -428,13 +436,9 @@ def gemma4(folder: Path) -> None:
             "num_key_value_heads": 2,
             "head_dim": 8,
         },
-        boa_token_id=ids("<start_of_audio>"),
-        eoa_token_index=ids("<end_of_audio>"),
-        audio_token_id=ids("<audio_soft_token>"),
-        image_token_id=ids("<image_soft_token>"),
-        video_token_id=ids("<|video|>"),
-        boi_token_id=ids("<start_of_image>"),
-        eoi_token_id=ids("<end_of_image>"),
+        **gemma_ids(tokenizer),
+        eoa_token_index=tokenizer.convert_tokens_to_ids("<end_of_audio>"),
+        video_token_id=tokenizer.convert_tokens_to_ids("<|video|>"),
         initializer_range=WIDE,
     )
     Gemma4ForConditionalGeneration(config).save_pretrained(folder)
