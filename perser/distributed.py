@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
-from torch import Tensor
+from torch import Tensor, nn
 
 from perser.errors import UserError
 
@@ -141,6 +141,20 @@ def sum_over_processes(values: Tensor) -> Tensor:
 def mean_over_processes(value: Tensor) -> float:
     """Return the mean of the processes' scalars, the same in every process. All have to call it."""
     return sum_over_processes(value).item() / processes().num_processes
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replace each gradient by its mean over the processes. All have to call it, each with all parameters.
+
+    It is for small modules that every process holds whole and that no wrapper synchronizes.
+    """
+    if processes().num_processes == 1:
+        return
+    trained = [(parameter, parameter.grad) for parameter in parameters if parameter.grad is not None]
+    sums = sum_over_processes(torch.cat([gradient.flatten() for _, gradient in trained]))
+    means = sums / processes().num_processes
+    for (parameter, _), mean in zip(trained, means.split([one.numel() for one, _ in trained]), strict=True):
+        parameter.grad = mean.view_as(parameter).to(parameter.dtype)
 
 
 def _check_gpus(launched: int) -> None:

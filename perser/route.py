@@ -109,6 +109,16 @@ class OpenRouteModel(RouteModel, Protocol):
 
 
 @runtime_checkable
+class OtherRouteModel(OpenRouteModel, Protocol):
+    """A model that can also answer that a clip has none of the labels that were enrolled."""
+
+    @property
+    def other_label(self) -> str | None:
+        """The label that says so, which needs no examples; None where the model was not trained for it."""
+        ...
+
+
+@runtime_checkable
 class SizedRouteModel(RouteModel, Protocol):
     """A model that says how large it is.
 

@@ -27,6 +27,7 @@ from speechlm_icl.model.speech_lm import SpeechLMForICL
 from speechlm_icl.personalizer import SpeechLMPersonalizer, SpeechLMPredictor
 from speechlm_icl.projectors.base import clips_on, read_clips
 from speechlm_icl.scoring.matching import Matcher
+from speechlm_icl.scoring.opinion_pool import PooledAnswers
 from speechlm_icl.scoring.prefix_cache import PrefixCache
 
 
@@ -55,6 +56,11 @@ class SpeechLM:
     def with_labels(self, labels: EmotionSet) -> SpeechLM:
         """Return this model with other labels in its prompts (a `perser.route.OpenRouteModel`)."""
         return SpeechLM(self.model.with_labels(labels), self._folder)
+
+    @property
+    def other_label(self) -> str | None:
+        """The word for a clip that has none of the labels (a `perser.route.OtherRouteModel`)."""
+        return self.model.other_label
 
     @property
     def level(self) -> str:
@@ -109,8 +115,9 @@ class SpeechLM:
         if set(tensors) != set(names) or not all(map(self._is_readable, tensors.values())):
             raise UserError("its features are not those that the model reads")
         store = FeatureStore.of(self.level, {name: tensors[name].numpy() for name in names})
-        personal = SpeechLMPersonalizer(self.model, store).personalize(Support(names, tuple(labels), seed=0))
-        return SpeechLMReader(self.model, personal.enrollments, personal.matcher)
+        enrolled = Support(names, tuple(labels), seed=0)
+        personal = SpeechLMPersonalizer(self.model, store).predictor_after(enrolled)
+        return SpeechLMReader(self.model, personal.enrollments, personal.matcher, personal.pool)
 
     def _is_readable(self, features: Tensor) -> bool:
         """Return whether features are (L+1, D) for a projector of means over time, (num_windows, L+1, D)
@@ -126,14 +133,21 @@ class SpeechLMReader:
     """The language model that has read one person's enrollment, or none."""
 
     def __init__(
-        self, model: SpeechLMForICL, enrollments: Sequence[PrefixCache], matcher: Matcher | None = None
+        self,
+        model: SpeechLMForICL,
+        enrollments: Sequence[PrefixCache],
+        matcher: Matcher | None = None,
+        pool: PooledAnswers | None = None,
     ) -> None:
         self._model = model
         self._enrollments = enrollments
         self._matcher = matcher
+        self._pool = pool
 
     def predict_proba(self, encoded: FeatureStore, names: Sequence[str]) -> np.ndarray:
-        predictor = SpeechLMPredictor(self._model, encoded, self._enrollments, matcher=self._matcher)
+        predictor = SpeechLMPredictor(
+            self._model, encoded, self._enrollments, matcher=self._matcher, pool=self._pool
+        )
         return predictor.predict_proba(names)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from perser.device import loading_on
 from perser.encoders.feature_cache import FeatureStore, cached_features
 from perser.episodes.episode import Support
-from perser.errors import explain_damage
+from perser.errors import UserError, explain_damage
 from perser.labels import EmotionSet
 from perser.personalizer import RouteContext
 from speechlm_icl.in_context import PLAIN, InContextPersonalizer
@@ -27,6 +28,7 @@ from speechlm_icl.prompt.demonstrations import (
     reorderings,
 )
 from speechlm_icl.scoring.matching import Matcher, choose_mixture, flat_features
+from speechlm_icl.scoring.opinion_pool import SMALLEST, PooledAnswers, pooled_answers
 from speechlm_icl.scoring.prefix_cache import PrefixCache, build_prefix_cache
 from speechlm_icl.scoring.scoring import calibrate, score_content_free, score_queries
 
@@ -42,6 +44,7 @@ class SpeechLMPredictor:
         enrollments: The prefix cache of each order; probabilities are averaged over them.
         calibrated: Whether each is calibrated with a content-free clip.
         matcher: Matches clips with the enrolled ones by the encoder's features; None: nothing does.
+        pool: Pools the answers with those without pairs; None: nothing does.
     """
 
     def __init__(
@@ -51,11 +54,13 @@ class SpeechLMPredictor:
         enrollments: Sequence[PrefixCache],
         calibrated: bool = False,
         matcher: Matcher | None = None,
+        pool: PooledAnswers | None = None,
     ) -> None:
         self.model = model
         self.features = features
         self.enrollments = enrollments
         self.matcher = matcher
+        self.pool = pool
         self._free = [
             score_content_free(model, enrollment) if calibrated else None for enrollment in enrollments
         ]
@@ -74,7 +79,35 @@ class SpeechLMPredictor:
             scores = scores if free is None else calibrate(scores, free)
             probabilities.append(scores.softmax(dim=1))
         means = torch.stack(probabilities).mean(dim=0).cpu().numpy()
+        if self.pool is not None:
+            means = self.pool.mix(self.model, features, means)
         return means if self.matcher is None else self.matcher.mix(means, _flat(self.model, features))
+
+
+class OtherPredictor:
+    """Shares out how likely a clip is to have none of the enrolled labels among the labels that are not.
+
+    Args:
+        enrolled: Answers with the enrolled labels and, last, `other`.
+        plain: Answers with all labels, without pairs.
+        places: Where the enrolled labels are among all labels.
+    """
+
+    def __init__(self, enrolled: SpeechLMPredictor, plain: SpeechLMPredictor, places: Sequence[int]) -> None:
+        self.enrolled = enrolled
+        self.plain = plain
+        self.places = list(places)
+
+    def predict_proba(self, utterances: Sequence[str]) -> np.ndarray:
+        """Return probabilities of all labels: float32 (n, C), rows sum to 1."""
+        answers, probabilities = (
+            predictor.predict_proba(utterances) for predictor in (self.enrolled, self.plain)
+        )
+        rest = probabilities.clip(SMALLEST)
+        rest[:, self.places] = 0
+        shared = answers[:, -1:] * rest / rest.sum(axis=1, keepdims=True)
+        shared[:, self.places] = answers[:, :-1]
+        return shared
 
 
 class SpeechLMPersonalizer(InContextPersonalizer):
@@ -90,6 +123,11 @@ class SpeechLMPersonalizer(InContextPersonalizer):
         options: DemonstrationOptions = PLAIN,
     ) -> None:
         super().__init__(pairs, options)
+        if options.other and model.other_label is None:
+            raise UserError(
+                f"{self.route}+other: the model was not trained to answer {model.prompt.options.other}: "
+                "train it with other_answers, or leave the option out"
+            )
         self.model = model
         self.features = features
 
@@ -107,11 +145,37 @@ class SpeechLMPersonalizer(InContextPersonalizer):
         model = self.model.worded(instruction, words)
         return SpeechLMPersonalizer(model, self.features, self.pairs, self.options)
 
-    def personalize(self, support: Support) -> SpeechLMPredictor:
+    def personalize(self, support: Support) -> SpeechLMPredictor | OtherPredictor:
         enrolled = self.enrolled(support)
-        read = [self._read(ordered) for ordered in reorderings(enrolled, self.options.orders)]
+        if self.options.other:
+            known = set().union(*enrolled.emotions)
+            if 0 < len(known) < len(self.emotions):
+                return self._with_other(enrolled, known)
+        return self.predictor_after(enrolled)
+
+    def predictor_after(self, enrolled: Support) -> SpeechLMPredictor:
+        """Return the model that has read these pairs and answers with all labels."""
         matcher = self._matcher(enrolled) if self.options.matched or self.model.matched else None
-        return SpeechLMPredictor(self.model, self.features, read, self.options.calibrated, matcher)
+        return self._predictor(reorderings(enrolled, self.options.orders), matcher)
+
+    def _with_other(self, enrolled: Support, known: Collection[str]) -> OtherPredictor:
+        places = [place for place, name in enumerate(self.emotions.names) if name in known]
+        other = self.model.other_label
+        assert other is not None  # the options were refused otherwise
+        labels = EmotionSet((*(self.emotions.names[place] for place in places), other))
+        options = replace(self.options, other=False)
+        own = SpeechLMPersonalizer(self.model.with_labels(labels), self.features, options=options)
+        return OtherPredictor(own.predictor_after(enrolled), self._predictor([enrolled.first(0)]), places)
+
+    def _predictor(self, orders: Sequence[Support], matcher: Matcher | None = None) -> SpeechLMPredictor:
+        """Return the model that has read an enrollment in these orders.
+
+        Calibrated answers are not pooled, because the weights were fitted to answers as they are.
+        """
+        calibrated = self.options.calibrated
+        pool = None if calibrated else pooled_answers(self.model, len(orders[0]))
+        read = [self._read(ordered) for ordered in orders]
+        return SpeechLMPredictor(self.model, self.features, read, calibrated, matcher, pool)
 
     def _matcher(self, support: Support) -> Matcher | None:
         """Return what matches clips with the enrolled ones; None where fewer than two labels are enrolled."""
@@ -121,10 +185,8 @@ class SpeechLMPersonalizer(InContextPersonalizer):
         features = _flat(self.model, read_clips(self.features, support.utterances))
 
         def answer(learned: Sequence[int], asked: Sequence[int]) -> np.ndarray:
-            read = [self._read(support.ordered(learned))]
-            return SpeechLMPredictor(self.model, self.features, read, self.options.calibrated).predict_proba(
-                support.ordered(asked).utterances
-            )
+            predictor = self._predictor([support.ordered(learned)])
+            return predictor.predict_proba(support.ordered(asked).utterances)
 
         return Matcher(features, targets, choose_mixture(features, targets, answer, support.seed))
 

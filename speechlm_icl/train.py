@@ -48,6 +48,7 @@ from speechlm_icl.training.learner import Learner
 from speechlm_icl.training.meta_training import STANDARDIZATION_UTTERANCES, check_batch_size, meta_train
 from speechlm_icl.training.optimizer import check_optimizer
 from speechlm_icl.training.options import IclOptions
+from speechlm_icl.training.pool_fitting import fit_opinion_pool
 
 
 def icl_train(
@@ -126,7 +127,9 @@ def icl_train(
         if options.standardize == "each":
             store = _standardized_by_part(store, prepared, train_tasks)
         bases = {"encoder": encoder, "language_model": language_model}
-        start = _speech_lm(bases, lora, prompt, projector, prepared, store, options, accelerator)
+        start = _speech_lm(
+            bases, lora, prompt, projector, prepared, validation_tasks, store, options, accelerator
+        )
     training_run = open_training_run(
         "icl-train",
         out,
@@ -209,6 +212,7 @@ def _speech_lm(
     prompt: PromptOptions,
     projector: ProjectorOptions,
     corpus: Corpus,
+    validation_tasks: Sequence[Task],
     store: FeatureStore,
     options: IclOptions,
     accelerator: Accelerator,
@@ -229,6 +233,11 @@ def _speech_lm(
     def save(folder: Path) -> None:
         if options.matched:
             model.config.matched = True
+        if options.other_answers:
+            model.config.other_answers = True
+        if options.opinion_pool:
+            pool = fit_opinion_pool(model, validation_tasks, store, options.pairs, options.seed)
+            model.config.opinion_pool = pool.as_json()
         model.save_pretrained(folder)
         SpeechLMProcessor.of(model).save_pretrained(folder)
 

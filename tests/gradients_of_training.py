@@ -35,6 +35,7 @@ from perser.encoders.encoder import SpeechEncoder
 from perser.episodes.episode_file import EpisodeFile
 from perser.training.accelerator import start_accelerator
 from perser.training.loop import Validation
+from perser.training.run import TrainingRun
 from perser.training.sharding import full_tensor, is_sharded
 from speechlm_icl.model.language_model import LoraOptions
 from speechlm_icl.model.speech_lm import new_model
@@ -42,6 +43,7 @@ from speechlm_icl.projectors.base import ProjectorOptions
 from speechlm_icl.prompt.prompt import PromptOptions, word_tokenizer
 from speechlm_icl.training.meta_training import meta_train
 from speechlm_icl.training.options import IclOptions
+from speechlm_icl.training.pretrain_projector import pretrain_projector
 
 Gradients = dict[str, Tensor]
 WEIGHTS = torch.tensor([1.0, 0.5, 1.5, 1.2], dtype=torch.float64)
@@ -77,15 +79,20 @@ class DoubleStore:
 
 
 @contextmanager
-def recorded(accelerator: Accelerator, module: nn.Module, into: Gradients, title: str) -> Iterator[None]:
-    """Replace clipping, which every training does once a step, by a copy of the gradients."""
+def recorded(
+    accelerator: Accelerator, module: nn.Module, into: Gradients, title: str, whole: bool = False
+) -> Iterator[None]:
+    """Replace clipping, which every training does once a step, by a copy of the gradients.
+
+    `whole`: every process holds all of the module, also where weights are sharded.
+    """
     step = 0
 
     def record(parameters: object, longest: float) -> None:
         nonlocal step
         for name, parameter in module.named_parameters():
             if parameter.requires_grad:
-                assert isinstance(parameter.grad, DTensor) == is_sharded(), name
+                assert isinstance(parameter.grad, DTensor) == (is_sharded() and not whole), name
                 into[f"{title} {step} {name}"] = full_tensor(parameter.grad).clone()
         step += 1
 
@@ -201,6 +208,38 @@ def icl(corpus: Corpus, drawn: EpisodeFile, cache: Path, into: Gradients) -> Non
                 into[title] = torch.tensor(value, dtype=torch.float64)
 
 
+def projector(corpus: Corpus, drawn: EpisodeFile, cache: Path, into: Gradients) -> None:
+    """Add the gradients of the projector's own stage, and the weights after it, with mixed clips and without.
+
+    The batch is one of 23 clips, which two processes cannot share evenly.
+    """
+    tasks = drawn.training_tasks(corpus)
+    first = tasks[0]
+    few = replace(first, utterances=first.utterances[:23], emotions=first.emotions[:23])
+    store = DoubleStore(list(corpus.recordings.utterance_ids))
+    for mixup in (0.0, 1.0):
+        accelerator = start_accelerator(0)
+        torch.manual_seed(0)  # the same weights in every process
+        model = new_model(
+            corpus.emotions,
+            encoder="tiny-whisper",
+            feature_shape=(3, 5),
+            language_model="tiny-llama",
+            lora=LoraOptions(),
+            prompt=PromptOptions(),
+            projector=ProjectorOptions(width=8, dropout=0.0, feature_noise=0.0),
+        ).double()
+        options = IclOptions(projector_steps=4, projector_mixup=mixup)
+        with recorded(accelerator, model.projector, into, f"pretrain-projector {mixup}", whole=True):
+            accuracy = pretrain_projector(model, [few], tasks[-2:], store, options, TrainingRun(accelerator))
+        title = f"pretrain-projector {mixup}"
+        into[f"{title} accuracy"] = torch.tensor(accuracy, dtype=torch.float64)
+        into |= {
+            f"{title} {name} after": weight.detach().clone()
+            for name, weight in model.projector.named_parameters()
+        }
+
+
 def write_llama(corpus: Corpus, folder: Path) -> None:
     """Save a language model as a folder of the kind that the Hub gives."""
     tokenizer = word_tokenizer([" ".join(corpus.emotions.names), "and"])
@@ -221,6 +260,7 @@ TRAININGS: tuple[Callable[[Corpus, EpisodeFile, Path, Gradients], None], ...] = 
     meta,
     proximal,
     supervised,
+    projector,
     icl,
 )
 

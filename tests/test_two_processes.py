@@ -49,6 +49,7 @@ def gradients(toy_corpus: Corpus, toy_episodes_path: Path, tmp_path_factory) -> 
 
 def test_every_training_has_gradients(gradients):
     kinds = ("meta-train 3 0 theta.", "meta-train 1 0 rates.", "pretrain", "projector.", "lora_A")
+    kinds += ("pretrain-projector 0.0 3 ", "pretrain-projector 1.0 3 ")
     kinds += ("proximal 3 0 theta.classifier", "proximal 1 0 strengths.")
     alone = gradients(None)
     for kind in kinds:

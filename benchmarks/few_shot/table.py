@@ -1,4 +1,4 @@
-"""python -m benchmarks.few_shot.table --files '[few_shot.json]' [--out benchmarks/results/few_shot.md]
+"""python -m benchmarks.few_shot.table [--files '[few_shot.json]'] [--out benchmarks/results/few_shot.md]
 
 Write the page of what was learned from a few clips, from files that `python -m benchmarks.few_shot` wrote.
 """
@@ -26,15 +26,23 @@ the speech LM minus that method on the same draws.
 ENROLLED: dict[Setting, str] = {"shots": "{} a class", "pairs": "{} at random"}
 
 
-def table(files: list[Path], out: Path = Path("benchmarks/results/few_shot.md")) -> None:
+RESULTS = Path("benchmarks/results/few_shot")
+"""The files of which the page is made."""
+
+
+def table(files: list[Path] | None = None, out: Path = Path("benchmarks/results/few_shot.md")) -> None:
     """Write the page of what was learned from a few clips.
 
     Args:
-        files: JSON files of `python -m benchmarks.few_shot`, each of which becomes a section with its name.
+        files: JSON files of `python -m benchmarks.few_shot`, each of which becomes a section with its name;
+            none: those in benchmarks/results/few_shot.
         out: the Markdown page.
     """
     check_outputs(files={"out": out})
-    sections = [section(Path(file)) for file in files]
+    chosen = sorted(RESULTS.glob("*.json")) if files is None else files
+    if not chosen:
+        raise UserError("files: there are none: name the JSON files of python -m benchmarks.few_shot")
+    sections = [section(Path(file)) for file in chosen]
     out.parent.mkdir(parents=True, exist_ok=True)
     write_text_atomic(out, "\n".join([HEAD, *sections]))
 

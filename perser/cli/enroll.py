@@ -22,6 +22,7 @@ def enroll(
     out: Path | None = None,
     profile: Path | None = None,
     open_labels: bool = False,
+    other: bool = False,
     keep_audio: bool | None = None,
     device: str | None = None,
     probabilities: Path | None = None,
@@ -42,6 +43,8 @@ def enroll(
         open_labels: whether the emotions are words of your own, such as sarcastic or very tired, which the
             answers then choose among; otherwise they are emotions that the model was trained on. With
             `profile`, the profile decides.
+        other: with open_labels, whether an answer may also be that a clip has none of these words; only for a
+            speech LM that was trained with other_answers.
         keep_audio: whether the profile also contains the clips themselves; none: as in the profile that goes
             on learning; a new profile has none.
         device: where to compute, such as cuda or cpu; none: the GPU if there is one.
@@ -58,8 +61,8 @@ def enroll(
         perser enroll --model starter-icl --examples alice.csv --out alice.profile
     """
     if probabilities is not None:
-        others = {"model": model, "open_labels": open_labels, "keep_audio": keep_audio, "device": device}
-        others |= {"endpoint": endpoint}
+        others = {"model": model, "open_labels": open_labels, "other": other}
+        others |= {"keep_audio": keep_audio, "device": device, "endpoint": endpoint}
         _enroll_probabilities(probabilities, examples, out, profile, recalibration, others)
         return
     if recalibration is not None:
@@ -67,7 +70,7 @@ def enroll(
     if profile is not None:
         refuse_profile_of_probabilities(profile)
     model = model_at(endpoint, model, profile)
-    _enroll_clips(examples, model, out, profile, open_labels, keep_audio, device)
+    _enroll_clips(examples, model, out, profile, open_labels, other, keep_audio, device)
 
 
 def _enroll_clips(
@@ -76,6 +79,7 @@ def _enroll_clips(
     out: Path | None,
     profile: Path | None,
     open_labels: bool,
+    other: bool,
     keep_audio: bool | None,
     device: str | None,
 ) -> None:
@@ -86,6 +90,8 @@ def _enroll_clips(
     from perser.inference.profile_place import check_place
     from perser.inference.recognizer import PersonalRecognizer, Recognizer
 
+    if other and (profile is not None or not open_labels):
+        raise UserError("other: it is for a new profile with --open_labels true: give these, or leave it out")
     if profile is None and model is None:
         raise UserError("give --model, what to personalize, or --profile, which is to learn more")
     written = profile if out is None else out
@@ -100,7 +106,7 @@ def _enroll_clips(
         recognizer = Recognizer.from_pretrained(model or "", device)
         if not open_labels:
             check_known_labels(labeled, recognizer.emotions)
-        personal = recognizer.enroll(pairs, labels="open" if open_labels else "known")
+        personal = recognizer.enroll(pairs, labels="open" if open_labels else "known", other=other)
     else:
         before = PersonalRecognizer.load(profile, model, device)
         if open_labels and not before.recognizer.open_labels:

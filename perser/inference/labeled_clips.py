@@ -17,6 +17,7 @@ from perser.labels import (
     parse_emotions,
     split_words,
 )
+from perser.route import OtherRouteModel, RouteModel
 
 LabeledClip = tuple[Clip, str | Sequence[str]]
 """A clip and the emotions that the person heard in it: one, several, or several in one text separated by
@@ -58,6 +59,17 @@ def check_emotions(names: Sequence[str], labels: Sequence[Emotions], known: Emot
 def check_known_labels(examples: Sequence[LabeledFile], known: EmotionSet) -> None:
     """Raise UserError, which says where it is written, for a word that is none of the known emotions."""
     _check_words(examples, lambda word: known.index(word.lower()))
+
+
+def and_other(labels: EmotionSet, model: RouteModel) -> EmotionSet:
+    """Return labels of a person's own and that for none of them. Raises UserError if the model lacks it."""
+    label = model.other_label if isinstance(model, OtherRouteModel) else None
+    if label is None:
+        raise UserError(
+            f"other: this model of the route {model.route} was not trained to answer that a clip has none of "
+            "the labels: leave it out, or train a speech LM with --other_answers"
+        )
+    return labels if label in labels.names else EmotionSet((*labels.names, label))
 
 
 def check_open_labels(examples: Sequence[LabeledFile]) -> None:

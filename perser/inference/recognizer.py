@@ -29,7 +29,7 @@ from perser.episodes.episode import Support
 from perser.errors import UserError
 from perser.inference.clips import Clip, Failure, Waveforms, check_repeats, name_of, stream_clips
 from perser.inference.computing_thread import compute, cores_for
-from perser.inference.labeled_clips import LabeledClip, check_emotions, in_one_form, labels_in
+from perser.inference.labeled_clips import LabeledClip, and_other, check_emotions, in_one_form, labels_in
 from perser.inference.prediction import Prediction, classify
 from perser.inference.profile import Enrolled, Profile
 from perser.installed_routes import load_address, load_route_model, without_method
@@ -106,6 +106,7 @@ class Recognizer:
         examples: Sequence[LabeledClip],
         names: Sequence[str] | None = None,
         labels: Literal["known", "open"] = "known",
+        other: bool = False,
     ) -> PersonalRecognizer:
         """Personalize to the person who labeled these clips.
 
@@ -115,14 +116,19 @@ class Recognizer:
                 twice.
             labels: `known`: the labels are emotions of the model. `open`: they are any words, such as
                 sarcastic or very tired, and the answers choose among those that occur.
+            other: With open labels, whether an answer may also be `other`: none of those that occur.
 
         Raises UserError for no clips, a clip that cannot be used, an emotion that the model does not know,
         or more clips than it can read; with open labels, for a label that is not one word or two, or is
-        spelled in two ways, and for fewer than two labels.
+        spelled in two ways, and for fewer than two labels; and for `other` where the model was not trained
+        to answer it.
         """
         examples, spelled = _spelled_labels(examples)
+        if other and labels != "open":
+            raise UserError("other: it is for labels of a person's own: give labels='open', or leave it out")
         if labels == "open":
-            opened = self.with_labels(open_labels(word for words in spelled for word in words))
+            chosen = open_labels(word for words in spelled for word in words)
+            opened = self.with_labels(and_other(chosen, self.trained.model) if other else chosen)
             return self.compute(lambda: opened._enroll(examples, spelled, names))
         return self.compute(lambda: self._enroll(examples, spelled, names))
 

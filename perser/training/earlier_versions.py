@@ -51,6 +51,7 @@ _DEFAULTS_SINCE: dict[str, dict[str, Any]] = {
         "first_answers": 0,
         "standardize": "together",
         "matched": False,
+        "opinion_pool": False,
         "selection": "log_loss",
     },
 }

@@ -29,8 +29,9 @@ DEFAULT_EMOTIONS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surp
 TEXT = "text"
 """The option of a method's name that reads labels out of what the model writes."""
 
-WITHOUT = ("matched",)
-"""Options of speech-lm that an audio LLM lacks: it has no features to match clips by."""
+WITHOUT = ("matched", "other")
+"""Options of speech-lm that an audio LLM lacks: it has no features to match
+clips by, and was not trained to answer `other`."""
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,8 @@ def check_start(
         "encoder": encoder != DEFAULT_ENCODER,
         "projector": projector != ProjectorOptions(),
         "matched": options.matched,
+        "other_answers": options.other_answers,
+        "opinion_pool": options.opinion_pool,
         "standardize": options.standardize != "together",
         "prompt.chat": prompt.chat is False,
         "prompt.separator": prompt.separator != PromptOptions().separator,

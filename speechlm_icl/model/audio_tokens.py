@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers import AddedToken, PreTrainedTokenizerBase
 
-from speechlm_icl.prompt.prompt import TEXT, EncodedPrompt
+from speechlm_icl.prompt.prompt import IGNORE, TEXT, EncodedPrompt
 
 AUDIO_TOKEN = "<|audio|>"
 
@@ -134,3 +135,14 @@ def answer_numbers(clips: Tensor) -> Tensor:
     """
     before = torch.cat([torch.full_like(clips[:, :1], TEXT), clips[:, :-1]], dim=1)
     return ((clips != TEXT) & (clips != before)).cumsum(dim=1) - 1
+
+
+def mask_labels(labels: Tensor, attention_mask: Tensor, audio: Tensor | None) -> Tensor:
+    """Return labels (B, T) with IGNORE at audio, at padding and right after padding.
+
+    A token right after padding would be predicted from padding. `audio` is True at audio tokens; None: there
+    are none.
+    """
+    padding = attention_mask == 0
+    ignored = padding | F.pad(padding[:, :-1], (1, 0))
+    return labels.masked_fill(ignored if audio is None else ignored | audio, IGNORE)

@@ -36,6 +36,7 @@ from speechlm_icl.model.audio_tokens import (
     clip_at_each_position,
     expand_audio_tokens,
     insert_audio,
+    mask_labels,
     pad_left,
     with_audio_token,
 )
@@ -94,7 +95,7 @@ class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
         sizes = ProjectorSizes(layers, width, language_model.hidden_size, language_model.embedding_scale)
         self.projector = new_projector(sizes, ProjectorOptions(**config.projector or {}))
         self.binding = PairBinding(language_model.hidden_size) if prompt.bind else None
-        self.prompt = PromptFormat(language_model.tokenizer, emotions, prompt)
+        self.prompt = self.trained_prompt = PromptFormat(language_model.tokenizer, emotions, prompt)
         config.prompt = asdict(self.prompt.options)  # with what depends on the language model resolved
         _, config.audio_token_id = with_audio_token(language_model.tokenizer)
         self.post_init()
@@ -114,6 +115,11 @@ class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
     def matched(self) -> bool:
         """Whether clips are also matched with the enrolled ones by the encoder's own features."""
         return bool(getattr(self.config, "matched", False))
+
+    @property
+    def other_label(self) -> str | None:
+        """The word for a clip that has none of the prompt's labels; None if it was not trained to say it."""
+        return self.prompt.options.other if getattr(self.config, "other_answers", False) else None
 
     def get_input_embeddings(self) -> nn.Module:
         return self.language_model.causal.get_input_embeddings()
@@ -183,7 +189,8 @@ class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
         if attention_mask is None:
             attention_mask = torch.ones(inputs.shape[:2], dtype=torch.int64, device=inputs.device)
         if labels is not None:
-            labels = self._mask_labels(labels, attention_mask, input_ids)
+            audio = None if input_ids is None else input_ids == self.config.audio_token_id
+            labels = mask_labels(labels, attention_mask, audio)
         if inputs_embeds is None:
             inputs_embeds = self.embed_inputs(inputs, input_values, audio_mask)
         if position_ids is None:
@@ -195,17 +202,6 @@ class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
             labels=labels,
             **options,
         )
-
-    def _mask_labels(self, labels: Tensor, attention_mask: Tensor, input_ids: Tensor | None) -> Tensor:
-        """Return labels (B, T) with IGNORE at audio, at padding and right after padding.
-
-        A token right after padding would be predicted from padding.
-        """
-        padding = attention_mask == 0
-        ignored = padding | F.pad(padding[:, :-1], (1, 0))
-        if input_ids is not None:
-            ignored = ignored | (input_ids == self.config.audio_token_id)
-        return labels.masked_fill(ignored, IGNORE)
 
     @torch.no_grad()
     def generate(

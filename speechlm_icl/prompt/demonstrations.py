@@ -33,7 +33,7 @@ from perser.episodes.episode import Support
 from perser.errors import UserError
 from speechlm_icl.projectors.base import Clips
 
-OPTION_FORMS = ("orders=N", "calibrated", "chosen", "matched")
+OPTION_FORMS = ("orders=N", "calibrated", "chosen", "matched", "other")
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,15 @@ class DemonstrationOptions:
         chosen: Whether the most representative pairs of the support are read, instead of its first ones.
         matched: Whether clips are also matched with the enrolled ones by the encoder's own features
             (`speechlm_icl.scoring.matching`).
+        other: Whether emotions that are not enrolled are answered by what the model knows without pairs. How
+            likely it is to be one of these, its answer `other` says, beside the enrolled emotions.
     """
 
     orders: int = 1
     calibrated: bool = False
     chosen: bool = False
     matched: bool = False
+    other: bool = False
 
     def __post_init__(self) -> None:
         if self.orders < 1:
@@ -70,7 +73,7 @@ def parse_demonstration_options(
     known = [form for form in OPTION_FORMS if form not in without]
     options: dict[str, Any] = {}
     for text in texts:
-        match = re.fullmatch(r"(?:(orders)=(\d+)|(calibrated|chosen|matched))", text)
+        match = re.fullmatch(r"(?:(orders)=(\d+)|(calibrated|chosen|matched|other))", text)
         name = match and (match[1] or match[3])
         if not match or not name or name in options or name in without:
             raise UserError(

@@ -62,6 +62,9 @@ class IclOptions(OptimizationOptions):
         matched: whether the trained model also matches clips with the enrolled ones by all of the encoder's
             features, beside reading the pairs (`speechlm_icl.scoring.matching`); no part of the training. A
             method's name turns it on for any model: speech-lm-8+matched.
+        opinion_pool: whether the trained model's answers after pairs are pooled with its answers without any
+            (`speechlm_icl.scoring.opinion_pool`), as much as answers the validation persons best; for a model
+            that learned from the pairs what words mean, and reads too much into few of them.
         gradient_accumulation_steps: parts into which a step's sequences are split, by length, to save memory.
         language_learning_rate: learning rate of all but the projector: the language model's own weights (its
             adapter, or all of tiny-llama) and what binds pairs; none: the same as the projector's.
@@ -97,6 +100,7 @@ class IclOptions(OptimizationOptions):
     projector_learning_rate: float = 1e-3
     projector_mixup: float = 1.0
     matched: bool = False
+    opinion_pool: bool = False
     gradient_accumulation_steps: int = 1
     language_learning_rate: float | None = None
     optimizer: Optimizer = "adamw"
@@ -133,6 +137,11 @@ class IclOptions(OptimizationOptions):
         for name, choices in ((name, get_args(kind)) for name, kind in chosen.items()):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}: {getattr(self, name)}, give one of {', '.join(choices)}")
+        if self.opinion_pool and not self.trains_own_words:
+            raise ValueError(
+                "opinion_pool: true pools answers under the emotions' own words, with which no sequence is "
+                "trained: give false, or permute_labels below 1"
+            )
         if self.selection == "maF1" and not self.trains_own_words:
             raise ValueError(
                 "selection: maF1 is measured under the emotions' own words, with which no sequence is trained"

@@ -13,12 +13,21 @@ language model then learns to be sure where it should weigh.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from perser.distributed import (
+    average_gradients,
+    mean_over_processes,
+    own_items,
+    own_share_of_batch,
+    processes,
+    sum_over_processes,
+)
 from perser.encoders.feature_cache import FeatureStore
 from perser.episodes.episode import Task, aggregated_targets
 from perser.episodes.sampling import evenly_spaced
@@ -51,7 +60,8 @@ def pretrain_projector(
     """Train the projector in place on the labels that all persons give together; return its accuracy.
 
     The accuracy is that on the validation persons' clips. The projector is left at its last step. Every
-    process does the same.
+    process draws the same clips and takes its share. All of them hold the whole projector, also where the
+    language model's weights are sharded.
     """
     targets = aggregated_targets(tasks, model.prompt.emotions)
     utterance_ids = list(targets)
@@ -65,27 +75,25 @@ def pretrain_projector(
     rng = np.random.default_rng((options.seed, options.projector_steps))
 
     def step(number: int) -> tuple[float, list[StepPart]]:
-        seed_step(options.seed, number)
+        seed_step(options.seed, number, processes().process_index)
         classifier.train()
         size = min(BATCH_SIZE, len(utterance_ids))
         utterances = rng.choice(utterance_ids, size=size, replace=False).tolist()
-        clips = clips_on(read_clips(store, utterances), model.device)
-        wanted = distributions(utterances, targets).to(model.device)
-        read: list[tuple[str, ...]] = [(utterance,) for utterance in utterances]
-        if options.projector_mixup:
-            shares, others = _drawn_mixture(options.projector_mixup, size, rng)
-            clips, wanted = mixed(clips, wanted, shares, others)
-            read = [(*own, utterances[other]) for own, other in zip(read, others, strict=True)]
-        logits = classifier(clips)
-        losses = F.cross_entropy(logits, wanted, reduction="none")
-        losses.mean().backward()
+        mixture = _drawn_mixture(options.projector_mixup, size, rng) if options.projector_mixup else None
+        own = _own_part(utterances, mixture, targets, store, model.device)
+        losses = F.cross_entropy(classifier(own.clips), own.wanted, reduction="none")
+        loss = losses.sum() / size * own.factor
+        loss.backward()
+        average_gradients(classifier.parameters())
         finite = losses.detach().isfinite().tolist()
-        parts = [StepPart(names, ok) for names, ok in zip(read, finite, strict=True)]
-        return losses.mean().item(), parts
+        parts = [StepPart(clip, ok) for clip, ok in zip(own.read, finite, strict=True)]
+        return mean_over_processes(loss.detach().double()), parts
 
     def validate() -> Validation:
-        clips = clips_on(read_clips(store, validation_ids), model.device)
-        return _validated(classifier, clips, distributions(validation_ids, validation_targets))
+        own = own_items(validation_ids)
+        clips = clips_on(read_clips(store, own), model.device) if own else []
+        wanted = distributions(own, validation_targets) if own else torch.zeros(0, 1)
+        return _validated(classifier, clips, wanted, len(validation_ids))
 
     result = fit(
         training_run,
@@ -102,13 +110,67 @@ def pretrain_projector(
     return result.history[-1]["accuracy"] if result.history else validate().score
 
 
-def _validated(classifier: ClipClassifier, clips: Clips, wanted: Tensor) -> Validation:
-    """Return accuracy and loss on the validation persons' clips; `wanted` are their distributions (B, C)."""
+class BatchPart(NamedTuple):
+    """One process's part of a batch: n clips.
+
+    Args:
+        clips: Their features, mixed.
+        wanted: Their label distributions (n, C), mixed alike.
+        read: The utterances of each.
+        factor: Of the process's loss; see `own_share_of_batch`.
+    """
+
+    clips: Clips
+    wanted: Tensor
+    read: list[tuple[str, ...]]
+    factor: float
+
+
+def _own_part(
+    utterances: Sequence[str],
+    mixture: ClipMixture | None,
+    targets: Mapping[str, np.ndarray],
+    store: FeatureStore,
+    device: torch.device,
+) -> BatchPart:
+    """Return this process's part of a batch; only what it needs is read."""
+    places, factor = own_share_of_batch(
+        range(len(utterances)), lambda place: store.num_rows(utterances[place])
+    )
+    own = list(places)
+    names = [utterances[place] for place in own]
+    if mixture is None:
+        clips = clips_on(read_clips(store, names), device)
+        return BatchPart(clips, distributions(names, targets).to(device), [(name,) for name in names], factor)
+    partners = [utterances[other] for other in mixture.others[own]]
+    needed = list(dict.fromkeys([*names, *partners]))
+    clips, wanted = mixed(
+        clips_on(read_clips(store, needed), device),
+        distributions(needed, targets).to(device),
+        mixture.shares[own],
+        np.array([needed.index(partner) for partner in partners]),
+    )
+    return BatchPart(clips, wanted, list(zip(names, partners, strict=True)), factor)
+
+
+def _validated(classifier: ClipClassifier, clips: Clips, wanted: Tensor, total: int) -> Validation:
+    """Return accuracy and loss on the validation persons' clips, which the processes share.
+
+    Args:
+        classifier: What is trained.
+        clips: Features of this process's clips; there may be none.
+        wanted: Their label distributions (B, C).
+        total: How many clips all processes have.
+    """
     classifier.eval()
-    with torch.no_grad():
-        logits = classifier(clips).cpu()
-    accuracy = (logits.argmax(dim=1) == wanted.argmax(dim=1)).float().mean().item()
-    return Validation(accuracy, {"loss": F.cross_entropy(logits, wanted).item(), "accuracy": accuracy})
+    found = torch.zeros(2, dtype=torch.float64)
+    if len(clips):
+        with torch.no_grad():
+            logits = classifier(clips).cpu()
+        found[0] = (logits.argmax(dim=1) == wanted.argmax(dim=1)).sum()
+        found[1] = F.cross_entropy(logits, wanted, reduction="sum")
+    accuracy, loss = (sum_over_processes(found) / total).tolist()
+    return Validation(accuracy, {"loss": loss, "accuracy": accuracy})
 
 
 def distributions(utterances: Sequence[str], targets: Mapping[str, np.ndarray]) -> Tensor:
@@ -116,30 +178,37 @@ def distributions(utterances: Sequence[str], targets: Mapping[str, np.ndarray]) 
     return torch.tensor(np.stack([targets[utterance] for utterance in utterances]))
 
 
-def _drawn_mixture(mixup: float, size: int, rng: np.random.Generator) -> tuple[Tensor, np.ndarray]:
-    """Return each clip's share in its mixture, and the index of the clip that it is mixed with."""
+class ClipMixture(NamedTuple):
+    """Each clip's share in its mixture (n,), and the index of the clip that it is mixed with (n,)."""
+
+    shares: Tensor
+    others: np.ndarray
+
+
+def _drawn_mixture(mixup: float, size: int, rng: np.random.Generator) -> ClipMixture:
     shares = rng.beta(mixup, mixup, size=size).astype(np.float32)
-    return torch.from_numpy(shares), rng.permutation(size)
+    return ClipMixture(torch.from_numpy(shares), rng.permutation(size))
 
 
 def mixed(clips: Clips, wanted: Tensor, shares: Tensor, others: np.ndarray) -> tuple[Clips, Tensor]:
-    """Return each clip mixed with another one, and their labels mixed alike.
+    """Return each of the first n clips mixed with another clip, and their labels mixed alike.
 
     Where clips have a length, the other clip is stretched or shortened to the length of the first.
 
     Args:
-        clips: Features of n clips.
-        wanted: Their label distributions (n, C).
+        clips: Features of these n clips, and of further ones that they may be mixed with.
+        wanted: The label distributions of all of them.
         shares: Share of each clip in its mixture (n,).
         others: Index of the clip that it is mixed with (n,).
     """
     shares = shares.to(wanted.device)
-    labels = shares[:, None] * wanted + (1 - shares[:, None]) * wanted[others]
+    count = len(shares)
+    labels = shares[:, None] * wanted[:count] + (1 - shares[:, None]) * wanted[others]
     if isinstance(clips, Tensor):
         share = shares[:, None, None].to(clips.dtype)
-        return share * clips + (1 - share) * clips[others], labels
+        return share * clips[:count] + (1 - share) * clips[others], labels
     both = []
-    for clip, share, other in zip(clips, shares, others.tolist(), strict=True):
+    for clip, share, other in zip(clips[:count], shares, others.tolist(), strict=True):
         places = torch.linspace(0, len(clips[other]) - 1, len(clip), device=clip.device).round().long()
         both.append(share.to(clip.dtype) * clip + (1 - share).to(clip.dtype) * clips[other][places])
     return both, labels

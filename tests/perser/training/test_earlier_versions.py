@@ -58,6 +58,7 @@ OPTIONS = {
             "first_answers": 0,
             "standardize": "together",
             "matched": False,
+            "opinion_pool": False,
             "selection": "log_loss",
         },
     ),

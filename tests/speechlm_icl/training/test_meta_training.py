@@ -207,6 +207,7 @@ def test_without_persons_it_says_so(model, tasks, store):
         ({"permute_labels": 1.5}, "permute_labels: 1.5, give a share from 0 to 1"),
         ({"other_answers": -0.5}, "other_answers: -0.5, give a share from 0 to 1"),
         ({"label_words": "new"}, "label_words: new, give one of own, drawn"),
+        ({"opinion_pool": True, "permute_labels": 1.0}, "opinion_pool: true pools answers .* give false, or"),
         ({"loss": "some"}, "loss: some, give one of every, query"),
         ({"optimizer": "sgd"}, "optimizer: sgd, give one of adamw, adamw8bit"),
     ],
