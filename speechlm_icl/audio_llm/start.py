@@ -57,6 +57,7 @@ def check_start(
         "encoder": encoder != DEFAULT_ENCODER,
         "projector": projector != ProjectorOptions(),
         "matched": options.matched,
+        "opinion_pool": options.opinion_pool,
         "other_answers": options.other_answers,
         "opinion_pool": options.opinion_pool,
         "standardize": options.standardize != "together",
