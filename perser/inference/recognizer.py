@@ -314,8 +314,7 @@ class PersonalRecognizer:
         return self.recognizer.answers(clips, self.predictor)
 
     def save(self, path: str | PathLike[str], keep_audio: bool = False) -> None:
-        """Write the profile, with the enrolled clips themselves if `keep_audio`. Raises UserError where that
-        fails."""
+        """Write the profile, with the enrolled clips if `keep_audio`. Raises UserError where that fails."""
         profile = Profile(
             route=self.model.route,
             model=self.recognizer.name,

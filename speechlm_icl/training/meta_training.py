@@ -201,9 +201,7 @@ def _add_gradients(
 
     length = partial(_positions, model, store)
     own, factor = own_share_of_batch(sequences, length)
-    weighed: list[tuple[Sequence[PairSequence], float]] = [
-        (part, factor) for part in by_length(own, options.gradient_accumulation_steps, length)
-    ]
+    weighed = [(part, factor) for part in by_length(own, options.gradient_accumulation_steps, length)]
     if asked_first:  # in a part of their own, or they would be padded to the length of the sequences
         weighed.append(own_share_of_batch(asked_first, length))
     computed: list[tuple[Sequence[PairSequence], Tensor, Tensor]] = []

@@ -205,7 +205,7 @@ def _pairs_of(
 
 def by_length(
     sequences: Sequence[PairSequence], parts: int, length: Callable[[PairSequence], int]
-) -> list[list[PairSequence]]:
+) -> Sequence[Sequence[PairSequence]]:
     """Split the sequences into `parts` parts of about equal size, with similar lengths together: little
     padding.
 
