@@ -59,7 +59,6 @@ def check_start(
         "matched": options.matched,
         "opinion_pool": options.opinion_pool,
         "other_answers": options.other_answers,
-        "opinion_pool": options.opinion_pool,
         "standardize": options.standardize != "together",
         "prompt.chat": prompt.chat is False,
         "prompt.separator": prompt.separator != PromptOptions().separator,
