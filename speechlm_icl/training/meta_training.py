@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -198,12 +199,7 @@ def _add_gradients(
         for sequence in [*sequences, *asked_first]
     )
 
-    def length(sequence: PairSequence) -> int:
-        clips = map(store.num_rows, sequence.utterances)
-        if isinstance(model, SpeechLMForICL):
-            clips = map(model.projector.options.num_tokens_of_windows, clips)
-        return len(sequence.answers) + sum(clips)
-
+    length = partial(_positions, model, store)
     own, factor = own_share_of_batch(sequences, length)
     weighed = [(part, factor) for part in by_length(own, options.gradient_accumulation_steps, length)]
     if asked_first:  # in a part of their own, or they would be padded to the length of the sequences
@@ -223,6 +219,14 @@ def _add_gradients(
             parts.append(StepPart(sequence.utterances, is_finite, sequence.person))
         total += loss.item()
     return mean_over_processes(total), parts
+
+
+def _positions(model: Learner, store: Store, sequence: PairSequence) -> int:
+    """Return about how many positions a sequence takes in a prompt."""
+    clips = map(store.num_rows, sequence.utterances)
+    if isinstance(model, SpeechLMForICL):
+        clips = map(model.projector.options.num_tokens_of_windows, clips)
+    return len(sequence.answers) + sum(clips)
 
 
 def fit_standardization(model: SpeechLMForICL, tasks: Sequence[Task], store: FeatureStore) -> None:

@@ -258,6 +258,7 @@ def check(folder: Path | str, lora: LoraOptions | None = None, **changes) -> Non
         ({"projector": ProjectorOptions(kind="stack")}, "projector: "),
         ({"prompt": PromptOptions(chat=False)}, "prompt.chat: "),
         ({"options": IclOptions(matched=True)}, "matched: "),
+        ({"options": IclOptions(opinion_pool=True)}, "opinion_pool: "),
         ({"options": IclOptions(standardize="each")}, "standardize: "),
         ({"lora": LoraOptions(targets=("qkv",))}, "has no linear layer 'qkv': it has down_proj, gate_proj"),
     ],
