@@ -28,6 +28,7 @@ from perser.episodes.episode import Task
 from perser.episodes.episode_file import EpisodeFile
 from perser.episodes.sampling import evenly_spaced
 from perser.errors import UserError
+from perser.labels import EmotionSet
 from perser.training.accelerator import start_accelerator
 from perser.training.options import RunOptions
 from perser.training.run import open_training_run
@@ -43,6 +44,7 @@ from speechlm_icl.model.processing import SpeechLMProcessor
 from speechlm_icl.model.saved_model import TRAINING, WEIGHTS
 from speechlm_icl.model.speech_lm import new_model
 from speechlm_icl.projectors.base import ProjectorOptions, Store
+from speechlm_icl.prompt.drawn_words import nouns
 from speechlm_icl.prompt.prompt import PromptOptions
 from speechlm_icl.training.learner import Learner
 from speechlm_icl.training.meta_training import STANDARDIZATION_UTTERANCES, check_batch_size, meta_train
@@ -113,6 +115,7 @@ def icl_train(
     if is_ready:
         start = _audio_llm(language_model, lora, prompt, prepared, tasks, options, accelerator)
     else:
+        check_other_word(options, prompt, prepared.emotions)
         check_training_fits(
             language_model,
             prompt,
@@ -122,10 +125,7 @@ def icl_train(
             projector,
             prepared.recordings.duration,
         )
-        speech_encoder = SpeechEncoder.from_name(encoder).to(accelerator.device)
-        store = cached_features(prepared.recordings, speech_encoder, projector.level, cache)
-        if options.standardize == "each":
-            store = _standardized_by_part(store, prepared, train_tasks)
+        store = _features(encoder, projector, prepared, train_tasks, cache, options, accelerator)
         bases = {"encoder": encoder, "language_model": language_model}
         start = _speech_lm(
             bases, lora, prompt, projector, prepared, validation_tasks, store, options, accelerator
@@ -159,6 +159,32 @@ def icl_train(
         start.save(folder)
         record = {"trained_on": drawn.training_digest, "options": asdict(options), "history": history}
         (folder / TRAINING).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def check_other_word(options: IclOptions, prompt: PromptOptions, emotions: EmotionSet) -> None:
+    """Raise UserError where the word for a clip that has none of the labels can be a label itself."""
+    drawn = nouns() if options.label_words == "drawn" and prompt.bind else ()
+    if options.other_answers and prompt.other in {*emotions.names, *prompt.words(emotions), *drawn}:
+        raise UserError(
+            f"prompt.other: with other_answers, '{prompt.other}' says that a clip has none of the labels, "
+            "but it is an emotion of the corpus or a noun that is drawn as a label: give another word"
+        )
+
+
+def _features(
+    encoder: str,
+    projector: ProjectorOptions,
+    corpus: Corpus,
+    train_tasks: Sequence[Task],
+    cache: Path,
+    options: IclOptions,
+    accelerator: Accelerator,
+) -> FeatureStore:
+    """Return the clips as an encoder's features, which are standardized where each corpus has moments of its
+    own."""
+    speech_encoder = SpeechEncoder.from_name(encoder).to(accelerator.device)
+    store = cached_features(corpus.recordings, speech_encoder, projector.level, cache)
+    return _standardized_by_part(store, corpus, train_tasks) if options.standardize == "each" else store
 
 
 def _standardized_by_part(store: FeatureStore, corpus: Corpus, tasks: Sequence[Task]) -> FeatureStore:

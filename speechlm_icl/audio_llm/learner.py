@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from perser.audio import SAMPLE_RATE
 from perser.corpora.corpus import Recordings
 from perser.episodes.episode import Task
 from perser.labels import EmotionSet
@@ -153,7 +154,7 @@ class AudioLearner(nn.Module):
         longest = max(
             (sorted(map(duration, task.utterances), reverse=True)[: pairs + 1] for task in tasks), key=sum
         )
-        clips = [np.zeros(ceil(16_000 * seconds), dtype=np.float32) for seconds in longest]
+        clips = [np.zeros(ceil(SAMPLE_RATE * seconds), dtype=np.float32) for seconds in longest]
         prompt, _ = self.encode(clips, [[0]] * len(clips), None, 0)
         self.llm.check_fits(len(prompt.token_ids), len(clips) - 1)
 

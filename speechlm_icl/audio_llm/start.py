@@ -53,13 +53,17 @@ def check_start(
 ) -> None:
     """Raise UserError for an audio LLM that cannot be meta-trained, and for options that it does not have.
     Loads no weights."""
+    own = IclOptions()
     unused = {
         "encoder": encoder != DEFAULT_ENCODER,
         "projector": projector != ProjectorOptions(),
         "matched": options.matched,
         "opinion_pool": options.opinion_pool,
         "other_answers": options.other_answers,
-        "standardize": options.standardize != "together",
+        "standardize": options.standardize != own.standardize,
+        "projector_steps": options.projector_steps not in (own.projector_steps, 0),
+        "projector_learning_rate": options.projector_learning_rate != own.projector_learning_rate,
+        "projector_mixup": options.projector_mixup != own.projector_mixup,
         "prompt.chat": prompt.chat is False,
         "prompt.separator": prompt.separator != PromptOptions().separator,
     }

@@ -15,7 +15,10 @@ from perser.inference.recognizer import PersonalRecognizer, Recognizer
 from perser.labels import EmotionSet
 from speechlm_icl.personalizer import OtherPredictor, SpeechLMPersonalizer
 from speechlm_icl.prompt.demonstrations import DemonstrationOptions
-from speechlm_icl.train import icl_train
+from speechlm_icl.prompt.drawn_words import nouns
+from speechlm_icl.prompt.prompt import PromptOptions
+from speechlm_icl.train import check_other_word, icl_train
+from speechlm_icl.training.options import IclOptions
 
 OTHER = DemonstrationOptions(other=True)
 QUERIES = [f"u{i}" for i in range(12, 30)]
@@ -103,6 +106,34 @@ def test_the_training_leaves_what_its_answers_need(folder):
     config = json.loads((folder / "config.json").read_text())
     assert config["other_answers"] is True
     assert config["opinion_pool"]["pairs"] == [0, 1, 2, 4]
+
+
+@pytest.mark.parametrize("word", ["happy", nouns()[7]])
+def test_a_label_cannot_also_be_the_word_for_none_of_them(word, toy_corpus, toy_episodes_path, tmp_path):
+    """Both would be in one prompt, which the training would first meet at some step."""
+    options = {"permute_labels": 0.5, "other_answers": 0.5, "encoder": "tiny-whisper"}
+    with pytest.raises(UserError, match=rf"^prompt.other: .*'{word}' says .*: give another word"):
+        icl_train(
+            toy_corpus.folder,
+            toy_episodes_path,
+            tmp_path / "speech-lm",
+            tmp_path / "cache",
+            prompt=PromptOptions(other=word),
+            **options,
+        )
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (IclOptions(other_answers=0.5), "other"),
+        (IclOptions(), "happy"),
+        (IclOptions(other_answers=0.5, label_words="own"), nouns()[7]),
+    ],
+)
+def test_other_words_for_none_of_the_labels_are_taken(options, word):
+    check_other_word(options, PromptOptions(other=word), EmotionSet(("happy", "sad")))
 
 
 def examples(toy_corpus, words):

@@ -260,6 +260,10 @@ def check(folder: Path | str, lora: LoraOptions | None = None, **changes) -> Non
         ({"options": IclOptions(matched=True)}, "matched: "),
         ({"options": IclOptions(opinion_pool=True)}, "opinion_pool: "),
         ({"options": IclOptions(standardize="each")}, "standardize: "),
+        ({"options": IclOptions(other_answers=0.3)}, "other_answers: "),
+        ({"options": IclOptions(projector_steps=77)}, "projector_steps: "),
+        ({"options": IclOptions(projector_learning_rate=0.5)}, "projector_learning_rate: "),
+        ({"options": IclOptions(projector_mixup=0.5)}, "projector_mixup: "),
         ({"lora": LoraOptions(targets=("qkv",))}, "has no linear layer 'qkv': it has down_proj, gate_proj"),
     ],
 )
@@ -268,6 +272,7 @@ def test_an_option_that_an_audio_llm_lacks_is_refused_before_weights_are_loaded(
 ):
     monkeypatch.setattr("speechlm_icl.audio_llm.start.load_checkpoint", None)
     check(tiny_folder("qwen2_audio"))
+    check(tiny_folder("qwen2_audio"), options=IclOptions(projector_steps=0))
     with pytest.raises(UserError, match=message):
         check(tiny_folder("qwen2_audio"), **changes)
 
