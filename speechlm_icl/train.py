@@ -200,12 +200,13 @@ def _standardized_by_part(store: FeatureStore, corpus: Corpus, tasks: Sequence[T
 
 
 def check_shardable(options: IclOptions, lora: LoraOptions) -> None:
-    """Raise UserError for what bitsandbytes keeps in a format of its own, which FSDP2 cannot shard, and for a
-    choice by macro-F1: episodes are not answered with sharded weights."""
-    if options.selection == "maF1":
+    """Raise UserError for what bitsandbytes keeps in a format of its own, which FSDP2 cannot shard, and for
+    what needs answers (a choice by macro-F1, pooled answers), which sharded weights do not give."""
+    given = {"selection: maF1": options.selection == "maF1", "opinion_pool: true": options.opinion_pool}
+    for option in (name for name, is_given in given.items() if is_given):
         raise UserError(
-            "selection: maF1 cannot be measured with sharded weights: give log_loss, or launch with "
-            "configs/accelerate/ddp.yaml"
+            f"{option} needs answers of the validation persons, which sharded weights cannot give: leave it "
+            "out, or launch with configs/accelerate/ddp.yaml"
         )
     for key, value in (("optimizer", options.optimizer), ("lora.base_weights", lora.base_weights)):
         if "bit" in value:

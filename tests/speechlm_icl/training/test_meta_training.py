@@ -239,6 +239,15 @@ def test_what_is_quantized_is_not_sharded(options, lora, key):
 
 
 @pytest.mark.parametrize(
+    ("options", "option"),
+    [({"selection": "maF1"}, "selection: maF1"), ({"opinion_pool": True}, "opinion_pool: true")],
+)
+def test_what_needs_answers_is_not_trained_with_sharded_weights(options, option):
+    with pytest.raises(UserError, match=rf"^{option} needs answers .*: leave it out, or launch with .*ddp"):
+        check_shardable(IclOptions(**options), LoraOptions())
+
+
+@pytest.mark.parametrize(
     ("renamed", "loss", "guesses", "targets"),
     [
         (False, "every", False, [0, 1, 2]),
