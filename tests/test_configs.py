@@ -98,6 +98,7 @@ def no_files_needed(monkeypatch):
         "speechlm_icl.model.language_model.check_language_model",
         lambda name, lora: name.startswith("tiny-") and check_language_model(name, lora),
     )
+    monkeypatch.setattr("speechlm_icl.audio_llm.start.is_audio_llm_name", lambda name: False)
 
 
 @pytest.mark.parametrize("path", BASES, ids=lambda path: path.stem)

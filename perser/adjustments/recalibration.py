@@ -19,7 +19,6 @@ from scipy.special import log_softmax, softmax
 
 from perser.episodes.episode import Episode, Support
 from perser.labels import EmotionSet
-from perser.metrics import score_episode
 from perser.personalizer import Personalizer, Predictor
 from perser.selection.grid import Found, Grid, search
 from perser.training.options import Criterion
@@ -232,6 +231,9 @@ class _Answered:
         """Return a number that is higher for better strengths."""
         probabilities = fit(self.support, self.support_targets, priors).apply(self.query)
         if criterion == "maF1":
+            # Imported here, because metrics take long to import and an answer about a clip needs none.
+            from perser.metrics import score_episode
+
             return score_episode(probabilities, self.query_answers)["maF1"]
         return -float(-(self.query_targets * np.log(probabilities.clip(SMALLEST))).sum(axis=1).mean())
 

@@ -17,8 +17,6 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from typing import TypeVar
 
-import torch
-
 T = TypeVar("T")
 
 SMALL_MODEL = 5_000_000
@@ -64,8 +62,13 @@ class ComputingThread:
 @contextmanager
 def _on_cores(number: int | None) -> Iterator[None]:
     """Let torch use so many cores in this thread, and then as many as before."""
+    if number is None:  # such as for a table of probabilities, for which torch is not imported
+        yield
+        return
+    import torch
+
     before = torch.get_num_threads()
-    if number is None or number >= before:
+    if number >= before:
         yield
         return
     torch.set_num_threads(number)

@@ -93,8 +93,8 @@ def upgrade_training(training: Mapping[str, Any]) -> dict[str, Any]:
         upgraded["model"] = {
             name: value for name, value in upgraded["model"].items() if name != "transformers_version"
         }
-        if "prompt" in upgraded["model"]:
-            upgraded["model"] = _merge(_MODEL_SINCE, upgraded["model"])
+        since = {name: value for name, value in _MODEL_SINCE.items() if name in upgraded["model"]}
+        upgraded["model"] = _merge(since, upgraded["model"])
     return upgraded
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from perser.device import to_device
-from perser.encoders.feature_cache import FeatureStore, Level
+from perser.encoders.feature_cache import Level
 from perser.encoders.moments import moments
 from speechlm_icl.projectors.blocks import RMSNorm
 
@@ -171,12 +171,21 @@ class Store(Protocol):
         ...
 
 
+@runtime_checkable
+class PooledStore(Store, Protocol):
+    """Clips that all have features of one shape."""
+
+    def stack(self, utterance_ids: Sequence[str]) -> Tensor:
+        """Return the features of clips, (n, L+1, D)."""
+        ...
+
+
 def read_clips(store: Store, utterances: Sequence[str]) -> Clips:
     """Read clips' features from a store.
 
     Returns pooled features (n, L+1, D), or one tensor (num_windows, L+1, D) a clip, by the store's level.
     """
-    if isinstance(store, FeatureStore) and store.level == "pooled":
+    if store.level == "pooled" and isinstance(store, PooledStore):
         return store.stack(utterances)
     return [store[utterance] for utterance in utterances]
 

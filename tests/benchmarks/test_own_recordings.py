@@ -75,7 +75,7 @@ def test_models_of_both_routes_are_measured_on_twenty_clips_of_ones_own(run: Pat
     assert {(row["scenario"], row["persons"]) for row in results["rows"]} == {("test-listeners", 1)}
     for page in ("report.md", "report.html"):
         text = (run / "own-results" / page).read_text()
-        assert "trained on another corpus" in text
+        assert "Trained on another corpus" in text
         assert "meta-perser, speech-lm, ssl-e; for them this corpus is a test set" in text
     kept = {
         file: file.stat().st_mtime_ns for file in (run / "own-results" / "predictions").rglob("*.parquet")

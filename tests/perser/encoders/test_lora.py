@@ -40,6 +40,7 @@ def test_new_adapters_change_no_output(encoder):
 
 def test_the_adapter_of_each_projection_has_an_effect(encoder):
     """WavLM needs special care, because it reads the weights of its projections instead of calling them."""
+    torch.manual_seed(0)
     encoder.set_adapters(RANK)
     before = output(encoder)
     own = {name: module for name, module in adapted_layers(encoder.model).items() if "layers.1." in name}
@@ -47,7 +48,7 @@ def test_the_adapter_of_each_projection_has_an_effect(encoder):
     for name, module in own.items():
         learned = module.lora_B["default"].weight
         with torch.no_grad():
-            learned.normal_(std=3)  # large, because random weights attend to all frames alike
+            learned.normal_(std=10)  # large, because random weights attend to all frames alike
             assert (output(encoder) - before).abs().max() > 1e-3, name
             learned.zero_()
 
