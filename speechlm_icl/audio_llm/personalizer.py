@@ -121,7 +121,7 @@ class AudioLLMPersonalizer(InContextPersonalizer):
 
 
 def audio_llm(context: RouteContext, pairs: int | None = None) -> AudioLLMPersonalizer:
-    """Audio LLM: a ready model reads the first enrollment pairs as turns of its own chat; nothing is trained.
+    """Audio LLM: a ready model reads the first enrollment pairs as turns of its own chat; its weights stay.
 
     The model follows a colon (`audio-llm-8:NAME`, or `audio-llm:NAME-8`): a folder `audio-llm-NAME` among the
     models, a folder, a name on the Hub, or with `+endpoint=URL` the name that an endpoint knows it by. With
