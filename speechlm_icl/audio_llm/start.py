@@ -69,8 +69,8 @@ def check_start(
     }
     if given := [option for option, is_given in unused.items() if is_given]:
         raise UserError(
-            f"{given[0]}: '{name}' is an {KIND} with its own audio tower, projector and chat template, for which "
-            "there is no such option: leave it out"
+            f"{given[0]}: '{name}' is an {KIND}, which has its own audio tower, projector and chat template, "
+            "and no such option: leave it out"
         )
     if is_sharded():
         raise UserError(
