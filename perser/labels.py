@@ -42,6 +42,10 @@ class EmotionSet:
         except ValueError:
             raise unknown("emotion", emotion, self.names) from None
 
+    def indices(self, labels: Iterable[Emotions]) -> list[list[int]]:
+        """Return the class indices of the words of each label. Raises UserError as `index` does."""
+        return [[self.index(word) for word in words] for words in labels]
+
     def multi_hot(self, labels: Sequence[Emotions]) -> np.ndarray:
         """Return label sets as 0/1, float32 of shape (num_utterances, num_emotions).
 

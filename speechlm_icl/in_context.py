@@ -78,7 +78,7 @@ class InContextPersonalizer(Personalizer):
 
     def answers(self, support: Support) -> list[list[int]]:
         """Return the emotions of each pair, as class indices."""
-        return [[self.emotions.index(word) for word in words] for words in support.emotions]
+        return self.emotions.indices(support.emotions)
 
     def describe(self) -> dict[str, object]:
         values, defaults = asdict(self.options), asdict(PLAIN)

@@ -95,7 +95,7 @@ def check_training_fits(
     tokenizer, context = tokenizer_and_context(language_model, prompt.texts(emotions))
     prompts = PromptFormat(tokenizer, emotions, prompt)
     for task in tasks:
-        answers = [[emotions.index(word) for word in words] for words in task.emotions]
+        answers = emotions.indices(task.emotions)
         frames = [ceil(FRAMES_PER_SECOND * duration(utterance)) for utterance in task.utterances]
         longest = list(zip(answers, map(projector.num_tokens, frames), strict=True))
         longest.sort(key=lambda pair: pair[1] + len(prompts.answer_tokens(pair[0])), reverse=True)

@@ -91,7 +91,7 @@ def _draw(task: Task, emotions: EmotionSet, pairs: int, rng: np.random.Generator
     order = rng.permutation(len(task.utterances))
     enrolled = min(pairs, len(order) - 1)
     clips, labels = task.at(order[: enrolled + QUERIES])
-    answers: list[Answer] = [[emotions.index(word) for word in words] for words in labels]
+    answers: list[Answer] = [*emotions.indices(labels)]
     return Control("true", clips[:enrolled], answers[:enrolled], clips[enrolled:], answers[enrolled:])
 
 

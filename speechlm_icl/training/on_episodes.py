@@ -9,9 +9,10 @@ import torch
 
 from perser.distributed import gather_in_order, own_items
 from perser.episodes.episode import Episode, Task
+from perser.labels import Emotions
 from perser.metrics import score_episode
 from perser.selection.validation import LOGGED
-from speechlm_icl.projectors.base import Store, read_clips
+from speechlm_icl.projectors.base import Clips, Store, read_clips
 from speechlm_icl.scoring.scoring import label_log_probabilities
 from speechlm_icl.training.learner import Learner
 
@@ -46,7 +47,16 @@ def validate_on_episodes(
 
 def _scores(model: Learner, episode: Episode, pairs: int, store: Store) -> dict[str, float]:
     support, emotions = episode.support.first(min(pairs, len(episode.support))), model.prompt.emotions
-    answers = [[emotions.index(word) for word in words] for words in support.emotions]
-    enrolled = read_clips(store, support.utterances) if answers else None
-    scores = label_log_probabilities(model, enrolled, answers, read_clips(store, episode.query_utterances))
-    return score_episode(scores.softmax(dim=1).cpu().numpy(), emotions.multi_hot(episode.query_emotions))
+    queries = read_clips(store, episode.query_utterances)
+    found = answers_after(model, support.utterances, support.emotions, queries, store)
+    return score_episode(found, emotions.multi_hot(episode.query_emotions))
+
+
+@torch.no_grad()
+def answers_after(
+    model: Learner, enrolled: Sequence[str], labels: Sequence[Emotions], queries: Clips, store: Store
+) -> np.ndarray:
+    """Return the probabilities (Q, C) of queries after the enrolled clips and their labels."""
+    answers = model.prompt.emotions.indices(labels)
+    features = read_clips(store, enrolled) if answers else None
+    return label_log_probabilities(model, features, answers, queries).softmax(dim=1).cpu().numpy()

@@ -73,7 +73,7 @@ class IclOptions(OptimizationOptions):
         gradient_checkpointing: whether the language model's layers are computed again in the backward pass:
             less memory, a third more time.
         validation_sequences: sequences of validation persons whose loss is logged, the same ones each time.
-            The step is chosen on one validation episode of each person, and under swapped words on these.
+            The step is chosen on the validation episodes, and under swapped words on these.
         selection: what chooses the best step: log_loss; or maF1, macro-F1 at p > 1/C on the validation
             episodes alone.
         mixed_precision: precision of the matrix products.
@@ -132,8 +132,13 @@ class IclOptions(OptimizationOptions):
             )
         if self.most_labels is not None:
             check_at_least("most_labels", self.most_labels, 2)
-        chosen = {"loss": Loss, "standardize": Standardize, "optimizer": Optimizer, "label_words": LabelWords}
-        chosen["selection"] = Criterion
+        chosen = {
+            "loss": Loss,
+            "standardize": Standardize,
+            "optimizer": Optimizer,
+            "label_words": LabelWords,
+            "selection": Criterion,
+        }
         for name, choices in ((name, get_args(kind)) for name, kind in chosen.items()):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}: {getattr(self, name)}, give one of {', '.join(choices)}")

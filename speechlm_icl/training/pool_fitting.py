@@ -6,16 +6,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
 from perser.encoders.feature_cache import FeatureStore
 from perser.episodes.episode import Task
 from perser.episodes.sampling import evenly_spaced
-from perser.labels import Emotions
 from speechlm_icl.model.speech_lm import SpeechLMForICL
-from speechlm_icl.projectors.base import Clips, read_clips
+from speechlm_icl.projectors.base import read_clips
 from speechlm_icl.scoring.opinion_pool import OpinionPool, fit_weights
-from speechlm_icl.scoring.scoring import label_log_probabilities
+from speechlm_icl.training.on_episodes import answers_after
 
 PERSONS, DRAWS, QUERIES = 32, 4, 32
 """Most persons; how often each enrolls clips at random; most clips that are then asked."""
@@ -44,7 +42,7 @@ def fit_opinion_pool(
             enrolled, queries = utterances[:-asked], read_clips(store, utterances[-asked:])
             wanted = emotions.distribution(labels[-asked:])
             for count in (each for each in counts if each <= len(enrolled)):
-                found = _answers(model, store, enrolled[:count], labels[:count], queries)
+                found = answers_after(model, enrolled[:count], labels[:count], queries, store)
                 answers[count].append(found)
                 plain[count].append(answers[0][-1])
                 targets[count].append(wanted)
@@ -62,17 +60,3 @@ def fit_opinion_pool(
         tuple(weights.without for weights in fitted.values()),
         tuple(weights.after for weights in fitted.values()),
     )
-
-
-@torch.inference_mode()
-def _answers(
-    model: SpeechLMForICL,
-    store: FeatureStore,
-    enrolled: Sequence[str],
-    labels: Sequence[Emotions],
-    queries: Clips,
-) -> np.ndarray:
-    """Return the answers (Q, C) to queries after the enrolled clips."""
-    answers = [[model.prompt.emotions.index(word) for word in words] for words in labels]
-    features = read_clips(store, enrolled) if answers else None
-    return label_log_probabilities(model, features, answers, queries).softmax(dim=1).numpy()

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from perser.episodes.episode import Task
-from speechlm_icl.training import pool_fitting
+from speechlm_icl.training import on_episodes, pool_fitting
 from speechlm_icl.training.pool_fitting import fit_opinion_pool
 
 
@@ -18,8 +18,9 @@ def answer_by(monkeypatch, rule):
     def scores(model, features, answers, queries):
         return torch.from_numpy(np.log(rule(queries, len(answers))))
 
-    monkeypatch.setattr(pool_fitting, "label_log_probabilities", scores)
-    monkeypatch.setattr(pool_fitting, "read_clips", lambda store, names: list(names))
+    monkeypatch.setattr(on_episodes, "label_log_probabilities", scores)
+    for module in (on_episodes, pool_fitting):
+        monkeypatch.setattr(module, "read_clips", lambda store, names: list(names))
 
 
 def known(queries, right):
