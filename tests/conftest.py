@@ -17,6 +17,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the Hub
 import numpy as np
 import pytest
 import soundfile
+import torch
 from huggingface_hub import CommitOperationAdd, HfApi, RepoUrl, constants
 from hypothesis import settings
 
@@ -60,6 +61,17 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     option = config.option
     if config.pluginmanager.hasplugin("xdist") and option.numprocesses is None and not option.usepdb:
         option.numprocesses, option.dist = 2, "loadfile"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def autograd_before_any_export() -> None:
+    """Let autograd start before any test, so that processes that tests fork can train.
+
+    Autograd starts a thread for each GPU when it first runs. torch.export and torch.compile add a GPU that
+    does not exist. Had they run first, autograd would have a thread for it, and torch forbids to train in a
+    fork of a process with such threads.
+    """
+    torch.ones((), requires_grad=True).backward()
 
 
 @pytest.fixture(scope="session")
