@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from meta_perser.adaptation.predictor import RecognizerPredictor, embeddings
 from meta_perser.adaptation.proximal.personalizer import ProximalPersonalizer
 from meta_perser.baselines import fine_tuning
 from meta_perser.options import CONFIG
-from meta_perser.recognizer.batches import ClipSource, PooledClips
+from meta_perser.recognizer.batches import ClipSource, PooledClips, moments_of_clips
 from meta_perser.recognizer.checkpoint import recognizer_of
 from meta_perser.recognizer.model import EmotionRecognizer, saved_settings
 from perser.encoders.feature_cache import AudioSource
@@ -131,6 +131,33 @@ class GradientModel:
         return PooledClips(means | dict(zip(clips.utterance_ids, added, strict=True)), self.model)
 
     @property
+    def standardization(self) -> Literal["enrolled", "model"]:
+        """A head that was trained on the model's own standardization keeps it (see docs/other_corpora.md)."""
+        return "model" if self is self._trained else "enrolled"
+
+    def moments(
+        self, encoded: ClipSource, names: Sequence[str], prior_clips: float
+    ) -> tuple[Tensor, Tensor] | None:
+        if not self.model.standardizes:
+            return None
+        return moments_of_clips(self.model, encoded, names, prior_clips)
+
+    def standardized(self, mean: Tensor, deviation: Tensor) -> GradientModel:
+        shape = self.model.state_mean.shape
+        if mean.shape != shape or deviation.shape != shape:
+            raise UserError("its standardization is not of this model's features")
+        own = self._personalizer
+
+        def personalizer(source: ClipSource) -> Adapts:
+            adapts = own(source)
+            assert not isinstance(adapts, BiasPersonalizer)  # its model reads states as they are
+            return adapts.standardized(mean, deviation)
+
+        moved = GradientModel(self.model.standardized(mean, deviation), personalizer)
+        moved._trained = self._trained
+        return moved
+
+    @property
     def _moves_head_alone(self) -> bool:
         return self.model.lowest_layer == self.model.encoder.num_layers
 
@@ -157,6 +184,9 @@ class UntunedModel(GradientModel):
         if (folder / CONFIG).is_file():
             return cls(EmotionRecognizer.from_pretrained(folder))
         return cls(recognizer_of(str(folder)))
+
+    def moments(self, encoded: ClipSource, names: Sequence[str], prior_clips: float) -> None:
+        """Return None: a classifier reads its states as they are."""
 
     def with_labels(self, labels: EmotionSet) -> GradientModel:
         """Raise UserError: new labels need gradient steps."""

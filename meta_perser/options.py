@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, get_args
 
 from meta_perser.scope import lora_rank
 from perser.errors import UserError
@@ -29,6 +29,10 @@ Solver = Literal["steps", "proximal"]
 Beyond = Literal["last", "mean", "initial"]
 Moves = Literal["scope", "classifier"]
 Update = Literal["maml", "reptile"]
+Standardize = Literal["each", True, False]
+
+EACH = "each"
+"""The standardization by which each corpus that was joined has moments of its own."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,9 @@ class PretrainOptions(OptimizationOptions):
         weight_decay: weight decay of AdamW.
         label_smoothing: share of every target that is spread over all emotions (EMO-SUPERB: 0.05).
         standardize: whether hidden states are standardized on the training utterances before they are
-            weighed and summed, here and in everything that starts from this model (not in the paper).
+            weighed and summed, here and in everything that starts from this model (not in the paper): true,
+            on all of them; each, on those of their own corpus, where several were joined (`perser join`),
+            which needs scope head or linears; false, not at all.
         dropout: share that the encoder's dropout layers drop in this training; 0: none. Attention weights and
             whole layers are not dropped.
         mask_time: share of the front-end's frames that are hidden in this training, in stretches of 10; 0:
@@ -80,7 +86,7 @@ class PretrainOptions(OptimizationOptions):
     validate_every: int | None = None  # type: ignore[assignment]
     weight_decay: float = 0.01
     label_smoothing: float = 0.05
-    standardize: bool = True
+    standardize: Standardize = True
     dropout: float = 0.0
     mask_time: float = 0.0
     class_balanced: bool = True
@@ -109,8 +115,25 @@ class PretrainOptions(OptimizationOptions):
                 raise ValueError(
                     f"{name}: {share}, but scope {self.scope} trains no layer that it applies to"
                 )
+        if self.standardize not in get_args(Standardize):
+            raise ValueError(f"standardize: {self.standardize}, give true, each or false")
+        if self.standardize == EACH and (self.scope not in ("head", "linears") or self.lora is not None):
+            raise ValueError(
+                "standardize: each, but with it the head alone can be trained: give scope head or linears, "
+                "without lora, or standardize: true"
+            )
         if self.lora is not None and lora_rank(self.lora) is None:
             raise ValueError(f"lora: '{self.lora}', give lora, lora:R, lora:R:N or none")
+
+
+def check_standardization(standardize: object, scope: str) -> None:
+    """Raise UserError for a scope that moves layers, which read the frames of clips as they are, where each
+    corpus has moments of its own."""
+    if standardize == EACH and scope not in ("head", "linears"):
+        raise UserError(
+            f"scope: {scope} moves layers, but with standardize: each (of SSL-E) the head alone can be "
+            "trained: give head or linears, or train SSL-E with standardize: true"
+        )
 
 
 @dataclass(frozen=True)

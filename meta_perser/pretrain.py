@@ -14,8 +14,8 @@ import torch
 from meta_perser.adaptation.adaptation_loss import class_balanced_loss, training_class_weights
 from meta_perser.adaptation.meta_trained import RATES_FILE
 from meta_perser.adaptation.personalizer import NewHeadPersonalizer
-from meta_perser.options import CONFIG, PretrainOptions, Target, check_trains
-from meta_perser.recognizer.batches import ClipSource, standardize
+from meta_perser.options import CONFIG, EACH, PretrainOptions, Target, check_trains
+from meta_perser.recognizer.batches import ClipSource, adjustment, standardize
 from meta_perser.recognizer.checkpoint import recognizer_of
 from meta_perser.recognizer.model import EmotionRecognizer
 from meta_perser.scope import check_scope, lowest_trainable_layer
@@ -97,9 +97,10 @@ def pretrain(
     examples = (examples_by_listener if target == "multi" else aggregated_examples)(tasks, emotions)
     model = _start(target, encoder, from_model, prepared.emotions, options).to(accelerator.device)
     # First what the training reads: where that is the front-end's frames, the rest is computed from them.
-    source = ClipSource(prepared.recordings, model, cache)
+    adjust = adjustment(options.standardize, prepared, tasks)
+    source = ClipSource(prepared.recordings, model, cache, adjust)
     if options.standardize and from_model is None:
-        standardize(model, examples.utterances, prepared.recordings, cache)
+        standardize(model, examples.utterances, prepared.recordings, cache, adjust)
     learner: EmotionRecognizer | MultiHead = model
     average: EmotionRecognizer | Consensus = model
     fresh = [*model.parameters()] if target == "linear" else []
@@ -131,7 +132,13 @@ def pretrain(
         validate_first=from_model is not None,
     )
     tuner = Tuner(
-        prepared, cache, loss, options.adaptation_steps, drawn.validation_episodes, options.selection
+        prepared,
+        cache,
+        loss,
+        options.adaptation_steps,
+        drawn.validation_episodes,
+        options.selection,
+        adjust,
     )
     tuned = tune(target, model, tuner, options.lora)
     if not accelerator.is_main_process:
@@ -162,6 +169,8 @@ def _check_start(encoder: str, from_model: str | None, target: Target, options: 
         return encoder
     if target != "ssl-e":
         raise UserError(f"target: {target} begins from a plain encoder: give --encoder, not --from")
+    if options.standardize == EACH:
+        raise UserError("standardize: a classifier (--from) reads its states as they are: give true or false")
     if options.frame_window > 1:
         raise UserError("frame_window: it would change the answers of a classifier (--from): give 1")
     check_classifier(from_model)

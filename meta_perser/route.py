@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from meta_perser.options import CONFIG, LAST, PretrainOptions, check_trains
+from meta_perser.options import CONFIG, LAST, PretrainOptions, check_standardization, check_trains
 from meta_perser.scope import check_scope, check_solver, check_window
 from perser.errors import UserError
 from perser.installed_routes import RECALIBRATIONS
@@ -122,6 +122,7 @@ def check(options: Mapping[str, Options], models: Collection[str]) -> None:
         check_window(scope, pretrain["scope"], pretrain["frame_window"])
     check_solver(options["meta_train"]["inner"].solver, meta_scope)
     check_fields(PretrainOptions, "pretrain", pretrain)
+    check_standardization(pretrain["standardize"], meta_scope)
     if pretrain["from_model"] is None:
         check_trains(pretrain["epochs"], pretrain["steps"])
 

@@ -20,8 +20,9 @@ from meta_perser.options import (
     MultiStepOptions,
     OuterOptions,
     check_rates,
+    check_standardization,
 )
-from meta_perser.recognizer.batches import ClipSource
+from meta_perser.recognizer.batches import ClipSource, adjustment
 from meta_perser.recognizer.model import EmotionRecognizer, saved_settings
 from meta_perser.scope import check_scope, check_solver
 from meta_perser.training.best_and_last import BestAndLast
@@ -107,6 +108,8 @@ def meta_train(
         fresh_head=init == "encoder",
     )
     check_solver(inner.solver, scope)
+    begun_from = saved_settings(ssl_e)
+    check_standardization(begun_from.get("standardize"), scope)
     if out.resolve() == ssl_e.resolve():
         raise UserError(f"out: {out} is the folder of SSL-E, which is still needed: give another one")
     check_training_outputs(out, RATES_FILE, cache)
@@ -114,12 +117,13 @@ def meta_train(
     prepared, drawn = Corpus.load(corpus), EpisodeFile.load(episodes)
     tasks = drawn.training_tasks(prepared)
     loop.check(tasks)
-    if saved_settings(ssl_e).get("trained_on") != drawn.training_digest:
+    if begun_from.get("trained_on") != drawn.training_digest:
         raise UserError(f"{ssl_e} was trained on another split than {episodes}: train it with this one")
+    adjust = adjustment(begun_from.get("standardize"), prepared, tasks)
 
     def tune_fresh_head(model: EmotionRecognizer, loss: WeightedLoss) -> float:
         steps = inner.adaptation_steps
-        tuner = Tuner(prepared, cache, loss, steps, drawn.validation_episodes, selection)
+        tuner = Tuner(prepared, cache, loss, steps, drawn.validation_episodes, selection, adjust)
         return float(tuner.fine_tuning(model, "head", FRESH_RATES)["rate"])
 
     trained = initial_meta_perser(
@@ -133,10 +137,11 @@ def meta_train(
         cache,
         accelerator.device,
         tune_fresh_head,
+        adjust,
     )
-    source = ClipSource(prepared.recordings, trained.model, cache)
+    source = ClipSource(prepared.recordings, trained.model, cache, adjust)
     training = {"loop": loop, "scope": scope, "init": init, "lslr": lslr, "mixed_precision": mixed_precision}
-    training |= {"begun_from": trained.model.fingerprint(), "ssl_e": saved_settings(ssl_e)}
+    training |= {"begun_from": trained.model.fingerprint(), "ssl_e": begun_from}
     trained_on = drawn.trained_on(prepared, [ssl_e])
     training_run = open_training_run(
         "meta-train", out, prepared, episodes, accelerator, run, resume, trained_on, **training

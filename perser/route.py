@@ -17,7 +17,7 @@ import pkgutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from perser.errors import UserError
 from perser.io.model_facts import ModelFacts
@@ -127,6 +127,31 @@ class SizedRouteModel(RouteModel, Protocol):
 
     def num_weights(self) -> int:
         """Return the number of its weights, the encoder's among them."""
+        ...
+
+
+@runtime_checkable
+class StandardizingRouteModel(RouteModel, Protocol):
+    """A model that standardizes features, by the clips of its training or by others."""
+
+    @property
+    def standardization(self) -> Literal["enrolled", "model"]:
+        """By which clips it answers best after an enrollment, as measured: a person's enrolled ones, together
+        with those of its training, or the latter alone."""
+        ...
+
+    def moments(
+        self, encoded: EncodedClips, names: Sequence[str], prior_clips: float
+    ) -> tuple[Tensor, Tensor] | None:
+        """Return the mean and the standard deviation of the named clips' features, together with the model's
+        own, which count as much as `prior_clips` clips; None where it reads features as they are."""
+        ...
+
+    def standardized(self, mean: Tensor, deviation: Tensor) -> RouteModel:
+        """Return this model with another mean and deviation, and the same weights.
+
+        Raise UserError for those that do not fit it.
+        """
         ...
 
 

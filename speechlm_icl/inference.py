@@ -10,13 +10,14 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from perser.encoders.feature_cache import AudioSource, FeatureStore, cached_features
+from perser.encoders.moments import blended_moments
 from perser.episodes.episode import Support
 from perser.errors import UserError
 from perser.io.checksums import file_sha256
@@ -101,6 +102,23 @@ class SpeechLM:
 
     def enroll(self, encoded: FeatureStore, support: Support) -> dict[str, Tensor]:
         return {_clip_name(number): encoded[name] for number, name in enumerate(support.utterances)}
+
+    @property
+    def standardization(self) -> Literal["enrolled"]:
+        """Its answers are better by the enrolled clips (see docs/other_corpora.md)."""
+        return "enrolled"
+
+    def moments(
+        self, encoded: FeatureStore, names: Sequence[str], prior_clips: float
+    ) -> tuple[Tensor, Tensor]:
+        own = self.model.projector
+        return blended_moments((encoded[name] for name in names), own.mean, own.std, prior_clips)
+
+    def standardized(self, mean: Tensor, deviation: Tensor) -> SpeechLM:
+        shape = self.model.projector.mean.shape
+        if mean.shape != shape or deviation.shape != shape:
+            raise UserError("its standardization is not of this model's features")
+        return SpeechLM(self.model.standardized(mean, deviation), self._folder)
 
     def encode_more(
         self, tensors: Mapping[str, Tensor], enrolled: Sequence[str], clips: AudioSource

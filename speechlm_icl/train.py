@@ -18,15 +18,14 @@ from accelerate import Accelerator
 from perser.cli.command import Command
 from perser.cli.main import run_command
 from perser.corpora.corpus import Corpus
-from perser.corpora.joined import person_weights, utterances_by_part
+from perser.corpora.joined import person_weights
 from perser.device import loading_on
 from perser.encoders.encoder import SpeechEncoder
 from perser.encoders.feature_cache import FeatureStore, cached_features
 from perser.encoders.loading import check_encoder
-from perser.encoders.moments import StandardizedByGroup
 from perser.episodes.episode import Task
 from perser.episodes.episode_file import EpisodeFile
-from perser.episodes.sampling import evenly_spaced
+from perser.episodes.part_standardization import standardized_by_part
 from perser.errors import UserError
 from perser.labels import EmotionSet
 from perser.training.accelerator import start_accelerator
@@ -47,7 +46,7 @@ from speechlm_icl.projectors.base import ProjectorOptions, Store
 from speechlm_icl.prompt.drawn_words import nouns
 from speechlm_icl.prompt.prompt import PromptOptions
 from speechlm_icl.training.learner import Learner
-from speechlm_icl.training.meta_training import STANDARDIZATION_UTTERANCES, check_batch_size, meta_train
+from speechlm_icl.training.meta_training import check_batch_size, meta_train
 from speechlm_icl.training.optimizer import check_optimizer
 from speechlm_icl.training.options import IclOptions
 from speechlm_icl.training.pool_fitting import fit_opinion_pool
@@ -184,19 +183,7 @@ def _features(
     own."""
     speech_encoder = SpeechEncoder.from_name(encoder).to(accelerator.device)
     store = cached_features(corpus.recordings, speech_encoder, projector.level, cache)
-    return _standardized_by_part(store, corpus, train_tasks) if options.standardize == "each" else store
-
-
-def _standardized_by_part(store: FeatureStore, corpus: Corpus, tasks: Sequence[Task]) -> FeatureStore:
-    """Return the features with the same moments in each corpus that was joined into this one, over the
-    training clips. A corpus that was not joined is one part."""
-    trained = sorted({utterance for task in tasks for utterance in task.utterances})
-    groups = utterances_by_part(corpus, trained)
-    chosen = {name: evenly_spaced(clips, STANDARDIZATION_UTTERANCES) for name, clips in groups.items()}
-    members = {
-        clip: name for name, clips in utterances_by_part(corpus, corpus.utterances).items() for clip in clips
-    }
-    return StandardizedByGroup(store, chosen, members)
+    return standardized_by_part(store, corpus, train_tasks) if options.standardize == "each" else store
 
 
 def check_shardable(options: IclOptions, lora: LoraOptions) -> None:

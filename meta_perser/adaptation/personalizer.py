@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from meta_perser.adaptation.adaptation_loss import WeightedLoss, Weights
 from meta_perser.adaptation.batched_adaptation import adapt_batched, adaptation_groups
@@ -17,7 +17,7 @@ from meta_perser.adaptation.inner_loop import adapt
 from meta_perser.adaptation.lslr import ConstantRate, Rates
 from meta_perser.adaptation.open_head import head_of_support
 from meta_perser.adaptation.predictor import RecognizerPredictor
-from meta_perser.recognizer.batches import ClipSource, standardized_by
+from meta_perser.recognizer.batches import ClipSource, moments_of_clips, standardized_by
 from meta_perser.recognizer.model import EmotionRecognizer
 from meta_perser.scope import lora_rank
 from perser.device import seeded
@@ -141,8 +141,12 @@ class GradientPersonalizer(Personalizer):
         return opened
 
     def standardized_by(self, clips: Sequence[str], prior_clips: float) -> GradientPersonalizer:
+        return self.standardized(*moments_of_clips(self.model, self.source, clips, prior_clips))
+
+    def standardized(self, mean: Tensor, scale: Tensor) -> GradientPersonalizer:
+        """Return the same adaptation of a recognizer with another standardization."""
         moved = copy(self)
-        moved.model = standardized_by(self.model, self.source, clips, prior_clips)
+        moved.model = self.model.standardized(mean, scale)
         return moved
 
     def describe(self) -> dict[str, object]:

@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from meta_perser.options import EACH
 from meta_perser.recognizer.clip_batch import Bucket, ClipBatch, bucket_cost, bucketed, stacked_buckets
 from meta_perser.recognizer.model import EmotionRecognizer
 from perser.encoders.encoder import SpeechEncoder, window_means
 from perser.encoders.feature_cache import FeatureStore, cached_features
+from perser.encoders.moments import blended_moments
+from perser.episodes.part_standardization import standardized_by_part
 from perser.episodes.sampling import evenly_spaced
 
 if TYPE_CHECKING:
+    from perser.corpora.corpus import Corpus
     from perser.encoders.feature_cache import AudioSource
+    from perser.episodes.episode import Task
 
 CLIPS_AT_ONCE = 64
+
+Adjust = Callable[[FeatureStore], FeatureStore]
+"""Changes the time means of all clips before anything reads them."""
 
 STANDARDIZATION_UTTERANCES = 8192
 """The most utterances whose hidden states the standardization is fitted to: all of a large corpus would not
 fit into memory."""
+
+
+def adjustment(standardize: object, corpus: Corpus, tasks: Sequence[Task]) -> Adjust | None:
+    """Return what a training's option `standardize` does with the clips before a model reads them."""
+    return partial(standardized_by_part, corpus=corpus, tasks=tasks) if standardize == EACH else None
 
 
 class ClipSource:
@@ -32,9 +46,21 @@ class ClipSource:
     between those and the lowest moving one are run here, and their outputs stay in memory.
 
     The recognizer's frozen part must not change while the source is in use.
+
+    Args:
+        recordings: The clips.
+        model: The recognizer that reads them.
+        cache: Folder of the feature cache; None: nothing is kept.
+        adjust: Changes the clips' time means, where the head alone moves; None: they stay.
     """
 
-    def __init__(self, recordings: AudioSource, model: EmotionRecognizer, cache: Path | None) -> None:
+    def __init__(
+        self,
+        recordings: AudioSource,
+        model: EmotionRecognizer,
+        cache: Path | None,
+        adjust: Adjust | None = None,
+    ) -> None:
         self._encoder = model.encoder
         self._lowest_layer = model.lowest_layer
         self._moves_layers = model.lowest_layer != model.encoder.num_layers
@@ -52,7 +78,8 @@ class ClipSource:
         if self._disk_layer is None:
             self._frames = cached_features(recordings, model.encoder, "frontend", cache)
         elif self._disk_layer == model.encoder.num_layers:
-            self._pooled = cached_features(recordings, model.encoder, "pooled", cache)
+            pooled = cached_features(recordings, model.encoder, "pooled", cache)
+            self._pooled = pooled if adjust is None else adjust(pooled)
         else:
             self._pooled = cached_features(recordings, model.encoder, f"pooled:{self._disk_layer}", cache)
             self._frames = cached_features(recordings, model.encoder, f"layer:{self._disk_layer}", cache)
@@ -162,26 +189,38 @@ class PooledClips(ClipSource):
 
 
 @torch.no_grad()
-def standardized_by(
+def moments_of_clips(
     model: EmotionRecognizer, source: ClipSource, clips: Sequence[str], prior_clips: float
-) -> EmotionRecognizer:
-    """Return the recognizer with the standardization of these clips (`EmotionRecognizer.standardized_by`)."""
+) -> tuple[Tensor, Tensor]:
+    """Return the mean and the standard deviation of these clips' hidden states, together with the
+    recognizer's own, which count as much as `prior_clips` clips."""
     pooled = [
         model.pooled_states(source.batch(clips[first : first + CLIPS_AT_ONCE])).cpu()
         for first in range(0, len(clips), CLIPS_AT_ONCE)
     ]
-    return model.standardized_by(torch.cat(pooled), prior_clips)
+    return blended_moments(torch.cat(pooled), model.state_mean, model.state_scale, prior_clips)
+
+
+def standardized_by(
+    model: EmotionRecognizer, source: ClipSource, clips: Sequence[str], prior_clips: float
+) -> EmotionRecognizer:
+    """Return the recognizer with the standardization of these clips; see `moments_of_clips`."""
+    return model.standardized(*moments_of_clips(model, source, clips, prior_clips))
 
 
 def standardize(
-    model: EmotionRecognizer, utterances: Sequence[str], recordings: AudioSource, cache: Path
+    model: EmotionRecognizer,
+    utterances: Sequence[str],
+    recordings: AudioSource,
+    cache: Path,
+    adjust: Adjust | None = None,
 ) -> None:
     """Fit the standardization of the recognizer's hidden states to these utterances.
 
-    Of more than STANDARDIZATION_UTTERANCES, evenly spaced ones are used.
+    Of more than STANDARDIZATION_UTTERANCES, evenly spaced ones are used. `adjust`: as of `ClipSource`.
     """
     scope = model.scope
     model.set_scope("head")
     chosen = evenly_spaced(utterances, STANDARDIZATION_UTTERANCES)
-    model.standardize(ClipSource(recordings, model, cache).batch(chosen).lower)
+    model.standardize(ClipSource(recordings, model, cache, adjust).batch(chosen).lower)
     model.set_scope(scope)

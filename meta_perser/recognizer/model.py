@@ -23,7 +23,6 @@ from meta_perser.scope import lora_rank, lowest_trainable_layer, refuse_below_wi
 from perser.device import to_device
 from perser.encoders.encoder import SpeechEncoder
 from perser.encoders.lora import is_adapter
-from perser.encoders.moments import blended_moments
 from perser.encoders.structure_copy import structure_copy
 from perser.errors import UserError, explain_damage
 from perser.io.checksums import tensors_sha256, verify_checksums, write_checksums
@@ -135,18 +134,16 @@ class EmotionRecognizer(HeadLayers):
         copy.emotions, copy.classifier = labels, head
         return copy
 
-    def standardized_by(self, pooled: Tensor, prior_clips: float) -> EmotionRecognizer:
-        """Return the recognizer with the standardization of other clips; it shares all other weights.
-
-        Args:
-            pooled: Time means of the clips' hidden states, (num_clips, L + 1, D).
-            prior_clips: How many clips its own standardization counts as much as.
-        """
+    def standardized(self, mean: Tensor, scale: Tensor) -> EmotionRecognizer:
+        """Return the recognizer with another standardization, (L + 1, D) each; it shares all others."""
         copy = structure_copy(self, ())
-        copy.state_mean, copy.state_scale = blended_moments(
-            pooled, self.state_mean, self.state_scale, prior_clips
-        )
+        copy.state_mean, copy.state_scale = mean.to(self.state_mean), scale.to(self.state_scale)
         return copy
+
+    @property
+    def standardizes(self) -> bool:
+        """Whether hidden states are not read as they are."""
+        return bool((self.state_mean != 0).any() or (self.state_scale != 1).any())
 
     def standardize(self, pooled: Tensor) -> None:
         """Fit the standardization of hidden states to `pooled` (num_utterances, L + 1, D)."""

@@ -14,7 +14,7 @@ from meta_perser.adaptation.meta_trained import MetaPerSER
 from meta_perser.adaptation.proximal.head import initial_strengths
 from meta_perser.adaptation.proximal.strengths import Strengths
 from meta_perser.options import Init, InnerOptions, LslrOptions, Moves
-from meta_perser.recognizer.batches import ClipSource, standardize
+from meta_perser.recognizer.batches import Adjust, ClipSource, standardize
 from meta_perser.recognizer.head import is_of_head
 from meta_perser.recognizer.model import EmotionRecognizer, saved_settings
 from perser.encoders.encoder import SpeechEncoder
@@ -37,6 +37,7 @@ def initial_meta_perser(
     cache: Path,
     device: torch.device,
     tune_fresh_head: TuneHead | None = None,
+    adjust: Adjust | None = None,
 ) -> MetaPerSER:
     """Return Meta-PerSER before meta-training: SSL-E, or the plain encoder with a fresh head, and initial
     rates; with the proximal solver, Prior-Shift's strengths (`initial_strengths`).
@@ -45,7 +46,7 @@ def initial_meta_perser(
     was trained and fine-tuned with. The rate of a fresh head is then the one that `tune_fresh_head` finds
     (None: that of SSL-E). With `inner.moves: classifier` all other rates are 0.
 
-    Raises UserError where `ssl_e` holds another model.
+    `adjust`: as of `ClipSource`. Raises UserError where `ssl_e` holds another model.
     """
     extra = saved_settings(ssl_e)
     parts = extra.get("fine_tune", {})
@@ -59,14 +60,14 @@ def initial_meta_perser(
     rate = tuned.get(scope, parts["entire"]["rate"]) if inner.rate is None else inner.rate
     head_rate = rate
     if init == "encoder":
-        model = _plain(model, ssl_e, extra, tasks, recordings, cache, device)
+        model = _plain(model, ssl_e, extra, tasks, recordings, cache, device, adjust)
         if tune_fresh_head is not None and inner.rate is None:
             head_rate = tune_fresh_head(model, class_balanced_loss(class_weights, extra["label_smoothing"]))
     model.set_scope(scope)
     model.to(device)
     rates: Rates | Strengths
     if inner.solver == "proximal":
-        source = ClipSource(recordings, model, cache)
+        source = ClipSource(recordings, model, cache, adjust)
         rates = initial_strengths(model, source, _utterances(tasks), extra["prior_strength"])
     else:
         names = list(model.trainable_parameters())
@@ -104,6 +105,7 @@ def _plain(
     recordings: AudioSource,
     cache: Path,
     device: torch.device,
+    adjust: Adjust | None,
 ) -> EmotionRecognizer:
     """Return the encoder that SSL-E began from, with a fresh head of the same shape.
 
@@ -122,7 +124,7 @@ def _plain(
         trained.log_scale is not None,
     ).to(device)
     if extra.get("standardize", True):
-        standardize(model, _utterances(tasks), recordings, cache)
+        standardize(model, _utterances(tasks), recordings, cache, adjust)
     return model
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from meta_perser.adaptation.adaptation_loss import WeightedLoss
 from meta_perser.adaptation.lslr import ConstantRate
 from meta_perser.adaptation.personalizer import GradientPersonalizer, Unadapted
-from meta_perser.recognizer.batches import ClipSource
+from meta_perser.recognizer.batches import Adjust, ClipSource
 from meta_perser.recognizer.model import EmotionRecognizer
 from perser.adjustments.recalibration import choose_priors
 from perser.corpora.corpus import Corpus
@@ -40,6 +40,7 @@ class Tuner:
         steps: gradient steps on a support.
         episodes: of the validation persons; all baselines are tried on the same ones.
         criterion: by which the best value is chosen.
+        adjust: as of `ClipSource`.
     """
 
     corpus: Corpus
@@ -48,6 +49,7 @@ class Tuner:
     steps: int
     episodes: Sequence[Episode]
     criterion: Criterion
+    adjust: Adjust | None = None
 
     def fine_tuning(
         self,
@@ -62,7 +64,7 @@ class Tuner:
         """
         trained = model.scope
         model.set_scope(scope)
-        source = ClipSource(self.corpus.recordings, model, self.cache)
+        source = ClipSource(self.corpus.recordings, model, self.cache, self.adjust)
         names = list(model.trainable_parameters())
         episodes = _one_of_each_first(self.episodes)
         with progress_bar(
@@ -86,7 +88,7 @@ class Tuner:
         """Return what Prior-Shift and Bias-Scale need, as it is saved with a model."""
         trained = model.scope
         model.set_scope("head")
-        zero = Unadapted(model, ClipSource(self.corpus.recordings, model, self.cache))
+        zero = Unadapted(model, ClipSource(self.corpus.recordings, model, self.cache, self.adjust))
         chosen = {
             kind: choose_priors(zero, self.episodes, model.emotions, with_scale, self.criterion)
             for kind, with_scale in (("prior-shift", False), ("bias-scale", True))

@@ -28,6 +28,7 @@ def enroll(
     probabilities: Path | None = None,
     recalibration: Literal["prior-shift", "bias-scale"] | None = None,
     endpoint: str | None = None,
+    standardize: Literal["enrolled", "model"] | None = None,
 ) -> None:
     """Learn one person from a few labeled clips, and save the result as a profile.
 
@@ -56,6 +57,10 @@ def enroll(
         endpoint: where the model is, if it is an audio LLM that a server answers for: the address of an
             OpenAI-compatible server, or a JSON file with its limits and prices. `model` is then its name
             there. The profile names both, and holds the clips that the server is to hear.
+        standardize: by which clips features are standardized, without their labels: enrolled, these
+            examples, with the clips of the model's training counting as much as 8 of them; or model, the
+            clips of its training alone; none: as in the profile that goes on learning; in a new profile,
+            enrolled for a speech LM and with open_labels, and model otherwise.
 
     Examples:
         perser enroll --model starter-icl --examples alice.csv --out alice.profile
@@ -63,6 +68,7 @@ def enroll(
     if probabilities is not None:
         others = {"model": model, "open_labels": open_labels, "other": other}
         others |= {"keep_audio": keep_audio, "device": device, "endpoint": endpoint}
+        others |= {"standardize": standardize}
         _enroll_probabilities(probabilities, examples, out, profile, recalibration, others)
         return
     if recalibration is not None:
@@ -70,7 +76,9 @@ def enroll(
     if profile is not None:
         refuse_profile_of_probabilities(profile)
     model = model_at(endpoint, model, profile)
-    _enroll_clips(examples, model, out, profile, open_labels, other, keep_audio, device)
+    if profile is not None and standardize is not None:
+        raise UserError("standardize: the profile decides: leave it out, or enroll all examples anew")
+    _enroll_clips(examples, model, out, profile, open_labels, other, keep_audio, device, standardize)
 
 
 def _enroll_clips(
@@ -82,6 +90,7 @@ def _enroll_clips(
     other: bool,
     keep_audio: bool | None,
     device: str | None,
+    standardize: Literal["enrolled", "model"] | None,
 ) -> None:
     """Learn one person from labeled clips with a model, and save the profile; the options are those of
     `enroll`."""
@@ -106,7 +115,8 @@ def _enroll_clips(
         recognizer = Recognizer.from_pretrained(model or "", device)
         if not open_labels:
             check_known_labels(labeled, recognizer.emotions)
-        personal = recognizer.enroll(pairs, labels="open" if open_labels else "known", other=other)
+        labels: Literal["open", "known"] = "open" if open_labels else "known"
+        personal = recognizer.enroll(pairs, labels=labels, other=other, standardize=standardize)
     else:
         before = PersonalRecognizer.load(profile, model, device)
         if open_labels and not before.recognizer.open_labels:

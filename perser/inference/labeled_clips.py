@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 
+from torch import Tensor
+
+from perser.audio import BadAudio, load_audio
 from perser.errors import UserError, saying_where
-from perser.inference.clips import Clip
+from perser.inference.clips import Clip, Waveforms, check_repeats, name_of
 from perser.io.listed_paths import named_path
 from perser.labels import (
     Emotions,
@@ -31,6 +34,35 @@ def labels_in(example: LabeledClip, number: int) -> Emotions:
         if isinstance(texts, Iterable) and all(isinstance(text, str) for text in texts):
             return tuple(word for text in texts for word in split_words(text))
     raise UserError(f"cannot enroll example {number}: give a pair of a clip and its emotions")
+
+
+def spelled_labels(examples: Sequence[LabeledClip]) -> tuple[list[LabeledClip], list[Emotions]]:
+    """Return the examples as a list, and their labels as spelled. Raises UserError for none."""
+    examples = list(examples)
+    if not examples:
+        raise UserError("nothing to enroll: give at least one clip with its emotions")
+    return examples, [labels_in(example, number) for number, example in enumerate(examples, start=1)]
+
+
+def read_labeled(
+    examples: Sequence[LabeledClip],
+    spelled: Sequence[Emotions],
+    emotions: EmotionSet,
+    names: Sequence[str] | None = None,
+) -> tuple[tuple[str, ...], tuple[Emotions, ...], Waveforms]:
+    """Return the names of clips to enroll, their labels, and their waveforms; see `Recognizer.enroll`."""
+    labels = in_one_form(spelled)
+    if names is None:
+        check_repeats([(clip, words) for (clip, _), words in zip(examples, labels, strict=True)])
+        names = [name_of(clip, number) for number, (clip, _) in enumerate(examples, start=1)]
+    check_emotions(names, labels, emotions)  # before anything is read
+    waveforms: dict[str, Tensor] = {}
+    for name, (clip, _) in zip(names, examples, strict=True):
+        try:
+            waveforms[name] = load_audio(clip)
+        except BadAudio as error:
+            raise UserError(f"cannot enroll {name}: {error}") from error
+    return tuple(names), labels, Waveforms(waveforms)
 
 
 def parse_example(text: str, as_spelled: bool = False) -> LabeledFile:

@@ -7,8 +7,9 @@
     personal.save("alice.profile")
     personal = PersonalRecognizer.load("alice.profile")
 
-The answers are those that the same method gives in `perser bench` after the same pairs (on a GPU, up to the
-rounding of TF32, which `perser bench` uses).
+The answers are those that the same method gives in `perser bench` after the same pairs, as
+`speech-lm-8+standardize=enrolled` where features are standardized by these (on a GPU, up to the rounding of
+TF32, which `perser bench` uses).
 """
 
 from __future__ import annotations
@@ -22,16 +23,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from perser.audio import BadAudio, load_audio
 from perser.device import MAKING_A_MODEL, loading_on, set_tf32
 from perser.distributed import compute_device
 from perser.episodes.episode import Support
 from perser.errors import UserError
-from perser.inference.clips import Clip, Failure, Waveforms, check_repeats, name_of, stream_clips
+from perser.inference.clips import Clip, Failure, Waveforms, stream_clips
 from perser.inference.computing_thread import compute, cores_for
-from perser.inference.labeled_clips import LabeledClip, and_other, check_emotions, in_one_form, labels_in
+from perser.inference.labeled_clips import LabeledClip, and_other, read_labeled, spelled_labels
 from perser.inference.prediction import Prediction, classify
 from perser.inference.profile import Enrolled, Profile
+from perser.inference.standardization import (
+    Standardize,
+    learn,
+    personal_predictor,
+    standardization_of,
+)
 from perser.installed_routes import load_address, load_route_model, without_method
 from perser.io.hub import is_hub_name, trained_model_folder
 from perser.labels import (
@@ -107,6 +113,7 @@ class Recognizer:
         names: Sequence[str] | None = None,
         labels: Literal["known", "open"] = "known",
         other: bool = False,
+        standardize: Standardize | None = None,
     ) -> PersonalRecognizer:
         """Personalize to the person who labeled these clips.
 
@@ -117,20 +124,22 @@ class Recognizer:
             labels: `known`: the labels are emotions of the model. `open`: they are any words, such as
                 sarcastic or very tired, and the answers choose among those that occur.
             other: With open labels, whether an answer may also be `other`: none of those that occur.
+            standardize: By which clips features are standardized: `enrolled`, these together with those of
+                the model's training, or `model`, the latter alone; None: as the model answers best.
 
         Raises UserError for no clips, a clip that cannot be used, an emotion that the model does not know,
         or more clips than it can read; with open labels, for a label that is not one word or two, or is
         spelled in two ways, and for fewer than two labels; and for `other` where the model was not trained
         to answer it.
         """
-        examples, spelled = _spelled_labels(examples)
+        examples, spelled = spelled_labels(examples)
         if other and labels != "open":
             raise UserError("other: it is for labels of a person's own: give labels='open', or leave it out")
         if labels == "open":
             chosen = open_labels(word for words in spelled for word in words)
             opened = self.with_labels(and_other(chosen, self.trained.model) if other else chosen)
-            return self.compute(lambda: opened._enroll(examples, spelled, names))
-        return self.compute(lambda: self._enroll(examples, spelled, names))
+            return self.compute(lambda: opened._enroll(examples, spelled, names, standardize))
+        return self.compute(lambda: self._enroll(examples, spelled, names, standardize))
 
     def compute(self, job: Callable[[], T]) -> T:
         """Return what a job returns that computes with this model (`perser.inference.computing_thread`)."""
@@ -152,11 +161,15 @@ class Recognizer:
         return opened
 
     def _enroll(
-        self, examples: list[LabeledClip], spelled: list[Emotions], names: Sequence[str] | None
+        self,
+        examples: list[LabeledClip],
+        spelled: list[Emotions],
+        names: Sequence[str] | None,
+        standardize: Standardize | None,
     ) -> PersonalRecognizer:
-        names, labels, waveforms = _read_examples(examples, spelled, self.emotions, names)
+        names, labels, waveforms = read_labeled(examples, spelled, self.emotions, names)
         encoded = self.model.encode_clips(waveforms)
-        tensors = self.model.enroll(encoded, Support(names, labels, seed=0))
+        tensors = learn(self.model, encoded, Support(names, labels, seed=0), standardize)
         return PersonalRecognizer(
             self, _enrolled(names, labels), tensors, tuple(map(waveforms.waveform, names))
         )
@@ -233,7 +246,7 @@ class PersonalRecognizer:
         self._audio = audio
         labels = [example.emotions for example in enrolled]
         self.predictor: RoutePredictor = recognizer.compute(
-            lambda: recognizer.model.predictor(tensors, labels)
+            lambda: personal_predictor(recognizer.model, tensors, labels)
         )
 
     @property
@@ -256,7 +269,7 @@ class PersonalRecognizer:
         UserError as `Recognizer.enroll` does, for a recording that is enrolled already, and where too little
         is known of the earlier clips.
         """
-        examples, spelled = _spelled_labels(examples)
+        examples, spelled = spelled_labels(examples)
         recognizer = self.recognizer
         if recognizer.open_labels:
             further = distinct_labels(word for words in spelled for word in words)
@@ -268,12 +281,13 @@ class PersonalRecognizer:
     def _enroll_more(
         self, recognizer: Recognizer, examples: list[LabeledClip], spelled: list[Emotions]
     ) -> PersonalRecognizer:
-        names, labels, new = _read_examples(examples, spelled, recognizer.emotions)
+        names, labels, new = read_labeled(examples, spelled, recognizer.emotions)
         earlier = [f"enrolled clip {number}" for number in range(1, len(self.enrolled) + 1)]
         encoded = self._encode_all(earlier, new)
         self._check_new(encoded, earlier, names)
         every_label = (*(clip.emotions for clip in self.enrolled), *labels)
-        tensors = recognizer.model.enroll(encoded, Support((*earlier, *names), every_label, seed=0))
+        support = Support((*earlier, *names), every_label, seed=0)
+        tensors = learn(recognizer.model, encoded, support, standardization_of(self._tensors))
         audio = (*self._audio, *map(new.waveform, names)) if self.keeps_audio else ()
         enrolled = (*self.enrolled, *_enrolled(names, labels))
         return PersonalRecognizer(recognizer, enrolled, tensors, audio)
@@ -356,35 +370,6 @@ class PersonalRecognizer:
                 f"the model of the profile {path} is no longer in {name}: say where it is (model)"
             )
         return Recognizer.from_pretrained(name, device).personal(path)
-
-
-def _spelled_labels(examples: Sequence[LabeledClip]) -> tuple[list[LabeledClip], list[Emotions]]:
-    """Return the examples as a list, and their labels as spelled. Raises UserError for none."""
-    examples = list(examples)
-    if not examples:
-        raise UserError("nothing to enroll: give at least one clip with its emotions")
-    return examples, [labels_in(example, number) for number, example in enumerate(examples, start=1)]
-
-
-def _read_examples(
-    examples: Sequence[LabeledClip],
-    spelled: Sequence[Emotions],
-    emotions: EmotionSet,
-    names: Sequence[str] | None = None,
-) -> tuple[tuple[str, ...], tuple[Emotions, ...], Waveforms]:
-    """Return the names of clips to enroll, their labels, and their waveforms; see `Recognizer.enroll`."""
-    labels = in_one_form(spelled)
-    if names is None:
-        check_repeats([(clip, words) for (clip, _), words in zip(examples, labels, strict=True)])
-        names = [name_of(clip, number) for number, (clip, _) in enumerate(examples, start=1)]
-    check_emotions(names, labels, emotions)  # before anything is read
-    waveforms: dict[str, Tensor] = {}
-    for name, (clip, _) in zip(names, examples, strict=True):
-        try:
-            waveforms[name] = load_audio(clip)
-        except BadAudio as error:
-            raise UserError(f"cannot enroll {name}: {error}") from error
-    return tuple(names), labels, Waveforms(waveforms)
 
 
 def _enrolled(names: Sequence[str], labels: Sequence[Emotions]) -> tuple[Enrolled, ...]:

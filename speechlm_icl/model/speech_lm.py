@@ -299,9 +299,14 @@ class SpeechLMForICL(CheckpointMixin, PreTrainedModel):
             clips: Features of each clip, (L + 1, D) or (num_windows, L + 1, D).
             prior_clips: How many clips its own standardization counts as much as.
         """
+        own = self.projector
+        return self.standardized(*blended_moments(clips, own.mean, own.std, prior_clips))
+
+    def standardized(self, mean: Tensor, std: Tensor) -> SpeechLMForICL:
+        """Return this model with another standardization, (L + 1, D) each; it shares all other weights."""
         copy = structure_copy(self, ("projector",))
         own = copy.projector
-        own.mean, own.std = blended_moments(clips, own.mean, own.std, prior_clips)
+        own.mean, own.std = mean.to(own.mean), std.to(own.std)
         return copy
 
     @cached_property

@@ -8,13 +8,13 @@ from copy import copy
 from typing import ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from meta_perser.adaptation.open_head import head_of_support
 from meta_perser.adaptation.predictor import RecognizerPredictor
 from meta_perser.adaptation.proximal.head import AdaptedHead
 from meta_perser.adaptation.proximal.strengths import Strengths
-from meta_perser.recognizer.batches import ClipSource, standardized_by
+from meta_perser.recognizer.batches import ClipSource, moments_of_clips
 from meta_perser.recognizer.model import EmotionRecognizer
 from perser.episodes.episode import Support
 from perser.labels import EmotionSet
@@ -78,8 +78,12 @@ class ProximalPersonalizer(Personalizer):
         return opened
 
     def standardized_by(self, clips: Sequence[str], prior_clips: float) -> ProximalPersonalizer:
+        return self.standardized(*moments_of_clips(self.model, self.source, clips, prior_clips))
+
+    def standardized(self, mean: Tensor, scale: Tensor) -> ProximalPersonalizer:
+        """Return the same adaptation of a recognizer with another standardization."""
         moved = copy(self)
-        moved.model = standardized_by(self.model, self.source, clips, prior_clips)
+        moved.model = self.model.standardized(mean, scale)
         return moved
 
     def describe(self) -> dict[str, object]:
