@@ -133,6 +133,9 @@ class RouteContext:
     other_corpora: dict[str, str] = field(default_factory=dict)
     """The models that were trained on other corpora and have met nothing of this one: the name of the
     subfolder, and that of the corpora."""
+    parts: tuple[str, ...] = ()
+    """Names of the corpora that were joined into this one, with which the utterances' names begin; empty for
+    any other corpus."""
     open_labels: bool = False
     """Whether methods learn the labels of each episode, so that the models may know other emotions."""
 

@@ -121,6 +121,7 @@ class Case:
             device=str(processes().device),
             content=lambda: self.content,
             validation=lambda: self.episode_file.validation_episodes,
+            parts=tuple(part.name for part in corpus.parts),
             open_labels=self.episode_file.is_open,
         )
 

@@ -2,11 +2,13 @@
 
 Recordings of another corpus differ from those of the training corpus in microphone, room and language, which
 moves and stretches the features that a model reads. No label is needed to take that back: `corpus` uses the
-mean and the standard deviation of all clips of the new corpus, `enrolled` those of the enrolled clips,
-together with the model's own, as a few clips say little.
+mean and the standard deviation of all clips of the new corpus (of the person's own one, where several were
+joined), `enrolled` those of the enrolled clips, together with the model's own, as a few clips say little.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -29,8 +31,20 @@ def standardized(personalizer: Personalizer, by: str, context: RouteContext) -> 
     """
     if by == "enrolled":
         return StandardizedByEnrolled(personalizer)
-    clips = evenly_spaced(context.recordings.utterance_ids, MOST_CLIPS)
-    return Standardized(personalizer.standardized_by(clips, prior_clips=0.0), "corpus")
+    utterances = context.recordings.utterance_ids
+    if not context.parts:
+        return Standardized(
+            personalizer.standardized_by(evenly_spaced(utterances, MOST_CLIPS), 0.0), "corpus"
+        )
+    parts: dict[str, list[str]] = {name: [] for name in context.parts}
+    for name in utterances:
+        parts[_part_of(name)].append(name)
+    methods = {
+        part: personalizer.standardized_by(evenly_spaced(clips, MOST_CLIPS), 0.0)
+        for part, clips in parts.items()
+        if clips
+    }
+    return StandardizedByPart(methods)
 
 
 class Standardized(Personalizer):
@@ -61,6 +75,24 @@ class Standardized(Personalizer):
         return self._base
 
 
+class StandardizedByPart(Standardized):
+    """A method whose features are standardized by the clips of the person's own corpus, of several that were
+    joined.
+
+    `methods`: the method as each corpus standardizes it, by the corpus's name.
+    """
+
+    def __init__(self, methods: Mapping[str, Personalizer], by: str = "corpus") -> None:
+        super().__init__(next(iter(methods.values())), by)
+        self._methods = methods
+
+    def with_labels(self, labels: EmotionSet) -> Personalizer:
+        return type(self)({name: own.with_labels(labels) for name, own in self._methods.items()}, self._by)
+
+    def _for(self, support: Support) -> Personalizer:
+        return self._methods[_part_of(support.utterances[0])]
+
+
 class StandardizedByEnrolled(Standardized):
     """A method whose features are standardized by each person's enrolled clips."""
 
@@ -71,3 +103,8 @@ class StandardizedByEnrolled(Standardized):
         if not len(support):
             return self._base
         return self._base.standardized_by(support.utterances, PRIOR_CLIPS)
+
+
+def _part_of(utterance: str) -> str:
+    """Return the corpus that an utterance of a joined corpus is from (`perser.corpora.joined`)."""
+    return utterance.partition("/")[0]

@@ -14,6 +14,7 @@ from meta_perser.recognizer.model import EmotionRecognizer
 from perser.errors import UserError
 from perser.inference.profile import Profile
 from perser.inference.recognizer import PersonalRecognizer, Recognizer
+from perser.inference.standardization import MEAN
 from perser.installed_routes import build_method
 
 
@@ -57,6 +58,59 @@ def test_a_profile_holds_only_the_adapted_weights_and_the_clips_time_means(train
     size = sum(path.stat().st_size for path in files)
     means = len(support) * recognizer.model.model.state_mean.numel()
     assert (tmp_path / "p").stat().st_size < 4 * (moved + means) + 4096 < size / 10
+
+
+@pytest.mark.parametrize(("folder", "method"), [("meta-perser", "meta-perser"), ("ssl-e", "head-few")])
+def test_standardized_by_the_enrolled_clips_it_answers_as_the_method_does(
+    folder, method, trained, toy_episodes, tmp_path
+):
+    episode, recordings = toy_episodes.episodes[0], trained.recordings
+    examples = examples_of(episode.support, recordings)
+    recognizer = Recognizer.from_pretrained(trained.models / folder)
+    personal = recognizer.enroll(examples, standardize="enrolled")
+    queries = [recordings.path(name) for name in episode.query_utterances]
+    moved = build_method(f"{method}+standardize=enrolled", trained).personalize(episode.support)
+    expected = moved.predict_proba(episode.query_utterances)
+    predictions = personal.predict(queries)
+    np.testing.assert_allclose(rows(predictions), expected, atol=1e-5)
+    unadapted = rows([prediction.unadapted for prediction in predictions])
+    np.testing.assert_allclose(unadapted, rows(recognizer.predict(queries)), atol=1e-6)
+    assert np.abs(rows(recognizer.enroll(examples).predict(queries)) - expected).max() > 1e-4, (
+        "with the model's own emotions, its own standardization stays"
+    )
+    recognizer.enroll(examples[:3], standardize="enrolled").save(tmp_path / "alice.profile")
+    again = PersonalRecognizer.load(tmp_path / "alice.profile").enroll(examples[3:])
+    again.save(tmp_path / "alice.profile")
+    loaded = PersonalRecognizer.load(tmp_path / "alice.profile")
+    np.testing.assert_allclose(rows(loaded.predict(queries)), expected, atol=1e-5)
+
+
+def test_labels_of_a_persons_own_are_learned_by_the_enrolled_clips_unless_told_otherwise(
+    trained, toy_episodes
+):
+    episode, recordings = toy_episodes.episodes[0], trained.recordings
+    examples = [
+        (clip, "loud" if number % 2 else "calm")
+        for number, (clip, _) in enumerate(examples_of(episode.support, recordings))
+    ]
+    recognizer = Recognizer.from_pretrained(trained.models / "meta-perser")
+    queries = [recordings.path(name) for name in episode.query_utterances]
+    usual, enrolled, own = (
+        rows(recognizer.enroll(examples, labels="open", standardize=by).predict(queries))
+        for by in (None, "enrolled", "model")
+    )
+    np.testing.assert_array_equal(usual, enrolled)
+    assert np.abs(own - enrolled).max() > 1e-4
+
+
+def test_a_profile_with_a_standardization_of_another_shape_is_damaged(trained, toy_episodes, tmp_path):
+    recognizer = Recognizer.from_pretrained(trained.models / "meta-perser")
+    examples = examples_of(toy_episodes.episodes[0].support, trained.recordings)
+    personal = recognizer.enroll(examples, standardize="enrolled")
+    personal._tensors[MEAN] = personal._tensors[MEAN][:1]
+    personal.save(tmp_path / "alice.profile")
+    with pytest.raises(UserError, match="standardization is not of this model's features"):
+        PersonalRecognizer.load(tmp_path / "alice.profile")
 
 
 @pytest.mark.parametrize("folder", ["meta-perser", "ssl-e"])

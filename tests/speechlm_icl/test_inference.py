@@ -50,13 +50,21 @@ def rows(predictions):
     return np.array([list(prediction.probabilities.values()) for prediction in predictions])
 
 
-def test_its_answers_are_those_of_the_measured_method(recognizer, context, toy_episodes, tmp_path):
+@pytest.mark.parametrize(
+    ("standardize", "method"),
+    [(None, "speech-lm+standardize=enrolled"), ("enrolled", "speech-lm+standardize=enrolled")]
+    + [("model", "speech-lm")],
+)
+def test_its_answers_are_those_of_the_measured_method(
+    standardize, method, recognizer, context, toy_episodes, tmp_path
+):
     episode, recordings = toy_episodes.episodes[0], context.recordings
     support, queries = episode.support, episode.query_utterances
     pairs = zip(support.utterances, support.emotions, strict=True)
-    personal = recognizer.enroll([(recordings.path(name), emotions) for name, emotions in pairs])
+    examples = [(recordings.path(name), emotions) for name, emotions in pairs]
+    personal = recognizer.enroll(examples, standardize=standardize)
     predictions = personal.predict([recordings.path(name) for name in queries])
-    expected = build_method("speech-lm", context).personalize(support).predict_proba(queries)
+    expected = build_method(method, context).personalize(support).predict_proba(queries)
     np.testing.assert_allclose(rows(predictions), expected, atol=1e-5)
     nothing = build_method("speech-lm-0", context).personalize(support).predict_proba(queries)
     np.testing.assert_allclose(rows([prediction.unadapted for prediction in predictions]), nothing, atol=1e-5)

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import yaml
 
 from benchmarks.experiment import experiment
 from benchmarks.experiments.options import QUICKSTART, read_experiment
+from benchmarks.measuring.cells import Case
+from meta_perser.recognizer.model import EmotionRecognizer, saved_settings
 from perser.corpora.corpus import Corpus
+from perser.encoders.feature_cache import cached_features
+from perser.episodes.episode_file import EpisodeFile
 from perser.errors import UserError
+from perser.installed_routes import build_method
 
 from .test_other_corpora import SMALL, entry, write_manifest
 
-METHODS = ["most-frequent", "entire-zero", "meta-perser", "speech-lm-2"]
+METHODS = ["most-frequent", "entire-zero", "meta-perser", "meta-perser+standardize=corpus", "speech-lm-2"]
+METHODS += ["speech-lm-2+standardize=corpus"]
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +43,7 @@ def options(tables, out, corpora, test_on=(), **changes):
     keys = {"base": str(QUICKSTART), "prepare.corpus": None, "out": str(out), "corpora": corpora}
     keys |= {"test_on": list(test_on)} | SMALL | {"draw.split.scenario": "speaker", "bench.methods": METHODS}
     keys |= {"icl_train.standardize": "each", "icl_train.most_labels": 3, "icl_train.label_subsets": 0.5}
+    keys |= {"pretrain.standardize": "each", "pretrain.scope": "head", "meta_train.scope": "head"}
     keys |= {name.replace("__", "."): value for name, value in changes.items()}
     file = out.with_suffix(".yaml")
     file.write_text(yaml.safe_dump(keys))
@@ -60,6 +68,40 @@ def test_both_routes_are_trained_on_the_joined_corpus_and_measured_on_another(fi
     assert [(part.name, part.weight) for part in corpus.parts] == [("north", 2.0), ("south", 1.0)]
     persons = {row.speaker.partition("/")[0] for row in corpus.utterances.values()}
     assert persons == {"north", "south"}
+
+
+def test_ssl_e_and_meta_perser_standardize_by_the_moments_of_each_corpus_on_average(finished):
+    """In float64, from the features: the mean over the corpora of each one's training clips."""
+    corpus, drawn = Corpus.load(finished / "corpus"), EpisodeFile.load(finished / "episodes.json")
+    models = [
+        EmotionRecognizer.from_pretrained(finished / "models" / name) for name in ("ssl-e", "meta-perser")
+    ]
+    assert saved_settings(finished / "models" / "ssl-e")["standardize"] == "each"
+    store = cached_features(corpus.recordings, models[0].encoder, "pooled", None)
+    trained = sorted({name for task in drawn.training_tasks(corpus) for name in task.utterances})
+    means = [
+        np.stack([store[name].double().numpy() for name in trained if name.startswith(part)]).mean(axis=0)
+        for part in ("north/", "south/")
+    ]
+    for model in models:
+        np.testing.assert_allclose(model.state_mean.numpy(), np.mean(means, axis=0), rtol=1e-3, atol=1e-4)
+    assert np.abs(means[0] - means[1]).max() > 1e-3
+
+
+def test_in_the_joined_corpus_each_person_is_standardized_by_their_own_corpus(finished):
+    files = (finished / name for name in ("corpus", "episodes.json", "models", "cache"))
+    case = Case(*files, methods=())
+    corpus, context = case.loaded_corpus, case.context()
+    method = build_method("entire-zero+standardize=corpus", context)
+    for part in ("north", "south"):
+        own = [name for name in corpus.utterances if name.startswith(part)]
+        episode = next(each for each in case.episode_file.episodes if each.person.startswith(part))
+        expected = build_method("entire-zero", context).standardized_by(own, 0.0)
+        np.testing.assert_allclose(
+            method.personalize(episode.support).predict_proba(episode.query_utterances),
+            expected.personalize(episode.support).predict_proba(episode.query_utterances),
+            atol=1e-6,
+        )
 
 
 def test_finished_stages_are_skipped_and_another_weight_runs_them_again(finished, tables, capsys):
@@ -87,6 +129,8 @@ def test_finished_stages_are_skipped_and_another_weight_runs_them_again(finished
         (["north", {"folder": "x", "weihgt": 1}], [], {}, r"corpora\[1\]"),
         (["north", "south"], [], {"prepare__corpus": "manifest"}, "corpora and prepare.corpus"),
         (["north", "south"], [], {"bench__methods": ["oracle"]}, "oracle"),
+        (["north", "south"], [], {"pretrain__scope": "all"}, "pretrain.standardize: each"),
+        (["north", "south"], [], {"meta_train__scope": "all"}, "scope: all moves layers.*standardize: each"),
         (["north", "/no/such/folder"], [], {}, "/no/such/folder is not a prepared corpus"),
     ],
 )
