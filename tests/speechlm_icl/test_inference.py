@@ -52,8 +52,11 @@ def rows(predictions):
 
 @pytest.mark.parametrize(
     ("standardize", "method"),
-    [(None, "speech-lm+standardize=enrolled"), ("enrolled", "speech-lm+standardize=enrolled")]
-    + [("model", "speech-lm")],
+    [
+        (None, "speech-lm+standardize=enrolled"),
+        ("enrolled", "speech-lm+standardize=enrolled"),
+        ("model", "speech-lm"),
+    ],
 )
 def test_its_answers_are_those_of_the_measured_method(
     standardize, method, recognizer, context, toy_episodes, tmp_path

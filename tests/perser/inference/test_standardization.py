@@ -1,4 +1,4 @@
-"""By which clips features are standardized after an enrollment: what a model that reads them as they are says.
+"""By which clips features are standardized after an enrollment: a model that reads them as they are.
 
 The routes' own tests compare the answers with those of the methods (`tests/meta_perser/test_inference.py`).
 """
