@@ -15,10 +15,11 @@ from meta_perser.adaptation.adaptation_loss import class_balanced_loss, training
 from meta_perser.adaptation.meta_trained import RATES_FILE
 from meta_perser.adaptation.personalizer import NewHeadPersonalizer
 from meta_perser.options import CONFIG, EACH, PretrainOptions, Target, check_trains
-from meta_perser.recognizer.batches import ClipSource, adjustment, standardize
+from meta_perser.recognizer.batches import ClipSource, standardize
 from meta_perser.recognizer.checkpoint import recognizer_of
 from meta_perser.recognizer.model import EmotionRecognizer
 from meta_perser.scope import check_scope, lowest_trainable_layer
+from meta_perser.training.initialization import adjustment
 from meta_perser.training.multi_head import Consensus, MultiHead
 from meta_perser.training.supervised import (
     aggregated_examples,

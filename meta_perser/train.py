@@ -22,11 +22,11 @@ from meta_perser.options import (
     check_rates,
     check_standardization,
 )
-from meta_perser.recognizer.batches import ClipSource, adjustment
+from meta_perser.recognizer.batches import ClipSource
 from meta_perser.recognizer.model import EmotionRecognizer, saved_settings
 from meta_perser.scope import check_scope, check_solver
 from meta_perser.training.best_and_last import BestAndLast
-from meta_perser.training.initialization import initial_meta_perser
+from meta_perser.training.initialization import adjustment, initial_meta_perser
 from meta_perser.training.outer_loop import OuterLoop
 from meta_perser.training.tuning import FRESH_RATES, Tuner
 from perser.cli.command import Command

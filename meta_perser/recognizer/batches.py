@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from meta_perser.options import EACH
 from meta_perser.recognizer.clip_batch import Bucket, ClipBatch, bucket_cost, bucketed, stacked_buckets
 from meta_perser.recognizer.model import EmotionRecognizer
 from perser.encoders.encoder import SpeechEncoder, window_means
 from perser.encoders.feature_cache import FeatureStore, cached_features
 from perser.encoders.moments import blended_moments
-from perser.episodes.part_standardization import standardized_by_part
 from perser.episodes.sampling import evenly_spaced
 
 if TYPE_CHECKING:
-    from perser.corpora.corpus import Corpus
     from perser.encoders.feature_cache import AudioSource
-    from perser.episodes.episode import Task
 
 CLIPS_AT_ONCE = 64
 
@@ -32,11 +27,6 @@ Adjust = Callable[[FeatureStore], FeatureStore]
 STANDARDIZATION_UTTERANCES = 8192
 """The most utterances whose hidden states the standardization is fitted to: all of a large corpus would not
 fit into memory."""
-
-
-def adjustment(standardize: object, corpus: Corpus, tasks: Sequence[Task]) -> Adjust | None:
-    """Return what a training's option `standardize` does with the clips before a model reads them."""
-    return partial(standardized_by_part, corpus=corpus, tasks=tasks) if standardize == EACH else None
 
 
 class ClipSource:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,24 @@ from meta_perser.adaptation.lslr import Initial, Rates, make_rates
 from meta_perser.adaptation.meta_trained import MetaPerSER
 from meta_perser.adaptation.proximal.head import initial_strengths
 from meta_perser.adaptation.proximal.strengths import Strengths
-from meta_perser.options import Init, InnerOptions, LslrOptions, Moves
+from meta_perser.options import EACH, Init, InnerOptions, LslrOptions, Moves
 from meta_perser.recognizer.batches import Adjust, ClipSource, standardize
 from meta_perser.recognizer.head import is_of_head
 from meta_perser.recognizer.model import EmotionRecognizer, saved_settings
+from perser.corpora.corpus import Corpus
 from perser.encoders.encoder import SpeechEncoder
 from perser.encoders.feature_cache import AudioSource
 from perser.episodes.episode import Task
+from perser.episodes.part_standardization import standardized_by_part
 from perser.errors import UserError
 
 TuneHead = Callable[[EmotionRecognizer, WeightedLoss], float]
 """Returns the learning rate with which the head of a recognizer adapts best."""
+
+
+def adjustment(standardize: object, corpus: Corpus, tasks: Sequence[Task]) -> Adjust | None:
+    """Return what a training's option `standardize` does with the clips before a model reads them."""
+    return partial(standardized_by_part, corpus=corpus, tasks=tasks) if standardize == EACH else None
 
 
 def initial_meta_perser(
