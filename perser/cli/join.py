@@ -27,6 +27,8 @@ def join(corpora: list[Path], out: Path, weights: list[float] | None = None) -> 
     from perser.io.files import check_output
 
     check_output(out, CARD)
+    if out.resolve() in [folder.resolve() for folder in corpora]:
+        raise UserError(f"out: {out} is one of the corpora, which is still needed: give another folder")
     chosen = [1.0] * len(corpora) if weights is None else list(weights)
     if len(chosen) != len(corpora):
         raise UserError(f"weights: {len(chosen)} for {len(corpora)} corpora: give one for each")

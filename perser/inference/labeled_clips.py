@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from torch import Tensor
 
@@ -62,7 +63,20 @@ def read_labeled(
             waveforms[name] = load_audio(clip)
         except BadAudio as error:
             raise UserError(f"cannot enroll {name}: {error}") from error
+    _check_same(waveforms, dict(zip(names, labels, strict=True)))
     return tuple(names), labels, Waveforms(waveforms)
+
+
+def _check_same(waveforms: Mapping[str, Tensor], labels: Mapping[str, Emotions]) -> None:
+    """Raise UserError for a recording that is there twice, sample for sample, with different labels."""
+    met: dict[bytes, str] = {}
+    for name, waveform in waveforms.items():
+        first = met.setdefault(hashlib.sha256(waveform.numpy().tobytes()).digest(), name)
+        if set(labels[first]) != set(labels[name]):
+            raise UserError(
+                f"{first} ({', '.join(labels[first])}) and {name} ({', '.join(labels[name])}) are the same "
+                "recording: leave one out, or give it both emotions, separated by ; in a table"
+            )
 
 
 def parse_example(text: str, as_spelled: bool = False) -> LabeledFile:

@@ -130,3 +130,10 @@ def test_what_cannot_be_joined_is_refused_in_one_line(names, weights, message, f
 def test_a_joined_corpus_is_not_joined_again(joined, folders, tmp_path):
     with pytest.raises(UserError, match="is a joined corpus: give its parts"):
         join([joined.folder, folders["alike"]], tmp_path / "out")
+
+
+def test_a_corpus_that_is_joined_is_not_replaced(folders):
+    before = Corpus.load(folders["one"]).fingerprint
+    with pytest.raises(UserError, match="out: .* is one of the corpora, which is still needed"):
+        join([folders["one"], folders["two"]], folders["one"])
+    assert Corpus.load(folders["one"]).fingerprint == before

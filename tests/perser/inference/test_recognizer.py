@@ -208,3 +208,12 @@ def test_a_profile_finds_its_model_on_the_hub_again(fake_model, downloaded, tmp_
     again = PersonalRecognizer.load(tmp_path / "p")
     assert again.recognizer.name == "somebody/mine"
     assert again.predict([samples()]) == personal.predict([samples()])
+
+
+def test_one_recording_with_two_labels_under_two_names_is_refused(recognizer, write_clip, tmp_path):
+    first = write_clip("a.wav", 0)
+    second = tmp_path / "b.wav"
+    second.write_bytes(first.read_bytes())
+    with pytest.raises(UserError, match=r"a\.wav \(angry\) and .*b\.wav \(sad\) are the same recording"):
+        recognizer.enroll([(first, "angry"), (second, "sad")])
+    assert len(recognizer.enroll([(first, "angry"), (second, "angry")]).enrolled) == 2
