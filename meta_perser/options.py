@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, Self
 
 from meta_perser.scope import lora_rank
 from perser.errors import UserError
@@ -29,7 +29,7 @@ Solver = Literal["steps", "proximal"]
 Beyond = Literal["last", "mean", "initial"]
 Moves = Literal["scope", "classifier"]
 Update = Literal["maml", "reptile"]
-Standardize = Literal["each", True, False]
+Standardize = bool | Literal["each"]
 
 EACH = "each"
 """The standardization by which each corpus that was joined has moments of its own."""
@@ -115,7 +115,7 @@ class PretrainOptions(OptimizationOptions):
                 raise ValueError(
                     f"{name}: {share}, but scope {self.scope} trains no layer that it applies to"
                 )
-        if self.standardize not in get_args(Standardize):
+        if self.standardize not in (True, False, EACH):
             raise ValueError(f"standardize: {self.standardize}, give true, each or false")
         if self.standardize == EACH and (self.scope not in ("head", "linears") or self.lora is not None):
             raise ValueError(

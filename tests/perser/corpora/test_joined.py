@@ -134,6 +134,6 @@ def test_a_joined_corpus_is_not_joined_again(joined, folders, tmp_path):
 
 def test_a_corpus_that_is_joined_is_not_replaced(folders):
     before = Corpus.load(folders["one"]).fingerprint
-    with pytest.raises(UserError, match="out: .* is one of the corpora, which is still needed"):
+    with pytest.raises(UserError, match=r"out: .* is one of the corpora, which is still needed"):
         join([folders["one"], folders["two"]], folders["one"])
     assert Corpus.load(folders["one"]).fingerprint == before
