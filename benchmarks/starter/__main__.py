@@ -1,7 +1,7 @@
 """python -m benchmarks.starter --cremad DIR --emogator DIR: train, measure and pack the starter models.
 
-Everything is made in OUT, and packed into the folder `perser/starter`, which is part of the package. A run
-that was stopped goes on: what is finished is not made again.
+Everything is made, packed and measured in OUT, and at the end copied into the folder `perser/starter`, which
+is part of the package. A run that was stopped goes on: what is finished is not made again.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from benchmarks.starter.pack import pack, write_record
+from benchmarks.starter.pack import pack, publish, write_record
 from benchmarks.starter.recipe import Sources, measure, train
 from perser.cli.main import run_command
 from perser.errors import UserError
@@ -49,8 +49,10 @@ def starter(
     if Path(encoder).is_dir():
         os.environ[VARIABLE] = str(encoder)  # the packed models name the encoder as on the Hub
     train(sources)
-    pack(sources.models, into)
-    write_record(into, measure(sources, into, others or []))
+    packed = out / "packed"
+    pack(sources.models, packed)
+    write_record(packed, measure(sources, packed, others or []))
+    publish(packed, into)
 
 
 if __name__ == "__main__":

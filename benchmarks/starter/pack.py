@@ -55,6 +55,13 @@ def write_record(into: Path, figures: Mapping[str, Any]) -> None:
     write_text_atomic(into / RECORD, json.dumps(record, indent=1, sort_keys=True) + "\n")
 
 
+def publish(packed: Path, into: Path) -> None:
+    """Replace the starter models in `into`, and their record, by those in `packed`."""
+    for name in CARDS:
+        shutil.copytree(packed / name, _emptied(into / name), dirs_exist_ok=True)
+    shutil.copyfile(packed / RECORD, into / RECORD)
+
+
 def digests(into: Path) -> dict[str, str]:
     """Return the sha256 of every file of the starter models, by its name."""
     files = [file for name in CARDS for file in (into / name).rglob("*") if file.is_file()]
