@@ -67,8 +67,12 @@ def enroll(
     """
     if probabilities is not None:
         others = {"model": model, "open_labels": open_labels, "other": other}
-        others |= {"keep_audio": keep_audio, "device": device, "endpoint": endpoint}
-        others |= {"standardize": standardize}
+        others |= {
+            "keep_audio": keep_audio,
+            "device": device,
+            "endpoint": endpoint,
+            "standardize": standardize,
+        }
         _enroll_probabilities(probabilities, examples, out, profile, recalibration, others)
         return
     if recalibration is not None:
@@ -76,8 +80,6 @@ def enroll(
     if profile is not None:
         refuse_profile_of_probabilities(profile)
     model = model_at(endpoint, model, profile)
-    if profile is not None and standardize is not None:
-        raise UserError("standardize: the profile decides: leave it out, or enroll all examples anew")
     _enroll_clips(examples, model, out, profile, open_labels, other, keep_audio, device, standardize)
 
 
@@ -101,6 +103,8 @@ def _enroll_clips(
 
     if other and (profile is not None or not open_labels):
         raise UserError("other: it is for a new profile with --open_labels true: give these, or leave it out")
+    if standardize is not None and profile is not None:
+        raise UserError("standardize: the profile decides: leave it out, or enroll all examples anew")
     if profile is None and model is None:
         raise UserError("give --model, what to personalize, or --profile, which is to learn more")
     written = profile if out is None else out

@@ -129,7 +129,7 @@ def test_the_standardization_is_fitted_to_evenly_spaced_utterances_of_many(monke
     requested = []
 
     class Source:
-        def __init__(self, recordings: object, model: object, cache: object) -> None: ...
+        def __init__(self, recordings: object, model: object, cache: object, adjust: object) -> None: ...
 
         def batch(self, utterances: list[str]) -> SimpleNamespace:
             requested.append(utterances)
