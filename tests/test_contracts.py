@@ -55,7 +55,7 @@ SHORT_FILES = {
     "perser/corpora/huggingface_options.py": "`perser prepare --help` reads it without importing datasets",
     "perser/encoders/weight_norm.py": "a corrected copy of one function of torch",
     "perser/io/json_files.py": "read everywhere, by code that needs nothing else of perser.io",
-    "perser/episodes/part_standardization.py": "tasks and features meet here alone; both routes train with it",
+    "perser/episodes/part_standardization.py": "tasks and features meet here alone, for both routes",
     "perser/training/options.py": "the --help of every training reads it without importing torch",
     "meta_perser/auto.py": "importing it registers the model with transformers",
     "speechlm_icl/auto.py": "importing it registers the model with transformers",

@@ -57,22 +57,16 @@ def enroll(
         endpoint: where the model is, if it is an audio LLM that a server answers for: the address of an
             OpenAI-compatible server, or a JSON file with its limits and prices. `model` is then its name
             there. The profile names both, and holds the clips that the server is to hear.
-        standardize: by which clips features are standardized, without their labels: enrolled, these
-            examples, with the clips of the model's training counting as much as 8 of them; or model, the
-            clips of its training alone; none: as in the profile that goes on learning; in a new profile,
-            enrolled for a speech LM and with open_labels, and model otherwise.
+        standardize: by which clips features are standardized: enrolled, these examples and those of the
+            model's training, which count as much as 8; or model, the latter alone; none: as in the profile
+            that goes on learning, or as the model answers best.
 
     Examples:
         perser enroll --model starter-icl --examples alice.csv --out alice.profile
     """
     if probabilities is not None:
-        others = {"model": model, "open_labels": open_labels, "other": other}
-        others |= {
-            "keep_audio": keep_audio,
-            "device": device,
-            "endpoint": endpoint,
-            "standardize": standardize,
-        }
+        others = {"model": model, "open_labels": open_labels, "other": other, "keep_audio": keep_audio}
+        others |= {"device": device, "endpoint": endpoint, "standardize": standardize}
         _enroll_probabilities(probabilities, examples, out, profile, recalibration, others)
         return
     if recalibration is not None:
