@@ -1,6 +1,7 @@
 """The page of what was learned from a few clips."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -53,3 +54,10 @@ def test_another_file_is_refused_in_one_line(tmp_path, text):
     with pytest.raises(UserError, match=r"other\.json: no file that python -m benchmarks\.few_shot wrote"):
         table([file], tmp_path / "page.md")
     assert not (tmp_path / "page.md").exists()
+
+
+@pytest.mark.parametrize("name", ["few_shot", "few_shot_other_corpora"])
+def test_the_pages_of_the_repository_are_made_from_the_files_beside_them(name, tmp_path):
+    results = Path(__file__).parents[3] / "benchmarks" / "results"
+    table(sorted((results / name).glob("*.json")), tmp_path / "page.md")
+    assert (tmp_path / "page.md").read_text() == (results / f"{name}.md").read_text()
