@@ -74,8 +74,8 @@ class Recognizer:
 
     @classmethod
     def from_pretrained(cls, name: str | PathLike[str], device: str | None = None) -> Self:
-        """Load a trained model of `perser pretrain`, `meta-train`, `icl-train` or `export` from its folder, or
-        an exported one by its name on the Hugging Face Hub (`owner/name`).
+        """Load a model that `perser pretrain`, `meta-train`, `icl-train` or `export` wrote, from its folder,
+        or an exported one by its name on the Hugging Face Hub (`owner/name`).
 
         Args:
             name: Folder, starter model (`starter`, `starter-icl`) or Hub name, or the address of a model
