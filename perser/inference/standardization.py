@@ -46,6 +46,8 @@ def personal_predictor(
     """Return the predictor of the person whose profile has these tensors and labels."""
     learned = {name: tensor for name, tensor in tensors.items() if name not in (MEAN, DEVIATION)}
     if standardization_of(tensors) == "enrolled" and isinstance(model, StandardizingRouteModel):
+        if not (tensors[DEVIATION] > 0).all():
+            raise UserError("its standardization has a deviation that is not above 0")
         return model.standardized(tensors[MEAN], tensors[DEVIATION]).predictor(learned, labels)
     return model.predictor(learned, labels)
 

@@ -14,7 +14,7 @@ from meta_perser.recognizer.model import EmotionRecognizer
 from perser.errors import UserError
 from perser.inference.profile import Profile
 from perser.inference.recognizer import PersonalRecognizer, Recognizer
-from perser.inference.standardization import MEAN
+from perser.inference.standardization import DEVIATION, MEAN
 from perser.installed_routes import build_method
 
 
@@ -107,10 +107,15 @@ def test_a_profile_with_a_standardization_of_another_shape_is_damaged(trained, t
     recognizer = Recognizer.from_pretrained(trained.models / "meta-perser")
     examples = examples_of(toy_episodes.episodes[0].support, trained.recordings)
     personal = recognizer.enroll(examples, standardize="enrolled")
-    personal._tensors[MEAN] = personal._tensors[MEAN][:1]
-    personal.save(tmp_path / "alice.profile")
-    with pytest.raises(UserError, match="standardization is not of this model's features"):
-        PersonalRecognizer.load(tmp_path / "alice.profile")
+    usual = dict(personal._tensors)
+    for name, changed, message in (
+        (MEAN, usual[MEAN][:1], "standardization is not of this model's features"),
+        (DEVIATION, 0 * usual[DEVIATION], "deviation that is not above 0"),
+    ):
+        personal._tensors = usual | {name: changed}
+        personal.save(tmp_path / "alice.profile")
+        with pytest.raises(UserError, match=message):
+            PersonalRecognizer.load(tmp_path / "alice.profile")
 
 
 @pytest.mark.parametrize("folder", ["meta-perser", "ssl-e"])
