@@ -132,7 +132,7 @@ class RouteContext:
     """Returns the episodes of the validation persons, on which strengths are chosen."""
     other_corpora: dict[str, str] = field(default_factory=dict)
     """The models that were trained on other corpora and have met nothing of this one: the name of the
-    subfolder, and that of the corpora."""
+    subfolder, and those of the corpora, with a plus between them, as a joined corpus is called."""
     parts: tuple[str, ...] = ()
     """Names of the corpora that were joined into this one, with which the utterances' names begin; empty for
     any other corpus."""
@@ -176,7 +176,7 @@ class RouteContext:
                 "that has nothing of its training"
             )
         corpora = dict.fromkeys(training.corpus for training in trainings)
-        self.other_corpora[folder.name] = ", ".join(corpora)
+        self.other_corpora[folder.name] = "+".join(corpora)  # as a joined corpus is called
 
 
 def ablation_folder(model: str, ablation: str | None) -> str:

@@ -70,6 +70,19 @@ def test_both_routes_are_trained_on_the_joined_corpus_and_measured_on_another(fi
     assert persons == {"north", "south"}
 
 
+def test_the_report_shows_the_joined_corpus_and_the_other_one_side_by_side(finished):
+    rows = json.loads((finished / "results.json").read_text())["rows"]
+    assert {row["trained_on"] for row in rows} == {"north+south"}
+    report = (finished / "report.md").read_text()
+    assert "## In-corpus and cross-corpus: Trained on north" in report
+    section = report.split("## In-corpus and cross-corpus")[1].split("\n## ")[0]
+    heading = next(line for line in section.splitlines() if line.startswith("| Log loss"))
+    assert "south: in-corpus" in heading
+    assert "manifest: cross-corpus" in heading
+    for method in METHODS:
+        assert any(line.startswith(f"| {method} |") for line in section.splitlines()), method
+
+
 def test_ssl_e_and_meta_perser_standardize_by_the_moments_of_each_corpus_on_average(finished):
     """In float64, from the features: the mean over the corpora of each one's training clips."""
     corpus, drawn = Corpus.load(finished / "corpus"), EpisodeFile.load(finished / "episodes.json")
