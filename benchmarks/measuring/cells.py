@@ -50,11 +50,6 @@ class Cell:
         """The cell's path inside the folder of predictions."""
         return Path(re.sub(r"[^\w.+=-]", "_", self.method)) / f"seed-{self.seed}.parquet"
 
-    @property
-    def thresholds_file(self) -> Path:
-        """The path of the thresholds of all cells of the method, inside the folder of predictions."""
-        return self.file.with_name("thresholds.json")
-
 
 @dataclass(frozen=True)
 class Case:
@@ -179,7 +174,7 @@ def run_cells(case: Case, folder: Path, resume: bool = True, workers: int = 0) -
     if not resume:
         if state.is_main_process:
             for cell in case.cells:
-                (folder / cell.thresholds_file).unlink(missing_ok=True)
+                thresholds_file(cell, folder).unlink(missing_ok=True)
         state.wait_for_everyone()
     share = case.cells[state.process_index :: state.num_processes]
     cells = [cell for cell in share if not (resume and is_finished(case, cell, folder))]
@@ -271,7 +266,7 @@ def _thresholds(case: Case, cell: Cell, folder: Path, title: str) -> list[float]
     episodes, emotions = case.validation_episodes, case.loaded_corpus.emotions
     if not episodes or case.episode_file.is_open:
         return None
-    file, key = folder / cell.thresholds_file, case.thresholds_key(cell.method)
+    file, key = thresholds_file(cell, folder), case.thresholds_key(cell.method)
     known = read_json(file) or {}
     if known.get("key") == key and _are_unchanged(case, known["models"]):
         return known["thresholds"]
@@ -285,6 +280,11 @@ def _thresholds(case: Case, cell: Cell, folder: Path, title: str) -> list[float]
     file.parent.mkdir(parents=True, exist_ok=True)
     write_json(file, {"key": key, "models": models, "thresholds": thresholds})
     return thresholds
+
+
+def thresholds_file(cell: Cell, folder: Path) -> Path:
+    """Return the file of the thresholds of a cell's method, in a folder beside that of the predictions."""
+    return folder.with_name(f"{folder.name}-thresholds") / f"{cell.file.parent.name}.json"
 
 
 def _are_unchanged(case: Case, models: Mapping[str, str]) -> bool:
