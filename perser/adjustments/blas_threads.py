@@ -1,7 +1,7 @@
 """How many threads the linear algebra of NumPy and SciPy uses.
 
 It has threads of its own beside torch's, as many as there are cores, and `torch.set_num_threads` does not
-change that. They wait for each other in a busy loop: choosing the strengths of recalibration took 27 s of two
+change that. They wait for each other in a busy loop: choosing the strengths of recalibration took 15 s of two
 cores where other programs were busy, and 1 s of one core.
 """
 
