@@ -138,8 +138,13 @@ def explain_loading(kind: str, name: str) -> Iterator[None]:
     """Raise UserError, in one line, where a library cannot load a model. `kind`: what the model is."""
     try:
         yield
+    except UserError:
+        raise  # it says what is wrong already
     except Exception as error:  # a damaged folder can make the libraries raise any exception
-        raise UserError(f"cannot load the {kind} '{name}': {reason_and_advice(error)}") from error
+        reason = reason_and_advice(error)
+        if "ignore_mismatched_sizes" in reason:  # an option of transformers, whose report is not shown
+            reason = "its weights have other shapes than its config.json says: get both of the same model"
+        raise UserError(f"cannot load the {kind} '{name}': {reason}") from error
 
 
 def refuse_missing(name: str, report: Mapping[str, Any], remedy: str = "get the model again") -> None:

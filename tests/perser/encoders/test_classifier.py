@@ -107,6 +107,7 @@ def changed(folder: Path, **settings) -> Path:
             {"id2label": {"0": "LABEL_0", "1": "LABEL_1"}},
             "has labels without a name (LABEL_0, LABEL_1): ",
         ),
+        ({"id2label": {"0": None, "1": "sad", "2": "happy"}}, "has labels without a name (''): name them by"),
         ({"id2label": {"0": "down", "1": "up"}}, "are no emotions (down, up): name them by emotions in its"),
         ({"id2label": {"0": "joy", "1": "happy", "2": "sad"}}, "the labels joy and happy are both happy"),
         ({"id2label": "angry"}, "the config.json of"),
@@ -137,6 +138,13 @@ def test_weights_of_another_task_are_refused(tmp_path):
         (tmp_path / "config.json").write_text(text)
         with pytest.raises(UserError, match=r"lack 4 tensors, such as classifier\.bias: it was not"):
             load_classifier(str(tmp_path))
+
+
+def test_more_labels_than_the_weights_have_are_refused(tmp_path):
+    names = ("neutral", "happy", "angry", "sad", "fear")
+    changed(save_classifier("wav2vec2", tmp_path), id2label=dict(enumerate(names)))
+    with pytest.raises(UserError, match=r"its weights have other shapes than its config\.json says"):
+        load_classifier(str(tmp_path))
 
 
 def test_pickles_alone_and_no_weights_are_refused(tmp_path):
