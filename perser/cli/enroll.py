@@ -69,7 +69,7 @@ def enroll(
         raise UserError("recalibration: it is for --probabilities: give these, or leave it out")
     if profile is not None:
         refuse_profile_of_probabilities(profile)
-    model = model_at(endpoint, model, profile)
+    model = model_at(endpoint, model, profile, device)
     _enroll_clips(examples, model, out, profile, open_labels, other, keep_audio, device)
 
 
@@ -159,15 +159,17 @@ def _enroll_probabilities(
     print(f"{written}: {len(personal.enrolled)} enrolled; now `{command} TABLE`")
 
 
-def model_at(endpoint: str | None, model: str | None, profile: Path | None) -> str | None:
+def model_at(endpoint: str | None, model: str | None, profile: Path | None, device: str | None) -> str | None:
     """Return the address of a model behind an endpoint, or the model where there is no endpoint.
 
-    Raises UserError for a profile, which names its own.
+    Raises UserError for a profile, which names its own, and for a device.
     """
     if endpoint is None:
         return model
     if profile is not None:
         raise UserError("endpoint: the profile names its own: leave it out, or enroll anew for another one")
+    if device is not None:
+        raise UserError("device: with --endpoint, the server computes: leave it out")
     from perser.route import address_of
 
     return address_of(endpoint, model)

@@ -72,7 +72,7 @@ def predict(
         refuse_profile_of_probabilities(profile)
     if not clips:
         raise _no_clips(enroll)
-    model = model_at(endpoint, model, profile)
+    model = model_at(endpoint, model, profile, device)
     _check_given(profile, model, enroll, open_labels)
     from perser.inference.clips import clip_paths
     from perser.inference.labeled_clips import check_open_labels, parse_example

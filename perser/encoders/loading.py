@@ -165,13 +165,13 @@ def check_rate(name: str, extractor: SequenceFeatureExtractor) -> None:
     rate = extractor.sampling_rate
     if not isinstance(rate, int) or isinstance(rate, bool) or rate < ACCEPTED_RATES[0]:
         raise UserError(
-            f"'{name}' wants audio at {rate!r} Hz, by its preprocessor_config.json, which is no rate for speech: "
-            "correct sampling_rate there"
+            f"'{name}' wants audio at {rate!r} Hz, by its preprocessor_config.json, which is no rate for "
+            "speech: correct sampling_rate there"
         )
     if rate > SAMPLE_RATE:
         raise UserError(
-            f"'{name}' wants audio at {rate} Hz, but recordings are read at {SAMPLE_RATE} Hz: give a model for "
-            "that rate"
+            f"'{name}' wants audio at {rate} Hz, but recordings are read at {SAMPLE_RATE} Hz: give a model "
+            "for that rate"
         )
 
 

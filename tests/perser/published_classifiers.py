@@ -21,8 +21,8 @@ def save_classifier(
 ) -> Path:
     """Save a classifier of a family, by its `model_type`, and its feature extractor; return the folder.
 
-    All weights are random, also those that transformers starts at 0 or 1, and so large that different clips get
-    clearly different logits: with transformers' own small ones, a wrong reading of the clip would not show.
+    All weights are random, also those that transformers starts at 0 or 1, and so large that different clips
+    get clearly different logits. With small ones, a clip that is read wrongly would not show.
     """
     family = FAMILIES[kind]
     size = {"num_labels": len(labels), "classifier_proj_size": 24}
