@@ -359,7 +359,7 @@ def readable_together(clips: Sequence[np.ndarray], processor: Any) -> list[np.nd
     Phi-4's fails with an index error where another clip ends less than a window before the longest one. The
     longest then gets as few zeros at its end as it takes: up to half a window, 5 ms.
     """
-    extractor = getattr(processor, "audio_processor", None)
+    extractor: Any = getattr(processor, "audio_processor", None)
     lengths = [len(clip) for clip in clips]
     if type(extractor).__name__ != "Phi4MultimodalFeatureExtractor" or len(set(lengths)) < 2:
         return list(clips)
