@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import MappingProxyType
 
 from perser.errors import UserError, unknown
 from perser.io.folders import did_you_mean, walk
@@ -65,9 +67,13 @@ class MethodName:
     standardize: str = "model"
 
 
-def load_routes() -> dict[str, Route | Exception]:
+@cache
+def load_routes() -> Mapping[str, Route | Exception]:
     """Return each installed route by its entry's name, sorted, or why it does not load: a broken package
-    must not take the others with it."""
+    must not take the others with it.
+
+    They are looked up once: reading what is installed takes longer than anything else about a method's name.
+    """
     routes: dict[str, Route | Exception] = {}
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
         try:
@@ -77,7 +83,7 @@ def load_routes() -> dict[str, Route | Exception]:
             routes[entry.name] = route
         except Exception as error:
             routes[entry.name] = error
-    return routes
+    return MappingProxyType(routes)
 
 
 def installed_routes() -> list[Route]:

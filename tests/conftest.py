@@ -38,6 +38,7 @@ settings.load_profile("perser")
 
 NEEDLESS = {"bitsandbytes", "datasets", "evaluate", "gradio", "matplotlib", "pandas", "peft", "sklearn"}
 """Packages that take long to import and that an answer about a clip does not need."""
+LONGEST = {"test_notebooks.py", "test_two_processes.py", "test_experiment.py", "test_iemocap_configs.py"}
 EMOTIONS = ("angry", "happy", "neutral", "sad")
 PITCH = dict(zip(EMOTIONS, (440.0, 330.0, 220.0, 150.0), strict=True))
 
@@ -60,7 +61,12 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         return
     option = config.option
     if config.pluginmanager.hasplugin("xdist") and option.numprocesses is None and not option.usepdb:
-        option.numprocesses, option.dist = 2, "loadfile"
+        option.numprocesses, option.dist, option.loadscopereorder = 2, "loadfile", False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files whose tests take longest, so that no process has one left at the end."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(scope="session", autouse=True)

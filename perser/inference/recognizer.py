@@ -28,7 +28,7 @@ from perser.distributed import compute_device
 from perser.episodes.episode import Support
 from perser.errors import UserError
 from perser.inference.clips import Clip, Failure, Waveforms, check_repeats, name_of, stream_clips
-from perser.inference.computing_thread import compute, cores_for
+from perser.inference.computing_thread import compute, cores_for, end_openmp_helpers
 from perser.inference.labeled_clips import LabeledClip, and_other, check_emotions, in_one_form, labels_in
 from perser.inference.prediction import Prediction, classify
 from perser.inference.profile import Enrolled, Profile
@@ -74,9 +74,8 @@ class Recognizer:
 
     @classmethod
     def from_pretrained(cls, name: str | PathLike[str], device: str | None = None) -> Self:
-        """Load the model that `perser pretrain`, `meta-train`, `icl-train` or `export` wrote to a folder,
-        such as one in a quickstart's `models/`, or an exported one by its name on the Hugging Face Hub
-        (`owner/name`).
+        """Load a model that `perser pretrain`, `meta-train`, `icl-train` or `export` wrote, from its folder,
+        or an exported one by its name on the Hugging Face Hub (`owner/name`).
 
         Args:
             name: Folder, starter model (`starter`, `starter-icl`) or Hub name, or the address of a model
@@ -95,6 +94,7 @@ class Recognizer:
         with MAKING_A_MODEL, loading_on(device):
             model = load_route_model(folder)
         model.to(device)
+        end_openmp_helpers()  # of loading: another thread may be the one that computes
         return cls(model, str(folder.resolve() if Path(name).expanduser().is_dir() else name))
 
     @property

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 
 import numpy as np
 import pytest
 
+from benchmarks.ceiling import measure
 from benchmarks.measuring.scores import MethodScores, Scores
 from benchmarks.measuring.statistics import EpisodeScores
+from perser.corpora.corpus import Corpus
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "neutral", "sad")
 METHODS = {
@@ -24,6 +27,23 @@ METHODS = {
     "speech-lm-0": ("speech-lm", 0.33, 0.0, 0.001, 1_400_000, 0),
     "speech-lm-8": ("speech-lm", 0.39, 0.02, 0.005, 1_400_000, 0),
 }
+
+
+_contents: dict[str, dict] = {}
+"""What the annotations of each corpus say, by its fingerprint."""
+
+
+@pytest.fixture(autouse=True)
+def annotations_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure the annotations of a toy corpus once, not in each experiment on it: that takes seconds."""
+
+    def measured(corpus: Corpus) -> dict:
+        if corpus.fingerprint not in _contents:
+            _contents[corpus.fingerprint] = measure_corpus(corpus)
+        return deepcopy(_contents[corpus.fingerprint])
+
+    measure_corpus = measure.measure_corpus
+    monkeypatch.setattr(measure, "measure_corpus", measured)
 
 
 SPEAKERS = ("s0", "s1", "s2", "s3")

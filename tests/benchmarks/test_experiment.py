@@ -157,15 +157,6 @@ def test_a_quick_look_leaves_what_was_trained_and_measured(finished, manifest, t
     assert [row["method"] for row in rows] == list(METHODS)
 
 
-def test_the_same_seed_gives_the_same_results_except_for_times(finished, manifest, tmp_path):
-    run_small(manifest, tmp_path / "again")
-    contents = [json.loads((run / "results.json").read_text()) for run in (finished, tmp_path / "again")]
-    for content in contents:
-        for row in content["rows"]:
-            del row["seconds_personalize"], row["seconds_predict"]
-    assert contents[0] == contents[1]
-
-
 def ceilings(run):
     return {file.name: file.read_text() for file in run.glob("ceiling-*.json")}
 
@@ -180,7 +171,9 @@ def test_what_the_annotations_say_is_measured_once(manifest, tmp_path, monkeypat
     assert len(measured) == len(ceilings(tmp_path / "run")) == 1
 
 
-def test_a_worker_trains_and_measures_the_same(finished, manifest, tmp_path, monkeypatch, capsys):
+def test_the_same_seed_gives_the_same_results_except_for_times_also_with_a_worker(
+    finished, manifest, tmp_path, monkeypatch, capsys
+):
     """This process waits until the worker has taken a model, then the next one, and later a cell."""
     monkeypatch.setattr(task_sharing, "num_cores", lambda: 2)
     out, waited = tmp_path / "shared", []

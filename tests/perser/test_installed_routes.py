@@ -12,6 +12,7 @@ from perser.installed_routes import (
     describe_methods,
     explain_method,
     load_route_model,
+    load_routes,
     parse_method,
 )
 
@@ -20,9 +21,21 @@ BROKEN = EntryPoint("broken", "no_such_package:ROUTE", "perser.routes")
 
 
 @pytest.fixture
-def broken_package(monkeypatch):
+def install(monkeypatch):
+    """A function that makes these entries, and no others, the installed ones."""
+
+    def install(*entries: EntryPoint) -> None:
+        monkeypatch.setattr(installed_routes, "entry_points", lambda group: list(entries))
+        load_routes.cache_clear()
+
+    yield install
+    load_routes.cache_clear()
+
+
+@pytest.fixture
+def broken_package(install):
     """Two routes are installed, and one of them does not load."""
-    monkeypatch.setattr(installed_routes, "entry_points", lambda group: [TRIVIAL, BROKEN])
+    install(TRIVIAL, BROKEN)
 
 
 def test_a_methods_name_is_split_into_its_parts():
@@ -94,9 +107,9 @@ def test_a_folder_without_a_model_is_named_with_those_nearby(tmp_path):
         load_route_model(tmp_path)
 
 
-def test_an_entry_that_is_no_route_is_named_and_hides_no_other(monkeypatch):
+def test_an_entry_that_is_no_route_is_named_and_hides_no_other(install):
     function = EntryPoint("old", "benchmarks.trivial_baselines:nothing", "perser.routes")
-    monkeypatch.setattr(installed_routes, "entry_points", lambda group: [TRIVIAL, function])
+    install(TRIVIAL, function)
     listed = dict(describe_methods())
     assert "version 0.1.0" in listed["old"]
     assert "nothing" in listed

@@ -9,11 +9,12 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
+from pathlib import Path
 
 import pytest
 import torch
 
-from perser.inference.computing_thread import compute, cores_for
+from perser.inference.computing_thread import _pauses, compute, cores_for
 
 _name: ContextVar[str] = ContextVar("_name", default="nobody")
 
@@ -67,6 +68,31 @@ def test_a_small_model_computes_on_one_core_and_torch_has_as_many_as_before_afte
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.skipif(not _pauses(), reason="torch has no GNU OpenMP here, whose helpers can be ended")
+def test_a_job_on_several_cores_ends_the_helpers_that_openmp_gave_it():
+    def job() -> int:
+        torch.ones(1000, 1000).relu()
+        return num_threads()
+
+    before_torch = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        with_helpers = job()
+        assert compute(job) == with_helpers
+        deadline = time.monotonic() + 20
+        while num_threads() > with_helpers - 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert num_threads() == with_helpers - 3
+        assert job() == with_helpers
+    finally:
+        torch.set_num_threads(before_torch)
+
+
+def num_threads() -> int:
+    """Return how many threads this process has."""
+    return len(list(Path("/proc/self/task").iterdir()))
 
 
 def test_an_error_and_the_context_reach_the_thread_that_asked():
