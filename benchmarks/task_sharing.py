@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import TYPE_CHECKING
 
+from perser.adjustments.blas_threads import limit_blas_threads
 from perser.distributed import is_alone_on_cpu, num_cores
 from perser.errors import UserError
 
@@ -123,6 +124,7 @@ def _work(receiver: Connection, taken: Counter, done: Marks, threads: int) -> No
     import torch
 
     torch.set_num_threads(threads)
+    limit_blas_threads(threads)
     _take_tasks(task, taken, done)
 
 

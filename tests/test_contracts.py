@@ -52,6 +52,7 @@ LONG_FUNCTIONS = {
 
 SHORT_FILES = {
     "perser/cli": "one file a command",
+    "perser/adjustments/blas_threads.py": "answers about clips import it, and not torch",
     "perser/corpora/huggingface_options.py": "`perser prepare --help` reads it without importing datasets",
     "perser/encoders/weight_norm.py": "a corrected copy of one function of torch",
     "perser/io/json_files.py": "read everywhere, by code that needs nothing else of perser.io",

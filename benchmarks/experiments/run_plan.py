@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING
 from benchmarks.experiments.joined_corpora import prepare_joined
 from benchmarks.experiments.run_other_corpora import check_before_work, measure_others, prepare_others
 from benchmarks.experiments.stages import Stages
+from perser.adjustments.blas_threads import limit_blas_threads
 from perser.errors import UserError
 
 if TYPE_CHECKING:
     from benchmarks.experiments.folds import Fold, TrainedFold
     from benchmarks.experiments.plan import Plan
+    from benchmarks.experiments.train_models import Work
 
 
-def run_stages(
-    plan: Plan, again: bool = False, meanwhile: Mapping[str, Callable[[], None]] | None = None
-) -> Stages:
+def run_stages(plan: Plan, again: bool = False, meanwhile: Work | None = None) -> Stages:
     """Run the stages that are not finished; with `again`, measure every cell anew. Return the stages.
 
-    `meanwhile`: see `train`.
+    `meanwhile`: other work for a process that is free while the first models are trained.
     """
     from benchmarks.experiments.train_models import check_on_episodes
     from perser.cli.prepare import prepare
@@ -94,7 +94,7 @@ def run_fold(
     plan: Plan,
     fold: Fold,
     again: bool,
-    meanwhile: Mapping[str, Callable[[], None]] | None = None,
+    meanwhile: Work | None = None,
 ) -> tuple[str, ...]:
     """Train what the methods need on this fold's split, with each training seed, and measure them in every
     setting.
@@ -113,24 +113,46 @@ def run_training(
     plan: Plan,
     trained: TrainedFold,
     again: bool,
-    meanwhile: Mapping[str, Callable[[], None]] | None,
+    meanwhile: Work | None,
 ) -> tuple[str, ...]:
     """Train what the methods need with one seed, and measure them in every setting; return the stages that
-    trained."""
+    trained.
+
+    With workers, a process that has nothing to train measures methods whose models are there.
+    """
     from benchmarks.experiments.train_models import train
-    from benchmarks.measuring.measure import write_scores
+    from benchmarks.measuring.cells import cells_of_trained
+    from benchmarks.measuring.measure import predictions_of, write_scores
+    from perser.distributed import is_alone_on_cpu
 
     fold = trained.fold
     shared = {"corpus": plan.corpus, "cache": plan.cache, "seed": trained.seed}
     shared |= {"episodes": fold.episodes(fold.usual)}
     drawn = ("prepare", fold.stage("episodes", fold.usual))
-    done = train(plan.recipe, stages, trained.prefix, trained.models, shared, drawn, plan.workers, meanwhile)
+    cases = {setting: plan.case(trained, setting) for setting in plan.settings}
+
+    def beside_training(models: Sequence[str]) -> Work:
+        if not models:
+            return meanwhile or {}
+        if again or not plan.workers or not is_alone_on_cpu():
+            return {}
+        return {
+            trained.stage(title, setting): measure
+            for setting, case in cases.items()
+            for title, measure in cells_of_trained(
+                case, predictions_of(trained.scores(setting), case.limit), models
+            ).items()
+        }
+
+    done = train(
+        plan.recipe, stages, trained.prefix, trained.models, shared, drawn, plan.workers, beside_training
+    )
     seed = {"train_seed": trained.seed} if plan.train_seeds else {}
     for setting in plan.settings:
         stages.run(
             trained.stage("bench", setting),
             partial(write_scores, resume=not again, workers=plan.workers),
-            {"case": plan.case(trained, setting), "out": trained.scores(setting), **seed},
+            {"case": cases[setting], "out": trained.scores(setting), **seed},
             after=(fold.stage("episodes", setting), *done),
             again=again,
         )
@@ -147,3 +169,4 @@ def fix_threads(threads: int | None) -> None:
     import torch
 
     torch.set_num_threads(threads)
+    limit_blas_threads(threads)

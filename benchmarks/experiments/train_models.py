@@ -20,6 +20,12 @@ from perser.installed_routes import installed_routes, parse_method
 from perser.personalizer import ablation_folder
 from perser.route import Options, TrainedModel, Training
 
+Work = Mapping[str, Callable[[], None]]
+"""What does each piece of work, by a title."""
+
+Meanwhile = Callable[[Sequence[str]], Work]
+"""Returns the work that can be done beside a training, by the folders of the models that are trained."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -167,7 +173,7 @@ def train(
     shared: Options,
     after: tuple[str, ...],
     workers: int = 0,
-    meanwhile: Mapping[str, Callable[[], None]] | None = None,
+    meanwhile: Meanwhile | None = None,
 ) -> tuple[str, ...]:
     """Train what the methods need into the folder `models`; return the names of the stages.
 
@@ -179,7 +185,7 @@ def train(
         shared: The settings that trainings share: corpus, episodes, cache, seed.
         after: The stages that made the corpus and the episodes.
         workers: How many models may be trained at the same time as another (`run_with_workers`).
-        meanwhile: By a title: other work for a process that is free while the first models are trained.
+        meanwhile: Other work for a process that is free while models are trained.
     """
     planned = planned_models(recipe, recipe.methods)
     names = {model.folder: f"{prefix}{model.stage}" for model in planned}
@@ -199,13 +205,14 @@ def train(
             "sources": training.sources,
             "resumes": training.resumes,
         }
-    others = dict(meanwhile or {})
+    trained: list[str] = []
     for level in _levels(planned):
         together = [calls[model.folder] for model in level]
+        others = {} if meanwhile is None else meanwhile(trained)
         tasks = [partial(stages.run, **call) for call in together] + list(others.values())
         titles = [str(call["name"]) for call in together] + list(others)
         run_with_workers(partial(_run_numbered, tasks), titles, workers)
-        others = {}
+        trained += [model.folder for model in level]
         for call in together:
             if not stages.knows(call["name"]):  # a worker ran it, and wrote its record
                 stages.run(**call)

@@ -2,12 +2,14 @@
 
 A cell whose file is there, from the same method, episodes and models, is not measured again: a run that was
 killed goes on where it stopped and loses one cell at most. Several processes divide the cells among them.
+
+The thresholds of a method are those of all its cells: the first cell that needs them writes them to a file.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from itertools import groupby
@@ -28,10 +30,11 @@ from perser.distributed import processes
 from perser.environment import describe_environment
 from perser.episodes.episode import Episode
 from perser.episodes.episode_file import EpisodeFile
-from perser.installed_routes import build_method, check_method, check_models
+from perser.installed_routes import build_method, check_method, check_models, parse_method
 from perser.io.checksums import file_sha256, json_sha256
+from perser.io.json_files import read_json, write_json
 from perser.peak_memory import existing_objects_frozen, run_with_peak
-from perser.personalizer import Personalizer, RouteContext
+from perser.personalizer import RouteContext, ablation_folder
 from perser.selection.validation import first_of_each_person
 
 
@@ -155,6 +158,19 @@ class Case:
         content = [cell.method, drawn.corpus_fingerprint, drawn.training_digest, episodes]
         return json_sha256(content)
 
+    def thresholds_key(self, method: str) -> str:
+        """Return a digest of what a method's thresholds are chosen on."""
+        episodes = [episode.as_json() for episode in self.validation_episodes]
+        drawn = self.episode_file
+        return json_sha256([method, drawn.corpus_fingerprint, drawn.training_digest, episodes])
+
+    def method_context(self, cell: Cell) -> RouteContext:
+        """Return what the method of a cell is built from, which an oracle's truth belongs to."""
+        if not is_oracle(cell.method):
+            return self.context()
+        known = [*self.episodes_by_seed[cell.seed], *self.validation_episodes]
+        return oracle_context(self.context(), self.loaded_corpus, known)
+
 
 def run_cells(case: Case, folder: Path, resume: bool = True, workers: int = 0) -> None:
     """Measure this process's share of the cells into `folder`, then wait for the other processes.
@@ -164,11 +180,36 @@ def run_cells(case: Case, folder: Path, resume: bool = True, workers: int = 0) -
     """
     state = processes()
     set_tf32(state.device, allowed=True)
+    if not resume:
+        if state.is_main_process:
+            for cell in case.cells:
+                thresholds_file(cell, folder).unlink(missing_ok=True)
+        state.wait_for_everyone()
     share = case.cells[state.process_index :: state.num_processes]
     cells = [cell for cell in share if not (resume and is_finished(case, cell, folder))]
     titles = [f"bench {cell.method} (seed {cell.seed})" for cell in cells]
     run_with_workers(partial(_run_numbered, case, cells, folder), titles, workers)
     state.wait_for_everyone()
+
+
+def cells_of_trained(case: Case, folder: Path, models: Collection[str]) -> dict[str, Callable[[], None]]:
+    """Return the cells that are not finished of methods that need these models and no other: what measures
+    each, by a title."""
+    cells = [
+        cell
+        for cell in case.cells
+        if _needs_only(cell.method, models) and not is_finished(case, cell, folder)
+    ]
+    return {
+        f"bench {cell.method} (seed {cell.seed})": partial(_run_numbered, case, cells, folder, number)
+        for number, cell in enumerate(cells)
+    }
+
+
+def _needs_only(method: str, models: Collection[str]) -> bool:
+    parsed = parse_method(method)
+    needed = parsed.route.needs.get(parsed.method, ())
+    return bool(needed) and all(ablation_folder(name, parsed.ablation) in models for name in needed)
 
 
 def _run_numbered(case: Case, cells: Sequence[Cell], folder: Path, number: int) -> None:
@@ -183,7 +224,7 @@ def is_finished(case: Case, cell: Cell, folder: Path) -> bool:
     return (
         metadata is not None
         and metadata["key"] == case.key(cell)
-        and all(digest == model_digest(case.models / name) for name, digest in metadata["models"].items())
+        and _are_unchanged(case, metadata["models"])
     )
 
 
@@ -193,19 +234,20 @@ def run_cell(case: Case, cell: Cell, folder: Path) -> None:
     The method is built anew for every cell. A method that remembers its supports must not know a person's
     labels from one seed when it is asked about the same utterances in another.
     """
-    context, device = case.context(), processes().device
-    if is_oracle(cell.method):
-        known = [*case.episodes_by_seed[cell.seed], *case.validation_episodes]
-        context = oracle_context(context, case.loaded_corpus, known)
+    title = f"bench {cell.method}" + (f" (seed {cell.seed})" if len(case.episodes_by_seed) > 1 else "")
+    # The first cell chooses them at once, so that the others, when they have answered, find them.
+    is_first = cell.seed == min(case.episodes_by_seed)
+    thresholds = _thresholds(case, cell, folder, title) if is_first else None
+    context, device = case.method_context(cell), processes().device
     started = clock(device)
     personalizer = build_method(cell.method, context)
     seconds_build = clock(device) - started
     episodes = case.episodes_by_seed[cell.seed]
-    title = f"bench {cell.method}" + (f" (seed {cell.seed})" if len(case.episodes_by_seed) > 1 else "")
     answers, peak_bytes = run_with_peak(
         lambda: answer_episodes(personalizer, episodes, context.emotions, title), device
     )
-    thresholds = _thresholds(case, personalizer, f"{title}: thresholds")
+    if not is_first:
+        thresholds = _thresholds(case, cell, folder, title)
     origin = Origin(
         key=case.key(cell),
         method=cell.method,
@@ -224,17 +266,39 @@ def run_cell(case: Case, cell: Cell, folder: Path) -> None:
     predictions.save(folder / cell.file, case.episode_file, episodes)
 
 
-def _thresholds(case: Case, personalizer: Personalizer, title: str) -> list[float] | None:
+def _thresholds(case: Case, cell: Cell, folder: Path, title: str) -> list[float] | None:
     """Return the thresholds that are best on validation persons; None where there are none, or where every
-    episode has labels of its own."""
-    episodes = case.validation_episodes
+    episode has labels of its own.
+
+    They are chosen once for all cells of a method that have the same models, and kept in a file.
+    """
+    episodes, emotions = case.validation_episodes, case.loaded_corpus.emotions
     if not episodes or case.episode_file.is_open:
         return None
-    answers = answer_episodes(personalizer, episodes, case.loaded_corpus.emotions, title)
-    labels = [case.loaded_corpus.emotions.multi_hot(episode.query_emotions) for episode in episodes]
-    return choose_thresholds(
+    file, key = thresholds_file(cell, folder), case.thresholds_key(cell.method)
+    known = read_json(file) or {}
+    if known.get("key") == key and _are_unchanged(case, known["models"]):
+        return known["thresholds"]
+    context = case.method_context(cell)
+    answers = answer_episodes(build_method(cell.method, context), episodes, emotions, f"{title}: thresholds")
+    labels = [emotions.multi_hot(episode.query_emotions) for episode in episodes]
+    thresholds = choose_thresholds(
         np.concatenate([answer.probabilities for answer in answers]), np.concatenate(labels).astype(np.int64)
     )
+    models = {name: model_digest(case.models / name) for name in sorted(context.opened)}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_json(file, {"key": key, "models": models, "thresholds": thresholds})
+    return thresholds
+
+
+def thresholds_file(cell: Cell, folder: Path) -> Path:
+    """Return the file of the thresholds of a cell's method, in a folder beside that of the predictions."""
+    return folder.with_name(f"{folder.name}-thresholds") / f"{cell.file.parent.name}.json"
+
+
+def _are_unchanged(case: Case, models: Mapping[str, str]) -> bool:
+    """Return whether the models still have these digests."""
+    return all(digest == model_digest(case.models / name) for name, digest in models.items())
 
 
 def model_digest(folder: Path) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
+from perser.adjustments.blas_threads import one_blas_thread
 from perser.episodes.episode import Episode, Support
 from perser.labels import EmotionSet
 from perser.personalizer import Personalizer, Predictor
@@ -139,7 +140,8 @@ class Recalibrated(Personalizer):
 
     def personalize(self, support: Support) -> RecalibratedPredictor:
         logits = _logits(self._base.predict_support(support))
-        fitted = fit(logits, self._emotions.distribution(support.emotions), self._priors)
+        with one_blas_thread():
+            fitted = fit(logits, self._emotions.distribution(support.emotions), self._priors)
         return RecalibratedPredictor(self._base.personalize(support), fitted)
 
     def standardized_by(self, clips: Sequence[str], prior_clips: float) -> Recalibrated:
@@ -192,9 +194,10 @@ def choose_priors(
 
     names = ["bias"] if priors.scale is None else ["bias", "scale", "bias"]
     found: dict[str, Found] = {}
-    for name in names:  # the bias again, now with the scale's strength
-        found[name] = chosen(name)
-        priors = replace(priors, **{name: found[name].value})
+    with one_blas_thread():
+        for name in names:  # the bias again, now with the scale's strength
+            found[name] = chosen(name)
+            priors = replace(priors, **{name: found[name].value})
     return priors, found
 
 

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.measuring import cells as module
-from benchmarks.measuring.cells import Cell, is_finished, model_digest, run_cells
+from benchmarks.measuring.cells import Cell, cells_of_trained, is_finished, model_digest, run_cells
+from benchmarks.measuring.predictions import read_metadata
 from benchmarks.run import bench
 from perser.corpora.corpus import Corpus
 from perser.episodes.episode import Episode, Support, Task
@@ -161,7 +162,7 @@ def test_a_method_that_looks_for_the_query_labels_does_not_find_them(case, tmp_p
 
     monkeypatch.setattr(module, "build_method", build)
     run_cells(case, tmp_path / "predictions")
-    assert len(cheats) == len(case.cells)
+    assert len(cheats) == len(case.cells) + len(case.methods), "one more of each method for its thresholds"
     assert all(cheat.seen == set() for cheat in cheats)
     assert reachable(case.episodes_by_seed) == {"Episode"}, "labels would be found if they were there"
 
@@ -205,6 +206,79 @@ def test_a_method_does_not_remember_the_support_of_another_seed(case, tmp_path, 
     monkeypatch.setattr(module, "build_method", build)
     run_cells(replace(case, episodes=tmp_path / "episodes.json", methods=("random",)), tmp_path / "out")
     assert [hoarder.known for hoarder in hoarders] == [0, 0]
+
+
+def test_thresholds_are_chosen_once_for_all_cells_of_a_method(case, tmp_path, monkeypatch):
+    """They are chosen again where the model has changed, or where nothing is kept."""
+    chosen = []
+    original = module.choose_thresholds
+    monkeypatch.setattr(module, "choose_thresholds", lambda *given: chosen.append(1) or original(*given))
+
+    def build(name, context):
+        context.folder("mine")
+        return Uniform()
+
+    monkeypatch.setattr(module, "build_method", build)
+    (case.models / "mine").mkdir(parents=True)
+    (case.models / "mine" / "weights").write_text("1")
+    one, folder = replace(case, methods=("random",)), tmp_path / "predictions"
+    run_cells(one, folder)
+    found = [read_metadata(folder / cell.file)["thresholds"] for cell in one.cells]
+    assert len(chosen) == 1
+    assert found[0] == found[1]
+    assert found[0]
+    (folder / one.cells[1].file).unlink()
+    run_cells(one, folder)
+    assert len(chosen) == 1
+    (case.models / "mine" / "weights").write_text("2")
+    run_cells(one, folder)
+    assert len(chosen) == 2
+    run_cells(one, folder, resume=False)
+    assert len(chosen) == 3
+
+
+def test_a_damaged_file_of_thresholds_is_made_again(case, tmp_path):
+    one, folder = replace(case, methods=("random",)), tmp_path / "predictions"
+    run_cells(one, folder)
+    file = module.thresholds_file(one.cells[0], folder)
+    before = file.read_text()
+    file.write_text(before[: len(before) // 2])
+    for cell in one.cells:
+        (folder / cell.file).unlink()
+    run_cells(one, folder)
+    assert file.read_text() == before
+
+
+def test_cells_can_be_measured_as_soon_as_their_own_models_are_trained(case, measured, tmp_path):
+    methods = ("random", "entire-zero", "entire-zero+prior-shift", "meta-perser:paper", "speech-lm-8")
+    several, folder = replace(case, methods=methods), tmp_path / "predictions"
+
+    def ready(*models):
+        return list(cells_of_trained(several, folder, models))
+
+    assert ready() == []
+    on_ssl_e = [f"bench {name} (seed {seed})" for name in methods[1:3] for seed in (0, 1)]
+    assert ready("ssl-e") == on_ssl_e
+    assert ready("ssl-e", "meta-perser") == on_ssl_e, "the ablation has a model of its own"
+    assert ready("meta-perser-paper") == [f"bench meta-perser:paper (seed {seed})" for seed in (0, 1)]
+    assert ready("speech-lm") == [f"bench speech-lm-8 (seed {seed})" for seed in (0, 1)]
+
+
+def test_a_cell_that_was_measured_beside_a_training_is_finished(case, measured, tmp_path, monkeypatch):
+    def build(name, context):
+        context.folder("ssl-e")
+        return Uniform()
+
+    monkeypatch.setattr(module, "build_method", build)
+    (case.models / "ssl-e").mkdir(parents=True)
+    one, folder = replace(case, methods=("entire-zero",)), tmp_path / "predictions"
+    for measure in cells_of_trained(one, folder, ["ssl-e"]).values():
+        measure()
+    assert measured == one.cells
+    assert cells_of_trained(one, folder, ["ssl-e"]) == {}
+    measured.clear()
+    run_cells(one, folder)
+    assert measured == []
 
 
 def test_several_episodes_files_are_measured_separately(case, tmp_path):
