@@ -89,6 +89,7 @@ def _enroll_clips(
     from perser.inference.labeled_clips import check_known_labels, check_open_labels
     from perser.inference.profile_place import check_place
     from perser.inference.recognizer import PersonalRecognizer, Recognizer
+    from perser.installed_routes import check_enrollment
 
     if other and (profile is not None or not open_labels):
         raise UserError("other: it is for a new profile with --open_labels true: give these, or leave it out")
@@ -103,6 +104,7 @@ def _enroll_clips(
     if profile is None:
         if open_labels:
             check_open_labels(labeled)  # before the model is loaded
+        check_enrollment(model or "")
         recognizer = Recognizer.from_pretrained(model or "", device)
         if not open_labels:
             check_known_labels(labeled, recognizer.emotions)

@@ -123,10 +123,13 @@ def _recognizer(
 ) -> AnswersClips:
     from perser.inference.labeled_clips import check_known_labels
     from perser.inference.recognizer import PersonalRecognizer, Recognizer
+    from perser.installed_routes import check_enrollment
 
     if profile is not None:
         return PersonalRecognizer.load(profile, model, device)
     assert model is not None  # `predict` refuses neither
+    if examples:
+        check_enrollment(model)
     recognizer = Recognizer.from_pretrained(model, device)
     if not open_labels:
         check_known_labels(examples, recognizer.emotions)
