@@ -50,8 +50,21 @@ class GivenProbabilities(Personalizer):
 def probabilities(context: RouteContext, pairs: int | None = None) -> Personalizer:
     """Probabilities: what another tool said of each utterance, from a table; no model is loaded."""
     refuse_pairs(FOLDER, pairs)
+    return GivenProbabilities(_table(context))
+
+
+def check(method: str, context: RouteContext, pairs: int | None) -> None:
+    """Raise UserError for a table that cannot be read, has other emotions, or lacks an utterance that is
+    measured or learned from."""
+    table = _table(context)
+    if context.utterances is not None:
+        table.rows_of(context.utterances())
+
+
+def _table(context: RouteContext) -> ProbabilityTable:
+    """Return the table, with the emotions of the corpus in their order."""
     table = ProbabilityTable.read(_table_in(context.folder(FOLDER)), context.emotions.names)
-    return GivenProbabilities(table.in_order(context.emotions))
+    return table.in_order(context.emotions)
 
 
 def check_models(method: str, models: Path, ablation: str | None) -> None:
@@ -75,5 +88,6 @@ ROUTE = Route(
     "probabilities",
     methods={"probabilities": "benchmarks.given_probabilities:probabilities"},
     check_models=check_models,
+    check_method="benchmarks.given_probabilities:check",
     numbered=(),
 )

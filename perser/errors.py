@@ -27,6 +27,10 @@ class UserError(Exception):
         super().__init__(one_line(message))
 
 
+class ServiceUnavailable(UserError):
+    """A server that is to answer about clips cannot be asked: no other clip would fare better."""
+
+
 @contextmanager
 def saying_where(place: str) -> Iterator[None]:
     """Put the place, such as an option or a line of a table, before the message of a UserError."""

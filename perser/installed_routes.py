@@ -288,6 +288,13 @@ def load_address(name: str) -> RouteModel | None:
     return model
 
 
+def check_enrollment(name: str) -> None:
+    """Raise UserError for a model that is known to read no enrolled clips, before it is loaded."""
+    for route in installed_routes():
+        if route.check_enrollment is not None:
+            route.check_enrollment(without_method(name))
+
+
 def without_method(name: str) -> str:
     """Return the name of a model without that of a method whose models are named (`audio-llm:NAME`)."""
     method, _, model = name.partition(":")

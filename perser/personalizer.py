@@ -130,6 +130,8 @@ class RouteContext:
     """Returns the content of the corpus, with which that of a model's training is compared."""
     validation: Callable[[], Sequence[Episode]] | None = None
     """Returns the episodes of the validation persons, on which strengths are chosen."""
+    utterances: Callable[[], Sequence[str]] | None = None
+    """Returns the utterances of all episodes: what a method may be asked about or learn from."""
     other_corpora: dict[str, str] = field(default_factory=dict)
     """The models that were trained on other corpora and have met nothing of this one: the name of the
     subfolder, and those of the corpora, with a plus between them, as a joined corpus is called."""

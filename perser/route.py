@@ -263,6 +263,8 @@ class Route:
             none of this route. None where the route has no models that answer about single clips.
         load_address: Returns the model behind an address such as `http://localhost:8000/v1#NAME` (see
             `address_of`), or None, where the route asks none. It loads nothing.
+        check_enrollment: Raises UserError for a model, by its name, that is known to read no enrolled clips,
+            before it is loaded.
         facts: Returns what the files of such a folder say, or None, without loading the model.
         export: Writes everything that the model in the first folder needs on another machine to the second,
             an existing one, except for models on the Hub. Raises UserError where that is impossible.
@@ -291,6 +293,7 @@ class Route:
     check_options: Callable[[str, tuple[str, ...]], object] | None = None
     load: Callable[[Path], RouteModel | None] | None = None
     load_address: Callable[[str], RouteModel | None] | None = None
+    check_enrollment: Callable[[str], None] | None = None
     facts: Callable[[Path], ModelFacts | None] | None = None
     export: Callable[[Path, Path], Exported] | None = None
     train: tuple[Training, ...] = ()

@@ -35,7 +35,7 @@ from perser.training.run_folder import check_training_outputs
 from perser.training.sharding import is_sharded
 from speechlm_icl.audio_llm.families import TRAINED
 from speechlm_icl.audio_llm.learner import WaveformStore
-from speechlm_icl.audio_llm.start import check_start, is_audio_llm_name, new_learner
+from speechlm_icl.audio_llm.start import check_sequences_fit, check_start, is_audio_llm_name, new_learner
 from speechlm_icl.audio_llm.trained import save_trained
 from speechlm_icl.model.context_length import check_training_fits
 from speechlm_icl.model.language_model import LoraOptions, check_language_model
@@ -272,9 +272,9 @@ def _audio_llm(
     accelerator: Accelerator,
 ) -> _Start:
     """Return the start of a ready audio LLM."""
+    check_sequences_fit(name, corpus.emotions, prompt, tasks, options.pairs, corpus.recordings.duration)
     torch.manual_seed(options.seed)  # the same weights in every process
     model, config = new_learner(name, corpus.emotions, lora, prompt, str(accelerator.device))
-    model.check_fits(tasks, options.pairs, corpus.recordings.duration)
 
     def save(folder: Path) -> None:
         save_trained(config, model.language_model, model.binding, folder)

@@ -124,8 +124,17 @@ class Case:
             device=str(processes().device),
             content=lambda: self.content,
             validation=lambda: self.episode_file.validation_episodes,
+            utterances=self._utterances,
             parts=tuple(part.name for part in corpus.parts),
             open_labels=self.episode_file.is_open,
+        )
+
+    def _utterances(self) -> list[str]:
+        """Return the utterances of the episodes to measure and of the validation episodes."""
+        measured = [episode for same in self.episodes_by_seed.values() for episode in same]
+        episodes = [*measured, *self.episode_file.validation_episodes]
+        return sorted(
+            {name for each in episodes for name in (*each.support.utterances, *each.query_utterances)}
         )
 
     def check_models(self) -> None:

@@ -73,7 +73,7 @@ def enroll(
         raise UserError("recalibration: it is for --probabilities: give these, or leave it out")
     if profile is not None:
         refuse_profile_of_probabilities(profile)
-    model = model_at(endpoint, model, profile)
+    model = model_at(endpoint, model, profile, device)
     _enroll_clips(examples, model, out, profile, open_labels, other, keep_audio, device, standardize)
 
 
@@ -94,6 +94,7 @@ def _enroll_clips(
     from perser.inference.labeled_clips import check_known_labels, check_open_labels
     from perser.inference.profile_place import check_place
     from perser.inference.recognizer import PersonalRecognizer, Recognizer
+    from perser.installed_routes import check_enrollment
 
     if other and (profile is not None or not open_labels):
         raise UserError("other: it is for a new profile with --open_labels true: give these, or leave it out")
@@ -110,6 +111,7 @@ def _enroll_clips(
     if profile is None:
         if open_labels:
             check_open_labels(labeled)  # before the model is loaded
+        check_enrollment(model or "")
         recognizer = Recognizer.from_pretrained(model or "", device)
         if not open_labels:
             check_known_labels(labeled, recognizer.emotions)
@@ -167,15 +169,17 @@ def _enroll_probabilities(
     print(f"{written}: {len(personal.enrolled)} enrolled; now `{command} TABLE`")
 
 
-def model_at(endpoint: str | None, model: str | None, profile: Path | None) -> str | None:
+def model_at(endpoint: str | None, model: str | None, profile: Path | None, device: str | None) -> str | None:
     """Return the address of a model behind an endpoint, or the model where there is no endpoint.
 
-    Raises UserError for a profile, which names its own.
+    Raises UserError for a profile, which names its own, and for a device.
     """
     if endpoint is None:
         return model
     if profile is not None:
         raise UserError("endpoint: the profile names its own: leave it out, or enroll anew for another one")
+    if device is not None:
+        raise UserError("device: with --endpoint, the server computes: leave it out")
     from perser.route import address_of
 
     return address_of(endpoint, model)

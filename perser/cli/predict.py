@@ -72,7 +72,7 @@ def predict(
         refuse_profile_of_probabilities(profile)
     if not clips:
         raise _no_clips(enroll)
-    model = model_at(endpoint, model, profile)
+    model = model_at(endpoint, model, profile, device)
     _check_given(profile, model, enroll, open_labels)
     from perser.inference.clips import clip_paths
     from perser.inference.labeled_clips import check_open_labels, parse_example
@@ -123,10 +123,13 @@ def _recognizer(
 ) -> AnswersClips:
     from perser.inference.labeled_clips import check_known_labels
     from perser.inference.recognizer import PersonalRecognizer, Recognizer
+    from perser.installed_routes import check_enrollment
 
     if profile is not None:
         return PersonalRecognizer.load(profile, model, device)
     assert model is not None  # `predict` refuses neither
+    if examples:
+        check_enrollment(model)
     recognizer = Recognizer.from_pretrained(model, device)
     if not open_labels:
         check_known_labels(examples, recognizer.emotions)

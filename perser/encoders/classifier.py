@@ -138,7 +138,8 @@ def _checked(name: str) -> tuple[Any, PretrainedConfig, Emotions]:
         )
     try:
         config = FAMILIES[model_type].config_class.from_dict(settings)
-        names = [str(config.id2label[number]) for number in range(config.num_labels)]
+        labels = (config.id2label[number] for number in range(config.num_labels))
+        names = ["" if label is None else str(label) for label in labels]
     except Exception as error:
         raise UserError(f"the config.json of '{name}' is damaged: {first_line(error)}") from error
     if config.problem_type in ("regression", "multi_label_classification") or len(names) < 2:

@@ -14,7 +14,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 from transformers.utils import logging as transformers_logging
 
-from perser.audio import SAMPLE_RATE
+from perser.audio import ACCEPTED_RATES, SAMPLE_RATE
 from perser.device import MAKING_A_MODEL, seeded
 from perser.encoders.families import FAMILIES, family_of
 from perser.encoders.family import Family
@@ -138,8 +138,13 @@ def explain_loading(kind: str, name: str) -> Iterator[None]:
     """Raise UserError, in one line, where a library cannot load a model. `kind`: what the model is."""
     try:
         yield
+    except UserError:
+        raise  # it says what is wrong already
     except Exception as error:  # a damaged folder can make the libraries raise any exception
-        raise UserError(f"cannot load the {kind} '{name}': {reason_and_advice(error)}") from error
+        reason = reason_and_advice(error)
+        if "ignore_mismatched_sizes" in reason:  # an option of transformers, whose report is not shown
+            reason = "its weights have other shapes than its config.json says: get both of the same model"
+        raise UserError(f"cannot load the {kind} '{name}': {reason}") from error
 
 
 def refuse_missing(name: str, report: Mapping[str, Any], remedy: str = "get the model again") -> None:
@@ -155,11 +160,18 @@ def refuse_missing(name: str, report: Mapping[str, Any], remedy: str = "get the 
 
 
 def check_rate(name: str, extractor: SequenceFeatureExtractor) -> None:
-    """Raise UserError for a model that wants more samples per second than recordings are read with."""
-    if extractor.sampling_rate > SAMPLE_RATE:
+    """Raise UserError for a model that wants more samples per second than recordings are read with, and for
+    one whose rate is no number of samples that speech can be heard in."""
+    rate = extractor.sampling_rate
+    if not isinstance(rate, int) or isinstance(rate, bool) or rate < ACCEPTED_RATES[0]:
         raise UserError(
-            f"'{name}' wants audio at {extractor.sampling_rate} Hz, but recordings are read at {SAMPLE_RATE}"
-            " Hz: give a model for that rate"
+            f"'{name}' wants audio at {rate!r} Hz, by its preprocessor_config.json, which is no rate for "
+            "speech: correct sampling_rate there"
+        )
+    if rate > SAMPLE_RATE:
+        raise UserError(
+            f"'{name}' wants audio at {rate} Hz, but recordings are read at {SAMPLE_RATE} Hz: give a model "
+            "for that rate"
         )
 
 

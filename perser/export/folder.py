@@ -61,11 +61,17 @@ def export_files(folder: Path, out: Path) -> tuple[ModelFacts, Exported]:
     Raises UserError where no installed route can export it.
     """
     for route in installed_routes():
-        if route.facts is not None and route.export is not None and route.facts(folder) is not None:
-            exported = route.export(folder, out)
-            facts = route.facts(out)
-            assert facts is not None  # the export has just written the model
-            return facts, exported
+        if route.facts is None or route.facts(folder) is None:
+            continue
+        if route.export is None:
+            raise UserError(
+                f"{folder} holds a model of {route.name}, which this command does not take: share the folder "
+                "itself, together with any model that it names"
+            )
+        exported = route.export(folder, out)
+        facts = route.facts(out)
+        assert facts is not None  # the export has just written the model
+        return facts, exported
     raise UserError(f"{folder} holds no model of an installed route that can be exported")
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from torch import Tensor
 
 from perser.audio import SAMPLE_RATE, SHORTEST_SECONDS, BadAudio, load_audio
-from perser.errors import UserError
+from perser.errors import ServiceUnavailable, UserError
 from perser.inference.computing_thread import compute
 from perser.io.folders import audio_files, did_you_mean
 from perser.io.listed_paths import named_path, read_list
@@ -220,7 +220,7 @@ def stream_clips(
         clips: The clips (or a single one), of which `CLIPS_AT_ONCE` are read at a time.
         use: Function of waveforms (num_samples,) by name that returns a result for each, in their order.
             Where it raises UserError (for a clip that is too long, for example), each clip of the batch is
-            tried alone.
+            tried alone. `ServiceUnavailable` ends it: it concerns all clips.
         run: Function that runs the job of each batch.
     """
     named = ((name_of(clip, number), clip) for number, clip in enumerate(clips_in(clips), start=1))
@@ -254,6 +254,8 @@ def _use(
         return {}
     try:
         return dict(zip(waveforms, use(waveforms), strict=True))
+    except ServiceUnavailable:
+        raise
     except UserError as error:
         if len(waveforms) == 1:
             return {name: Failure(name, str(error)) for name in waveforms}

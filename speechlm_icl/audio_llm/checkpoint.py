@@ -75,6 +75,14 @@ def load_checkpoint(
     return model.eval(), Chat(processor, name, family.takes_text), family
 
 
+def load_structure(folder: Path, name: str) -> tuple[PreTrainedModel, Chat, AudioFamily]:
+    """Return what `load_checkpoint` does, without the weights of the model. Raises UserError as it does."""
+    family = check_checkpoint(folder, name)
+    with quiet_transformers(progress=False), explain_loading(KIND, name):
+        processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    return _structure(folder, family), Chat(processor, name, family.takes_text), family
+
+
 def check_adaptable(folder: Path, name: str, lora: LoraOptions) -> None:
     """Raise UserError where an adapter cannot be put into the model of a folder. Loads no weights."""
     family = check_checkpoint(folder, name)

@@ -160,3 +160,11 @@ def check_pairs(several_clips: bool, name: str, pairs: int | None) -> None:
             f"'{name}': its processor takes one clip in a prompt, so it can read no enrolled clips: "
             f"measure audio-llm:{name}-0, or another model"
         )
+
+
+def check_reads_enrollment(several_clips: bool, name: str) -> None:
+    """Raise UserError for a model that cannot read enrolled clips, because a prompt may hold one alone."""
+    if not several_clips:
+        raise UserError(
+            f"'{name}' takes one clip in a prompt, so it cannot read an enrollment: use another model"
+        )

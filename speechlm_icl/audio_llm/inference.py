@@ -26,7 +26,7 @@ from perser.labels import Emotions, EmotionSet
 from speechlm_icl.audio_llm.endpoint.client import EndpointClient
 from speechlm_icl.audio_llm.endpoint.model import EndpointLLM
 from speechlm_icl.audio_llm.endpoint.settings import FILE, read_settings
-from speechlm_icl.audio_llm.families import DEFAULT_EMOTIONS, METHOD
+from speechlm_icl.audio_llm.families import DEFAULT_EMOTIONS, METHOD, check_reads_enrollment
 from speechlm_icl.audio_llm.loading import load_audio_llm
 from speechlm_icl.audio_llm.model import InContextLLM
 from speechlm_icl.audio_llm.personalizer import AudioLLMPersonalizer, AudioLLMPredictor, log_spectrum
@@ -121,11 +121,7 @@ class AudioLLMModel:
         return torch.stack([log_spectrum(encoded.waveform(name)) for name in names]).numpy()
 
     def enroll(self, encoded: AudioSource, support: Support) -> dict[str, Tensor]:
-        if not self.llm.several_clips:
-            raise UserError(
-                f"'{self.llm.name}' takes one clip in a prompt, so it cannot read an enrollment: use "
-                "another model"
-            )
+        check_reads_enrollment(self.llm.several_clips, self.llm.name)
         return {_name(number): encoded.waveform(name) for number, name in enumerate(support.utterances)}
 
     def encode_more(

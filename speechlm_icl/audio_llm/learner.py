@@ -100,27 +100,6 @@ class AudioLearner(nn.Module):
         """Return this model with other labels; it shares all weights."""
         return AudioLearner(self.llm.with_labels(labels), self.language_model, self.prompt.options)
 
-    def encode(
-        self, clips: Sequence[np.ndarray], answers: Answers, labels: tuple[str, ...] | None, first_target: int
-    ) -> tuple[EncodedPrompt, ClipFeatures]:
-        """Return the conversation of clips and answers, with the clips expanded, and what the processor makes
-        of the clips.
-
-        Args:
-            clips: The clips, (num_samples,) at 16 kHz each.
-            answers: An answer to each.
-            labels: The label words; None for those of the emotions.
-            first_target: The first answer that is a target.
-        """
-        chat, tokens = self.llm.chat, self.llm.tokens
-        wording = self.llm.wording if labels is None else self.llm.wording.with_labels(labels)
-        messages = [*tokens.messages(clips, answers, wording), chat.user("?")]  # some want a question at last
-        encoded = chat.encode([messages], clips)
-        prompt, counts = chat.split_at_clips(encoded["input_ids"][0].tolist(), len(clips))
-        expanded = expand_audio_tokens(tokens.marked(prompt, answers, wording, first_target), counts)
-        features = {name: value for name, value in encoded.items() if name not in TEXT_INPUTS}
-        return _up_to_last_target(expanded), features
-
     def losses(self, batch: PromptBatch, features: Sequence[ClipFeatures]) -> Tensor:
         """Return the negative log-likelihood in nats of every target token (B, T); 0 where there is none.
 
@@ -143,20 +122,51 @@ class AudioLearner(nn.Module):
         losses = F.cross_entropy(logits.float(), targets[1:][places], reduction="none")
         return losses.new_zeros(length).index_add(0, places + 1, losses)
 
-    def check_fits(self, tasks: Sequence[Task], pairs: int, duration: Callable[[str], float]) -> None:
-        """Raise UserError where the longest sequence that can be drawn exceeds the model's context.
 
-        Args:
-            tasks: The persons that sequences are drawn from.
-            pairs: Largest number of pairs before the query.
-            duration: Maps an utterance id to seconds.
-        """
-        longest = max(
-            (sorted(map(duration, task.utterances), reverse=True)[: pairs + 1] for task in tasks), key=sum
-        )
-        clips = [np.zeros(ceil(SAMPLE_RATE * seconds), dtype=np.float32) for seconds in longest]
-        prompt, _ = self.encode(clips, [[0]] * len(clips), None, 0)
-        self.llm.check_fits(len(prompt.token_ids), len(clips) - 1)
+def encode_conversation(
+    llm: AudioLLM,
+    clips: Sequence[np.ndarray],
+    answers: Answers,
+    labels: tuple[str, ...] | None,
+    first_target: int,
+) -> tuple[EncodedPrompt, ClipFeatures]:
+    """Return the conversation of clips and answers, with the clips expanded, and what the processor makes of
+    the clips.
+
+    Args:
+        llm: The model; its weights are not used.
+        clips: The clips, (num_samples,) at 16 kHz each.
+        answers: An answer to each.
+        labels: The label words; None for those of the emotions.
+        first_target: The first answer that is a target.
+    """
+    chat, tokens = llm.chat, llm.tokens
+    wording = llm.wording if labels is None else llm.wording.with_labels(labels)
+    messages = [*tokens.messages(clips, answers, wording), chat.user("?")]  # some want a question at last
+    encoded = chat.encode([messages], clips)
+    prompt, counts = chat.split_at_clips(encoded["input_ids"][0].tolist(), len(clips))
+    expanded = expand_audio_tokens(tokens.marked(prompt, answers, wording, first_target), counts)
+    features = {name: value for name, value in encoded.items() if name not in TEXT_INPUTS}
+    return _up_to_last_target(expanded), features
+
+
+def check_longest_fits(
+    llm: AudioLLM, tasks: Sequence[Task], pairs: int, duration: Callable[[str], float]
+) -> None:
+    """Raise UserError where the longest sequence that can be drawn exceeds the model's context.
+
+    Args:
+        llm: The model; its weights are not used.
+        tasks: The persons that sequences are drawn from.
+        pairs: Largest number of pairs before the query.
+        duration: Maps an utterance id to seconds.
+    """
+    longest = max(
+        (sorted(map(duration, task.utterances), reverse=True)[: pairs + 1] for task in tasks), key=sum
+    )
+    clips = [np.zeros(ceil(SAMPLE_RATE * seconds), dtype=np.float32) for seconds in longest]
+    prompt, _ = encode_conversation(llm, clips, [[0]] * len(clips), None, 0)
+    llm.check_fits(len(prompt.token_ids), len(clips) - 1)
 
 
 def _up_to_last_target(prompt: EncodedPrompt) -> EncodedPrompt:
@@ -178,7 +188,7 @@ def read_conversations(
     for sequence in sequences:
         clips = [store[name].numpy() for name in sequence.utterances]
         target = first_target(sequence, loss, guesses)
-        prompt, own = model.encode(clips, sequence.answers, sequence.words, target)
+        prompt, own = encode_conversation(model.llm, clips, sequence.answers, sequence.words, target)
         if sequence.renamed:
             prompt = replace(prompt, targets=_without_ends(prompt))
         prompts.append(prompt)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from perser.errors import UserError
+from perser.io.hub import is_hub_name
 from perser.io.json_files import read_json
 from perser.io.model_facts import ModelFacts, emotions_in
 from perser.route import Route, split_address
@@ -14,6 +17,8 @@ from speechlm_icl.audio_llm.families import (
     METHOD,
     TRAINED,
     WITHOUT,
+    check_reads_enrollment,
+    family_of_config,
     is_audio_llm,
     split_text,
 )
@@ -45,6 +50,26 @@ def load_address(name: str) -> RouteModel | None:
     return AudioLLMModel.at_endpoint(*address)
 
 
+def check_enrollment(name: str) -> None:
+    """Raise UserError for an audio LLM that cannot read enrolled clips, by its config.json alone: of a model
+    on the Hub, nothing else is downloaded."""
+    folder = Path(name).expanduser()
+    config: Mapping[str, Any] | None
+    if folder.is_dir():
+        config = read_json(folder / "config.json")
+    elif is_hub_name(name):
+        from speechlm_icl.audio_llm.trained import config_of
+
+        try:
+            config = config_of(name)
+        except UserError:  # loading it says what is wrong
+            return
+    else:
+        return
+    if config is not None and is_audio_llm(config):
+        check_reads_enrollment(family_of_config(config, name).several_clips, name)
+
+
 def facts(folder: Path) -> ModelFacts | None:
     """Return what the files of such a folder say."""
     if (trained := read_json(folder / TRAINED)) is not None:
@@ -74,6 +99,7 @@ ROUTE = Route(
     check_options=check_options,
     load=load,
     load_address=load_address,
+    check_enrollment=check_enrollment,
     facts=facts,
     check_method="speechlm_icl.audio_llm.personalizer:check",
     numbered=(METHOD,),

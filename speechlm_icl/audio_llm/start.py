@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from perser.encoders.loading import read_config
+from perser.episodes.episode import Task
 from perser.errors import UserError
 from perser.io.hub import find_model, trained_model_folder
 from perser.io.json_files import read_json
 from perser.labels import EmotionSet
 from perser.training.sharding import is_sharded
-from speechlm_icl.audio_llm.checkpoint import KIND, adapted_layers, check_adaptable, load_checkpoint
+from speechlm_icl.audio_llm.checkpoint import (
+    KIND,
+    adapted_layers,
+    check_adaptable,
+    load_checkpoint,
+    load_structure,
+)
 from speechlm_icl.audio_llm.families import TRAINED, is_audio_llm
-from speechlm_icl.audio_llm.learner import AudioLearner
+from speechlm_icl.audio_llm.learner import AudioLearner, check_longest_fits
 from speechlm_icl.audio_llm.model import AudioLLM
 from speechlm_icl.audio_llm.trained import TrainedConfig, add_binding, family_of_name, wording_of
 from speechlm_icl.model.base_model import GGUF, TINY_LLAMA
@@ -83,6 +91,21 @@ def check_start(
             "give another model"
         )
     check_adaptable(trained_model_folder(name, KIND), name, lora)
+
+
+def check_sequences_fit(
+    name: str,
+    emotions: EmotionSet,
+    prompt: PromptOptions,
+    tasks: Sequence[Task],
+    pairs: int,
+    duration: Callable[[str], float],
+) -> None:
+    """Raise UserError where the longest training sequence exceeds the context of a model; the arguments are
+    those of `check_longest_fits`. Loads no weights."""
+    model, chat, family = load_structure(trained_model_folder(name, KIND), name)
+    llm = AudioLLM(model, chat, family, emotions, wording_of(prompt, emotions))
+    check_longest_fits(llm, tasks, pairs, duration)
 
 
 def new_learner(

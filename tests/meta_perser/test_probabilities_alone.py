@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmarks.measuring.cells import Case
 from perser.episodes.episode import Support
 from perser.errors import UserError
 from perser.installed_routes import build_method, check_models
@@ -56,3 +57,39 @@ def test_a_missing_row_and_a_missing_table_are_named(context, tmp_path):
         check_models(["probabilities"], replace(context, models=tmp_path))
     with pytest.raises(UserError, match="needs one table of probabilities"):
         check_models(["probabilities:other+prior-shift"], context)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda lines: lines[::2], r"has no row for s\d-\w+-\d \(and \d+ more\): add one for each clip"),
+        (
+            lambda lines: [*lines[:3], "0.5,0.5,x.wav,0.5,0.5", *lines[3:]],
+            "line 4: the probabilities sum to 2",
+        ),
+        (lambda lines: [*lines[:3], "nan,0.5,x.wav,0.5,0", *lines[3:]], "line 4: sad is 'nan', no number"),
+        (
+            lambda lines: [lines[0].replace("hap", "fear"), *lines[1:]],
+            "has the emotions .*, and not angry, hap",
+        ),
+    ],
+)
+def test_a_table_is_checked_before_anything_is_measured(
+    context, toy_corpus, toy_episodes_path, tmp_path, change, said
+):
+    (tmp_path / "probabilities").mkdir()
+    (tmp_path / "ssl-e").symlink_to(context.models / "ssl-e")
+    lines = (context.models / "probabilities" / "ssl-e.csv").read_text().splitlines()
+    case = Case(
+        toy_corpus.folder,
+        toy_episodes_path,
+        tmp_path,
+        context.cache,
+        ("random", "entire-zero", "probabilities+prior-shift"),
+    )
+    table = tmp_path / "probabilities" / "table.csv"
+    table.write_text("\n".join(lines))
+    case.check_models()
+    table.write_text("\n".join(change(lines)))
+    with pytest.raises(UserError, match=said):
+        case.check_models()

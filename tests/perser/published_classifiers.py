@@ -21,7 +21,8 @@ def save_classifier(
 ) -> Path:
     """Save a classifier of a family, by its `model_type`, and its feature extractor; return the folder.
 
-    All weights are random, also those that transformers starts at 0 or 1.
+    All weights are random, also those that transformers starts at 0 or 1, and so large that different clips
+    get clearly different logits. With small ones, a clip that is read wrongly would not show.
     """
     family = FAMILIES[kind]
     size = {"num_labels": len(labels), "classifier_proj_size": 24}
@@ -34,6 +35,8 @@ def save_classifier(
         for parameter in model.parameters():
             if parameter.dim() == 1 or not parameter.any():
                 torch.nn.init.normal_(parameter, mean=float(parameter.detach().mean()), std=0.3)
+            else:
+                torch.nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5)
         model.save_pretrained(folder)
         extractor = family.default_extractor(config)
         if kind == "whisper":  # what it pads to is as long as its positions

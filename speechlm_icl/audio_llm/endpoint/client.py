@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from perser.errors import UserError, first_line
+from perser.errors import ServiceUnavailable, first_line
 from speechlm_icl.audio_llm.endpoint.settings import EndpointSettings
 
 MOST_BYTES = 4_000_000
@@ -63,7 +63,9 @@ class EndpointReply:
         """The text of the answer; empty where there is none."""
         message = self.choice.get("message")
         content = message.get("content") if isinstance(message, Mapping) else None
-        return content if isinstance(content, str) else ""
+        parts = content if isinstance(content, list) else [{"text": content}]
+        texts = [part.get("text") for part in parts if isinstance(part, Mapping)]
+        return "".join(text for text in texts if isinstance(text, str))
 
 
 class EndpointClient:
@@ -90,8 +92,8 @@ class EndpointClient:
     def ask(self, question: Mapping[str, Any]) -> EndpointReply:
         """Return the reply to a question, the body of a request.
 
-        Raises Refused where the endpoint does not take the question, and UserError where it cannot be
-        reached, refuses the key, or gives no answer in as many tries as the settings allow.
+        Raises Refused where the endpoint does not take the question, and ServiceUnavailable where it cannot
+        be reached, refuses the key, or gives no answer in as many tries as the settings allow.
         """
         tries = self.settings.tries
         for attempt in range(1, tries + 1):
@@ -100,7 +102,7 @@ class EndpointClient:
                 return self._try(question)
             except Unanswered as error:
                 if attempt == tries:
-                    raise UserError(
+                    raise ServiceUnavailable(
                         f"the endpoint {self.settings.url} gave no answer in {tries} tries ({error}): see "
                         "that it runs, then run this again; what it has answered is not asked again"
                     ) from None
@@ -154,14 +156,14 @@ class EndpointClient:
         """Raise what a status other than 200 means."""
         said = self._shown(_message_in(body))
         if status in (401, 403):
-            raise UserError(
+            raise ServiceUnavailable(
                 f"the endpoint {self.settings.url} refuses the key (HTTP {status}): put a valid one into the "
                 f"environment variable {self.settings.key_variable}"
             )
         if status in REFUSED:
             raise Refused(f"HTTP {status}{said and f': {said}'}")
         if 300 <= status < 400:
-            raise UserError(
+            raise ServiceUnavailable(
                 f"the endpoint {self.settings.url} sends questions elsewhere (HTTP {status}), and the key "
                 "must not go there: give its final address"
             )

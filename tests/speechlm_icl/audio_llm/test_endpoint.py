@@ -17,7 +17,7 @@ from perser.errors import UserError
 from perser.inference.recognizer import PersonalRecognizer, Recognizer
 from perser.installed_routes import build_method, check_models
 from perser.personalizer import RouteContext
-from speechlm_icl.audio_llm.endpoint.client import EndpointClient
+from speechlm_icl.audio_llm.endpoint.client import EndpointClient, EndpointReply
 from speechlm_icl.audio_llm.endpoint.model import EndpointLLM
 from speechlm_icl.audio_llm.endpoint.reading import from_choice, from_log_probabilities
 from speechlm_icl.audio_llm.endpoint.settings import EndpointSettings, check_url, read_settings
@@ -100,6 +100,20 @@ def test_tokens_count_for_the_labels_that_they_begin(top, expected):
 )
 def test_log_probabilities_that_name_no_label_are_none(choice):
     assert from_log_probabilities(choice, EMOTIONS.names) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        ("sad", "sad"),
+        ([{"type": "text", "text": "sa"}, {"type": "text", "text": "d"}], "sad"),
+        ([{"type": "audio"}, "sad", None], ""),
+        (None, ""),
+        ({"text": "sad"}, ""),
+    ],
+)
+def test_the_text_of_an_answer_may_come_in_parts(said, text):
+    assert EndpointReply({"message": {"content": said}}, 0, 0, 0.0).text == text
 
 
 @pytest.mark.parametrize(

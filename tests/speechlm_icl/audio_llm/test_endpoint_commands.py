@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from perser.audio import load_audio
 from perser.cli.main import main
 from perser.errors import UserError
 from perser.inference.recognizer import PersonalRecognizer, Recognizer
 from perser.installed_routes import without_method
 from perser.route import address_of, split_address
+from speechlm_icl.audio_llm.chat import wav_base64
 
-from .stub_endpoint import Stub, answer, drop, stub_endpoint
+from .stub_endpoint import Stub, answer, content, drop, stub_endpoint
 
 GOOD = answer("happy", {"happy": math.log(0.7), "sad": math.log(0.2), "angry": math.log(0.1)})
 
@@ -81,15 +83,42 @@ def test_a_file_of_settings_is_an_endpoint_wherever_the_profile_is_used(clips, c
         PersonalRecognizer.load("../alice.profile")
 
 
-def test_an_endpoint_that_drops_the_connection_ends_in_one_line(clips, capsys):
-    with stub_endpoint(drop) as stub:
-        settings = {"url": stub.url, "model": "m", "tries": 1, "timeout_seconds": 2}
-        Path("there.json").write_text(json.dumps(settings))
+@pytest.mark.parametrize(
+    ("act", "said"),
+    [
+        (drop, "gave no answer in 2 tries"),
+        (content(500, "broken"), "gave no answer in 2 tries (HTTP 500: broken)"),
+        (content(401, "who are you?"), "refuses the key (HTTP 401)"),
+        (content(307, "", location="http://elsewhere.invalid/"), "sends questions elsewhere (HTTP 307)"),
+    ],
+)
+def test_an_endpoint_that_gives_no_answer_ends_in_one_line(clips, capsys, act, said):
+    """It is not asked about the other clips, which would fare no better."""
+    with stub_endpoint(act) as stub:
+        Path("there.json").write_text(json.dumps({"url": stub.url, "model": "m", "tries": 2}))
         with pytest.raises(SystemExit):
-            main(["predict", "--endpoint", "there.json", str(clips[2])])
-    error = capsys.readouterr().err.strip().splitlines()
-    assert len(error) == 1
-    assert "endpoint" in error[0]
+            main(["predict", "--endpoint", "there.json", *map(str, clips)])
+    (error,) = capsys.readouterr().err.strip().splitlines()
+    assert said in error
+    assert len(stub.requests) <= 2
+
+
+def test_a_question_that_is_refused_concerns_one_clip(clips, capsys):
+    """The other clips are answered."""
+
+    def too_long(handler, body):
+        clip = body["messages"][-1]["content"][-1]["input_audio"]["data"]
+        (content(413, "too long") if clip == longest else answer("sad", {"sad": -0.1}))(handler, body)
+
+    texts = [wav_base64(load_audio(clip).numpy(), "PCM_16") for clip in clips]
+    longest = max(texts, key=len)
+    with stub_endpoint(too_long) as stub, pytest.raises(SystemExit) as stopped:
+        main(["predict", "--endpoint", stub.url, "--model", "m", "--csv", *map(str, clips)])
+    assert stopped.value.code == 1
+    output = capsys.readouterr()
+    assert len(output.out.splitlines()) == len(clips)  # the heading, and all but one
+    (error,) = output.err.strip().splitlines()
+    assert error.startswith(f"perser: {clips[texts.index(longest)]}: ")
 
 
 @pytest.mark.parametrize(
@@ -99,6 +128,7 @@ def test_an_endpoint_that_drops_the_connection_ends_in_one_line(clips, capsys):
         (["--endpoint", "http://user:pass@here/v1", "--model", "m"], "must not hold a name, password or key"),
         (["--endpoint", "http://localhost:1/v1"], "give the name that the endpoint knows the model by"),
         (["--endpoint", "http://localhost:1/v1", "--profile", "a.profile"], "the profile names its own"),
+        (["--endpoint", "http://localhost:1/v1", "--model", "m", "--device", "cpu"], "the server computes"),
     ],
 )
 def test_a_wrong_endpoint_is_one_line(clips, words, message, capsys):

@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -77,10 +78,26 @@ def test_a_clip_takes_the_listed_places_and_is_cut_where_it_is_listed(family, ti
     a_second = re.fullmatch(r"(\d+) a second", listed.tokens)
     if a_second:
         assert second.counts[0] / 10 == pytest.approx(int(a_second[1]), abs=0.5)
+    counts = [llm.chat.clip_inputs([tone[: seconds * 16_000]]).counts[0] for seconds in (1, 29, 31)]
+    if not a_second:
+        assert (
+            counts == {"188": [188] * 3, "375 for each 30 s that it begins": [375, 375, 750]}[listed.tokens]
+        )
     is_cut = all(torch.equal(value, changed.features[name]) for name, value in long.features.items())
     assert is_cut == (listed.seconds == 30.0)
     if listed.seconds not in (30.0, None):
         assert llm.chat.processor.max_audio_len == listed.seconds
+
+
+def test_phi_4_reads_clips_of_nearly_the_same_length(tiny_llm):
+    """Its processor cannot. A version that can fails here, and `readable_together` can go."""
+    llm = tiny_llm("phi4_multimodal")
+    clips = [clip(number, length / 16_000) for number, length in enumerate((6410, 6400, 3000))]
+    with pytest.raises(RuntimeError, match="size of tensor"):
+        llm.chat.processor.audio_processor(clips, sampling_rate=16_000)
+    padded = [np.pad(clips[0], (0, 70)), *clips[1:]]
+    scores = llm.score(llm.read(clips[:2], ANSWERS[:2]), clips[2:])
+    assert (scores[0] - plain_scores(llm, padded[:2], ANSWERS[:2], clips[2])).abs().max() < TOLERANCE
 
 
 def test_the_processor_of_audio_flamingo_3_takes_one_clip(tiny_llm):

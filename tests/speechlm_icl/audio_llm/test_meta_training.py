@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -10,12 +12,13 @@ import numpy as np
 import pytest
 import torch
 
+from perser.episodes.episode import Task
 from perser.errors import UserError
 from perser.labels import EmotionSet
 from speechlm_icl.audio_llm.families import FAMILIES
-from speechlm_icl.audio_llm.learner import AudioLearner
+from speechlm_icl.audio_llm.learner import AudioLearner, encode_conversation
 from speechlm_icl.audio_llm.loading import load_audio_llm
-from speechlm_icl.audio_llm.start import check_start, is_audio_llm_name, new_learner
+from speechlm_icl.audio_llm.start import check_sequences_fit, check_start, is_audio_llm_name, new_learner
 from speechlm_icl.audio_llm.trained import TrainedConfig, save_trained
 from speechlm_icl.model.language_model import LoraOptions, check_language_model
 from speechlm_icl.projectors.base import ProjectorOptions
@@ -109,7 +112,7 @@ def test_the_loss_is_that_of_a_plain_forward_pass_of_the_conversation(family, ti
     model, _ = learner_of(tiny_folder(family), bind=False)
     expected = plain_scores(model.llm, ENROLLED, ANSWERS, QUERY)
     for label in range(len(EMOTIONS)):
-        prompt, features = model.encode([*ENROLLED, QUERY], [*ANSWERS, [label]], None, 2)
+        prompt, features = encode_conversation(model.llm, [*ENROLLED, QUERY], [*ANSWERS, [label]], None, 2)
         batch = collate([prompt])
         losses = model.losses(batch, [features])
         assert (losses[batch.targets == IGNORE] == 0).all()
@@ -128,7 +131,7 @@ def test_bound_pairs_are_scored_as_they_are_trained(family, keeps_prefix, tiny_f
     model.llm.keeps_prefix = keeps_prefix
     given = scores_of(model.llm)
     for label in range(len(EMOTIONS)):
-        prompt, features = model.encode([*ENROLLED, QUERY], [*ANSWERS, [label]], None, 2)
+        prompt, features = encode_conversation(model.llm, [*ENROLLED, QUERY], [*ANSWERS, [label]], None, 2)
         batch = collate([prompt])
         loss = model.losses(batch, [features])[batch.answers == 2].sum()
         assert -loss.item() == pytest.approx(given[label].item(), abs=TOLERANCE)
@@ -166,7 +169,7 @@ def test_the_answers_of_a_sequence_are_marked_where_they_stand(tiny_folder):
 @pytest.mark.parametrize("family", SEVERAL)
 def test_an_answer_ends_with_one_token_of_its_template(family, tiny_folder):
     model, _ = learner_of(tiny_folder(family))
-    prompt, _ = model.encode(ENROLLED, ANSWERS, None, 0)
+    prompt, _ = encode_conversation(model.llm, ENROLLED, ANSWERS, None, 0)
     places = [place for place, number in enumerate(prompt.ends) if number != TEXT]
     assert len({prompt.token_ids[place] for place in places}) == 1
     for place, number in zip(places, (0, 1), strict=True):
@@ -305,16 +308,19 @@ def test_an_adapter_of_a_tower_needs_a_tower():
         check_language_model("tiny-llama", LoraOptions(audio=True))
 
 
-def test_a_sequence_that_is_too_long_is_refused(tiny_folder):
-    from perser.episodes.episode import Task
-
-    model, _ = learner_of(tiny_folder("qwen2_audio"))
+def test_a_sequence_that_is_too_long_is_refused_before_weights_are_loaded(tiny_folder, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_folder("qwen2_audio"), folder)
+    (folder / "model.safetensors").write_bytes(b"")
     task = Task("anna", tuple("abcde"), (("angry",),) * 5)
     seconds = {name: len(samples) / 16_000 for name, samples in CLIPS.items()}
-    model.check_fits([task], 4, seconds.__getitem__)
-    model.llm.model.config.get_text_config().max_position_embeddings = 50
+    asked = (str(folder), EMOTIONS, PromptOptions(), [task], 4, seconds.__getitem__)
+    check_sequences_fit(*asked)
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["max_position_embeddings"] = 50
+    (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match=r"of 4 enrolled clips takes .* but the context of"):
-        model.check_fits([task], 4, seconds.__getitem__)
+        check_sequences_fit(*asked)
 
 
 @pytest.fixture(scope="module")

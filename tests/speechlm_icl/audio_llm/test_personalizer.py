@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
+from perser.cli.main import main
 from perser.errors import UserError
 from perser.inference.recognizer import PersonalRecognizer, Recognizer
 from perser.installed_routes import build_method, check_method, check_models, parse_method, read_facts
@@ -132,6 +134,23 @@ def test_a_model_of_one_clip_is_refused_before_anything_is_loaded(context, tiny_
     with pytest.raises(UserError, match="takes one clip in a prompt, so it can read no enrolled clips"):
         check_models([f"audio-llm:{folder}-8"], context)
     check_models([f"audio-llm:{folder}-0"], context)
+
+
+def test_an_enrollment_that_cannot_be_read_is_refused_before_anything_is_loaded(
+    tiny_folder, downloaded, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.setattr("speechlm_icl.audio_llm.inference.load_audio_llm", None)
+    monkeypatch.setattr("perser.inference.recognizer.trained_model_folder", None)
+    downloaded("owner/flamingo", tiny_folder("audioflamingo3"))
+    soundfile.write(clip := tmp_path / "a.wav", np.sin(np.arange(8000) / 9), 16_000)
+    (table := tmp_path / "own.csv").write_text("path,emotions\na.wav,angry\n")
+    for name in (str(tiny_folder("audioflamingo3")), "owner/flamingo", "audio-llm:owner/flamingo"):
+        enroll = ["enroll", "--model", name, "--examples", str(table), "--out", str(tmp_path / "mine")]
+        predict = ["predict", "--model", name, "--enroll", f"{clip}=angry", "--", str(clip)]
+        for words in (enroll, predict):
+            with pytest.raises(SystemExit):
+                main(words)
+            assert "takes one clip in a prompt, so it cannot read an enrollment" in capsys.readouterr().err
 
 
 def test_a_model_on_the_hub_is_refused_before_its_weights_are_downloaded(

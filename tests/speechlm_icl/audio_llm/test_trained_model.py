@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from perser.errors import UserError
+from perser.export.folder import export_folder
 from perser.inference.recognizer import PersonalRecognizer, Recognizer
 from perser.installed_routes import build_method, check_models, read_facts
 from perser.personalizer import RouteContext
@@ -103,6 +104,14 @@ def test_the_folder_names_its_base_and_holds_none_of_its_weights(trained, base, 
     assert facts.trained_on == toy_episodes.training_digest
     record = json.loads((trained / "training.json").read_text())
     assert {"episodes_log_loss", "permuted_loss", "control_renamed_loss"} <= record["history"][-1].keys()
+
+
+def test_export_says_that_it_does_not_take_it(trained, tmp_path):
+    with pytest.raises(
+        UserError, match="holds a model of audio-llm, which this command does not take: share"
+    ):
+        export_folder(trained, tmp_path / "exported")
+    assert not (tmp_path / "exported").exists()
 
 
 def test_it_is_measured_enrolled_and_asked_alike(context, trained, toy_episodes, tmp_path):
