@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,10 @@ class Cell:
     def file(self) -> Path:
         """The cell's path inside the folder of predictions."""
         return Path(re.sub(r"[^\w.+=-]", "_", self.method)) / f"seed-{self.seed}.parquet"
+
+    @property
+    def title(self) -> str:
+        return f"bench {self.method} (seed {self.seed})"
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,7 @@ class Case:
             device=str(processes().device),
             content=lambda: self.content,
             validation=lambda: self.episode_file.validation_episodes,
-            utterances=self._utterances,
+            utterances=lambda: self._utterances(),  # a bound method would hand over the labels
             parts=tuple(part.name for part in corpus.parts),
             open_labels=self.episode_file.is_open,
         )
@@ -187,8 +191,8 @@ def run_cells(case: Case, folder: Path, resume: bool = True, workers: int = 0) -
                 thresholds_file(cell, folder).unlink(missing_ok=True)
         state.wait_for_everyone()
     share = case.cells[state.process_index :: state.num_processes]
-    cells = [cell for cell in share if not (resume and is_finished(case, cell, folder))]
-    titles = [f"bench {cell.method} (seed {cell.seed})" for cell in cells]
+    cells = _unfinished(case, share, folder) if resume else share
+    titles = [cell.title for cell in cells]
     run_with_workers(partial(_run_numbered, case, cells, folder), titles, workers)
     state.wait_for_everyone()
 
@@ -196,14 +200,10 @@ def run_cells(case: Case, folder: Path, resume: bool = True, workers: int = 0) -
 def cells_of_trained(case: Case, folder: Path, models: Collection[str]) -> dict[str, Callable[[], None]]:
     """Return the cells that are not finished of methods that need these models and no other: what measures
     each, by a title."""
-    cells = [
-        cell
-        for cell in case.cells
-        if _needs_only(cell.method, models) and not is_finished(case, cell, folder)
-    ]
+    ready = [cell for cell in case.cells if _needs_only(cell.method, models)]
+    cells = _unfinished(case, ready, folder)
     return {
-        f"bench {cell.method} (seed {cell.seed})": partial(_run_numbered, case, cells, folder, number)
-        for number, cell in enumerate(cells)
+        cell.title: partial(_run_numbered, case, cells, folder, number) for number, cell in enumerate(cells)
     }
 
 
@@ -219,13 +219,22 @@ def _run_numbered(case: Case, cells: Sequence[Cell], folder: Path, number: int) 
         run_cell(case, cells[number], folder)
 
 
-def is_finished(case: Case, cell: Cell, folder: Path) -> bool:
-    """Return whether the cell's file is there, from the same episodes and from models that did not change."""
+def _unfinished(case: Case, cells: Sequence[Cell], folder: Path) -> list[Cell]:
+    """Return the cells that are not finished. Each model is read once, however many cells were made of it."""
+    digest = cache(model_digest)
+    return [cell for cell in cells if not is_finished(case, cell, folder, digest)]
+
+
+def is_finished(case: Case, cell: Cell, folder: Path, digest: Callable[[Path], str] | None = None) -> bool:
+    """Return whether the cell's file is there, from the same episodes and from models that did not change.
+
+    `digest`: returns the digest of a model that is there; None: `model_digest`.
+    """
     metadata = read_metadata(folder / cell.file)
     return (
         metadata is not None
         and metadata["key"] == case.key(cell)
-        and _are_unchanged(case, metadata["models"])
+        and _are_unchanged(case, metadata["models"], digest or model_digest)
     )
 
 
@@ -278,7 +287,7 @@ def _thresholds(case: Case, cell: Cell, folder: Path, title: str) -> list[float]
         return None
     file, key = thresholds_file(cell, folder), case.thresholds_key(cell.method)
     known = read_json(file) or {}
-    if known.get("key") == key and _are_unchanged(case, known["models"]):
+    if known.get("key") == key and _are_unchanged(case, known["models"], model_digest):
         return known["thresholds"]
     context = case.method_context(cell)
     answers = answer_episodes(build_method(cell.method, context), episodes, emotions, f"{title}: thresholds")
@@ -297,9 +306,9 @@ def thresholds_file(cell: Cell, folder: Path) -> Path:
     return folder.with_name(f"{folder.name}-thresholds") / f"{cell.file.parent.name}.json"
 
 
-def _are_unchanged(case: Case, models: Mapping[str, str]) -> bool:
+def _are_unchanged(case: Case, models: Mapping[str, str], digest: Callable[[Path], str]) -> bool:
     """Return whether the models still have these digests."""
-    return all(digest == model_digest(case.models / name) for name, digest in models.items())
+    return all(before == digest(case.models / name) for name, before in models.items())
 
 
 def model_digest(folder: Path) -> str:

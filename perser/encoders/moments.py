@@ -71,7 +71,7 @@ class StandardizedByGroup(FeatureStore):
     Args:
         store: The features, of clips whose features have one shape.
         groups: The clips of each group from which its moments are computed.
-        members: The group of each clip.
+        members: The group of each clip. Clips of a group that is not in `groups` stay as they are.
     """
 
     def __init__(
@@ -96,7 +96,10 @@ class StandardizedByGroup(FeatureStore):
         return utterance_id in self._store
 
     def __getitem__(self, utterance_id: str) -> Tensor:
-        scale, shift = self._maps[self._members[utterance_id]]
+        group = self._members[utterance_id]
+        if group not in self._maps:
+            return self._store[utterance_id]
+        scale, shift = self._maps[group]
         return self._store[utterance_id] * scale + shift
 
     def num_rows(self, utterance_id: str) -> int:

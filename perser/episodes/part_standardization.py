@@ -19,7 +19,8 @@ MOST_CLIPS = 4096
 def standardized_by_part(store: FeatureStore, corpus: Corpus, tasks: Sequence[Task]) -> FeatureStore:
     """Return the features with the same moments in each corpus that was joined into this one.
 
-    A corpus that was not joined is one part.
+    A corpus that was not joined is one part. The clips of a part of which nothing is trained on stay as they
+    are.
 
     Args:
         store: The features of all clips.

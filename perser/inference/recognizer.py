@@ -34,6 +34,7 @@ from perser.inference.prediction import Prediction, classify
 from perser.inference.profile import Enrolled, Profile
 from perser.inference.standardization import (
     Standardize,
+    check_standardize,
     learn,
     personal_predictor,
     standardization_of,
@@ -133,6 +134,7 @@ class Recognizer:
         to answer it.
         """
         examples, spelled = spelled_labels(examples)
+        check_standardize(standardize)
         if other and labels != "open":
             raise UserError("other: it is for labels of a person's own: give labels='open', or leave it out")
         if labels == "open":

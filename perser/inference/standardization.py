@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor
 
@@ -40,11 +40,19 @@ def learn(
     return model.enroll(encoded, support)
 
 
+def check_standardize(standardize: str | None) -> None:
+    """Raise UserError for a choice that there is not."""
+    if standardize is not None and standardize not in get_args(Standardize):
+        raise UserError(f"standardize: {standardize}, give {' or '.join(get_args(Standardize))}")
+
+
 def personal_predictor(
     model: RouteModel, tensors: Mapping[str, Tensor], labels: Sequence[Emotions]
 ) -> RoutePredictor:
     """Return the predictor of the person whose profile has these tensors and labels."""
     learned = {name: tensor for name, tensor in tensors.items() if name not in (MEAN, DEVIATION)}
+    if (MEAN in tensors) != (DEVIATION in tensors):
+        raise UserError("its standardization lacks a mean or a deviation")
     if standardization_of(tensors) == "enrolled" and isinstance(model, StandardizingRouteModel):
         if not (tensors[DEVIATION] > 0).all():
             raise UserError("its standardization has a deviation that is not above 0")

@@ -111,8 +111,11 @@ def test_a_profile_with_a_standardization_of_another_shape_is_damaged(trained, t
     for name, changed, message in (
         (MEAN, usual[MEAN][:1], "standardization is not of this model's features"),
         (DEVIATION, 0 * usual[DEVIATION], "deviation that is not above 0"),
+        (MEAN, None, "standardization lacks a mean or a deviation"),
+        (DEVIATION, None, "standardization lacks a mean or a deviation"),
     ):
-        personal._tensors = usual | {name: changed}
+        tensors = usual | {name: changed}
+        personal._tensors = {key: tensor for key, tensor in tensors.items() if tensor is not None}
         personal.save(tmp_path / "alice.profile")
         with pytest.raises(UserError, match=message):
             PersonalRecognizer.load(tmp_path / "alice.profile")

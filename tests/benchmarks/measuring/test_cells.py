@@ -109,6 +109,25 @@ def test_a_cell_is_measured_again_after_its_own_model_changed_but_not_another(ca
     assert not is_finished(case, cell, tmp_path / "predictions")
 
 
+def test_a_model_is_read_once_to_see_which_cells_are_finished(case, tmp_path, monkeypatch):
+    def build(name, context):
+        context.folder("ssl-e")
+        return Uniform()
+
+    monkeypatch.setattr(module, "build_method", build)
+    (case.models / "ssl-e").mkdir(parents=True)
+    one, folder = replace(case, methods=("entire-zero",)), tmp_path / "predictions"
+    run_cells(one, folder)
+    read = []
+    monkeypatch.setattr(module, "model_digest", lambda folder: read.append(folder) or model_digest(folder))
+    run_cells(one, folder)
+    assert cells_of_trained(one, folder, ["ssl-e"]) == {}
+    assert len(one.cells) == 2
+    assert read == 2 * [case.models / "ssl-e"], "once by each"
+    (case.models / "ssl-e" / "weights").write_text("2")
+    assert len(cells_of_trained(one, folder, ["ssl-e"])) == 2
+
+
 def test_a_model_digest_depends_on_names_and_contents(tmp_path):
     assert model_digest(tmp_path / "nothing") == ""
     (tmp_path / "a").write_text("1")

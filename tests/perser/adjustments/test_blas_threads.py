@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 
-from threadpoolctl import threadpool_info
+import scipy.linalg  # noqa: F401 (it loads the libraries that are limited)
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from perser.adjustments.blas_threads import one_blas_thread
 
@@ -24,14 +26,35 @@ def used() -> list[int]:
 
 
 def test_a_block_uses_one_thread_and_leaves_the_number_as_it_was():
-    with one_blas_thread():
-        before = used()
-    assert before
-    assert set(before) == {1}
-    earlier = used()
-    with one_blas_thread():
-        assert set(used()) == {1}
-    assert used() == earlier
+    with threadpool_limits(2, user_api="blas"):
+        assert set(used()) == {2}
+        with one_blas_thread():
+            assert set(used()) == {1}
+        assert set(used()) == {2}
+
+
+def test_blocks_of_two_threads_leave_the_number_as_it_was():
+    inside, leave = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with one_blas_thread():
+            inside.set()
+            leave.wait(20)
+
+    def second() -> None:
+        with one_blas_thread():
+            leave.wait(20)
+
+    with threadpool_limits(2, user_api="blas"):
+        threads = [threading.Thread(target=first), threading.Thread(target=second)]
+        threads[0].start()
+        assert inside.wait(20)
+        threads[1].start()
+        threads[1].join(0.2)  # it is in its block by then, where nothing keeps it out
+        leave.set()
+        for thread in threads:
+            thread.join(20)
+        assert set(used()) == {2}
 
 
 def test_a_limit_reaches_all_libraries_even_where_none_was_loaded():

@@ -62,6 +62,14 @@ def test_clips_that_are_not_trained_on_are_mapped_as_their_corpus_is_and_change_
     np.testing.assert_allclose(store["south/17"].numpy(), expected, rtol=1e-4, atol=1e-4)
 
 
+def test_clips_of_a_corpus_of_which_nothing_is_trained_on_stay_as_they_are(corpus):
+    """All persons of a small corpus can be drawn for validation and test."""
+    joined, features = corpus
+    store = standardized_by_part(FeatureStore.of("pooled", features), joined, tasks()[:1])
+    np.testing.assert_array_equal(store["south/3"].numpy(), features["south/3"])
+    np.testing.assert_allclose(store["north/3"].numpy(), features["north/3"], rtol=1e-4, atol=1e-4)
+
+
 def test_a_corpus_that_was_not_joined_stays_as_it_is(corpus):
     joined, features = corpus
     joined.parts = []

@@ -20,6 +20,8 @@ def test_a_model_without_a_standardization_enrolls_as_before(fake_model, write_c
     assert recognizer.enroll(examples, standardize="model").predict([clip]) == usual
     with pytest.raises(UserError, match="standardize: this model reads features as they are"):
         recognizer.enroll(examples, standardize="enrolled")
+    with pytest.raises(UserError, match="standardize: corpus, give enrolled or model"):
+        recognizer.enroll(examples, standardize="corpus")
 
 
 def test_a_profile_that_goes_on_learning_decides(tmp_path, capsys):
