@@ -34,26 +34,23 @@ def test_a_block_uses_one_thread_and_leaves_the_number_as_it_was():
 
 
 def test_blocks_of_two_threads_leave_the_number_as_it_was():
-    inside, leave = threading.Event(), threading.Event()
+    inside = [threading.Event(), threading.Event()]
+    leave = [threading.Event(), threading.Event()]
 
-    def first() -> None:
+    def block(number: int) -> None:
         with one_blas_thread():
-            inside.set()
-            leave.wait(20)
+            inside[number].set()
+            leave[number].wait(20)
 
-    def second() -> None:
-        with one_blas_thread():
-            leave.wait(20)
-
+    threads = [threading.Thread(target=block, args=(number,)) for number in range(2)]
     with threadpool_limits(2, user_api="blas"):
-        threads = [threading.Thread(target=first), threading.Thread(target=second)]
         threads[0].start()
-        assert inside.wait(20)
+        assert inside[0].wait(20)
         threads[1].start()
-        threads[1].join(0.2)  # it is in its block by then, where nothing keeps it out
-        leave.set()
-        for thread in threads:
-            thread.join(20)
+        inside[1].wait(0.5)  # it is inside by then, if nothing keeps it out
+        for number in range(2):
+            leave[number].set()
+            threads[number].join(20)
         assert set(used()) == {2}
 
 
