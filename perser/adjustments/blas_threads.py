@@ -7,16 +7,11 @@ cores where other programs were busy, and 1 s of one core.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
 from threadpoolctl import ThreadpoolController
-
-_TURN = threading.RLock()
-"""Held by the thread whose block changes the number, which all threads share: of two at once, the later one
-would find 1 and leave it so."""
 
 
 def limit_blas_threads(threads: int) -> None:
@@ -27,7 +22,7 @@ def limit_blas_threads(threads: int) -> None:
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
     """Let linear algebra use one thread in this block, for problems that are too small to share."""
-    with _TURN, _linear_algebra().limit(limits=1):
+    with _linear_algebra().limit(limits=1):
         yield
 
 

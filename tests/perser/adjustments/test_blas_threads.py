@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 
 import scipy.linalg  # noqa: F401 (it loads the libraries that are limited)
 from threadpoolctl import threadpool_info, threadpool_limits
@@ -30,27 +29,6 @@ def test_a_block_uses_one_thread_and_leaves_the_number_as_it_was():
         assert set(used()) == {2}
         with one_blas_thread():
             assert set(used()) == {1}
-        assert set(used()) == {2}
-
-
-def test_blocks_of_two_threads_leave_the_number_as_it_was():
-    inside = [threading.Event(), threading.Event()]
-    leave = [threading.Event(), threading.Event()]
-
-    def block(number: int) -> None:
-        with one_blas_thread():
-            inside[number].set()
-            leave[number].wait(20)
-
-    threads = [threading.Thread(target=block, args=(number,)) for number in range(2)]
-    with threadpool_limits(2, user_api="blas"):
-        threads[0].start()
-        assert inside[0].wait(20)
-        threads[1].start()
-        inside[1].wait(0.5)  # it is inside by then, if nothing keeps it out
-        for number in range(2):
-            leave[number].set()
-            threads[number].join(20)
         assert set(used()) == {2}
 
 
