@@ -124,7 +124,7 @@ class Case:
             device=str(processes().device),
             content=lambda: self.content,
             validation=lambda: self.episode_file.validation_episodes,
-            utterances=self._utterances,
+            utterances=lambda: self._utterances(),
             parts=tuple(part.name for part in corpus.parts),
             open_labels=self.episode_file.is_open,
         )
