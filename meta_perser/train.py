@@ -108,11 +108,11 @@ def meta_train(
         fresh_head=init == "encoder",
     )
     check_solver(inner.solver, scope)
-    begun_from = saved_settings(ssl_e)
-    check_standardization(begun_from.get("standardize"), scope)
     if out.resolve() == ssl_e.resolve():
         raise UserError(f"out: {out} is the folder of SSL-E, which is still needed: give another one")
     check_training_outputs(out, RATES_FILE, cache)
+    begun_from = saved_settings(ssl_e)
+    check_standardization(begun_from.get("standardize"), scope)
     accelerator = start_accelerator(seed, mixed_precision)
     prepared, drawn = Corpus.load(corpus), EpisodeFile.load(episodes)
     tasks = drawn.training_tasks(prepared)

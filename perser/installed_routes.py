@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -67,13 +68,16 @@ class MethodName:
     standardize: str = "model"
 
 
-@cache
 def load_routes() -> Mapping[str, Route | Exception]:
     """Return each installed route by its entry's name, sorted, or why it does not load: a broken package
-    must not take the others with it.
+    must not take the others with it."""
+    return _load_routes(tuple(sys.path))
 
-    They are looked up once: reading what is installed takes longer than anything else about a method's name.
-    """
+
+@cache
+def _load_routes(path: tuple[str, ...]) -> Mapping[str, Route | Exception]:
+    """Load the routes of the packages on this path, once: reading what is installed takes longer than
+    anything else about a method's name."""
     routes: dict[str, Route | Exception] = {}
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
         try:

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from perser.cli.main import main
-from perser.installed_routes import load_routes
 
 DOCS = Path(__file__).parents[1] / "docs"
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -70,7 +69,6 @@ class WorkedExample:
     def run(self, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Install the package and run the page's commands."""
         monkeypatch.syspath_prepend(self.install(site))
-        load_routes.cache_clear()  # an earlier test may have looked them up
         try:
             for line in self.commands:
                 program, *arguments = shlex.split(line)
@@ -78,7 +76,6 @@ class WorkedExample:
                 main(arguments)
         finally:
             sys.modules.pop(self.module, None)
-            load_routes.cache_clear()
 
     def check_format(self, folder: Path) -> None:
         """Fail unless the module is formatted as this repository is."""

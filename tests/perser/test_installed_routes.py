@@ -12,7 +12,6 @@ from perser.installed_routes import (
     describe_methods,
     explain_method,
     load_route_model,
-    load_routes,
     parse_method,
 )
 
@@ -26,10 +25,10 @@ def install(monkeypatch):
 
     def install(*entries: EntryPoint) -> None:
         monkeypatch.setattr(installed_routes, "entry_points", lambda group: list(entries))
-        load_routes.cache_clear()
+        installed_routes._load_routes.cache_clear()
 
     yield install
-    load_routes.cache_clear()
+    installed_routes._load_routes.cache_clear()
 
 
 @pytest.fixture
