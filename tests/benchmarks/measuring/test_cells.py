@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.measuring import cells as module
-from benchmarks.measuring.cells import Cell, cells_of_trained, is_finished, model_digest, run_cells
+from benchmarks.measuring.cells import Case, Cell, cells_of_trained, is_finished, model_digest, run_cells
 from benchmarks.measuring.predictions import read_metadata
 from benchmarks.run import bench
 from perser.corpora.corpus import Corpus
@@ -109,22 +109,29 @@ def test_a_cell_is_measured_again_after_its_own_model_changed_but_not_another(ca
     assert not is_finished(case, cell, tmp_path / "predictions")
 
 
-def test_a_model_is_read_once_to_see_which_cells_are_finished(case, tmp_path, monkeypatch):
+@pytest.fixture
+def of_ssl_e(case, monkeypatch) -> Case:
+    """A case of one method, which is built from SSL-E alone."""
+
     def build(name, context):
         context.folder("ssl-e")
         return Uniform()
 
     monkeypatch.setattr(module, "build_method", build)
     (case.models / "ssl-e").mkdir(parents=True)
-    one, folder = replace(case, methods=("entire-zero",)), tmp_path / "predictions"
+    return replace(case, methods=("entire-zero",))
+
+
+def test_a_model_is_read_once_to_see_which_cells_are_finished(of_ssl_e, tmp_path, monkeypatch):
+    one, folder = of_ssl_e, tmp_path / "predictions"
     run_cells(one, folder)
     read = []
     monkeypatch.setattr(module, "model_digest", lambda folder: read.append(folder) or model_digest(folder))
     run_cells(one, folder)
     assert cells_of_trained(one, folder, ["ssl-e"]) == {}
     assert len(one.cells) == 2
-    assert read == 2 * [case.models / "ssl-e"], "once by each"
-    (case.models / "ssl-e" / "weights").write_text("2")
+    assert read == 2 * [one.models / "ssl-e"], "once by each"
+    (one.models / "ssl-e" / "weights").write_text("2")
     assert len(cells_of_trained(one, folder, ["ssl-e"])) == 2
 
 
@@ -283,14 +290,8 @@ def test_cells_can_be_measured_as_soon_as_their_own_models_are_trained(case, mea
     assert ready("speech-lm") == [f"bench speech-lm-8 (seed {seed})" for seed in (0, 1)]
 
 
-def test_a_cell_that_was_measured_beside_a_training_is_finished(case, measured, tmp_path, monkeypatch):
-    def build(name, context):
-        context.folder("ssl-e")
-        return Uniform()
-
-    monkeypatch.setattr(module, "build_method", build)
-    (case.models / "ssl-e").mkdir(parents=True)
-    one, folder = replace(case, methods=("entire-zero",)), tmp_path / "predictions"
+def test_a_cell_that_was_measured_beside_a_training_is_finished(of_ssl_e, measured, tmp_path):
+    one, folder = of_ssl_e, tmp_path / "predictions"
     for measure in cells_of_trained(one, folder, ["ssl-e"]).values():
         measure()
     assert measured == one.cells
