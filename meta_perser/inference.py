@@ -27,6 +27,7 @@ from meta_perser.recognizer.batches import ClipSource, PooledClips, moments_of_c
 from meta_perser.recognizer.checkpoint import recognizer_of
 from meta_perser.recognizer.model import EmotionRecognizer, saved_settings
 from perser.encoders.feature_cache import AudioSource
+from perser.encoders.moments import check_moments
 from perser.episodes.episode import Support
 from perser.errors import UserError, explain_damage
 from perser.labels import Emotions, EmotionSet
@@ -143,9 +144,7 @@ class GradientModel:
         return moments_of_clips(self.model, encoded, names, prior_clips)
 
     def standardized(self, mean: Tensor, deviation: Tensor) -> GradientModel:
-        shape = self.model.state_mean.shape
-        if mean.shape != shape or deviation.shape != shape:
-            raise UserError("its standardization is not of this model's features")
+        check_moments(mean, deviation, self.model.state_mean)
         own = self._personalizer
 
         def personalizer(source: ClipSource) -> Adapts:

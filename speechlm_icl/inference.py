@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from perser.encoders.feature_cache import AudioSource, FeatureStore, cached_features
-from perser.encoders.moments import blended_moments
+from perser.encoders.moments import blended_moments, check_moments
 from perser.episodes.episode import Support
 from perser.errors import UserError
 from perser.io.checksums import file_sha256
@@ -115,9 +115,7 @@ class SpeechLM:
         return blended_moments((encoded[name] for name in names), own.mean, own.std, prior_clips)
 
     def standardized(self, mean: Tensor, deviation: Tensor) -> SpeechLM:
-        shape = self.model.projector.mean.shape
-        if mean.shape != shape or deviation.shape != shape:
-            raise UserError("its standardization is not of this model's features")
+        check_moments(mean, deviation, self.model.projector.mean)
         return SpeechLM(self.model.standardized(mean, deviation), self._folder)
 
     def encode_more(

@@ -158,16 +158,15 @@ class Case:
 
     def key(self, cell: Cell) -> str:
         """Return a digest of the cell's method and episodes, the corpus and the training split."""
-        episodes = [episode.as_json() for episode in self.episodes_by_seed[cell.seed]]
-        drawn = self.episode_file
-        content = [cell.method, drawn.corpus_fingerprint, drawn.training_digest, episodes]
-        return json_sha256(content)
+        return self._digest(cell.method, self.episodes_by_seed[cell.seed])
 
     def thresholds_key(self, method: str) -> str:
         """Return a digest of what a method's thresholds are chosen on."""
-        episodes = [episode.as_json() for episode in self.validation_episodes]
-        drawn = self.episode_file
-        return json_sha256([method, drawn.corpus_fingerprint, drawn.training_digest, episodes])
+        return self._digest(method, self.validation_episodes)
+
+    def _digest(self, method: str, episodes: Sequence[Episode]) -> str:
+        drawn, content = self.episode_file, [episode.as_json() for episode in episodes]
+        return json_sha256([method, drawn.corpus_fingerprint, drawn.training_digest, content])
 
     def method_context(self, cell: Cell) -> RouteContext:
         """Return what the method of a cell is built from, which an oracle's truth belongs to."""

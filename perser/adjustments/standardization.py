@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from perser.corpora.listing import grouped_by_part, part_of
 from perser.episodes.episode import Support
 from perser.episodes.sampling import evenly_spaced
 from perser.labels import EmotionSet
@@ -36,13 +37,9 @@ def standardized(personalizer: Personalizer, by: str, context: RouteContext) -> 
         return Standardized(
             personalizer.standardized_by(evenly_spaced(utterances, MOST_CLIPS), 0.0), "corpus"
         )
-    parts: dict[str, list[str]] = {name: [] for name in context.parts}
-    for name in utterances:
-        parts[_part_of(name)].append(name)
     methods = {
         part: personalizer.standardized_by(evenly_spaced(clips, MOST_CLIPS), 0.0)
-        for part, clips in parts.items()
-        if clips
+        for part, clips in grouped_by_part(context.parts, utterances).items()
     }
     return StandardizedByPart(methods)
 
@@ -90,7 +87,7 @@ class StandardizedByPart(Standardized):
         return type(self)({name: own.with_labels(labels) for name, own in self._methods.items()}, self._by)
 
     def _for(self, support: Support) -> Personalizer:
-        return self._methods[_part_of(support.utterances[0])]
+        return self._methods[part_of(support.utterances[0])]
 
 
 class StandardizedByEnrolled(Standardized):
@@ -103,8 +100,3 @@ class StandardizedByEnrolled(Standardized):
         if not len(support):
             return self._base
         return self._base.standardized_by(support.utterances, PRIOR_CLIPS)
-
-
-def _part_of(utterance: str) -> str:
-    """Return the corpus that an utterance of a joined corpus is from (`perser.corpora.joined`)."""
-    return utterance.partition("/")[0]

@@ -18,7 +18,14 @@ import numpy as np
 from perser.corpora.content import NO_ONE, Content
 from perser.corpora.corpus import Corpus
 from perser.corpora.derived import ANYWHERE, known_recordings, write_derived
-from perser.corpora.listing import Annotation, CorpusPart, Listing, is_unknown_listener
+from perser.corpora.listing import (
+    Annotation,
+    CorpusPart,
+    Listing,
+    grouped_by_part,
+    is_unknown_listener,
+    part_of,
+)
 from perser.errors import UserError
 
 
@@ -114,7 +121,7 @@ def person_weights(corpus: Corpus, persons: Sequence[str]) -> np.ndarray | None:
     if not corpus.parts:
         return None
     weights = {part.name: part.weight for part in corpus.parts}
-    parts = [person.partition("/")[0] for person in persons]
+    parts = [part_of(person) for person in persons]
     shares = np.array([weights[part] / parts.count(part) for part in parts])
     return shares / shares.sum()
 
@@ -123,10 +130,7 @@ def utterances_by_part(corpus: Corpus, utterances: Iterable[str]) -> dict[str, l
     """Return the utterances of each part of a joined corpus, by its name; any other corpus is one part."""
     if not corpus.parts:
         return {corpus.name: list(utterances)}
-    parts: dict[str, list[str]] = {part.name: [] for part in corpus.parts}
-    for utterance in utterances:
-        parts[utterance.partition("/")[0]].append(utterance)
-    return {name: own for name, own in parts.items() if own}
+    return grouped_by_part((part.name for part in corpus.parts), utterances)
 
 
 def _named(part: str, person: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -66,6 +66,19 @@ class CorpusPart:
     name: str
     namespace: str
     weight: float
+
+
+def part_of(name: str) -> str:
+    """Return the corpus that an utterance or a person of a joined corpus is from, by its name."""
+    return name.partition("/")[0]
+
+
+def grouped_by_part(parts: Iterable[str], utterances: Iterable[str]) -> dict[str, list[str]]:
+    """Return the utterances of each of the corpora that were joined, by its name, where there are any."""
+    groups: dict[str, list[str]] = {part: [] for part in parts}
+    for utterance in utterances:
+        groups[part_of(utterance)].append(utterance)
+    return {part: own for part, own in groups.items() if own}
 
 
 @dataclass

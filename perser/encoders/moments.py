@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from perser.encoders.feature_cache import FeatureStore
+from perser.errors import UserError
 
 
 def moments(clips: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
@@ -25,6 +26,13 @@ def moments(clips: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
         squares = squares + states.square().sum(dim=0)
     mean = total / number
     return mean, (squares / number - mean.square()).clamp_min(0).sqrt().clamp_min(1e-5)
+
+
+def check_moments(mean: Tensor, std: Tensor, own: Tensor) -> None:
+    """Raise UserError where a mean and a standard deviation are not of the features of a model, whose own
+    mean has their shape."""
+    if mean.shape != own.shape or std.shape != own.shape:
+        raise UserError("its standardization is not of this model's features")
 
 
 def blended_moments(
