@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from itertools import zip_longest
@@ -47,12 +49,21 @@ def processes() -> PartialState:
 
 
 def leave_processes() -> None:
-    """Close this process's connections to the others, once it needs nothing more of them.
+    """End this process of a launch with status 0. A process that works alone goes on.
 
-    Otherwise Python ends while threads of gloo still run, which now and then aborts the process (SIGABRT).
+    Exit functions (`atexit`) run and output is flushed, but Python does not take itself apart. A thread of
+    gloo may still hold tensors of the last collective operation, and needs the interpreter to let go of them.
+    A thread that asks for the interpreter while Python ends is unwound by force, through code in C++ that
+    does not allow it, and that aborts the process (SIGABRT). Destroying the group does not end these threads
+    where anything still refers to it, as the caches of sharded tensors do.
     """
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return
+    torch.distributed.destroy_process_group()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def is_alone_on_cpu() -> bool:

@@ -79,3 +79,28 @@ def test_shares_are_even_in_number_and_cost(costs, hands):
     assert max(numbers) - min(numbers) <= 1
     sums = [sum(costs[place] for place in own) for own in dealt]
     assert max(sums) - min(sums) <= max(costs, default=0)
+
+
+ENDING = """
+import atexit
+import torch
+from perser.distributed import leave_processes
+
+class TellsWhenPythonEnds:
+    def __del__(self):
+        print("Python took itself apart", flush=True)
+
+kept = TellsWhenPythonEnds()
+atexit.register(lambda: print("exit functions ran"))
+leave_processes()
+print("alone, it goes on")
+torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+leave_processes()
+print("not reached")
+"""
+
+
+def test_processes_that_work_together_end_before_python_takes_itself_apart():
+    """Threads of gloo may still hold tensors, and letting go of one then aborts the process."""
+    done = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout.splitlines()) == (0, ["alone, it goes on", "exit functions ran"])
