@@ -203,6 +203,9 @@ class OuterOptions(OptimizationOptions):
         cosine: whether both learning rates warm up and then fall along a cosine; false: they stay as they
             are.
         patience: stop after this many validations in a row without a better score; none: take all steps.
+        f1_weight: weight of 1 minus a smooth macro-F1 at p > 1/C, which is added to the outer loss on the
+            query (not in the paper); it needs csmt: false. Log loss alone holds a person's rare emotions
+            back: at little cost in nats, more of them are said.
     """
 
     prefix: ClassVar[str] = "outer."
@@ -217,9 +220,11 @@ class OuterOptions(OptimizationOptions):
     strengths_learning_rate: float = 0.1
     cosine: bool = True
     patience: int | None = None
+    f1_weight: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_at_least("outer.f1_weight", self.f1_weight, 0)
         check_at_least("outer.rates_learning_rate", self.rates_learning_rate, 0)
         check_at_least("outer.head_learning_rate", self.head_learning_rate, 0)
         check_at_least("outer.strengths_learning_rate", self.strengths_learning_rate, 0)

@@ -163,6 +163,8 @@ def _switches(loop: OuterLoop, init: Init) -> dict[str, object]:
     switches: dict[str, object] = {"INI": init == "ssl-e", "CSMT": loop.csmt, "DA": annealing}
     if loop.outer.update != "maml":
         switches["outer update"] = loop.outer.update
+    if loop.outer.f1_weight:
+        switches["F1 weight"] = loop.outer.f1_weight
     if loop.inner.moves != "scope":
         switches["inner loop moves"] = loop.inner.moves
     return switches

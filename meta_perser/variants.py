@@ -44,7 +44,7 @@ PAPER: Changes = {
         "adaptation_steps": 50,
         "moves": "scope",
     },
-    "outer": {"update": "maml"},
+    "outer": {"update": "maml", "f1_weight": 0.0},
 }
 
 REPTILE: Changes = {
@@ -53,7 +53,7 @@ REPTILE: Changes = {
     "lslr": {"granularity": "off", "sign": "free", "beyond": "initial", "relative": True},
     "multi_step_loss": {"enabled": False},
     "inner": {"solver": "steps", "query": None},
-    "outer": {"update": "reptile"},
+    "outer": {"update": "reptile", "f1_weight": 0.0},
 }
 
 PROXIMAL: Changes = {

@@ -1,11 +1,12 @@
-"""The training loss: class-balanced soft cross-entropy on label distributions.
+"""The training losses: class-balanced soft cross-entropy on label distributions, and a smooth macro-F1.
 
-After Cui et al. 2019, in the form of EMO-SUPERB and Meta-PerSER. It uses plain torch operations, so that
-second-order meta-gradients pass through it.
+The first is after Cui et al. 2019, in the form of EMO-SUPERB and Meta-PerSER. Both use plain torch
+operations, so that second-order meta-gradients pass through them.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -62,3 +63,21 @@ def class_balanced_cross_entropy(
     if class_weights is not None:
         losses = losses * (targets.to(logits.dtype) @ class_weights.to(logits))
     return losses.mean()
+
+
+def smooth_macro_f1_loss(logits: torch.Tensor, targets: torch.Tensor, width: float = 0.25) -> torch.Tensor:
+    """Return 1 minus a macro-F1 that has a gradient, a scalar in 0..1.
+
+    An emotion is said where p > 1/C. A sigmoid of log(p C) / width takes the place of that decision, and the
+    counts of true and false positives become sums of it (sigmoidF1, Benedict et al. 2022, with the threshold
+    of the papers' metric).
+
+    Args:
+        logits: (batch, num_emotions), of all queries of an episode: F1 is no mean over them.
+        targets: (batch, num_emotions), label distributions; an emotion with a share was heard.
+        width: of the sigmoid, in nats; towards 0 the value becomes 1 - `maF1` of `perser.metrics`.
+    """
+    said = torch.sigmoid((logits.log_softmax(dim=-1) + math.log(logits.shape[-1])) / width)
+    heard = (targets > 0).to(said.dtype)
+    both = (said * heard).sum(dim=0)
+    return 1 - (2 * both / (said.sum(dim=0) + heard.sum(dim=0))).mean()

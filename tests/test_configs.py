@@ -197,6 +197,7 @@ QUICKSTART_CHANGES = {
     "meta_train.outer.steps": 240,
     "meta_train.outer.batch_size": 8,
     "meta_train.outer.validate_every": 20,
+    "meta_train.outer.f1_weight": 1.0,
     "icl_train.steps": 200,
     "icl_train.projector.feature_noise": 0.3,
     "icl_train.projector_mixup": 0.0,

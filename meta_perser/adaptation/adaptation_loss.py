@@ -20,7 +20,7 @@ from meta_perser.recognizer.model import moving_part
 from perser.encoders.encoder import Attention
 from perser.episodes.episode import Task
 from perser.labels import EmotionSet
-from perser.losses import class_balanced_cross_entropy, class_balanced_weights
+from perser.losses import class_balanced_cross_entropy, class_balanced_weights, smooth_macro_f1_loss
 from perser.training.checkpoint import moving_parameters
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
@@ -92,6 +92,13 @@ def training_class_weights(tasks: Sequence[Task], emotions: EmotionSet) -> Tenso
     """Return class-balanced weights (num_emotions,) from how often each emotion occurs in these tasks."""
     positives = sum(emotions.multi_hot(task.emotions).sum(axis=0) for task in tasks)
     return class_balanced_weights(torch.as_tensor(positives), sum(len(task.utterances) for task in tasks))
+
+
+def with_macro_f1(loss: LossFunction, f1_weight: float) -> LossFunction:
+    """Return the loss plus `f1_weight` times 1 minus the smooth macro-F1; at weight 0 the loss itself."""
+    if not f1_weight:
+        return loss
+    return lambda logits, targets: loss(logits, targets) + f1_weight * smooth_macro_f1_loss(logits, targets)
 
 
 def loss_on(

@@ -14,7 +14,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from meta_perser.adaptation.adaptation_loss import LossFunction, loss_on
+from meta_perser.adaptation.adaptation_loss import LossFunction, loss_on, with_macro_f1
 from meta_perser.adaptation.inner_loop import adapt, inner_loop
 from meta_perser.adaptation.lslr import Rates
 from meta_perser.adaptation.meta_trained import MetaPerSER
@@ -63,11 +63,13 @@ class MetaLearner(nn.Module):
         memory: Memory = "unroll",
         update: Update = "maml",
         clips_at_once: int | None = None,
+        f1_weight: float = 0.0,
     ) -> None:
         super().__init__()
         self.model = model
         self.rates = rates
         self._loss = loss
+        self._query_loss = with_macro_f1(loss, f1_weight)
         self._memory: Memory = memory
         self._update: Update = update
         self._clips_at_once = clips_at_once
@@ -78,15 +80,16 @@ class MetaLearner(nn.Module):
         """Return sum_s schedule.step_loss_weights[s] * W(theta_s) + final_weight * W(theta_S).
 
         W is the loss on the support (combined-set meta-training, 2.3.2), which the inner loop has computed
-        already, or the loss on a separate query (classic MAML). Under Reptile the value is W(theta_S), and
+        already, or the loss on a separate query (classic MAML), with `f1_weight` times the smooth macro-F1's.
+        Under Reptile the value is W(theta_S), and
         the gradient theta - theta_S.
         """
         if self._update == "reptile":
             return self._reptile(len(schedule.step_loss_weights), support)
-        of_model = partial(loss_on, self.model, self._loss, clips_at_once=self._clips_at_once)
-        support_loss = of_model(*support)
-        first_order_loss = of_model(*support, attention="sdpa")
-        query_loss = None if query is None else of_model(*query, attention="sdpa")
+        of_model = partial(loss_on, self.model, clips_at_once=self._clips_at_once)
+        support_loss = of_model(self._loss, *support)
+        first_order_loss = of_model(self._loss, *support, attention="sdpa")
+        query_loss = None if query is None else of_model(self._query_loss, *query, attention="sdpa")
         adapted, path = inner_loop(
             support_loss,
             dict(self.model.trainable_parameters()),
@@ -128,6 +131,12 @@ class OuterLoop:
             raise UserError("inner.query: with csmt the outer loss is on the support: leave inner.query out")
         if self.outer.update == "reptile" and not (self.csmt and not self.multi_step_loss.enabled):
             raise UserError("outer.update: reptile has no outer loss: give csmt: true and no multi_step_loss")
+        if self.outer.f1_weight and self.csmt:
+            raise UserError(
+                "outer.f1_weight: with csmt no query of its own is there for it: give csmt: false, or 0"
+            )
+        if self.outer.f1_weight and self.inner.clips_at_once is not None:
+            raise UserError("outer.f1_weight: F1 is of all queries at once: leave inner.clips_at_once out")
         if self.inner.solver == "proximal":
             check_proximal(self.csmt, self.derivative_annealing, self.multi_step_loss)
 
@@ -194,10 +203,17 @@ class OuterLoop:
     def _learner(self, trained: MetaPerSER) -> MetaLearner | ProximalLearner:
         """Return the module whose forward pass is one person's outer loss."""
         if isinstance(trained.rates, Strengths):
-            return ProximalLearner(trained.model, trained.rates, trained.label_smoothing)
-        inner = self.inner
+            return ProximalLearner(
+                trained.model, trained.rates, trained.label_smoothing, self.outer.f1_weight
+            )
         return MetaLearner(
-            trained.model, trained.rates, trained.loss, inner.memory, self.outer.update, inner.clips_at_once
+            trained.model,
+            trained.rates,
+            trained.loss,
+            self.inner.memory,
+            self.outer.update,
+            self.inner.clips_at_once,
+            self.outer.f1_weight,
         )
 
     def check(self, tasks: Sequence[Task]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from meta_perser.adaptation.adaptation_loss import with_macro_f1
 from meta_perser.adaptation.proximal.head import AdaptedHead
 from meta_perser.adaptation.proximal.strengths import Strengths
 from meta_perser.options import AnnealingOptions, MultiStepOptions
@@ -18,16 +19,24 @@ class ProximalLearner(nn.Module):
     """The recognizer and its strengths. A forward pass solves for one person's head and returns the loss on
     their query.
 
-    The loss on the query is the plain cross-entropy, which is the log loss that reports lead with. That on
-    the support is not weighted by class either: so the problem is the most likely head under a prior. Its
-    labels are smoothed as SSL-E's were: what a person has not said in K answers stays possible.
+    The loss on the query is the plain cross-entropy, which is the log loss that reports lead with, plus
+    `f1_weight` times 1 minus the smooth macro-F1. That on the support is not weighted by class either: so the
+    problem is the most likely head under a prior. Its labels are smoothed as SSL-E's were: what a person has
+    not said in K answers stays possible.
     """
 
-    def __init__(self, model: EmotionRecognizer, strengths: Strengths, label_smoothing: float = 0.0) -> None:
+    def __init__(
+        self,
+        model: EmotionRecognizer,
+        strengths: Strengths,
+        label_smoothing: float = 0.0,
+        f1_weight: float = 0.0,
+    ) -> None:
         super().__init__()
         self.model = model
         self.rates = strengths
         self._label_smoothing = label_smoothing
+        self._query_loss = with_macro_f1(class_balanced_cross_entropy, f1_weight)
 
     def forward(self, support: tuple[ClipBatch, Tensor], query: tuple[ClipBatch, Tensor]) -> Tensor:
         """Return the loss on the query of the head that was solved for the support.
@@ -36,7 +45,7 @@ class ProximalLearner(nn.Module):
         """
         head = AdaptedHead.fit(self.model, self.rates, *support, label_smoothing=self._label_smoothing)
         clips, targets = query
-        return class_balanced_cross_entropy(head.logits(self.model, clips), targets)
+        return self._query_loss(head.logits(self.model, clips), targets)
 
 
 def check_proximal(csmt: bool, annealing: AnnealingOptions, multi_step_loss: MultiStepOptions) -> None:

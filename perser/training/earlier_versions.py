@@ -34,6 +34,7 @@ _DEFAULTS_SINCE: dict[str, dict[str, Any]] = {
             "head_learning_rate": 1e-3,
             "update": "maml",
             "strengths_learning_rate": 0.1,
+            "f1_weight": 0.0,
         },
         "inner": {"moves": "scope", "solver": "steps"},
         "fresh_head": False,

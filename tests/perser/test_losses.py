@@ -5,7 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perser.losses import class_balanced_cross_entropy, class_balanced_weights
+from perser.losses import class_balanced_cross_entropy, class_balanced_weights, smooth_macro_f1_loss
+from perser.metrics import score_episode
 
 
 @pytest.fixture
@@ -106,3 +107,21 @@ def test_it_runs_under_vmap_of_grad(batch):
     gradient = torch.func.grad(class_balanced_cross_entropy)
     together = torch.func.vmap(gradient, in_dims=(0, 0, None))(tasks, wanted, weights)
     torch.testing.assert_close(together[1], gradient(2 * logits, targets, weights))
+
+
+@given(st.integers(0, 1000), st.booleans())
+def test_a_narrow_smooth_macro_f1_is_the_metric(seed, several_labels):
+    generator = torch.Generator().manual_seed(seed)
+    logits = 3 * torch.randn(20, 5, generator=generator, dtype=torch.float64)
+    labels = torch.nn.functional.one_hot(torch.randint(5, (20,), generator=generator), 5)
+    if several_labels:
+        labels = labels | (torch.rand(20, 5, generator=generator) < 0.2).long()
+    expected = score_episode(logits.softmax(dim=1).numpy(), labels.numpy())["maF1"]
+    targets = labels / labels.sum(dim=1, keepdim=True)
+    assert 1 - smooth_macro_f1_loss(logits, targets, width=1e-9).item() == pytest.approx(expected, abs=1e-9)
+
+
+def test_second_derivatives_of_the_smooth_macro_f1_are_right(batch):
+    logits, targets, _ = batch
+    labels = (targets > targets.mean(dim=1, keepdim=True)).double()
+    assert torch.autograd.gradgradcheck(lambda x: smooth_macro_f1_loss(x, labels), (logits.requires_grad_(),))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from meta_perser.adaptation.adaptation_loss import loss_on
 from meta_perser.adaptation.inner_loop import adapt
 from meta_perser.adaptation.lslr import ConstantRate, LearnedRates
 from meta_perser.adaptation.step_schedule import StepSchedule
@@ -20,7 +21,7 @@ from meta_perser.recognizer.model import EmotionRecognizer
 from meta_perser.training.outer_loop import MetaLearner
 from perser.encoders.encoder import SpeechEncoder
 from perser.labels import EmotionSet
-from perser.losses import class_balanced_cross_entropy
+from perser.losses import class_balanced_cross_entropy, smooth_macro_f1_loss
 
 MEMORIES = ("unroll", "adjoint", "adjoint_host")
 MIXED = StepSchedule((False, True, True), (0.0, 0.3, 0.2))
@@ -48,11 +49,12 @@ def examples(model, seed=1, lengths=(9, 14, 30, 12)):
     return ClipBatch(lower, bucketed(clips)), draw(len(lengths), 3).softmax(dim=-1)
 
 
-def learner_of(model, memory="unroll", steps=3, clips_at_once=None):
+def learner_of(model, memory="unroll", steps=3, clips_at_once=None, f1_weight=0.0):
     options = LslrOptions(relative=False)
     rates = LearnedRates(list(model.trainable_parameters()), steps, 0.05, options).double()
     rates.rates.data.copy_(torch.linspace(0.02, 0.08, rates.rates.numel()).view_as(rates.rates))
-    return MetaLearner(model, rates, class_balanced_cross_entropy, memory, clips_at_once=clips_at_once)
+    loss = class_balanced_cross_entropy
+    return MetaLearner(model, rates, loss, memory, clips_at_once=clips_at_once, f1_weight=f1_weight)
 
 
 def trained_parameters(learner):
@@ -289,3 +291,16 @@ def test_tensors_without_a_rate_stay_in_the_inner_loop_and_get_the_outer_gradien
     assert list(adapted) == names
     for name, parameter in theta.items():
         assert torch.equal(adapted[name], parameter) != name.startswith("classifier."), name
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_the_smooth_macro_f1_is_added_to_the_loss_on_the_query_alone(memory):
+    model = recognizer("tiny-hubert", "top_layers:1")
+    support, query = examples(model), examples(model, seed=2)
+    learner = learner_of(model, memory)
+    adapted = adapt(model, learner.rates, *support, class_balanced_cross_entropy, 3)
+    schedule = StepSchedule((True, True, True), (0.0, 0.0, 0.0))
+    plain = learner(schedule, 1.0, support, query)
+    both = learner_of(model, memory, f1_weight=0.5)(schedule, 1.0, support, query)
+    added = 0.5 * loss_on(model, smooth_macro_f1_loss, *query)(adapted)
+    assert (both - plain).item() == pytest.approx(added.item(), rel=1e-9)

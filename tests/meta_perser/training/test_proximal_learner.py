@@ -10,9 +10,10 @@ import torch
 from safetensors.torch import load_file
 
 from meta_perser.adaptation.meta_trained import MetaPerSER
+from meta_perser.adaptation.proximal.head import AdaptedHead
 from meta_perser.baselines import meta_perser, prior_shift
 from meta_perser.inference import GradientModel
-from meta_perser.options import AnnealingOptions, InnerOptions, MultiStepOptions, OuterOptions
+from meta_perser.options import AnnealingOptions, InnerOptions, LslrOptions, MultiStepOptions, OuterOptions
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.route import ROUTE
 from meta_perser.train import meta_train
@@ -20,6 +21,7 @@ from meta_perser.training.initialization import initial_meta_perser
 from meta_perser.training.outer_loop import OuterLoop
 from meta_perser.training.proximal_learner import ProximalLearner
 from perser.errors import UserError
+from perser.losses import smooth_macro_f1_loss
 from perser.personalizer import RouteContext
 from perser.training.options import RunOptions
 
@@ -130,3 +132,32 @@ def test_the_route_refuses_other_scopes_of_an_experiment():
 
 def test_an_outer_loop_with_classic_switches_runs_the_steps(toy_corpus):
     assert OuterLoop(InnerOptions(), csmt=True).inner.solver == "steps"
+
+
+def test_the_smooth_macro_f1_is_added_to_the_loss_on_the_query(trained, toy_corpus, toy_episodes):
+    begun = initial_meta_perser(
+        trained.models / "ssl-e",
+        "ssl-e",
+        "head",
+        INNER,
+        LslrOptions(),
+        toy_episodes.training_tasks(toy_corpus),
+        toy_corpus.recordings,
+        cache=trained.cache,
+        device="cpu",
+    )
+    episode = toy_episodes.episodes[0]
+    source = ClipSource(toy_corpus.recordings, begun.model.eval(), trained.cache)
+    support, query = (
+        (source.batch(utterances), begun.model.targets(emotions))
+        for utterances, emotions in (
+            (episode.support.utterances, episode.support.emotions),
+            (episode.query_utterances, episode.query_emotions),
+        )
+    )
+    plain = ProximalLearner(begun.model, begun.rates)(support, query)
+    both = ProximalLearner(begun.model, begun.rates, f1_weight=0.5)(support, query)
+    head = AdaptedHead.fit(begun.model, begun.rates, *support)
+    added = 0.5 * smooth_macro_f1_loss(head.logits(begun.model, query[0]), query[1])
+    assert added > 0.1
+    torch.testing.assert_close(both - plain, added)

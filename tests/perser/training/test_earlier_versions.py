@@ -34,6 +34,7 @@ OPTIONS = {
                 "head_learning_rate": 1e-3,
                 "update": "maml",
                 "strengths_learning_rate": 0.1,
+                "f1_weight": 0.0,
             },
             "fresh_head": False,
             "selection": "maF1",
