@@ -183,6 +183,8 @@ QUICKSTART_CHANGES = {
     "draw.seeds": 2,
     "draw.validation_seeds": 2,
     "draw.split.validation_groups": 5,
+    "pretrain.scope": "top_layers:3",
+    "pretrain.frame_window": 2,
     "pretrain.epochs": 12,
     "pretrain.batch_size": 16,
     "pretrain.learning_rate": 2e-3,
