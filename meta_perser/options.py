@@ -106,7 +106,9 @@ class PretrainOptions(OptimizationOptions):
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing: {self.label_smoothing}, give at least 0 and less than 1")
         if self.frame_window > 1 and self.scope in ("all", "head", "linears"):
-            raise ValueError(f"frame_window: {self.frame_window} needs scope top_layers:N or lora:R:N")
+            raise ValueError(
+                f"frame_window: {self.frame_window} needs scope top_layers:N or lora:R:N: give one, or 1"
+            )
         for name in ("dropout", "mask_time"):
             share = getattr(self, name)
             if not 0 <= share < 1:

@@ -48,7 +48,7 @@ def refuse_below_windows(scope: str, lowest: int | None, first: int | None, fram
     if frame_window > 1 and (lowest is None or lowest < (first or 0)):
         raise UserError(
             f"scope: {scope} moves layers below those that read means of {frame_window} frames (pretrain's "
-            "frame_window): give a scope that moves fewer layers"
+            "frame_window): give a scope that moves fewer layers, or pretrain with frame_window: 1"
         )
 
 

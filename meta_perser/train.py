@@ -164,7 +164,7 @@ def _switches(loop: OuterLoop, init: Init) -> dict[str, object]:
     if loop.outer.update != "maml":
         switches["outer update"] = loop.outer.update
     if loop.outer.f1_weight:
-        switches["F1 weight"] = loop.outer.f1_weight
+        switches["F1 weight"] = f"{loop.outer.f1_weight:g}"
     if loop.inner.moves != "scope":
         switches["inner loop moves"] = loop.inner.moves
     return switches

@@ -54,7 +54,8 @@ def leave_processes() -> None:
     Exit functions (`atexit`) run and output is flushed, but Python does not take itself apart. A thread of
     gloo may still hold tensors of the last collective operation, and needs the interpreter to let go of them.
     A thread that asks for the interpreter while Python ends is unwound by force, through code in C++ that
-    does not allow it, and that aborts the process (SIGABRT). Destroying the group does not end these threads
+    does not allow it, and that aborts the process (SIGABRT). Threads of Python are not waited for, and files
+    that are still open are not flushed. Destroying the group does not end these threads
     where anything still refers to it, as the caches of sharded tensors do.
     """
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):

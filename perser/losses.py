@@ -73,11 +73,14 @@ def smooth_macro_f1_loss(logits: torch.Tensor, targets: torch.Tensor, width: flo
     of the papers' metric).
 
     Args:
-        logits: (batch, num_emotions), of all queries of an episode: F1 is no mean over them.
+        logits: (batch, num_emotions), of all queries of an episode: F1 cannot be averaged over batches.
         targets: (batch, num_emotions), label distributions; an emotion with a share was heard.
-        width: of the sigmoid, in nats; towards 0 the value becomes 1 - `maF1` of `perser.metrics`.
+        width: of the sigmoid, in nats; towards 0 the value becomes 1 - `maF1` of `perser.metrics`, but for
+            answers of exactly 1/C, which count half.
     """
     said = torch.sigmoid((logits.log_softmax(dim=-1) + math.log(logits.shape[-1])) / width)
     heard = (targets > 0).to(said.dtype)
     both = (said * heard).sum(dim=0)
-    return 1 - (2 * both / (said.sum(dim=0) + heard.sum(dim=0))).mean()
+    # The counts of an emotion that was heard are at least 1; the F1 of another one is 0 in any case.
+    counts = (said.sum(dim=0) + heard.sum(dim=0)).clamp_min(1)
+    return 1 - (2 * both / counts).mean()

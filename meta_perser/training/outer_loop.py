@@ -80,9 +80,8 @@ class MetaLearner(nn.Module):
         """Return sum_s schedule.step_loss_weights[s] * W(theta_s) + final_weight * W(theta_S).
 
         W is the loss on the support (combined-set meta-training, 2.3.2), which the inner loop has computed
-        already, or the loss on a separate query (classic MAML), with `f1_weight` times the smooth macro-F1's.
-        Under Reptile the value is W(theta_S), and
-        the gradient theta - theta_S.
+        already, or the loss on a separate query (classic MAML), plus `f1_weight` times 1 minus the smooth
+        macro-F1. Under Reptile the value is W(theta_S), and the gradient theta - theta_S.
         """
         if self._update == "reptile":
             return self._reptile(len(schedule.step_loss_weights), support)
@@ -133,7 +132,7 @@ class OuterLoop:
             raise UserError("outer.update: reptile has no outer loss: give csmt: true and no multi_step_loss")
         if self.outer.f1_weight and self.csmt:
             raise UserError(
-                "outer.f1_weight: with csmt no query of its own is there for it: give csmt: false, or 0"
+                "outer.f1_weight: with csmt there is no query: give csmt: false, or outer.f1_weight: 0"
             )
         if self.outer.f1_weight and self.inner.clips_at_once is not None:
             raise UserError("outer.f1_weight: F1 is of all queries at once: leave inner.clips_at_once out")

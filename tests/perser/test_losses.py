@@ -121,6 +121,18 @@ def test_a_narrow_smooth_macro_f1_is_the_metric(seed, several_labels):
     assert 1 - smooth_macro_f1_loss(logits, targets, width=1e-9).item() == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_an_emotion_that_nobody_heard_or_said_has_an_f1_of_0(dtype):
+    logits = torch.tensor([[5.0, 1.0, -1e4], [1.0, 5.0, -1e4]], dtype=dtype, requires_grad=True)
+    labels = torch.tensor([[1, 0, 0], [0, 1, 0]])
+    loss = smooth_macro_f1_loss(logits, labels, width=0.01)
+    assert 1 - loss.item() == pytest.approx(
+        score_episode(logits.softmax(1).detach().numpy(), labels.numpy())["maF1"]
+    )
+    loss.backward()
+    assert logits.grad.isfinite().all()
+
+
 def test_second_derivatives_of_the_smooth_macro_f1_are_right(batch):
     logits, targets, _ = batch
     labels = (targets > targets.mean(dim=1, keepdim=True)).double()

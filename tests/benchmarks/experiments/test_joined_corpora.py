@@ -44,6 +44,7 @@ def options(tables, out, corpora, test_on=(), **changes):
     keys |= {"test_on": list(test_on)} | SMALL | {"draw.split.scenario": "speaker", "bench.methods": METHODS}
     keys |= {"icl_train.standardize": "each", "icl_train.most_labels": 3, "icl_train.label_subsets": 0.5}
     keys |= {"pretrain.standardize": "each", "pretrain.scope": "head", "meta_train.scope": "head"}
+    keys |= {"pretrain.frame_window": 1}
     keys |= {name.replace("__", "."): value for name, value in changes.items()}
     file = out.with_suffix(".yaml")
     file.write_text(yaml.safe_dump(keys))

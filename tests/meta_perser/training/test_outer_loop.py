@@ -157,7 +157,7 @@ def test_impossible_options_are_refused_by_key(toy_corpus, toy_episodes):
         OuterLoop(InnerOptions(query=4))
     with pytest.raises(UserError, match=r"inner\.query: 32 \+ 100"):
         OuterLoop(InnerOptions(query=100), csmt=False).check(tasks)
-    with pytest.raises(UserError, match=r"outer\.f1_weight: with csmt no query of its own"):
+    with pytest.raises(UserError, match=r"outer\.f1_weight: with csmt there is no query"):
         OuterLoop(outer=OuterOptions(f1_weight=1.0))
     with pytest.raises(UserError, match=r"outer\.f1_weight: F1 is of all queries at once"):
         OuterLoop(InnerOptions(clips_at_once=4, memory="adjoint"), OuterOptions(f1_weight=1.0), csmt=False)

@@ -26,7 +26,7 @@ from perser.personalizer import RouteContext
 from perser.training.options import RunOptions
 
 INNER = InnerOptions(solver="proximal", support=6, query=6)
-OUTER = OuterOptions(steps=6, batch_size=2, validate_every=2)
+OUTER = OuterOptions(steps=6, batch_size=2, validate_every=2, f1_weight=0.5)
 
 
 def train(begun_from, out, **changed):
@@ -57,7 +57,7 @@ def test_the_method_is_measured_and_says_what_it_is(proximal, toy_episodes):
     probabilities = personalizer.personalize(episode.support).predict_proba(episode.query_utterances)
     assert np.isfinite(probabilities).all()
     said = personalizer.describe()
-    assert said["solver"] == "proximal"
+    assert (said["solver"], said["F1 weight"]) == ("proximal", "0.5")
     assert {"lambda", "iteration"} <= set(said)
     assert not {"S", "LSLR", "rate"} & set(said)
 
