@@ -20,9 +20,9 @@ class ProximalLearner(nn.Module):
     their query.
 
     The loss on the query is the plain cross-entropy, which is the log loss that reports lead with, plus
-    `f1_weight` times 1 minus the smooth macro-F1. The loss on the support is not weighted by class either: so
-    the problem is the most likely head under a prior. Its labels are smoothed as SSL-E's were: what a person has
-    not said in K answers stays possible.
+    `f1_weight` times 1 minus the smooth macro-F1. The loss on the support is not weighted by class either:
+    so the problem is the most likely head under a prior. Its labels are smoothed as SSL-E's were: what a
+    person has not said in K answers stays possible.
     """
 
     def __init__(
