@@ -35,7 +35,7 @@ Train a model, on a CPU or on several GPUs of this machine:
       --ssl_e runs/mine/models/ssl-e --out runs/mine/models/meta-perser --processes 8
 
 The models starter-icl and starter come with perser. Without any recordings, `perser quickstart` trains small
-models on simulated speech, in about five minutes."""
+models on simulated speech, in about four minutes."""
 
 
 _NO_ROOM = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
