@@ -48,15 +48,16 @@ def processes() -> PartialState:
     return state
 
 
-def leave_processes() -> None:
-    """End this process of a launch with status 0. A process that works alone goes on.
+def end_launched_process() -> None:
+    """End this process with status 0 where it works with others. One that works alone goes on.
 
-    Exit functions (`atexit`) run and output is flushed, but Python does not take itself apart. A thread of
+    Exit functions (`atexit`) run and output is flushed, but the interpreter is not taken down. A thread of
     gloo may still hold tensors of the last collective operation, and needs the interpreter to let go of them.
     A thread that asks for the interpreter while Python ends is unwound by force, through code in C++ that
-    does not allow it, and that aborts the process (SIGABRT). Threads of Python are not waited for, and files
-    that are still open are not flushed. Destroying the group does not end these threads
+    does not allow it, and that aborts the process (SIGABRT). Destroying the group does not end these threads
     where anything still refers to it, as the caches of sharded tensors do.
+
+    Threads of Python are not waited for, and files that are still open are not flushed.
     """
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return

@@ -30,7 +30,7 @@ from meta_perser.training.multi_head import MultiHead
 from meta_perser.training.outer_loop import OuterLoop
 from meta_perser.training.supervised import examples_by_listener, train_supervised
 from perser.corpora.corpus import Corpus
-from perser.distributed import leave_processes
+from perser.distributed import end_launched_process
 from perser.encoders.encoder import SpeechEncoder
 from perser.episodes.episode_file import EpisodeFile
 from perser.training.accelerator import start_accelerator
@@ -279,4 +279,4 @@ if __name__ == "__main__":
     result = gradients(*inputs)
     if start_accelerator(0).is_main_process:
         torch.save(result, out)
-    leave_processes()
+    end_launched_process()

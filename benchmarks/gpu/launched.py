@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from benchmarks.speed.scaling_trainings import scaling_trainings
 from benchmarks.speed.timing.rounds import distance
-from perser.distributed import leave_processes, processes
+from perser.distributed import end_launched_process, processes
 from perser.io.files import write_text_atomic
 from perser.training.accelerator import start_accelerator
 from perser.training.sharding import USE_FSDP, ShardedModule, full_tensor
@@ -62,4 +62,4 @@ def sharded_distance() -> float:
 
 if __name__ == "__main__":
     run(Path(sys.argv[1]))
-    leave_processes()
+    end_launched_process()

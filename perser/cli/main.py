@@ -82,9 +82,9 @@ def _run(load: Callable[[], Command | Callable[..., None]], arguments: Sequence[
                 return
         command.function(**values)
         if is_launched():
-            from perser.distributed import leave_processes  # imports torch, as a launched command has
+            from perser.distributed import end_launched_process  # imports torch, as a launched command has
 
-            leave_processes()
+            end_launched_process()
 
 
 def _check_surroundings() -> None:

@@ -84,7 +84,7 @@ def test_shares_are_even_in_number_and_cost(costs, hands):
 ENDING = """
 import atexit
 import torch
-from perser.distributed import leave_processes
+from perser.distributed import end_launched_process
 
 class TellsWhenPythonEnds:
     def __del__(self):
@@ -92,10 +92,10 @@ class TellsWhenPythonEnds:
 
 kept = TellsWhenPythonEnds()
 atexit.register(lambda: print("exit functions ran"))
-leave_processes()
+end_launched_process()
 print("alone, it goes on")
 torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
-leave_processes()
+end_launched_process()
 print("not reached")
 """
 

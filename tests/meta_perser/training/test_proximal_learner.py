@@ -13,7 +13,7 @@ from meta_perser.adaptation.meta_trained import MetaPerSER
 from meta_perser.adaptation.proximal.head import AdaptedHead
 from meta_perser.baselines import meta_perser, prior_shift
 from meta_perser.inference import GradientModel
-from meta_perser.options import AnnealingOptions, InnerOptions, LslrOptions, MultiStepOptions, OuterOptions
+from meta_perser.options import AnnealingOptions, InnerOptions, MultiStepOptions, OuterOptions
 from meta_perser.recognizer.batches import ClipSource
 from meta_perser.route import ROUTE
 from meta_perser.train import meta_train
@@ -84,19 +84,23 @@ def test_a_killed_training_ends_as_an_undisturbed_one(proximal, begun_from, tmp_
             assert torch.equal(tensor, theirs[key])
 
 
-def test_the_start_is_prior_shift(trained, toy_corpus, toy_episodes):
-    tasks = toy_episodes.training_tasks(toy_corpus)
-    begun = initial_meta_perser(
+@pytest.fixture
+def begun(trained, toy_corpus, toy_episodes) -> MetaPerSER:
+    """What meta-training starts from."""
+    return initial_meta_perser(
         trained.models / "ssl-e",
         "ssl-e",
         "head",
         INNER,
         lslr=None,
-        tasks=tasks,
+        tasks=toy_episodes.training_tasks(toy_corpus),
         recordings=toy_corpus.recordings,
         cache=trained.cache,
         device="cpu",
     )
+
+
+def test_the_start_is_prior_shift(begun, trained, toy_corpus, toy_episodes):
     episode = toy_episodes.episodes[0]
     source = ClipSource(toy_corpus.recordings, begun.model.eval(), trained.cache)
     answers = [
@@ -134,18 +138,7 @@ def test_an_outer_loop_with_classic_switches_runs_the_steps(toy_corpus):
     assert OuterLoop(InnerOptions(), csmt=True).inner.solver == "steps"
 
 
-def test_the_smooth_macro_f1_is_added_to_the_loss_on_the_query(trained, toy_corpus, toy_episodes):
-    begun = initial_meta_perser(
-        trained.models / "ssl-e",
-        "ssl-e",
-        "head",
-        INNER,
-        LslrOptions(),
-        toy_episodes.training_tasks(toy_corpus),
-        toy_corpus.recordings,
-        cache=trained.cache,
-        device="cpu",
-    )
+def test_the_smooth_macro_f1_is_added_to_the_loss_on_the_query(begun, trained, toy_corpus, toy_episodes):
     episode = toy_episodes.episodes[0]
     source = ClipSource(toy_corpus.recordings, begun.model.eval(), trained.cache)
     support, query = (

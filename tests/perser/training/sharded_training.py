@@ -16,7 +16,7 @@ import torch
 from accelerate.utils import patch_environment
 from torch import Tensor, nn
 
-from perser.distributed import leave_processes, own_share_of_batch
+from perser.distributed import end_launched_process, own_share_of_batch
 from perser.training.accelerator import start_accelerator, wrap_for_training
 from perser.training.checkpoint import BestWeights, TrainingState
 from perser.training.sharding import unshard, unsharded_weights
@@ -110,4 +110,4 @@ if __name__ == "__main__":
     found = everything()
     if start_accelerator(0).is_main_process:
         torch.save(found, Path(sys.argv[1]))
-    leave_processes()
+    end_launched_process()
